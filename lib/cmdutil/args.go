@@ -1,0 +1,192 @@
+package cmdutil
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// commonFlags are shared by all commands. They come last in --help.
+func commonFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "log", Value: "text", Usage: "write log lines to stderr as `text|json`", Category: common},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log details too", Category: common},
+		&cli.BoolFlag{Name: "version", Usage: "print the version and exit", Category: common},
+		&cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "print this text and exit", Category: common},
+		&cli.StringFlag{Name: "completion", Usage: "print a completion script for `bash|zsh|fish` and exit", Category: common},
+	}
+}
+
+const common = "common"
+
+// asksOnly are flags that print something and exit; they have no environment variable.
+var asksOnly = map[string]bool{"version": true, "help": true, "completion": true}
+
+// prepare completes app: common flags, environment variables, and the corrections to urfave/cli.
+func prepare(app *cli.App, t *terminal) {
+	have := map[string]bool{}
+	for _, f := range app.Flags {
+		for _, n := range f.Names() {
+			have[n] = true
+		}
+	}
+	for _, f := range commonFlags() {
+		if !have[f.Names()[0]] {
+			app.Flags = append(app.Flags, f)
+		}
+	}
+	var required []string
+	for _, f := range app.Flags {
+		name := f.Names()[0]
+		v := reflect.ValueOf(f).Elem() // every flag type of urfave/cli is a struct with these fields
+		if env := v.FieldByName("EnvVars"); env.IsValid() && env.Len() == 0 && !asksOnly[name] {
+			env.Set(reflect.ValueOf(envNames(app.Name, name)))
+		}
+		if r := v.FieldByName("Required"); r.IsValid() && r.Bool() {
+			required = append(required, name)
+			r.SetBool(false) // urfave/cli would print the help to stdout
+		}
+	}
+	app.HideHelp, app.HideHelpCommand, app.HideVersion = true, true, true
+	app.ErrWriter = t
+	app.ExitErrHandler = func(*cli.Context, error) {} // it would exit by itself
+	app.OnUsageError = func(c *cli.Context, err error, _ bool) error { return usage(app, err) }
+	if app.Metadata == nil {
+		app.Metadata = map[string]any{}
+	}
+	app.Metadata[terminalKey] = t
+
+	before := app.Before
+	app.Before = func(c *cli.Context) error {
+		for _, name := range required {
+			if !c.IsSet(name) || fmt.Sprint(c.Value(name)) == "" {
+				return usage(app, fmt.Errorf("--%s is needed", name))
+			}
+		}
+		if l := c.String("log"); l != "text" && l != "json" {
+			return usage(app, fmt.Errorf("--log %q: neither text nor json", l))
+		}
+		if before != nil {
+			return before(c)
+		}
+		return nil
+	}
+}
+
+// envNames gives the variables of a flag: the command's own first, because flags of two commands in one
+// pipeline may share a name.
+func envNames(app, flag string) []string {
+	f := strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	tool, _ := strings.CutPrefix(app, "ec-")
+	return []string{"EC_" + strings.ToUpper(strings.ReplaceAll(tool, "-", "_")) + "_" + f, "EC_" + f}
+}
+
+// usage makes err a usage error that names --help unless it has a better hint.
+func usage(app *cli.App, err error) error {
+	if hint(err) == "" {
+		err = Hint(err, app.Name+" --help lists flags and arguments")
+	}
+	return UsageError(err)
+}
+
+// asked is what was asked for in place of the command's work.
+type asked struct {
+	help, version bool
+	completion    string
+}
+
+// scan separates flags from arguments as getopt does without permutation, but refuses what looks like a flag
+// after the first argument: urfave/cli would take it for an argument without a word. It returns the arguments
+// with "--" in between, so that later parsing cannot see them otherwise.
+func scan(app *cli.App, args []string) (_ []string, ask asked, err error) {
+	takesValue := map[string]bool{}
+	for _, f := range app.Flags {
+		for _, n := range f.Names() {
+			d, ok := f.(cli.DocGenerationFlag)
+			takesValue[n] = ok && d.TakesValue()
+		}
+	}
+	flags, rest := []string{args[0]}, args[1:]
+	for len(rest) > 0 {
+		a := rest[0]
+		if !looksLikeFlag(a) || a == "--" {
+			break
+		}
+		name, value, inline := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		takes, known := takesValue[name]
+		if !known {
+			return nil, ask, usage(app, suggest(app, a, name))
+		}
+		n := 1
+		if takes && !inline {
+			if len(rest) < 2 {
+				return nil, ask, usage(app, fmt.Errorf("%s needs a value", a))
+			}
+			n, value = 2, rest[1]
+		}
+		switch name {
+		case "help", "h":
+			ask.help = true
+		case "version":
+			ask.version = true
+		case "completion":
+			if ask.completion = value; completions[value] == nil {
+				return nil, ask, usage(app, fmt.Errorf("--completion %q: not bash, zsh or fish", value))
+			}
+		}
+		flags, rest = append(flags, rest[:n]...), rest[n:]
+	}
+	flags = append(flags, "--")
+	if len(rest) > 0 && rest[0] == "--" {
+		return append(flags, rest[1:]...), ask, nil
+	}
+	for i, a := range rest {
+		if a == "--" {
+			return append(append(flags, rest[:i]...), rest[i+1:]...), ask, nil
+		}
+		if looksLikeFlag(a) {
+			name, _, _ := strings.Cut(strings.TrimLeft(a, "-"), "=")
+			switch name { // asking for help is never wrong
+			case "help", "h":
+				return flags, asked{help: true}, nil
+			case "version":
+				return flags, asked{version: true}, nil
+			}
+			return nil, ask, UsageError(Hint(fmt.Errorf("flag %s after the argument %q", a, rest[i-1]),
+				fmt.Sprintf("flags go before arguments; an argument that starts with - goes after --: %s -- %s", app.Name, a)))
+		}
+	}
+	return append(flags, rest...), ask, nil
+}
+
+func looksLikeFlag(a string) bool { return len(a) > 1 && a[0] == '-' }
+
+func suggest(app *cli.App, arg, name string) error {
+	err := fmt.Errorf("unknown flag %s", arg)
+	if cli.SuggestFlag == nil || len(name) < 2 {
+		return err
+	}
+	if s := cli.SuggestFlag(app.Flags, name, true); s != "" {
+		err = Hint(err, fmt.Sprintf("is it %s? %s --help lists all flags", s, app.Name))
+	}
+	return err
+}
+
+// NoArgs refuses arguments.
+func NoArgs(c *cli.Context) error { return Args(c, 0, 0) }
+
+// Args refuses fewer than min and, unless max is negative, more than max arguments.
+func Args(c *cli.Context, min, max int) error {
+	switch n := c.NArg(); {
+	case n < min && c.App.ArgsUsage != "":
+		return usage(c.App, fmt.Errorf("missing argument: %s %s", c.App.Name, c.App.ArgsUsage))
+	case n < min:
+		return usage(c.App, errors.New("missing argument"))
+	case max >= 0 && n > max:
+		return usage(c.App, fmt.Errorf("unexpected argument %q", c.Args().Get(max)))
+	}
+	return nil
+}

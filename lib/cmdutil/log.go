@@ -1,0 +1,129 @@
+package cmdutil
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+)
+
+const terminalKey = "cmdutil.terminal"
+
+// terminal is stderr with at most one status line at its end, which log lines push down.
+type terminal struct {
+	isTerminal bool
+	width      func() int
+
+	mu     sync.Mutex // guards what follows
+	w      io.Writer
+	status string
+}
+
+func newTerminal(f *os.File) *terminal {
+	return &terminal{
+		isTerminal: term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb",
+		width: func() int {
+			w, _, err := term.GetSize(int(f.Fd()))
+			if err != nil || w < 20 {
+				return 80
+			}
+			return w
+		},
+		w: f,
+	}
+}
+
+func (t *terminal) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.status == "" {
+		return t.w.Write(p)
+	}
+	if _, err := io.WriteString(t.w, eraseLine); err != nil {
+		return 0, err
+	}
+	n, err := t.w.Write(p)
+	if err == nil {
+		_, err = io.WriteString(t.w, t.status)
+	}
+	return n, err
+}
+
+const eraseLine = "\r\x1b[K"
+
+func (t *terminal) set(s string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.isTerminal {
+		return
+	}
+	if r, w := []rune(s), t.width()-1; len(r) > w {
+		s = string(r[:w])
+	}
+	if s == t.status {
+		return
+	}
+	t.status = s
+	io.WriteString(t.w, eraseLine+s)
+}
+
+func (t *terminal) clear() { t.set("") }
+
+func terminalOf(c *cli.Context) *terminal {
+	if t, ok := c.App.Metadata[terminalKey].(*terminal); ok {
+		return t
+	}
+	return newTerminal(os.Stderr)
+}
+
+// Logger is the log on stderr as --log and -v want it.
+func Logger(c *cli.Context) *slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if c.Bool("verbose") {
+		o.Level = slog.LevelDebug
+	}
+	if c.String("log") == "json" {
+		return slog.New(slog.NewJSONHandler(terminalOf(c), o))
+	}
+	return slog.New(slog.NewTextHandler(terminalOf(c), o))
+}
+
+// Status is one line at the end of stderr that is drawn anew with each Set. It shows only on a terminal, and
+// never with --log json. Safe for several goroutines.
+type Status struct{ t *terminal }
+
+// StatusLine returns the status line of the command.
+func StatusLine(c *cli.Context) Status {
+	if c.String("log") == "json" {
+		return Status{}
+	}
+	return Status{terminalOf(c)}
+}
+
+// Visible tells whether Set shows anything, so that callers can skip the work.
+func (s Status) Visible() bool { return s.t != nil && s.t.isTerminal }
+
+// Set redraws the line; control characters, which a remote label may hold, are dropped.
+func (s Status) Set(format string, args ...any) {
+	if !s.Visible() {
+		return
+	}
+	s.t.set(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, fmt.Sprintf(format, args...)))
+}
+
+// Clear removes the line. Main does so at the end.
+func (s Status) Clear() {
+	if s.t != nil {
+		s.t.clear()
+	}
+}
