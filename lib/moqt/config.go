@@ -1,0 +1,114 @@
+package moqt
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// Config holds what a session needs to know. The zero value, and a nil *Config, work: such a session makes
+// requests and refuses every one it gets. A Config may serve many sessions and is not modified.
+type Config struct {
+	// Handler gets the peer's requests. nil refuses them all with NOT_SUPPORTED.
+	Handler Handler
+	// Authorize decides on a server whether a client may have a session, from the path, authority and
+	// tokens of its CLIENT_SETUP. A *SessionError is sent as it is, any other error as UNAUTHORIZED.
+	// nil lets everybody in.
+	Authorize func(ctx context.Context, peer PeerInfo) error
+	// Tokens are sent with the client's setup.
+	Tokens []Token
+	// Implementation is sent as MOQT_IMPLEMENTATION. Default: "every.channel".
+	Implementation string
+	// Logger gets events of sessions at debug level and protocol violations at warn level. Default: none.
+	Logger *slog.Logger
+
+	// MaxRequests bounds the requests a peer may have open (MAX_REQUEST_ID keeps step with those that
+	// ended). Default 1024, range 1–1,000,000.
+	MaxRequests uint64
+	// MaxStreams bounds the data streams a peer may have open, which bounds what it can make this side
+	// buffer: streams count until they were read to their end. Default 1024, range 2–65,536.
+	MaxStreams int
+	// MaxPendingStreams bounds the data streams whose track alias is not known yet. More are refused
+	// with STOP_SENDING. Default 64.
+	MaxPendingStreams int
+	// MaxPendingDatagrams bounds the datagrams waiting per subscription; when full the oldest is
+	// dropped, which datagrams allow. Default 64.
+	MaxPendingDatagrams int
+	// MaxObjectSize bounds the payload of one object, in bytes. A larger one resets its stream.
+	// Default 64 MiB.
+	MaxObjectSize uint64
+	// MaxPropertiesSize bounds the property block of one object, in bytes. Default 65,535.
+	MaxPropertiesSize uint64
+	// MaxTokenCache is the size in bytes of the authorization tokens a peer may register, by the
+	// counting of §9.3.1.4. Default 16,384; negative forbids aliases.
+	MaxTokenCache int
+
+	// HandshakeTimeout bounds the transport handshake and, again, the exchange of setup messages.
+	// Default 10 s.
+	HandshakeTimeout time.Duration
+	// IdleTimeout closes a connection on which nothing arrived. Default 30 s.
+	IdleTimeout time.Duration
+	// KeepAlive is the interval of keep-alive packets. Default 10 s; negative turns them off.
+	KeepAlive time.Duration
+	// AliasTimeout is how long a data stream may wait for the message that names its track alias.
+	// Default 5 s.
+	AliasTimeout time.Duration
+	// HeaderTimeout bounds the arrival of a data stream's header after it was opened. Default 10 s.
+	HeaderTimeout time.Duration
+	// DoneTimeout is how long a subscription waits after PUBLISH_DONE for streams it was told of (§9.15).
+	// Default 5 s.
+	DoneTimeout time.Duration
+	// ResponseTimeout bounds the wait for an answer to a request whose context has no deadline.
+	// Default 30 s.
+	ResponseTimeout time.Duration
+}
+
+// PeerInfo is what the other side said about itself in its setup message.
+type PeerInfo struct {
+	Path           string // path and query of the URL the client dialed; server only
+	Authority      string // host and port of that URL; server only
+	Implementation string
+	Tokens         []Token
+	MaxRequestID   uint64
+	RemoteAddr     string
+}
+
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// withDefaults returns a copy with every default filled in.
+func (c *Config) withDefaults() *Config {
+	var d Config
+	if c != nil {
+		d = *c
+	}
+	if d.Handler == nil {
+		d.Handler = UnimplementedHandler{}
+	}
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	d.Implementation = or(d.Implementation, "every.channel")
+	d.MaxRequests = or(d.MaxRequests, 1024)
+	d.MaxStreams = or(d.MaxStreams, 1024)
+	d.MaxPendingStreams = or(d.MaxPendingStreams, 64)
+	d.MaxPendingDatagrams = or(d.MaxPendingDatagrams, 64)
+	d.MaxObjectSize = or(d.MaxObjectSize, 64<<20)
+	d.MaxPropertiesSize = or(d.MaxPropertiesSize, wire.MaxValueLength)
+	d.MaxTokenCache = or(d.MaxTokenCache, 16384)
+	d.HandshakeTimeout = or(d.HandshakeTimeout, 10*time.Second)
+	d.IdleTimeout = or(d.IdleTimeout, 30*time.Second)
+	d.KeepAlive = or(d.KeepAlive, 10*time.Second)
+	d.AliasTimeout = or(d.AliasTimeout, 5*time.Second)
+	d.HeaderTimeout = or(d.HeaderTimeout, 10*time.Second)
+	d.DoneTimeout = or(d.DoneTimeout, 5*time.Second)
+	d.ResponseTimeout = or(d.ResponseTimeout, 30*time.Second)
+	return &d
+}

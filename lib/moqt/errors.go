@@ -1,0 +1,94 @@
+package moqt
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Sentinels callers branch on.
+var (
+	// ErrGoingAway: the peer sent GOAWAY, so no new request may be made on this session (§9.4).
+	ErrGoingAway = errors.New("peer is going away")
+	// ErrClosed: the session, subscription, publication or stream was closed on this side.
+	ErrClosed = errors.New("closed")
+	// ErrAnswered: a request was accepted or rejected twice.
+	ErrAnswered = errors.New("request already answered")
+	// ErrOrder: objects of a subgroup must have increasing ids, and payloads the size announced.
+	ErrOrder = errors.New("object out of order")
+	// ErrTooLarge: an object, property block or message over the configured bound.
+	ErrTooLarge = errors.New("over the configured limit")
+	// ErrNoForward: the subscriber set Forward State 0, so nothing may be sent.
+	ErrNoForward = errors.New("subscriber asked not to forward")
+)
+
+// SessionError says why a session ended.
+type SessionError struct {
+	Code   SessionCode
+	Reason string
+	Remote bool // the peer closed it
+}
+
+func (e *SessionError) Error() string {
+	who := "session closed"
+	if e.Remote {
+		who = "session closed by peer"
+	}
+	if e.Reason == "" {
+		return fmt.Sprintf("%s: %v", who, e.Code)
+	}
+	return fmt.Sprintf("%s: %v: %s", who, e.Code, e.Reason)
+}
+
+// Is makes errors.Is(err, ErrClosed) true for every ended session.
+func (e *SessionError) Is(target error) bool { return target == ErrClosed }
+
+// RequestError is a REQUEST_ERROR: the peer refused one request, the session goes on (§9.8).
+type RequestError struct {
+	Code   RequestCode
+	Reason string
+	// RetryInterval is how long to wait before asking again; Retry says whether asking again may help.
+	RetryInterval time.Duration
+	Retry         bool
+}
+
+func (e *RequestError) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("request refused: %v", e.Code)
+	}
+	return fmt.Sprintf("request refused: %v: %s", e.Code, e.Reason)
+}
+
+// DoneError is a PUBLISH_DONE: the publisher ended the subscription, and everything it sent was read.
+// TRACK_ENDED and SUBSCRIPTION_ENDED are regular ends, for which errors.Is(err, io.EOF) holds.
+type DoneError struct {
+	Code   DoneCode
+	Reason string
+}
+
+func (e *DoneError) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("subscription ended: %v", e.Code)
+	}
+	return fmt.Sprintf("subscription ended: %v: %s", e.Code, e.Reason)
+}
+
+// Is reports regular ends as io.EOF.
+func (e *DoneError) Is(target error) bool {
+	return target == io.EOF && (e.Code == wireTrackEnded || e.Code == wireSubscriptionEnded)
+}
+
+// StreamResetError is a RESET_STREAM received while reading a data stream, or a STOP_SENDING received
+// while writing one: the rest of that stream will not arrive, the subscription goes on (§10.4.1).
+type StreamResetError struct {
+	Code   ResetCode
+	Remote bool
+}
+
+func (e *StreamResetError) Error() string {
+	if e.Remote {
+		return fmt.Sprintf("stream reset by peer: %v", e.Code)
+	}
+	return fmt.Sprintf("stream reset: %v", e.Code)
+}

@@ -1,0 +1,132 @@
+package wire
+
+import "fmt"
+
+// SessionCode says why a session is closed (§3.4, §14.4.1). It is the application error code of
+// CONNECTION_CLOSE and of CLOSE_WEBTRANSPORT_SESSION.
+type SessionCode uint64
+
+// Session termination codes.
+const (
+	NoError                  SessionCode = 0x0
+	InternalError            SessionCode = 0x1
+	Unauthorized             SessionCode = 0x2
+	ProtocolViolation        SessionCode = 0x3
+	InvalidRequestID         SessionCode = 0x4
+	DuplicateTrackAlias      SessionCode = 0x5
+	KeyValueFormattingError  SessionCode = 0x6
+	TooManyRequests          SessionCode = 0x7
+	InvalidPath              SessionCode = 0x8
+	MalformedPath            SessionCode = 0x9
+	GoAwayTimeout            SessionCode = 0x10
+	ControlMessageTimeout    SessionCode = 0x11
+	DataStreamTimeout        SessionCode = 0x12
+	AuthTokenCacheOverflow   SessionCode = 0x13
+	DuplicateAuthTokenAlias  SessionCode = 0x14
+	VersionNegotiationFailed SessionCode = 0x15
+	MalformedAuthToken       SessionCode = 0x16
+	UnknownAuthTokenAlias    SessionCode = 0x17
+	ExpiredAuthToken         SessionCode = 0x18
+	InvalidAuthority         SessionCode = 0x19
+	MalformedAuthority       SessionCode = 0x1a
+)
+
+var sessionNames = map[SessionCode]string{
+	NoError: "NO_ERROR", InternalError: "INTERNAL_ERROR", Unauthorized: "UNAUTHORIZED",
+	ProtocolViolation: "PROTOCOL_VIOLATION", InvalidRequestID: "INVALID_REQUEST_ID",
+	DuplicateTrackAlias: "DUPLICATE_TRACK_ALIAS", KeyValueFormattingError: "KEY_VALUE_FORMATTING_ERROR",
+	TooManyRequests: "TOO_MANY_REQUESTS", InvalidPath: "INVALID_PATH", MalformedPath: "MALFORMED_PATH",
+	GoAwayTimeout: "GOAWAY_TIMEOUT", ControlMessageTimeout: "CONTROL_MESSAGE_TIMEOUT",
+	DataStreamTimeout: "DATA_STREAM_TIMEOUT", AuthTokenCacheOverflow: "AUTH_TOKEN_CACHE_OVERFLOW",
+	DuplicateAuthTokenAlias: "DUPLICATE_AUTH_TOKEN_ALIAS", VersionNegotiationFailed: "VERSION_NEGOTIATION_FAILED",
+	MalformedAuthToken: "MALFORMED_AUTH_TOKEN", UnknownAuthTokenAlias: "UNKNOWN_AUTH_TOKEN_ALIAS",
+	ExpiredAuthToken: "EXPIRED_AUTH_TOKEN", InvalidAuthority: "INVALID_AUTHORITY", MalformedAuthority: "MALFORMED_AUTHORITY",
+}
+
+// String returns the draft's name of the code.
+func (c SessionCode) String() string { return codeName(sessionNames, c) }
+
+// RequestCode says why a request was refused in REQUEST_ERROR or PUBLISH_NAMESPACE_CANCEL (§9.8, §14.4.2).
+type RequestCode uint64
+
+// REQUEST_ERROR codes.
+const (
+	RequestInternalError           RequestCode = 0x0
+	RequestUnauthorized            RequestCode = 0x1
+	RequestTimeout                 RequestCode = 0x2
+	RequestNotSupported            RequestCode = 0x3
+	RequestMalformedAuthToken      RequestCode = 0x4
+	RequestExpiredAuthToken        RequestCode = 0x5
+	RequestDoesNotExist            RequestCode = 0x10
+	RequestInvalidRange            RequestCode = 0x11
+	RequestMalformedTrack          RequestCode = 0x12
+	RequestDuplicateSubscription   RequestCode = 0x19
+	RequestUninterested            RequestCode = 0x20
+	RequestPrefixOverlap           RequestCode = 0x30
+	RequestInvalidJoiningRequestID RequestCode = 0x32
+)
+
+var requestNames = map[RequestCode]string{
+	RequestInternalError: "INTERNAL_ERROR", RequestUnauthorized: "UNAUTHORIZED", RequestTimeout: "TIMEOUT",
+	RequestNotSupported: "NOT_SUPPORTED", RequestMalformedAuthToken: "MALFORMED_AUTH_TOKEN",
+	RequestExpiredAuthToken: "EXPIRED_AUTH_TOKEN", RequestDoesNotExist: "DOES_NOT_EXIST",
+	RequestInvalidRange: "INVALID_RANGE", RequestMalformedTrack: "MALFORMED_TRACK",
+	RequestDuplicateSubscription: "DUPLICATE_SUBSCRIPTION", RequestUninterested: "UNINTERESTED",
+	RequestPrefixOverlap: "PREFIX_OVERLAP", RequestInvalidJoiningRequestID: "INVALID_JOINING_REQUEST_ID",
+}
+
+// String returns the draft's name of the code.
+func (c RequestCode) String() string { return codeName(requestNames, c) }
+
+// DoneCode says in PUBLISH_DONE why a subscription ended (§9.15, §14.4.3).
+type DoneCode uint64
+
+// PUBLISH_DONE codes.
+const (
+	DoneInternalError     DoneCode = 0x0
+	DoneUnauthorized      DoneCode = 0x1
+	DoneTrackEnded        DoneCode = 0x2
+	DoneSubscriptionEnded DoneCode = 0x3
+	DoneGoingAway         DoneCode = 0x4
+	DoneExpired           DoneCode = 0x5
+	DoneTooFarBehind      DoneCode = 0x6
+	DoneUpdateFailed      DoneCode = 0x8
+	DoneMalformedTrack    DoneCode = 0x12
+)
+
+var doneNames = map[DoneCode]string{
+	DoneInternalError: "INTERNAL_ERROR", DoneUnauthorized: "UNAUTHORIZED", DoneTrackEnded: "TRACK_ENDED",
+	DoneSubscriptionEnded: "SUBSCRIPTION_ENDED", DoneGoingAway: "GOING_AWAY", DoneExpired: "EXPIRED",
+	DoneTooFarBehind: "TOO_FAR_BEHIND", DoneUpdateFailed: "UPDATE_FAILED", DoneMalformedTrack: "MALFORMED_TRACK",
+}
+
+// String returns the draft's name of the code.
+func (c DoneCode) String() string { return codeName(doneNames, c) }
+
+// ResetCode is the application error code of RESET_STREAM and STOP_SENDING on a data stream (§10.4.3, §14.4.4).
+type ResetCode uint64
+
+// Data stream reset codes.
+const (
+	ResetInternalError       ResetCode = 0x0
+	ResetCancelled           ResetCode = 0x1
+	ResetDeliveryTimeout     ResetCode = 0x2
+	ResetSessionClosed       ResetCode = 0x3
+	ResetUnknownObjectStatus ResetCode = 0x4
+	ResetMalformedTrack      ResetCode = 0x12
+)
+
+var resetNames = map[ResetCode]string{
+	ResetInternalError: "INTERNAL_ERROR", ResetCancelled: "CANCELLED", ResetDeliveryTimeout: "DELIVERY_TIMEOUT",
+	ResetSessionClosed: "SESSION_CLOSED", ResetUnknownObjectStatus: "UNKNOWN_OBJECT_STATUS", ResetMalformedTrack: "MALFORMED_TRACK",
+}
+
+// String returns the draft's name of the code.
+func (c ResetCode) String() string { return codeName(resetNames, c) }
+
+func codeName[C ~uint64](names map[C]string, c C) string {
+	if s, ok := names[c]; ok {
+		return s
+	}
+	return fmt.Sprintf("%#x", uint64(c))
+}
