@@ -1,0 +1,151 @@
+package catalog
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"every.channel/ec/lib/object"
+)
+
+// EntryVersion is the "v" of manifest and timeline entries.
+const EntryVersion = 1
+
+// MaxEntryBytes bounds one entry.
+const MaxEntryBytes = 64 << 10
+
+// ErrEntry is the cause of every error about a malformed manifest or timeline entry.
+var ErrEntry = errors.New("malformed entry")
+
+// Scope says whose name a chunk went out under.
+type Scope string
+
+const (
+	ScopeBroadcast Scope = "broadcast" // promoted: clean and on broadcast time
+	ScopeSource    Scope = "source"
+)
+
+// Reasons why a chunk was not promoted.
+const (
+	ReasonDamaged  = "damaged"  // something was lost between the RAP before it and its end
+	ReasonUnsynced = "unsynced" // no broadcast time was known
+	ReasonFirst    = "first"    // the first chunk after joining: what came before its start is not known
+	ReasonEdge     = "edge"     // too near a timeline's rounding edge to choose
+)
+
+// Damage counts what was wrong with a chunk.
+type Damage struct {
+	TEI        int `json:"tei,omitempty"`        // packets with transport_error_indicator
+	Continuity int `json:"continuity,omitempty"` // continuity gaps
+	Scrambled  int `json:"scrambled,omitempty"`  // scrambled packets
+	Sync       int `json:"sync,omitempty"`       // losses of packet sync
+	PSI        int `json:"psi,omitempty"`        // PAT or PMT sections that did not verify or are not known
+}
+
+// ManifestEntry is one line of a source's manifest: where a chunk went and what was wrong with it.
+type ManifestEntry struct {
+	V     int              `json:"v"`
+	Group uint64           `json:"group"`
+	Track object.TrackName `json:"track"` // that the chunk went to
+	Scope Scope            `json:"scope"`
+
+	Objects int         `json:"objects"` // parts
+	Bytes   int64       `json:"bytes"`   // of all payloads
+	Hash    object.Hash `json:"hash"`    // BLAKE3 of the parts' hashes, one after the other (HashParts)
+
+	PTS    uint64  `json:"pts"` // of the chunk's first access unit, 90 kHz, 33 bits
+	UTC    *Time   `json:"utc,omitempty"`
+	Reason string  `json:"reason,omitempty"` // why not promoted
+	Damage *Damage `json:"damage,omitempty"`
+	Late   bool    `json:"late,omitempty"` // the chunk was finished out of order
+
+	Unknown Unknown `json:"-"`
+}
+
+// TimelineEntry is one line of a source's timeline: when a chunk was broadcast, as this receiver heard it.
+type TimelineEntry struct {
+	V     int              `json:"v"`
+	Group uint64           `json:"group"`
+	PTS   uint64           `json:"pts"`
+	UTC   Time             `json:"utc"`
+	Track object.TrackName `json:"track"`
+
+	Unknown Unknown `json:"-"`
+}
+
+// Time is an instant written in UTC with milliseconds, RFC 3339.
+type Time struct{ time.Time }
+
+// TimeOf rounds t down to what Time can write.
+func TimeOf(t time.Time) Time { return Time{t.UTC().Truncate(time.Millisecond)} }
+
+const timeLayout = "2006-01-02T15:04:05.000Z"
+
+func (t Time) MarshalText() ([]byte, error) { return t.UTC().AppendFormat(nil, timeLayout), nil }
+
+// MarshalJSON overrides that of time.Time, which writes as many digits as it needs.
+func (t Time) MarshalJSON() ([]byte, error) {
+	return t.UTC().AppendFormat(nil, `"`+timeLayout+`"`), nil
+}
+
+func (t *Time) UnmarshalJSON(b []byte) error {
+	var v time.Time
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	*t = TimeOf(v)
+	return nil
+}
+
+// HashParts is the hash of a chunk, made from those of its parts in order.
+func HashParts(parts []object.Hash) object.Hash {
+	h := object.NewHasher()
+	for i := range parts {
+		h.Write(parts[i][:])
+	}
+	return h.Sum()
+}
+
+// Append appends the entry as one JSON object, the payload of one MoQ object.
+func (e ManifestEntry) Append(b []byte) ([]byte, error) {
+	e.V = EntryVersion
+	return appendJSON(b, e)
+}
+
+// ParseManifestEntry reads one entry. Fields it does not know are kept.
+func ParseManifestEntry(b []byte) (*ManifestEntry, error) {
+	e := new(ManifestEntry)
+	if err := parseEntry(b, e, &e.V); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Append appends the entry as one JSON object, the payload of one MoQ object.
+func (e TimelineEntry) Append(b []byte) ([]byte, error) {
+	e.V = EntryVersion
+	return appendJSON(b, e)
+}
+
+// ParseTimelineEntry reads one entry. Fields it does not know are kept.
+func ParseTimelineEntry(b []byte) (*TimelineEntry, error) {
+	e := new(TimelineEntry)
+	if err := parseEntry(b, e, &e.V); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func parseEntry(b []byte, e any, v *int) error {
+	if len(b) > MaxEntryBytes {
+		return fmt.Errorf("%w: %d bytes, at most %d allowed", ErrEntry, len(b), MaxEntryBytes)
+	}
+	if err := json.Unmarshal(b, e); err != nil {
+		return fmt.Errorf("%w: %w", ErrEntry, err)
+	}
+	if *v != EntryVersion {
+		return fmt.Errorf("%w: version %d, this reader knows %d", ErrEntry, *v, EntryVersion)
+	}
+	return nil
+}
