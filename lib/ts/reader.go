@@ -216,9 +216,9 @@ func (r *Reader) resync() error {
 		if r.pos >= r.end {
 			return r.found(r.pos, r.stride)
 		}
-		next := bytes.IndexByte(r.buf[r.pos:r.end], SyncByte)
-		if next < 0 {
-			r.pos = r.end
+		stop := min(r.end, r.pos+int(r.lost+searchMax-r.Offset()))
+		if next := bytes.IndexByte(r.buf[r.pos:stop], SyncByte); next < 0 {
+			r.pos = stop
 		} else {
 			r.pos += next
 			r.need((proofRun-1)*204 + PacketSize)
