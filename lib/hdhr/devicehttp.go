@@ -165,12 +165,9 @@ func (d *Device) streamRoutes(m *http.ServeMux) {
 }
 
 func refuse(w http.ResponseWriter, c Code) {
-	status := http.StatusServiceUnavailable
-	switch c {
-	case CodeUnknownChannel:
+	status := http.StatusServiceUnavailable // vendor's HTTP API page: also for protected channels
+	if c == CodeUnknownChannel {
 		status = http.StatusNotFound
-	case CodeContentProtection:
-		status = http.StatusForbidden
 	}
 	w.Header().Set("X-HDHomeRun-Error", c.String())
 	http.Error(w, c.String(), status)
