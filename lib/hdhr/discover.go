@@ -43,8 +43,8 @@ func (f Found) Addr() netip.Addr {
 }
 
 // Discover asks for devices and returns those that answered, merged by id and sorted by it. It
-// returns early when every target, or the device asked for, has answered. An error means that nothing could be
-// sent at all; nobody answering is none.
+// returns early when every target, or the device asked for, has answered. Nobody answering is no error; not being
+// able to send a single request is.
 func Discover(ctx context.Context, cfg DiscoverConfig) ([]Found, error) {
 	if cfg.Tries == 0 {
 		cfg.Tries = 2
@@ -56,7 +56,7 @@ func Discover(ctx context.Context, cfg DiscoverConfig) ([]Found, error) {
 	if err != nil {
 		return nil, fmt.Errorf("discover: %w", err)
 	}
-	s := &search{cfg: cfg, byID: map[DeviceID]*Found{}, answered: map[netip.Addr]bool{}, done: make(chan struct{})}
+	s := &search{cfg: cfg, found: map[identity]*Found{}, answered: map[netip.Addr]bool{}, done: make(chan struct{})}
 	var readers sync.WaitGroup
 	for _, r := range routes {
 		readers.Go(func() { s.read(r.conn) })
@@ -68,7 +68,7 @@ func Discover(ctx context.Context, cfg DiscoverConfig) ([]Found, error) {
 		for _, r := range routes {
 			for _, to := range r.to {
 				if _, err := r.conn.WriteToUDPAddrPort(request, to); err != nil {
-					sendErr = errors.Join(sendErr, fmt.Errorf("%s: %w", to, err))
+					sendErr = err // names the address
 				} else {
 					sent = true
 				}
@@ -90,10 +90,12 @@ func Discover(ctx context.Context, cfg DiscoverConfig) ([]Found, error) {
 	}
 	readers.Wait()
 	if !sent && ctx.Err() == nil {
-		return nil, fmt.Errorf("discover: no request could be sent: %w", errors.Join(sendErr, errors.New("no usable network interface")))
+		return nil, fmt.Errorf("discover: no request could be sent: %w", cmp.Or(sendErr, errNoInterface))
 	}
 	return s.result(), ctx.Err()
 }
+
+var errNoInterface = errors.New("no usable network interface")
 
 // route is a socket and where it sends to.
 type route struct {
@@ -177,13 +179,19 @@ func interfaceRoute(i *net.Interface, n *net.IPNet, cfg DiscoverConfig) (route, 
 	return route{}, nil
 }
 
+// identity tells devices apart; recorders without a tuner have no device id.
+type identity struct {
+	id      DeviceID
+	storage string
+}
+
 // search gathers replies.
 type search struct {
 	cfg  DiscoverConfig
 	done chan struct{} // closed when nothing more is to be expected
 
 	mu       sync.Mutex // guards what follows
-	byID     map[DeviceID]*Found
+	found    map[identity]*Found
 	answered map[netip.Addr]bool
 	closed   bool
 }
@@ -216,10 +224,11 @@ func (s *search) add(r DiscoverReply, from netip.AddrPort) {
 	if r.BaseURL == "" && from.Addr().Is4() {
 		r.BaseURL = "http://" + hostPort(from.Addr(), HTTPPort, HTTPPort)
 	}
-	f := s.byID[r.ID]
+	key := identity{r.ID, r.StorageID}
+	f := s.found[key]
 	if f == nil {
 		f = &Found{DiscoverReply: r}
-		s.byID[r.ID] = f
+		s.found[key] = f
 	}
 	if slices.Contains(f.Addrs, from) {
 		return
@@ -264,7 +273,7 @@ func (s *search) complete() bool {
 
 // completeLocked reports whether all that was asked for is there; a broadcast is never complete.
 func (s *search) completeLocked() bool {
-	if s.cfg.ID != 0 && s.cfg.ID != AnyDevice && len(s.byID) > 0 {
+	if s.cfg.ID != 0 && s.cfg.ID != AnyDevice && len(s.found) > 0 {
 		return true
 	}
 	for _, t := range s.cfg.Targets {
@@ -279,7 +288,7 @@ func (s *search) result() []Found {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []Found
-	for _, f := range s.byID {
+	for _, f := range s.found {
 		out = append(out, *f)
 	}
 	slices.SortFunc(out, func(a, b Found) int { return cmp.Compare(a.ID, b.ID) })
