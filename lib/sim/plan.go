@@ -25,6 +25,7 @@ const clockParts = 3
 type plan struct {
 	mux     *Mux
 	packets int64 // in a slot
+	clips   map[string]*clip
 	streams []*stream
 	owner   []int // index of the service that a stream belongs to
 	tables  []table
@@ -37,7 +38,7 @@ type plan struct {
 const allServices = -1
 
 func newPlan(m *Mux) (*plan, error) {
-	p := &plan{mux: m}
+	p := &plan{mux: m, clips: map[string]*clip{}}
 	if len(m.Services) == 0 || len(m.Services) > 16 {
 		return nil, fmt.Errorf("%d services: want 1 to 16", len(m.Services))
 	}
@@ -49,12 +50,15 @@ func newPlan(m *Mux) (*plan, error) {
 			name string
 			pid  ts.PID
 		}{{s.Video, s.videoPID()}, {s.Audio, s.audioPID()}} {
-			if c.name == "" || s.Dead {
+			if c.name == "" {
 				continue
 			}
-			clip, err := loadClip(c.name)
+			clip, err := p.clip(c.name)
 			if err != nil {
 				return nil, err
+			}
+			if s.Dead {
+				continue
 			}
 			p.streams = append(p.streams, newStream(clip, c.pid, c.pid == s.pcrPID(), s.Scrambled))
 			p.owner = append(p.owner, i)
@@ -70,6 +74,27 @@ func newPlan(m *Mux) (*plan, error) {
 		return nil, fmt.Errorf("rate %d bit/s: these services need %d", m.Rate, p.rate())
 	}
 	return p, nil
+}
+
+// clip loads a clip once.
+func (p *plan) clip(name string) (*clip, error) {
+	c := p.clips[name]
+	if c == nil {
+		var err error
+		if c, err = loadClip(name); err != nil {
+			return nil, err
+		}
+		p.clips[name] = c
+	}
+	return c, nil
+}
+
+// codec is that of a clip, "" if there is none.
+func (p *plan) codec(name string) string {
+	if c := p.clips[name]; c != nil {
+		return c.codec
+	}
+	return ""
 }
 
 // rate is the bit rate of the multiplex.
@@ -145,15 +170,9 @@ type slot struct {
 	jump    bool
 	layout  []uint16
 	cursors []cursor
-	sent    []int // scratch: packets of each stream already laid out
-	si      []siPacket
-	scratch []byte
-}
-
-// siPacket is one packet of a table.
-type siPacket struct {
-	table *table
-	ts.Packet
+	tables  []*table // of each table packet
+	packets []byte   // table packets
+	made    []made   // of each table of the plan
 }
 
 // begin lays out slot number n.
@@ -163,7 +182,7 @@ func (p *plan) begin(sl *slot, n int64) {
 	if sl.layout == nil {
 		sl.layout = make([]uint16, p.packets)
 		sl.cursors = make([]cursor, len(p.streams))
-		sl.sent = make([]int, len(p.streams))
+		sl.made = make([]made, len(p.tables))
 	}
 	const free = 0x7fff
 	for i := range sl.layout {
@@ -186,9 +205,9 @@ func (p *plan) begin(sl *slot, n int64) {
 		}
 	}
 	p.fillTables(sl)
-	for i := range sl.si {
+	for i, t := range sl.tables {
 		at := 0
-		if sl.si[i].table.half {
+		if t.half {
 			at = int(p.packets / 2)
 		}
 		put(at, sendTable+uint16(i))
@@ -263,14 +282,16 @@ func (p *plan) send(sl *slot, service int, out *ts.Packet) bool {
 		sl.at++
 		return true
 	default:
-		t := &sl.si[what-sendTable]
-		if service != allServices && t.table.service != allServices && t.table.service != service {
+		i := int(what - sendTable)
+		t := sl.tables[i]
+		if service != allServices && t.service != allServices && t.service != service {
 			break
 		}
-		*out = t.Packet
-		if t.table.pat && service != allServices {
+		*out = ts.Packet(sl.packets[i*ts.PacketSize:])
+		if t.pat && service != allServices {
+			cc := out.Continuity()
 			*out = p.pat[service]
-			out.SetContinuity(t.Continuity())
+			out.SetContinuity(cc)
 		}
 		sl.at++
 		return true

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/ts"
 )
 
@@ -16,8 +17,10 @@ type table struct {
 	service      int  // goes only with this service; allServices: with any
 	pat          bool // is the PAT: a service alone gets one of its own
 	packets      int  // each time; a table's length never changes, or counters would not follow from UTC
-	fixed        []byte
-	make         func(b []byte, at time.Time) []byte // unless fixed: the section at a time
+
+	// make appends the section at a time. It stays the same while at/lasts does; lasts 0 is for ever.
+	make  func(b []byte, at time.Time) []byte
+	lasts time.Duration
 }
 
 // due tells whether t is sent in slot n.
@@ -29,17 +32,27 @@ func (t *table) times(n int64) int64 { return (n - t.phase + t.every - 1) / t.ev
 // slotAt is the time that the tables of slot n give: its start.
 func slotAt(n int64) time.Time { return clock.Ticks(n * slotTicks).Time() }
 
-// section appends the section that t has in slot n.
-func (t *table) section(b []byte, n int64) []byte {
-	if t.fixed != nil {
-		return append(b, t.fixed...)
+// made is a section that a reader keeps while it stays the same.
+type made struct {
+	section []byte
+	epoch   int64 // at/lasts, plus one: 0 is nothing kept
+}
+
+// section is what t sends in slot n.
+func (t *table) section(kept *made, n int64) []byte {
+	at, epoch := slotAt(n), int64(1)
+	if t.lasts > 0 {
+		epoch = at.Unix()/int64(t.lasts/time.Second) + 1
 	}
-	return t.make(b, slotAt(n))
+	if kept.epoch != epoch {
+		kept.section, kept.epoch = t.make(kept.section[:0], at), epoch
+	}
+	return kept.section
 }
 
 // fillTables makes the table packets of a slot.
 func (p *plan) fillTables(sl *slot) {
-	sl.si = sl.si[:0]
+	sl.tables, sl.packets = sl.tables[:0], sl.packets[:0]
 	for i := range p.tables {
 		t := &p.tables[i]
 		if !t.due(sl.number) {
@@ -54,10 +67,11 @@ func (p *plan) fillTables(sl *slot) {
 				}
 			}
 		}
-		sl.scratch = t.section(sl.scratch[:0], sl.number)
-		packetize(sl.scratch, t.pid, uint8(count), func(q *ts.Packet) {
-			sl.si = append(sl.si, siPacket{t, *q})
-		})
+		cc := uint8(count) & 0x0f
+		sl.packets = psi.AppendPackets(sl.packets, t.pid, &cc, t.section(&sl.made[i], sl.number))
+		for range t.packets {
+			sl.tables = append(sl.tables, t)
+		}
 	}
 }
 
@@ -67,15 +81,19 @@ func (p *plan) makeTables() error {
 	add := func(t table) { p.tables = append(p.tables, t) }
 	seconds := func(s int64) int64 { return s * int64(time.Second/slotTime) }
 
+	fixed := func(section []byte) func([]byte, time.Time) []byte {
+		return func(b []byte, _ time.Time) []byte { return append(b, section...) }
+	}
 	p.vctSize = len(tvct(m))
 	for i := range m.Services {
-		packetize(pat(m, i), ts.PIDPAT, 0, func(q *ts.Packet) { p.pat = append(p.pat, *q) })
+		var cc uint8
+		p.pat = append(p.pat, ts.Packet(psi.AppendPackets(nil, ts.PIDPAT, &cc, pat(m, i))))
 		p.eitSize += len(atscEIT(nil, m, 0, i, slotAt(1<<32)))
 	}
 	for _, half := range []bool{false, true} {
-		add(table{pid: ts.PIDPAT, every: 1, half: half, service: allServices, pat: true, fixed: pat(m, allServices)})
+		add(table{pid: ts.PIDPAT, every: 1, half: half, service: allServices, pat: true, make: fixed(pat(m, allServices))})
 		for i, s := range m.Services {
-			add(table{pid: s.PID, every: 1, half: half, service: i, fixed: pmt(m, s)})
+			add(table{pid: s.PID, every: 1, half: half, service: i, make: fixed(pmt(m, s, p.codec(s.Video), p.codec(s.Audio)))})
 		}
 		if half {
 			break
@@ -83,14 +101,14 @@ func (p *plan) makeTables() error {
 		if m.Standard == ATSC {
 			// A/65 §7.2: STT 1 s, MGT 150 ms, VCT 400 ms, EIT-0 500 ms at most.
 			if !m.NoTime {
-				add(table{pid: ts.PIDPSIP, every: seconds(1), service: allServices, make: stt})
+				add(table{pid: ts.PIDPSIP, every: seconds(1), service: allServices, make: stt, lasts: time.Second})
 			}
-			add(table{pid: ts.PIDPSIP, every: 1, service: allServices, make: p.mgt})
-			add(table{pid: ts.PIDPSIP, every: 4, phase: 1, service: allServices, fixed: tvct(m)})
+			add(table{pid: ts.PIDPSIP, every: 1, service: allServices, make: p.mgt, lasts: blockTime})
+			add(table{pid: ts.PIDPSIP, every: 4, phase: 1, service: allServices, make: fixed(tvct(m))})
 			for i := range eitBlocks {
 				for j := range m.Services {
 					add(table{pid: eitPID + ts.PID(i), every: 5 << i, phase: int64(2 + j%3), service: allServices,
-						make: func(b []byte, at time.Time) []byte { return atscEIT(b, m, i, j, at) }})
+						make: func(b []byte, at time.Time) []byte { return atscEIT(b, m, i, j, at) }, lasts: blockTime})
 				}
 			}
 		} else {
@@ -103,91 +121,85 @@ func (p *plan) makeTables() error {
 				return fmt.Errorf("TDT every %s: want 100ms to 30s", m.TDTEvery)
 			}
 			if !m.NoTime {
-				add(table{pid: ts.PIDTDT, every: tdtEvery, service: allServices, make: tdt})
-				add(table{pid: ts.PIDTDT, every: tdtEvery, phase: tdtEvery / 2, service: allServices, make: tot})
+				add(table{pid: ts.PIDTDT, every: tdtEvery, service: allServices, make: tdt, lasts: time.Second})
+				add(table{pid: ts.PIDTDT, every: tdtEvery, phase: tdtEvery / 2, service: allServices, make: tot, lasts: time.Second})
 			}
-			add(table{pid: ts.PIDNIT, every: seconds(5), phase: 3, service: allServices, fixed: nit(m)})
-			add(table{pid: ts.PIDSDT, every: seconds(1), phase: 4, service: allServices, fixed: sdt(m)})
+			add(table{pid: ts.PIDNIT, every: seconds(5), phase: 3, service: allServices, make: fixed(nit(m))})
+			add(table{pid: ts.PIDSDT, every: seconds(1), phase: 4, service: allServices, make: fixed(sdt(m))})
 			for j := range m.Services {
 				for following := range 2 {
 					add(table{pid: ts.PIDEIT, every: seconds(1), phase: int64(5 + (2*j+following)%5), service: allServices,
-						make: func(b []byte, at time.Time) []byte { return dvbEIT(b, m, j, following, at) }})
+						make: func(b []byte, at time.Time) []byte { return dvbEIT(b, m, j, following, at) }, lasts: eventTime})
 				}
 			}
 		}
 	}
 	for i := range p.tables {
 		t := &p.tables[i]
-		n := len(t.section(nil, 1<<32))
-		if n > 1021+3 {
+		n := len(t.make(nil, slotAt(1<<32)))
+		if n > maxSection {
 			return fmt.Errorf("table on PID %#x is %d bytes long: too many services", t.pid, n)
 		}
-		t.packets = packetCount(n)
+		var cc uint8
+		t.packets = len(psi.AppendPackets(nil, t.pid, &cc, make([]byte, n))) / ts.PacketSize
 	}
 	return nil
 }
 
-// pat is H.222.0 table 2-30, with one service or all.
+// maxSection is the longest section of a table of H.222.0, §2.4.4.
+const maxSection = 1024
+
+// pat lists one service or all.
 func pat(m *Mux, service int) []byte {
-	b := header(nil, 0x00, 0xb0, m.TSID, 0)
+	t := psi.PAT{TSID: m.TSID}
 	if service == allServices && m.Standard == DVB {
-		b = u16(u16(b, 0), 0xe000|uint16(ts.PIDNIT))
+		t.NIT = ts.PIDNIT
 	}
 	for i, s := range m.Services {
 		if service == allServices || service == i {
-			b = u16(u16(b, s.Program), 0xe000|uint16(s.PID))
+			t.Programs = append(t.Programs, psi.Program{Number: s.Program, PID: s.PID})
 		}
 	}
-	return seal(b)
+	return t.Append(nil)
 }
 
-// pmt is H.222.0 table 2-33.
-func pmt(m *Mux, s Service) []byte {
-	b := header(nil, 0x02, 0xb0, s.Program, 0)
-	b = u16(b, 0xe000|uint16(s.pcrPID()))
-	b = loop(b, 0xf0, func(b []byte) []byte {
-		if s.Scrambled {
-			b = append(b, 0x09, 4, 0x0b, 0x00, 0xe0|0x1f, 0xf0) // CA_descriptor, §2.6.16
-		}
-		return b
-	})
-	for _, e := range []struct {
-		name string
-		pid  ts.PID
-	}{{s.Video, s.videoPID()}, {s.Audio, s.audioPID()}} {
-		if e.name == "" {
-			continue
-		}
-		c, err := loadClip(e.name)
-		if err != nil {
-			continue // newPlan has reported it
-		}
-		kind, descriptors := streamType(m.Standard, c.codec)
-		if c.audio() {
-			descriptors += "\x0a\x04eng\x00" // ISO_639_language_descriptor, §2.6.18
-		}
-		b = u16(append(b, kind), 0xe000|uint16(e.pid))
-		b = loop(b, 0xf0, func(b []byte) []byte { return append(b, descriptors...) })
+// pmt describes a service; codecs are those of its clips, "" where it has none.
+func pmt(m *Mux, s Service, video, audio string) []byte {
+	t := psi.PMT{Program: s.Program, PCRPID: s.pcrPID()}
+	if s.Scrambled {
+		t.Descriptors = psi.AppendDescriptor(nil, psi.TagCA, []byte{0x0b, 0x00, 0xff, 0xf0}) // H.222.0 §2.6.16
 	}
-	return seal(b)
+	if video != "" {
+		t.Streams = append(t.Streams, describe(m.Standard, video, s.videoPID()))
+	}
+	if audio != "" {
+		e := describe(m.Standard, audio, s.audioPID())
+		e.Descriptors = append(e.Descriptors, psi.LanguageDescriptor("eng")...)
+		t.Streams = append(t.Streams, e)
+	}
+	return t.Append(nil)
 }
 
-// streamType is a codec's stream_type and the descriptors that go with it.
-func streamType(std Standard, codec string) (kind byte, descriptors string) {
+// describe gives a codec's stream_type and the descriptors that go with it.
+func describe(std Standard, codec string, pid ts.PID) psi.Stream {
+	e := psi.Stream{PID: pid, Type: psi.TypePrivate}
 	switch codec {
 	case "mpeg2video":
-		return 0x02, ""
+		e.Type = psi.TypeMPEG2Video
 	case "h264":
-		return 0x1b, ""
+		e.Type = psi.TypeH264
 	case "aac":
-		return 0x0f, ""
+		e.Type = psi.TypeAAC
 	case "mp2":
-		return 0x03, ""
+		e.Type = psi.TypeMPEG1Audio
 	case "ac3":
 		if std == DVB {
-			return 0x06, "\x6a\x01\x00" // AC-3_descriptor, EN 300 468 annex D
+			e.Descriptors = psi.AppendDescriptor(nil, psi.TagAC3, []byte{0}) // EN 300 468 annex D
+			break
 		}
-		return 0x81, "\x05\x04AC-3" + "\x81\x03\x08\x18\x05" // registration and AC-3_audio_stream_descriptor, A/52 annex A
+		e.Type = psi.TypeAC3 // A/52 annex A
+		e.Descriptors = psi.AppendDescriptor(nil, psi.TagRegistration, []byte("AC-3"))
+		e.Descriptors = psi.AppendDescriptor(e.Descriptors, psi.TagATSCAC3, []byte{0x08, 0x18, 0x05})
 	}
-	return 0x06, ""
+	return e
 }
