@@ -165,6 +165,9 @@ func parseFields(s string) (Namespace, error) {
 	return n, nil
 }
 
+// Written returns the written form of one field or of a track name alone.
+func Written(field string) string { return string(appendWritten(nil, field)) }
+
 // plain tells the bytes that stand for themselves.
 func plain(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'

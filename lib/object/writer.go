@@ -22,6 +22,7 @@ type Writer struct {
 	key     []byte // scratch
 	buf     []byte // scratch
 	written int64
+	size    int64 // of the last object's record
 	err     error
 }
 
@@ -53,6 +54,9 @@ func NewAppendWriter(w io.Writer, tracks ...TrackName) *Writer {
 
 // Written returns how many bytes have been written.
 func (w *Writer) Written() int64 { return w.written }
+
+// LastSize returns the size of the record of the object written last, which is the last in the stream.
+func (w *Writer) LastSize() int64 { return w.size }
 
 // WriteHeader writes the stream header if nothing has been written yet: a stream without records is
 // still a stream.
@@ -123,9 +127,11 @@ func (w *Writer) WriteObject(t TrackName, o *Object) error {
 		return fmt.Errorf("object %d of group %d: %w", o.ID, o.Group, err)
 	}
 	d.known, d.group = true, o.Group
+	w.size = int64(len(b) - start)
 	if len(o.Payload) == 0 {
 		return w.flush(b)
 	}
+	w.size += int64(len(o.Payload)) + 4
 	sum := crc32.Checksum(o.Payload, castagnoli)
 	if len(o.Payload) <= copyBelow {
 		b = append(b, o.Payload...)

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"every.channel/ec/lib/object"
+)
+
+// Config holds what a store needs to know. The zero value keeps everything for ever.
+type Config struct {
+	// MaxAge removes groups this long after they were last written. Default 0: never.
+	MaxAge time.Duration
+	// MaxBytes bounds the bytes of all group files; the oldest go first. Default 0: no bound.
+	MaxBytes int64
+	// Rules override both per namespace; the longest prefix that fits decides. A rule's zero is no
+	// bound, not the store's. Bytes that a rule bounds still count towards the store's MaxBytes.
+	Rules []Rule
+	// CompressAfter compresses whole groups with zstd this long after they were last written.
+	// Default 0: never, because coded video hardly shrinks.
+	CompressAfter time.Duration
+	// Interval is how often Run looks for groups to remove or compress. Default 10 s.
+	Interval time.Duration
+	// Logger gets what recovery and retention did. Default: none.
+	Logger *slog.Logger
+
+	now  func() time.Time         // tests set these
+	fail func(n int) (int, error) // may cut a write of n bytes short
+}
+
+// Rule is the retention of all namespaces with a prefix.
+type Rule struct {
+	Prefix   object.Namespace
+	MaxAge   time.Duration
+	MaxBytes int64
+}
+
+func (c Config) withDefaults() Config {
+	if c.Interval <= 0 {
+		c.Interval = 10 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	return c
+}
+
+// removes reports whether the configuration allows anything to be removed.
+func (c Config) removes() bool {
+	if c.MaxAge > 0 || c.MaxBytes > 0 {
+		return true
+	}
+	for _, r := range c.Rules {
+		if r.MaxAge > 0 || r.MaxBytes > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// rule returns the index of the rule for a namespace, -1 for the store's own bounds.
+func (c Config) rule(ns object.Namespace) int {
+	best := -1
+	for i, r := range c.Rules {
+		if ns.HasPrefix(r.Prefix) && (best < 0 || len(r.Prefix) >= len(c.Rules[best].Prefix)) {
+			best = i
+		}
+	}
+	return best
+}
+
+var (
+	// ErrLocked: another process uses the folder.
+	ErrLocked = errors.New("store is in use by another process")
+	// ErrFormat: the folder is not a store, or one of another version.
+	ErrFormat = errors.New("not a store of this version")
+	// ErrFull: the disk or quota is full, and nothing may be removed to make room. Reading goes on.
+	ErrFull = errors.New("no space left for objects")
+	// ErrNotFound: no such track or group.
+	ErrNotFound = errors.New("not in the store")
+	// ErrDamaged: a group file does not hold what it held.
+	ErrDamaged = errors.New("group file is damaged")
+	// ErrClosed: the store is closed.
+	ErrClosed = errors.New("store is closed")
+)
+
+// codedError gives an error an exit code and a hint (contract of every command).
+type codedError struct {
+	error
+	code int
+	hint string
+}
+
+func (e *codedError) Unwrap() error { return e.error }
+func (e *codedError) ExitCode() int { return e.code }
+func (e *codedError) Hint() string  { return e.hint }
+
+func locked(dir string) error {
+	return &codedError{fmt.Errorf("%s: %w", dir, ErrLocked), 75, "is another ec-relay running on this folder?"}
+}
+
+func notAStore(dir, why string) error {
+	return &codedError{fmt.Errorf("%s: %w: %s", dir, ErrFormat, why), 78, "name an empty folder, or one that ec-relay made"}
+}

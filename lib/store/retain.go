@@ -1,0 +1,141 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// roomAtLeast is how much makeRoom frees at once, so that a full disk does not mean a removal per object.
+const roomAtLeast = 16 << 20
+
+// old is a group that may be removed.
+type old struct {
+	t     *Track
+	g     *group
+	rule  int
+	size  int64
+	mtime int64
+}
+
+// Maintain does one round of what Run does: flush, retention, compression.
+func (s *Store) Maintain() error {
+	err := s.Flush()
+	s.finishMu.Lock()
+	defer s.finishMu.Unlock()
+	return errors.Join(err, s.retain(), s.compress())
+}
+
+// removable returns all groups but the last of each track, oldest first, and the bytes under each rule.
+// The last group goes only together with its namespace: a catalog may be older than all it describes.
+func (s *Store) removable() (olds []old, bytes map[int]int64) {
+	now := s.c.now()
+	bytes = make(map[int]int64)
+	fresh := make(map[string]bool) // namespaces with a group younger than their age limit
+	var last []old
+	for _, t := range s.all() {
+		rule := s.c.rule(t.name.Namespace)
+		age, _ := s.c.bounds(rule)
+		t.mu.Lock()
+		for i, id := range t.ids {
+			g := t.groups[id]
+			o := old{t, g, rule, g.size, g.mtime}
+			bytes[rule] += g.size
+			switch {
+			case g.state == finishing:
+				fresh[t.name.Namespace.String()] = true
+			case i == len(t.ids)-1:
+				last = append(last, o)
+				if age <= 0 || now.Sub(time.Unix(0, g.mtime)) <= age {
+					fresh[t.name.Namespace.String()] = true
+				}
+			default:
+				olds = append(olds, o)
+			}
+		}
+		t.mu.Unlock()
+	}
+	for _, o := range last {
+		if !fresh[o.t.name.Namespace.String()] {
+			olds = append(olds, o)
+		}
+	}
+	slices.SortStableFunc(olds, func(a, b old) int { return cmp.Compare(a.mtime, b.mtime) })
+	return olds, bytes
+}
+
+func (c Config) bounds(rule int) (age time.Duration, bytes int64) {
+	if rule < 0 {
+		return c.MaxAge, c.MaxBytes
+	}
+	return c.Rules[rule].MaxAge, c.Rules[rule].MaxBytes
+}
+
+func (s *Store) retain() error {
+	if !s.c.removes() {
+		return nil
+	}
+	olds, bytes := s.removable()
+	now := s.c.now()
+	var errs []error
+	for _, o := range olds {
+		age, limit := s.c.bounds(o.rule)
+		aged := age > 0 && now.Sub(time.Unix(0, o.mtime)) > age
+		over := limit > 0 && o.rule >= 0 && bytes[o.rule] > limit || s.c.MaxBytes > 0 && s.bytes.Load() > s.c.MaxBytes
+		if !aged && !over {
+			continue
+		}
+		bytes[o.rule] -= o.size
+		errs = append(errs, s.remove(o))
+	}
+	return errors.Join(errs...)
+}
+
+// makeRoom removes the oldest groups if the configuration allows any to be removed.
+func (s *Store) makeRoom(need int64) bool {
+	if !s.c.removes() {
+		return false
+	}
+	if err := s.Flush(); err != nil { // what waits for its final name cannot be removed
+		s.c.Logger.Warn("whole groups kept under their partial names", "err", err)
+	}
+	s.finishMu.Lock()
+	defer s.finishMu.Unlock()
+	olds, _ := s.removable()
+	freed := int64(0)
+	for _, o := range olds {
+		if freed >= max(need, roomAtLeast) {
+			break
+		}
+		if err := s.remove(o); err != nil {
+			s.c.Logger.Error("no room made", "err", err)
+			break
+		}
+		freed += o.size
+	}
+	if freed > 0 {
+		s.c.Logger.Warn("disk full, oldest groups removed", "bytes", freed)
+	}
+	return freed > 0
+}
+
+// remove deletes a group, unless it changed since it was looked at.
+func (s *Store) remove(o old) error {
+	o.t.mu.Lock()
+	defer o.t.mu.Unlock()
+	g := o.g
+	if o.t.groups[g.id] != g || g.state == finishing || g.mtime != o.mtime {
+		return nil
+	}
+	if err := os.Remove(g.current()); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("remove group %d of %v: %w", g.id, o.t.name, err)
+	}
+	g.resize(0)
+	o.t.drop(g)
+	s.stats.removed.Add(1)
+	os.Remove(g.dir()) // if it is empty
+	return nil
+}

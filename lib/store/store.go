@@ -1,0 +1,240 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"every.channel/ec/lib/object"
+
+	"golang.org/x/sys/unix"
+)
+
+// Store is a folder of group files. Its methods may be called concurrently.
+type Store struct {
+	c    Config
+	dir  string // of the groups
+	lock *os.File
+
+	mu     sync.RWMutex
+	tracks map[string]*Track // by written name
+
+	queueMu sync.Mutex
+	queue   []*group      // whole, waiting for sync and their final name
+	wake    chan struct{} // has a value when queue may not be empty
+
+	finishMu sync.Mutex // one at a time makes groups final, removes or compresses them
+	closed   atomic.Bool
+	bytes    atomic.Int64
+	stats    struct{ stored, duplicate, conflict, removed, full atomic.Int64 }
+}
+
+// Stats counts what happened since Open, and what there is.
+type Stats struct {
+	Stored, Duplicate, Conflict int64 // results of Put
+	Removed                     int64 // groups, by retention
+	Full                        int64 // objects refused because the disk was full
+	Bytes                       int64 // of all group files
+	Tracks, Groups              int
+}
+
+// Open opens the store in dir, makes it if dir is empty or does not exist, and repairs what a crash left.
+func Open(dir string, c Config) (*Store, error) {
+	s := &Store{c: c.withDefaults(), dir: filepath.Join(dir, groupsDir), tracks: make(map[string]*Track), wake: make(chan struct{}, 1)}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, &codedError{fmt.Errorf("store: %w", err), 74, ""}
+	}
+	if err := s.acquire(dir); err != nil {
+		return nil, err
+	}
+	err := os.Mkdir(s.dir, 0o755)
+	if err == nil {
+		err = syncDir(dir)
+	} else if os.IsExist(err) {
+		err = s.recover()
+	}
+	if err != nil {
+		return nil, errors.Join(&codedError{fmt.Errorf("store: %w", err), 74, ""}, s.lock.Close())
+	}
+	return s, nil
+}
+
+// acquire takes the lock that a killed process cannot leave behind, and checks the version in the file.
+func (s *Store) acquire(dir string) error {
+	path := filepath.Join(dir, lockFile)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return &codedError{fmt.Errorf("store: %w", err), 74, ""}
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return locked(dir)
+		}
+		return &codedError{fmt.Errorf("store: lock %s: %w", path, err), 74, ""}
+	}
+	b := make([]byte, 64)
+	n, _ := f.ReadAt(b, 0)
+	switch got := string(b[:n]); {
+	case got == format:
+	case got == "":
+		if _, err := os.Stat(s.dir); err == nil {
+			f.Close()
+			return notAStore(dir, "groups without a version")
+		}
+		if _, err := f.WriteAt([]byte(format), 0); err != nil {
+			f.Close()
+			return &codedError{fmt.Errorf("store: %w", err), 74, ""}
+		}
+	default:
+		f.Close()
+		return notAStore(dir, fmt.Sprintf("version %q", strings.TrimSpace(got)))
+	}
+	s.lock = f
+	return nil
+}
+
+// Run gives whole groups their final names, removes and compresses old ones, until ctx ends.
+func (s *Store) Run(ctx context.Context) error {
+	tick := time.NewTicker(s.c.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return s.Flush()
+		case <-s.wake:
+			if err := s.Flush(); err != nil {
+				s.c.Logger.Error("whole groups kept under their partial names", "err", err)
+			}
+		case <-tick.C:
+			if err := s.Maintain(); err != nil {
+				s.c.Logger.Error("store maintenance", "err", err)
+			}
+		}
+	}
+}
+
+// Flush syncs all whole groups and gives them their final names.
+func (s *Store) Flush() error {
+	s.finishMu.Lock()
+	defer s.finishMu.Unlock()
+	s.queueMu.Lock()
+	queue := s.queue
+	s.queue = nil
+	s.queueMu.Unlock()
+	var errs []error
+	for _, g := range queue {
+		if err := g.finish(); err != nil {
+			errs = append(errs, fmt.Errorf("group %d of %v: %w", g.id, g.t.name, err))
+			s.queueMu.Lock()
+			s.queue = append(s.queue, g) // Maintain tries again
+			s.queueMu.Unlock()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) enqueue(g *group) {
+	s.queueMu.Lock()
+	s.queue = append(s.queue, g)
+	s.queueMu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Close flushes and releases the folder. Readers that are open stay usable.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	err := s.Flush()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, t := range s.tracks {
+		t.mu.Lock()
+		for _, g := range t.groups {
+			g.closeFile()
+		}
+		t.mu.Unlock()
+	}
+	return errors.Join(err, s.lock.Close())
+}
+
+// Track returns the handle of a track, which may be empty.
+func (s *Store) Track(name object.TrackName) *Track {
+	key := name.String()
+	s.mu.RLock()
+	t := s.tracks[key]
+	s.mu.RUnlock()
+	if t != nil {
+		return t
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t = s.tracks[key]; t == nil {
+		t = &Track{s: s, name: object.TrackName{Namespace: slices.Clone(name.Namespace), Name: name.Name}, groups: make(map[uint64]*group)}
+		s.tracks[key] = t
+	}
+	return t
+}
+
+// Lookup returns the handle of a track that holds objects, or nil.
+func (s *Store) Lookup(name object.TrackName) *Track {
+	s.mu.RLock()
+	t := s.tracks[name.String()]
+	s.mu.RUnlock()
+	if t == nil || t.empty() {
+		return nil
+	}
+	return t
+}
+
+// Tracks returns the names of all tracks that hold objects, in order of their written form.
+func (s *Store) Tracks() []object.TrackName {
+	var names []object.TrackName
+	for _, t := range s.all() {
+		if !t.empty() {
+			names = append(names, t.name)
+		}
+	}
+	return names
+}
+
+func (s *Store) all() []*Track {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	keys := make([]string, 0, len(s.tracks))
+	for k := range s.tracks {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	tracks := make([]*Track, len(keys))
+	for i, k := range keys {
+		tracks[i] = s.tracks[k]
+	}
+	return tracks
+}
+
+// Stats returns the counters.
+func (s *Store) Stats() Stats {
+	st := Stats{Stored: s.stats.stored.Load(), Duplicate: s.stats.duplicate.Load(), Conflict: s.stats.conflict.Load(),
+		Removed: s.stats.removed.Load(), Full: s.stats.full.Load(), Bytes: s.bytes.Load()}
+	for _, t := range s.all() {
+		t.mu.Lock()
+		if len(t.ids) > 0 {
+			st.Tracks++
+			st.Groups += len(t.ids)
+		}
+		t.mu.Unlock()
+	}
+	return st
+}

@@ -1,0 +1,235 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"every.channel/ec/lib/object"
+)
+
+// residentGroups is how many groups per track have their index in memory and may have their file open.
+const residentGroups = 64
+
+// Track is one track of a store.
+type Track struct {
+	s    *Store
+	name object.TrackName
+
+	mu       sync.Mutex // guards all below, and every group of the track
+	groups   map[uint64]*group
+	ids      []uint64 // ascending
+	resident []*group // groups with an index, least recently used first
+}
+
+// Result is what became of an object.
+type Result uint8
+
+const (
+	Stored    Result = iota + 1 // new, and in the file
+	Duplicate                   // already there with the same hash
+	Conflict                    // contradicts what is there; refused
+)
+
+func (r Result) String() string {
+	switch r {
+	case Stored:
+		return "stored"
+	case Duplicate:
+		return "duplicate"
+	case Conflict:
+		return "conflict"
+	}
+	return "not stored"
+}
+
+// Info describes a group.
+type Info struct {
+	Group    uint64
+	Complete bool      // every object from 0 to the end of group is there
+	Bytes    int64     // of the file
+	Time     time.Time // last written
+}
+
+// Name is the track's full name.
+func (t *Track) Name() object.TrackName { return t.name }
+
+func (t *Track) empty() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.ids) == 0
+}
+
+// Put stores an object whose payload has the hash sum. Objects of a group may come in any order. When it
+// returns Stored, the object has been written; an error means that it was not, ErrFull that there is no
+// room. Nothing of o is kept.
+func (t *Track) Put(o *object.Object, sum object.Hash) (Result, error) {
+	if t.s.closed.Load() {
+		return 0, ErrClosed
+	}
+	r, err := t.put(o, sum)
+	if isFull(err) {
+		if t.s.makeRoom(int64(len(o.Payload))) {
+			r, err = t.put(o, sum)
+		}
+		if isFull(err) {
+			t.s.stats.full.Add(1)
+			err = fmt.Errorf("%w: %w", ErrFull, err)
+		}
+	}
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("store object %d of group %d of %v: %w", o.ID, o.Group, t.name, err)
+	case r == Stored:
+		t.s.stats.stored.Add(1)
+	case r == Duplicate:
+		t.s.stats.duplicate.Add(1)
+	case r == Conflict:
+		t.s.stats.conflict.Add(1)
+	}
+	return r, nil
+}
+
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+func (t *Track) put(o *object.Object, sum object.Hash) (Result, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[o.Group]
+	if g == nil {
+		g = &group{t: t, id: o.Group, idx: &index{}}
+	} else if err := g.load(); err != nil {
+		return 0, err
+	}
+	switch g.idx.judge(o, sum) {
+	case Duplicate:
+		t.touch(g)
+		return Duplicate, nil
+	case Conflict:
+		t.touch(g)
+		return Conflict, nil
+	}
+	if err := g.write(o, sum); err != nil {
+		return 0, err
+	}
+	if t.groups[o.Group] == nil {
+		t.add(g)
+	}
+	if g.state == partial && g.idx.whole() {
+		g.state = finishing
+		t.s.enqueue(g)
+	}
+	t.touch(g)
+	return Stored, nil
+}
+
+// add and drop keep groups and ids the same.
+func (t *Track) add(g *group) {
+	t.groups[g.id] = g
+	i, _ := slices.BinarySearch(t.ids, g.id)
+	t.ids = slices.Insert(t.ids, i, g.id)
+}
+
+func (t *Track) drop(g *group) {
+	delete(t.groups, g.id)
+	if i, ok := slices.BinarySearch(t.ids, g.id); ok {
+		t.ids = slices.Delete(t.ids, i, i+1)
+	}
+	if i := slices.Index(t.resident, g); i >= 0 {
+		t.resident = slices.Delete(t.resident, i, i+1)
+	}
+	g.closeFile()
+	g.idx = nil
+}
+
+// touch makes g the most recently used of the resident groups, and sends the least recently used home.
+func (t *Track) touch(g *group) {
+	if n := len(t.resident); n > 0 && t.resident[n-1] == g {
+		return
+	}
+	if i := slices.Index(t.resident, g); i >= 0 {
+		t.resident = slices.Delete(t.resident, i, i+1)
+	}
+	t.resident = append(t.resident, g)
+	for i := 0; len(t.resident) > residentGroups && i < len(t.resident)-1; {
+		old := t.resident[i]
+		if old.state == finishing { // its index is needed in a moment
+			i++
+			continue
+		}
+		old.closeFile()
+		old.idx = nil
+		t.resident = slices.Delete(t.resident, i, i+1)
+	}
+}
+
+// Finish tells that no more of a group is expected: a whole group gets its final name now, another one
+// stays what it is and its file is closed.
+func (t *Track) Finish(id uint64) error {
+	t.mu.Lock()
+	g := t.groups[id]
+	if g != nil && g.state != finishing {
+		g.closeFile()
+	}
+	whole := g != nil && g.state == finishing
+	t.mu.Unlock()
+	if !whole {
+		return nil
+	}
+	return t.s.Flush()
+}
+
+// Groups describes the groups from…to, inclusive, in ascending order.
+func (t *Track) Groups(from, to uint64) []Info {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, _ := slices.BinarySearch(t.ids, from)
+	var infos []Info
+	for ; i < len(t.ids) && t.ids[i] <= to; i++ {
+		infos = append(infos, t.groups[t.ids[i]].info())
+	}
+	return infos
+}
+
+// Group describes one group.
+func (t *Track) Group(id uint64) (Info, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[id]
+	if g == nil {
+		return Info{}, false
+	}
+	return g.info(), true
+}
+
+// Next returns the first group at or after from.
+func (t *Track) Next(from uint64) (Info, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, _ := slices.BinarySearch(t.ids, from)
+	if i == len(t.ids) {
+		return Info{}, false
+	}
+	return t.groups[t.ids[i]].info(), true
+}
+
+// Largest returns the location of the last object of the last group; ends of groups count as objects.
+func (t *Track) Largest() (group, id uint64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := len(t.ids) - 1; i >= 0; i-- {
+		g := t.groups[t.ids[i]]
+		if err := g.load(); err != nil {
+			t.s.c.Logger.Error("group skipped", "track", t.name.String(), "group", g.id, "err", err)
+			continue
+		}
+		t.touch(g)
+		if n := len(g.idx.entries); n > 0 {
+			return g.id, g.idx.entries[n-1].id, true
+		}
+	}
+	return 0, 0, false
+}
