@@ -107,7 +107,7 @@ func (p *plan) makeTables() error {
 			add(table{pid: ts.PIDPSIP, every: 4, phase: 1, service: allServices, make: fixed(tvct(m))})
 			for i := range eitBlocks {
 				for j := range m.Services {
-					add(table{pid: eitPID + ts.PID(i), every: 5 << i, phase: int64(2 + j%3), service: allServices,
+					add(table{pid: eitPID + ts.PID(i), every: 4 << i, phase: int64(2+j) % 4, service: allServices,
 						make: func(b []byte, at time.Time) []byte { return atscEIT(b, m, i, j, at) }, lasts: blockTime})
 				}
 			}
