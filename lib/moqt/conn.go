@@ -44,8 +44,8 @@ type SendStream interface {
 	CancelWrite(code ResetCode)
 	// SetReliableBoundary makes a later CancelWrite deliver what was written so far, where the transport can.
 	SetReliableBoundary()
-	// SetPriority takes the urgency of RFC 9218, 0 (first) to 7, where the transport can.
-	SetPriority(urgency int8)
+	// SetPriority takes the priority of RFC 9218, urgency 0 (first) to 7, where the transport can.
+	SetPriority(urgency int8, incremental bool)
 	SetWriteDeadline(t time.Time) error
 	// Context ends when the stream was closed, reset, or refused by the peer with STOP_SENDING.
 	Context() context.Context

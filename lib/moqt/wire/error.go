@@ -9,6 +9,12 @@ import (
 // is known, that is a protocol violation; on a stream it means "read more".
 var ErrIncomplete = errors.New("incomplete")
 
+// ErrLimit says that a length is over the bound the caller gave, which the draft does not forbid.
+var ErrLimit = errors.New("over the configured limit")
+
+// ErrValue says that a value to be sent does not fit the draft: too large an integer, too long a name.
+var ErrValue = errors.New("value not representable")
+
 // Error is what a peer got wrong. The session is closed with Code (§3.4).
 type Error struct {
 	Code SessionCode

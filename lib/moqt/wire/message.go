@@ -1,9 +1,92 @@
 package wire
 
+import (
+	"encoding/binary"
+	"fmt"
+)
+
 // Message is a control message (§9).
 type Message interface {
-	// Type is the message type of the newest draft that has it.
+	// Type is the message type.
 	Type() uint64
+	append(w *writer)
+	parse(r *reader)
 }
 
-var messages16 = map[uint64]func() Message{}
+// messages16 are the control messages of draft 16 (§9).
+var messages16 = map[uint64]func() Message{
+	0x20: func() Message { return new(ClientSetup) },
+	0x21: func() Message { return new(ServerSetup) },
+	0x10: func() Message { return new(GoAway) },
+	0x15: func() Message { return new(MaxRequestID) },
+	0x1a: func() Message { return new(RequestsBlocked) },
+	0x07: func() Message { return new(RequestOK) },
+	0x05: func() Message { return new(RequestError) },
+	0x03: func() Message { return new(Subscribe) },
+	0x04: func() Message { return new(SubscribeOK) },
+	0x02: func() Message { return new(RequestUpdate) },
+	0x0a: func() Message { return new(Unsubscribe) },
+	0x1d: func() Message { return new(Publish) },
+	0x1e: func() Message { return new(PublishOK) },
+	0x0b: func() Message { return new(PublishDone) },
+	0x16: func() Message { return new(Fetch) },
+	0x18: func() Message { return new(FetchOK) },
+	0x17: func() Message { return new(FetchCancel) },
+	0x0d: func() Message { return new(TrackStatus) },
+	0x06: func() Message { return new(PublishNamespace) },
+	0x08: func() Message { return new(Namespace) },
+	0x09: func() Message { return new(PublishNamespaceDone) },
+	0x0e: func() Message { return new(NamespaceDone) },
+	0x0c: func() Message { return new(PublishNamespaceCancel) },
+	0x11: func() Message { return new(SubscribeNamespace) },
+}
+
+// AppendMessage writes type, length and payload of m.
+func AppendMessage(b []byte, v Version, m Message) ([]byte, error) {
+	w := newWriter(b, v)
+	w.varint(m.Type())
+	at := len(w.b)
+	w.b = append(w.b, 0, 0)
+	m.append(w)
+	n := len(w.b) - at - 2
+	if w.err == nil && n > MaxMessageLength {
+		w.err = fmt.Errorf("message of %d bytes: %w", n, ErrValue)
+	}
+	if w.err != nil {
+		return b, fmt.Errorf("%T: %w", m, w.err)
+	}
+	binary.BigEndian.PutUint16(w.b[at:], uint16(n))
+	return w.b, nil
+}
+
+// MessageHeader reads type and length of a message. n is the number of bytes both took, 0 if b is too short. An
+// unknown type is an error already here, before its payload was waited for.
+func MessageHeader(b []byte, v Version) (typ uint64, length, n int, err error) {
+	d := drafts[v]
+	typ, n = d.varint.parse(b)
+	if n == 0 {
+		return 0, 0, 0, nil
+	}
+	if d.messages[typ] == nil {
+		return typ, 0, 0, violation("unknown message type %#x", typ)
+	}
+	if len(b) < n+2 {
+		return 0, 0, 0, nil
+	}
+	return typ, int(binary.BigEndian.Uint16(b[n:])), n + 2, nil
+}
+
+// ParseMessage decodes the payload of a message of type typ. Nothing in the message aliases payload.
+func ParseMessage(v Version, typ uint64, payload []byte) (Message, error) {
+	mk := drafts[v].messages[typ]
+	if mk == nil {
+		return nil, violation("unknown message type %#x", typ)
+	}
+	m := mk()
+	r := newReader(payload, v)
+	m.parse(r)
+	if err := r.done(fmt.Sprintf("message %#x", typ)); err != nil {
+		return nil, err
+	}
+	return m, nil
+}

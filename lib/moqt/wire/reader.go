@@ -92,16 +92,28 @@ func (r *reader) done(what string) error {
 	return nil
 }
 
-// writer appends fields; it cannot fail, because values are checked before.
+// writer appends fields. Its first failure sticks, too: a value that this draft cannot carry.
 type writer struct {
-	b  []byte
-	v  Version
-	vi varintCodec
+	b   []byte
+	v   Version
+	vi  varintCodec
+	err error
+}
+
+func (w *writer) fail(err error) {
+	if w.err == nil {
+		w.err = err
+	}
 }
 
 func newWriter(b []byte, v Version) *writer { return &writer{b: b, v: v, vi: drafts[v].varint} }
 
-func (w *writer) varint(x uint64) { w.b = w.vi.append(w.b, x) }
+func (w *writer) varint(x uint64) {
+	if x > w.vi.max() {
+		w.fail(fmt.Errorf("%d: %w", x, ErrValue))
+	}
+	w.b = w.vi.append(w.b, x)
+}
 
 func (w *writer) byte(c byte) { w.b = append(w.b, c) }
 

@@ -13,23 +13,22 @@ type draft struct {
 	alpn     string                    // ALPN and WebTransport protocol, §3.1
 	varint   varintCodec               // RFC 9000 §16, or the draft's own from 17 on
 	messages map[uint64]func() Message // by message type, §9
-	params   paramForm                 // how message parameters are laid out, §9.2
-	setups   paramForm                 // how setup parameters are laid out, §9.3.1
 }
 
 // drafts is the one table a new draft is added to.
-var drafts = map[Version]*draft{
+var drafts = [256]*draft{
 	Draft16: {
 		alpn:     "moqt-16",
 		varint:   quicVarint{},
 		messages: messages16,
-		params:   keyValuePairs,
-		setups:   keyValuePairs,
 	},
 }
 
 // Versions lists the drafts spoken, newest first: the order in which they are offered to a peer.
 func Versions() []Version { return []Version{Draft16} }
+
+// Known reports whether v is in the table. Every other function of this package needs a known version.
+func (v Version) Known() bool { return drafts[v] != nil }
 
 // ALPN returns the protocol name of v in TLS and WebTransport, "" for an unknown version.
 func (v Version) ALPN() string {
@@ -41,8 +40,8 @@ func (v Version) ALPN() string {
 
 // VersionByALPN returns the draft a peer selected, or false for a name not in the table.
 func VersionByALPN(alpn string) (Version, bool) {
-	for v, d := range drafts {
-		if d.alpn == alpn {
+	for _, v := range Versions() {
+		if drafts[v].alpn == alpn {
 			return v, true
 		}
 	}

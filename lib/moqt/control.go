@@ -1,0 +1,160 @@
+package moqt
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// controlTimeout bounds how long the peer may leave the control stream unread before the session gives up.
+const controlTimeout = 30 * time.Second
+
+// controlStream carries messages over a stream: the control stream, or that of a SUBSCRIBE_NAMESPACE.
+type controlStream struct {
+	st Stream
+	v  Version
+
+	wmu  sync.Mutex
+	wbuf []byte
+
+	// The reading half belongs to one goroutine.
+	buf []byte // unread bytes are buf[r:]
+	r   int
+	fin bool
+}
+
+func newControlStream(st Stream, v Version) *controlStream {
+	return &controlStream{st: st, v: v, buf: make([]byte, 0, 4096)}
+}
+
+// send writes one message. It may block while the peer does not read, up to controlTimeout.
+func (c *controlStream) send(m wire.Message) error {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	b, err := wire.AppendMessage(c.wbuf[:0], c.v, m)
+	if err != nil {
+		return err
+	}
+	c.wbuf = b
+	c.st.SetWriteDeadline(time.Now().Add(controlTimeout))
+	_, err = c.st.Write(b)
+	return err
+}
+
+// receive reads one message. io.EOF: the peer closed the stream between messages.
+func (c *controlStream) receive() (wire.Message, error) {
+	for {
+		typ, length, n, err := wire.MessageHeader(c.buf[c.r:], c.v)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 && len(c.buf)-c.r >= n+length {
+			payload := c.buf[c.r+n : c.r+n+length]
+			c.r += n + length
+			return wire.ParseMessage(c.v, typ, payload)
+		}
+		if err := c.fill(n + length); err != nil {
+			if err == io.EOF && len(c.buf) > c.r {
+				return nil, violation("stream ended inside a message")
+			}
+			return nil, err
+		}
+	}
+}
+
+// fill reads more, making room for a message of need bytes. What is kept never exceeds one message of 2^16-1 bytes.
+func (c *controlStream) fill(need int) error {
+	if c.fin {
+		return io.EOF
+	}
+	if c.r > 0 {
+		c.buf = append(c.buf[:0], c.buf[c.r:]...)
+		c.r = 0
+	}
+	if cap(c.buf) < max(need, len(c.buf)+1) {
+		grown := make([]byte, len(c.buf), max(need, 2*cap(c.buf)))
+		copy(grown, c.buf)
+		c.buf = grown
+	}
+	n, err := c.st.Read(c.buf[len(c.buf):cap(c.buf)])
+	c.buf = c.buf[:len(c.buf)+n]
+	if n > 0 {
+		c.fin = errors.Is(err, io.EOF)
+		return nil
+	}
+	return err
+}
+
+// readControl dispatches the messages of the control stream, in order.
+func (s *Session) readControl() error {
+	for {
+		m, err := s.control.receive()
+		if errors.Is(err, io.EOF) {
+			return violation("control stream closed")
+		}
+		var reset *StreamResetError
+		if errors.As(err, &reset) && s.ctx.Err() == nil {
+			return violation("control stream reset")
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.dispatch(m); err != nil {
+			return err
+		}
+	}
+}
+
+// dispatch handles one control message. It must not block: it runs in the only reader of the control stream. Answers are
+// written by goroutines of their own, so that two peers cannot block each other.
+func (s *Session) dispatch(m wire.Message) error {
+	switch m := m.(type) {
+	case *wire.GoAway:
+		return s.onGoAway(m)
+	case *wire.MaxRequestID:
+		return s.onMaxRequestID(m)
+	case *wire.RequestsBlocked:
+		s.log.Debug("peer is out of requests", "max", m.MaxRequestID)
+		return nil
+
+	case *wire.RequestOK:
+		return s.onReply(m.RequestID, m)
+	case *wire.RequestError:
+		return s.onReply(m.RequestID, m)
+	case *wire.SubscribeOK:
+		return s.onReply(m.RequestID, m)
+	case *wire.PublishOK:
+		return s.onReply(m.RequestID, m)
+	case *wire.FetchOK:
+		return s.onReply(m.RequestID, m)
+
+	case *wire.Subscribe:
+		return s.onSubscribe(m)
+	case *wire.Unsubscribe:
+		return s.onUnsubscribe(m)
+	case *wire.RequestUpdate:
+		return s.onRequestUpdate(m)
+	case *wire.Publish:
+		return s.onPublish(m)
+	case *wire.PublishDone:
+		return s.onPublishDone(m)
+	case *wire.Fetch:
+		return s.onFetch(m)
+	case *wire.FetchCancel:
+		return s.onFetchCancel(m)
+	case *wire.TrackStatus:
+		return s.onTrackStatus(m)
+	case *wire.PublishNamespace:
+		return s.onPublishNamespace(m)
+	case *wire.PublishNamespaceDone:
+		return s.onPublishNamespaceDone(m)
+	case *wire.PublishNamespaceCancel:
+		return s.onPublishNamespaceCancel(m)
+	}
+	// CLIENT_SETUP and SERVER_SETUP a second time; SUBSCRIBE_NAMESPACE, NAMESPACE and NAMESPACE_DONE outside the stream
+	// they belong to (§3.3, §9.25).
+	return violation("%T on the control stream", m)
+}

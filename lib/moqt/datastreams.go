@@ -1,0 +1,371 @@
+package moqt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// aliasTable maps the peer's track aliases to subscriptions (§10.1).
+type aliasTable struct {
+	subs    map[uint64]*Subscription
+	retired map[uint64]struct{} // aliases of ended subscriptions: their late streams are refused at once
+	order   []uint64            // of retirement
+	pending int                 // streams waiting for an alias
+	changed chan struct{}       // closed and replaced when an alias is added
+}
+
+const maxRetiredAliases = 1024
+
+func (t *aliasTable) init() {
+	t.subs = map[uint64]*Subscription{}
+	t.retired = map[uint64]struct{}{}
+	t.changed = make(chan struct{})
+}
+
+// addAlias makes alias stand for sub; s.mu is held.
+func (s *Session) addAlias(alias uint64, sub *Subscription) error {
+	t := &s.aliases
+	if old := t.subs[alias]; old != nil && (old.track.String() != sub.track.String() || !old.ending()) {
+		return &wire.Error{Code: wire.DuplicateTrackAlias, What: fmt.Sprintf("track alias %d of %v used for %v", alias, old.track, sub.track)}
+	}
+	t.subs[alias] = sub
+	delete(t.retired, alias)
+	close(t.changed)
+	t.changed = make(chan struct{})
+	return nil
+}
+
+// retireAlias forgets sub's alias, remembering it for late streams; s.mu is held.
+func (s *Session) retireAlias(alias uint64, sub *Subscription) {
+	t := &s.aliases
+	if t.subs[alias] != sub {
+		return
+	}
+	delete(t.subs, alias)
+	if _, ok := t.retired[alias]; ok {
+		return
+	}
+	t.retired[alias] = struct{}{}
+	t.order = append(t.order, alias)
+	if len(t.order) > maxRetiredAliases {
+		delete(t.retired, t.order[0])
+		t.order = append(t.order[:0], t.order[1:]...)
+	}
+}
+
+// byAlias finds the subscription of a stream, waiting a bounded time for the message that introduces it
+// (§10.4.2). nil without error: the stream is not wanted.
+func (s *Session) byAlias(alias uint64) (*Subscription, error) {
+	var timeout <-chan time.Time
+	for {
+		s.mu.Lock()
+		t := &s.aliases
+		if sub := t.subs[alias]; sub != nil {
+			s.mu.Unlock()
+			return sub, nil
+		}
+		if _, ok := t.retired[alias]; ok {
+			s.mu.Unlock()
+			return nil, nil
+		}
+		if timeout == nil {
+			if t.pending >= s.cfg.MaxPendingStreams {
+				s.mu.Unlock()
+				s.log.Debug("too many streams with an unknown track alias", "alias", alias)
+				return nil, nil
+			}
+			t.pending++
+			defer func() {
+				s.mu.Lock()
+				t.pending--
+				s.mu.Unlock()
+			}()
+			timer := time.NewTimer(s.cfg.AliasTimeout)
+			defer timer.Stop()
+			timeout = timer.C
+		}
+		changed := t.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-timeout:
+			s.log.Debug("track alias still unknown", "alias", alias)
+			return nil, nil
+		case <-s.ctx.Done():
+			return nil, context.Cause(s.ctx)
+		}
+	}
+}
+
+// acceptUniStreams takes data streams. Each is looked at in a goroutine of its own until its header is known; the
+// number of them is bounded by the stream credit the peer has (Config.MaxStreams).
+func (s *Session) acceptUniStreams() error {
+	for {
+		st, err := s.conn.AcceptUniStream(s.ctx)
+		if err != nil {
+			return err
+		}
+		s.spawn(func() {
+			if err := s.takeStream(st); err != nil {
+				s.fail(err)
+			}
+		})
+	}
+}
+
+// streamBuffer is how much a data stream reads ahead of its consumer: enough for headers, so that payloads
+// go from the transport's buffer to the caller's.
+const streamBuffer = 512
+
+// takeStream reads the header of a data stream and hands it to its subscription or fetch.
+func (s *Session) takeStream(st ReceiveStream) error {
+	st.SetReadDeadline(time.Now().Add(s.cfg.HeaderTimeout))
+	r := objectReader{s: s, st: st, buf: make([]byte, 0, streamBuffer)}
+	var typ uint64
+	if err := r.header(func(b []byte) (n int, err error) {
+		typ, n = wire.Varint(b, s.v)
+		if n == 0 {
+			return 0, wire.ErrIncomplete
+		}
+		if typ != wire.StreamFetch && !wire.IsSubgroup(typ, s.v) {
+			return 0, violation("stream type %#x", typ)
+		}
+		return 0, nil
+	}); err != nil {
+		return s.refuse(st, err)
+	}
+	if typ == wire.StreamFetch {
+		var id uint64
+		if err := r.header(func(b []byte) (n int, err error) {
+			id, n, err = wire.ParseFetchHeader(b, s.v)
+			return n, err
+		}); err != nil {
+			return s.refuse(st, err)
+		}
+		st.SetReadDeadline(time.Time{})
+		return s.takeFetchStream(id, r)
+	}
+	var h wire.SubgroupHeader
+	if err := r.header(func(b []byte) (n int, err error) {
+		h, n, err = wire.ParseSubgroupHeader(b, s.v)
+		return n, err
+	}); err != nil {
+		return s.refuse(st, err)
+	}
+	st.SetReadDeadline(time.Time{})
+	sub, err := s.byAlias(h.TrackAlias)
+	if sub == nil {
+		st.CancelRead(wire.ResetCancelled)
+		return err
+	}
+	sub.deliver(&SubgroupReader{objectReader: r, sub: sub, alias: h.TrackAlias, h: SubgroupHeader{
+		Group: h.Group, Subgroup: h.Subgroup, SubgroupFromFirst: h.FromFirst, Priority: h.Priority,
+		EndOfGroup: h.EndOfGroup, HasProperties: h.HasProperties,
+	}})
+	return nil
+}
+
+// refuse ends a stream whose header did not come. Only a broken header is the session's business.
+func (s *Session) refuse(st ReceiveStream, err error) error {
+	st.CancelRead(wire.ResetCancelled)
+	var we *wire.Error
+	if errors.As(err, &we) {
+		return err
+	}
+	return nil
+}
+
+// objectReader is what readers of data streams have in common: a small buffer for headers, and the rest of a payload.
+type objectReader struct {
+	s    *Session
+	st   ReceiveStream
+	buf  []byte // unread bytes are buf[r:]
+	r    int
+	left uint64 // of the current payload
+	err  error  // sticky
+}
+
+// header calls parse on what is buffered, reading more while it says ErrIncomplete, and consumes what it returns.
+func (r *objectReader) header(parse func(b []byte) (int, error)) error {
+	for {
+		n, err := parse(r.buf[r.r:])
+		if err == nil {
+			r.r += n
+			return nil
+		}
+		if !errors.Is(err, wire.ErrIncomplete) {
+			return err
+		}
+		if err := r.fill(); err != nil {
+			if errors.Is(err, io.EOF) {
+				return violation("stream ended inside its header")
+			}
+			return err
+		}
+	}
+}
+
+// fill reads at least one more byte into the buffer.
+func (r *objectReader) fill() error {
+	if r.r == len(r.buf) {
+		r.buf, r.r = r.buf[:0], 0
+	}
+	if len(r.buf) == cap(r.buf) {
+		if r.r > 0 {
+			r.buf = append(r.buf[:0], r.buf[r.r:]...)
+			r.r = 0
+		} else {
+			r.buf = append(make([]byte, 0, 2*cap(r.buf)), r.buf...)
+		}
+	}
+	n, err := r.st.Read(r.buf[len(r.buf):cap(r.buf)])
+	r.buf = r.buf[:len(r.buf)+n]
+	if n > 0 {
+		return nil // an error comes again
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// Read reads the payload of the current object as it arrives; io.EOF is its end. A stream that ends inside an
+// object breaks the protocol and closes the session.
+func (r *objectReader) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	if r.err != nil {
+		return 0, r.err
+	}
+	if uint64(len(p)) > r.left {
+		p = p[:r.left]
+	}
+	if r.r < len(r.buf) {
+		n := copy(p, r.buf[r.r:])
+		r.r += n
+		r.left -= uint64(n)
+		return n, nil
+	}
+	n, err := r.st.Read(p)
+	r.left -= uint64(n)
+	if err != nil && r.left > 0 {
+		return n, r.broke(err)
+	}
+	return n, nil
+}
+
+// broke ends reading because of an error in the middle of something.
+func (r *objectReader) broke(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = violation("stream ended inside an object") // §10.4
+	}
+	return r.stop(err)
+}
+
+// stop makes err sticky. What the peer got wrong closes the session; what is only too large refuses the stream.
+func (r *objectReader) stop(err error) error {
+	var we *wire.Error
+	switch {
+	case errors.As(err, &we):
+		r.s.fail(err)
+		err = r.s.orCause(err)
+	case errors.Is(err, wire.ErrLimit):
+		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
+		r.st.CancelRead(wire.ResetCancelled)
+	}
+	r.err = err
+	return err
+}
+
+// skip reads over what is left of a payload.
+func (r *objectReader) skip() error {
+	if r.left == 0 {
+		return nil
+	}
+	if n := uint64(len(r.buf) - r.r); n > 0 {
+		n = min(n, r.left)
+		r.r += int(n)
+		r.left -= n
+	}
+	var scratch [4096]byte
+	for r.left > 0 {
+		if _, err := r.Read(scratch[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next reads the next object header with parse, which returns n = 0 if it needs more bytes. io.EOF: a regular end.
+func (r *objectReader) next(parse func(b []byte) (n int, err error)) error {
+	if r.err != nil {
+		return r.err
+	}
+	if err := r.skip(); err != nil {
+		return err
+	}
+	for {
+		n, err := parse(r.buf[r.r:])
+		if err != nil {
+			return r.stop(err)
+		}
+		if n > 0 {
+			r.r += n
+			return nil
+		}
+		if err := r.fill(); err != nil {
+			if errors.Is(err, io.EOF) && r.r == len(r.buf) {
+				r.err = io.EOF
+				return io.EOF
+			}
+			return r.broke(err)
+		}
+	}
+}
+
+// SetReadDeadline bounds Next and Read.
+func (r *objectReader) SetReadDeadline(t time.Time) error { return r.st.SetReadDeadline(t) }
+
+// acceptStreams takes the peer's bidirectional streams: in draft 16 each begins with SUBSCRIBE_NAMESPACE (§3.3).
+func (s *Session) acceptStreams() error {
+	for {
+		st, err := s.conn.AcceptStream(s.ctx)
+		if err != nil {
+			return err
+		}
+		s.spawn(func() {
+			if err := s.takeRequestStream(st); err != nil {
+				s.fail(err)
+			}
+		})
+	}
+}
+
+// receiveDatagrams hands datagrams to subscriptions. One with an unknown alias is dropped, as §10.3 allows.
+func (s *Session) receiveDatagrams() error {
+	for {
+		b, err := s.conn.ReceiveDatagram(s.ctx)
+		if err != nil {
+			return err
+		}
+		d, err := wire.ParseDatagram(b, s.v)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		sub := s.aliases.subs[d.TrackAlias]
+		s.mu.Unlock()
+		if sub != nil {
+			sub.deliverDatagram(Datagram{
+				Group: d.Group, ID: d.ID, Priority: d.Priority, Properties: d.Properties, Status: d.Status,
+				EndOfGroup: d.EndOfGroup, Payload: d.Payload,
+			})
+		}
+	}
+}

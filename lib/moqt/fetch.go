@@ -1,0 +1,295 @@
+package moqt
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// FetchOptions shape a fetch.
+type FetchOptions struct {
+	Priority   *uint8
+	GroupOrder GroupOrder // zero: ascending
+	Tokens     []Token
+}
+
+// FetchInfo is what FETCH_OK says.
+type FetchInfo struct {
+	EndOfTrack bool     // End is the track's last object, all of it is published
+	End        Location // where the response ends, exclusive; Object 0: with that whole group (§9.17)
+	Properties []byte   // track properties
+}
+
+// FetchKind tells objects from the ranges between them.
+type FetchKind uint8
+
+// Kinds of entries in a fetch stream.
+const (
+	FetchedObject FetchKind = iota
+	// FetchedNonExistent: nothing exists between the last entry and this location, inclusive.
+	FetchedNonExistent
+	// FetchedUnknown: the publisher does not know about that range.
+	FetchedUnknown
+)
+
+// FetchObject is one entry of a fetch stream.
+type FetchObject struct {
+	Kind       FetchKind
+	Group      uint64
+	Subgroup   uint64
+	ID         uint64
+	Priority   uint8
+	Datagram   bool   // was published as a datagram: no subgroup
+	Properties []byte // key-value-pairs, valid until the next call of Next
+	Size       uint64
+}
+
+// Fetch asks for the objects from start to before end; end.Object 0 means the whole group end.Group (§9.16.1). It
+// returns when the publisher accepted or the response begins (*RequestError if refused).
+func (s *Session) Fetch(ctx context.Context, track object.TrackName, start, end Location, o FetchOptions) (*FetchReader, error) {
+	if err := wire.CheckTrackName(track); err != nil {
+		return nil, err
+	}
+	return s.fetch(ctx, wire.Fetch{FetchType: wire.FetchStandalone, Track: track, Start: start, End: end}, start, o)
+}
+
+// FetchRelative fetches what came before a subscription with filter LargestObject, beginning groups before its
+// largest group (§9.16.2).
+func (s *Session) FetchRelative(ctx context.Context, sub *Subscription, groups uint64, o FetchOptions) (*FetchReader, error) {
+	return s.fetch(ctx, wire.Fetch{FetchType: wire.FetchRelativeJoining, JoiningRequestID: sub.id, JoiningStart: groups}, Location{}, o)
+}
+
+// FetchAbsolute does so beginning at a group.
+func (s *Session) FetchAbsolute(ctx context.Context, sub *Subscription, group uint64, o FetchOptions) (*FetchReader, error) {
+	return s.fetch(ctx, wire.Fetch{FetchType: wire.FetchAbsoluteJoining, JoiningRequestID: sub.id, JoiningStart: group}, Location{Group: group}, o)
+}
+
+func (s *Session) fetch(ctx context.Context, m wire.Fetch, start Location, o FetchOptions) (*FetchReader, error) {
+	m.Parameters = wire.Parameters{SubscriberPriority: o.Priority, GroupOrder: o.GroupOrder, Tokens: o.Tokens}
+	f := &FetchReader{sess: s, descending: o.GroupOrder == wire.GroupOrderDescending, begun: make(chan struct{}), told: make(chan struct{})}
+	ctx, cancel := s.responseContext(ctx)
+	defer cancel()
+	c, err := s.issueCall(ctx, func(id uint64) wire.Message {
+		m.RequestID, f.id = id, id
+		s.mu.Lock()
+		s.fetches[id] = f
+		s.mu.Unlock()
+		return &m
+	}, func(reply wire.Message, _ bool) error {
+		ok, is := reply.(*wire.FetchOK)
+		if !is {
+			return violation("%T in answer to FETCH", reply)
+		}
+		if err := unknownParameters(ok.Parameters); err != nil {
+			return err
+		}
+		if ok.End.Less(Location{Group: start.Group}) || ok.End.Object != 0 && ok.End.Less(start) {
+			return violation("FETCH_OK ends at %v before the start %v", ok.End, start) // §9.17
+		}
+		f.info = FetchInfo{EndOfTrack: ok.EndOfTrack, End: ok.End, Properties: ok.Properties}
+		return nil
+	})
+	if err != nil {
+		s.mu.Lock()
+		delete(s.fetches, f.id)
+		s.mu.Unlock()
+		return nil, err
+	}
+	f.call = c
+	s.spawn(func() {
+		select {
+		case <-c.done:
+			if c.err != nil {
+				f.fail(c.err)
+			}
+		case <-s.ctx.Done():
+			f.fail(context.Cause(s.ctx))
+		}
+		close(f.told)
+	})
+	select {
+	case <-f.begun:
+		return f, nil
+	case <-f.told:
+		if c.err != nil {
+			return nil, c.err
+		}
+		if s.ctx.Err() != nil {
+			return nil, context.Cause(s.ctx)
+		}
+		return f, nil
+	case <-ctx.Done():
+		f.Cancel()
+		return nil, context.Cause(ctx)
+	}
+}
+
+// FetchReader reads the response to a fetch. It is not for concurrent use, except Cancel and Info.
+type FetchReader struct {
+	objectReader
+	sess       *Session
+	id         uint64
+	call       *call
+	info       FetchInfo // valid once told
+	descending bool
+	told       chan struct{} // closed when the answer came
+	begun      chan struct{} // closed when the stream came
+	state      wire.FetchState
+	last       Location
+	some       bool
+
+	mu     sync.Mutex
+	failed error // why no stream will come
+	over   bool
+}
+
+// takeFetchStream hands a fetch stream to its reader.
+func (s *Session) takeFetchStream(id uint64, r objectReader) error {
+	s.mu.Lock()
+	f := s.fetches[id]
+	own := id < s.requests.next && id&1 == s.requests.next&1
+	s.mu.Unlock()
+	if f == nil {
+		r.st.CancelRead(wire.ResetCancelled)
+		if !own {
+			return violation("fetch stream for request %d, which was never made", id)
+		}
+		return nil // cancelled
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-f.begun:
+		if f.failed == nil {
+			return violation("second fetch stream for request %d", id)
+		}
+		r.st.CancelRead(wire.ResetCancelled)
+		return nil
+	default:
+	}
+	f.objectReader = r
+	close(f.begun)
+	return nil
+}
+
+// fail ends a fetch whose stream has not come.
+func (f *FetchReader) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sess.mu.Lock()
+	delete(f.sess.fetches, f.id)
+	f.sess.mu.Unlock()
+	select {
+	case <-f.begun:
+		return
+	default:
+	}
+	f.failed = err
+	f.objectReader.err = err
+	f.objectReader.s = f.sess
+	close(f.begun)
+}
+
+// Info waits for FETCH_OK.
+func (f *FetchReader) Info(ctx context.Context) (FetchInfo, error) {
+	select {
+	case <-f.told:
+		select {
+		case <-f.call.done:
+			return f.info, f.call.err
+		default:
+			return FetchInfo{}, context.Cause(f.sess.ctx)
+		}
+	case <-ctx.Done():
+		return FetchInfo{}, context.Cause(ctx)
+	}
+}
+
+// Next returns the next entry; io.EOF after the last.
+func (f *FetchReader) Next() (FetchObject, error) {
+	<-f.begun // ends with the session at the latest
+	var o wire.FetchObject
+	err := f.next(func(b []byte) (n int, err error) {
+		o, n, err = wire.ParseFetchObject(b, f.s.v, f.s.cfg.MaxPropertiesSize)
+		return n, err
+	})
+	if err == nil {
+		err = f.accept(&o)
+		if err != nil {
+			err = f.stop(err)
+		}
+	}
+	if err != nil {
+		f.release()
+		return FetchObject{}, err
+	}
+	f.left = o.Length
+	out := FetchObject{
+		Group: o.Group, Subgroup: o.Subgroup, ID: o.ID, Priority: o.Priority, Datagram: o.Datagram,
+		Properties: o.Properties, Size: o.Length,
+	}
+	switch o.Flags {
+	case wire.FetchEndOfNonExistent:
+		out.Kind = FetchedNonExistent
+	case wire.FetchEndOfUnknown:
+		out.Kind = FetchedUnknown
+	}
+	return out, nil
+}
+
+func (f *FetchReader) accept(o *wire.FetchObject) error {
+	if err := f.state.Resolve(o); err != nil {
+		return err
+	}
+	if o.Length > f.s.cfg.MaxObjectSize {
+		return fmt.Errorf("object of %d bytes: %w", o.Length, wire.ErrLimit)
+	}
+	if err := wire.CheckKeyValues(o.Properties, f.s.v); err != nil {
+		return violation("object properties: %v", err)
+	}
+	// §2.4.2: groups in the order asked for, objects of a group in increasing order, else the track is malformed.
+	l := Location{Group: o.Group, Object: o.ID}
+	if f.some {
+		wrong := l.Group < f.last.Group
+		if f.descending {
+			wrong = l.Group > f.last.Group
+		}
+		if wrong || l.Group == f.last.Group && l.Object <= f.last.Object {
+			f.Cancel()
+			return fmt.Errorf("%w: %v after %v in a fetch", ErrOrder, l, f.last)
+		}
+	}
+	f.last, f.some = l, true
+	return nil
+}
+
+func (f *FetchReader) release() {
+	f.sess.mu.Lock()
+	delete(f.sess.fetches, f.id)
+	f.sess.mu.Unlock()
+}
+
+// Cancel sends FETCH_CANCEL. Every reader must be read to an error or cancelled.
+func (f *FetchReader) Cancel() error {
+	f.mu.Lock()
+	over := f.over
+	f.over = true
+	f.mu.Unlock()
+	if over {
+		return nil
+	}
+	f.release()
+	select {
+	case <-f.begun:
+		if f.st == nil {
+			return nil // refused
+		}
+		f.st.CancelRead(wire.ResetCancelled)
+	default:
+		f.fail(ErrClosed)
+	}
+	return f.sess.orCause(f.sess.control.send(&wire.FetchCancel{RequestID: f.id}))
+}

@@ -1,0 +1,209 @@
+package moqt
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// FetchRequest is a peer's FETCH.
+type FetchRequest struct {
+	Track      object.TrackName
+	Start      Location
+	End        Location // exclusive; Object 0: the whole group End.Group
+	Priority   uint8
+	GroupOrder GroupOrder
+	Tokens     []Token
+	// Joining is the publication a joining fetch refers to, nil for a standalone fetch; Start and End are resolved.
+	Joining *Publication
+
+	in *inbound
+}
+
+func (s *Session) onFetch(m *wire.Fetch) error {
+	var sub *inbound
+	if m.FetchType != wire.FetchStandalone {
+		s.mu.Lock()
+		sub = s.inbounds[m.JoiningRequestID]
+		s.mu.Unlock()
+		if sub != nil && (sub.kind != kindSubscribe || !sub.joinable) {
+			return violation("joining fetch for request %d, not a subscription with filter largest object", m.JoiningRequestID) // §9.16.2
+		}
+	}
+	if m.FetchType == wire.FetchStandalone && m.End.Less(m.Start) && !(m.End.Group == m.Start.Group && m.End.Object == 0) {
+		return violation("fetch from %v to %v", m.Start, m.End)
+	}
+	in, tokens, err := s.admitSimple(m.RequestID, m.Parameters)
+	if in == nil {
+		return err
+	}
+	in.kind = kindFetch
+	r := &FetchRequest{
+		Track: m.Track, Start: m.Start, End: m.End, Priority: DefaultPriority, GroupOrder: wire.GroupOrderAscending, Tokens: tokens, in: in,
+	}
+	if p := m.Parameters.SubscriberPriority; p != nil {
+		r.Priority = *p
+	}
+	r.GroupOrder = or(m.Parameters.GroupOrder, r.GroupOrder)
+	in.handle(func(ctx context.Context) {
+		if m.FetchType != wire.FetchStandalone {
+			if refusal := r.join(ctx, m, sub); refusal != nil {
+				r.Reject(refusal.Code, refusal.Reason)
+				return
+			}
+		}
+		s.cfg.Handler.Fetch(ctx, r)
+	})
+	return nil
+}
+
+// join resolves a joining fetch (§9.16.2.1), waiting for the answer to the SUBSCRIBE it refers to.
+func (r *FetchRequest) join(ctx context.Context, m *wire.Fetch, sub *inbound) *RequestError {
+	s := r.in.s
+	var p *Publication
+	if sub != nil {
+		select {
+		case <-sub.settled:
+			p = sub.pub
+		case <-sub.ctx.Done():
+		case <-ctx.Done():
+			return &RequestError{Code: wire.RequestInternalError, Reason: "cancelled"}
+		}
+	}
+	if p == nil {
+		return &RequestError{Code: wire.RequestInvalidJoiningRequestID, Reason: "no such subscription"}
+	}
+	if p.saved == nil {
+		return &RequestError{Code: wire.RequestInvalidRange, Reason: "nothing was published yet"}
+	}
+	_ = s
+	r.Joining, r.Track = p, p.track
+	r.End = Location{Group: p.saved.Group, Object: p.saved.Object + 1}
+	r.Start = Location{Group: m.JoiningStart}
+	if m.FetchType == wire.FetchRelativeJoining {
+		r.Start.Group = p.saved.Group - min(m.JoiningStart, p.saved.Group)
+	}
+	if r.End.Less(r.Start) {
+		return &RequestError{Code: wire.RequestInvalidRange, Reason: "starts after the largest object"}
+	}
+	return nil
+}
+
+func (s *Session) onFetchCancel(m *wire.FetchCancel) error {
+	s.mu.Lock()
+	in := s.inbounds[m.RequestID]
+	s.mu.Unlock()
+	if in != nil && in.kind == kindFetch {
+		in.cancel(ErrClosed)
+	}
+	return nil
+}
+
+// Accept answers FETCH_OK and returns the writer of the objects.
+func (r *FetchRequest) Accept(info FetchInfo) (*FetchWriter, error) {
+	err := r.in.answer(&wire.FetchOK{RequestID: r.in.id, EndOfTrack: info.EndOfTrack, End: info.End, Properties: info.Properties})
+	if err != nil {
+		return nil, err
+	}
+	st, err := r.in.s.conn.OpenUniStream(r.in.ctx)
+	if err != nil {
+		r.in.finish()
+		return nil, r.in.s.orCause(err)
+	}
+	st.SetPriority(urgency(r.Priority, DefaultPriority), true)
+	w := &FetchWriter{in: r.in}
+	w.objectWriter.s, w.objectWriter.st = r.in.s, st
+	w.header = wire.AppendFetchHeader(nil, r.in.s.v, r.in.id)
+	// FETCH_CANCEL resets the stream whatever the handler does (§5.2).
+	w.unwatch = context.AfterFunc(r.in.ctx, func() { st.CancelWrite(wire.ResetCancelled) })
+	return w, nil
+}
+
+// Reject answers REQUEST_ERROR.
+func (r *FetchRequest) Reject(code RequestCode, reason string) error {
+	return r.in.reject(code, reason)
+}
+
+// FetchWriter writes the response to a fetch; it is not for concurrent use. It must be closed or reset.
+type FetchWriter struct {
+	objectWriter
+	in      *inbound
+	header  []byte
+	state   wire.FetchState
+	unwatch func() bool
+	once    sync.Once
+}
+
+// Context ends when the subscriber cancelled or the response is over.
+func (w *FetchWriter) Context() context.Context { return w.in.ctx }
+
+// WriteObject writes an entry; o.Size is taken from payload.
+func (w *FetchWriter) WriteObject(o FetchObject, payload []byte) error {
+	o.Size = uint64(len(payload))
+	if err := w.begin(o); err != nil {
+		return err
+	}
+	return w.put(payload)
+}
+
+// WriteObjectHeader begins an object of o.Size bytes, which follow in Write calls; the header leaves with the first.
+func (w *FetchWriter) WriteObjectHeader(o FetchObject) error {
+	if err := w.begin(o); err != nil {
+		return err
+	}
+	w.left = o.Size
+	if o.Size == 0 {
+		return w.put(nil)
+	}
+	return nil
+}
+
+func (w *FetchWriter) begin(o FetchObject) error {
+	if err := w.ready(); err != nil {
+		return err
+	}
+	if o.Kind != FetchedObject && o.Size > 0 {
+		return fmt.Errorf("end of range with a payload: %w", wire.ErrValue)
+	}
+	if max(o.Group, o.ID, o.Subgroup, o.Size) > wire.MaxVarint {
+		return fmt.Errorf("object %d/%d of %d bytes: %w", o.Group, o.ID, o.Size, wire.ErrValue)
+	}
+	m := wire.FetchObject{
+		Group: o.Group, Subgroup: o.Subgroup, ID: o.ID, Priority: o.Priority, Datagram: o.Datagram, Properties: o.Properties, Length: o.Size,
+	}
+	switch o.Kind {
+	case FetchedNonExistent:
+		m.Flags = wire.FetchEndOfNonExistent
+	case FetchedUnknown:
+		m.Flags = wire.FetchEndOfUnknown
+	}
+	w.scratch = w.scratch[:0]
+	if !w.started {
+		w.scratch = append(w.scratch, w.header...)
+	}
+	w.scratch = w.state.Append(w.scratch, w.s.v, m)
+	return nil
+}
+
+// Close sends FIN: the response is whole.
+func (w *FetchWriter) Close() error {
+	err := w.finish(w.header)
+	w.done()
+	return err
+}
+
+// Reset abandons the response.
+func (w *FetchWriter) Reset(code ResetCode) {
+	w.abandon(w.header, code)
+	w.done()
+}
+
+func (w *FetchWriter) done() {
+	w.once.Do(func() {
+		w.unwatch()
+		w.in.finish()
+	})
+}

@@ -1,0 +1,181 @@
+package moqt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// Handshake exchanges setup messages (§9.3). Run does it if nobody did before; a client that wants to know early whether
+// it was let in calls it first.
+func (s *Session) Handshake(ctx context.Context) error {
+	s.setup.Lock()
+	defer s.setup.Unlock()
+	if s.setup.done {
+		return s.setup.err
+	}
+	s.setup.done = true
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.HandshakeTimeout, &SessionError{Code: wire.ControlMessageTimeout, Reason: "no setup message"})
+	defer cancel()
+	err := s.handshake(ctx)
+	if err != nil {
+		if ctx.Err() != nil && s.ctx.Err() == nil {
+			err = context.Cause(ctx)
+		}
+		if s.ctx.Err() == nil {
+			var se *SessionError
+			if errors.As(err, &se) && !se.Remote {
+				s.Close(se.Code, se.Reason)
+			} else {
+				s.fail(err)
+			}
+		}
+		s.setup.err = fmt.Errorf("setup: %w", context.Cause(s.ctx))
+		return s.setup.err
+	}
+	close(s.ready)
+	return nil
+}
+
+func (s *Session) handshake(ctx context.Context) error {
+	var st Stream
+	var err error
+	if s.client {
+		st, err = s.conn.OpenStream(ctx)
+	} else {
+		st, err = s.conn.AcceptStream(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	st.SetPriority(urgencyControl, true)
+	s.control = newControlStream(st, s.v)
+	stop := context.AfterFunc(ctx, func() { st.SetReadDeadline(time.Unix(1, 0)) })
+	defer func() {
+		if stop() {
+			st.SetReadDeadline(time.Time{})
+		}
+	}()
+	if s.client {
+		return s.clientSetup()
+	}
+	return s.serverSetup(ctx)
+}
+
+func (s *Session) ownParameters() wire.SetupParameters {
+	limit := s.requests.granted()
+	p := wire.SetupParameters{MaxRequestID: &limit, Implementation: &s.cfg.Implementation}
+	if n := s.cfg.MaxTokenCache; n > 0 {
+		size := uint64(n)
+		p.MaxAuthTokenCacheSize = &size
+	}
+	return p
+}
+
+func (s *Session) clientSetup() error {
+	p := s.ownParameters()
+	p.Tokens = s.cfg.Tokens
+	if s.conn.Native() {
+		p.Authority, p.Path = &s.target.authority, &s.target.path
+	}
+	if err := s.control.send(&wire.ClientSetup{Parameters: p}); err != nil {
+		return err
+	}
+	m, err := s.control.receive()
+	if err != nil {
+		return err
+	}
+	setup, ok := m.(*wire.ServerSetup)
+	if !ok {
+		return violation("%T before SERVER_SETUP", m)
+	}
+	if setup.Parameters.Path != nil {
+		return &wire.Error{Code: wire.InvalidPath, What: "PATH from a server"}
+	}
+	if setup.Parameters.Authority != nil {
+		return &wire.Error{Code: wire.InvalidAuthority, What: "AUTHORITY from a server"}
+	}
+	return s.learn(setup.Parameters)
+}
+
+func (s *Session) serverSetup(ctx context.Context) error {
+	m, err := s.control.receive()
+	if err != nil {
+		return err
+	}
+	setup, ok := m.(*wire.ClientSetup)
+	if !ok {
+		return violation("%T before CLIENT_SETUP", m)
+	}
+	p := setup.Parameters
+	if err := checkTarget(p, s.conn.Native()); err != nil {
+		return err
+	}
+	if err := s.learn(p); err != nil {
+		return err
+	}
+	if s.cfg.Authorize != nil {
+		if err := s.cfg.Authorize(ctx, s.peer); err != nil {
+			var se *SessionError
+			if errors.As(err, &se) {
+				return se
+			}
+			return &SessionError{Code: wire.Unauthorized, Reason: err.Error()}
+		}
+	}
+	return s.control.send(&wire.ServerSetup{Parameters: s.ownParameters()})
+}
+
+// checkTarget applies the rules of §9.3.1.1 and §9.3.1.2 to AUTHORITY and PATH.
+func checkTarget(p wire.SetupParameters, native bool) error {
+	if p.Path != nil {
+		if !native {
+			return &wire.Error{Code: wire.InvalidPath, What: "PATH over WebTransport"}
+		}
+		// RFC 3986: path-abempty is empty or begins with a slash; "?" and the query may follow.
+		if u := *p.Path; u != "" && u[0] != '/' && u[0] != '?' {
+			return &wire.Error{Code: wire.MalformedPath, What: "path " + u}
+		}
+		if _, err := url.Parse("moqt://host" + *p.Path); err != nil {
+			return &wire.Error{Code: wire.MalformedPath, What: err.Error()}
+		}
+	}
+	if p.Authority != nil {
+		if !native {
+			return &wire.Error{Code: wire.InvalidAuthority, What: "AUTHORITY over WebTransport"}
+		}
+		if u, err := url.Parse("moqt://" + *p.Authority); err != nil || u.Host != *p.Authority && u.User == nil {
+			return &wire.Error{Code: wire.MalformedAuthority, What: "authority " + *p.Authority}
+		}
+	}
+	return nil
+}
+
+// learn takes over what the peer's setup message says.
+func (s *Session) learn(p wire.SetupParameters) error {
+	str := func(v *string) string {
+		if v == nil {
+			return ""
+		}
+		return *v
+	}
+	tokens, err := s.inTokens.resolveSetup(p.Tokens)
+	if err != nil {
+		return err
+	}
+	s.peer = PeerInfo{
+		Path: str(p.Path), Authority: str(p.Authority), Implementation: str(p.Implementation),
+		Tokens: tokens, RemoteAddr: s.conn.RemoteAddr().String(),
+	}
+	if p.MaxRequestID != nil {
+		s.peer.MaxRequestID = *p.MaxRequestID
+		s.mu.Lock()
+		s.requests.limit = *p.MaxRequestID
+		s.mu.Unlock()
+	}
+	return nil
+}

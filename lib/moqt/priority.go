@@ -1,0 +1,35 @@
+package moqt
+
+import "every.channel/ec/lib/moqt/wire"
+
+// Urgencies of RFC 9218, 0 first. The control stream goes before all data (§7.2).
+const urgencyControl int8 = 0
+
+// urgency maps subscriber and publisher priority (§7), 256 levels each, to the seven a transport has left. Subscriber
+// priority decides before publisher priority, as the draft wants, so the mapping keeps the order and loses only
+// differences on the same side of the default.
+func urgency(subscriber, publisher uint8) int8 {
+	switch {
+	case subscriber < DefaultPriority:
+		if publisher < DefaultPriority {
+			return 1
+		}
+		return 2
+	case subscriber == DefaultPriority:
+		switch {
+		case publisher < DefaultPriority:
+			return 3
+		case publisher == DefaultPriority:
+			return 4
+		}
+		return 5
+	}
+	if publisher <= DefaultPriority {
+		return 6
+	}
+	return 7
+}
+
+// incremental says how streams of equal urgency share: in order of opening for ascending groups, so that older groups
+// complete first; in turns for descending ones, because a transport cannot put the newest stream first.
+func incremental(o GroupOrder) bool { return o == wire.GroupOrderDescending }

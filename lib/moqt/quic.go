@@ -1,0 +1,297 @@
+package moqt
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// DefaultPort of moqt URLs (§3.1.2).
+const DefaultPort = "443"
+
+// DialQUIC connects to moqt://host:port/path over raw QUIC and exchanges setup messages. Run must be called next.
+// tlsConf may be nil; ALPN is set here.
+func DialQUIC(ctx context.Context, rawURL string, tlsConf *tls.Config, conf *Config) (*Session, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("moqt URL: %w", err)
+	}
+	if u.Scheme != "moqt" || u.Hostname() == "" {
+		return nil, fmt.Errorf("moqt URL %q: want moqt://host:port/path", rawURL)
+	}
+	addr := net.JoinHostPort(u.Hostname(), or(u.Port(), DefaultPort))
+	tc := &tls.Config{}
+	if tlsConf != nil {
+		tc = tlsConf.Clone()
+	}
+	tc.NextProtos = alpns()
+	tc.MinVersion = tls.VersionTLS13
+	if tc.ServerName == "" {
+		tc.ServerName = u.Hostname()
+	}
+	qc, err := quic.DialAddr(ctx, addr, tc, quicConfig(conf.withDefaults()))
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", addr, asDialError(err))
+	}
+	conn, err := newQUICConn(qc)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", addr, err)
+	}
+	path := u.EscapedPath()
+	if u.RawQuery != "" {
+		path += "?" + u.RawQuery
+	}
+	s := NewClient(conn, u.Host, path, conf)
+	if err := s.Handshake(ctx); err != nil {
+		return nil, fmt.Errorf("dial %s: %w", addr, err)
+	}
+	return s, nil
+}
+
+func alpns() []string {
+	var a []string
+	for _, v := range wire.Versions() {
+		a = append(a, v.ALPN())
+	}
+	return a
+}
+
+// Windows are large enough for a gigabit over 100 ms; what a peer can make this side hold is bounded by the connection's.
+const (
+	initialStreamWindow = 1 << 20
+	maxStreamWindow     = 8 << 20
+	initialConnWindow   = 4 << 20
+	maxConnWindow       = 32 << 20
+)
+
+func quicConfig(c *Config) *quic.Config {
+	return &quic.Config{
+		HandshakeIdleTimeout:             c.HandshakeTimeout,
+		MaxIdleTimeout:                   c.IdleTimeout,
+		KeepAlivePeriod:                  max(c.KeepAlive, 0),
+		InitialStreamReceiveWindow:       initialStreamWindow,
+		MaxStreamReceiveWindow:           maxStreamWindow,
+		InitialConnectionReceiveWindow:   initialConnWindow,
+		MaxConnectionReceiveWindow:       maxConnWindow,
+		MaxIncomingStreams:               int64(c.MaxStreams),
+		MaxIncomingUniStreams:            int64(c.MaxStreams),
+		EnableDatagrams:                  true,
+		EnableStreamResetPartialDelivery: true,
+	}
+}
+
+// Listener accepts raw QUIC sessions.
+type Listener struct {
+	udp  net.PacketConn
+	tr   *quic.Transport
+	l    *quic.Listener
+	conf *Config
+}
+
+// ListenQUIC listens on a UDP address. tlsConf needs a certificate; ALPN is set here.
+func ListenQUIC(addr string, tlsConf *tls.Config, conf *Config) (*Listener, error) {
+	if tlsConf == nil {
+		return nil, errors.New("listening needs a TLS configuration with a certificate")
+	}
+	tc := tlsConf.Clone()
+	tc.NextProtos = alpns()
+	tc.MinVersion = tls.VersionTLS13
+	udp, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	tr := &quic.Transport{Conn: udp}
+	l, err := tr.Listen(tc, quicConfig(conf.withDefaults()))
+	if err != nil {
+		return nil, errors.Join(err, tr.Close(), udp.Close())
+	}
+	return &Listener{udp: udp, tr: tr, l: l, conf: conf}, nil
+}
+
+// Accept returns the next connection; its setup happens in Run, so a slow client delays nobody.
+func (l *Listener) Accept(ctx context.Context) (*Session, error) {
+	for {
+		qc, err := l.l.Accept(ctx)
+		if err != nil {
+			if errors.Is(err, quic.ErrServerClosed) {
+				err = ErrClosed
+			}
+			return nil, err
+		}
+		conn, err := newQUICConn(qc)
+		if err != nil {
+			continue // newQUICConn told the peer
+		}
+		return NewServer(conn, l.conf), nil
+	}
+}
+
+// Addr is the UDP address listened on.
+func (l *Listener) Addr() net.Addr { return l.l.Addr() }
+
+// Close stops listening and closes every connection accepted.
+func (l *Listener) Close() error {
+	err := l.l.Close()
+	return errors.Join(err, l.tr.Close(), l.udp.Close())
+}
+
+// quicConn is a Conn over raw QUIC.
+type quicConn struct {
+	*quic.Conn
+	v      Version
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+func newQUICConn(qc *quic.Conn) (*quicConn, error) {
+	st := qc.ConnectionState()
+	v, ok := wire.VersionByALPN(st.TLS.NegotiatedProtocol)
+	if !ok {
+		err := &SessionError{Code: wire.VersionNegotiationFailed, Reason: "protocol " + st.TLS.NegotiatedProtocol}
+		qc.CloseWithError(quic.ApplicationErrorCode(err.Code), err.Reason)
+		return nil, err
+	}
+	if !st.SupportsDatagrams.Remote {
+		// §3.1: datagrams must be negotiated.
+		err := &SessionError{Code: wire.ProtocolViolation, Reason: "no QUIC datagrams"}
+		qc.CloseWithError(quic.ApplicationErrorCode(err.Code), err.Reason)
+		return nil, err
+	}
+	c := &quicConn{Conn: qc, v: v}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	context.AfterFunc(qc.Context(), func() { c.cancel(connError(context.Cause(qc.Context()))) })
+	return c, nil
+}
+
+// connError translates the end of a connection.
+func connError(err error) error {
+	var app *quic.ApplicationError
+	if errors.As(err, &app) {
+		return &SessionError{Code: SessionCode(app.ErrorCode), Reason: app.ErrorMessage, Remote: app.Remote}
+	}
+	return err
+}
+
+// streamError translates errors of streams.
+func streamError(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	var se *quic.StreamError
+	if errors.As(err, &se) {
+		return &StreamResetError{Code: ResetCode(se.ErrorCode), Remote: se.Remote}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return connError(err)
+}
+
+func asDialError(err error) error { return connError(err) }
+
+func (c *quicConn) Version() Version         { return c.v }
+func (c *quicConn) Native() bool             { return true }
+func (c *quicConn) Context() context.Context { return c.ctx }
+
+func (c *quicConn) CloseWithError(code SessionCode, reason string) error {
+	return c.Conn.CloseWithError(quic.ApplicationErrorCode(code), reason)
+}
+
+func (c *quicConn) OpenStream(ctx context.Context) (Stream, error) {
+	st, err := c.Conn.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, streamError(err)
+	}
+	return quicStream{quicSendStream{st}, quicReceiveStream{st}}, nil
+}
+
+func (c *quicConn) OpenUniStream(ctx context.Context) (SendStream, error) {
+	st, err := c.Conn.OpenUniStreamSync(ctx)
+	if err != nil {
+		return nil, streamError(err)
+	}
+	return quicSendStream{st}, nil
+}
+
+func (c *quicConn) AcceptStream(ctx context.Context) (Stream, error) {
+	st, err := c.Conn.AcceptStream(ctx)
+	if err != nil {
+		return nil, streamError(err)
+	}
+	return quicStream{quicSendStream{st}, quicReceiveStream{st}}, nil
+}
+
+func (c *quicConn) AcceptUniStream(ctx context.Context) (ReceiveStream, error) {
+	st, err := c.Conn.AcceptUniStream(ctx)
+	if err != nil {
+		return nil, streamError(err)
+	}
+	return quicReceiveStream{st}, nil
+}
+
+func (c *quicConn) SendDatagram(b []byte) error {
+	err := c.Conn.SendDatagram(b)
+	var big *quic.DatagramTooLargeError
+	if errors.As(err, &big) {
+		return nil // §10.3: dropped without notice
+	}
+	return connError(err)
+}
+
+func (c *quicConn) ReceiveDatagram(ctx context.Context) ([]byte, error) {
+	b, err := c.Conn.ReceiveDatagram(ctx)
+	return b, connError(err)
+}
+
+// sendStream and receiveStream are the halves of quic.Stream, quic.SendStream and quic.ReceiveStream in use here.
+type sendStream interface {
+	io.WriteCloser
+	CancelWrite(quic.StreamErrorCode)
+	SetReliableBoundary()
+	SetPriority(urgency int8, incremental bool)
+	SetWriteDeadline(time.Time) error
+	Context() context.Context
+}
+
+type receiveStream interface {
+	io.Reader
+	CancelRead(quic.StreamErrorCode)
+	SetReadDeadline(time.Time) error
+}
+
+type quicSendStream struct{ st sendStream }
+
+func (s quicSendStream) Write(p []byte) (int, error) {
+	n, err := s.st.Write(p)
+	return n, streamError(err)
+}
+func (s quicSendStream) Close() error                       { return streamError(s.st.Close()) }
+func (s quicSendStream) CancelWrite(code ResetCode)         { s.st.CancelWrite(quic.StreamErrorCode(code)) }
+func (s quicSendStream) SetReliableBoundary()               { s.st.SetReliableBoundary() }
+func (s quicSendStream) SetPriority(urgency int8, inc bool) { s.st.SetPriority(urgency, inc) }
+func (s quicSendStream) SetWriteDeadline(t time.Time) error { return s.st.SetWriteDeadline(t) }
+func (s quicSendStream) Context() context.Context           { return s.st.Context() }
+
+type quicReceiveStream struct{ st receiveStream }
+
+func (s quicReceiveStream) Read(p []byte) (int, error) {
+	n, err := s.st.Read(p)
+	return n, streamError(err)
+}
+func (s quicReceiveStream) CancelRead(code ResetCode)         { s.st.CancelRead(quic.StreamErrorCode(code)) }
+func (s quicReceiveStream) SetReadDeadline(t time.Time) error { return s.st.SetReadDeadline(t) }
+
+type quicStream struct {
+	quicSendStream
+	quicReceiveStream
+}

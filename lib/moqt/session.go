@@ -1,0 +1,254 @@
+package moqt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// Session is one MoQ session; both ends can publish and subscribe on it. Its methods may be called
+// concurrently, before and while Run runs.
+type Session struct {
+	conn   Conn
+	cfg    *Config
+	log    *slog.Logger
+	v      Version
+	client bool
+	target target // client: where to, for CLIENT_SETUP
+
+	ctx    context.Context // ends with the session, cause *SessionError
+	cancel context.CancelCauseFunc
+
+	setup struct {
+		sync.Mutex
+		done bool
+		err  error
+	}
+	ready chan struct{} // closed when setup messages were exchanged
+	peer  PeerInfo      // valid once ready
+
+	control  *controlStream
+	issue    sync.Mutex // orders own request ids on the control stream (§9.1)
+	grant    sync.Mutex // orders MAX_REQUEST_ID
+	handlers sync.WaitGroup
+	inTokens tokenCache
+
+	mu        sync.Mutex // guards what follows
+	stopped   bool       // Run is over: nothing may be spawned
+	requests  requestState
+	subs      map[uint64]*Subscription         // by request id
+	pubs      map[uint64]*Publication          // by request id
+	inbounds  map[uint64]*inbound              // the peer's open requests
+	fetches   map[uint64]*FetchReader          // own, by request id
+	announced map[uint64]*NamespacePublication // own, by request id
+	prefixes  map[uint64]object.Namespace      // of the peer's SUBSCRIBE_NAMESPACE requests
+	aliases   aliasTable
+	goaway    struct {
+		sent, received bool
+		uri            string
+		ch             chan struct{}
+	}
+}
+
+// target is the moqt URL of a client, as far as CLIENT_SETUP carries it.
+type target struct{ authority, path string }
+
+// NewClient makes a session over a connection this side dialed. authority and path are those of the moqt URL; they
+// are sent only if the connection is Native.
+func NewClient(conn Conn, authority, path string, conf *Config) *Session {
+	s := newSession(conn, conf, true)
+	s.target = target{authority, path}
+	return s
+}
+
+// NewServer makes a session over a connection the peer dialed.
+func NewServer(conn Conn, conf *Config) *Session { return newSession(conn, conf, false) }
+
+func newSession(conn Conn, conf *Config, client bool) *Session {
+	s := &Session{
+		conn: conn, cfg: conf.withDefaults(), v: conn.Version(), client: client,
+		ready:     make(chan struct{}),
+		subs:      map[uint64]*Subscription{},
+		pubs:      map[uint64]*Publication{},
+		inbounds:  map[uint64]*inbound{},
+		fetches:   map[uint64]*FetchReader{},
+		announced: map[uint64]*NamespacePublication{},
+		prefixes:  map[uint64]object.Namespace{},
+	}
+	s.log = s.cfg.Logger.With("peer", conn.RemoteAddr())
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.requests.init(client, s.cfg.MaxRequests)
+	s.aliases.init()
+	s.inTokens.init(s.cfg.MaxTokenCache)
+	s.goaway.ch = make(chan struct{})
+	return s
+}
+
+// Run exchanges setup messages if that has not happened yet, then serves the session until it ends or ctx
+// does, and waits for everything it started, the handlers included. It returns nil after a regular close
+// (NO_ERROR by either side), ctx's cause, or the *SessionError that ended the session.
+func (s *Session) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { s.Close(wire.NoError, "") })
+	defer stop()
+	// The transport may end by itself; the session ends with it, with the transport's reason.
+	unwatch := context.AfterFunc(s.conn.Context(), func() { s.cancel(asSessionError(context.Cause(s.conn.Context()))) })
+	defer unwatch()
+
+	err := s.Handshake(ctx)
+	if err == nil {
+		var loops sync.WaitGroup
+		for _, loop := range []func() error{s.readControl, s.acceptUniStreams, s.acceptStreams, s.receiveDatagrams} {
+			loops.Go(func() { s.fail(loop()) })
+		}
+		<-s.ctx.Done()
+		loops.Wait()
+	}
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	s.handlers.Wait()
+	s.endEverything()
+	cause := context.Cause(s.ctx)
+	var se *SessionError
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(cause, &se) && se.Code == wire.NoError:
+		return nil
+	case cause != nil:
+		return cause
+	}
+	return err
+}
+
+// Close ends the session and tells the peer why; Run then returns.
+func (s *Session) Close(code SessionCode, reason string) error {
+	s.cancel(&SessionError{Code: code, Reason: reason})
+	return s.conn.CloseWithError(code, wire.ClipReason(reason))
+}
+
+// fail ends the session because of an error found on this side: with the draft's code if the peer broke the protocol.
+func (s *Session) fail(err error) {
+	if err == nil || s.ctx.Err() != nil {
+		return
+	}
+	var we *wire.Error
+	if !errors.As(err, &we) {
+		// Not the peer's doing as far as we know: the connection broke, or was closed by the peer.
+		se := asSessionError(err)
+		s.cancel(se)
+		s.conn.CloseWithError(se.Code, se.Reason)
+		return
+	}
+	s.log.Warn("protocol violation", "code", we.Code, "err", err)
+	s.Close(we.Code, err.Error())
+}
+
+func asSessionError(err error) *SessionError {
+	var se *SessionError
+	if errors.As(err, &se) {
+		return se
+	}
+	if err == nil {
+		return &SessionError{}
+	}
+	return &SessionError{Code: wire.InternalError, Reason: err.Error()}
+}
+
+// violation makes the error that closes a session with PROTOCOL_VIOLATION.
+func violation(format string, args ...any) error {
+	return &wire.Error{Code: wire.ProtocolViolation, What: fmt.Sprintf(format, args...)}
+}
+
+// Context ends with the session; its cause is the *SessionError.
+func (s *Session) Context() context.Context { return s.ctx }
+
+// Version is the draft spoken on this session.
+func (s *Session) Version() Version { return s.v }
+
+// LocalAddr is this side's address.
+func (s *Session) LocalAddr() net.Addr { return s.conn.LocalAddr() }
+
+// RemoteAddr is the peer's address.
+func (s *Session) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
+
+// Peer is what the other side said in its setup message; it waits for that until ctx is done.
+func (s *Session) Peer(ctx context.Context) (PeerInfo, error) {
+	if err := s.waitReady(ctx); err != nil {
+		return PeerInfo{}, err
+	}
+	return s.peer, nil
+}
+
+func (s *Session) waitReady(ctx context.Context) error {
+	select {
+	case <-s.ready:
+		return nil
+	default:
+	}
+	select {
+	case <-s.ready:
+		return nil
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// endEverything ends all contexts handed out, after the session ended.
+func (s *Session) endEverything() {
+	cause := context.Cause(s.ctx)
+	s.mu.Lock()
+	subs, pubs, fetches := s.subs, s.pubs, s.fetches
+	s.subs, s.pubs, s.fetches = map[uint64]*Subscription{}, map[uint64]*Publication{}, map[uint64]*FetchReader{}
+	s.mu.Unlock()
+	for _, sub := range subs {
+		sub.end(cause)
+	}
+	for _, p := range pubs {
+		p.end(cause)
+	}
+	for _, f := range fetches {
+		f.fail(cause)
+	}
+}
+
+// spawn runs f as part of the session, so that Run waits for it. After Run it does nothing.
+func (s *Session) spawn(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped {
+		s.handlers.Go(f)
+	}
+}
+
+// responseContext bounds the wait for an answer if the caller did not.
+func (s *Session) responseContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, s.cfg.ResponseTimeout, errResponseTimeout)
+}
+
+var errResponseTimeout = fmt.Errorf("no answer to the request: %w", context.DeadlineExceeded)
+
+func milliseconds(d time.Duration) uint64 {
+	if d <= 0 {
+		return 0
+	}
+	return uint64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+// duration turns milliseconds of the wire into a Duration without overflowing.
+func duration(ms uint64) time.Duration {
+	const most = uint64(1<<63-1) / uint64(time.Millisecond)
+	return time.Duration(min(ms, most)) * time.Millisecond
+}

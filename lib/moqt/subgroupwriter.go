@@ -1,0 +1,225 @@
+package moqt
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// headBuffer is the most that is written in one go with a header: header and the first bytes of payload fill whole
+// packets, the rest of a large payload goes to the transport without a copy.
+const headBuffer = 4096
+
+// objectWriter is what writers of data streams have in common: header and payload leave together.
+type objectWriter struct {
+	s       *Session
+	st      SendStream
+	scratch []byte
+	left    uint64 // of the payload announced
+	started bool   // the stream's header was written
+	err     error  // sticky
+}
+
+// put writes what is in scratch and as much payload as fits with it, then the rest of the payload.
+func (w *objectWriter) put(payload []byte) error {
+	n := min(len(payload), max(0, headBuffer-len(w.scratch)))
+	w.scratch = append(w.scratch, payload[:n]...)
+	if err := w.write(w.scratch); err != nil {
+		return err
+	}
+	if cap(w.scratch) > 2*headBuffer {
+		w.scratch = nil // a large block of properties
+	}
+	w.scratch = w.scratch[:0]
+	if !w.started {
+		w.started = true
+		w.st.SetReliableBoundary()
+	}
+	if n < len(payload) {
+		return w.write(payload[n:])
+	}
+	return nil
+}
+
+func (w *objectWriter) write(b []byte) error {
+	if w.err != nil {
+		return w.err
+	}
+	if _, err := w.st.Write(b); err != nil {
+		w.err = w.s.orCause(err)
+	}
+	return w.err
+}
+
+// ready checks that a new object may begin.
+func (w *objectWriter) ready() error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.left > 0 {
+		return fmt.Errorf("%w: %d bytes of the object before are missing", ErrOrder, w.left)
+	}
+	return nil
+}
+
+// Write writes payload of the object begun with WriteObjectHeader.
+func (w *objectWriter) Write(p []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	if uint64(len(p)) > w.left {
+		return 0, fmt.Errorf("%w: %d bytes for an object that lacks %d", ErrOrder, len(p), w.left)
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	var err error
+	if len(w.scratch) > 0 {
+		err = w.put(p)
+	} else {
+		err = w.write(p)
+	}
+	if err != nil {
+		return 0, err
+	}
+	w.left -= uint64(len(p))
+	return len(p), nil
+}
+
+// SetWriteDeadline bounds writes; after a write that missed it the stream can only be Reset.
+func (w *objectWriter) SetWriteDeadline(t time.Time) error { return w.st.SetWriteDeadline(t) }
+
+// Context ends when the stream was closed or reset, or the subscriber refused it with STOP_SENDING.
+func (w *objectWriter) Context() context.Context { return w.st.Context() }
+
+// finish sends FIN after what is still held back, or resets inside an object.
+func (w *objectWriter) finish(header []byte) error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.left > 0 {
+		w.abandon(nil, wire.ResetInternalError)
+		return fmt.Errorf("%w: closed with %d bytes of an object missing", ErrOrder, w.left)
+	}
+	if !w.started {
+		w.scratch = append(w.scratch[:0], header...)
+		if err := w.put(nil); err != nil {
+			return err
+		}
+	}
+	w.err = ErrClosed
+	return w.s.orCause(w.st.Close())
+}
+
+// abandon resets the stream; a header not written yet goes out first, so that the peer can account for the stream.
+func (w *objectWriter) abandon(header []byte, code ResetCode) {
+	if w.err == nil && !w.started && len(header) > 0 {
+		w.st.SetWriteDeadline(time.Now().Add(time.Second))
+		w.scratch = append(w.scratch[:0], header...)
+		w.put(nil)
+	}
+	if w.err == nil {
+		w.err = &StreamResetError{Code: code}
+	}
+	w.st.CancelWrite(code)
+}
+
+// SubgroupWriter writes the objects of one subgroup stream. Writes block while the subscriber gives no credit, until the
+// deadline: what to do with a slow subscriber (wait, or Reset and tell how much was lost) is the caller's choice.
+// It is not for concurrent use.
+type SubgroupWriter struct {
+	objectWriter
+	p        *Publication
+	header   wire.SubgroupHeader
+	priority uint8
+	prev     uint64
+	some     bool // an object was written
+}
+
+// WriteObject writes an object, header and payload in one go. Object ids must increase. Properties are key-value-pairs and
+// need HasProperties in the header. A status other than normal has neither properties nor payload.
+func (w *SubgroupWriter) WriteObject(id uint64, properties []byte, status ObjectStatus, payload []byte) error {
+	if status != wire.StatusNormal && (len(payload) > 0 || len(properties) > 0) {
+		return fmt.Errorf("%w: status %v with payload or properties", wire.ErrValue, status)
+	}
+	if err := w.begin(id, properties, status, uint64(len(payload))); err != nil {
+		return err
+	}
+	return w.put(payload)
+}
+
+// WriteObjectHeader begins an object of size bytes whose payload follows in Write calls; the header leaves with the first.
+func (w *SubgroupWriter) WriteObjectHeader(id uint64, properties []byte, size uint64) error {
+	if err := w.begin(id, properties, wire.StatusNormal, size); err != nil {
+		return err
+	}
+	w.left = size
+	if size == 0 {
+		return w.put(nil)
+	}
+	return nil
+}
+
+// begin puts the object's header into scratch.
+func (w *SubgroupWriter) begin(id uint64, properties []byte, status ObjectStatus, size uint64) error {
+	if err := w.ready(); err != nil {
+		return err
+	}
+	if w.some && id <= w.prev {
+		return fmt.Errorf("%w: object %d after %d", ErrOrder, id, w.prev)
+	}
+	if len(properties) > 0 && !w.header.HasProperties {
+		return fmt.Errorf("%w: properties in a subgroup without", wire.ErrValue)
+	}
+	if id > wire.MaxVarint || size > wire.MaxVarint {
+		return fmt.Errorf("object %d of %d bytes: %w", id, size, wire.ErrValue)
+	}
+	w.scratch = w.scratch[:0]
+	if !w.started {
+		w.scratch = w.header.Append(w.scratch, w.s.v)
+	}
+	var prev *uint64
+	if w.some {
+		prev = &w.prev
+	}
+	w.scratch = wire.AppendSubgroupObject(w.scratch, w.s.v, prev, w.header.HasProperties, wire.SubgroupObject{
+		ID: id, Properties: properties, Length: size, Status: status,
+	})
+	w.prev, w.some = id, true
+	w.p.sent(Location{Group: w.header.Group, Object: id})
+	return nil
+}
+
+// sent keeps the largest location sent.
+func (p *Publication) sent(l Location) {
+	p.mu.Lock()
+	if !p.some || p.largest.Less(l) {
+		p.largest, p.some = l, true
+	}
+	p.mu.Unlock()
+}
+
+// Close sends FIN: the subgroup is whole. Inside an object it resets instead and returns ErrOrder.
+func (w *SubgroupWriter) Close() error {
+	defer w.p.forget(w)
+	return w.finish(w.header.Append(nil, w.s.v))
+}
+
+// Reset abandons the stream; the header still arrives where the transport can, so that the subscriber can account for it.
+func (w *SubgroupWriter) Reset(code ResetCode) {
+	defer w.p.forget(w)
+	w.abandon(w.header.Append(nil, w.s.v), code)
+}
+
+// Datagram is an object sent as a datagram (§10.3).
+type Datagram struct {
+	Group      uint64
+	ID         uint64
+	Priority   *uint8 // nil: the track's default
+	Properties []byte
+	Status     ObjectStatus
+	EndOfGroup bool
+	Payload    []byte
+}

@@ -1,0 +1,319 @@
+package moqt
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// NamespaceEvent is a namespace that appeared or, with Done, went away.
+type NamespaceEvent struct {
+	Namespace object.Namespace // whole, prefix included
+	Done      bool
+}
+
+// SubscribeNamespaceOptions say what a namespace subscription should bring. The zero value brings NAMESPACE events.
+type SubscribeNamespaceOptions struct {
+	Publish   bool // PUBLISH of tracks below the prefix, to Handler.Publish
+	NoListing bool // no NAMESPACE events (needs Publish)
+	NoForward bool // those PUBLISHes start paused
+	Tokens    []Token
+}
+
+// NamespaceSubscription delivers namespaces. Next is for one goroutine.
+type NamespaceSubscription struct {
+	s      *Session
+	prefix object.Namespace
+	st     *controlStream
+	known  map[string]struct{}
+	closed sync.Once
+}
+
+// SubscribeNamespace asks for the namespaces below prefix, present and future (*RequestError if refused). It travels on a
+// stream of its own (§9.25).
+func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespace, o SubscribeNamespaceOptions) (*NamespaceSubscription, error) {
+	if err := wire.CheckNamespace(prefix, 0); err != nil {
+		return nil, err
+	}
+	if o.NoListing && !o.Publish {
+		return nil, wire.ErrValue
+	}
+	ctx, cancel := s.responseContext(ctx)
+	defer cancel()
+	if err := s.waitReady(ctx); err != nil {
+		return nil, err
+	}
+	st, err := s.conn.OpenStream(ctx)
+	if err != nil {
+		return nil, s.orCause(err)
+	}
+	cs := newControlStream(st, s.v)
+	sub := &NamespaceSubscription{s: s, prefix: slices.Clone(prefix), st: cs, known: map[string]struct{}{}}
+	fail := func(err error) (*NamespaceSubscription, error) {
+		sub.Close()
+		return nil, s.orCause(err)
+	}
+	c, err := s.issueCallOn(ctx, cs.send, func(id uint64) wire.Message {
+		m := &wire.SubscribeNamespace{RequestID: id, Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens}}
+		switch {
+		case o.Publish && !o.NoListing:
+			m.Options = wire.SubscribeBoth
+		case !o.Publish:
+			m.Options = wire.SubscribeNamespaces
+		}
+		if o.NoForward {
+			m.Parameters.Forward = new(bool)
+		}
+		return m
+	}, nil)
+	if err != nil {
+		return fail(err)
+	}
+	s.dropCall(c.id) // the answer comes on the stream
+	stop := context.AfterFunc(ctx, func() { st.SetReadDeadline(time.Unix(1, 0)) })
+	m, err := cs.receive()
+	if !stop() && err != nil {
+		return fail(context.Cause(ctx))
+	}
+	if err != nil {
+		return fail(sub.broke(err))
+	}
+	st.SetReadDeadline(time.Time{})
+	switch m := m.(type) {
+	case *wire.RequestOK:
+		if m.RequestID == c.id {
+			return sub, nil
+		}
+		err = violation("REQUEST_OK for request %d in answer to %d", m.RequestID, c.id)
+	case *wire.RequestError:
+		if m.RequestID == c.id {
+			return fail(requestError(m))
+		}
+		err = violation("REQUEST_ERROR for request %d in answer to %d", m.RequestID, c.id)
+	default:
+		err = violation("%T in answer to SUBSCRIBE_NAMESPACE", m)
+	}
+	s.fail(err)
+	return fail(err)
+}
+
+// broke closes the session for what the peer got wrong.
+func (sub *NamespaceSubscription) broke(err error) error {
+	var we *wire.Error
+	if errors.As(err, &we) {
+		sub.s.fail(err)
+	}
+	return sub.s.orCause(err)
+}
+
+// Next returns the next event. io.EOF: the publisher ended the subscription.
+func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, error) {
+	stop := context.AfterFunc(ctx, func() { sub.st.st.SetReadDeadline(time.Unix(1, 0)) })
+	m, err := sub.st.receive()
+	if !stop() {
+		sub.st.st.SetReadDeadline(time.Time{})
+		if err != nil {
+			return NamespaceEvent{}, context.Cause(ctx)
+		}
+	}
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			return NamespaceEvent{}, io.EOF
+		}
+		return NamespaceEvent{}, sub.broke(err)
+	}
+	whole := func(suffix object.Namespace) object.Namespace {
+		return append(slices.Clone(sub.prefix), suffix...)
+	}
+	switch m := m.(type) {
+	case *wire.Namespace:
+		ns := whole(m.Suffix)
+		if err := wire.CheckNamespace(ns, 0); err != nil {
+			return NamespaceEvent{}, sub.broke(violation("%v", err))
+		}
+		sub.known[ns.String()] = struct{}{}
+		return NamespaceEvent{Namespace: ns}, nil
+	case *wire.NamespaceDone:
+		ns := whole(m.Suffix)
+		if _, ok := sub.known[ns.String()]; !ok {
+			return NamespaceEvent{}, sub.broke(violation("NAMESPACE_DONE before NAMESPACE for %v", ns)) // §9.25
+		}
+		delete(sub.known, ns.String())
+		return NamespaceEvent{Namespace: ns, Done: true}, nil
+	}
+	return NamespaceEvent{}, sub.broke(violation("%T on the stream of SUBSCRIBE_NAMESPACE", m))
+}
+
+// Close ends the subscription.
+func (sub *NamespaceSubscription) Close() error {
+	sub.closed.Do(func() {
+		sub.st.st.Close()
+		sub.st.st.CancelRead(wire.ResetCancelled)
+	})
+	return nil
+}
+
+// SubscribeNamespaceRequest is a peer's SUBSCRIBE_NAMESPACE. Its context ends when the peer closes its stream.
+type SubscribeNamespaceRequest struct {
+	Prefix  object.Namespace // may be empty: everything
+	Options SubscribeNamespaceOptions
+
+	in *inbound
+	st *controlStream
+}
+
+// takeRequestStream serves a bidirectional stream opened by the peer.
+func (s *Session) takeRequestStream(st Stream) error {
+	cs := newControlStream(st, s.v)
+	st.SetReadDeadline(time.Now().Add(s.cfg.HeaderTimeout))
+	m, err := cs.receive()
+	if err != nil {
+		st.CancelRead(wire.ResetCancelled)
+		st.CancelWrite(wire.ResetCancelled)
+		var we *wire.Error
+		if errors.As(err, &we) {
+			return err
+		}
+		return nil
+	}
+	st.SetReadDeadline(time.Time{})
+	ns, ok := m.(*wire.SubscribeNamespace)
+	if !ok {
+		return violation("%T at the start of a bidirectional stream", m)
+	}
+	if err := unknownParameters(ns.Parameters); err != nil {
+		return err
+	}
+	in, err := s.admit(ns.RequestID)
+	if err != nil {
+		return err
+	}
+	in.send = cs.send
+	tokens, refusal, err := s.inTokens.resolve(ns.Parameters.Tokens)
+	if err != nil {
+		return err
+	}
+	if refusal == nil {
+		refusal = s.refuseNewRequest()
+	}
+	if refusal == nil {
+		refusal = s.claimPrefix(in, ns.Prefix)
+	}
+	r := &SubscribeNamespaceRequest{Prefix: ns.Prefix, in: in, st: cs, Options: SubscribeNamespaceOptions{
+		Publish:   ns.Options != wire.SubscribeNamespaces,
+		NoListing: ns.Options == wire.SubscribePublish,
+		NoForward: ns.Parameters.Forward != nil && !*ns.Parameters.Forward,
+		Tokens:    tokens,
+	}}
+	if refusal != nil {
+		r.Reject(refusal.Code, refusal.Reason)
+		return nil
+	}
+	s.spawn(func() {
+		s.cfg.Handler.SubscribeNamespace(in.ctx, r)
+		if !in.isAnswered() {
+			r.Reject(wire.RequestInternalError, "not answered")
+		}
+	})
+	// The peer says nothing more; FIN or RESET ends the subscription (§6.1).
+	m, err = cs.receive()
+	if err == nil {
+		return violation("%T after SUBSCRIBE_NAMESPACE", m)
+	}
+	in.cancel(ErrClosed)
+	st.Close()
+	s.mu.Lock()
+	delete(s.prefixes, in.id)
+	s.mu.Unlock()
+	in.finish()
+	var we *wire.Error
+	if errors.As(err, &we) {
+		return err
+	}
+	return nil
+}
+
+// claimPrefix refuses a prefix that overlaps another one of the session (§9.25).
+func (s *Session) claimPrefix(in *inbound, prefix object.Namespace) *RequestError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.prefixes {
+		n := min(len(p), len(prefix))
+		if slices.Equal(p[:n], prefix[:n]) {
+			return &RequestError{Code: wire.RequestPrefixOverlap, Reason: "overlaps " + p.String()}
+		}
+	}
+	s.prefixes[in.id] = prefix
+	return nil
+}
+
+// Reject answers REQUEST_ERROR.
+func (r *SubscribeNamespaceRequest) Reject(code RequestCode, reason string) error {
+	err := r.in.answer(&wire.RequestError{RequestID: r.in.id, Code: code, Reason: reason})
+	if err != ErrAnswered {
+		r.st.st.Close() // §9.25: the stream is closed at once
+		r.in.s.mu.Lock()
+		delete(r.in.s.prefixes, r.in.id)
+		r.in.s.mu.Unlock()
+		r.in.finish()
+	}
+	return err
+}
+
+// Accept answers REQUEST_OK and returns what namespaces are told with.
+func (r *SubscribeNamespaceRequest) Accept() (*NamespaceAnnouncer, error) {
+	if err := r.in.answer(&wire.RequestOK{RequestID: r.in.id}); err != nil {
+		return nil, err
+	}
+	return &NamespaceAnnouncer{r: r, told: map[string]struct{}{}}, nil
+}
+
+// NamespaceAnnouncer tells a namespace subscriber what is there; it may be used concurrently.
+type NamespaceAnnouncer struct {
+	r    *SubscribeNamespaceRequest
+	mu   sync.Mutex // also orders the messages
+	told map[string]struct{}
+}
+
+// Context ends when the subscriber left.
+func (a *NamespaceAnnouncer) Context() context.Context { return a.r.in.ctx }
+
+// Add tells of a namespace, which must have the prefix; telling twice is not an error and sends nothing.
+func (a *NamespaceAnnouncer) Add(ns object.Namespace) error { return a.tell(ns, false) }
+
+// Remove tells that it went away; a namespace not told of sends nothing.
+func (a *NamespaceAnnouncer) Remove(ns object.Namespace) error { return a.tell(ns, true) }
+
+func (a *NamespaceAnnouncer) tell(ns object.Namespace, gone bool) error {
+	n := len(a.r.Prefix)
+	if len(ns) < n || !slices.Equal(ns[:n], a.r.Prefix) {
+		return wire.ErrValue
+	}
+	if a.r.in.ctx.Err() != nil {
+		return context.Cause(a.r.in.ctx)
+	}
+	if a.r.Options.NoListing {
+		return nil // the subscriber wants PUBLISH only
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := ns.String()
+	if _, told := a.told[key]; told != gone {
+		return nil
+	}
+	if gone {
+		delete(a.told, key)
+		return a.r.in.s.orCause(a.r.st.send(&wire.NamespaceDone{Suffix: ns[n:]}))
+	}
+	a.told[key] = struct{}{}
+	return a.r.in.s.orCause(a.r.st.send(&wire.Namespace{Suffix: ns[n:]}))
+}
+
+// Close ends the response.
+func (a *NamespaceAnnouncer) Close() error { return a.r.st.st.Close() }

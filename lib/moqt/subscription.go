@@ -1,0 +1,451 @@
+package moqt
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// TrackInfo is what a publisher says about a track when a subscription or fetch begins.
+type TrackInfo struct {
+	Largest    *Location     // largest object so far; nil if there is none yet
+	Expires    time.Duration // after which the publisher will end the subscription; 0 never
+	Properties []byte        // track properties as key-value-pairs, forwarded unchanged (§10, §11)
+}
+
+// SubscribeOptions shape a subscription. The zero value asks for every object from now on.
+type SubscribeOptions struct {
+	Filter          Filter        // zero: no filter
+	Priority        *uint8        // subscriber priority, lower first; nil: 128
+	GroupOrder      GroupOrder    // zero: the publisher's
+	NoForward       bool          // start paused: Forward State 0
+	DeliveryTimeout time.Duration // 0: none; rounded up to milliseconds
+	NewGroup        *uint64       // NEW_GROUP_REQUEST: largest group known plus one, 0 for none
+	Tokens          []Token
+}
+
+func (o SubscribeOptions) parameters() wire.Parameters {
+	p := wire.Parameters{
+		DeliveryTimeout: milliseconds(o.DeliveryTimeout), Tokens: o.Tokens, SubscriberPriority: o.Priority,
+		GroupOrder: o.GroupOrder, NewGroupRequest: o.NewGroup,
+	}
+	if o.NoForward {
+		p.Forward = new(bool)
+	}
+	if o.Filter.Type != wire.FilterNone {
+		p.SubscriptionFilter = &o.Filter
+	}
+	return p
+}
+
+// UpdateOptions are what REQUEST_UPDATE can change; nil leaves a value as it is.
+type UpdateOptions struct {
+	Filter          *Filter
+	Priority        *uint8
+	Forward         *bool
+	DeliveryTimeout *time.Duration
+	NewGroup        *uint64
+	Tokens          []Token
+}
+
+// Subscription is the subscriber's end of a subscription, whoever started it.
+type Subscription struct {
+	s      *Session
+	id     uint64 // request id of SUBSCRIBE or PUBLISH
+	track  object.TrackName
+	info   TrackInfo
+	props  wire.TrackProperties
+	order  GroupOrder
+	filter Filter
+	in     *inbound // the peer's PUBLISH, if that began it
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu        sync.Mutex // guards what follows
+	alias     uint64
+	queue     []*SubgroupReader
+	datagrams []Datagram
+	dropped   uint64
+	seen      uint64            // streams that arrived
+	done      *wire.PublishDone // once received
+	timer     *time.Timer       // after PUBLISH_DONE
+	endErr    error             // set once no more streams will be taken
+	wake      chan struct{}     // capacity 1: something above changed
+	wakeData  chan struct{}
+}
+
+func (s *Session) newSubscription(track object.TrackName) *Subscription {
+	sub := &Subscription{s: s, track: track, wake: make(chan struct{}, 1), wakeData: make(chan struct{}, 1)}
+	sub.ctx, sub.cancel = context.WithCancelCause(s.ctx)
+	return sub
+}
+
+// Subscribe asks for a track and waits for SUBSCRIBE_OK (*RequestError if refused).
+func (s *Session) Subscribe(ctx context.Context, track object.TrackName, o SubscribeOptions) (*Subscription, error) {
+	if err := wire.CheckTrackName(track); err != nil {
+		return nil, err
+	}
+	sub := s.newSubscription(track)
+	sub.filter = o.Filter
+	err := s.request(ctx, func(id uint64) wire.Message {
+		sub.id = id
+		return &wire.Subscribe{RequestID: id, Track: track, Parameters: o.parameters()}
+	}, func(m wire.Message, late bool) error {
+		ok, is := m.(*wire.SubscribeOK)
+		if !is {
+			return violation("%T in answer to SUBSCRIBE", m)
+		}
+		if late {
+			s.spawn(func() { s.control.send(&wire.Unsubscribe{RequestID: ok.RequestID}) })
+			return nil
+		}
+		return sub.establish(ok.TrackAlias, ok.Parameters, ok.Properties, o.GroupOrder)
+	})
+	if err != nil {
+		sub.cancel(err)
+		return nil, err
+	}
+	return sub, nil
+}
+
+// establish registers the subscription under its alias, in the reader of control messages.
+func (sub *Subscription) establish(alias uint64, p wire.Parameters, properties []byte, order GroupOrder) error {
+	props, err := wire.ParseTrackProperties(properties, sub.s.v)
+	if err != nil {
+		return err
+	}
+	if err := unknownParameters(p); err != nil {
+		return err
+	}
+	sub.alias, sub.props = alias, props
+	sub.info = TrackInfo{Largest: p.LargestObject, Properties: properties}
+	if p.Expires != nil {
+		sub.info.Expires = duration(*p.Expires)
+	}
+	sub.order = or(order, props.GroupOrder)
+	sub.s.mu.Lock()
+	defer sub.s.mu.Unlock()
+	if err := sub.s.addAlias(alias, sub); err != nil {
+		return err
+	}
+	sub.s.subs[sub.id] = sub
+	return nil
+}
+
+// unknownParameters: every message parameter must be known (§9.2).
+func unknownParameters(p wire.Parameters) error {
+	if len(p.Unknown) > 0 {
+		return violation("unknown parameter %#x", p.Unknown[0].Type)
+	}
+	return nil
+}
+
+// Track is the full track name.
+func (sub *Subscription) Track() object.TrackName { return sub.track }
+
+// Info is what SUBSCRIBE_OK or PUBLISH said.
+func (sub *Subscription) Info() TrackInfo { return sub.info }
+
+// GroupOrder is the order in force: the subscriber's wish or else the publisher's.
+func (sub *Subscription) GroupOrder() GroupOrder { return sub.order }
+
+// Context ends when the subscription did.
+func (sub *Subscription) Context() context.Context { return sub.ctx }
+
+// AcceptSubgroup returns the next subgroup stream, in order of arrival. Streams not accepted keep their stream
+// credit, so a subscriber that stops accepting stops its publisher (Config.MaxStreams); nothing is dropped.
+// After the end of the subscription and all its streams it returns *DoneError.
+func (sub *Subscription) AcceptSubgroup(ctx context.Context) (*SubgroupReader, error) {
+	for {
+		sub.mu.Lock()
+		if len(sub.queue) > 0 {
+			r := sub.queue[0]
+			sub.queue[0] = nil
+			sub.queue = sub.queue[1:]
+			more := len(sub.queue) > 0 || sub.endErr != nil
+			sub.mu.Unlock()
+			if more {
+				signal(sub.wake)
+			}
+			return r, nil
+		}
+		err := sub.endErr
+		sub.mu.Unlock()
+		if err != nil {
+			signal(sub.wake) // for the others
+			return nil, err
+		}
+		select {
+		case <-sub.wake:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// AcceptDatagram returns the next object that came as a datagram.
+func (sub *Subscription) AcceptDatagram(ctx context.Context) (Datagram, error) {
+	for {
+		sub.mu.Lock()
+		if len(sub.datagrams) > 0 {
+			d := sub.datagrams[0]
+			sub.datagrams = sub.datagrams[1:]
+			sub.mu.Unlock()
+			signal(sub.wakeData)
+			return d, nil
+		}
+		err := sub.endErr
+		sub.mu.Unlock()
+		if err != nil {
+			signal(sub.wakeData)
+			return Datagram{}, err
+		}
+		select {
+		case <-sub.wakeData:
+		case <-ctx.Done():
+			return Datagram{}, context.Cause(ctx)
+		}
+	}
+}
+
+// DroppedDatagrams counts datagrams dropped because nobody took them (Config.MaxPendingDatagrams).
+func (sub *Subscription) DroppedDatagrams() uint64 {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	return sub.dropped
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (sub *Subscription) deliver(r *SubgroupReader) {
+	sub.mu.Lock()
+	if sub.endErr != nil {
+		sub.mu.Unlock()
+		r.st.CancelRead(wire.ResetCancelled)
+		return
+	}
+	sub.seen++
+	sub.queue = append(sub.queue, r)
+	complete := sub.done != nil && sub.seen >= sub.done.StreamCount
+	sub.mu.Unlock()
+	signal(sub.wake)
+	if complete {
+		sub.finishDone()
+	}
+}
+
+func (sub *Subscription) deliverDatagram(d Datagram) {
+	sub.mu.Lock()
+	if len(sub.datagrams) >= sub.s.cfg.MaxPendingDatagrams {
+		sub.datagrams = sub.datagrams[1:]
+		sub.dropped++
+	}
+	sub.datagrams = append(sub.datagrams, d)
+	sub.mu.Unlock()
+	signal(sub.wakeData)
+}
+
+// ending reports that no more is expected of the subscription but late streams.
+func (sub *Subscription) ending() bool {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	return sub.done != nil || sub.endErr != nil
+}
+
+func (s *Session) onPublishDone(m *wire.PublishDone) error {
+	s.mu.Lock()
+	sub := s.subs[m.RequestID]
+	s.mu.Unlock()
+	if sub == nil {
+		return nil // crossed our UNSUBSCRIBE
+	}
+	sub.mu.Lock()
+	if sub.done != nil {
+		sub.mu.Unlock()
+		return violation("PUBLISH_DONE twice for request %d", m.RequestID)
+	}
+	sub.done = m
+	complete := sub.seen >= m.StreamCount
+	if !complete {
+		// Streams may be late, or were reset before their header came: wait, but not for ever (§9.15).
+		sub.timer = time.AfterFunc(s.cfg.DoneTimeout, sub.finishDone)
+	}
+	sub.mu.Unlock()
+	if complete {
+		sub.finishDone()
+	}
+	return nil
+}
+
+// finishDone ends the subscription after PUBLISH_DONE: no more streams will be taken, those queued still are.
+func (sub *Subscription) finishDone() {
+	sub.mu.Lock()
+	err := &DoneError{Code: sub.done.Code, Reason: sub.done.Reason}
+	sub.mu.Unlock()
+	sub.end(err)
+}
+
+// end stops taking streams.
+func (sub *Subscription) end(err error) {
+	sub.mu.Lock()
+	if sub.endErr != nil {
+		sub.mu.Unlock()
+		return
+	}
+	sub.endErr = err
+	if sub.timer != nil {
+		sub.timer.Stop()
+	}
+	alias := sub.alias
+	var refused []*SubgroupReader
+	var done *DoneError
+	if !errors.As(err, &done) {
+		refused, sub.queue = sub.queue, nil
+	}
+	sub.mu.Unlock()
+	for _, r := range refused {
+		r.st.CancelRead(wire.ResetCancelled)
+	}
+	sub.s.mu.Lock()
+	delete(sub.s.subs, sub.id)
+	sub.s.retireAlias(alias, sub)
+	sub.s.mu.Unlock()
+	if sub.in != nil {
+		sub.in.finish()
+	}
+	sub.cancel(err)
+	signal(sub.wake)
+	signal(sub.wakeData)
+}
+
+// Unsubscribe ends the subscription; streams not accepted yet are refused from now on. Readers already accepted go on
+// until they were read or cancelled.
+func (sub *Subscription) Unsubscribe() error {
+	sub.mu.Lock()
+	over := sub.endErr != nil || sub.done != nil
+	sub.mu.Unlock()
+	sub.end(ErrClosed)
+	if over || sub.s.ctx.Err() != nil {
+		return nil
+	}
+	return sub.s.orCause(sub.s.control.send(&wire.Unsubscribe{RequestID: sub.id}))
+}
+
+// Update changes filter, priority or forward state and waits for the answer. If the publisher refuses, it also ends the
+// subscription (§9.11.1).
+func (sub *Subscription) Update(ctx context.Context, o UpdateOptions) error {
+	p := wire.Parameters{
+		Tokens: o.Tokens, SubscriberPriority: o.Priority, SubscriptionFilter: o.Filter, Forward: o.Forward, NewGroupRequest: o.NewGroup,
+	}
+	if o.DeliveryTimeout != nil {
+		p.DeliveryTimeout = milliseconds(*o.DeliveryTimeout)
+	}
+	return sub.s.request(ctx, func(id uint64) wire.Message {
+		return &wire.RequestUpdate{RequestID: id, ExistingRequestID: sub.id, Parameters: p}
+	}, func(m wire.Message, _ bool) error {
+		if _, ok := m.(*wire.RequestOK); !ok {
+			return violation("%T in answer to REQUEST_UPDATE", m)
+		}
+		return nil
+	})
+}
+
+// PublishRequest is a peer's PUBLISH.
+type PublishRequest struct {
+	Track   object.TrackName
+	Info    TrackInfo
+	Forward bool
+	Tokens  []Token
+
+	in  *inbound
+	sub *Subscription
+}
+
+func (s *Session) onPublish(m *wire.Publish) error {
+	if err := unknownParameters(m.Parameters); err != nil {
+		return err
+	}
+	in, err := s.admit(m.RequestID)
+	if err != nil {
+		return err
+	}
+	tokens, refusal, err := s.inTokens.resolve(m.Parameters.Tokens)
+	if err != nil {
+		return err
+	}
+	if refusal == nil {
+		refusal = s.refuseNewRequest()
+	}
+	if refusal == nil && s.subscribed(m.Track) {
+		refusal = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
+	}
+	if refusal != nil {
+		s.mu.Lock()
+		s.aliases.retired[m.TrackAlias] = struct{}{}
+		s.mu.Unlock()
+		in.refuse(refusal)
+		return nil
+	}
+	sub := s.newSubscription(m.Track)
+	sub.id, sub.in = m.RequestID, in
+	if err := sub.establish(m.TrackAlias, m.Parameters, m.Properties, wire.GroupOrderDefault); err != nil {
+		return err
+	}
+	r := &PublishRequest{
+		Track: m.Track, Info: sub.info, Tokens: tokens, in: in, sub: sub,
+		Forward: m.Parameters.Forward == nil || *m.Parameters.Forward,
+	}
+	in.handle(func(ctx context.Context) {
+		s.cfg.Handler.Publish(ctx, r)
+		if !in.isAnswered() {
+			r.Reject(wire.RequestInternalError, "not answered")
+		}
+	})
+	return nil
+}
+
+// subscribed reports an own subscription to track that is established.
+func (s *Session) subscribed(track object.TrackName) bool {
+	name := track.String()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sub := range s.subs {
+		if !sub.ending() && sub.track.String() == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Accept answers PUBLISH_OK; o shapes the subscription.
+func (r *PublishRequest) Accept(o SubscribeOptions) (*Subscription, error) {
+	r.sub.order = or(o.GroupOrder, r.sub.order)
+	r.sub.filter = o.Filter
+	p := o.parameters()
+	if !o.NoForward && !r.Forward {
+		yes := true
+		p.Forward = &yes
+	}
+	if err := r.in.answer(&wire.PublishOK{RequestID: r.in.id, Parameters: p}); err != nil {
+		return nil, err
+	}
+	return r.sub, nil
+}
+
+// Reject answers REQUEST_ERROR and refuses the track's streams.
+func (r *PublishRequest) Reject(code RequestCode, reason string) error {
+	err := r.in.reject(code, reason)
+	if err != ErrAnswered {
+		r.sub.end(ErrClosed)
+	}
+	return err
+}

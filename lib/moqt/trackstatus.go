@@ -1,0 +1,91 @@
+package moqt
+
+import (
+	"context"
+
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// TrackStatus asks what SUBSCRIBE_OK would say, without subscribing (§9.19). Draft 16 has no room for track properties
+// in the answer.
+func (s *Session) TrackStatus(ctx context.Context, track object.TrackName, tokens ...Token) (TrackInfo, error) {
+	if err := wire.CheckTrackName(track); err != nil {
+		return TrackInfo{}, err
+	}
+	var info TrackInfo
+	err := s.request(ctx, func(id uint64) wire.Message {
+		return &wire.TrackStatus{Subscribe: wire.Subscribe{RequestID: id, Track: track, Parameters: wire.Parameters{Tokens: tokens}}}
+	}, func(m wire.Message, _ bool) error {
+		ok, is := m.(*wire.RequestOK)
+		if !is {
+			return violation("%T in answer to TRACK_STATUS", m)
+		}
+		info.Largest = ok.Parameters.LargestObject
+		if ok.Parameters.Expires != nil {
+			info.Expires = duration(*ok.Parameters.Expires)
+		}
+		return nil
+	})
+	if err != nil {
+		return TrackInfo{}, err
+	}
+	return info, nil
+}
+
+// TrackStatusRequest is a peer's TRACK_STATUS.
+type TrackStatusRequest struct {
+	Track  object.TrackName
+	Tokens []Token
+
+	in *inbound
+}
+
+func (s *Session) onTrackStatus(m *wire.TrackStatus) error {
+	in, tokens, err := s.admitSimple(m.RequestID, m.Parameters)
+	if in == nil {
+		return err
+	}
+	r := &TrackStatusRequest{Track: m.Track, Tokens: tokens, in: in}
+	in.handle(func(ctx context.Context) { s.cfg.Handler.TrackStatus(ctx, r) })
+	return nil
+}
+
+// admitSimple does what the beginnings of requests have in common. A nil inbound without error: refused already.
+func (s *Session) admitSimple(id uint64, p wire.Parameters) (*inbound, []Token, error) {
+	if err := unknownParameters(p); err != nil {
+		return nil, nil, err
+	}
+	in, err := s.admit(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	tokens, refusal, err := s.inTokens.resolve(p.Tokens)
+	if err != nil {
+		return nil, nil, err
+	}
+	if refusal == nil {
+		refusal = s.refuseNewRequest()
+	}
+	if refusal != nil {
+		in.refuse(refusal)
+		return nil, nil, nil
+	}
+	return in, tokens, nil
+}
+
+// Accept answers REQUEST_OK.
+func (r *TrackStatusRequest) Accept(info TrackInfo) error {
+	ok := &wire.RequestOK{RequestID: r.in.id, Parameters: wire.Parameters{LargestObject: info.Largest}}
+	if ms := milliseconds(info.Expires); ms > 0 {
+		ok.Parameters.Expires = &ms
+	}
+	err := r.in.answer(ok)
+	r.in.finish()
+	return err
+}
+
+// Reject answers REQUEST_ERROR.
+func (r *TrackStatusRequest) Reject(code RequestCode, reason string) error {
+	return r.in.reject(code, reason)
+}

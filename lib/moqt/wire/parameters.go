@@ -1,0 +1,156 @@
+package wire
+
+// Message parameter types (§9.2.2, §14.2).
+const (
+	paramDeliveryTimeout    = 0x02
+	paramAuthorizationToken = 0x03
+	paramExpires            = 0x08
+	paramLargestObject      = 0x09
+	paramForward            = 0x10
+	paramSubscriberPriority = 0x20
+	paramSubscriptionFilter = 0x21
+	paramGroupOrder         = 0x22
+	paramNewGroupRequest    = 0x32
+)
+
+// Parameters are the message parameters (§9.2.2). A nil or zero field is absent.
+type Parameters struct {
+	DeliveryTimeout    uint64 // milliseconds; 0 is forbidden on the wire
+	Tokens             []Token
+	Expires            *uint64 // milliseconds
+	LargestObject      *Location
+	Forward            *bool
+	SubscriberPriority *uint8
+	SubscriptionFilter *Filter
+	GroupOrder         GroupOrder
+	NewGroupRequest    *uint64
+	// Unknown types: a session must be closed for them with PROTOCOL_VIOLATION unless they were negotiated (§9.2).
+	Unknown []KeyValue
+}
+
+// parameters reads Number of Parameters and that many pairs.
+func (r *reader) parameters() (p Parameters) {
+	n := r.varint("parameter count")
+	var prev uint64
+	for i := uint64(0); i < n && r.err == nil; i++ {
+		kv := r.keyValue(prev)
+		if r.err != nil {
+			break
+		}
+		again := i > 0 && kv.Type == prev
+		prev = kv.Type
+		if again && p.known(kv.Type) && kv.Type != paramAuthorizationToken {
+			r.fail(violation("parameter %#x twice", kv.Type))
+			break
+		}
+		p.set(r, kv)
+	}
+	return p
+}
+
+func (*Parameters) known(t uint64) bool {
+	switch t {
+	case paramDeliveryTimeout, paramAuthorizationToken, paramExpires, paramLargestObject, paramForward,
+		paramSubscriberPriority, paramSubscriptionFilter, paramGroupOrder, paramNewGroupRequest:
+		return true
+	}
+	return false
+}
+
+func (p *Parameters) set(r *reader, kv KeyValue) {
+	v := kv.Value
+	switch kv.Type {
+	case paramDeliveryTimeout:
+		if v == 0 {
+			r.fail(violation("delivery timeout 0"))
+		}
+		p.DeliveryTimeout = v
+	case paramAuthorizationToken:
+		t, err := ParseToken(kv.Bytes, r.v)
+		if err != nil {
+			r.fail(err)
+		}
+		p.Tokens = append(p.Tokens, t)
+	case paramExpires:
+		p.Expires = &v
+	case paramLargestObject:
+		sub := newReader(kv.Bytes, r.v)
+		l := sub.location("largest object")
+		if err := sub.done("largest object parameter"); err != nil {
+			r.fail(badKeyValue("%v", err)) // §1.4.2: value does not match the type
+		}
+		p.LargestObject = &l
+	case paramForward:
+		if v > 1 {
+			r.fail(violation("forward %d", v))
+		}
+		f := v == 1
+		p.Forward = &f
+	case paramSubscriberPriority:
+		if v > 255 {
+			r.fail(violation("subscriber priority %d", v))
+		}
+		pr := uint8(v)
+		p.SubscriberPriority = &pr
+	case paramSubscriptionFilter:
+		sub := newReader(kv.Bytes, r.v)
+		f := sub.filter()
+		if err := sub.done("subscription filter"); err != nil {
+			r.fail(violation("%v", err)) // §9.2.2.5
+		}
+		p.SubscriptionFilter = &f
+	case paramGroupOrder:
+		if v != 1 && v != 2 {
+			r.fail(violation("group order %d", v))
+		}
+		p.GroupOrder = GroupOrder(v)
+	case paramNewGroupRequest:
+		p.NewGroupRequest = &v
+	default:
+		p.Unknown = append(p.Unknown, KeyValue{kv.Type, kv.Value, append([]byte(nil), kv.Bytes...)})
+	}
+}
+
+// parameters writes Number of Parameters and the pairs.
+func (w *writer) parameters(p Parameters) {
+	var kvs []KeyValue
+	add := func(t, v uint64, b []byte) { kvs = append(kvs, KeyValue{t, v, b}) }
+	if p.DeliveryTimeout > 0 {
+		add(paramDeliveryTimeout, p.DeliveryTimeout, nil)
+	}
+	for _, t := range p.Tokens {
+		add(paramAuthorizationToken, 0, t.Append(nil, w.v))
+	}
+	if p.Expires != nil {
+		add(paramExpires, *p.Expires, nil)
+	}
+	if p.LargestObject != nil {
+		sub := newWriter(nil, w.v)
+		sub.location(*p.LargestObject)
+		add(paramLargestObject, 0, sub.b)
+	}
+	if p.Forward != nil {
+		var f uint64
+		if *p.Forward {
+			f = 1
+		}
+		add(paramForward, f, nil)
+	}
+	if p.SubscriberPriority != nil {
+		add(paramSubscriberPriority, uint64(*p.SubscriberPriority), nil)
+	}
+	if p.SubscriptionFilter != nil {
+		sub := newWriter(nil, w.v)
+		p.SubscriptionFilter.appendTo(sub)
+		add(paramSubscriptionFilter, 0, sub.b)
+	}
+	if p.GroupOrder != GroupOrderDefault {
+		add(paramGroupOrder, uint64(p.GroupOrder), nil)
+	}
+	if p.NewGroupRequest != nil {
+		add(paramNewGroupRequest, *p.NewGroupRequest, nil)
+	}
+	kvs = append(kvs, p.Unknown...)
+	w.varint(uint64(len(kvs)))
+	w.keyValues(kvs)
+}

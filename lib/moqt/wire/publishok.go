@@ -1,0 +1,20 @@
+package wire
+
+// PublishOK is PUBLISH_OK (§9.14).
+type PublishOK struct {
+	RequestID  uint64
+	Parameters Parameters
+}
+
+// Type returns the message type.
+func (*PublishOK) Type() uint64 { return 0x1e }
+
+func (m *PublishOK) append(w *writer) {
+	w.varint(m.RequestID)
+	w.parameters(m.Parameters)
+}
+
+func (m *PublishOK) parse(r *reader) {
+	m.RequestID = r.varint("request id")
+	m.Parameters = r.parameters()
+}
