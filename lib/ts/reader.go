@@ -43,8 +43,10 @@ type Reader struct {
 }
 
 // NewReader returns a Reader of r.
-func NewReader(r io.Reader) *Reader {
-	return &Reader{r: r, buf: make([]byte, blockSize), lost: -1}
+func NewReader(r io.Reader) *Reader { return newReader(r, blockSize) }
+
+func newReader(r io.Reader, block int) *Reader {
+	return &Reader{r: r, buf: make([]byte, block), lost: -1}
 }
 
 // Next returns the next packet, valid until the next call. Errors: *SyncError (go on), an error that

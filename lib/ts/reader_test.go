@@ -47,7 +47,7 @@ type result struct {
 
 func collect(r io.Reader) result {
 	var res result
-	rd := NewReader(r)
+	rd := newReader(r, searchMax+4096)
 	for {
 		p, err := rd.Next()
 		var se *SyncError
@@ -65,7 +65,7 @@ func collect(r io.Reader) result {
 
 func collectRuns(r io.Reader) result {
 	var res result
-	rd := NewReader(r)
+	rd := newReader(r, searchMax+4096)
 	for {
 		run, stride, err := rd.NextRun()
 		var se *SyncError
