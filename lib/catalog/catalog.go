@@ -100,8 +100,10 @@ type Private struct {
 	Broadcast string `json:"broadcast,omitempty"`
 	// Source is the written namespace of the receiver; only in source-scoped catalogs.
 	Source string `json:"source,omitempty"`
-	// Track is the current track of the broadcast, `ts_t13`.
+	// Track is the catalog's current transport stream track, `ts_t13`.
 	Track string `json:"track,omitempty"`
+	// BroadcastTrack is the track of Broadcast that clean chunks go to; only in source-scoped catalogs.
+	BroadcastTrack string `json:"broadcastTrack,omitempty"`
 	// Timeline is the timeline id of that track, -13 to 13; nil when not known.
 	Timeline *int `json:"timeline,omitempty"`
 	// Duration and Part are the chunk grid in 90 kHz ticks.

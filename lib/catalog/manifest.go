@@ -28,10 +28,17 @@ const (
 
 // Reasons why a chunk was not promoted.
 const (
-	ReasonDamaged  = "damaged"  // something was lost between the RAP before it and its end
-	ReasonUnsynced = "unsynced" // no broadcast time was known
-	ReasonFirst    = "first"    // the first chunk after joining: what came before its start is not known
-	ReasonEdge     = "edge"     // too near a timeline's rounding edge to choose
+	ReasonDamaged       = "damaged"       // something was lost or changed between its start and its end
+	ReasonUnsure        = "unsure"        // something was lost between the RAP before its start and its start
+	ReasonUnconfirmed   = "unconfirmed"   // a PID fell silent near its end, so a loss there would not have shown
+	ReasonUnsynced      = "unsynced"      // no broadcast time was known when it started
+	ReasonUnidentified  = "unidentified"  // no VCT or SDT said which broadcast this is
+	ReasonFirst         = "first"         // the first chunk after joining: what came before its start is not known
+	ReasonEdge          = "edge"          // too near a timeline's rounding edge to choose
+	ReasonDiscontinuity = "discontinuity" // what followed a reset of the clock, up to the next RAP
+	ReasonCut           = "cut"           // the input ended inside it
+	ReasonOversize      = "oversize"      // it has no end within bounds
+	ReasonRepeated      = "repeated"      // the clock went back to a group that was promoted before
 )
 
 // Damage counts what was wrong with a chunk.
@@ -40,7 +47,8 @@ type Damage struct {
 	Continuity int `json:"continuity,omitempty"` // continuity gaps
 	Scrambled  int `json:"scrambled,omitempty"`  // scrambled packets
 	Sync       int `json:"sync,omitempty"`       // losses of packet sync
-	PSI        int `json:"psi,omitempty"`        // PAT or PMT sections that did not verify or are not known
+	PSI        int `json:"psi,omitempty"`        // changes of PAT or PMT
+	Clock      int `json:"clock,omitempty"`      // unannounced jumps of the program clock
 }
 
 // ManifestEntry is one line of a source's manifest: where a chunk went and what was wrong with it.
@@ -54,11 +62,14 @@ type ManifestEntry struct {
 	Bytes   int64       `json:"bytes"`   // of all payloads
 	Hash    object.Hash `json:"hash"`    // BLAKE3 of the parts' hashes, one after the other (HashParts)
 
-	PTS    uint64  `json:"pts"` // of the chunk's first access unit, 90 kHz, 33 bits
-	UTC    *Time   `json:"utc,omitempty"`
-	Reason string  `json:"reason,omitempty"` // why not promoted
-	Damage *Damage `json:"damage,omitempty"`
-	Late   bool    `json:"late,omitempty"` // the chunk was finished out of order
+	PTS    uint64 `json:"pts"` // of the chunk's first access unit, 90 kHz, 33 bits
+	UTC    *Time  `json:"utc,omitempty"`
+	Reason string `json:"reason,omitempty"` // why not promoted
+
+	// Promoted counts the parts that went out under the broadcast's name before the rest of a chunk turned out damaged.
+	Promoted int     `json:"promoted,omitempty"`
+	Damage   *Damage `json:"damage,omitempty"`
+	Late     bool    `json:"late,omitempty"` // the chunk was finished out of order
 
 	Unknown Unknown `json:"-"`
 }

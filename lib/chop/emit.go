@@ -1,0 +1,360 @@
+package chop
+
+import (
+	"bytes"
+	"strconv"
+
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/ts"
+)
+
+// delivery is a part whose scope is settled.
+type delivery struct {
+	part    *part
+	promote bool
+	// with the last part of a chunk:
+	broken string
+	damage damage
+	si     []siSection
+}
+
+// priority of media and of what describes it; lower is more urgent (draft-16 §7).
+const (
+	priorityMeta  = 64
+	priorityMedia = 128
+)
+
+// catalogEvery is how often a catalog is repeated, on the broadcast's clock.
+const catalogEvery = 30 * clock.Hz
+
+// emitter hashes parts, gives them their names and writes them, with all that describes them. One goroutine
+// owns it, beside the one that cuts.
+type emitter struct {
+	cfg    *Config
+	sink   Sink
+	source object.Namespace
+	free   chan<- []byte
+	stats  *Stats
+
+	ch       *chunk // of the part before
+	hashes   *object.Hasher
+	promoted uint64 // parts of ch that went out under the broadcast's name
+	sent     uint64 // parts of ch that went out under the source's
+	track    object.TrackName
+	local    object.TrackName
+
+	bytes     int64            // of ch
+	last      map[string]int64 // newest promoted group by track
+	lastLocal map[string]int64 // newest group of the source's own tracks, by name
+	epochs    map[string]int   // how often their groups went back
+	manifest  log
+	timeline  log
+	si        log
+	catalogs  map[string]*published
+	props     []byte
+	objects   object.Object
+}
+
+// published is what stands in a catalog track.
+type published struct {
+	log  log
+	data []byte
+	slot int64
+}
+
+// log is a track of records whose groups only grow, whatever the broadcast's clock does.
+type log struct {
+	track object.TrackName
+	open  bool
+	group uint64
+	next  uint64
+}
+
+func (e *emitter) append(l *log, group int64, payload []byte) error {
+	g := uint64(max(group, 0))
+	if l.open && g > l.group {
+		if err := e.close(l); err != nil {
+			return err
+		}
+	}
+	if !l.open {
+		l.open, l.next = true, 0
+		l.group = max(g, l.group)
+	}
+	h := object.Sum(payload)
+	e.props = object.Properties{Hash: h, HasHash: true}.Append(e.props[:0])
+	e.objects = object.Object{Group: l.group, ID: l.next, Priority: priorityMeta, Properties: e.props, Payload: payload}
+	l.next++
+	return e.sink.WriteObject(l.track, &e.objects)
+}
+
+// close ends the open group of l.
+func (e *emitter) close(l *log) error {
+	if !l.open {
+		return nil
+	}
+	l.open = false
+	e.objects = object.Object{Group: l.group, ID: l.next, Priority: priorityMeta, Status: object.EndOfGroup}
+	l.group++
+	return e.sink.WriteObject(l.track, &e.objects)
+}
+
+// deliver writes one part, and with a chunk's last part what there is to say about the chunk.
+func (e *emitter) deliver(d delivery) error {
+	p := d.part
+	ch := p.chunk
+	if e.ch != ch {
+		if err := e.begin(ch); err != nil {
+			return err
+		}
+	}
+	promote := d.promote && !e.repeated(ch)
+	track := e.local
+	if promote {
+		track = e.track
+		if e.promoted == 0 {
+			if err := e.broadcastCatalog(ch); err != nil {
+				return err
+			}
+		}
+	}
+	props := object.Properties{Hash: object.Sum(p.buf), HasHash: true, PTS: uint64(p.pts), HasPTS: true,
+		Duration: uint64(p.duration), HasDuration: p.duration > 0}
+	if p.rap {
+		props.Flags |= object.RandomAccess
+	}
+	if p.discont {
+		props.Flags |= object.Discontinuity
+	}
+	e.hashes.Write(props.Hash[:])
+	e.props = props.Append(e.props[:0])
+	e.objects = object.Object{Group: uint64(ch.group), ID: p.id, Priority: priorityMedia, Properties: e.props, Payload: p.buf}
+	if err := e.sink.WriteObject(track, &e.objects); err != nil {
+		return err
+	}
+	if promote {
+		e.promoted++
+		e.last[track.Name] = ch.group
+	} else {
+		e.sent++
+	}
+	e.stats.Bytes += int64(len(p.buf))
+	size := len(p.buf)
+	select {
+	case e.free <- p.buf:
+	default:
+	}
+	p.buf = nil
+	e.bytes += int64(size)
+	if p.last {
+		return e.end(d)
+	}
+	return nil
+}
+
+// repeated reports whether the broadcast's clock has come back to a group that this run has already promoted:
+// two contents must not share a name.
+func (e *emitter) repeated(ch *chunk) bool {
+	last, ok := e.last[e.track.Name]
+	return ok && (ch.group < last || ch.group == last && e.promoted == 0)
+}
+
+// begin takes up a new chunk.
+func (e *emitter) begin(ch *chunk) error {
+	e.ch, e.promoted, e.sent, e.bytes = ch, 0, 0, 0
+	e.hashes.Reset()
+	name := "ts"
+	if !ch.synced {
+		name = "ts_unsynced"
+	}
+	e.local = e.localTrack(name, ch)
+	e.track = object.TrackName{}
+	if ch.synced && ch.identity.Known() {
+		e.track = object.TrackName{Namespace: ch.identity.Namespace(), Name: e.cfg.trackName(clock.TimelineName(ch.hours))}
+	}
+	return e.sourceCatalog(ch)
+}
+
+// localTrack is the source's own track for a chunk. A clock that went back starts another track, so that no
+// group of this source is ever said twice.
+func (e *emitter) localTrack(name string, ch *chunk) object.TrackName {
+	if last, ok := e.lastLocal[name]; ok && !ch.tail && ch.group <= last {
+		e.epochs[name]++
+	}
+	e.lastLocal[name] = ch.group
+	if n := e.epochs[name]; n > 0 {
+		name += "_e" + strconv.Itoa(n)
+	}
+	return object.TrackName{Namespace: e.source, Name: name}
+}
+
+// end closes a chunk's groups and writes its manifest and timeline entries.
+func (e *emitter) end(d delivery) error {
+	ch := d.part.chunk
+	n := d.part.id + 1
+	e.stats.Chunks++
+	whole := e.sent == 0 && d.broken == ""
+	broken := d.broken
+	if broken == "" && !whole {
+		broken = catalog.ReasonRepeated
+	}
+	track := e.local
+	if whole {
+		track = e.track
+		e.stats.Promoted++
+	}
+	e.objects = object.Object{Group: uint64(ch.group), ID: n, Priority: priorityMedia, Status: object.EndOfGroup}
+	if err := e.sink.WriteObject(track, &e.objects); err != nil {
+		return err
+	}
+	entry := catalog.ManifestEntry{
+		Group: uint64(ch.group), Track: track, Scope: catalog.ScopeSource, Objects: int(n), Bytes: e.bytes,
+		Hash: e.hashes.Sum(), PTS: uint64(ch.start), Reason: broken, Promoted: int(e.promoted), Damage: d.damage.entry(),
+	}
+	if whole {
+		entry.Scope = catalog.ScopeBroadcast
+	}
+	if entry.Damage != nil {
+		e.stats.Damaged++
+	}
+	if ch.identity.Known() {
+		e.stats.Identified++
+	}
+	if ch.synced {
+		e.stats.Synced++
+		utc := catalog.TimeOf(ch.utc.Time())
+		entry.UTC = &utc
+		t := catalog.TimelineEntry{Group: uint64(ch.group), PTS: uint64(ch.start), UTC: utc, Track: track}
+		if err := e.record(&e.timeline, ch.group, t); err != nil {
+			return err
+		}
+	}
+	if len(d.si) > 0 {
+		if err := e.append(&e.si, ch.group, appendSI(nil, d.si)); err != nil {
+			return err
+		}
+	}
+	return e.record(&e.manifest, ch.group, entry)
+}
+
+// record appends an entry to a log.
+func (e *emitter) record(l *log, group int64, entry interface{ Append([]byte) ([]byte, error) }) error {
+	b, err := entry.Append(nil)
+	if err != nil {
+		return err
+	}
+	return e.append(l, group, b)
+}
+
+// entry is the manifest's form, nil without damage.
+func (d *damage) entry() *catalog.Damage {
+	if !d.any() {
+		return nil
+	}
+	return &catalog.Damage{TEI: int(d[taintTEI]), Continuity: int(d[taintContinuity]), Scrambled: int(d[taintScrambled]),
+		Sync: int(d[taintSync]), PSI: int(d[taintPSI]), Clock: int(d[taintClock])}
+}
+
+// finish closes what is open.
+func (e *emitter) finish() error {
+	for _, l := range []*log{&e.timeline, &e.si, &e.manifest} {
+		if err := e.close(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publish writes a catalog when it says something new, or when its time has come again. Each is a group of
+// its own, so the newest group is always whole.
+func (e *emitter) publish(ns object.Namespace, ch *chunk, c *catalog.Catalog) error {
+	key := ns.String()
+	p := e.catalogs[key]
+	if p == nil {
+		p = &published{log: log{track: object.TrackName{Namespace: ns, Name: "catalog"}}}
+		e.catalogs[key] = p
+	}
+	data, err := c.Encode()
+	if err != nil {
+		return err
+	}
+	slot := clock.Bucket(ch.x, catalogEvery)
+	if p.data != nil && p.slot == slot && bytes.Equal(p.data, data) {
+		return nil
+	}
+	if p.data != nil && uint64(max(ch.group, 0)) < p.log.group {
+		return nil // said under a later group already
+	}
+	p.data, p.slot = data, slot
+	if err := e.append(&p.log, ch.group, data); err != nil {
+		return err
+	}
+	return e.close(&p.log)
+}
+
+// media describes a track of canonical TS, from the chunk alone.
+func (e *emitter) media(ch *chunk, name string) catalog.Track {
+	m := ch.layout
+	t := catalog.Track{
+		Name: name, Packaging: catalog.PackagingM2TS, IsLive: true, Role: "video", Codec: m.codecs,
+		M2TSPacketSize: ts.PacketSize, M2TSProgramNumber: int(m.program), M2TSPMTPID: int(m.pmtPID), M2TSPCRPID: int(m.pcrPID),
+		M2TSRandomAccess: true, InitData: m.init,
+		EC: &catalog.Private{Streams: m.streams},
+	}
+	if m.audioOnly {
+		t.Role = "audio"
+	}
+	return t
+}
+
+// grid is the private part of both catalogs.
+func (e *emitter) grid(track string) *catalog.Private {
+	return &catalog.Private{Track: track, Duration: uint64(clock.TicksOf(e.cfg.Duration)), Part: uint64(clock.TicksOf(e.cfg.Part))}
+}
+
+// broadcastCatalog describes the broadcast's track with nothing that another receiver may know otherwise.
+func (e *emitter) broadcastCatalog(ch *chunk) error {
+	ec := e.grid(e.track.Name)
+	ec.Timeline = &ch.hours
+	return e.publish(e.track.Namespace, ch, &catalog.Catalog{Tracks: []catalog.Track{e.media(ch, e.track.Name)}, EC: ec})
+}
+
+// sourceCatalog describes this receiver: its own tracks, what it promotes to, and how people call it.
+func (e *emitter) sourceCatalog(ch *chunk) error {
+	ec := e.grid(e.local.Name)
+	ec.Source = e.source.String()
+	if e.track.Name != "" {
+		ec.Broadcast = e.track.Namespace.String()
+		ec.BroadcastTrack = e.track.Name
+		ec.Timeline = &ch.hours
+	}
+	for k, v := range map[string]string{"name": ch.layout.label.Name, "channel": ch.layout.label.Channel} {
+		if v != "" {
+			if ec.Labels == nil {
+				ec.Labels = make(map[string]string)
+			}
+			ec.Labels[k] = v
+		}
+	}
+	c := &catalog.Catalog{Tracks: []catalog.Track{e.media(ch, e.local.Name)}, EC: ec}
+	for _, name := range []string{catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI} {
+		c.Tracks = append(c.Tracks, catalog.Track{Name: name, Packaging: "ec-" + name, IsLive: true})
+	}
+	return e.publish(e.source, ch, c)
+}
+
+func newEmitter(cfg *Config, sink Sink, stats *Stats, free chan<- []byte) *emitter {
+	return &emitter{cfg: cfg, sink: sink, stats: stats, free: free, hashes: object.NewHasher(),
+		last: make(map[string]int64), lastLocal: make(map[string]int64), epochs: make(map[string]int),
+		catalogs: make(map[string]*published)}
+}
+
+// setSource names the receiver.
+func (e *emitter) setSource(id string, program uint16) {
+	e.source = object.Namespace{"ec", "source", id, strconv.Itoa(int(program))}
+	e.manifest.track = object.TrackName{Namespace: e.source, Name: catalog.TrackManifest}
+	e.timeline.track = object.TrackName{Namespace: e.source, Name: catalog.TrackTimeline}
+	e.si.track = object.TrackName{Namespace: e.source, Name: catalog.TrackSI}
+}

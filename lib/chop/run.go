@@ -1,0 +1,127 @@
+package chop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+
+	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/ts"
+)
+
+// ahead is how many parts the cutter may be ahead of the one that hashes and writes.
+const ahead = 32
+
+// Run reads a transport stream from r until its end and writes its objects to sink. When ctx is cancelled it
+// ends as at the end of input: what was accepted is written.
+//
+// Cutting and hashing run side by side; the sink is used by one goroutine.
+func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return Stats{}, err
+	}
+	c := newCutter(&cfg)
+	if cfg.Clock == ClockFile {
+		c.file = &clockFile{path: cfg.ClockFile}
+		defer c.file.close()
+		if err := c.file.wait(ctx); err != nil {
+			return Stats{}, err
+		}
+	}
+	out := make(chan delivery, ahead)
+	g, gctx := errgroup.WithContext(ctx)
+	stopped := make(chan struct{}) // closed when the sink failed
+	var emitted Stats
+	g.Go(func() error {
+		defer close(stopped)
+		e := newEmitter(&cfg, sink, &emitted, c.free)
+		for d := range out {
+			if e.source == nil {
+				e.setSource(cfg.sourceID(d.part.chunk), d.part.chunk.layout.program)
+			}
+			if err := e.deliver(d); err != nil {
+				return err
+			}
+		}
+		return e.finish()
+	})
+	g.Go(func() error {
+		defer close(out)
+		failed := false
+		c.out = func(d delivery) {
+			select {
+			case out <- d:
+			case <-stopped:
+				failed = true
+			}
+		}
+		tr := ts.NewReader(r)
+		for !failed && ctx.Err() == nil {
+			if err := c.next(tr); err == io.EOF {
+				break
+			} else if err != nil {
+				return errors.Join(err, c.flush())
+			}
+		}
+		if n := tr.Truncated(); n > 0 {
+			cfg.Log.Warn("input ends inside a packet", "bytes", n)
+		}
+		return c.finish()
+	})
+	_ = gctx
+	err := g.Wait()
+	emitted.Packets, emitted.Leading = c.stats.Packets, c.stats.Leading
+	return emitted, err
+}
+
+func newCutter(cfg *Config) *cutter {
+	c := &cutter{cfg: cfg, d: clock.TicksOf(cfg.Duration), partD: clock.TicksOf(cfg.Part), resetPos: -1, free: make(chan []byte, 2*ahead)}
+	c.prog.init(cfg)
+	return c
+}
+
+// next takes the next run of packets.
+func (c *cutter) next(tr *ts.Reader) error {
+	run, stride, err := tr.NextRun()
+	var lost *ts.SyncError
+	if errors.As(err, &lost) {
+		c.cfg.Log.Warn("lost sync", "offset", lost.Offset, "skipped", lost.Skipped)
+		// The packet before may be torn, too.
+		c.taint(taint{from: c.pos, to: c.pos + 1, kind: taintSync})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for ; len(run) >= ts.PacketSize; run = run[min(stride, len(run)):] {
+		c.stats.Packets++
+		if err := c.packet((*ts.Packet)(run)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flush hands on what was accepted before an error.
+func (c *cutter) flush() error {
+	err := c.finish()
+	var in *InputError
+	if errors.As(err, &in) {
+		return nil // the error that led here says more
+	}
+	return err
+}
+
+// sourceID is the configured source, or one that tells this receiver and this join from every other: host,
+// transport stream and where in it the first chunk starts. The same input gives the same id.
+func (c *Config) sourceID(first *chunk) string {
+	if c.Source != "" {
+		return c.Source
+	}
+	h := object.Sum(fmt.Appendf(nil, "%d %x", first.start, first.layout.init))
+	return fmt.Sprintf("%s_%s", c.Host, h.String()[:8])
+}
