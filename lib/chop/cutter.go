@@ -259,7 +259,7 @@ func (c *cutter) seek(p clock.PTS) {
 		if r, ok := c.file.nearest(p); ok {
 			c.base.ref, c.base.known = clock.Reference{UTC: r.UTC, PCR: r.PCR}, true
 			c.base.set(c.base.ref.At(p))
-			c.prog.recorded = Identity{r.System, r.ONID, r.TSID, r.Program}
+			c.prog.recorded = recordIdentity(r)
 		}
 	}
 }

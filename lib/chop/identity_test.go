@@ -107,7 +107,7 @@ func (r *result) span() (first, last uint64) {
 	return groups[1], groups[len(groups)-3]
 }
 
-var epoch = time.Date(2026, 3, 14, 15, 0, 0, 0, time.UTC)
+var epoch = time.Date(2026, 3, 14, 15, 20, 0, 0, time.UTC)
 
 func mux(t testing.TB, number string) (*sim.Mux, sim.Service) {
 	t.Helper()

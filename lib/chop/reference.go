@@ -205,3 +205,15 @@ func (c *clockFile) nearest(p clock.PTS) (clock.Record, bool) {
 	}
 	return best, dist >= 0
 }
+
+// recordIdentity is the broadcast a record names, if it names one whole.
+func recordIdentity(r clock.Record) Identity {
+	if r.TSID < 0 || r.System == clock.DVB && r.ONID < 0 {
+		return Identity{}
+	}
+	id := Identity{System: string(r.System), TSID: uint16(r.TSID), Program: uint16(r.Program)}
+	if r.System == clock.DVB {
+		id.ONID = uint16(r.ONID)
+	}
+	return id
+}
