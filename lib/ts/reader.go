@@ -147,6 +147,7 @@ func (r *Reader) fill() {
 // detect finds stride and position of the first packet. To be independent of read sizes it judges a
 // position only when all bytes that could prove it are there, or the input has ended.
 func (r *Reader) detect() error {
+search:
 	for o := 0; o < searchMax; o++ {
 		for r.end < o+(proofRun-1)*204+1 && r.err == nil {
 			r.fill()
@@ -163,6 +164,9 @@ func (r *Reader) detect() error {
 		for _, s := range strides {
 			if !r.proven(o, s, proofRun) {
 				continue
+			}
+			if bytes.HasPrefix(r.buf[:r.end], []byte(EcoMagic)) {
+				break search // its payloads are packets, but it is not a transport stream
 			}
 			r.stride, r.pos = s, o
 			lead := o
