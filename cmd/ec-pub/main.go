@@ -1,0 +1,72 @@
+// ec-pub publishes framed objects from stdin to relays.
+package main
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/pub"
+)
+
+func main() { cmdutil.Main(app()) }
+
+func app() *cli.App {
+	app := cmdutil.App("ec-pub", "publish framed objects to relays")
+	app.ArgsUsage = "moqt://RELAY:PORT ... < OBJECTS"
+	app.Description = "Reads a framed object stream, as ec-chop writes it, and publishes it to each relay as it comes."
+	app.Flags = append([]cli.Flag{
+		&cli.DurationFlag{Name: "spool", Value: 30 * time.Second, Usage: "keep groups for `TIME`, to send them again when a relay was lost"},
+		cmdutil.SizeFlag("spool-size", 64<<20, "keep at most `SIZE` of them"),
+		&cli.BoolFlag{Name: "block", Usage: "let the input wait when the spool is full; else only input faster than its own clock waits, and of live input the oldest group is dropped"},
+		&cli.DurationFlag{Name: "drain", Value: 30 * time.Second, Usage: "at the end of input wait up to `TIME` for delivery"},
+		&cli.DurationFlag{Name: "retry", Usage: "keep trying to reach a relay for `TIME` (default: not at all at the start, 10m after a loss)"},
+		&cli.BoolFlag{Name: "tee", Usage: "copy the input to stdout"},
+	}, cmdutil.TLSFlags()...)
+	app.Action = run
+	return app
+}
+
+func run(c *cli.Context) error {
+	if err := cmdutil.Args(c, 1, -1); err != nil {
+		return err
+	}
+	tls, err := cmdutil.TLSConfig(c)
+	if err != nil {
+		return err
+	}
+	in, err := cmdutil.Stdin(c, "ec-tune 5.1 | ec-chop | ec-pub "+c.Args().First())
+	if err != nil {
+		return err
+	}
+	if c.Bool("tee") {
+		out, err := cmdutil.Stdout(c)
+		if err != nil {
+			return err
+		}
+		in = io.TeeReader(in, out)
+	}
+	status := cmdutil.StatusLine(c)
+	conf := pub.Config{
+		Relays: c.Args().Slice(), TLS: tls, Log: cmdutil.Logger(c),
+		Spool: c.Duration("spool"), SpoolBytes: cmdutil.SizeOf(c, "spool-size"),
+		Block: c.Bool("block"), Drain: c.Duration("drain"),
+		Progress: func(s pub.Stats) {
+			status.Set("%d groups, %d objects, %.1f MB, %d dropped", s.Groups, s.Objects, float64(s.Bytes)/1e6, s.Dropped)
+		},
+	}
+	if c.IsSet("retry") {
+		conf.RetryStart, conf.RetryLost = c.Duration("retry"), max(c.Duration("retry"), time.Nanosecond)
+	}
+	return publish(c.Context, conf, in, c)
+}
+
+func publish(ctx context.Context, conf pub.Config, in io.Reader, c *cli.Context) error {
+	s, err := pub.Run(ctx, conf, in)
+	cmdutil.Logger(c).Info("published", "groups", s.Groups, "objects", s.Objects, "bytes", s.Bytes,
+		"dropped", s.Dropped, "duplicates", s.Duplicates, "late", s.Late, "unfinished", s.Unfinished)
+	return err
+}

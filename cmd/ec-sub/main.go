@@ -1,0 +1,83 @@
+// ec-sub reads tracks from a relay to stdout.
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/sub"
+)
+
+func main() { cmdutil.Main(app()) }
+
+func app() *cli.App {
+	app := cmdutil.App("ec-sub", "read tracks from a relay, past and live")
+	app.ArgsUsage = "moqt://RELAY:PORT NAME ..."
+	app.Description = "NAME is a namespace, for the current ts track of its catalog, or a track: ec-atsc-2065-3--catalog.\n" +
+		"A place is first, now, a group number, 2026-07-04T20:15:00Z, 20:15 (local), or -5m."
+	app.Flags = append([]cli.Flag{
+		&cli.BoolFlag{Name: "ts", Usage: "write the transport stream instead of framed objects"},
+		&cli.StringFlag{Name: "from", Usage: "begin at `PLACE` (default: the group that is being sent)"},
+		&cli.StringFlag{Name: "to", Usage: "end with the group at `PLACE`; now is the newest object at the start"},
+		&cli.DurationFlag{Name: "duration", Usage: "end after `TIME` of media"},
+		&cli.BoolFlag{Name: "exit-at-end", Usage: "end with the track; else wait for a publisher to come back"},
+		&cli.BoolFlag{Name: "verify", Usage: "check each object against its hash, leave out what does not match and exit 65"},
+		&cli.DurationFlag{Name: "reorder", Value: 2 * time.Second, Usage: "wait up to `TIME` for what is missing once something newer is here"},
+		cmdutil.SizeFlag("buffer", 64<<20, "hold at most `SIZE` to bring objects into order"),
+		&cli.DurationFlag{Name: "retry", Usage: "keep trying to reach relay and track for `TIME` (default: not at all at the start, 10m after a loss)"},
+		&cli.BoolFlag{Name: "list", Usage: "list what the relay has, below the namespace NAME if there is one, and exit"},
+		&cli.BoolFlag{Name: "json", Usage: "list as JSON Lines"},
+		cmdutil.OutputFlag(),
+	}, cmdutil.TLSFlags()...)
+	app.Action = run
+	return app
+}
+
+func run(c *cli.Context) (err error) {
+	list := c.Bool("list")
+	if err := cmdutil.Args(c, map[bool]int{true: 1, false: 2}[list], map[bool]int{true: 2, false: -1}[list]); err != nil {
+		return err
+	}
+	conf := sub.Config{
+		Relay: c.Args().First(), Names: c.Args().Tail(), Log: cmdutil.Logger(c), TS: c.Bool("ts"), Verify: c.Bool("verify"),
+		Duration: c.Duration("duration"), ExitAtEnd: c.Bool("exit-at-end"),
+		Reorder: c.Duration("reorder"), Buffer: cmdutil.SizeOf(c, "buffer"),
+	}
+	if conf.TLS, err = cmdutil.TLSConfig(c); err != nil {
+		return err
+	}
+	if c.IsSet("retry") {
+		conf.RetryStart, conf.RetryLost = c.Duration("retry"), max(c.Duration("retry"), time.Nanosecond)
+	}
+	if list {
+		prefix, err := object.ParseNamespace(c.Args().Get(1))
+		if c.Args().Get(1) != "" && err != nil {
+			return cmdutil.UsageError(err)
+		}
+		return sub.List(c.Context, conf, prefix, c.Bool("json"), c.App.Writer)
+	}
+	at := time.Now()
+	var errTo error
+	conf.From, err = sub.ParsePoint(c.String("from"), at)
+	conf.To, errTo = sub.ParsePoint(c.String("to"), at)
+	if err := errors.Join(err, errTo); err != nil {
+		return cmdutil.UsageError(err)
+	}
+	conf.To = conf.To.After(conf.From)
+	status := cmdutil.StatusLine(c)
+	conf.Progress = func(s sub.Stats) {
+		status.Set("group %d, %d objects, %.1f MB, %d groups and %d objects missing", s.Group, s.Objects, float64(s.Bytes)/1e6, s.MissingGroups, s.MissingObjects)
+	}
+	out, err := cmdutil.Output(c)
+	if err != nil {
+		return err
+	}
+	s, err := sub.Run(c.Context, conf, out)
+	conf.Log.Info("read", "groups", s.Groups, "objects", s.Objects, "bytes", s.Bytes, "missing_groups", s.MissingGroups,
+		"missing_objects", s.MissingObjects, "healed", s.Healed, "mismatches", s.Mismatches, "no_hash", s.NoHash)
+	return errors.Join(err, out.Close())
+}

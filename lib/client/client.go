@@ -1,0 +1,281 @@
+// Package client keeps a session with a relay: it dials, tries again with growing pauses, hands each session to
+// a piece of work, and tells what a failure means for the command that runs it.
+//
+// A relay's address and work flow in; sessions flow to the work; an error with an exit code and a hint flows
+// out. The transport is package moqt, draft-ietf-moq-transport-16.
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// Config says which relay, and how long to try.
+type Config struct {
+	// Relay is moqt://host:port.
+	Relay string
+	// TLS says whom to trust; nil is the system's certificates.
+	TLS *tls.Config
+	// Session holds what the session needs, such as a handler; nil works.
+	Session *moqt.Config
+	// RetryStart is how long to try a relay that was never reached. Default 0: the first failure is the end.
+	RetryStart time.Duration
+	// RetryLost is how long to try a relay that was reached before. Default 10 min; negative: not at all.
+	RetryLost time.Duration
+	// Dial replaces moqt.DialQUIC, in tests.
+	Dial func(ctx context.Context, url string, tlsConf *tls.Config, conf *moqt.Config) (*moqt.Session, error)
+	// Log gets losses and retries. Default: none.
+	Log *slog.Logger
+}
+
+const (
+	defaultRetryLost = 10 * time.Minute
+	firstPause       = 200 * time.Millisecond
+	longestPause     = 10 * time.Second
+	settled          = 10 * time.Second // a session that lasted this long makes the next pause short again
+)
+
+// ErrAgain, wrapped in an error of the work, asks for another session although this one may be fine.
+var ErrAgain = errors.New("try again")
+
+// Error is a relay that failed for good.
+type Error struct {
+	Relay string
+	Err   error
+	code  int
+	hint  string
+}
+
+func (e *Error) Error() string { return e.Relay + ": " + e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// ExitCode is 69 unreachable, 76 protocol, 77 refused or 64 for a bad address.
+func (e *Error) ExitCode() int { return e.code }
+
+// Hint is what to do about it, or that of the cause.
+func (e *Error) Hint() string { return e.hint }
+
+// Exit codes of design.md §9, as docs/man has them.
+const (
+	exitUsage       = 64
+	exitUnreachable = 69
+	exitProtocol    = 76
+	exitNotAllowed  = 77
+)
+
+// CheckURL reports an address that cannot be dialed.
+func CheckURL(relay string) error {
+	u, err := url.Parse(relay)
+	if err == nil && u.Scheme != "moqt" {
+		err = errors.New("not moqt://host:port")
+	}
+	if err == nil && u.Hostname() == "" {
+		err = errors.New("no host")
+	}
+	if err == nil && u.Port() == "" {
+		err = errors.New("no port")
+	}
+	if err != nil {
+		return &Error{fmt.Sprintf("relay %q", relay), err, exitUsage, "an address reads moqt://relay:4443"}
+	}
+	return nil
+}
+
+// Run calls work with a session, and again with a new one when that was lost, until work returns nil or an error
+// of its own. The context of work ends with the session; Run waits for work.
+func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *moqt.Session) error) error {
+	if err := CheckURL(c.Relay); err != nil {
+		return err
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.RetryLost == 0 {
+		c.RetryLost = defaultRetryLost
+	}
+	if c.Dial == nil {
+		c.Dial = moqt.DialQUIC
+	}
+	log := c.Log.With("relay", c.Relay)
+	limit, since := c.RetryStart, time.Now()
+	pause, relay := firstPause, c.Relay
+	for {
+		began := time.Now()
+		connected, moved, err := once(ctx, c, relay, work)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if connected {
+			limit, since = c.RetryLost, time.Now()
+		}
+		if final := permanent(c.Relay, err, connected); final != nil {
+			return final
+		}
+		if time.Since(began) > settled {
+			pause = firstPause
+		}
+		if relay = c.Relay; moved != "" && CheckURL(moved) == nil {
+			relay = moved
+		}
+		wait := pause + rand.N(pause/2)
+		if time.Since(since)+wait > limit {
+			return unreachable(c.Relay, err, connected)
+		}
+		if connected {
+			log.Warn("relay lost, trying again", "error", err, "pause", wait.Round(time.Millisecond))
+		} else {
+			log.Warn("relay not reached, trying again", "error", err, "pause", wait.Round(time.Millisecond))
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(wait):
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// lostError is a session that ended before the work was done.
+type lostError struct{ err error }
+
+func (e lostError) Error() string { return e.err.Error() }
+func (e lostError) Unwrap() error { return e.err }
+
+// once dials and runs work on the session. moved is where a GOAWAY sends us.
+func once(ctx context.Context, c Config, relay string, work func(context.Context, *moqt.Session) error) (connected bool, moved string, _ error) {
+	sess, err := c.Dial(ctx, relay, c.TLS, c.Session)
+	if err != nil {
+		return false, "", err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		err := sess.Run(gctx)
+		if err == nil {
+			err = io.EOF
+		}
+		return lostError{err}
+	})
+	g.Go(func() error {
+		select {
+		case <-sess.GoingAway():
+			moved = sess.GoAwayURI()
+			return lostError{moqt.ErrGoingAway}
+		case <-gctx.Done():
+			return nil
+		}
+	})
+	done := false
+	g.Go(func() error {
+		err := work(gctx, sess)
+		if err == nil {
+			done = true
+			sess.Close(wire.NoError, "")
+			return context.Canceled // ends the others
+		}
+		if sess.Context().Err() != nil || gctx.Err() != nil || errors.Is(err, moqt.ErrGoingAway) {
+			return lostError{err}
+		}
+		sess.Close(wire.NoError, "")
+		return err
+	})
+	err = g.Wait()
+	sess.Close(wire.NoError, "")
+	if done {
+		return true, moved, nil
+	}
+	if _, lost := errors.AsType[lostError](err); lost {
+		// The session knows better than what was going on in it why it ended.
+		if why, ok := errors.AsType[*moqt.SessionError](context.Cause(sess.Context())); ok && why.Code != wire.NoError {
+			err = lostError{why}
+		}
+	}
+	return true, moved, err
+}
+
+// permanent returns the final error if trying again cannot help.
+func permanent(relay string, err error, connected bool) error {
+	var coder interface{ ExitCode() int }
+	isCoder := errors.As(err, &coder)
+	if _, lost := errors.AsType[lostError](err); connected && !lost && isCoder && !errors.Is(err, ErrAgain) {
+		return err // the work's own
+	}
+	if s, ok := errors.AsType[*moqt.SessionError](err); ok {
+		switch s.Code {
+		case wire.NoError, wire.InternalError, wire.GoAwayTimeout, wire.ControlMessageTimeout, wire.DataStreamTimeout:
+			return nil
+		case wire.Unauthorized, wire.MalformedAuthToken, wire.ExpiredAuthToken, wire.UnknownAuthTokenAlias:
+			return &Error{relay, err, exitNotAllowed, "the relay asks for a token"}
+		default:
+			return &Error{relay, err, exitProtocol, "is it a relay for MoQ Transport draft 16, and of a version that fits?"}
+		}
+	}
+	if r, ok := errors.AsType[*moqt.RequestError](err); ok && !errors.Is(err, ErrAgain) {
+		switch r.Code {
+		case wire.RequestUnauthorized, wire.RequestMalformedAuthToken, wire.RequestExpiredAuthToken:
+			return &Error{relay, err, exitNotAllowed, "the relay does not let us do this; it may want a token"}
+		case wire.RequestInternalError, wire.RequestTimeout:
+			return nil
+		}
+		return &Error{relay, err, exitProtocol, ""}
+	}
+	if errors.Is(err, ErrAgain) {
+		return nil
+	}
+	if isCoder && coder.ExitCode() == exitNotAllowed { // a certificate that is not trusted
+		return &Error{relay, err, exitNotAllowed, hintOf(err)}
+	}
+	for _, target := range []any{new(x509.UnknownAuthorityError), new(x509.HostnameError), new(x509.CertificateInvalidError)} {
+		if errors.As(err, target) {
+			return &Error{relay, err, exitNotAllowed, "pin the relay's certificate with --fingerprint"}
+		}
+	}
+	if a, ok := errors.AsType[tls.AlertError](err); ok && a == 120 { // no_application_protocol, RFC 7301 §3.2
+		return &Error{relay, err, exitProtocol, "the relay does not speak MoQ Transport draft 16"}
+	}
+	if connected {
+		if _, lost := errors.AsType[lostError](err); !lost {
+			return err // the work's own
+		}
+	}
+	return nil
+}
+
+func hintOf(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
+}
+
+func unreachable(relay string, err error, connected bool) error {
+	var coder interface{ ExitCode() int }
+	if errors.Is(err, ErrAgain) && errors.As(err, &coder) {
+		return err
+	}
+	hint := "is ec-relay running there? --retry TIME keeps trying"
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+		hint = "there is no such host"
+	}
+	if connected {
+		hint = ""
+	}
+	return &Error{relay, fmt.Errorf("unreachable: %w", err), exitUnreachable, hint}
+}

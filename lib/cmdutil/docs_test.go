@@ -1,0 +1,190 @@
+package cmdutil
+
+import (
+	"io/fs"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// commands builds every cmd/* and returns where.
+func commands(t *testing.T, root string) (dir string, names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(root, "cmd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	dir = t.TempDir()
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "./cmd/...")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build ./cmd/...: %v\n%s", err, out)
+	}
+	return dir, names
+}
+
+var (
+	helpFlag = regexp.MustCompile(`(?m)^  (-[^ ]+(?:, -[^ ]+)*)`)
+	manFlag  = regexp.MustCompile(`(?m)^\.It Fl (.*)$`)
+)
+
+// TestManPages: every command has a page that mandoc accepts, with the flags of --help and no others, and
+// says what a page must say.
+func TestManPages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds every command; skipped with -short")
+	}
+	root := repository(t)
+	dir, names := commands(t, root)
+	mandoc, err := exec.LookPath("mandoc")
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(root, "docs", "man", name+".1")
+			page, readErr := os.ReadFile(file)
+			if readErr != nil {
+				t.Fatal(readErr)
+			}
+			help, helpErr := exec.Command(filepath.Join(dir, name), "--help").Output()
+			if helpErr != nil {
+				t.Fatalf("%s --help: %v", name, helpErr)
+			}
+			var inHelp, inPage []string
+			for _, m := range helpFlag.FindAllStringSubmatch(string(help), -1) {
+				for _, f := range strings.Split(m[1], ", ") {
+					inHelp = append(inHelp, f)
+				}
+			}
+			for _, m := range manFlag.FindAllStringSubmatch(string(page), -1) {
+				inPage = append(inPage, manFlags(m[1])...)
+			}
+			for _, f := range inHelp {
+				if !slices.Contains(inPage, f) {
+					t.Errorf("%s is in --help and not in the page", f)
+				}
+			}
+			for _, f := range inPage {
+				if !slices.Contains(inHelp, f) {
+					t.Errorf("%s is in the page and not in --help", f)
+				}
+			}
+			for _, section := range []string{"NAME", "SYNOPSIS", "DESCRIPTION", "ENVIRONMENT", "EXIT STATUS", "EXAMPLES"} {
+				if !strings.Contains(string(page), "\n.Sh "+section+"\n") {
+					t.Errorf("no section %s", section)
+				}
+			}
+			if err == nil {
+				if out, err := exec.Command(mandoc, "-Tlint", "-Wwarning", file).CombinedOutput(); err != nil || len(out) > 0 {
+					t.Errorf("mandoc -Tlint: %v\n%s", err, out)
+				}
+			}
+		})
+	}
+	if err != nil {
+		t.Skip("pages are not linted: mandoc is missing")
+	}
+}
+
+// manFlags reads the flags of a line "-output Ar FILE , Fl o Ar FILE" or "-help , h".
+func manFlags(line string) (flags []string) {
+	expect := true
+	for _, w := range strings.Fields(line) {
+		switch w {
+		case "Fl", ",":
+			expect = true
+		case "Ar", "Cm", "Ns", "=":
+			expect = false
+		default:
+			if expect {
+				flags = append(flags, "-"+w)
+			}
+			expect = false
+		}
+	}
+	return flags
+}
+
+func TestManFlags(t *testing.T) {
+	for line, want := range map[string][]string{
+		"-output Ar FILE , Fl o Ar FILE": {"--output", "-o"},
+		"-help , h":                      {"--help", "-h"},
+		"-log Cm text | json":            {"--log"},
+		"-verbose , Fl v":                {"--verbose", "-v"},
+	} {
+		if got := manFlags(line); !slices.Equal(got, want) {
+			t.Errorf("manFlags(%q) = %q, want %q", line, got, want)
+		}
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+
+// TestREADME: links between the repository's pages lead somewhere, and the README names the commands that
+// show and test the product.
+func TestREADME(t *testing.T) {
+	root := repository(t)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"scripts/demo", "scripts/test"} {
+		if !strings.Contains(string(readme), want) {
+			t.Errorf("README.md does not name %s", want)
+		}
+		if st, err := os.Stat(filepath.Join(root, want)); err != nil || st.Mode()&0o111 == 0 {
+			t.Errorf("%s is missing or not executable: %v", want, err)
+		}
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules" || d.Name() == "target") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".md" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			u, err := url.Parse(m[1])
+			if err != nil || u.Scheme != "" || u.Path == "" {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), filepath.FromSlash(u.Path))); err != nil {
+				rel, _ := filepath.Rel(root, path)
+				t.Errorf("%s: link %s leads nowhere", rel, m[1])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestREADMECommands: every ec- command that the README shows exists.
+func TestREADMECommands(t *testing.T) {
+	root := repository(t)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile(`(?m)(?:^ {4}|\| )(ec-[a-z]+) `).FindAllStringSubmatch(string(readme), -1) {
+		if _, err := os.Stat(filepath.Join(root, "cmd", name[1])); err != nil {
+			t.Errorf("README.md shows %s: %v", name[1], err)
+		}
+	}
+}

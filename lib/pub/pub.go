@@ -1,0 +1,213 @@
+package pub
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+)
+
+// Config says where to publish and what to do when that is slow or gone.
+type Config struct {
+	// Relays are addresses, moqt://host:port. Each gets everything.
+	Relays []string
+	// TLS says whom to trust; nil is the system's certificates.
+	TLS *tls.Config
+	// Spool is how long a group is kept after its last object, to be sent again after a loss, or to be sent at
+	// all. Default 30 s.
+	Spool time.Duration
+	// SpoolBytes bounds the spool's payload. Default 64 MiB.
+	SpoolBytes int64
+	// Block lets the input wait when the spool is full of what was not sent. Otherwise that happens only if the
+	// input runs faster than its own clock, as a file does; of a live input the oldest whole group is dropped.
+	Block bool
+	// Drain bounds how long the end of input waits for delivery. Default 30 s.
+	Drain time.Duration
+	// RetryStart and RetryLost are as in client.Config.
+	RetryStart, RetryLost time.Duration
+	// Log gets events. Default: none.
+	Log *slog.Logger
+	// Progress is called about once a second, and at the end.
+	Progress func(Stats)
+
+	dial func(ctx context.Context, url string, tlsConf *tls.Config, conf *moqt.Config) (*moqt.Session, error)
+}
+
+const (
+	defaultSpool      = 30 * time.Second
+	defaultSpoolBytes = 64 << 20
+	defaultDrain      = 30 * time.Second
+	interruptedDrain  = time.Second
+)
+
+// ErrUndelivered says that a relay had not confirmed everything when the time for it was over.
+var ErrUndelivered = errors.New("not everything was delivered")
+
+// ErrDamaged says that the input was damaged; all that could be read was published.
+var ErrDamaged error = damaged{}
+
+type damaged struct{}
+
+func (damaged) Error() string { return "input was damaged" }
+func (damaged) ExitCode() int { return 65 }
+
+// Run publishes the object stream r until it ends and everything was delivered.
+func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
+	if c.Spool <= 0 {
+		c.Spool = defaultSpool
+	}
+	if c.SpoolBytes <= 0 {
+		c.SpoolBytes = defaultSpoolBytes
+	}
+	if c.Drain <= 0 {
+		c.Drain = defaultDrain
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, relay := range c.Relays {
+		if err := client.CheckURL(relay); err != nil {
+			return Stats{}, err
+		}
+	}
+	s := newSpool(len(c.Relays), c.Spool, c.SpoolBytes, c.Block, c.Log)
+
+	// Input ends first, relays have some time after that: so they run on a context of their own.
+	rctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	inctx, stopInput := context.WithCancelCause(ctx)
+	defer stopInput(nil)
+
+	var wg sync.WaitGroup
+	errs := make([]error, len(c.Relays))
+	for i, relay := range c.Relays {
+		wg.Go(func() {
+			err := newUploader(c, s, i, relay).run(rctx)
+			if err != nil {
+				errs[i] = err
+				if s.relayGone(i) {
+					stopInput(err) // nobody is left to read for
+				} else if len(c.Relays) > 1 {
+					c.Log.Error("relay given up, going on with the others", "relay", relay, "error", err)
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+
+	inErr := readWhile(inctx, c, s, r)
+	s.end()
+
+	drain := c.Drain
+	if inctx.Err() != nil {
+		drain = min(drain, interruptedDrain)
+		inErr = nil // told by errs, or by ctx
+	}
+	timer := time.NewTimer(drain)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		cancel(fmt.Errorf("%w within %v", ErrUndelivered, drain))
+		<-done
+	case <-afterDone(ctx, interruptedDrain):
+		cancel(context.Cause(ctx))
+		<-done
+	}
+	stats := s.snapshot()
+	if c.Progress != nil {
+		c.Progress(stats)
+	}
+	if inErr == nil && stats.Damaged > 0 {
+		inErr = fmt.Errorf("%w at %d places, the rest was published", ErrDamaged, stats.Damaged)
+	}
+	return stats, errors.Join(append([]error{context.Cause(ctx), inErr}, distinct(errs)...)...)
+}
+
+// distinct drops nil errors.
+func distinct(errs []error) (list []error) {
+	for _, err := range errs {
+		if err != nil {
+			list = append(list, err)
+		}
+	}
+	return list
+}
+
+// afterDone is closed some time after ctx ended.
+func afterDone(ctx context.Context, d time.Duration) <-chan struct{} {
+	c := make(chan struct{})
+	context.AfterFunc(ctx, func() { time.AfterFunc(d, func() { close(c) }) })
+	return c
+}
+
+// readWhile reads until the input or ctx ends, whichever comes first: a reader may block for good.
+func readWhile(ctx context.Context, c Config, s *spool, r io.Reader) error {
+	result := make(chan error, 1)
+	go func() { result <- read(ctx, c, s, r) }()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// read moves records into the spool.
+func read(ctx context.Context, c Config, s *spool, r io.Reader) error {
+	in := object.NewReader(r)
+	tick := time.Now()
+	for ctx.Err() == nil {
+		rec, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if damage, ok := errors.AsType[*object.CorruptError](err); ok {
+			c.Log.Warn("input damaged, going on after it", "offset", damage.Offset, "error", damage.Err)
+			s.mu.Lock()
+			s.Damaged++
+			s.mu.Unlock()
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if rec.IsTrack {
+			s.declare(rec.Track)
+			continue
+		}
+		now := time.Now()
+		if err := s.add(ctx, rec.Track, &rec.Object, now); err != nil {
+			return err
+		}
+		if c.Progress != nil && now.Sub(tick) > time.Second {
+			tick = now
+			c.Progress(s.snapshot())
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// relayGone notes that a relay failed for good and tells whether it was the last.
+func (s *spool) relayGone(i int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone[i] = true
+	s.cond.Broadcast()
+	return s.allGone()
+}
+
+func (s *spool) snapshot() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Stats
+}

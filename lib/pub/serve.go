@@ -1,0 +1,167 @@
+package pub
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// An uploader is also the handler of its session: relays that do not take PUBLISH subscribe, and any relay may
+// fetch what the spool still has.
+var _ moqt.Handler = (*uploader)(nil)
+
+func (u *uploader) lookup(name object.TrackName) (t *track, largest *moqt.Location) {
+	u.s.mu.Lock()
+	defer u.s.mu.Unlock()
+	t = u.s.tracks[name.String()]
+	if t != nil {
+		largest = t.largest
+	}
+	return t, largest
+}
+
+// waiting is where a subscription of the relay reaches the track that waits for one.
+func (u *uploader) waiting(t *track) chan *moqt.Publication {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	key := t.name.String()
+	if u.subs[key] == nil {
+		u.subs[key] = make(chan *moqt.Publication)
+	}
+	return u.subs[key]
+}
+
+// subscription waits for the relay to subscribe to a track, or for the end of input, when it is nil.
+func (u *uploader) subscription(ctx context.Context, t *track) (*moqt.Publication, error) {
+	ended, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		u.s.mu.Lock()
+		defer u.s.mu.Unlock()
+		u.s.await(ended, func() bool { return u.s.ended })
+		stop()
+	}()
+	select {
+	case pub := <-u.waiting(t):
+		return pub, nil
+	case <-ended.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Subscribe serves a relay that subscribes.
+func (u *uploader) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
+	t, largest := u.lookup(r.Track)
+	if t == nil {
+		r.Reject(wire.RequestDoesNotExist, "")
+		return
+	}
+	pub, err := r.Accept(moqt.TrackInfo{Largest: largest, Properties: t.properties})
+	if err != nil {
+		return
+	}
+	select {
+	case u.waiting(t) <- pub: // the track's own sender takes it
+		<-pub.Context().Done()
+	default: // one more subscription
+		if u.send(ctx, pub, t) == nil {
+			pub.Done(u.doneCode(t), "")
+		}
+	}
+}
+
+// Fetch serves what the spool has; the rest is unknown here.
+func (u *uploader) Fetch(ctx context.Context, r *moqt.FetchRequest) {
+	t, largest := u.lookup(r.Track)
+	if t == nil || largest == nil {
+		r.Reject(wire.RequestDoesNotExist, "")
+		return
+	}
+	end := r.End
+	if after := (moqt.Location{Group: largest.Group, Object: largest.Object + 1}); after.Less(end) || end == (moqt.Location{}) {
+		end = after
+	}
+	u.s.mu.Lock()
+	var objects []object.Object
+	for _, g := range t.groups { // slices of objects are never written again
+		for _, o := range g.objects {
+			l := moqt.Location{Group: o.Group, Object: o.ID}
+			if !l.Less(r.Start) && (l.Less(end) || end.Object == 0 && l.Group == end.Group) {
+				objects = append(objects, o)
+			}
+		}
+	}
+	u.s.mu.Unlock()
+	if len(objects) == 0 {
+		r.Reject(wire.RequestInvalidRange, "no longer in the spool")
+		return
+	}
+	w, err := r.Accept(moqt.FetchInfo{End: end, Properties: t.properties})
+	if err != nil {
+		return
+	}
+	sortObjects(objects)
+	for i := range objects {
+		o := &objects[i]
+		err := w.WriteObject(moqt.FetchObject{Group: o.Group, Subgroup: o.Subgroup, ID: o.ID, Priority: o.Priority, Properties: o.Properties}, o.Payload)
+		if err != nil {
+			w.Reset(wire.ResetInternalError)
+			return
+		}
+	}
+	w.Close()
+}
+
+// TrackStatus answers for tracks in the spool.
+func (u *uploader) TrackStatus(_ context.Context, r *moqt.TrackStatusRequest) {
+	t, largest := u.lookup(r.Track)
+	if t == nil {
+		r.Reject(wire.RequestDoesNotExist, "")
+		return
+	}
+	r.Accept(moqt.TrackInfo{Largest: largest, Properties: t.properties})
+}
+
+// SubscribeNamespace tells the namespaces of the input.
+func (u *uploader) SubscribeNamespace(ctx context.Context, r *moqt.SubscribeNamespaceRequest) {
+	a, err := r.Accept()
+	if err != nil {
+		return
+	}
+	for n := 0; ; n++ {
+		var t *track
+		u.s.mu.Lock()
+		if u.s.await(ctx, func() bool { return n < len(u.s.names) || u.s.ended }) && n < len(u.s.names) {
+			t = u.s.names[n]
+		}
+		u.s.mu.Unlock()
+		if t == nil {
+			break
+		}
+		if t.name.Namespace.HasPrefix(r.Prefix) && a.Add(t.name.Namespace) != nil {
+			return
+		}
+	}
+	a.Close()
+}
+
+// PublishNamespace refuses: a publisher takes nothing.
+func (u *uploader) PublishNamespace(_ context.Context, r *moqt.PublishNamespaceRequest) {
+	r.Reject(wire.RequestUninterested, "")
+}
+
+// Publish refuses: a publisher takes nothing.
+func (u *uploader) Publish(_ context.Context, r *moqt.PublishRequest) {
+	r.Reject(wire.RequestUninterested, "")
+}
+
+// sortObjects orders by location, as FETCH wants.
+func sortObjects(list []object.Object) {
+	slices.SortStableFunc(list, func(a, b object.Object) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.ID, b.ID))
+	})
+}

@@ -1,0 +1,385 @@
+package pub
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+)
+
+// maxOpenGroups is how many groups of a track may be unfinished at a time; the oldest beyond is given up. A
+// source works on one, two while parts of the next overtake.
+const maxOpenGroups = 4
+
+// maxGroups bounds the groups in the spool, which may be tiny.
+const maxGroups = 4096
+
+// spool is what was read and may have to be sent, again or at all. One mutex guards it; every change wakes all
+// who wait.
+type spool struct {
+	relays   int // how many send from it
+	maxAge   time.Duration
+	maxBytes int64
+	wait     bool // never drop what was not sent
+	log      *slog.Logger
+
+	mu     sync.Mutex
+	cond   *sync.Cond
+	tracks map[string]*track
+	names  []*track // in order of declaration
+	groups []*group // all tracks', in order of arrival
+	bytes  int64
+	next   uint64 // sequence number of the next group
+	gone   []bool // relays that failed for good
+	ended  bool   // no more input
+
+	faster *bool // input runs faster than its own clock; nil: not known yet
+	Stats
+}
+
+// Stats counts what happened.
+type Stats struct {
+	Groups, Objects, Bytes int64
+	Duplicates, Late       int64 // objects not taken: known already, or of a group that was given up
+	Unfinished             int64 // groups whose end the input did not tell
+	Dropped                int64 // groups dropped from the spool before a relay had them, counted for each relay
+	Damaged                int64 // damaged places in the input
+}
+
+type track struct {
+	name       object.TrackName
+	properties []byte
+	groups     []*group // those in the spool
+	last       uint64   // sequence number of the newest group
+	largest    *moqt.Location
+	given      map[uint64]bool // groups given up or evicted lately: what comes for them is late
+	many       bool            // has groups of several subgroups
+	ended      bool            // end of track
+}
+
+type state uint8
+
+const (
+	open    state = iota
+	whole         // the input said that the group is complete
+	partial       // given up: its end is not known
+)
+
+type group struct {
+	seq     uint64
+	track   *track
+	id      uint64
+	objects []object.Object // in order of arrival, slices owned
+	lastID  map[uint64]uint64
+	state   state
+	end     *object.Object // the status object that ended it
+	bytes   int64
+	began   time.Time
+	touched time.Time
+	pts     int64  // of the first object that has one, -1
+	sent    []bool // by relay
+	dropped bool   // evicted before it was sent
+}
+
+func newSpool(relays int, maxAge time.Duration, maxBytes int64, wait bool, log *slog.Logger) *spool {
+	s := &spool{relays: relays, maxAge: maxAge, maxBytes: maxBytes, wait: wait, log: log, tracks: map[string]*track{}, gone: make([]bool, relays)}
+	s.cond = sync.NewCond(&s.mu)
+	return s
+}
+
+// await waits, with the lock held, until ready says so or ctx ends, which it reports as false.
+func (s *spool) await(ctx context.Context, ready func() bool) bool {
+	if ready() {
+		return true
+	}
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.cond.Broadcast()
+	})
+	defer stop()
+	for !ready() {
+		if ctx.Err() != nil {
+			return false
+		}
+		s.cond.Wait()
+	}
+	return true
+}
+
+// track returns the state of a track, made on first sight.
+func (s *spool) track(t *object.Track) *track {
+	key := t.Name.String()
+	tr := s.tracks[key]
+	if tr == nil {
+		tr = &track{name: t.Name, properties: t.Properties, given: map[uint64]bool{}}
+		s.tracks[key] = tr
+		s.names = append(s.names, tr)
+		s.cond.Broadcast()
+	}
+	return tr
+}
+
+// declare makes a track known before its first object.
+func (s *spool) declare(t *object.Track) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.track(t)
+}
+
+// add takes an object, waiting for room if nothing may be dropped. The object's slices are copied.
+func (s *spool) add(ctx context.Context, t *object.Track, o *object.Object, now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tr := s.track(t)
+	if tr.given[o.Group] {
+		s.Late++
+		return nil
+	}
+	g := tr.group(o.Group)
+	switch {
+	case g == nil && o.Status == object.EndOfGroup:
+		return nil // of a group without objects
+	case g == nil:
+		s.giveUp(tr, maxOpenGroups-1)
+		g = &group{seq: s.next, track: tr, id: o.Group, lastID: map[uint64]uint64{}, began: now, pts: -1, sent: make([]bool, s.relays)}
+		s.next++
+		tr.last = g.seq
+		tr.groups = append(tr.groups, g)
+		s.groups = append(s.groups, g)
+		s.Groups++
+	case g.state == partial:
+		s.Late++
+		return nil
+	case g.state == whole:
+		if o.Status == object.Normal {
+			s.Duplicates++ // two captures that overlap, one after the other
+		}
+		return nil
+	}
+	g.touched = now
+	switch o.Status {
+	case object.EndOfGroup:
+		g.finish(whole, o)
+	case object.EndOfTrack:
+		tr.ended = true
+		g.finish(whole, o)
+	default:
+		if last, ok := g.lastID[o.Subgroup]; ok && o.ID <= last {
+			s.Duplicates++
+			return nil
+		}
+		g.add(o)
+		tr.many = tr.many || o.Subgroup != g.objects[0].Subgroup
+		size := int64(len(o.Payload) + len(o.Properties))
+		s.bytes += size
+		s.Objects++
+		s.Bytes += int64(len(o.Payload))
+		if l := (moqt.Location{Group: o.Group, Object: o.ID}); tr.largest == nil || tr.largest.Less(l) {
+			tr.largest = &l
+		}
+	}
+	s.cond.Broadcast()
+	return s.trim(ctx, now)
+}
+
+func (t *track) group(id uint64) *group {
+	for i := len(t.groups) - 1; i >= 0; i-- {
+		if t.groups[i].id == id {
+			return t.groups[i]
+		}
+	}
+	return nil
+}
+
+func (g *group) add(o *object.Object) {
+	own := *o
+	buf := make([]byte, len(o.Properties)+len(o.Payload))
+	n := copy(buf, o.Properties)
+	copy(buf[n:], o.Payload)
+	own.Properties, own.Payload = buf[:n:n], buf[n:]
+	g.objects = append(g.objects, own)
+	g.lastID[o.Subgroup] = o.ID
+	g.bytes += int64(len(buf))
+	if g.pts < 0 {
+		if p, err := object.ParseProperties(o.Properties); err == nil && p.HasPTS {
+			g.pts = int64(p.PTS)
+		}
+	}
+}
+
+func (g *group) finish(st state, end *object.Object) {
+	g.state = st
+	if end != nil {
+		g.end = &object.Object{Group: end.Group, Subgroup: end.Subgroup, ID: end.ID, Priority: end.Priority, Status: end.Status}
+	}
+}
+
+// giveUp leaves at most keep groups of the track unfinished.
+func (s *spool) giveUp(t *track, keep int) {
+	n := 0
+	for _, g := range t.groups {
+		if g.state == open {
+			n++
+		}
+	}
+	for _, g := range t.groups {
+		if n <= keep {
+			return
+		}
+		if g.state == open {
+			g.finish(partial, nil)
+			s.Unfinished++
+			n--
+		}
+	}
+}
+
+// end says that the input is over.
+func (s *spool) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.names {
+		s.giveUp(t, 0)
+	}
+	s.ended = true
+	s.cond.Broadcast()
+}
+
+// trim keeps the spool within its bounds: what every relay has goes first, then, if the input must not wait, the
+// oldest whole group that some relay has not.
+func (s *spool) trim(ctx context.Context, now time.Time) error {
+	for {
+		over := s.bytes > s.maxBytes || len(s.groups) > maxGroups
+		var sent, old *group
+		for _, g := range s.groups {
+			if g.state == open {
+				continue
+			}
+			expired := now.Sub(g.touched) > s.maxAge
+			if s.isSent(g) && (over || expired) {
+				sent = g
+				break
+			}
+			if old == nil && (over || expired) && !s.isSent(g) {
+				old = g
+			}
+		}
+		switch {
+		case sent != nil:
+			s.evict(sent)
+		case old == nil && !over:
+			return nil
+		case old == nil: // one group larger than the spool, and unfinished: let it be
+			return nil
+		case !s.mustWait(now):
+			s.evict(old)
+		case !over: // old, but there is room and nothing may be dropped
+			return nil
+		default: // wait for room
+			if !s.await(ctx, func() bool {
+				for _, g := range s.groups {
+					if g.state != open && s.isSent(g) {
+						return true
+					}
+				}
+				return s.allGone()
+			}) {
+				return context.Cause(ctx)
+			}
+			if s.allGone() {
+				return nil
+			}
+			now = time.Now()
+		}
+	}
+}
+
+// mustWait decides whether the input can wait. A tuner cannot; a file can, and shows by giving more than two
+// seconds of media in a second. What has no timestamps waits.
+func (s *spool) mustWait(now time.Time) bool {
+	if s.wait {
+		return true
+	}
+	if s.faster == nil {
+		var media time.Duration
+		var began time.Time
+		for _, t := range s.names {
+			first, last := -1, -1
+			for i, g := range t.groups {
+				if g.pts >= 0 {
+					if first < 0 {
+						first = i
+					}
+					last = i
+				}
+			}
+			if first >= 0 && last > first {
+				ticks := (t.groups[last].pts - t.groups[first].pts) & (1<<33 - 1)
+				if d := time.Duration(ticks) * time.Second / 90000; ticks < 1<<32 && d > media {
+					media, began = d, t.groups[first].began
+				}
+			}
+		}
+		if media == 0 {
+			return true
+		}
+		faster := media > 2*now.Sub(began)
+		s.faster = &faster
+	}
+	return *s.faster
+}
+
+func (s *spool) isSent(g *group) bool {
+	for r, sent := range g.sent {
+		if !sent && !s.gone[r] {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *spool) allGone() bool {
+	for _, gone := range s.gone {
+		if !gone {
+			return false
+		}
+	}
+	return true
+}
+
+// evict forgets a group; senders at work on one that is dropped reset its stream.
+func (s *spool) evict(g *group) {
+	for r, sent := range g.sent {
+		if !sent && !s.gone[r] {
+			s.Dropped++
+			g.dropped = true
+		}
+	}
+	if g.dropped {
+		s.log.Warn("spool full, group dropped before every relay had it", "track", g.track.name.String(), "group", g.id)
+	}
+	s.bytes -= g.bytes
+	s.groups = remove(s.groups, g)
+	t := g.track
+	t.groups = remove(t.groups, g)
+	if len(t.given) >= 64 {
+		clear(t.given) // only a guard against stragglers
+	}
+	t.given[g.id] = true
+	s.cond.Broadcast()
+}
+
+func remove(list []*group, g *group) []*group {
+	for i := range list {
+		if list[i] == g {
+			copy(list[i:], list[i+1:])
+			list[len(list)-1] = nil
+			return list[:len(list)-1]
+		}
+	}
+	return list
+}

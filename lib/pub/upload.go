@@ -1,0 +1,359 @@
+package pub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// maxStreams is how many groups of a track are sent to one relay at a time. More than maxOpenGroups, so that a
+// group which is not finished holds nothing up.
+const maxStreams = maxOpenGroups + 2
+
+// uploader sends the spool to one relay.
+type uploader struct {
+	c     Config
+	s     *spool
+	index int // in group.sent
+	relay string
+	log   *slog.Logger
+
+	mu   sync.Mutex
+	subs map[string]chan *moqt.Publication // by track: subscriptions that the relay made
+}
+
+func newUploader(c Config, s *spool, index int, relay string) *uploader {
+	return &uploader{c: c, s: s, index: index, relay: relay, log: c.Log.With("relay", relay), subs: map[string]chan *moqt.Publication{}}
+}
+
+func (u *uploader) run(ctx context.Context) error {
+	err := client.Run(ctx, client.Config{
+		Relay: u.relay, TLS: u.c.TLS, Session: &moqt.Config{Handler: u, Logger: u.c.Log}, Dial: u.c.dial,
+		RetryStart: u.c.RetryStart, RetryLost: u.c.RetryLost, Log: u.c.Log,
+	}, u.session)
+	if err != nil && errors.Is(err, ErrUndelivered) {
+		return fmt.Errorf("%s: %w", u.relay, err)
+	}
+	return err
+}
+
+// session sends everything in the spool and what comes, until the input is over and the relay has it.
+func (u *uploader) session(ctx context.Context, sess *moqt.Session) error {
+	u.log.Info("connected", "version", sess.Version())
+	u.s.mu.Lock()
+	for _, g := range u.s.groups {
+		g.sent[u.index] = false // whether it was stored is not known
+	}
+	u.s.mu.Unlock()
+
+	g, gctx := errgroup.WithContext(ctx)
+	announced := map[string]bool{}
+	for n := 0; ; n++ {
+		var t *track
+		u.s.mu.Lock()
+		ok := u.s.await(gctx, func() bool { return n < len(u.s.names) || u.s.ended })
+		if ok && n < len(u.s.names) {
+			t = u.s.names[n]
+		}
+		u.s.mu.Unlock()
+		if t == nil {
+			break
+		}
+		if ns := t.name.Namespace.String(); !announced[ns] {
+			announced[ns] = true
+			if err := announce(gctx, sess, t.name.Namespace); err != nil {
+				return errors.Join(fmt.Errorf("namespace %v: %w", t.name.Namespace, err), wait(g))
+			}
+		}
+		g.Go(func() error {
+			if err := u.track(gctx, sess, t); err != nil {
+				return fmt.Errorf("track %v: %w", t.name, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return u.confirm(ctx, sess)
+}
+
+// wait drops the errors that follow from another.
+func wait(g *errgroup.Group) error {
+	g.Go(func() error { return context.Canceled })
+	g.Wait()
+	return nil
+}
+
+// announce tells the relay of a namespace. A relay that knows it already, from us, is fine.
+func announce(ctx context.Context, sess *moqt.Session, ns object.Namespace) error {
+	_, err := sess.PublishNamespace(ctx, ns)
+	if refused, ok := errors.AsType[*moqt.RequestError](err); ok && refused.Code == wire.RequestNotSupported {
+		return nil // PUBLISH may do
+	}
+	return err
+}
+
+// errUnsubscribed says that the relay no longer wants a track.
+var errUnsubscribed = errors.New("relay unsubscribed")
+
+// track offers a track and sends it, to whoever subscribes if the offer is not taken.
+func (u *uploader) track(ctx context.Context, sess *moqt.Session, t *track) error {
+	pub, err := sess.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties, GroupOrder: wire.GroupOrderAscending})
+	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
+		switch refused.Code {
+		case wire.RequestNotSupported, wire.RequestUninterested, wire.RequestDuplicateSubscription:
+			err = errUnsubscribed
+		}
+	}
+	for {
+		if err == nil {
+			err = u.send(ctx, pub, t)
+		}
+		if err == nil {
+			return pub.Done(u.doneCode(t), "")
+		}
+		if !errors.Is(err, errUnsubscribed) {
+			return err
+		}
+		u.log.Info("relay does not want the track now, waiting for it to subscribe", "track", t.name.String())
+		if pub, err = u.subscription(ctx, t); pub == nil || err != nil {
+			return err
+		}
+	}
+}
+
+func (u *uploader) doneCode(t *track) moqt.DoneCode {
+	u.s.mu.Lock()
+	defer u.s.mu.Unlock()
+	if t.ended {
+		return wire.DoneTrackEnded
+	}
+	return wire.DoneSubscriptionEnded
+}
+
+// send sends the groups of the spool, oldest first, and those that come, to one subscriber.
+func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(pub.Context(), func() { cancel(errUnsubscribed) })
+	defer stop()
+	if err := forwarding(ctx, pub); err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(maxStreams)
+	var next uint64 // sequence number
+	for {
+		var grp *group
+		u.s.mu.Lock()
+		ok := u.s.await(gctx, func() bool {
+			grp = t.after(next)
+			return grp != nil || u.s.ended
+		})
+		if grp != nil {
+			next = grp.seq + 1
+		}
+		u.s.mu.Unlock()
+		if !ok || grp == nil {
+			break
+		}
+		g.Go(func() error { return u.group(gctx, pub, grp) })
+	}
+	err := g.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// after is the first group in the spool from a sequence number on.
+func (t *track) after(seq uint64) *group {
+	for _, g := range t.groups {
+		if g.seq >= seq {
+			return g
+		}
+	}
+	return nil
+}
+
+// forwarding waits until the subscriber wants objects.
+func forwarding(ctx context.Context, pub *moqt.Publication) error {
+	for !pub.State().Forward {
+		select {
+		case <-pub.Updates():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// group sends one group as its objects come: one stream for each subgroup.
+func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (err error) {
+	streams := map[uint64]*moqt.SubgroupWriter{}
+	defer func() {
+		for _, w := range streams {
+			w.Reset(wire.ResetCancelled)
+		}
+	}()
+	skipped := false
+	for n := 0; ; n++ {
+		var o *object.Object
+		u.s.mu.Lock()
+		ok := u.s.await(ctx, func() bool { return n < len(g.objects) || g.state != open || g.dropped })
+		if ok && !g.dropped && n < len(g.objects) {
+			o = &g.objects[n]
+		}
+		st, end, dropped, many, inGroup := g.state, g.end, g.dropped, g.track.many, len(g.objects)
+		u.s.mu.Unlock()
+		switch {
+		case !ok:
+			return context.Cause(ctx)
+		case dropped:
+			return nil
+		}
+		if o == nil {
+			return u.finish(streams, g, st, end, many, skipped || inGroup == 0)
+		}
+		if !pub.State().Wants(moqt.Location{Group: o.Group, Object: o.ID}) {
+			skipped = true // the subscriber filters
+			continue
+		}
+		w := streams[o.Subgroup]
+		if w == nil {
+			priority := o.Priority
+			w, err = pub.OpenSubgroup(ctx, moqt.SubgroupHeader{
+				Group: o.Group, Subgroup: o.Subgroup, Priority: &priority, HasProperties: true,
+				// Our tracks have one subgroup in a group, whose FIN then says that the group is whole.
+				EndOfGroup: o.Subgroup == 0 && !many,
+			})
+			if err != nil {
+				return u.streamError(g, err)
+			}
+			streams[o.Subgroup] = w
+		}
+		if err := w.WriteObject(o.ID, o.Properties, moqt.ObjectStatus(o.Status), o.Payload); err != nil {
+			return u.streamError(g, err)
+		}
+	}
+}
+
+// finish closes the streams of a group that has ended: FIN if it is whole, else a reset. A group that the
+// subscriber wanted only a part of is as good as sent.
+func (u *uploader) finish(streams map[uint64]*moqt.SubgroupWriter, g *group, st state, end *object.Object, many, skipped bool) error {
+	if st == whole {
+		if w := streams[end.Subgroup]; w != nil && (many || end.Status == object.EndOfTrack) {
+			if err := w.WriteObject(end.ID, nil, moqt.ObjectStatus(end.Status), nil); err != nil {
+				return u.streamError(g, err)
+			}
+		}
+		for id, w := range streams {
+			delete(streams, id)
+			if err := w.Close(); err != nil {
+				return u.streamError(g, err)
+			}
+		}
+	} else if !skipped {
+		u.log.Warn("group is not whole in the input", "track", g.track.name.String(), "group", g.id)
+	}
+	u.s.mu.Lock()
+	defer u.s.mu.Unlock()
+	g.sent[u.index] = true
+	u.s.cond.Broadcast()
+	return nil
+}
+
+// streamError takes a refused stream (the relay may have the group already) as sent; the session goes on.
+func (u *uploader) streamError(g *group, err error) error {
+	reset, ok := errors.AsType[*moqt.StreamResetError](err)
+	if !ok || !reset.Remote {
+		return err
+	}
+	u.log.Debug("relay refused a group", "track", g.track.name.String(), "group", g.id, "code", reset.Code.String())
+	u.s.mu.Lock()
+	defer u.s.mu.Unlock()
+	g.sent[u.index] = true
+	u.s.cond.Broadcast()
+	return nil
+}
+
+// confirm asks the relay for the last object of each group in the spool: one stream carries a group in order, so
+// who has its last object has all of it. QUIC's acknowledgements do not reach us, and would not say "stored".
+func (u *uploader) confirm(ctx context.Context, sess *moqt.Session) error {
+	type last struct {
+		track object.TrackName
+		at    moqt.Location
+	}
+	var todo []last
+	u.s.mu.Lock()
+	for _, g := range u.s.groups {
+		if g.state == whole && len(g.objects) > 0 {
+			for sub, id := range g.lastID {
+				if sub == g.objects[len(g.objects)-1].Subgroup {
+					todo = append(todo, last{g.track.name, moqt.Location{Group: g.id, Object: id}})
+				}
+			}
+		}
+	}
+	u.s.mu.Unlock()
+	pause := 20 * time.Millisecond
+	for len(todo) > 0 {
+		l := todo[len(todo)-1] // the newest first: when it is there, most are
+		has, err := hasObject(ctx, sess, l.track, l.at)
+		if refused, ok := errors.AsType[*moqt.RequestError](err); ok && refused.Code == wire.RequestNotSupported {
+			u.log.Debug("relay serves no FETCH: delivery is not confirmed")
+			return linger(ctx)
+		} else if err != nil && !ok {
+			return err
+		}
+		if has {
+			todo = todo[:len(todo)-1]
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, time.Second)
+	}
+	return nil
+}
+
+// linger gives the transport time to deliver where nothing tells when it has.
+func linger(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(2 * time.Second):
+		return nil
+	}
+}
+
+func hasObject(ctx context.Context, sess *moqt.Session, t object.TrackName, at moqt.Location) (bool, error) {
+	r, err := sess.Fetch(ctx, t, at, moqt.Location{Group: at.Group, Object: at.Object + 1}, moqt.FetchOptions{})
+	if err != nil {
+		return false, err
+	}
+	defer r.Cancel()
+	for {
+		o, err := r.Next()
+		if err != nil {
+			return false, nil // not yet, or the session tells with the next request
+		}
+		if o.Kind == moqt.FetchedObject && o.Group == at.Group && o.ID == at.Object {
+			return true, nil
+		}
+	}
+}

@@ -1,0 +1,302 @@
+package sub
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+)
+
+// assembler brings the objects of a track into order. Feeders put what arrives, from several streams at once; one
+// reader takes the next object. Feeders wait when more than max bytes lie here, except with objects of the group
+// that is due, so that the reader can always go on.
+type assembler struct {
+	max int64
+
+	mu      sync.Mutex
+	cond    *sync.Cond    // for feeders
+	wake    chan struct{} // for the reader
+	groups  map[uint64]*assembly
+	bytes   int64
+	next    moqt.Location  // what is due
+	started bool           // next is known
+	fetched moqt.Location  // what is not here below this location does not exist
+	ended   *moqt.Location // end of track
+	over    bool           // nothing more will be put
+	late    int64          // objects that came after their turn, or twice
+}
+
+// assembly is a group in the making.
+type assembly struct {
+	objects map[uint64]object.Object
+	end     uint64 // id after the last object
+	hasEnd  bool
+	fin     bool // every stream of it ended with FIN; whether more will come is not known
+	unknown bool // the relay says that it may lack some of it
+	streams int  // that are open
+	touched time.Time
+}
+
+func newAssembler(max int64) *assembler {
+	a := &assembler{max: max, groups: map[uint64]*assembly{}, wake: make(chan struct{}, 1)}
+	a.cond = sync.NewCond(&a.mu)
+	return a
+}
+
+// changed wakes everybody; the lock is held.
+func (a *assembler) changed() {
+	a.cond.Broadcast()
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// start sets what is due, once.
+func (a *assembler) start(at moqt.Location) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.started {
+		a.next, a.started = at, true
+		a.changed()
+	}
+}
+
+// reset forgets all but what is due: a new session brings it again.
+func (a *assembler) reset() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.groups)
+	a.bytes, a.fetched = 0, moqt.Location{}
+	a.changed()
+}
+
+func (a *assembler) group(id uint64) *assembly {
+	g := a.groups[id]
+	if g == nil {
+		g = &assembly{objects: map[uint64]object.Object{}}
+		a.groups[id] = g
+	}
+	g.touched = time.Now()
+	return g
+}
+
+// opened notes that a stream of a group began. The first one of all decides what is due.
+func (a *assembler) opened(group uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.started {
+		a.next, a.started = moqt.Location{Group: group}, true
+	}
+	if group < a.next.Group {
+		return
+	}
+	a.group(group).streams++
+	a.changed()
+}
+
+// closed notes that a stream of a group ended; whole: with FIN; end is the id after its last object if the stream
+// says that this ends the group, else 0.
+func (a *assembler) closed(group uint64, whole bool, end uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	g := a.groups[group]
+	if g == nil {
+		return
+	}
+	g.streams = max(0, g.streams-1)
+	g.fin = whole && g.streams == 0
+	if whole && end > 0 {
+		g.end, g.hasEnd = end, true
+	}
+	a.changed()
+}
+
+// endGroup notes the id after the last object of a group.
+func (a *assembler) endGroup(group, end uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if group >= a.next.Group {
+		g := a.group(group)
+		g.end, g.hasEnd = end, true
+		a.changed()
+	}
+}
+
+// unknown notes that a group may lack objects.
+func (a *assembler) unknown(group uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if group >= a.next.Group {
+		a.group(group).unknown = true
+	}
+}
+
+// finish says that nothing more will be put.
+func (a *assembler) finish() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
+	a.changed()
+}
+
+// needed is the first location that neither is here nor was written; false if no location is due yet.
+func (a *assembler) needed() (moqt.Location, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.next.Less(a.fetched) {
+		return a.fetched, a.started
+	}
+	return a.next, a.started
+}
+
+// put takes an object, whose slices are the assembler's from now on. It waits for room unless the reader itself
+// calls.
+func (a *assembler) put(ctx context.Context, o object.Object, reader bool) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at := moqt.Location{Group: o.Group, Object: o.ID}
+	if !a.started {
+		a.next, a.started = moqt.Location{Group: o.Group}, true
+	}
+	if a.bytes >= a.max && o.Group > a.next.Group && !reader {
+		stop := context.AfterFunc(ctx, func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.cond.Broadcast()
+		})
+		defer stop()
+		for a.bytes >= a.max && o.Group > a.next.Group {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			a.cond.Wait()
+		}
+	}
+	switch {
+	case o.Status == object.EndOfTrack:
+		a.ended = &at
+		fallthrough
+	case o.Status == object.EndOfGroup:
+		if o.Group >= a.next.Group && (o.ID > 0 || o.Status == object.EndOfGroup) {
+			g := a.group(o.Group)
+			g.end, g.hasEnd = o.ID, true
+		}
+		a.changed()
+		return nil
+	}
+	if at.Less(a.next) {
+		a.late++
+		return nil
+	}
+	g := a.group(o.Group)
+	if _, twice := g.objects[o.ID]; twice {
+		a.late++
+		return nil
+	}
+	g.objects[o.ID] = o
+	a.bytes += int64(len(o.Payload) + len(o.Properties))
+	a.changed()
+	return nil
+}
+
+// upTo notes that everything below a location that exists was put.
+func (a *assembler) upTo(at moqt.Location) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.fetched.Less(at) {
+		a.fetched = at
+		a.changed()
+	}
+}
+
+// view is what the reader finds.
+type view struct {
+	object   *object.Object // the one that is due
+	groupEnd bool           // the due group is over, and next moved to the following id; end tells where it was
+	end      moqt.Location
+	newer    *object.Object // otherwise: the first object after what is due, if there is one
+	fetched  bool           // what is due, up to newer, does not exist for sure
+	limit    moqt.Location  // what is not here below this does not exist
+	over     bool           // nothing more will come
+	alive    bool           // a stream of the due group is open
+	fin      bool           // the due group's streams ended well, though not saying that it is over
+	unknown  bool           // the due group may lack objects
+	touched  time.Time      // when the due group last made progress
+	ended    bool           // the track ends here
+	started  bool
+	next     moqt.Location
+}
+
+// look takes the due object or the end of the due group, or tells what is there instead.
+func (a *assembler) look() view {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v := view{started: a.started, next: a.next, ended: a.ended != nil && !a.next.Less(*a.ended)}
+	if !a.started {
+		return v
+	}
+	g := a.groups[a.next.Group]
+	if g != nil {
+		if o, ok := g.objects[a.next.Object]; ok {
+			delete(g.objects, a.next.Object)
+			a.bytes -= int64(len(o.Payload) + len(o.Properties))
+			a.next.Object++
+			a.changed()
+			v.object = &o
+			return v
+		}
+		if g.hasEnd && a.next.Object >= g.end {
+			v.groupEnd, v.end = true, a.next
+			a.skip(moqt.Location{Group: a.next.Group + 1})
+			return v
+		}
+		v.alive, v.touched, v.fin, v.unknown = g.streams > 0, g.touched, g.fin, g.unknown
+	}
+	var newest *moqt.Location
+	for id, g := range a.groups {
+		if id < a.next.Group {
+			continue
+		}
+		for n := range g.objects {
+			if l := (moqt.Location{Group: id, Object: n}); newest == nil || l.Less(*newest) {
+				newest = &l
+			}
+		}
+	}
+	if newest != nil {
+		o := a.groups[newest.Group].objects[newest.Object]
+		v.newer = &o
+	}
+	v.limit, v.over = a.fetched, a.over
+	v.fetched = a.over || v.newer != nil && !a.fetched.Less(moqt.Location{Group: v.newer.Group, Object: v.newer.ID})
+	return v
+}
+
+// skipTo gives up what is due below a location.
+func (a *assembler) skipTo(at moqt.Location) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.skip(at)
+}
+
+func (a *assembler) skip(at moqt.Location) {
+	if at.Less(a.next) {
+		return
+	}
+	for id, g := range a.groups {
+		for n, o := range g.objects {
+			if (moqt.Location{Group: id, Object: n}).Less(at) {
+				delete(g.objects, n)
+				a.bytes -= int64(len(o.Payload) + len(o.Properties))
+			}
+		}
+		if id < at.Group {
+			delete(a.groups, id)
+		}
+	}
+	a.next = at
+	a.changed()
+}

@@ -1,0 +1,178 @@
+package sub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+)
+
+// listVersion is the "v" of Listing.
+const listVersion = 1
+
+// Listing is one track of a relay, a line of ec-sub --list --json.
+type Listing struct {
+	V          int               `json:"v"`
+	Namespace  string            `json:"namespace"`
+	Track      string            `json:"track"`
+	Current    bool              `json:"current,omitempty"` // what the namespace alone stands for
+	Packaging  string            `json:"packaging,omitempty"`
+	Codec      string            `json:"codec,omitempty"`
+	FirstGroup *uint64           `json:"first_group,omitempty"`
+	LastGroup  *uint64           `json:"last_group,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Broadcast  string            `json:"broadcast,omitempty"` // that a source promotes to
+}
+
+// List reads what the relay has below a prefix and writes it as a table, or as JSON Lines.
+func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w io.Writer) error {
+	var list []Listing
+	err := client.Run(ctx, client.Config{
+		Relay: c.Relay, TLS: c.TLS, Session: &moqt.Config{Logger: c.Log}, Dial: c.dial,
+		RetryStart: c.RetryStart, RetryLost: c.RetryLost, Log: c.Log,
+	}, func(ctx context.Context, sess *moqt.Session) error {
+		list = nil
+		all, err := namespaces(ctx, sess, prefix)
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(all, func(a, b object.Namespace) int { return strings.Compare(a.String(), b.String()) })
+		for _, ns := range all {
+			l, err := listNamespace(ctx, sess, ns)
+			if err != nil {
+				return err
+			}
+			list = append(list, l...)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		enc := json.NewEncoder(w)
+		for _, l := range list {
+			if err := enc.Encode(l); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return writeTable(w, list)
+}
+
+// listNamespace lists the tracks of the catalog, and those every namespace of ours may have.
+func listNamespace(ctx context.Context, sess *moqt.Session, ns object.Namespace) (list []Listing, err error) {
+	c, err := readStored(ctx, sess, ns)
+	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, catalog.ErrCatalog) {
+		return nil, err
+	}
+	names := []string{}
+	byName := map[string]*catalog.Track{}
+	var current *catalog.Track
+	if c != nil {
+		current = c.TS()
+		for i := range c.Tracks {
+			t := &c.Tracks[i]
+			if t.Namespace == "" || t.Namespace == ns.String() {
+				names = append(names, t.Name)
+				byName[t.Name] = t
+			}
+		}
+	}
+	for _, n := range []string{catalog.TrackTS, catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI} {
+		if !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	for _, name := range names {
+		l := Listing{V: listVersion, Namespace: ns.String(), Track: name}
+		track := object.TrackName{Namespace: ns, Name: name}
+		info, err := sess.TrackStatus(ctx, track)
+		if _, ok := errors.AsType[*moqt.RequestError](err); ok {
+			if byName[name] == nil {
+				continue
+			}
+		} else if err != nil {
+			return nil, err
+		}
+		if info.Largest != nil {
+			last := info.Largest.Group
+			l.LastGroup = &last
+			p := pull{name: track, written: track.String()}
+			if g, err := p.firstGroup(ctx, sess, info.Largest); err == nil {
+				l.FirstGroup = &g
+			}
+		} else if byName[name] == nil {
+			continue
+		}
+		if t := byName[name]; t != nil {
+			l.Packaging, l.Codec = t.Packaging, t.Codec
+			l.Current = t == current
+		}
+		if c != nil && c.EC != nil && name == catalog.TrackCatalog {
+			l.Labels, l.Broadcast = c.EC.Labels, c.EC.Broadcast
+		}
+		list = append(list, l)
+	}
+	if len(list) == 0 {
+		list = append(list, Listing{V: listVersion, Namespace: ns.String()})
+	}
+	return list, nil
+}
+
+// clean drops control characters: labels come from a broadcaster, by way of strangers.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+func writeTable(w io.Writer, list []Listing) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NAME\tGROUPS\tPACKAGING\tCODEC\tABOUT")
+	for _, l := range list {
+		name := l.Namespace
+		if l.Track != "" {
+			name = object.TrackName{Namespace: parse(l.Namespace), Name: l.Track}.String()
+		}
+		groups := "none"
+		if l.LastGroup != nil {
+			groups = fmt.Sprintf("…%d", *l.LastGroup)
+			if l.FirstGroup != nil {
+				groups = fmt.Sprintf("%d…%d", *l.FirstGroup, *l.LastGroup)
+			}
+		}
+		var about []string
+		if l.Current {
+			about = append(about, "current")
+		}
+		for _, k := range []string{"channel", "callsign", "service"} {
+			if v := l.Labels[k]; v != "" {
+				about = append(about, clean(v))
+			}
+		}
+		if l.Broadcast != "" {
+			about = append(about, "receives "+clean(l.Broadcast))
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", name, groups, clean(l.Packaging), clean(l.Codec), strings.Join(about, ", "))
+	}
+	return t.Flush()
+}
+
+func parse(s string) object.Namespace {
+	ns, _ := object.ParseNamespace(s)
+	return ns
+}

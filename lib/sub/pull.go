@@ -1,0 +1,515 @@
+package sub
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+const (
+	// liveGroups is how near the live edge a subscription begins; what is further back is fetched first.
+	liveGroups = 2
+	// tolerance between where a part ends and the next begins by their timestamps: frames are reordered, and no
+	// chunk is that short.
+	tolerance = 90000 / 2
+	// grace is how long what is missing may be on its way in a stream of its own before it is fetched.
+	grace = 50 * time.Millisecond
+	// resubscribe is the pause before a track that ended is asked for again.
+	resubscribe = time.Second
+	ptsMask     = 1<<33 - 1
+)
+
+// pull reads one track, over as many sessions as it takes.
+type pull struct {
+	c       Config
+	out     *output
+	log     *slog.Logger
+	written string // the name as given
+	name    object.TrackName
+	named   bool // name has the track
+
+	resolved bool
+	declared bool
+	to       moqt.Location // exclusive
+	asm      *assembler
+
+	// Of the last object written:
+	began    time.Time // of the first one
+	media    uint64    // presentation time since then, 90 kHz
+	pts      uint64
+	hasPTS   bool
+	expected uint64 // where the next one's PTS is if nothing lies between
+	hasNext  bool
+	brokeOff bool // objects of the group in progress are missing
+}
+
+// errTrackOver says that the track ended and Config.ExitAtEnd wants to know.
+var errTrackOver = errors.New("track ended")
+
+// session reads over one session. nil means that nothing is left to read.
+func (p *pull) session(ctx context.Context, sess *moqt.Session) error {
+	if err := p.resolve(ctx, sess); err != nil {
+		return err
+	}
+	p.asm.reset()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		err := p.feed(gctx, sess)
+		if errors.Is(err, errTrackOver) {
+			p.asm.finish()
+			return nil
+		}
+		return err
+	})
+	g.Go(func() error {
+		if err := p.drain(gctx, sess); err != nil {
+			return err
+		}
+		return errDone
+	})
+	err := g.Wait()
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	return err
+}
+
+// feed brings what is past by FETCH, then what comes by SUBSCRIBE.
+func (p *pull) feed(ctx context.Context, sess *moqt.Session) error {
+	for {
+		if err := p.catchUp(ctx, sess); err != nil {
+			return err
+		}
+		if at, started := p.asm.needed(); started && !at.Less(p.to) {
+			return nil
+		}
+		err := p.live(ctx, sess)
+		done, ended := errors.AsType[*moqt.DoneError](err)
+		switch {
+		case err == nil:
+			return nil
+		case !ended:
+			return err
+		case errors.Is(done, io.EOF) && p.c.ExitAtEnd:
+			return errTrackOver
+		}
+		p.log.Info("track ended, waiting for it to go on", "track", p.name.String(), "why", done.Error())
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(resubscribe):
+		}
+	}
+}
+
+// catchUp fetches until the live edge is near.
+func (p *pull) catchUp(ctx context.Context, sess *moqt.Session) error {
+	for {
+		at, started := p.asm.needed()
+		if !started {
+			return nil
+		}
+		info, err := sess.TrackStatus(ctx, p.name)
+		if err != nil {
+			if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestNotSupported {
+				return nil
+			}
+			return refused(p.written, err)
+		}
+		if info.Largest == nil {
+			return nil
+		}
+		edge := moqt.Location{Group: info.Largest.Group, Object: info.Largest.Object + 1}
+		last := p.to
+		if edge.Less(last) {
+			last = edge
+		}
+		past := info.Largest.Group > at.Group+liveGroups || !edge.Less(p.to)
+		if !past || !at.Less(last) {
+			return nil
+		}
+		if err := p.fetch(ctx, sess, at, last, false); err != nil {
+			return err
+		}
+	}
+}
+
+// live subscribes, fetches what lies between what is due and the subscription's beginning, and reads streams
+// until the subscription ends.
+func (p *pull) live(ctx context.Context, sess *moqt.Session) error {
+	sub, err := sess.Subscribe(ctx, p.name, moqt.SubscribeOptions{GroupOrder: wire.GroupOrderAscending})
+	if err != nil {
+		return refused(p.written, err)
+	}
+	defer sub.Unsubscribe()
+	if !p.declared {
+		p.declared = true
+		if err := p.out.track(p.name, sub.Info().Properties); err != nil {
+			return err
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	var reading sync.WaitGroup // a subscription is over once its streams were read
+	begin := func(f func() error) {
+		reading.Add(1)
+		g.Go(func() error { defer reading.Done(); return f() })
+	}
+	if l := sub.Info().Largest; l != nil {
+		p.asm.start(moqt.Location{Group: l.Group})
+		at, _ := p.asm.needed()
+		edge := moqt.Location{Group: l.Group, Object: l.Object + 1}
+		if at.Less(edge) {
+			begin(func() error { return p.fetch(gctx, sess, at, edge, false) })
+		}
+	}
+	g.Go(func() error {
+		for {
+			r, err := sub.AcceptSubgroup(gctx)
+			if err != nil {
+				reading.Wait()
+				return err
+			}
+			begin(func() error { return p.subgroup(gctx, r) })
+		}
+	})
+	g.Go(func() error { return p.datagrams(gctx, sub) })
+	return g.Wait()
+}
+
+// datagrams reads objects that come as datagrams. No publisher of ours sends any; one that does is read all the same.
+func (p *pull) datagrams(ctx context.Context, sub *moqt.Subscription) error {
+	for {
+		d, err := sub.AcceptDatagram(ctx)
+		if err != nil {
+			return nil // the stream side tells why
+		}
+		o := object.Object{Group: d.Group, ID: d.ID, Status: object.Status(d.Status), Properties: d.Properties, Payload: d.Payload}
+		if d.Priority != nil {
+			o.Priority = *d.Priority
+		}
+		if err := p.asm.put(ctx, o, false); err != nil {
+			return err
+		}
+		if d.EndOfGroup {
+			p.asm.endGroup(d.Group, d.ID+1)
+		}
+	}
+}
+
+// subgroup reads one stream.
+func (p *pull) subgroup(ctx context.Context, r *moqt.SubgroupReader) error {
+	stop := context.AfterFunc(ctx, func() { r.Cancel(wire.ResetCancelled) })
+	defer stop()
+	h := r.Header()
+	p.asm.opened(h.Group)
+	var end uint64
+	for {
+		oh, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			if !h.EndOfGroup {
+				end = 0
+			}
+			p.asm.closed(h.Group, true, end)
+			return nil
+		}
+		if err != nil {
+			p.asm.closed(h.Group, false, 0)
+			if reset, ok := errors.AsType[*moqt.StreamResetError](err); ok && ctx.Err() == nil {
+				p.log.Debug("stream reset", "track", p.name.String(), "group", h.Group, "code", reset.Code.String())
+				return nil
+			}
+			return err
+		}
+		o := object.Object{Group: h.Group, Subgroup: r.Header().Subgroup, ID: oh.ID, Priority: r.Priority(), Status: object.Status(oh.Status)}
+		if err := readObject(&o, oh.Properties, oh.Size, r); err != nil {
+			p.asm.closed(h.Group, false, 0)
+			if _, ok := errors.AsType[*moqt.StreamResetError](err); ok && ctx.Err() == nil {
+				return nil
+			}
+			return err
+		}
+		end = o.ID + 1
+		if err := p.asm.put(ctx, o, false); err != nil {
+			return err
+		}
+	}
+}
+
+// readObject fills in properties and payload, in memory of its own.
+func readObject(o *object.Object, properties []byte, size uint64, r io.Reader) error {
+	buf := make([]byte, uint64(len(properties))+size) // the session bounds size
+	n := copy(buf, properties)
+	o.Properties, o.Payload = buf[:n:n], buf[n:]
+	_, err := io.ReadFull(r, o.Payload)
+	return err
+}
+
+// fetch puts the objects from start to before end. healing is the reader's own fetch of a hole: what it does not
+// bring may still come.
+func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Location, healing bool) error {
+	wireEnd := end
+	if end.Object == 0 { // "the whole group" in FETCH, so ours is the one before
+		wireEnd = moqt.Location{Group: end.Group - 1}
+	}
+	r, err := sess.Fetch(ctx, p.name, start, wireEnd, moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
+	if err != nil {
+		if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
+			p.log.Debug("relay cannot serve a range", "track", p.name.String(), "from", start.String(), "to", end.String(), "error", refused)
+			if !healing && (refused.Code == wire.RequestInvalidRange || refused.Code == wire.RequestDoesNotExist) {
+				p.asm.upTo(end)
+			}
+			return nil
+		}
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { r.Cancel() })
+	defer stop()
+	defer r.Cancel()
+	if !p.declared {
+		info, err := r.Info(ctx)
+		if err != nil {
+			return err
+		}
+		p.declared = true
+		if err := p.out.track(p.name, info.Properties); err != nil {
+			return err
+		}
+	}
+	last := start // the location after the last object
+	seen := false
+	for {
+		f, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			if seen && last.Group < end.Group {
+				p.asm.endGroup(last.Group, last.Object)
+			}
+			if !healing {
+				p.asm.upTo(end)
+			}
+			return nil
+		}
+		if err != nil {
+			if reset, ok := errors.AsType[*moqt.StreamResetError](err); ok && ctx.Err() == nil {
+				p.log.Warn("relay broke off a fetch", "track", p.name.String(), "at", last.String(), "code", reset.Code.String())
+				return nil
+			}
+			return err
+		}
+		switch f.Kind {
+		case moqt.FetchedUnknown:
+			p.asm.unknown(last.Group)
+			p.log.Debug("relay does not know a range", "track", p.name.String(), "from", last.String(), "to", moqt.Location{Group: f.Group, Object: f.ID}.String())
+			continue
+		case moqt.FetchedNonExistent:
+			if seen && f.Group >= last.Group && f.ID >= last.Object {
+				p.asm.endGroup(last.Group, last.Object)
+			}
+			continue
+		}
+		if seen && f.Group > last.Group {
+			p.asm.endGroup(last.Group, last.Object)
+		}
+		o := object.Object{Group: f.Group, Subgroup: f.Subgroup, ID: f.ID, Priority: f.Priority}
+		if err := readObject(&o, f.Properties, f.Size, r); err != nil {
+			if _, ok := errors.AsType[*moqt.StreamResetError](err); ok && ctx.Err() == nil {
+				return nil
+			}
+			return err
+		}
+		last, seen = moqt.Location{Group: f.Group, Object: f.ID + 1}, true
+		if healing {
+			p.out.count(func(s *Stats) { s.Healed++ })
+		}
+		if err := p.asm.put(ctx, o, healing); err != nil {
+			return err
+		}
+		if !healing {
+			p.asm.upTo(last)
+		}
+	}
+}
+
+// drain writes what is due, in order, until enough was written.
+func (p *pull) drain(ctx context.Context, sess *moqt.Session) error {
+	var stuck, tried time.Time // since when something newer is here; when the hole was last fetched
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		v := p.asm.look()
+		switch {
+		case v.object != nil:
+			stuck, tried = time.Time{}, time.Time{}
+			if at := (moqt.Location{Group: v.object.Group, Object: v.object.ID}); !at.Less(p.to) {
+				return nil
+			}
+			if done, err := p.write(v.object); done || err != nil {
+				return err
+			}
+			continue
+		case v.groupEnd:
+			stuck, tried = time.Time{}, time.Time{}
+			if err := p.endGroup(v.end); err != nil {
+				return err
+			}
+			continue
+		case v.started && !v.next.Less(p.to), v.ended && p.c.ExitAtEnd:
+			return nil
+		}
+		wait := time.Duration(-1)
+		switch {
+		case v.newer != nil:
+			newer := moqt.Location{Group: v.newer.Group, Object: v.newer.ID}
+			if !newer.Less(p.to) {
+				newer = p.to
+			}
+			over := newer.Group > v.next.Group && !v.unknown && (v.fetched || v.fin)
+			if p.adjacent(v, over) || v.fetched {
+				if err := p.skip(v, newer, over); err != nil {
+					return err
+				}
+				continue
+			}
+			now := time.Now()
+			if stuck.IsZero() || v.touched.After(stuck) && v.alive {
+				stuck = now
+			}
+			since := now.Sub(stuck)
+			if tried.IsZero() && !v.alive && since >= grace || since >= p.c.Reorder && tried.Before(stuck.Add(p.c.Reorder)) {
+				tried = now
+				if err := p.fetch(ctx, sess, v.next, newer, true); err != nil {
+					return err
+				}
+				continue
+			}
+			if since >= p.c.Reorder {
+				if err := p.skip(v, newer, over); err != nil {
+					return err
+				}
+				stuck, tried = time.Time{}, time.Time{}
+				continue
+			}
+			if wait = p.c.Reorder - since; tried.IsZero() && !v.alive {
+				wait = grace - since
+			}
+		case !v.limit.Less(p.to), v.over:
+			return nil
+		}
+		if wait < 0 {
+			wait = time.Hour
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-p.asm.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// adjacent reports that the newer object's group follows what was written without a gap in the media, so that
+// nothing is missing although group ids may skip.
+func (p *pull) adjacent(v view, over bool) bool {
+	if v.newer.ID != 0 || !p.hasNext || !(v.next.Object == 0 || over) {
+		return false
+	}
+	prop, err := object.ParseProperties(v.newer.Properties)
+	if err != nil || !prop.HasPTS {
+		return false
+	}
+	diff := int64(prop.PTS-p.expected) << 31 >> 31 // modulo 2^33
+	return diff > -tolerance && diff < tolerance
+}
+
+// skip gives up what lies before newer, and says so if anything is missing.
+func (p *pull) skip(v view, newer moqt.Location, over bool) error {
+	track := p.name.String()
+	at := v.next
+	if at.Object > 0 && newer.Group > at.Group { // the group in progress
+		if over {
+			if err := p.endGroup(at); err != nil {
+				return err
+			}
+		} else {
+			p.log.Warn("end of a group missing", "track", track, "group", at.Group, "from_object", at.Object)
+			p.out.count(func(s *Stats) { s.MissingObjects++ })
+			p.brokeOff = false
+		}
+		at = moqt.Location{Group: at.Group + 1}
+	}
+	if newer.Group > at.Group && p.began.IsZero() == false && !p.adjacent(v, true) && newer != p.to {
+		n := newer.Group - at.Group
+		p.log.Warn("groups missing", "track", track, "from", at.Group, "to", newer.Group-1)
+		p.out.count(func(s *Stats) { s.MissingGroups += int64(n) })
+		at = moqt.Location{Group: newer.Group}
+	} else if newer.Group > at.Group {
+		at = moqt.Location{Group: newer.Group}
+	}
+	if newer.Object > at.Object && newer != p.to {
+		p.log.Warn("objects missing", "track", track, "group", newer.Group, "from", at.Object, "to", newer.Object-1)
+		p.out.count(func(s *Stats) { s.MissingObjects += int64(newer.Object - at.Object) })
+		p.brokeOff = true
+	}
+	p.asm.skipTo(newer)
+	return nil
+}
+
+// write writes an object and reports whether it was the last one wanted.
+func (p *pull) write(o *object.Object) (done bool, err error) {
+	if p.began.IsZero() {
+		p.began = time.Now()
+	}
+	prop, err := object.ParseProperties(o.Properties)
+	if err != nil {
+		p.log.Warn("object with malformed properties", "track", p.name.String(), "group", o.Group, "object", o.ID, "error", err)
+	}
+	if p.c.Duration > 0 && p.enough(prop) {
+		return true, nil
+	}
+	ok, err := p.out.object(p.name, o)
+	if err != nil {
+		return false, err
+	}
+	p.brokeOff = p.brokeOff || !ok
+	p.hasNext = prop.HasPTS && prop.HasDuration
+	p.expected = (prop.PTS + prop.Duration) & ptsMask
+	return false, nil
+}
+
+// enough keeps account of the media written before an object.
+func (p *pull) enough(prop object.Properties) bool {
+	if !prop.HasPTS {
+		return p.media == 0 && time.Since(p.began) >= p.c.Duration
+	}
+	if p.hasPTS {
+		if step := (prop.PTS - p.pts) & ptsMask; step < 1<<32 {
+			p.media += step
+		}
+	}
+	p.pts, p.hasPTS = prop.PTS, true
+	return time.Duration(float64(p.media)/90000*float64(time.Second)) >= p.c.Duration
+}
+
+// endGroup writes the end of a group if all of it was written.
+func (p *pull) endGroup(end moqt.Location) error {
+	whole := !p.brokeOff && end.Object > 0
+	p.brokeOff = false
+	if !whole {
+		return nil
+	}
+	_, err := p.out.object(p.name, &object.Object{Group: end.Group, ID: end.Object, Status: object.EndOfGroup})
+	return err
+}
+
+// noEnd is a bound that is never reached.
+var noEnd = moqt.Location{Group: math.MaxUint64, Object: math.MaxUint64}

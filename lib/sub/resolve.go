@@ -1,0 +1,339 @@
+package sub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+const (
+	// timelineGroups is how far back from a track's newest group a timeline entry is looked for.
+	timelineGroups = 60
+	// defaultGrid is the length of chunks in 90 kHz ticks where no catalog says it.
+	defaultGrid = 180000
+	// catalogPatience bounds the wait for the first catalog of a namespace that nobody published to yet.
+	catalogPatience = 5 * time.Second
+)
+
+// resolve finds out, once, which track and which part of it is meant.
+func (p *pull) resolve(ctx context.Context, sess *moqt.Session) error {
+	if p.resolved {
+		return nil
+	}
+	if !p.named {
+		c, err := readCatalog(ctx, sess, p.name.Namespace)
+		if err != nil {
+			return refused(p.written, err)
+		}
+		t := c.TS()
+		if t == nil {
+			return &unknownTrack{p.written, errors.New("its catalog names no transport stream track")}
+		}
+		if t.Namespace != "" {
+			if p.name.Namespace, err = object.ParseNamespace(t.Namespace); err != nil {
+				return fmt.Errorf("catalog of %s: %w", p.written, err)
+			}
+		}
+		p.name.Name, p.named = t.Name, true
+		p.log.Info("track", "name", p.name.String())
+	}
+	p.to = noEnd
+	from, to := p.c.From, p.c.To
+	var largest *moqt.Location
+	if from.kind != unset && from.kind != atGroup || to.kind != unset && to.kind != atGroup {
+		info, err := sess.TrackStatus(ctx, p.name)
+		if err != nil {
+			return refused(p.written, err)
+		}
+		largest = info.Largest
+	}
+	var clock *wallClock
+	group := func(pt Point) (uint64, error) {
+		if pt.kind == atGroup {
+			return pt.group, nil
+		}
+		if clock == nil {
+			var err error
+			if clock, err = p.wallClock(ctx, sess, largest); err != nil {
+				return 0, err
+			}
+		}
+		return clock.group(pt.time), nil
+	}
+	switch from.kind {
+	case first:
+		at, err := p.firstGroup(ctx, sess, largest)
+		if err != nil {
+			return err
+		}
+		p.asm.start(moqt.Location{Group: at})
+	case atGroup, atTime:
+		g, err := group(from)
+		if err != nil {
+			return err
+		}
+		p.asm.start(moqt.Location{Group: g})
+	}
+	switch to.kind {
+	case now:
+		if largest == nil {
+			p.to = moqt.Location{} // there is nothing yet
+			p.asm.start(moqt.Location{})
+		} else {
+			p.to = moqt.Location{Group: largest.Group, Object: largest.Object + 1}
+			p.asm.start(moqt.Location{Group: largest.Group})
+		}
+	case atGroup, atTime:
+		g, err := group(to)
+		if err != nil {
+			return err
+		}
+		p.to = moqt.Location{Group: g + 1}
+	}
+	p.resolved = true
+	return nil
+}
+
+// firstGroup asks for everything and looks at the first object only.
+func (p *pull) firstGroup(ctx context.Context, sess *moqt.Session, largest *moqt.Location) (uint64, error) {
+	if largest == nil {
+		return 0, nil
+	}
+	r, err := sess.Fetch(ctx, p.name, moqt.Location{}, moqt.Location{Group: largest.Group, Object: largest.Object + 1},
+		moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
+	if err != nil {
+		return 0, refused(p.written, err)
+	}
+	defer r.Cancel()
+	for {
+		o, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return largest.Group, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		if o.Kind == moqt.FetchedObject {
+			return o.Group, nil
+		}
+	}
+}
+
+// latest reads the payloads of the newest groups of a track, at most from so many groups back.
+func latest(ctx context.Context, sess *moqt.Session, t object.TrackName, back uint64) (payloads [][]byte, err error) {
+	info, err := sess.TrackStatus(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if info.Largest == nil {
+		return nil, nil
+	}
+	l := *info.Largest
+	return fetchAll(ctx, sess, t, moqt.Location{Group: l.Group - min(back, l.Group)}, moqt.Location{Group: l.Group, Object: l.Object + 1})
+}
+
+// fetchAll reads the payloads of a range that is known to be small; ones too large for what they are, are left out.
+func fetchAll(ctx context.Context, sess *moqt.Session, t object.TrackName, start, end moqt.Location) (payloads [][]byte, err error) {
+	r, err := sess.Fetch(ctx, t, start, end, moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
+	if err != nil {
+		return nil, err
+	}
+	defer r.Cancel()
+	for {
+		o, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return payloads, nil
+		}
+		if err != nil {
+			return payloads, err
+		}
+		if o.Kind != moqt.FetchedObject || o.Size > catalog.MaxBytes {
+			continue
+		}
+		b := make([]byte, o.Size)
+		if _, err := io.ReadFull(r, b); err != nil {
+			return payloads, err
+		}
+		payloads = append(payloads, b)
+	}
+}
+
+// readCatalog reads the newest catalog of a namespace, waiting a little for the first one.
+func readCatalog(ctx context.Context, sess *moqt.Session, ns object.Namespace) (*catalog.Catalog, error) {
+	payloads, err := latest(ctx, sess, catalog.Of(ns), 0)
+	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestNotSupported {
+		payloads, err = nil, nil // a relay without TRACK_STATUS or FETCH
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(payloads) == 0 {
+		if payloads, err = nextObject(ctx, sess, catalog.Of(ns)); err != nil {
+			return nil, err
+		}
+	}
+	c, err := catalog.Parse(payloads[len(payloads)-1])
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", catalog.Of(ns), err)
+	}
+	return c, nil
+}
+
+// nextObject subscribes for one object.
+func nextObject(ctx context.Context, sess *moqt.Session, t object.TrackName) ([][]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
+	defer cancel()
+	sub, err := sess.Subscribe(ctx, t, moqt.SubscribeOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer sub.Unsubscribe()
+	r, err := sub.AcceptSubgroup(ctx)
+	if errors.Is(err, io.EOF) || ctx.Err() != nil {
+		return nil, &unknownTrack{t.String(), errors.New("no catalog came")}
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer r.Cancel(wire.ResetCancelled)
+	r.SetReadDeadline(time.Now().Add(catalogPatience))
+	o, err := r.Next()
+	if err != nil {
+		return nil, err
+	}
+	if o.Size > catalog.MaxBytes {
+		return nil, fmt.Errorf("%v: %w", t, moqt.ErrTooLarge)
+	}
+	b := make([]byte, o.Size)
+	_, err = io.ReadFull(r, b)
+	return [][]byte{b}, err
+}
+
+// wallClock turns broadcast time into group ids: id = floor(x / grid), and x runs with UTC.
+type wallClock struct {
+	grid uint64    // length of a chunk, 90 kHz
+	x    int64     // at utc
+	utc  time.Time // as a receiver heard it
+}
+
+func (w *wallClock) group(t time.Time) uint64 {
+	x := w.x + ticks(t.Sub(w.utc))
+	if x < 0 {
+		return 0
+	}
+	return uint64(x) / w.grid
+}
+
+func ticks(d time.Duration) int64 {
+	return int64(d/time.Second)*90000 + int64(d%time.Second)*90000/int64(time.Second)
+}
+
+// wallClock finds what ties the track's groups to UTC: an entry of the timeline of any source that promotes into
+// it (docs/format/names.md), else the name of its timeline, which is good for half an hour either way.
+func (p *pull) wallClock(ctx context.Context, sess *moqt.Session, largest *moqt.Location) (*wallClock, error) {
+	if largest == nil {
+		return nil, &unknownTrack{p.written, errors.New("nothing was published yet, so no time is known")}
+	}
+	grid := uint64(defaultGrid)
+	if c, err := readCatalog(ctx, sess, p.name.Namespace); err == nil && c.EC != nil && c.EC.Duration > 0 {
+		grid = c.EC.Duration
+	}
+	sources, err := p.sources(ctx, sess)
+	if err != nil {
+		return nil, err
+	}
+	from := moqt.Location{Group: largest.Group - min(timelineGroups, largest.Group)}
+	for _, ns := range sources {
+		t := object.TrackName{Namespace: ns, Name: catalog.TrackTimeline}
+		payloads, err := fetchAll(ctx, sess, t, from, moqt.Location{Group: largest.Group})
+		if err != nil && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		for i := len(payloads) - 1; i >= 0; i-- {
+			e, err := catalog.ParseTimelineEntry(payloads[i])
+			if err == nil && e.Track.Equal(p.name) {
+				base := e.Group * grid // x of the entry lies within one grid length of it
+				x := base + (e.PTS-base)&ptsMask
+				return &wallClock{grid, int64(x), e.UTC.Time}, nil
+			}
+		}
+	}
+	hour, ok := catalog.TSTrack(p.name.Name)
+	if !ok {
+		return nil, &noTimeline{p.name}
+	}
+	p.log.Warn("no source's timeline ties the track to time, taking its name: good for 30 min either way", "track", p.name.String())
+	return &wallClock{grid, 0, time.Unix(0, 0).Add(time.Duration(hour) * time.Hour)}, nil
+}
+
+// noTimeline is a track whose groups cannot be tied to a time.
+type noTimeline struct{ name object.TrackName }
+
+func (e *noTimeline) Error() string {
+	return fmt.Sprintf("no timeline says when the groups of %v were broadcast", e.name)
+}
+func (*noTimeline) ExitCode() int { return 69 }
+func (*noTimeline) Hint() string  { return "name groups instead; ec-sub --list shows which there are" }
+
+// sources are the namespaces whose timeline may speak of the track: its own, or those that promote into it.
+func (p *pull) sources(ctx context.Context, sess *moqt.Session) ([]object.Namespace, error) {
+	ns := p.name.Namespace
+	prefix := object.Namespace{"ec", "source"}
+	if ns.HasPrefix(prefix) {
+		return []object.Namespace{ns}, nil
+	}
+	all, err := namespaces(ctx, sess, prefix)
+	if err != nil {
+		p.log.Debug("relay lists no sources", "error", err)
+		return nil, nil
+	}
+	var list []object.Namespace
+	for _, s := range all {
+		c, err := readStored(ctx, sess, s)
+		if err == nil && c != nil && c.EC != nil && c.EC.Broadcast == ns.String() {
+			list = append(list, s)
+		}
+	}
+	return list, nil
+}
+
+// readStored is readCatalog without waiting; nil if there is none.
+func readStored(ctx context.Context, sess *moqt.Session, ns object.Namespace) (*catalog.Catalog, error) {
+	payloads, err := latest(ctx, sess, catalog.Of(ns), 0)
+	if err != nil || len(payloads) == 0 {
+		return nil, err
+	}
+	return catalog.Parse(payloads[len(payloads)-1])
+}
+
+// quiet is how long a list of namespaces must not grow to be taken for whole; SUBSCRIBE_NAMESPACE has no end.
+const quiet = 300 * time.Millisecond
+
+// namespaces lists what the relay has below a prefix at this moment.
+func namespaces(ctx context.Context, sess *moqt.Session, prefix object.Namespace) (list []object.Namespace, err error) {
+	s, err := sess.SubscribeNamespace(ctx, prefix, moqt.SubscribeNamespaceOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	for {
+		next, cancel := context.WithTimeout(ctx, quiet)
+		e, err := s.Next(next)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil: // quiet, or the list was ended
+			return list, nil
+		case !e.Done:
+			list = append(list, e.Namespace)
+		}
+	}
+}

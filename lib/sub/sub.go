@@ -1,0 +1,183 @@
+package sub
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// Config says what to read and how patient to be.
+type Config struct {
+	// Relay is moqt://host:port.
+	Relay string
+	// TLS says whom to trust; nil is the system's certificates.
+	TLS *tls.Config
+	// Names are written names of namespaces or tracks. A namespace stands for the current ts track of its catalog.
+	Names []string
+	// From and To bound what is read. Default: from the start of the group that is being sent, without end.
+	From, To Point
+	// Duration ends after so much media, by presentation time where objects have one, else by the clock. 0: no end.
+	Duration time.Duration
+	// ExitAtEnd ends with the track. Otherwise a track that ended, because its publishers left, is waited for.
+	ExitAtEnd bool
+	// TS writes bare payloads instead of framed objects.
+	TS bool
+	// Verify checks each object against its hash and drops those that do not match.
+	Verify bool
+	// Reorder is how long to wait for what is missing once something newer is here. Default 2 s.
+	Reorder time.Duration
+	// Buffer bounds the payload held to bring objects into order. Default 64 MiB.
+	Buffer int64
+	// RetryStart and RetryLost are as in client.Config; an unknown track is tried again like a relay.
+	RetryStart, RetryLost time.Duration
+	// Log gets events. Default: none.
+	Log *slog.Logger
+	// Progress is called about twice a second and at the end.
+	Progress func(Stats)
+
+	dial func(ctx context.Context, url string, tlsConf *tls.Config, conf *moqt.Config) (*moqt.Session, error)
+	now  func() time.Time
+}
+
+const (
+	defaultReorder = 2 * time.Second
+	defaultBuffer  = 64 << 20
+)
+
+// Stats counts what happened on all tracks.
+type Stats struct {
+	Groups, Objects, Bytes int64
+	Group                  uint64 // the newest one written
+	MissingGroups          int64  // that would have filled a gap in the media
+	MissingObjects         int64
+	Mismatches             int64 // objects dropped because their hash did not match
+	NoHash                 int64 // objects that could not be verified
+	Healed                 int64 // objects that were missing and then fetched
+	Sessions               int64
+}
+
+// ErrMismatch says that objects did not match their hash.
+var ErrMismatch error = mismatch{}
+
+type mismatch struct{}
+
+func (mismatch) Error() string { return "objects did not match their hash" }
+func (mismatch) ExitCode() int { return 65 }
+
+// unknownTrack is a track or namespace that the relay does not know.
+type unknownTrack struct {
+	name string
+	err  error
+}
+
+func (u *unknownTrack) Error() string {
+	if u.err == nil {
+		return "nothing known of " + u.name
+	}
+	return fmt.Sprintf("nothing known of %s: %v", u.name, u.err)
+}
+func (u *unknownTrack) Unwrap() []error { return []error{u.err, client.ErrAgain} }
+func (u *unknownTrack) ExitCode() int   { return 69 }
+func (u *unknownTrack) Hint() string    { return "ec-sub --list RELAY shows what is there" }
+
+// usageError is a request that makes no sense.
+type usageError struct{ error }
+
+func (usageError) ExitCode() int { return 64 }
+
+// errDone ends everything: enough was written.
+var errDone = errors.New("done")
+
+// Run reads the named tracks to w until they end, ctx does, or enough was read.
+func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
+	if c.Reorder <= 0 {
+		c.Reorder = defaultReorder
+	}
+	if c.Buffer <= 0 {
+		c.Buffer = defaultBuffer
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	switch {
+	case len(c.Names) == 0:
+		return Stats{}, usageError{errors.New("no name to read")}
+	case c.TS && len(c.Names) > 1:
+		return Stats{}, usageError{errors.New("a transport stream is one track, and several were named")}
+	}
+	out := newOutput(c, w)
+	pulls := make([]*pull, len(c.Names))
+	for i, name := range c.Names {
+		t, hasTrack, err := object.ParseName(name)
+		if err != nil {
+			return Stats{}, usageError{err}
+		}
+		pulls[i] = &pull{c: c, out: out, written: name, name: t, named: hasTrack, asm: newAssembler(c.Buffer), log: c.Log}
+	}
+	var sessions int64
+	var mu sync.Mutex
+	finished := make([]bool, len(pulls))
+	err := client.Run(ctx, client.Config{
+		Relay: c.Relay, TLS: c.TLS, Session: &moqt.Config{Logger: c.Log}, Dial: c.dial,
+		RetryStart: c.RetryStart, RetryLost: c.RetryLost, Log: c.Log,
+	}, func(ctx context.Context, sess *moqt.Session) error {
+		sessions++
+		out.session(sessions)
+		g, gctx := errgroup.WithContext(ctx)
+		for i, p := range pulls {
+			mu.Lock()
+			skip := finished[i]
+			mu.Unlock()
+			if skip {
+				continue
+			}
+			g.Go(func() error {
+				err := p.session(gctx, sess)
+				if err == nil {
+					mu.Lock()
+					finished[i] = true
+					mu.Unlock()
+				}
+				return err
+			})
+		}
+		return g.Wait()
+	})
+	stats := out.snapshot()
+	if c.Progress != nil {
+		c.Progress(stats)
+	}
+	if errors.Is(err, errDone) {
+		err = nil
+	}
+	if err == nil && stats.Mismatches > 0 {
+		err = fmt.Errorf("%d %w and were left out", stats.Mismatches, ErrMismatch)
+	}
+	return stats, err
+}
+
+// refused turns a REQUEST_ERROR that says "not there" into an unknownTrack.
+func refused(name string, err error) error {
+	if r, ok := errors.AsType[*moqt.RequestError](err); ok {
+		switch r.Code {
+		case wire.RequestDoesNotExist, wire.RequestUninterested:
+			return &unknownTrack{name, err}
+		}
+	}
+	return err
+}
