@@ -30,8 +30,9 @@ type Config struct {
 	Relay string
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config
-	// Session holds what the session needs, such as a handler; nil works.
-	Session *moqt.Config
+	// Session holds what the session needs, such as a handler. Its HandshakeTimeout, if 0, is 5 s here: a relay
+	// that is not there says nothing over UDP.
+	Session moqt.Config
 	// RetryStart is how long to try a relay that was never reached. Default 0: the first failure is the end.
 	RetryStart time.Duration
 	// RetryLost is how long to try a relay that was reached before. Default 10 min; negative: not at all.
@@ -44,6 +45,7 @@ type Config struct {
 
 const (
 	defaultRetryLost = 10 * time.Minute
+	handshakeTimeout = 5 * time.Second
 	firstPause       = 200 * time.Millisecond
 	longestPause     = 10 * time.Second
 	settled          = 10 * time.Second // a session that lasted this long makes the next pause short again
@@ -110,6 +112,9 @@ func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *moq
 	if c.Dial == nil {
 		c.Dial = moqt.DialQUIC
 	}
+	if c.Session.HandshakeTimeout == 0 {
+		c.Session.HandshakeTimeout = handshakeTimeout
+	}
 	log := c.Log.With("relay", c.Relay)
 	limit, since := c.RetryStart, time.Now()
 	pause, relay := firstPause, c.Relay
@@ -160,7 +165,7 @@ func (e lostError) Unwrap() error { return e.err }
 
 // once dials and runs work on the session. moved is where a GOAWAY sends us.
 func once(ctx context.Context, c Config, relay string, work func(context.Context, *moqt.Session) error) (connected bool, moved string, _ error) {
-	sess, err := c.Dial(ctx, relay, c.TLS, c.Session)
+	sess, err := c.Dial(ctx, relay, c.TLS, &c.Session)
 	if err != nil {
 		return false, "", err
 	}
@@ -240,6 +245,9 @@ func permanent(relay string, err error, connected bool) error {
 	}
 	if isCoder && coder.ExitCode() == exitNotAllowed { // a certificate that is not trusted
 		return &Error{relay, err, exitNotAllowed, hintOf(err)}
+	}
+	if errors.Is(err, moqt.ErrFingerprint) {
+		return &Error{relay, err, exitNotAllowed, ""}
 	}
 	for _, target := range []any{new(x509.UnknownAuthorityError), new(x509.HostnameError), new(x509.CertificateInvalidError)} {
 		if errors.As(err, target) {

@@ -38,7 +38,7 @@ func newUploader(c Config, s *spool, index int, relay string) *uploader {
 
 func (u *uploader) run(ctx context.Context) error {
 	err := client.Run(ctx, client.Config{
-		Relay: u.relay, TLS: u.c.TLS, Session: &moqt.Config{Handler: u, Logger: u.c.Log}, Dial: u.c.dial,
+		Relay: u.relay, TLS: u.c.TLS, Session: moqt.Config{Handler: u, Logger: u.c.Log}, Dial: u.c.dial,
 		RetryStart: u.c.RetryStart, RetryLost: u.c.RetryLost, Log: u.c.Log,
 	}, u.session)
 	if err != nil && errors.Is(err, ErrUndelivered) {
@@ -109,7 +109,7 @@ var errUnsubscribed = errors.New("relay unsubscribed")
 
 // track offers a track and sends it, to whoever subscribes if the offer is not taken.
 func (u *uploader) track(ctx context.Context, sess *moqt.Session, t *track) error {
-	pub, err := sess.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties, GroupOrder: wire.GroupOrderAscending})
+	pub, err := sess.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties})
 	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
 		switch refused.Code {
 		case wire.RequestNotSupported, wire.RequestUninterested, wire.RequestDuplicateSubscription:

@@ -133,7 +133,7 @@ func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
 	var mu sync.Mutex
 	finished := make([]bool, len(pulls))
 	err := client.Run(ctx, client.Config{
-		Relay: c.Relay, TLS: c.TLS, Session: &moqt.Config{Logger: c.Log}, Dial: c.dial,
+		Relay: c.Relay, TLS: c.TLS, Session: moqt.Config{Logger: c.Log}, Dial: c.dial,
 		RetryStart: c.RetryStart, RetryLost: c.RetryLost, Log: c.Log,
 	}, func(ctx context.Context, sess *moqt.Session) error {
 		sessions++
