@@ -192,6 +192,7 @@ type Stream struct {
 	io.ReadCloser
 	Resource    string // "tuner0", where the device tells
 	ContentType string
+	Length      int64 // bytes; -1: not known, as of everything live
 }
 
 // Open opens the URL of a stream. A refusal is a *StreamError.
@@ -208,7 +209,7 @@ func (c *Client) Open(ctx context.Context, url string) (*Stream, error) {
 		defer resp.Body.Close()
 		return nil, newStreamError(resp)
 	}
-	return &Stream{resp.Body, resp.Header.Get("X-HDHomeRun-Resource"), resp.Header.Get("Content-Type")}, nil
+	return &Stream{resp.Body, resp.Header.Get("X-HDHomeRun-Resource"), resp.Header.Get("Content-Type"), resp.ContentLength}, nil
 }
 
 // StreamError is a device's or server's refusal. It unwraps to its Code where it has one.

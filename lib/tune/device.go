@@ -1,0 +1,214 @@
+package tune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"every.channel/ec/lib/hdhr"
+)
+
+// channelSource receives a channel from a device that has it, and moves to the next such device when
+// one is busy.
+type channelSource struct {
+	addr   Address
+	log    *slog.Logger
+	client hdhr.Client
+
+	candidates []candidate
+	next       int
+}
+
+// candidate is a device that has the channel.
+type candidate struct {
+	base    string
+	channel hdhr.Channel
+}
+
+func (s *channelSource) live() bool { return true }
+
+func (s *channelSource) open(ctx context.Context) (connection, error) {
+	if len(s.candidates) == 0 {
+		if err := s.find(ctx); err != nil {
+			return connection{}, err
+		}
+	}
+	var last error
+	for range s.candidates {
+		c := s.candidates[s.next%len(s.candidates)]
+		conn, err := s.tune(ctx, c)
+		if err == nil {
+			return conn, nil
+		}
+		s.next++
+		last = err
+		if classify(err) != busy {
+			// The device may have moved: look again next time.
+			s.candidates = nil
+			return connection{}, err
+		}
+	}
+	return connection{}, last
+}
+
+func (s *channelSource) tune(ctx context.Context, c candidate) (connection, error) {
+	st, err := s.client.Open(ctx, c.channel.URL)
+	if err != nil {
+		return connection{}, err
+	}
+	conn := connection{ReadCloser: st, service: service{
+		name: c.channel.Name, channel: c.channel.Number, tuned: c.channel.Program > 0,
+		program: c.channel.Program, tsid: c.channel.TSID, onid: c.channel.ONID,
+	}}
+	conn.signal = func(ctx context.Context) (int, int, bool) {
+		tuners, err := s.client.Status(ctx, c.base)
+		if err != nil {
+			return 0, 0, false
+		}
+		i := slices.IndexFunc(tuners, func(t hdhr.TunerInfo) bool {
+			return t.Resource == st.Resource || st.Resource == "" && t.Number == c.channel.Number
+		})
+		if i < 0 || tuners[i].Strength < 0 {
+			return 0, 0, false
+		}
+		return tuners[i].Strength, tuners[i].Quality, true
+	}
+	s.log.Debug("tuned", "url", c.channel.URL, "tuner", st.Resource, "name", c.channel.Name)
+	return conn, nil
+}
+
+// find fills in the candidates.
+func (s *channelSource) find(ctx context.Context) error {
+	bases, err := s.bases(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	var protected error
+	for _, base := range bases {
+		channels, _, err := s.client.Lineup(ctx, base)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		ch, ok := pick(channels, s.addr.Channel, base)
+		if !ok {
+			continue
+		}
+		// Asking the device would cost a tuner, and an answer that may take seconds.
+		if why, is := ch.Protected(); is {
+			protected = &Error{Err: fmt.Errorf("channel %s (%s) is %s", ch.Number, ch.Name, why),
+				Code: exitNotAllowed, Advice: hintProtected, permanent: true}
+			continue
+		}
+		s.candidates = append(s.candidates, candidate{base, ch})
+	}
+	switch {
+	case len(s.candidates) > 0:
+		return nil
+	case protected != nil:
+		return protected
+	case len(errs) > 0:
+		return errors.Join(errs...)
+	}
+	return &Error{Err: fmt.Errorf("channel %s is in no lineup of %d device(s)", s.addr.Channel, len(bases)),
+		Code: exitUnreachable, Advice: "ec-discover --lineup lists the channels", permanent: true}
+}
+
+// pick finds a channel in a lineup. A frequency needs no entry, but takes what one says of it.
+func pick(channels []hdhr.Channel, want, base string) (hdhr.Channel, bool) {
+	hz, isFrequency := strings.CutPrefix(want, "ch")
+	if !isFrequency {
+		i := slices.IndexFunc(channels, func(c hdhr.Channel) bool { return c.Number == want })
+		if i < 0 {
+			return hdhr.Channel{}, false
+		}
+		c := channels[i]
+		if c.URL == "" {
+			c.URL = streamURL(base, channels, "/auto/v"+want)
+		}
+		return c, true
+	}
+	hz, program, _ := strings.Cut(hz, "-")
+	for _, c := range channels {
+		if program != "" && strconv.FormatInt(c.Frequency, 10) == hz && strconv.Itoa(c.Program) == program {
+			c.URL = streamURL(base, channels, "/auto/"+want)
+			return c, true
+		}
+	}
+	return hdhr.Channel{Number: want, URL: streamURL(base, channels, "/auto/"+want), TSID: -1, ONID: -1}, true
+}
+
+// streamURL is a path on the stream server, whose port the lineup's other URLs tell.
+func streamURL(base string, channels []hdhr.Channel, path string) string {
+	for _, c := range channels {
+		if u, err := url.Parse(c.URL); err == nil && u.Host != "" {
+			return u.Scheme + "://" + u.Host + path
+		}
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return base + path
+	}
+	host := u.Hostname()
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return fmt.Sprintf("http://%s:%d%s", host, hdhr.StreamPort, path)
+}
+
+const hintNoDevice = "ec-discover lists devices; broadcasts do not leave a VLAN, a container or a virtual machine: name the device's address, ADDRESS/CHANNEL or --device ADDRESS"
+
+// bases finds the base URLs of the devices that the address admits.
+func (s *channelSource) bases(ctx context.Context) ([]string, error) {
+	var cfg hdhr.DiscoverConfig
+	name := s.addr.Device
+	switch {
+	case name == "":
+	case idForm.MatchString(name):
+		id, err := hdhr.ParseDeviceID(name)
+		if err != nil {
+			return nil, usageError("%w", err)
+		}
+		cfg.ID = id
+	default:
+		target, err := hdhr.ResolveTarget(ctx, name, true, true)
+		if err != nil {
+			return nil, err
+		}
+		if target.Port() != 0 {
+			return []string{"http://" + target.String()}, nil // the port of the HTTP server was given
+		}
+		cfg.Targets = []netip.AddrPort{target}
+	}
+	found, err := hdhr.Discover(ctx, cfg)
+	if err != nil {
+		return nil, &Error{Err: err, Code: exitUnreachable, Advice: hintNoDevice}
+	}
+	var bases []string
+	for _, f := range found {
+		if f.BaseURL != "" {
+			bases = append(bases, f.BaseURL)
+		}
+	}
+	switch {
+	case len(bases) > 0:
+		return bases, nil
+	case len(cfg.Targets) > 0:
+		// Discovery may be blocked where HTTP is not.
+		host := cfg.Targets[0].Addr().String()
+		if cfg.Targets[0].Addr().Is6() {
+			host = "[" + strings.ReplaceAll(host, "%", "%25") + "]"
+		}
+		return []string{"http://" + host}, nil
+	case name != "":
+		return nil, &Error{Err: fmt.Errorf("device %s does not answer", name), Code: exitUnreachable, Advice: hintNoDevice}
+	}
+	return nil, &Error{Err: errors.New("no device found"), Code: exitUnreachable, Advice: hintNoDevice}
+}
