@@ -17,15 +17,7 @@ func main() { cmdutil.Main(app()) }
 func app() *cli.App {
 	a := cmdutil.App("ec-tune", "receive a transport stream")
 	a.ArgsUsage = "ADDRESS"
-	a.Description = "Writes the MPEG transport stream at ADDRESS to stdout, byte for byte:\n\n" +
-		"  5.1                        a channel, on whichever device has it\n" +
-		"  10500009/5.1               a channel on a device, by id or IP address\n" +
-		"  hdhr://HOST[:PORT]/5.1     the same with a host name or the port of its HTTP server\n" +
-		"  http://… https://…         a stream over HTTP\n" +
-		"  udp://@239.1.2.3:1234      multicast, ?iface=eth0 to choose the interface; RTP too\n" +
-		"  udp://127.0.0.1:1234       datagrams to an address of this host\n" +
-		"  FILE                       a file, ./5.1 if its name looks like a channel\n" +
-		"  -                          stdin"
+	a.Description = "Writes the MPEG transport stream at ADDRESS to stdout, byte for byte:\n\n" + tune.AddressHelp
 	a.Flags = []cli.Flag{
 		cmdutil.OutputFlag(),
 		&cli.StringFlag{Name: "device", Usage: "receive channels from this `DEVICE` only: id, address or host name"},
@@ -69,9 +61,16 @@ func action(c *cli.Context) (err error) {
 		defer func() { err = errors.Join(err, f.Close()) }()
 		cfg.Clock = f
 	}
-	out, err := cmdutil.Output(c)
+	if name := c.String("output"); name != "" && name != "-" {
+		out, err := tune.CreateOutput(name)
+		if err != nil {
+			return err
+		}
+		return errors.Join(tune.Run(c.Context, cfg, out), out.Close())
+	}
+	out, err := cmdutil.Stdout(c)
 	if err != nil {
 		return err
 	}
-	return errors.Join(tune.Run(c.Context, cfg, out), out.Close())
+	return tune.Run(c.Context, cfg, out)
 }

@@ -13,7 +13,8 @@ type Backend interface {
 
 	// Tune starts reception. Reads return whole 188-byte packets as they are received and block in
 	// between; the device reads with a buffer of at least 7 packets. The device closes the stream when
-	// the client leaves, and cancels ctx. To refuse, Tune returns a Code; other errors become
+	// the client leaves, even while a Read blocks, which that must end, and cancels ctx; it may close twice.
+	// To refuse, Tune returns a Code; other errors become
 	// CodeTuneFailed. A Read error ends the client's stream.
 	Tune(ctx context.Context, s Selection) (io.ReadCloser, error)
 

@@ -231,7 +231,7 @@ func newStreamError(resp *http.Response) *StreamError {
 
 func (e *StreamError) Error() string {
 	if e.Code != 0 {
-		return fmt.Sprintf("%s: refused: %s", e.URL, e.Code)
+		return fmt.Sprintf("%s: refused: %s", e.URL, e.Code.String())
 	}
 	return fmt.Sprintf("%s: HTTP %d %s", e.URL, e.Status, http.StatusText(e.Status))
 }

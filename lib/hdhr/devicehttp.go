@@ -242,6 +242,8 @@ func (d *Device) serveStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer rc.Close()
+	stop := context.AfterFunc(ctx, func() { rc.Close() }) // the client leaves while the antenna is silent
+	defer stop()
 	log.Debug("stream starts")
 	sent, err := d.copyStream(w, rc, t, duration)
 	log.Debug("stream ends", "bytes", sent, "err", err)

@@ -46,18 +46,18 @@ var (
 	idForm        = regexp.MustCompile(`^[0-9A-Fa-f]{8}$`)
 )
 
-// ParseAddress reads an address:
-//
-//   - stdin
-//     5.1                            the channel, on whichever device has it
-//     10500009/5.1  192.0.2.7/5.1    the channel on a device, by id or IP address
-//     hdhr://tuner.lan:8080/5.1      the same with a host name and the port of its HTTP server
-//     http://…  https://…            a stream over HTTP
-//     udp://@239.1.2.3:1234          multicast, also rtp://; ?iface=eth0 chooses the interface
-//     udp://127.0.0.1:1234           unicast to an address of this host; udp://:1234 to any
-//     anything else                  a file
-//
-// A file whose name looks like a channel is named with its folder, "./5.1".
+// AddressHelp lists the forms that ParseAddress reads.
+const AddressHelp = `  5.1                        a channel, on whichever device has it
+  10500009/5.1               a channel on a device, by id or IP address
+  hdhr://HOST[:PORT]/5.1     the same with a host name or the port of its HTTP server
+  http://… https://…         a stream over HTTP
+  udp://@239.1.2.3:1234      multicast, ?iface=eth0 to choose the interface; RTP too
+  udp://127.0.0.1:1234       datagrams to an address of this host
+  FILE                       a file, ./5.1 if its name looks like a channel
+  -                          stdin`
+
+// ParseAddress reads an address in one of the forms of AddressHelp. A channel may also be a frequency in
+// Hz and a program, "ch533000000-3", or without the program the whole multiplex.
 func ParseAddress(s string) (Address, error) {
 	a := Address{text: s}
 	scheme, rest, isURL := strings.Cut(s, "://")
