@@ -112,6 +112,9 @@ func (s *Session) fetch(ctx context.Context, m wire.Fetch, start Location, o Fet
 	})
 	select {
 	case <-f.begun:
+		if f.failed != nil { // refused before the response began
+			return nil, f.failed
+		}
 		return f, nil
 	case <-f.told:
 		if c.err != nil {

@@ -1,0 +1,116 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"testing"
+)
+
+func TestFetchStream(t *testing.T) {
+	props := []byte{0x3c, 2}
+	objects := []FetchObject{
+		{Group: 5, Subgroup: 3, ID: 2, Priority: 100, Length: 10},
+		{Group: 5, Subgroup: 3, ID: 3, Priority: 100, Length: 10},                    // all from the one before
+		{Group: 5, Subgroup: 4, ID: 4, Priority: 100, Length: 10, Properties: props}, // subgroup plus one
+		{Group: 5, Subgroup: 0, ID: 9, Priority: 7, Length: 0},                       // subgroup zero
+		{Flags: FetchEndOfUnknown, Group: 6, ID: 100},                                // what follows refers to 6/100 and subgroup 0
+		{Group: 6, Subgroup: 1, ID: 101, Priority: 7, Length: 1},                     // plus one again
+		{Group: 7, Datagram: true, ID: 0, Priority: 7, Length: 1},                    // no subgroup
+		{Group: 7, Subgroup: 1, ID: 1, Priority: 8, Length: 1},                       // that of the last object that had one
+		{Flags: FetchEndOfNonExistent, Group: 8, ID: 0},
+	}
+	var write, read FetchState
+	for _, o := range objects {
+		b := write.Append(nil, Draft16, o)
+		for cut := range b {
+			if _, n, err := ParseFetchObject(b[:cut], Draft16, 100); n != 0 || err != nil {
+				t.Errorf("%+v cut to %d: %d, %v", o, cut, n, err)
+			}
+		}
+		got, n, err := ParseFetchObject(b, Draft16, 100)
+		if err != nil || n != len(b) {
+			t.Fatalf("%+v: %d of %d, %v", o, n, len(b), err)
+		}
+		if err := read.Resolve(&got); err != nil {
+			t.Fatalf("%+v: %v", o, err)
+		}
+		if !o.EndOfRange() {
+			got.Flags = 0
+		}
+		if !reflect.DeepEqual(got, o) {
+			t.Errorf("%+v came back as %+v", o, got)
+		}
+	}
+	var second FetchState
+	second.Append(nil, Draft16, objects[0])
+	if b := second.Append(nil, Draft16, objects[1]); !bytes.Equal(b, []byte{0x01, 10}) {
+		t.Errorf("a following object takes %x, want flags and length only", b)
+	}
+}
+
+func TestFetchObjectsRefused(t *testing.T) {
+	for _, b := range [][]byte{
+		{0x40, 0x80},                   // flags 0x80
+		{0x41, 0x0d, 1, 1, 0},          // flags 0x10d
+		{0x40, 0x8c, 5, 10, 1},         // end of range with a payload
+		{0x41, 0x0c, 0x05, 0x0a, 0x01}, // the other
+	} {
+		if _, _, err := ParseFetchObject(b, Draft16, 100); Code(err) != ProtocolViolation || err == nil {
+			t.Errorf("%x: %v", b, err)
+		}
+	}
+	if _, _, err := ParseFetchObject(append([]byte{0x3c, 0, 0, 0}, AppendVarint(nil, Draft16, 1<<61)...), Draft16, 100); !errors.Is(err, ErrLimit) {
+		t.Errorf("properties of 2^61 bytes: %v", err)
+	}
+	for name, o := range map[string]FetchObject{
+		"group":    {Flags: 0x14},
+		"object":   {Flags: 0x18},
+		"priority": {Flags: 0x0c},
+		"subgroup": {Flags: 0x1d},
+		"plus one": {Flags: 0x1e},
+	} {
+		var s FetchState
+		if err := s.Resolve(&o); Code(err) != ProtocolViolation || err == nil {
+			t.Errorf("first object without %s: %v", name, err)
+		}
+	}
+	// After nothing but an end of range, group and object are known, priority and subgroup are not.
+	var s FetchState
+	if err := s.Resolve(&FetchObject{Flags: FetchEndOfUnknown, Group: 1, ID: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Resolve(&FetchObject{Flags: 0}); Code(err) != ProtocolViolation || err == nil {
+		t.Errorf("priority from an end of range: %v", err)
+	}
+}
+
+func FuzzFetchStream(f *testing.F) {
+	f.Add([]byte{0x1c, 0, 0, 0x80, 4, 0, 2})
+	f.Add([]byte{0x40, 0x8c, 5, 10, 0, 0x13, 1, 9, 2, 0x3c, 1, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var read, write, reread FetchState
+		for range 100 {
+			o, n, err := ParseFetchObject(b, Draft16, 1<<16)
+			if err != nil || n == 0 || read.Resolve(&o) != nil {
+				return
+			}
+			b = b[n:]
+			if max(o.Group, o.ID, o.Subgroup) > MaxVarint {
+				return
+			}
+			enc := write.Append(nil, Draft16, o)
+			o2, n2, err := ParseFetchObject(enc, Draft16, 1<<16)
+			if err != nil || n2 != len(enc) {
+				t.Fatalf("%+v encoded to %x: %v", o, enc, err)
+			}
+			if err := reread.Resolve(&o2); err != nil {
+				t.Fatal(err)
+			}
+			if o2.Group != o.Group || o2.ID != o.ID || o2.EndOfRange() != o.EndOfRange() ||
+				!o.EndOfRange() && (o2.Priority != o.Priority || o2.Datagram != o.Datagram || !o.Datagram && o2.Subgroup != o.Subgroup || !bytes.Equal(o.Properties, o2.Properties)) {
+				t.Fatalf("%+v became %+v", o, o2)
+			}
+		}
+	})
+}
