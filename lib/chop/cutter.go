@@ -497,7 +497,7 @@ func (c *cutter) buffer() []byte {
 	case b := <-c.free:
 		return b[:0]
 	default:
-		return make([]byte, 0, 512<<10)
+		return make([]byte, 0, 64<<10)
 	}
 }
 
