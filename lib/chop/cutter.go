@@ -434,13 +434,9 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 
 // openPart starts a part at a packet position, with PAT and PMT at its head.
 func (c *cutter) openPart(ch *chunk, pos int64) {
-	tsid := c.prog.pat.TSID
-	if ch.identity.Known() {
-		tsid = ch.identity.TSID
-	}
 	p := &part{chunk: ch, id: ch.parts, start: pos}
 	ch.parts++
-	p.buf = c.prog.appendTables(c.buffer(), tsid, &ch.patCC, &ch.pmtCC)
+	p.buf = c.prog.layout(ch.identity, ch.layout.video).appendTables(c.buffer(), &ch.patCC, &ch.pmtCC)
 	p.head = len(p.buf)
 	c.cur = p
 }

@@ -1,7 +1,6 @@
 package chop
 
 import (
-	"bytes"
 	"strconv"
 
 	"every.channel/ec/lib/catalog"
@@ -61,7 +60,15 @@ type emitter struct {
 type published struct {
 	log  log
 	data []byte
-	slot int64
+	said saying
+}
+
+// saying is what a catalog depends on.
+type saying struct {
+	layout       *layout
+	local, track string
+	hours        int
+	slot         int64 // of catalogEvery
 }
 
 // log is a track of records whose groups only grow, whatever the broadcast's clock does.
@@ -267,27 +274,29 @@ func (e *emitter) finish() error {
 	return nil
 }
 
-// publish writes a catalog when it says something new, or when its time has come again. Each is a group of
-// its own, so the newest group is always whole.
-func (e *emitter) publish(ns object.Namespace, ch *chunk, c *catalog.Catalog) error {
-	key := ns.String()
-	p := e.catalogs[key]
+// said reports whether the catalog of ns says all there is to say at ch, and not too long ago.
+func (e *emitter) said(ns object.Namespace, ch *chunk) bool {
+	p := e.catalogs[ns.String()]
 	if p == nil {
-		p = &published{log: log{track: object.TrackName{Namespace: ns, Name: "catalog"}}}
-		e.catalogs[key] = p
+		p = &published{log: log{track: catalog.Of(ns)}}
+		e.catalogs[ns.String()] = p
 	}
+	now := saying{ch.layout, e.local.Name, e.track.Name, ch.hours, clock.Bucket(ch.x, catalogEvery)}
+	if p.said == now {
+		return true
+	}
+	p.said = now
+	return p.data != nil && uint64(max(ch.group, 0)) < p.log.group // the clock went back: said under a later group already
+}
+
+// publish writes a catalog. Each is a group of its own, so the newest group is always whole.
+func (e *emitter) publish(ns object.Namespace, ch *chunk, c *catalog.Catalog) error {
+	p := e.catalogs[ns.String()]
 	data, err := c.Encode()
 	if err != nil {
 		return err
 	}
-	slot := clock.Bucket(ch.x, catalogEvery)
-	if p.data != nil && p.slot == slot && bytes.Equal(p.data, data) {
-		return nil
-	}
-	if p.data != nil && uint64(max(ch.group, 0)) < p.log.group {
-		return nil // said under a later group already
-	}
-	p.data, p.slot = data, slot
+	p.data = data
 	if err := e.append(&p.log, ch.group, data); err != nil {
 		return err
 	}
@@ -298,7 +307,7 @@ func (e *emitter) publish(ns object.Namespace, ch *chunk, c *catalog.Catalog) er
 func (e *emitter) media(ch *chunk, name string) catalog.Track {
 	m := ch.layout
 	t := catalog.Track{
-		Name: name, Packaging: catalog.PackagingM2TS, IsLive: true, Role: "video", Codec: m.codecs,
+		Name: name, Packaging: catalog.PackagingM2TS, IsLive: true, Role: "video", Codec: m.video,
 		M2TSPacketSize: ts.PacketSize, M2TSProgramNumber: int(m.program), M2TSPMTPID: int(m.pmtPID), M2TSPCRPID: int(m.pcrPID),
 		M2TSRandomAccess: true, InitData: m.init,
 		EC: &catalog.Private{Streams: m.streams},
@@ -316,6 +325,9 @@ func (e *emitter) grid(track string) *catalog.Private {
 
 // broadcastCatalog describes the broadcast's track with nothing that another receiver may know otherwise.
 func (e *emitter) broadcastCatalog(ch *chunk) error {
+	if e.said(e.track.Namespace, ch) {
+		return nil
+	}
 	ec := e.grid(e.track.Name)
 	ec.Timeline = &ch.hours
 	return e.publish(e.track.Namespace, ch, &catalog.Catalog{Tracks: []catalog.Track{e.media(ch, e.track.Name)}, EC: ec})
@@ -323,6 +335,9 @@ func (e *emitter) broadcastCatalog(ch *chunk) error {
 
 // sourceCatalog describes this receiver: its own tracks, what it promotes to, and how people call it.
 func (e *emitter) sourceCatalog(ch *chunk) error {
+	if e.said(e.source, ch) {
+		return nil
+	}
 	ec := e.grid(e.local.Name)
 	ec.Source = e.source.String()
 	if e.track.Name != "" {

@@ -46,6 +46,7 @@ type program struct {
 	haveSDT  bool
 	label    label
 	recorded Identity // of a clock file
+	current  *layout  // for identity and video as below; nil when a table changed
 
 	// what a packet's tables amounted to; read and cleared by the cutter
 	patWhole, patChanged bool
@@ -140,7 +141,11 @@ func (p *program) onPAT(section []byte) {
 		}
 		return
 	}
-	p.number = want
+	if p.number != want {
+		clear(p.siSeen) // SI is to be looked at again, for this program
+		p.number = want
+	}
+	p.current = nil
 	p.patWhole = true
 	p.patChanged = p.patSection != nil
 	p.patSection = append(p.patSection[:0], section...)
@@ -178,6 +183,7 @@ func (p *program) onPMT(section []byte) {
 	if err != nil || pmt.Next || pmt.Program != p.number {
 		return
 	}
+	p.current = nil
 	p.pmtWhole = true
 	p.pmtChanged = p.pmtSection != nil
 	p.pmtSection = append(p.pmtSection[:0], section...)
@@ -219,6 +225,14 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 		}
 		return
 	}
+	key := sectionKey(pid, section)
+	if _, ok := p.siSeen[key]; ok {
+		return
+	}
+	if len(p.siSeen) >= maxSI {
+		clear(p.siSeen)
+	}
+	p.siSeen[key] = struct{}{}
 	switch section[0] {
 	case psi.TableMGT:
 		if mgt, err := psi.ParseMGT(section); err == nil {
@@ -234,6 +248,7 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 				if c.Program == p.number {
 					p.vctTSID, p.haveVCT = c.TSID, true
 					p.label = label{c.ShortName, fmt.Sprintf("%d.%d", c.Major, c.Minor)}
+					p.current = nil
 				}
 			}
 		}
@@ -243,20 +258,13 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 				if s.ID == p.number {
 					p.onid, p.sdtTSID, p.haveSDT = sdt.ONID, sdt.TSID, true
 					_, _, p.label.Name = s.Name()
+					p.current = nil
 				}
 			}
 		}
 	case psi.TableTDT, psi.TableTOT, psi.TableSTT:
 		return // they say the time; the timeline track has it
 	}
-	key := sectionKey(pid, section)
-	if _, ok := p.siSeen[key]; ok {
-		return
-	}
-	if len(p.siSeen) >= maxSI {
-		clear(p.siSeen)
-	}
-	p.siSeen[key] = struct{}{}
 	p.si = append(p.si, siSection{pid, bytes.Clone(section)})
 }
 
@@ -280,40 +288,57 @@ func (p *program) identity() Identity {
 	return Identity{}
 }
 
-// appendTables writes the canonical PAT and PMT packets: made anew, so that nothing a device may have
-// rewritten (versions, other programs, section order) is in them.
-func (p *program) appendTables(b []byte, tsid uint16, patCC, pmtCC *uint8) []byte {
-	pat := psi.PAT{TSID: tsid, Programs: []psi.Program{{Number: p.number, PID: p.pmtPID}}}
-	pmt := p.pmt
-	pmt.Version, pmt.Next = 0, false
-	b = psi.AppendPackets(b, ts.PIDPAT, patCC, pat.Append(nil))
-	return psi.AppendPackets(b, p.pmtPID, pmtCC, pmt.Append(nil))
-}
-
 // layout is what a chunk's catalog says of the program, as it was when the chunk began.
 type layout struct {
+	id        Identity
 	program   uint16
 	pmtPID    ts.PID
 	pcrPID    ts.PID
 	init      []byte // PAT and PMT packets
-	codecs    string // RFC 6381 where there is such a name
+	video     string // RFC 6381 name where there is one
 	streams   []catalog.Stream
 	audioOnly bool
 	label     label
 }
 
+// layout is made anew only when something in it has changed, so whoever keeps it can compare pointers.
 func (p *program) layout(id Identity, video string) *layout {
+	if l := p.current; l != nil && l.id == id && l.video == video {
+		return l
+	}
 	tsid := p.pat.TSID
 	if id.Known() {
 		tsid = id.TSID
 	}
 	var patCC, pmtCC uint8
-	l := &layout{program: p.number, pmtPID: p.pmtPID, pcrPID: p.pmt.PCRPID, audioOnly: p.codec == codecAudio, label: p.label,
-		init: p.appendTables(nil, tsid, &patCC, &pmtCC), codecs: video}
+	pat := psi.PAT{TSID: tsid, Programs: []psi.Program{{Number: p.number, PID: p.pmtPID}}}
+	pmt := p.pmt
+	pmt.Version, pmt.Next = 0, false
+	init := psi.AppendPackets(nil, ts.PIDPAT, &patCC, pat.Append(nil))
+	init = psi.AppendPackets(init, p.pmtPID, &pmtCC, pmt.Append(nil))
+	l := &layout{id: id, program: p.number, pmtPID: p.pmtPID, pcrPID: p.pmt.PCRPID, audioOnly: p.codec == codecAudio, label: p.label,
+		init: init, video: video}
 	for _, s := range p.pmt.Streams {
 		l.streams = append(l.streams, catalog.Stream{PID: int(s.PID), Type: int(s.Type), Codec: string(s.Codec()), Lang: s.Descriptors.Language()})
 	}
+	p.current = l
 	return l
+}
+
+// appendTables writes the canonical PAT and PMT packets: made anew, so that nothing a device may have
+// rewritten (versions, other programs, section order) is in them. They are the layout's with the counters set.
+func (l *layout) appendTables(b []byte, patCC, pmtCC *uint8) []byte {
+	start := len(b)
+	b = append(b, l.init...)
+	for i := start; i < len(b); i += ts.PacketSize {
+		p, cc := (*ts.Packet)(b[i:]), pmtCC
+		if p.PID() == ts.PIDPAT {
+			cc = patCC
+		}
+		p.SetContinuity(*cc)
+		*cc = (*cc + 1) & 0x0f
+	}
+	return b
 }
 
 // scrambledTip explains a stream in which no access unit could be read.
