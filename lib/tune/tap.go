@@ -19,6 +19,7 @@ type tap struct {
 	continuity ts.Continuity
 	watched    [ts.NumPIDs]uint8 // what to do with a PID's packets
 	sections   map[ts.PID]*psi.Assembler
+	versions   psi.Versions // tables are repeated many times a second; only news are parsed
 	clocks     map[ts.PID]clock.PCR
 
 	record func(clock.Record) // nil: nobody wants them
@@ -31,7 +32,7 @@ type tap struct {
 	programs map[uint16]*program
 	lastUTC  time.Time // of the last DVB table that was recorded
 
-	bytes, packets, lost, tei atomic.Int64
+	bytes, lost, tei atomic.Int64
 	pastLost, pastTEI, gaps   atomic.Int64
 	mu                        sync.Mutex // guards conn
 	conn                      connection
@@ -69,6 +70,7 @@ func (t *tap) reset() {
 	t.continuity = ts.Continuity{}
 	t.watched = [ts.NumPIDs]uint8{}
 	t.sections = map[ts.PID]*psi.Assembler{}
+	t.versions = psi.Versions{}
 	t.clocks = map[ts.PID]clock.PCR{}
 	t.patTSID, t.tsid, t.onid = -1, -1, -1
 	t.pmtPID = map[ts.PID]bool{}
@@ -100,9 +102,8 @@ func (t *tap) snapshot() connection {
 func (t *tap) feed(b []byte) {
 	t.bytes.Add(int64(len(b)))
 	before := t.continuity.TotalLost()
-	packets, tei := int64(0), int64(0)
+	tei := int64(0)
 	t.framer.feed(b, func(p *ts.Packet) bool {
-		packets++
 		if p.TransportError() {
 			tei++
 			return true
@@ -113,7 +114,6 @@ func (t *tap) feed(b []byte) {
 		}
 		return true
 	})
-	t.packets.Add(packets)
 	t.tei.Add(tei)
 	t.lost.Add(int64(t.continuity.TotalLost() - before))
 }
@@ -131,6 +131,9 @@ func (t *tap) packet(p *ts.Packet, w uint8) {
 }
 
 func (t *tap) section(pid ts.PID, s []byte) {
+	if !t.versions.New(uint16(pid), s) {
+		return
+	}
 	switch s[0] {
 	case psi.TablePAT:
 		if pat, err := psi.ParsePAT(s); err == nil && pid == ts.PIDPAT && !pat.Next {
@@ -180,12 +183,17 @@ func (t *tap) pat(pat psi.PAT) {
 		t.programs, t.pmtPID, t.tsid, t.onid = map[uint16]*program{}, map[ts.PID]bool{}, -1, -1
 		t.patTSID = int(pat.TSID)
 	}
+	known := true
 	for _, p := range pat.Programs {
 		if t.programs[p.Number] == nil {
 			t.programs[p.Number] = new(program)
+			known = false
 		}
 		t.pmtPID[p.PID] = true
 		t.watch(p.PID, wantSections)
+	}
+	if !known {
+		t.versions = psi.Versions{} // tables that came before speak of the new programs too
 	}
 	if pat.Number == 0 && pat.LastNumber == 0 {
 		maps.DeleteFunc(t.programs, func(number uint16, _ *program) bool {

@@ -1,0 +1,90 @@
+package tune
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"testing"
+)
+
+func TestParseAddress(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("10500009", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("10500009/7", nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	udp := func(s, iface string) Address {
+		return Address{Kind: UDP, Group: netip.MustParseAddrPort(s), Iface: iface}
+	}
+	channel := func(device, ch string) Address { return Address{Kind: Channel, Device: device, Channel: ch} }
+	for _, c := range []struct {
+		in   string
+		want Address // Kind < 0: a usage error
+	}{
+		{"-", Address{Kind: Stdin}},
+		{"5.1", channel("", "5.1")},
+		{"5-1", channel("", "5.1")},
+		{"101", channel("", "101")},
+		{"ch533000000-3", channel("", "ch533000000-3")},
+		{"10500009/5.1", channel("10500009", "5.1")},
+		{"10500009/ch533000000", channel("10500009", "ch533000000")},
+		{"192.0.2.7/5-1", channel("192.0.2.7", "5.1")},
+		{"192.0.2.7:8080/5.1", channel("192.0.2.7:8080", "5.1")},
+		{"fd77::1/5.1", channel("fd77::1", "5.1")},
+		{"[fd77::1]:80/5.1", channel("[fd77::1]:80", "5.1")},
+		{"hdhr://tuner.lan/5.1", channel("tuner.lan", "5.1")},
+		{"hdhr://10500009/5.1", channel("10500009", "5.1")},
+		{"HDHR://tuner.lan:81/101", channel("tuner.lan:81", "101")},
+		{"10500009/7", Address{Kind: File, Path: "10500009/7"}}, // it exists
+		{"./5.1", Address{Kind: File, Path: "./5.1"}},
+		{"tapes/5.1", Address{Kind: File, Path: "tapes/5.1"}},
+		{"5.1.ts", Address{Kind: File, Path: "5.1.ts"}},
+		{"file:///tmp/a%20b.ts", Address{Kind: File, Path: "/tmp/a b.ts"}},
+		{"http://h/x?y=1", Address{Kind: HTTP, URL: "http://h/x?y=1"}},
+		{"udp://@239.1.2.3:1234", udp("239.1.2.3:1234", "")},
+		{"rtp://239.1.2.3:1234?iface=eth0", udp("239.1.2.3:1234", "eth0")},
+		{"udp://[ff05::1]:5000", udp("[ff05::1]:5000", "")},
+		{"udp://[ff02::1%eth0]:5000", udp("[ff02::1%eth0]:5000", "eth0")},
+		{"udp://127.0.0.1:1234", udp("127.0.0.1:1234", "")},
+		{"udp://:1234", udp("[::]:1234", "")},
+		{"", Address{Kind: -1}},
+		{"10500008/5.1", Address{Kind: -1}}, // checksum
+		{"hdhr://tuner.lan", Address{Kind: -1}},
+		{"hdhr:///5.1", Address{Kind: -1}},
+		{"hdhr://tuner.lan/news", Address{Kind: -1}},
+		{"http://", Address{Kind: -1}},
+		{"ftp://h/x", Address{Kind: -1}},
+		{"udp://239.1.2.3", Address{Kind: -1}},
+		{"udp://239.1.2.3:0", Address{Kind: -1}},
+		{"udp://host:1", Address{Kind: -1}},
+		{"udp://127.0.0.1:1?iface=eth0", Address{Kind: -1}},
+		{"udp://239.1.2.3:1?ttl=3", Address{Kind: -1}},
+		{"file://host/x", Address{Kind: -1}},
+	} {
+		got, err := ParseAddress(c.in)
+		if c.want.Kind < 0 {
+			if e, ok := errors.AsType[*Error](err); !ok || e.ExitCode() != 64 {
+				t.Errorf("%q: %+v, %v; want a usage error", c.in, got, err)
+			}
+			continue
+		}
+		c.want.text = c.in
+		if err != nil || got != c.want {
+			t.Errorf("%q: %+v, %v; want %+v", c.in, got, err, c.want)
+		}
+	}
+}
+
+func FuzzParseAddress(f *testing.F) {
+	for _, s := range []string{"5.1", "10500009/5.1", "udp://@239.1.2.3:1?iface=x", "hdhr://h/5", "http://[::1]/"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		a, err := ParseAddress(s)
+		if err == nil && a.String() != s {
+			t.Errorf("%q became %q", s, a)
+		}
+	})
+}
