@@ -78,6 +78,10 @@ type cutter struct {
 	awaited   []ts.PID                  // PIDs that must be seen again before an end is certain
 	scrambled int64                     // packets, for the message when nothing comes out
 
+	run  []byte // being looked at
+	at   int    // in run, of the packet being looked at
+	held int    // in run, of the first packet kept but not yet copied; −1 none
+
 	au      accessUnit
 	cur     *part // being filled; its chunk is nil before the first random access point
 	prevRAP struct {
@@ -97,21 +101,62 @@ type cutter struct {
 	free      chan []byte
 }
 
-// packet takes the next packet of the input.
-func (c *cutter) packet(p *ts.Packet) error {
+// packets takes a run of packets of the input. Those that are kept are copied as far as they lie together.
+func (c *cutter) packets(run []byte, stride int) error {
+	c.run, c.held = run, -1
+	for c.at = 0; len(run)-c.at >= ts.PacketSize; c.at += stride {
+		c.stats.Packets++
+		keep, err := c.packet((*ts.Packet)(run[c.at:]))
+		switch {
+		case err != nil:
+			c.copyHeld()
+			return err
+		case !keep:
+			c.copyHeld()
+		case c.cur == nil:
+			c.stats.Leading++
+		case c.held < 0:
+			c.held = c.at
+		}
+		if c.held >= 0 && (stride != ts.PacketSize || len(c.cur.buf)+c.at+ts.PacketSize-c.held >= maxPart) {
+			c.at += ts.PacketSize
+			c.copyHeld()
+			c.at -= ts.PacketSize
+		}
+	}
+	c.at = min(c.at, len(run))
+	c.copyHeld()
+	return nil
+}
+
+// copyHeld appends the packets that are held before the one being looked at to the current part.
+func (c *cutter) copyHeld() {
+	if c.held < 0 {
+		return
+	}
+	held := c.run[c.held:c.at]
+	c.held = -1
+	c.cur.buf = append(c.cur.buf, held...)
+	if len(c.cur.buf) >= maxPart {
+		c.overflow()
+	}
+}
+
+// packet looks at the next packet and reports whether to keep it.
+func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	c.pos++
 	if p.TransportError() {
 		// Its PID may be wrong too, so it counts for all.
 		c.taint(taint{from: c.pos, to: c.pos, kind: taintTEI})
-		return nil
+		return false, nil
 	}
 	pid := p.PID()
 	role := c.prog.roles[pid]
-	if role&(roleKeep|rolePAT|rolePMT|roleSI) == 0 {
-		return nil
-	}
 	if role&roleKeep == 0 {
-		return c.table(p, pid, role)
+		if role == 0 {
+			return false, nil
+		}
+		return false, c.table(p, pid, role)
 	}
 	if c.cont.Check(p) == ts.Gap {
 		c.taint(taint{from: c.seen[pid], to: c.pos, kind: taintContinuity})
@@ -123,7 +168,7 @@ func (c *cutter) packet(p *ts.Packet) error {
 		c.scrambled++
 		c.taint(taint{from: c.pos, to: c.pos, kind: taintScrambled})
 	}
-	if role&rolePCR != 0 {
+	if role&rolePCR != 0 && p.HasAdaptation() {
 		if pcr, ok := p.PCR(); ok {
 			c.clock(clock.PCR(pcr), p.Discontinuity(), !p.HasPayload())
 		}
@@ -131,21 +176,14 @@ func (c *cutter) packet(p *ts.Packet) error {
 	c.seen[pid], c.seenClock[pid] = c.pos, c.base.now
 	if role&(rolePMT|rolePAT|roleSI) != 0 { // a PID that is elementary stream and table at once
 		if err := c.table(p, pid, role); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if role&roleCut != 0 {
+	if role&roleCut != 0 && (c.au.active || p.UnitStart()) {
+		c.copyHeld()
 		c.cutPacket(p)
 	}
-	if c.cur != nil {
-		c.cur.buf = append(c.cur.buf, p[:]...)
-		if len(c.cur.buf) >= maxPart {
-			c.overflow()
-		}
-	} else {
-		c.stats.Leading++
-	}
-	return nil
+	return true, nil
 }
 
 // overflow cuts a part that has grown beyond what an object may hold: a stream without access units.
@@ -160,8 +198,8 @@ func (c *cutter) overflow() {
 	}
 	ch.cause = catalog.ReasonOversize
 	pts, dts := c.cur.pts, c.cur.dts
-	c.closePart(c.pos+1, 0, false)
-	c.openPart(ch, c.pos+1)
+	c.closePart(c.pos, 0, false)
+	c.openPart(ch, c.pos)
 	c.cur.pts, c.cur.dts = pts, dts
 	c.settle()
 }
@@ -216,6 +254,7 @@ func (c *cutter) programChanged() {
 			}
 		}
 	}
+	c.copyHeld()
 	if c.au.active {
 		c.au.active = false
 		if c.cur != nil && c.cur.chunk == nil {
@@ -267,6 +306,7 @@ func (c *cutter) seek(p clock.PTS) {
 // reset closes the group where the clock was reset. What follows up to the next random access point goes on
 // under the same group, source-scoped.
 func (c *cutter) reset() {
+	c.copyHeld()
 	c.resetPos = c.pos
 	c.prevRAP.known = false
 	c.au.active = false

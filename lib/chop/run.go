@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 }
 
 func newCutter(cfg *Config) *cutter {
-	c := &cutter{cfg: cfg, d: clock.TicksOf(cfg.Duration), partD: clock.TicksOf(cfg.Part), resetPos: -1, free: make(chan []byte, 2*ahead)}
+	c := &cutter{cfg: cfg, d: clock.TicksOf(cfg.Duration), partD: clock.TicksOf(cfg.Part), resetPos: -1, held: -1, free: make(chan []byte, 2*ahead)}
 	c.prog.init(cfg)
 	return c
 }
@@ -97,13 +97,7 @@ func (c *cutter) next(tr *ts.Reader) error {
 	if err != nil {
 		return err
 	}
-	for ; len(run) >= ts.PacketSize; run = run[min(stride, len(run)):] {
-		c.stats.Packets++
-		if err := c.packet((*ts.Packet)(run)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.packets(run, stride)
 }
 
 // flush hands on what was accepted before an error.
