@@ -27,8 +27,9 @@ type Config struct {
 	// MaxRequests bounds the requests a peer may have open (MAX_REQUEST_ID keeps step with those that
 	// ended). Default 1024, range 1–1,000,000.
 	MaxRequests uint64
-	// MaxStreams bounds the data streams a peer may have open, which bounds what it can make this side
-	// buffer: streams count until they were read to their end. Default 1024, range 2–65,536.
+	// MaxStreams bounds the data streams this side holds, which bounds what a peer can make it buffer: a stream counts
+	// until it was read to its end or cancelled. As many again may wait in the transport. It also bounds the
+	// bidirectional streams. Default 1024, range 2–65,536.
 	MaxStreams int
 	// MaxPendingStreams bounds the data streams whose track alias is not known yet. More are refused
 	// with STOP_SENDING. Default 64.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"sync/atomic"
 	"time"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -102,10 +104,16 @@ func (s *Session) byAlias(alias uint64) (*Subscription, error) {
 	}
 }
 
-// acceptUniStreams takes data streams. Each is looked at in a goroutine of its own until its header is known; the
-// number of them is bounded by the stream credit the peer has (Config.MaxStreams).
+// acceptUniStreams takes data streams. Each is looked at in a goroutine of its own until its header is known. Every
+// stream holds a slot until it was read to its end or cancelled, because the transport's credit alone does not bound
+// them: it returns as soon as a short stream lies whole in a reader's buffer.
 func (s *Session) acceptUniStreams() error {
 	for {
+		select {
+		case s.slots <- struct{}{}:
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		}
 		st, err := s.conn.AcceptUniStream(s.ctx)
 		if err != nil {
 			return err
@@ -118,6 +126,19 @@ func (s *Session) acceptUniStreams() error {
 	}
 }
 
+// slot is the place of one incoming data stream among Config.MaxStreams.
+type slot struct {
+	s    *Session
+	free atomic.Bool
+}
+
+// release gives the place back, once.
+func (p *slot) release() {
+	if p != nil && !p.free.Swap(true) {
+		<-p.s.slots
+	}
+}
+
 // streamBuffer is how much a data stream reads ahead of its consumer: enough for headers, so that payloads
 // go from the transport's buffer to the caller's.
 const streamBuffer = 512
@@ -125,7 +146,7 @@ const streamBuffer = 512
 // takeStream reads the header of a data stream and hands it to its subscription or fetch.
 func (s *Session) takeStream(st ReceiveStream) error {
 	st.SetReadDeadline(time.Now().Add(s.cfg.HeaderTimeout))
-	r := objectReader{s: s, st: st, buf: make([]byte, 0, streamBuffer)}
+	r := objectReader{s: s, st: st, slot: &slot{s: s}, buf: make([]byte, 0, streamBuffer)}
 	var typ uint64
 	if err := r.header(func(b []byte) (n int, err error) {
 		typ, n = wire.Varint(b, s.v)
@@ -137,7 +158,7 @@ func (s *Session) takeStream(st ReceiveStream) error {
 		}
 		return 0, nil
 	}); err != nil {
-		return s.refuse(st, err)
+		return r.refuse(err)
 	}
 	if typ == wire.StreamFetch {
 		var id uint64
@@ -145,7 +166,7 @@ func (s *Session) takeStream(st ReceiveStream) error {
 			id, n, err = wire.ParseFetchHeader(b, s.v)
 			return n, err
 		}); err != nil {
-			return s.refuse(st, err)
+			return r.refuse(err)
 		}
 		st.SetReadDeadline(time.Time{})
 		return s.takeFetchStream(id, r)
@@ -155,12 +176,12 @@ func (s *Session) takeStream(st ReceiveStream) error {
 		h, n, err = wire.ParseSubgroupHeader(b, s.v)
 		return n, err
 	}); err != nil {
-		return s.refuse(st, err)
+		return r.refuse(err)
 	}
 	st.SetReadDeadline(time.Time{})
 	sub, err := s.byAlias(h.TrackAlias)
 	if sub == nil {
-		st.CancelRead(wire.ResetCancelled)
+		r.cancel(wire.ResetCancelled)
 		return err
 	}
 	sub.deliver(&SubgroupReader{objectReader: r, sub: sub, alias: h.TrackAlias, h: SubgroupHeader{
@@ -171,8 +192,8 @@ func (s *Session) takeStream(st ReceiveStream) error {
 }
 
 // refuse ends a stream whose header did not come. Only a broken header is the session's business.
-func (s *Session) refuse(st ReceiveStream, err error) error {
-	st.CancelRead(wire.ResetCancelled)
+func (r *objectReader) refuse(err error) error {
+	r.cancel(wire.ResetCancelled)
 	var we *wire.Error
 	if errors.As(err, &we) {
 		return err
@@ -184,10 +205,17 @@ func (s *Session) refuse(st ReceiveStream, err error) error {
 type objectReader struct {
 	s    *Session
 	st   ReceiveStream
+	slot *slot
 	buf  []byte // unread bytes are buf[r:]
 	r    int
 	left uint64 // of the current payload
 	err  error  // sticky
+}
+
+// cancel refuses the rest of the stream; it may be called at any time.
+func (r *objectReader) cancel(code ResetCode) {
+	r.st.CancelRead(code)
+	r.slot.release()
 }
 
 // header calls parse on what is buffered, reading more while it says ErrIncomplete, and consumes what it returns.
@@ -278,7 +306,10 @@ func (r *objectReader) stop(err error) error {
 	case errors.Is(err, wire.ErrLimit):
 		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
 		r.st.CancelRead(wire.ResetCancelled)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return err // the caller may set another deadline and go on
 	}
+	r.slot.release()
 	r.err = err
 	return err
 }
@@ -321,8 +352,7 @@ func (r *objectReader) next(parse func(b []byte) (n int, err error)) error {
 		}
 		if err := r.fill(); err != nil {
 			if errors.Is(err, io.EOF) && r.r == len(r.buf) {
-				r.err = io.EOF
-				return io.EOF
+				return r.stop(io.EOF)
 			}
 			return r.broke(err)
 		}

@@ -156,7 +156,7 @@ func (s *Session) takeFetchStream(id uint64, r objectReader) error {
 	own := id < s.requests.next && id&1 == s.requests.next&1
 	s.mu.Unlock()
 	if f == nil {
-		r.st.CancelRead(wire.ResetCancelled)
+		r.cancel(wire.ResetCancelled)
 		if !own {
 			return violation("fetch stream for request %d, which was never made", id)
 		}
@@ -169,7 +169,7 @@ func (s *Session) takeFetchStream(id uint64, r objectReader) error {
 		if f.failed == nil {
 			return violation("second fetch stream for request %d", id)
 		}
-		r.st.CancelRead(wire.ResetCancelled)
+		r.cancel(wire.ResetCancelled)
 		return nil
 	default:
 	}
@@ -290,7 +290,7 @@ func (f *FetchReader) Cancel() error {
 		if f.st == nil {
 			return nil // refused
 		}
-		f.st.CancelRead(wire.ResetCancelled)
+		f.cancel(wire.ResetCancelled)
 	default:
 		f.fail(ErrClosed)
 	}

@@ -39,6 +39,7 @@ type Session struct {
 	grant    sync.Mutex // orders MAX_REQUEST_ID
 	handlers sync.WaitGroup
 	inTokens tokenCache
+	slots    chan struct{} // one token per incoming data stream
 
 	mu        sync.Mutex // guards what follows
 	stopped   bool       // Run is over: nothing may be spawned
@@ -82,6 +83,7 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 		announced: map[uint64]*NamespacePublication{},
 		prefixes:  map[uint64]object.Namespace{},
 	}
+	s.slots = make(chan struct{}, s.cfg.MaxStreams)
 	s.log = s.cfg.Logger.With("peer", conn.RemoteAddr())
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.requests.init(client, s.cfg.MaxRequests)

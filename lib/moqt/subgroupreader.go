@@ -91,4 +91,4 @@ func (r *SubgroupReader) check(o wire.SubgroupObject) error {
 }
 
 // Cancel sends STOP_SENDING. Every reader must be read to an error or cancelled, else it keeps its stream credit.
-func (r *SubgroupReader) Cancel(code ResetCode) { r.st.CancelRead(code) }
+func (r *SubgroupReader) Cancel(code ResetCode) { r.cancel(code) }

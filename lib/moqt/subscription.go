@@ -230,7 +230,7 @@ func (sub *Subscription) deliver(r *SubgroupReader) {
 	sub.mu.Lock()
 	if sub.endErr != nil {
 		sub.mu.Unlock()
-		r.st.CancelRead(wire.ResetCancelled)
+		r.cancel(wire.ResetCancelled)
 		return
 	}
 	sub.seen++
@@ -313,7 +313,7 @@ func (sub *Subscription) end(err error) {
 	}
 	sub.mu.Unlock()
 	for _, r := range refused {
-		r.st.CancelRead(wire.ResetCancelled)
+		r.cancel(wire.ResetCancelled)
 	}
 	sub.s.mu.Lock()
 	delete(sub.s.subs, sub.id)
