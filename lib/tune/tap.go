@@ -32,10 +32,10 @@ type tap struct {
 	programs map[uint16]*program
 	lastUTC  time.Time // of the last DVB table that was recorded
 
-	bytes, lost, tei atomic.Int64
-	pastLost, pastTEI, gaps   atomic.Int64
-	mu                        sync.Mutex // guards conn
-	conn                      connection
+	bytes, lost, tei        atomic.Int64
+	pastLost, pastTEI, gaps atomic.Int64
+	mu                      sync.Mutex // guards conn
+	conn                    connection
 }
 
 type program struct {

@@ -465,3 +465,36 @@ func FuzzDatagram(f *testing.F) {
 		}
 	})
 }
+
+func TestRingKeepsTheOrder(t *testing.T) {
+	in := broadcast(t, 0, 3, 188*3000)
+	r := newRing(1000)
+	go func() {
+		for b := in; len(b) > 0; b = b[min(777, len(b)):] {
+			r.Write(b[:min(777, len(b))])
+		}
+		r.close(io.EOF)
+	}()
+	if out, err := io.ReadAll(r); err != nil || !bytes.Equal(out, in) {
+		t.Errorf("%d of %d bytes, %v", len(out), len(in), err)
+	}
+}
+
+func TestRingLetsAWaitingWriterGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRing(10)
+		done := make(chan error)
+		go func() { _, err := r.Write(make([]byte, 11)); done <- err }()
+		synctest.Wait()
+		r.close(net.ErrClosed)
+		if err := <-done; !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("%v", err)
+		}
+		if n, err := r.Read(make([]byte, 20)); n != 10 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		if _, err := r.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%v", err)
+		}
+	})
+}

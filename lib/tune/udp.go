@@ -18,6 +18,7 @@ const (
 	receiveBuffer = 8 << 20
 	batchSize     = 64
 	maxDatagram   = 9216 // a jumbo frame
+	ringSize      = 16 << 20
 )
 
 type udpSource struct {
@@ -58,25 +59,23 @@ func (s *udpSource) listen() (*net.UDPConn, error) {
 	return net.ListenMulticastUDP("udp", nil, addr)
 }
 
-// udpReader takes the transport packets out of datagrams, with or without an RTP header.
+// udpReader takes the transport packets out of datagrams, with or without an RTP header. A goroutine of
+// its own empties the socket into a ring, so that a slow disk or pipe costs memory before it costs
+// datagrams: without privileges the kernel's buffer may be as small as 200 kB.
 type udpReader struct {
-	*net.UDPConn
-	p       *ipv4.PacketConn
-	batch   []ipv4.Message
-	next, n int // of the batch
-	rest    []byte
+	conn *net.UDPConn
+	ring *ring
+	done chan struct{}
 
-	sequence uint16 // expected
+	sequence uint16 // of RTP, expected
 	started  bool
 
 	lost, reordered, malformed atomic.Int64
 }
 
 func newUDPReader(c *net.UDPConn) *udpReader {
-	u := &udpReader{UDPConn: c, p: ipv4.NewPacketConn(c), batch: make([]ipv4.Message, batchSize)}
-	for i := range u.batch {
-		u.batch[i].Buffers = [][]byte{make([]byte, maxDatagram)}
-	}
+	u := &udpReader{conn: c, ring: newRing(ringSize), done: make(chan struct{})}
+	go u.pump()
 	return u
 }
 
@@ -84,28 +83,35 @@ func (u *udpReader) losses() losses {
 	return losses{u.lost.Load(), u.reordered.Load(), u.malformed.Load()}
 }
 
-// Read fills b with the payloads of as many datagrams as are at hand.
-func (u *udpReader) Read(b []byte) (int, error) {
-	n := 0
+func (u *udpReader) Read(b []byte) (int, error) { return u.ring.Read(b) }
+
+// Close ends the pump and waits for it.
+func (u *udpReader) Close() error {
+	err := u.conn.Close()
+	u.ring.close(net.ErrClosed)
+	<-u.done
+	return err
+}
+
+// pump moves payloads to the ring until the socket is closed.
+func (u *udpReader) pump() {
+	defer close(u.done)
+	p := ipv4.NewPacketConn(u.conn) // ReadBatch does not care for the family
+	batch := make([]ipv4.Message, batchSize)
+	for i := range batch {
+		batch[i].Buffers = [][]byte{make([]byte, maxDatagram)}
+	}
 	for {
-		k := copy(b[n:], u.rest)
-		u.rest = u.rest[k:]
-		if n += k; n == len(b) {
-			return n, nil
+		n, err := p.ReadBatch(batch, 0)
+		if err != nil {
+			u.ring.close(err)
+			return
 		}
-		if u.next == u.n {
-			if n > 0 {
-				return n, nil
+		for _, m := range batch[:n] {
+			if _, err := u.ring.Write(u.payload(m.Buffers[0][:m.N])); err != nil {
+				return
 			}
-			var err error
-			if u.n, err = u.p.ReadBatch(u.batch, 0); err != nil {
-				return 0, err
-			}
-			u.next = 0
 		}
-		m := &u.batch[u.next]
-		u.next++
-		u.rest = u.payload(m.Buffers[0][:m.N])
 	}
 }
 
