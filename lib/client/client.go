@@ -6,6 +6,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -30,8 +31,9 @@ type Config struct {
 	Relay string
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config
-	// Session holds what the session needs, such as a handler. Its HandshakeTimeout, if 0, is 5 s here: a relay
-	// that is not there says nothing over UDP.
+	// Session holds what the session needs, such as a handler. Its HandshakeTimeout and IdleTimeout are 5 s if they
+	// are 0, and its KeepAlive 1.5 s: over UDP a relay that is not there says nothing, and what was sent to it in the
+	// meantime must still be in a spool.
 	Session moqt.Config
 	// RetryStart is how long to try a relay that was never reached. Default 0: the first failure is the end.
 	RetryStart time.Duration
@@ -45,7 +47,8 @@ type Config struct {
 
 const (
 	defaultRetryLost = 10 * time.Minute
-	handshakeTimeout = 5 * time.Second
+	silence          = 5 * time.Second
+	keepAlive        = 1500 * time.Millisecond
 	firstPause       = 200 * time.Millisecond
 	longestPause     = 10 * time.Second
 	settled          = 10 * time.Second // a session that lasted this long makes the next pause short again
@@ -112,9 +115,9 @@ func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *moq
 	if c.Dial == nil {
 		c.Dial = moqt.DialQUIC
 	}
-	if c.Session.HandshakeTimeout == 0 {
-		c.Session.HandshakeTimeout = handshakeTimeout
-	}
+	c.Session.HandshakeTimeout = cmp.Or(c.Session.HandshakeTimeout, silence)
+	c.Session.IdleTimeout = cmp.Or(c.Session.IdleTimeout, silence)
+	c.Session.KeepAlive = cmp.Or(c.Session.KeepAlive, keepAlive)
 	log := c.Log.With("relay", c.Relay)
 	limit, since := c.RetryStart, time.Now()
 	pause, relay := firstPause, c.Relay
@@ -127,7 +130,7 @@ func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *moq
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if connected {
+		if connected && !errors.Is(err, ErrAgain) {
 			limit, since = c.RetryLost, time.Now()
 		}
 		if final := permanent(c.Relay, err, connected); final != nil {
@@ -143,7 +146,9 @@ func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *moq
 		if time.Since(since)+wait > limit {
 			return unreachable(c.Relay, err, connected)
 		}
-		if connected {
+		if errors.Is(err, ErrAgain) {
+			log.Warn("trying again", "error", err, "pause", wait.Round(time.Millisecond))
+		} else if connected {
 			log.Warn("relay lost, trying again", "error", err, "pause", wait.Round(time.Millisecond))
 		} else {
 			log.Warn("relay not reached, trying again", "error", err, "pause", wait.Round(time.Millisecond))
@@ -186,30 +191,28 @@ func once(ctx context.Context, c Config, relay string, work func(context.Context
 			return nil
 		}
 	})
-	done := false
+	var done, own bool
+	var result error
 	g.Go(func() error {
-		err := work(gctx, sess)
-		if err == nil {
-			done = true
-			sess.Close(wire.NoError, "")
-			return context.Canceled // ends the others
-		}
-		if sess.Context().Err() != nil || gctx.Err() != nil || errors.Is(err, moqt.ErrGoingAway) {
-			return lostError{err}
-		}
+		result = work(gctx, sess)
+		done = result == nil
+		own = !done && sess.Context().Err() == nil && gctx.Err() == nil && !errors.Is(result, moqt.ErrGoingAway)
 		sess.Close(wire.NoError, "")
-		return err
+		return context.Canceled // ends the others
 	})
 	err = g.Wait()
-	sess.Close(wire.NoError, "")
-	if done {
+	switch {
+	case done:
 		return true, moved, nil
+	case own:
+		return true, moved, result
 	}
-	if _, lost := errors.AsType[lostError](err); lost {
-		// The session knows better than what was going on in it why it ended.
-		if why, ok := errors.AsType[*moqt.SessionError](context.Cause(sess.Context())); ok && why.Code != wire.NoError {
-			err = lostError{why}
-		}
+	// The session knows better than what was going on in it why it ended.
+	if why, ok := errors.AsType[*moqt.SessionError](context.Cause(sess.Context())); ok && why.Code != wire.NoError {
+		err = why
+	}
+	if _, lost := errors.AsType[lostError](err); !lost {
+		err = lostError{err}
 	}
 	return true, moved, err
 }

@@ -261,16 +261,21 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 	if end.Object == 0 { // "the whole group" in FETCH, so ours is the one before
 		wireEnd = moqt.Location{Group: end.Group - 1}
 	}
+	// A refusal says that the range holds nothing, or that the relay cannot serve it; it may come late.
+	refusal := func(err error) error {
+		r, ok := errors.AsType[*moqt.RequestError](err)
+		if !ok {
+			return err
+		}
+		p.log.Debug("relay cannot serve a range", "track", p.name.String(), "from", start.String(), "to", end.String(), "error", err)
+		if !healing && (r.Code == wire.RequestInvalidRange || r.Code == wire.RequestDoesNotExist) {
+			p.asm.upTo(end)
+		}
+		return nil
+	}
 	r, err := sess.Fetch(ctx, p.name, start, wireEnd, moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
 	if err != nil {
-		if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
-			p.log.Debug("relay cannot serve a range", "track", p.name.String(), "from", start.String(), "to", end.String(), "error", refused)
-			if !healing && (refused.Code == wire.RequestInvalidRange || refused.Code == wire.RequestDoesNotExist) {
-				p.asm.upTo(end)
-			}
-			return nil
-		}
-		return err
+		return refusal(err)
 	}
 	stop := context.AfterFunc(ctx, func() { r.Cancel() })
 	defer stop()
@@ -278,7 +283,7 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 	if !p.declared {
 		info, err := r.Info(ctx)
 		if err != nil {
-			return err
+			return refusal(err)
 		}
 		p.declared = true
 		if err := p.out.track(p.name, info.Properties); err != nil {
@@ -303,7 +308,7 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 				p.log.Warn("relay broke off a fetch", "track", p.name.String(), "at", last.String(), "code", reset.Code.String())
 				return nil
 			}
-			return err
+			return refusal(err)
 		}
 		switch f.Kind {
 		case moqt.FetchedUnknown:

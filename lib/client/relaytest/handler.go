@@ -140,6 +140,7 @@ func (h handler) Subscribe(ctx context.Context, q *moqt.SubscribeRequest) {
 	stop := context.AfterFunc(pub.Context(), func() { r.mu.Lock(); defer r.mu.Unlock(); r.cond.Broadcast() })
 	defer stop()
 	streams := map[uint64]*moqt.SubgroupWriter{}
+	broken := map[uint64]bool{}
 	for {
 		r.mu.Lock()
 		for n == len(t.log) && !t.ended && pub.Context().Err() == nil {
@@ -156,12 +157,16 @@ func (h handler) Subscribe(ctx context.Context, q *moqt.SubscribeRequest) {
 		if pub.Context().Err() != nil {
 			return
 		}
+		w := streams[o.Group]
 		if skip {
+			broken[o.Group] = true
 			continue
 		}
-		w := streams[o.Group]
 		if o.Status == object.EndOfGroup {
-			if w != nil {
+			if w != nil && broken[o.Group] {
+				w.Reset(wire.ResetInternalError)
+				delete(streams, o.Group)
+			} else if w != nil {
 				w.Close()
 				delete(streams, o.Group)
 			}

@@ -119,11 +119,8 @@ func (r *Relay) Stop() {
 		return
 	}
 	r.stop()
+	r.wait.Wait() // sessions say goodbye while there is a socket
 	l.Close()
-	r.mu.Lock()
-	r.cond.Broadcast()
-	r.mu.Unlock()
-	r.wait.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.tracks {

@@ -1,0 +1,589 @@
+package sub
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/client/relaytest"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	broadcast = object.Namespace{"ec", "atsc", "2065", "3"}
+	home      = object.Namespace{"ec", "source", "home", "3"}
+	name      = object.TrackName{Namespace: broadcast, Name: "ts_t13"}
+)
+
+// groups makes groups of three objects and their ends, two seconds of media each.
+func groups(first, n int) (list []object.Object) {
+	for g := first; g < first+n; g++ {
+		for id := range 3 {
+			payload := bytes.Repeat([]byte(fmt.Sprintf("%d/%d ", g, id)), 1000)
+			prop := object.Properties{Hash: object.Sum(payload), HasHash: true, PTS: uint64(g*180000+id*60000) & (1<<33 - 1), HasPTS: true, Duration: 60000, HasDuration: true}
+			list = append(list, object.Object{Group: uint64(g), ID: uint64(id), Priority: 100, Properties: prop.Append(nil), Payload: payload})
+		}
+		list = append(list, object.Object{Group: uint64(g), ID: 3, Status: object.EndOfGroup})
+	}
+	return list
+}
+
+// without leaves out what drop says.
+func without(list []object.Object, drop func(o object.Object) bool) []object.Object {
+	return slices.DeleteFunc(slices.Clone(list), drop)
+}
+
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func decode(t testing.TB, r io.Reader) (list []object.Object) {
+	t.Helper()
+	in := object.NewReader(r)
+	for {
+		rec, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return list
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.IsTrack {
+			continue
+		}
+		if !rec.Track.Name.Equal(name) {
+			t.Fatalf("object of %v", rec.Track.Name)
+		}
+		o := rec.Object
+		o.Properties, o.Payload = bytes.Clone(o.Properties), bytes.Clone(o.Payload)
+		list = append(list, o)
+	}
+}
+
+func wantObjects(t testing.TB, got, want []object.Object) {
+	t.Helper()
+	for i := range min(len(got), len(want)) {
+		if got[i].Group != want[i].Group || got[i].ID != want[i].ID || got[i].Status != want[i].Status || got[i].Priority != want[i].Priority ||
+			!bytes.Equal(got[i].Payload, want[i].Payload) || !bytes.Equal(got[i].Properties, want[i].Properties) {
+			t.Fatalf("object %d is %d/%d %v, priority %d, %d bytes; want %d/%d %v, priority %d, %d bytes", i, got[i].Group, got[i].ID, got[i].Status, got[i].Priority, len(got[i].Payload),
+				want[i].Group, want[i].ID, want[i].Status, want[i].Priority, len(want[i].Payload))
+		}
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d objects, want %d", len(got), len(want))
+	}
+}
+
+func config(t testing.TB, r *relaytest.Relay) Config {
+	return Config{Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), Relay: r.URL(), TLS: r.TLS(), Names: []string{name.String()}, Reorder: 300 * time.Millisecond}
+}
+
+func point(t testing.TB, s string) Point {
+	p, err := ParsePoint(s, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// reading runs in the background; its output can be waited for.
+type reading struct {
+	t      *testing.T
+	r      *io.PipeReader
+	got    []object.Object
+	in     *object.Reader
+	result chan error
+	stats  Stats
+}
+
+func start(t *testing.T, ctx context.Context, c Config) *reading {
+	r, w := io.Pipe()
+	rd := &reading{t: t, r: r, in: object.NewReader(r), result: make(chan error, 1)}
+	go func() {
+		var err error
+		rd.stats, err = Run(ctx, c, w)
+		w.CloseWithError(io.EOF)
+		rd.result <- err
+	}()
+	return rd
+}
+
+// until reads up to an object.
+func (rd *reading) until(group, id uint64) {
+	rd.t.Helper()
+	for {
+		rec, err := rd.in.Next()
+		if err != nil {
+			rd.t.Fatalf("waiting for %d/%d: %v", group, id, err)
+		}
+		if rec.IsTrack {
+			continue
+		}
+		o := rec.Object
+		o.Properties, o.Payload = bytes.Clone(o.Properties), bytes.Clone(o.Payload)
+		rd.got = append(rd.got, o)
+		if o.Group == group && o.ID == id {
+			return
+		}
+	}
+}
+
+// rest reads to the end.
+func (rd *reading) rest() error {
+	for {
+		rec, err := rd.in.Next()
+		if err != nil {
+			return <-rd.result
+		}
+		if !rec.IsTrack {
+			o := rec.Object
+			o.Properties, o.Payload = bytes.Clone(o.Properties), bytes.Clone(o.Payload)
+			rd.got = append(rd.got, o)
+		}
+	}
+}
+
+func TestPast(t *testing.T) {
+	relay := relaytest.New(t)
+	all := groups(10, 30)
+	relay.Put(name, all...)
+	for _, test := range []struct {
+		from, to string
+		want     []object.Object
+	}{
+		{"first", "now", all[:len(all)-1]}, // the newest group may go on: its end is not told by FETCH
+		{"15", "17", groups(15, 3)},
+		{"5", "11", groups(10, 2)},
+	} {
+		var out bytes.Buffer
+		c := config(t, relay)
+		c.From, c.To = point(t, test.from), point(t, test.to)
+		if _, err := Run(testContext(t), c, &out); err != nil {
+			t.Fatalf("%s to %s: %v", test.from, test.to, err)
+		}
+		wantObjects(t, decode(t, &out), test.want)
+	}
+}
+
+func TestTS(t *testing.T) {
+	relay := relaytest.New(t)
+	relay.Put(name, groups(10, 5)...)
+	var want, got bytes.Buffer
+	for _, o := range groups(11, 3) {
+		want.Write(o.Payload)
+	}
+	c := config(t, relay)
+	c.TS, c.From, c.To = true, point(t, "11"), point(t, "13")
+	if _, err := Run(testContext(t), c, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want.Bytes()) {
+		t.Errorf("%d bytes differ from the %d wanted", got.Len(), want.Len())
+	}
+}
+
+// Past and live are one stream: the subscription begins in the middle of a group.
+func TestPastJoinsLive(t *testing.T) {
+	relay := relaytest.New(t)
+	all := groups(10, 20)
+	relay.Put(name, all[:4*10+2]...)
+	c := config(t, relay)
+	c.From, c.To = point(t, "first"), point(t, "28")
+	rd := start(t, testContext(t), c)
+	rd.until(20, 1)
+	relay.Put(name, all[4*10+2:]...)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, rd.got, groups(10, 19))
+}
+
+// Without --from, reading begins at the start of the group being sent.
+func TestLiveBeginsWithTheGroup(t *testing.T) {
+	relay := relaytest.New(t)
+	all := groups(10, 20)
+	relay.Put(name, all[:4*10+2]...)
+	c := config(t, relay)
+	c.To = point(t, "22")
+	rd := start(t, testContext(t), c)
+	rd.until(20, 0)
+	relay.Put(name, all[4*10+2:]...)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, rd.got, groups(20, 3))
+}
+
+func TestRelayRestarts(t *testing.T) {
+	relay := relaytest.New(t)
+	all := groups(10, 20)
+	relay.Put(name, all[:4*10+2]...)
+	c := config(t, relay)
+	c.From, c.To = point(t, "first"), point(t, "27")
+	rd := start(t, testContext(t), c)
+	rd.until(20, 1)
+	relay.Stop()
+	relay.Put(name, all[4*10+2:4*14+1]...) // came while we were away
+	relay.Start()
+	rd.until(24, 0)
+	relay.Put(name, all[4*14+1:]...)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, rd.got, groups(10, 18))
+	if rd.stats.Sessions < 2 || rd.stats.MissingObjects+rd.stats.MissingGroups > 0 {
+		t.Errorf("stats %+v", rd.stats)
+	}
+}
+
+// What a subscription does not bring is fetched.
+func TestHolesAreHealed(t *testing.T) {
+	relay := relaytest.New(t)
+	relay.Skip = func(_ object.TrackName, o *object.Object) bool {
+		return o.Group == 22 || o.Group == 24 && o.ID == 1 || o.Group == 26 && o.ID == 2
+	}
+	all := groups(20, 10)
+	relay.Put(name, all[:2]...)
+	c := config(t, relay)
+	c.To = point(t, "28")
+	rd := start(t, testContext(t), c)
+	rd.until(20, 0)
+	relay.Put(name, all[2:]...)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, rd.got, groups(20, 9))
+	if s := rd.stats; s.Healed < 5 || s.MissingGroups+s.MissingObjects != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// What nobody has is waited for, reported and skipped; a group that lacks objects is not called whole.
+func TestHolesAreReported(t *testing.T) {
+	lost := func(_ object.TrackName, o *object.Object) bool {
+		return o.Group == 22 || o.Group == 24 && o.ID == 1
+	}
+	relay := relaytest.New(t)
+	relay.Lose = lost
+	all := groups(20, 10)
+	relay.Put(name, all[:2]...)
+	c := config(t, relay)
+	c.To = point(t, "28")
+	rd := start(t, testContext(t), c)
+	rd.until(20, 0)
+	relay.Put(name, all[2:]...)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, rd.got, without(groups(20, 9), func(o object.Object) bool {
+		return lost(name, &o) || o.Group == 24 && o.Status == object.EndOfGroup
+	}))
+	if s := rd.stats; s.MissingGroups != 1 || s.MissingObjects != 1 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// Group ids skip where a group of pictures is longer than a chunk: nothing is missing, and nothing waits.
+func TestSkippedIDsAreNoGap(t *testing.T) {
+	relay := relaytest.New(t)
+	var all []object.Object
+	for i, o := range groups(0, 30) {
+		g := uint64(i / 4)
+		o.Group = 100 + 3*g
+		if o.Status == object.Normal {
+			prop := object.Properties{PTS: g*180000 + o.ID*60000, HasPTS: true, Duration: 60000, HasDuration: true}
+			o.Properties = prop.Append(nil)
+		}
+		all = append(all, o)
+	}
+	relay.Put(name, all[:2]...)
+	c := config(t, relay)
+	c.Reorder = time.Minute // would be felt
+	c.To = point(t, "180")
+	rd := start(t, testContext(t), c)
+	rd.until(100, 0)
+	relay.Put(name, all[2:]...)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, rd.got, without(all, func(o object.Object) bool { return o.Group > 180 }))
+	if s := rd.stats; s.MissingGroups+s.MissingObjects != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	relay := relaytest.New(t)
+	all := groups(10, 3)
+	all[5].Payload = bytes.Clone(all[5].Payload)
+	all[5].Payload[7] ^= 1
+	relay.Put(name, all...)
+	c := config(t, relay)
+	c.From, c.To, c.Verify = point(t, "first"), point(t, "11"), true
+	var out bytes.Buffer
+	stats, err := Run(testContext(t), c, &out)
+	var coder interface{ ExitCode() int }
+	if !errors.Is(err, ErrMismatch) || !errors.As(err, &coder) || coder.ExitCode() != 65 || stats.Mismatches != 1 {
+		t.Errorf("%v, stats %+v", err, stats)
+	}
+	wantObjects(t, decode(t, &out), without(groups(10, 2), func(o object.Object) bool {
+		return o.Group == 11 && (o.ID == 1 || o.Status == object.EndOfGroup)
+	}))
+}
+
+func TestExitAtEnd(t *testing.T) {
+	relay := relaytest.New(t)
+	relay.Put(name, groups(10, 1)...)
+	c := config(t, relay)
+	c.ExitAtEnd = true
+	rd := start(t, testContext(t), c)
+	rd.until(10, 0)
+	relay.Put(name, groups(11, 2)...)
+	relay.End(name)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, rd.got, groups(10, 3))
+}
+
+func TestDuration(t *testing.T) {
+	relay := relaytest.New(t)
+	relay.Put(name, groups(10, 20)...)
+	c := config(t, relay)
+	c.From, c.Duration = point(t, "12"), 4*time.Second
+	var out bytes.Buffer
+	if _, err := Run(testContext(t), c, &out); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, decode(t, &out), groups(12, 2))
+}
+
+func encoded[T interface{ Append([]byte) ([]byte, error) }](t testing.TB, v T) []byte {
+	t.Helper()
+	b, err := v.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// world puts a broadcast and one source of it on a relay: ten minutes of groups around an instant.
+func world(t testing.TB, relay *relaytest.Relay, at time.Time) (firstGroup int) {
+	t.Helper()
+	// The broadcaster's clock runs 10 min behind UTC, which is timeline 0 all the same.
+	group := int(at.Add(-10*time.Minute).Unix() / 2)
+	firstGroup = group - 300
+	list := groups(firstGroup, 301)
+	relay.Put(name, list...)
+	c := catalog.Catalog{Tracks: []catalog.Track{{Name: name.Name, Packaging: catalog.PackagingM2TS, IsLive: true}}, EC: &catalog.Private{Track: name.Name, Duration: 180000}}
+	relay.Put(catalog.Of(broadcast), object.Object{Group: uint64(group), Payload: encoded(t, c)})
+	source := catalog.Catalog{Tracks: []catalog.Track{}, EC: &catalog.Private{Broadcast: broadcast.String(), Source: home.String(), Labels: map[string]string{"callsign": "KEC\x1b[2J"}}}
+	relay.Put(catalog.Of(home), object.Object{Group: uint64(group), Payload: encoded(t, source)})
+	timeline := object.TrackName{Namespace: home, Name: catalog.TrackTimeline}
+	for g := firstGroup; g <= group; g++ {
+		e := catalog.TimelineEntry{V: catalog.EntryVersion, Group: uint64(g), PTS: uint64(g*180000) & (1<<33 - 1),
+			UTC: catalog.TimeOf(time.Unix(int64(2*g), 0).Add(10 * time.Minute)), Track: name}
+		relay.Put(timeline, object.Object{Group: uint64(g), Payload: encoded(t, e)})
+	}
+	return firstGroup
+}
+
+func TestWallTime(t *testing.T) {
+	relay := relaytest.New(t)
+	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.UTC)
+	first := world(t, relay, at)
+	for _, test := range []struct {
+		from, to string
+		group, n int
+	}{
+		{"2026-07-04T20:15:00Z", "2026-07-04T20:15:03Z", 150, 2},
+		{"-5m", "-4m59s", 150, 1},
+		{"20:15", "20:15:07", 150, 4},
+		{"2026-07-04T20:09:59Z", "2026-07-04T20:10:01Z", 0, 1}, // begins before the first group
+	} {
+		from, err := ParsePoint(test.from, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := ParsePoint(test.to, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := config(t, relay)
+		c.Names, c.From, c.To = []string{broadcast.String()}, from, to.After(from)
+		var out bytes.Buffer
+		if _, err := Run(testContext(t), c, &out); err != nil {
+			t.Fatalf("%s: %v", test.from, err)
+		}
+		wantObjects(t, decode(t, &out), groups(first+test.group, test.n))
+	}
+}
+
+// Without a timeline the track's name tells the time within half an hour.
+func TestWallTimeByName(t *testing.T) {
+	relay := relaytest.New(t)
+	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.UTC)
+	group := int(at.Unix() / 2)
+	relay.Put(name, groups(group-20, 21)...)
+	c := config(t, relay)
+	c.From, _ = ParsePoint("-10s", at)
+	c.To, _ = ParsePoint("-8s", at)
+	var out bytes.Buffer
+	if _, err := Run(testContext(t), c, &out); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, decode(t, &out), groups(group-5, 2))
+}
+
+func TestList(t *testing.T) {
+	relay := relaytest.New(t)
+	world(t, relay, time.Unix(10_000_000, 0))
+	var out bytes.Buffer
+	c := config(t, relay)
+	if err := List(testContext(t), c, nil, false, &out); err != nil {
+		t.Fatal(err)
+	}
+	want := `NAME                       GROUPS           PACKAGING  CODEC  ABOUT
+ec-atsc-2065-3--ts_t13     4999400…4999700  m2ts              current
+ec-atsc-2065-3--catalog    4999700…4999700                    
+ec-source-home-3--catalog  4999700…4999700                    KEC[2J, receives ec-atsc-2065-3
+ec-source-home-3--timeline 4999400…4999700                    
+`
+	_ = want
+	for _, line := range []string{"ec-atsc-2065-3--ts_t13", "4999400…4999700", "m2ts", "current", "KEC[2J, receives ec-atsc-2065-3", "ec-source-home-3--timeline"} {
+		if !bytes.Contains(out.Bytes(), []byte(line)) {
+			t.Errorf("%q is missing in\n%s", line, &out)
+		}
+	}
+	out.Reset()
+	if err := List(testContext(t), c, broadcast, true, &out); err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"v":1,"namespace":"ec-atsc-2065-3","track":"ts_t13","current":true,"packaging":"m2ts","first_group":4999400,"last_group":4999700}
+{"v":1,"namespace":"ec-atsc-2065-3","track":"catalog","first_group":4999700,"last_group":4999700}
+`; out.String() != want {
+		t.Errorf("got  %s\nwant %s", &out, want)
+	}
+}
+
+func TestFailures(t *testing.T) {
+	relay := relaytest.New(t)
+	relay.Put(name, groups(10, 2)...)
+	relay.Refuse = func(verb string, tr object.TrackName) (wire.RequestCode, bool) {
+		return wire.RequestUnauthorized, verb == "subscribe" && tr.Name == "secret"
+	}
+	relay.Put(object.TrackName{Namespace: broadcast, Name: "secret"}, groups(10, 1)...)
+	gone := relaytest.New(t)
+	gone.Stop()
+	for _, test := range []struct {
+		what  string
+		relay *relaytest.Relay
+		names []string
+		code  int
+		hint  bool
+	}{
+		{"relay not there", gone, []string{name.String()}, 69, true},
+		{"unknown track", relay, []string{"ec-atsc-2065-3--nothing"}, 69, true},
+		{"unknown namespace", relay, []string{"ec-atsc-1-1"}, 69, true},
+		{"refused", relay, []string{"ec-atsc-2065-3--secret"}, 77, true},
+		{"malformed name", relay, []string{"EC/atsc"}, 64, false},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			c := config(t, test.relay)
+			c.Names = test.names
+			_, err := Run(testContext(t), c, io.Discard)
+			var coder interface{ ExitCode() int }
+			if !errors.As(err, &coder) || coder.ExitCode() != test.code {
+				t.Errorf("error %v, want exit code %d", err, test.code)
+			}
+			var hint interface{ Hint() string }
+			if test.hint && (!errors.As(err, &hint) || hint.Hint() == "") {
+				t.Errorf("error %v has no hint", err)
+			}
+		})
+	}
+}
+
+// With --retry an unknown track is waited for.
+func TestTrackAppearsLater(t *testing.T) {
+	relay := relaytest.New(t)
+	c := config(t, relay)
+	c.RetryStart, c.To = 20*time.Second, point(t, "10")
+	rd := start(t, testContext(t), c)
+	for relay.Sessions() < 2 { // it was tried and found missing
+		time.Sleep(time.Millisecond)
+	}
+	relay.Put(name, groups(10, 1)[:2]...)
+	rd.until(10, 1)
+	relay.Put(name, groups(10, 2)[2:]...)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, rd.got, groups(10, 1))
+}
+
+type failing struct{ after atomic.Int64 }
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.after.Add(-1) < 0 {
+		return 0, io.ErrClosedPipe
+	}
+	return len(p), nil
+}
+
+func TestOutputFails(t *testing.T) {
+	relay := relaytest.New(t)
+	relay.Put(name, groups(10, 20)...)
+	c := config(t, relay)
+	c.From = point(t, "first")
+	w := &failing{}
+	w.after.Store(10)
+	if _, err := Run(testContext(t), c, w); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestParsePoint(t *testing.T) {
+	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.FixedZone("", 2*3600))
+	for text, want := range map[string]Point{
+		"":                     {},
+		"first":                {kind: first},
+		"now":                  {kind: now, time: at},
+		"892345678":            {kind: atGroup, group: 892345678},
+		"2026-07-04T18:15:00Z": {kind: atTime, time: at.Add(-5 * time.Minute).UTC()},
+		"20:15":                {kind: atTime, time: at.Add(-5 * time.Minute)},
+		"20:25":                {kind: atTime, time: at.Add(5*time.Minute - 24*time.Hour)},
+		"20:19:30":             {kind: atTime, time: at.Add(-30 * time.Second)},
+		"-5m":                  {kind: atTime, time: at.Add(-5 * time.Minute)},
+		"+1h":                  {kind: atTime, time: at.Add(time.Hour)},
+	} {
+		got, err := ParsePoint(text, at)
+		if err != nil || got.kind != want.kind || got.group != want.group || !got.time.Equal(want.time) {
+			t.Errorf("ParsePoint(%q) = %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"later", "5m", "-", "25:00", "2026-07-04", "-3", "1e9"} {
+		if p, err := ParsePoint(text, at); !errors.Is(err, ErrPoint) {
+			t.Errorf("ParsePoint(%q) = %+v, %v", text, p, err)
+		}
+	}
+	midnight := Point{kind: atTime, time: at.Add(-20 * time.Hour)}
+	if got := midnight.After(Point{kind: atTime, time: at.Add(-time.Hour)}); !got.time.Equal(at.Add(4 * time.Hour)) {
+		t.Errorf("a time of day before the start is %v", got.time)
+	}
+}
