@@ -36,6 +36,9 @@ func Output(c *cli.Context) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f, ok := w.(*os.File); ok {
+		widen(f)
+	}
 	return keepOpen{w}, nil
 }
 
@@ -53,6 +56,7 @@ func Stdin(c *cli.Context, hint string) (io.Reader, error) {
 	if !ok {
 		return c.App.Reader, nil
 	}
+	widen(f)
 	return interruptible(c.Context, f)
 }
 
