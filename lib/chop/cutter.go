@@ -23,6 +23,7 @@ type part struct {
 	rap        bool
 	discont    bool
 	last       bool // of its chunk: ends it
+	tailed     bool // last, and what follows a clock reset goes on in the same group
 }
 
 // chunk is what its parts share. The cutter fills it in, settle decides it, emit writes it.
@@ -322,6 +323,7 @@ func (c *cutter) reset() {
 	if c.cur.start == c.pos || len(c.cur.buf) == 0 {
 		return
 	}
+	c.cur.tailed = true
 	c.closePart(c.pos, 0, true)
 	tail := &chunk{group: ch.group, synced: ch.synced, x: ch.x, start: ch.start, utc: ch.utc, hours: ch.hours, edge: ch.edge,
 		identity: ch.identity, layout: ch.layout, tail: true, begin: c.pos, from: -1, cause: catalog.ReasonDiscontinuity, parts: ch.parts, patCC: ch.patCC, pmtCC: ch.pmtCC}

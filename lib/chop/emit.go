@@ -44,6 +44,7 @@ type emitter struct {
 	track    object.TrackName
 	local    object.TrackName
 
+	pending   *ending
 	bytes     int64            // of ch
 	last      map[string]int64 // newest promoted group by track
 	lastLocal map[string]int64 // newest group of the source's own tracks, by name
@@ -168,8 +169,31 @@ func (e *emitter) repeated(ch *chunk) bool {
 	return ok && (ch.group < last || ch.group == last && e.promoted == 0)
 }
 
+// ending is an end of group that waits to know whether the group goes on.
+type ending struct {
+	track     object.TrackName
+	group, id uint64
+}
+
+// endGroup writes the end of group that is due.
+func (e *emitter) endGroup() error {
+	p := e.pending
+	if p == nil {
+		return nil
+	}
+	e.pending = nil
+	e.objects = object.Object{Group: p.group, ID: p.id, Priority: priorityMedia, Status: object.EndOfGroup}
+	return e.sink.WriteObject(p.track, &e.objects)
+}
+
 // begin takes up a new chunk.
 func (e *emitter) begin(ch *chunk) error {
+	if ch.tail {
+		e.pending = nil // its own end will be the group's
+	}
+	if err := e.endGroup(); err != nil {
+		return err
+	}
 	e.ch, e.promoted, e.sent, e.bytes = ch, 0, 0, 0
 	e.hashes.Reset()
 	name := "ts"
@@ -212,9 +236,11 @@ func (e *emitter) end(d delivery) error {
 		track = e.track
 		e.stats.Promoted++
 	}
-	e.objects = object.Object{Group: uint64(ch.group), ID: n, Priority: priorityMedia, Status: object.EndOfGroup}
-	if err := e.sink.WriteObject(track, &e.objects); err != nil {
-		return err
+	e.pending = &ending{track, uint64(ch.group), n}
+	if whole || !d.part.tailed {
+		if err := e.endGroup(); err != nil {
+			return err
+		}
 	}
 	entry := catalog.ManifestEntry{
 		Group: uint64(ch.group), Track: track, Scope: catalog.ScopeSource, Objects: int(n), Bytes: e.bytes,
@@ -266,6 +292,9 @@ func (d *damage) entry() *catalog.Damage {
 
 // finish closes what is open.
 func (e *emitter) finish() error {
+	if err := e.endGroup(); err != nil {
+		return err
+	}
 	for _, l := range []*log{&e.timeline, &e.si, &e.manifest} {
 		if err := e.close(l); err != nil {
 			return err

@@ -27,7 +27,8 @@ type result struct {
 	objects  map[string]object.Hash // track, group and object to hash, media only
 	chunks   map[string]object.Hash // promoted chunks: track and group to hash
 	manifest []*catalog.ManifestEntry
-	order    []string // names of all objects, in order of writing
+	order    []string        // names of all objects, in order of writing
+	ended    map[string]bool // track and group
 }
 
 func name(t object.TrackName, group, id uint64) string { return fmt.Sprintf("%s %d %d", t, group, id) }
@@ -36,7 +37,12 @@ func name(t object.TrackName, group, id uint64) string { return fmt.Sprintf("%s 
 func (r *result) WriteObject(t object.TrackName, o *object.Object) error {
 	key := name(t, o.Group, o.ID)
 	r.order = append(r.order, key)
+	group := fmt.Sprintf("%s %d", t, o.Group)
+	if r.ended[group] {
+		return fmt.Errorf("%s: after the end of its group", key)
+	}
 	if o.Status != object.Normal {
+		r.ended[group] = true
 		return nil
 	}
 	if err := object.VerifyHash(o); err != nil {
@@ -62,9 +68,13 @@ func (r *result) WriteObject(t object.TrackName, o *object.Object) error {
 	return nil
 }
 
+func newResult() *result {
+	return &result{objects: map[string]object.Hash{}, chunks: map[string]object.Hash{}, ended: map[string]bool{}}
+}
+
 func receive(t *testing.T, cfg chop.Config, in io.Reader) *result {
 	t.Helper()
-	r := &result{objects: map[string]object.Hash{}, chunks: map[string]object.Hash{}}
+	r := newResult()
 	if cfg.Source == "" {
 		cfg.Source = "here"
 	}

@@ -229,7 +229,7 @@ func FuzzRun(f *testing.F) {
 	f.Add(data[:min(len(data), 40*188)])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		r := &result{objects: map[string]object.Hash{}, chunks: map[string]object.Hash{}}
+		r := newResult()
 		if _, err := chop.Run(context.Background(), chop.Config{Promote: chop.PromotePart, Source: "x"}, bytes.NewReader(in), r); err != nil {
 			var input *chop.InputError
 			var format *ts.FormatError
