@@ -265,6 +265,7 @@ func TestMuxValidate(t *testing.T) {
 		{"PID taken", func() *Mux { m := good(); m.Services[1].PID = 0x31; return m }()},
 		{"program taken", func() *Mux { m := good(); m.Services[1].Program = 3; return m }()},
 		{"rate too low", func() *Mux { m := good(); m.Rate = 1000; return m }()},
+		{"jumps too often", func() *Mux { m := good(); m.Jump.Every = time.Millisecond; return m }()},
 		{"TDT too rare", func() *Mux { m := DefaultMuxes()[1]; m.TDTEvery = time.Minute; return m }()},
 	} {
 		if c.m.Validate() == nil {

@@ -21,11 +21,14 @@ type File struct {
 
 	data   *os.File
 	stride int64
-	first  int64 // offset of the first packet
+	runs   []run
 	count  int64 // packets
 	length clock.Ticks27
 	marks  []mark
 }
+
+// A run is where packets lie one after the other in the file, up to the next run.
+type run struct{ packet, offset int64 }
 
 // A mark says when a packet of the file is sent, from the first packet on.
 type mark struct {
@@ -34,7 +37,12 @@ type mark struct {
 }
 
 // ErrNoClock: a transport stream has no PCR to be paced by.
-var ErrNoClock = errors.New("no PCR to pace it by")
+var ErrNoClock error = noClock{}
+
+type noClock struct{}
+
+func (noClock) Error() string { return "no PCR to pace it by" }
+func (noClock) ExitCode() int { return 65 }
 
 // OpenFile reads through a transport stream once to learn its clock.
 func OpenFile(path string) (*File, error) {
@@ -61,14 +69,12 @@ func (f *File) scan() error {
 	var pid ts.PID
 	var last clock.PCR
 	var at clock.Ticks27
+	torn := true // the next packet does not follow the one before
 	for {
 		p, err := r.Next()
 		var lost *ts.SyncError
 		if errors.As(err, &lost) {
-			if f.count > 0 {
-				// Positions are counted in packets; what follows is not where it would be looked for.
-				return fmt.Errorf("%w: repair the file first, for example with ffmpeg -c copy", err)
-			}
+			torn = true
 			continue
 		}
 		if err == io.EOF {
@@ -77,9 +83,10 @@ func (f *File) scan() error {
 		if err != nil {
 			return err
 		}
-		if f.count == 0 {
+		if torn {
 			f.stride = int64(r.Stride())
-			f.first = r.Offset() - f.stride
+			f.runs = append(f.runs, run{f.count, r.Offset() - f.stride})
+			torn = false
 		}
 		if v, ok := p.PCR(); ok && (len(f.marks) == 0 || pid == p.PID()) {
 			now := clock.PCR(v)
@@ -105,6 +112,17 @@ func (f *File) scan() error {
 	f.marks = append([]mark{{0, 0}}, f.marks...)
 	f.marks = append(f.marks, mark{f.count, f.length})
 	return nil
+}
+
+// lies says where packet i lies and how many follow it without a tear.
+func (f *File) lies(i int64) (offset, n int64) {
+	j := sort.Search(len(f.runs), func(j int) bool { return f.runs[j].packet > i })
+	end := f.count
+	if j < len(f.runs) {
+		end = f.runs[j].packet
+	}
+	r := f.runs[j-1]
+	return r.offset + (i-r.packet)*f.stride, end - i
 }
 
 // sentBefore is how many packets of one pass are sent before a time into it.
@@ -160,14 +178,14 @@ func (r *FileReader) Until(b []byte, t time.Time) ([]byte, error) {
 	end := min(r.position(t), r.end)
 	had := len(b)
 	for r.pos < end && cap(b)-len(b) >= ts.PacketSize {
-		i := r.pos % r.f.count
-		n := min(end-r.pos, int64(cap(b)-len(b))/ts.PacketSize, r.f.count-i)
+		offset, n := r.f.lies(r.pos % r.f.count)
+		n = min(n, end-r.pos, int64(cap(b)-len(b))/ts.PacketSize)
 		if r.f.stride != ts.PacketSize {
 			n = 1
 		}
 		size := int(n) * ts.PacketSize
 		at := len(b)
-		if _, err := r.f.data.ReadAt(b[at:at+size], r.f.first+i*r.f.stride); err != nil {
+		if _, err := r.f.data.ReadAt(b[at:at+size], offset); err != nil {
 			return b[:at], fmt.Errorf("%s: %w", r.f.Path, err)
 		}
 		b = b[:at+size]

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 
 	"every.channel/ec/lib/ts"
@@ -21,6 +22,7 @@ const liveStep = 20 * time.Millisecond
 // live paces a Feed.
 type live struct {
 	ctx  context.Context // the reader's life; a Read has no other way to be told
+	stop context.CancelCauseFunc
 	feed Feed
 	now  func() time.Time
 	tick *time.Ticker
@@ -29,13 +31,17 @@ type live struct {
 }
 
 // Live paces a feed by a clock; nil means time.Now. Packets come in bursts of about 20 ms. What a slow
-// reader did not take in time is not lost, it gets it as fast as it can. Close it when done; it also
-// ends with ctx, with ctx's error.
+// reader did not take in time is not lost, it gets it as fast as it can. It ends with ctx, with the
+// cause, or when it is closed, which may be while a Read waits, with os.ErrClosed.
 func Live(ctx context.Context, feed Feed, now func() time.Time) io.ReadCloser {
 	if now == nil {
 		now = time.Now
 	}
-	return &live{ctx: ctx, feed: feed, now: now, tick: time.NewTicker(liveStep), buf: make([]byte, 0, 512*ts.PacketSize)}
+	ctx, stop := context.WithCancelCause(ctx)
+	return &live{
+		ctx: ctx, stop: stop, feed: feed, now: now,
+		tick: time.NewTicker(liveStep), buf: make([]byte, 0, 512*ts.PacketSize),
+	}
 }
 
 // Live receives a program (0: all) from now on in real time.
@@ -48,8 +54,8 @@ func (m *Mux) Live(ctx context.Context, program uint16, now func() time.Time) io
 
 func (l *live) Read(b []byte) (int, error) {
 	for len(l.rest) == 0 {
-		if err := l.ctx.Err(); err != nil {
-			return 0, err
+		if l.ctx.Err() != nil {
+			return 0, context.Cause(l.ctx)
 		}
 		got, err := l.feed.Until(l.buf[:0], l.now())
 		if l.rest = got; len(got) > 0 {
@@ -69,6 +75,7 @@ func (l *live) Read(b []byte) (int, error) {
 }
 
 func (l *live) Close() error {
+	l.stop(os.ErrClosed)
 	l.tick.Stop()
 	return nil
 }

@@ -66,6 +66,19 @@ func TestLiveReaderThatIsLateLosesNothing(t *testing.T) {
 	})
 }
 
+func TestCloseEndsARead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := DefaultMuxes()[0].Live(t.Context(), 3, time.Now)
+		done := make(chan error, 1)
+		go func() { _, err := io.Copy(io.Discard, r); done <- err }()
+		<-time.After(time.Second)
+		r.Close()
+		if err := <-done; !errors.Is(err, os.ErrClosed) {
+			t.Errorf("reading ends with %v", err)
+		}
+	})
+}
+
 func writeFile(t *testing.T, b []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "a.ts")
@@ -132,6 +145,28 @@ func TestFileWithOtherFraming(t *testing.T) {
 	f.Once = true
 	if got := readAll(t, f.Reader(noon, time.Time{})); !bytes.Equal(got, b) {
 		t.Errorf("%d bytes out, want %d", len(got), len(b))
+	}
+}
+
+func TestFileThatIsTorn(t *testing.T) {
+	b := readAll(t, DefaultMuxes()[0].Reader(noon, noon.Add(2*time.Second), 3))
+	at := 100 * ts.PacketSize
+	torn := append([]byte("garbage"), b[:at]...)
+	torn = append(append(torn, b[at+50:2*at+100]...), b[3*at:]...)
+	f := openFile(t, torn)
+	f.Once = true
+	var want []byte // what a reader that finds sync again sees
+	for r := ts.NewReader(bytes.NewReader(torn)); ; {
+		p, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			want = append(want, p[:]...)
+		}
+	}
+	if got := readAll(t, f.Reader(noon, time.Time{})); !bytes.Equal(got, want) || len(got) < len(b)*8/10 {
+		t.Errorf("%d bytes out, want %d", len(got), len(want))
 	}
 }
 

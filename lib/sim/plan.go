@@ -42,6 +42,9 @@ func newPlan(m *Mux) (*plan, error) {
 	if len(m.Services) == 0 || len(m.Services) > 16 {
 		return nil, fmt.Errorf("%d services: want 1 to 16", len(m.Services))
 	}
+	if m.Jump.Every != 0 && m.Jump.Every < slotTime {
+		return nil, fmt.Errorf("clock jumps every %s: want %s or more", m.Jump.Every, slotTime)
+	}
 	if err := checkPIDs(m); err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func (e *channelError) Error() string        { return fmt.Sprintf("%v %q", ErrCh
 func (e *channelError) Is(target error) bool { return target == ErrChannel }
 func (e *channelError) ExitCode() int        { return 64 }
 func (e *channelError) Hint() string {
-	return "channels are " + strings.Join(e.have, ", ") + "; ec-sim list describes them"
+	return "channels are " + strings.Join(e.have, ", ") + "; ec-sim list shows more"
 }
 
 // Service is one program of a Mux.
