@@ -233,3 +233,15 @@ func (t *Track) Largest() (group, id uint64, ok bool) {
 	}
 	return 0, 0, false
 }
+
+// Count counts the groups from…to, inclusive.
+func (t *Track) Count(from, to uint64) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, _ := slices.BinarySearch(t.ids, from)
+	j, found := slices.BinarySearch(t.ids, to)
+	if found {
+		j++
+	}
+	return max(j-i, 0)
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/relay"
+	"every.channel/ec/lib/store"
+)
+
+// configure merges flags, environment and --config into what the relay is told.
+func configure(c *cli.Context) (relay.ServerConfig, error) {
+	if err := readFile(c); err != nil {
+		return relay.ServerConfig{}, err
+	}
+	conf := relay.ServerConfig{
+		Listen: c.StringSlice("listen"), Dir: c.String("store"), Cert: c.String("cert"), Key: c.String("key"), Logger: cmdutil.Logger(c),
+		Store: store.Config{MaxAge: c.Duration("retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: c.Duration("compress-after")},
+		Relay: relay.Config{
+			CacheBytes: cmdutil.SizeOf(c, "cache"), StallWait: c.Duration("stall"), MaxLag: c.Int("max-lag"),
+			MaxSessions: c.Int("max-sessions"), DrainTimeout: c.Duration("drain"),
+		},
+	}
+	for _, s := range c.StringSlice("keep") {
+		rule, err := relay.ParseKeep(s, func(s string) (int64, error) {
+			var size cmdutil.Size
+			err := size.Set(s)
+			return int64(size), err
+		})
+		if err != nil {
+			return conf, cmdutil.UsageError(fmt.Errorf("--keep %w", err))
+		}
+		conf.Store.Rules = append(conf.Store.Rules, rule)
+	}
+	switch {
+	case (conf.Cert == "") != (conf.Key == ""):
+		return conf, cmdutil.UsageError(errors.New("--cert and --key go together"))
+	case conf.Dir == "":
+		return conf, cmdutil.UsageError(errors.New("--store is empty"))
+	}
+	for _, name := range []string{"retain", "compress-after", "stall", "drain"} {
+		if c.Duration(name) < 0 {
+			return conf, cmdutil.UsageError(fmt.Errorf("--%s is negative", name))
+		}
+	}
+	for _, name := range []string{"max-lag", "max-sessions"} {
+		if c.Int(name) < 1 {
+			return conf, cmdutil.UsageError(fmt.Errorf("--%s must be positive", name))
+		}
+	}
+	return conf, nil
+}
+
+// readFile sets from --config what neither a flag nor the environment set.
+func readFile(c *cli.Context) error {
+	path := c.String("config")
+	if path == "" {
+		return nil
+	}
+	settings, err := relay.ReadSettings(path)
+	if err != nil {
+		return err
+	}
+	given := make(map[string]bool)
+	for _, f := range c.App.Flags {
+		given[f.Names()[0]] = c.IsSet(f.Names()[0])
+	}
+	for _, s := range settings {
+		set, known := given[s.Name]
+		switch {
+		case !known, s.Name == "config", s.Name == "check", s.Name == "print-fingerprint", s.Name == "help", s.Name == "version":
+			return relay.SettingError(path, s, fmt.Errorf("unknown setting %q", s.Name))
+		case set:
+			continue
+		}
+		if err := c.Set(s.Name, s.Value); err != nil {
+			return relay.SettingError(path, s, fmt.Errorf("%s: %w", s.Name, err))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+// Command ec-relay stores what publishers send and serves it, live and from disk.
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/relay"
+)
+
+func main() { cmdutil.Main(app()) }
+
+func app() *cli.App {
+	a := cmdutil.App("ec-relay", "store what publishers send and serve it, live and from disk")
+	a.Description = "Listens for MoQ sessions (moqt:// over QUIC). Objects are stored before they are served; tracks of several\n" +
+		"publishers are merged. Without --cert a certificate is made; clients trust it by its fingerprint, which\n" +
+		"is logged at the start and written to DIR/fingerprint."
+	a.Flags = []cli.Flag{
+		&cli.StringSliceFlag{Name: "listen", Value: cli.NewStringSlice(":4443"), Usage: "listen on UDP `ADDR`; may be repeated"},
+		&cli.StringFlag{Name: "store", Value: "ec-store", Usage: "keep objects in folder `DIR`"},
+		&cli.StringFlag{Name: "cert", Usage: "show the certificate in `FILE` (PEM)"},
+		&cli.StringFlag{Name: "key", Usage: "whose key is in `FILE` (PEM)"},
+		&cli.DurationFlag{Name: "retain", Value: 24 * time.Hour, Usage: "keep groups for `TIME`; 0: for ever"},
+		cmdutil.SizeFlag("max-bytes", 50<<30, "keep at most `SIZE` of them; 0: no bound"),
+		&cli.StringSliceFlag{Name: "keep", Usage: "keep those of namespaces with a prefix otherwise: `PREFIX=TIME[,SIZE]`; may be repeated"},
+		&cli.DurationFlag{Name: "compress-after", Usage: "compress whole groups with zstd after `TIME`; 0: never"},
+		cmdutil.SizeFlag("cache", 256<<20, "keep up to `SIZE` of live groups in memory"),
+		&cli.DurationFlag{Name: "stall", Value: 2 * time.Second, Usage: "reset a group that nobody continues for `TIME` while a newer one exists"},
+		&cli.IntFlag{Name: "max-lag", Value: 30, Usage: "skip a group for a subscriber that falls `N` further behind"},
+		&cli.IntFlag{Name: "max-sessions", Value: 1000, Usage: "serve at most `N` sessions"},
+		&cli.DurationFlag{Name: "drain", Value: 2 * time.Second, Usage: "at the end give sessions `TIME` to leave"},
+		&cli.StringFlag{Name: "config", Usage: "read flags from `FILE`, lines of name = value"},
+		&cli.BoolFlag{Name: "check", Usage: "check the configuration and exit"},
+		&cli.BoolFlag{Name: "print-fingerprint", Usage: "print the certificate's fingerprint and exit"},
+	}
+	a.Action = run
+	return a
+}
+
+func run(c *cli.Context) error {
+	if err := cmdutil.Args(c, 0, 0); err != nil {
+		return err
+	}
+	conf, err := configure(c)
+	if err != nil || c.Bool("check") {
+		return err
+	}
+	if c.Bool("print-fingerprint") {
+		fp, err := relay.Fingerprint(conf)
+		if err == nil {
+			_, err = fmt.Fprintln(c.App.Writer, fp)
+		}
+		return err
+	}
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
+	defer signal.Stop(asked)
+	conf.Counters = asked
+	conf.Ready = func(addrs []net.Addr, fingerprint string) {
+		conf.Logger.Info("ready", "listen", addrs, "store", conf.Dir, "fingerprint", fingerprint)
+		if err := cmdutil.Notify("READY=1"); err != nil {
+			conf.Logger.Warn("service manager not told", "err", err)
+		}
+	}
+	return relay.Run(c.Context, conf)
+}

@@ -1,0 +1,137 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// Fetch sends a range of the past from the store. What the store does not have is said to be unknown.
+func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
+	t := s.r.lookup(r.Track)
+	if t == nil {
+		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
+		return
+	}
+	info := t.info()
+	if info.Largest == nil || info.Largest.Less(r.Start) {
+		r.Reject(wire.RequestInvalidRange, "starts after the largest object")
+		return
+	}
+	if r.GroupOrder == wire.GroupOrderDescending {
+		r.Reject(wire.RequestNotSupported, "descending order")
+		return
+	}
+	end := r.End
+	if limit := next(*info.Largest); end.Group > limit.Group || end.Group == limit.Group && (end.Object == 0 || end.Object > limit.Object) {
+		end = limit
+	}
+	w, err := r.Accept(moqt.FetchInfo{End: end, Properties: info.Properties})
+	if err != nil {
+		return
+	}
+	s.r.stats.fetches.Add(1)
+	f := fetch{t: t, w: w, at: r.Start, end: end}
+	if err := f.run(ctx); err != nil {
+		if ctx.Err() == nil {
+			s.r.log.Warn("fetch broke", "track", t.name.String(), "peer", s.name, "at", f.at.String(), "err", err)
+		}
+		w.Reset(wire.ResetInternalError)
+		return
+	}
+	w.Close()
+}
+
+// fetch is one response on its way.
+type fetch struct {
+	t   *track
+	w   *moqt.FetchWriter
+	at  moqt.Location // everything before was sent or said to be unknown
+	end moqt.Location // exclusive; Object 0: the whole group
+}
+
+func (f *fetch) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		i, ok := f.t.st.Next(f.at.Group)
+		if !ok || i.Group > f.end.Group {
+			break
+		}
+		if i.Group > f.at.Group {
+			if err := f.unknown(moqt.Location{Group: i.Group - 1, Object: object.MaxVarint}); err != nil {
+				return err
+			}
+			f.at = moqt.Location{Group: i.Group}
+		}
+		err := f.group(i.Group)
+		if err != nil && !errors.Is(err, store.ErrNotFound) { // retention was faster
+			return err
+		}
+		f.at = moqt.Location{Group: i.Group + 1}
+	}
+	return ctx.Err()
+}
+
+// group sends the objects of one group from f.at to f.end.
+func (f *fetch) group(id uint64) error {
+	r, err := f.t.st.Open(id, f.at.Object)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for {
+		o, err := r.Next()
+		if err == io.EOF {
+			if r.Info().Complete {
+				return nil
+			}
+			return f.unknown(moqt.Location{Group: id, Object: object.MaxVarint})
+		}
+		if errors.Is(err, store.ErrDamaged) {
+			f.t.r.log.Error("stored group is damaged", "track", f.t.name.String(), "group", id, "err", err)
+			return f.unknown(moqt.Location{Group: id, Object: object.MaxVarint})
+		}
+		if err != nil {
+			return err
+		}
+		l := moqt.Location{Group: id, Object: o.ID}
+		if id == f.end.Group && f.end.Object > 0 && o.ID >= f.end.Object {
+			if f.at.Object < f.end.Object {
+				return f.unknown(l)
+			}
+			return nil
+		}
+		if o.ID > f.at.Object {
+			if err := f.unknown(moqt.Location{Group: id, Object: o.ID - 1}); err != nil {
+				return err
+			}
+		}
+		f.at = next(l)
+		if o.Status != object.Normal {
+			continue // a response to FETCH has no statuses: what is not there does not exist (§10.4.4)
+		}
+		err = f.w.WriteObject(moqt.FetchObject{Group: id, Subgroup: o.Subgroup, ID: o.ID, Priority: o.Priority, Properties: o.Properties}, o.Payload)
+		if err != nil {
+			return err
+		}
+		c := &f.t.r.stats
+		c.sentObjects.Add(1)
+		c.sentBytes.Add(int64(len(o.Payload)))
+		c.sentFromDisk.Add(1)
+	}
+}
+
+// unknown says that nothing is known from f.at up to l, or the end.
+func (f *fetch) unknown(l moqt.Location) error {
+	if l.Group == f.end.Group && f.end.Object > 0 && l.Object >= f.end.Object {
+		l.Object = f.end.Object - 1
+	}
+	if l.Less(f.at) {
+		return nil
+	}
+	return f.w.WriteObject(moqt.FetchObject{Kind: moqt.FetchedUnknown, Group: l.Group, ID: l.Object}, nil)
+}

@@ -1,0 +1,290 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// outcome is how a step of a pump ended.
+type outcome uint8
+
+const (
+	more       outcome = iota // look again: the group moved between memory and disk
+	whole                     // all sent: FIN
+	incomplete                // nobody continues it: RESET
+)
+
+// run sends the group to its end.
+func (p *pump) run(ctx context.Context) {
+	p.began = time.Now()
+	t := p.s.t
+	c := &t.r.stats
+	for {
+		t.mu.Lock()
+		g := t.groups[p.id]
+		t.mu.Unlock()
+		var what outcome
+		var err error
+		if g != nil {
+			what, err = p.memory(ctx, g)
+		} else {
+			what, err = p.disk(ctx)
+		}
+		var reset *moqt.StreamResetError
+		switch {
+		case err == nil && what == more:
+			continue
+		case err == nil && what == whole:
+			p.finish(0, true)
+		case err == nil:
+			c.resetIncomplete.Add(1)
+			t.r.log.Warn("incomplete group reset", "track", t.name.String(), "group", p.id, "peer", p.s.name)
+			p.finish(wire.ResetCancelled, false)
+		case p.lagging.Load() || errors.Is(err, errLag):
+			c.resetLag.Add(1)
+			t.r.log.Warn("group reset, subscriber is too far behind", "track", t.name.String(), "group", p.id, "peer", p.s.name)
+			p.abort(wire.ResetDeliveryTimeout)
+		case errors.Is(err, errTimeout):
+			c.resetTimeout.Add(1)
+			p.abort(wire.ResetDeliveryTimeout)
+		case errors.Is(err, store.ErrNotFound) && !p.some():
+			// Retention was faster. There is no stream that could be reset.
+			c.resetLag.Add(1)
+		case errors.As(err, &reset), errors.Is(err, errRefused), errors.Is(err, moqt.ErrNoForward), ctx.Err() != nil:
+			p.abort(wire.ResetCancelled)
+		default:
+			t.r.log.Warn("group not sent to its end", "track", t.name.String(), "group", p.id, "peer", p.s.name, "err", err)
+			p.abort(wire.ResetInternalError)
+		}
+		return
+	}
+}
+
+var (
+	errLag     = errors.New("subscriber is too far behind")
+	errTimeout = errors.New("delivery timeout")
+)
+
+func (p *pump) some() bool {
+	for _, w := range p.writers {
+		if w.some {
+			return true
+		}
+	}
+	return false
+}
+
+// abort resets what is open at once.
+func (p *pump) abort(code moqt.ResetCode) {
+	for _, w := range p.writers {
+		if w.w != nil && !w.closed {
+			w.w.Reset(code)
+			w.closed = true
+		}
+	}
+}
+
+// memory sends from memory what may be sent, and waits for more.
+func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
+	t := p.s.t
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	defer p.waiting.Store(false)
+	for {
+		if p.lagging.Load() {
+			return 0, errLag
+		}
+		t.mu.Lock()
+		if g.evicted {
+			t.mu.Unlock()
+			return more, nil
+		}
+		now := time.Now()
+		o := p.next(g, now)
+		what, wait := more, time.Hour
+		var closing []*writer
+		if o == nil {
+			what, wait, closing = p.judge(g, now)
+		}
+		changed := g.changed
+		newer := !g.newer.IsZero()
+		t.mu.Unlock()
+		for _, w := range closing {
+			w.w.Close()
+			w.closed = true
+		}
+		if o != nil {
+			if p.waiting.Swap(false) {
+				p.s.kick()
+			}
+			if d := p.s.pub.State().DeliveryTimeout; d > 0 && newer && o.at.After(p.began) && now.Sub(o.at) > d {
+				return 0, errTimeout
+			}
+			if err := p.send(ctx, &o.Object); err != nil {
+				return 0, deadline(err)
+			}
+			continue
+		}
+		if what != more {
+			return what, nil
+		}
+		if !p.waiting.Swap(true) {
+			p.s.kick()
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-changed:
+		case <-timer.C:
+		}
+	}
+}
+
+// deadline names the only reason why a write may miss its deadline.
+func deadline(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errLag
+	}
+	return err
+}
+
+// next returns the next object that may be sent without leaving out one that may still come: in each
+// subgroup an object follows the one with the id before, or the one that its publisher sent before it.
+func (p *pump) next(g *group, now time.Time) *obj {
+	from := p.start
+	if !g.several && len(p.writers) == 1 {
+		for _, w := range p.writers {
+			from = uint64(w.sent + 1)
+		}
+	}
+	i, _ := g.search(from)
+	var stuck []uint64
+scan:
+	for _, o := range g.objs[i:] {
+		for _, sub := range stuck {
+			if sub == o.Subgroup {
+				continue scan
+			}
+		}
+		w := p.stream(o.Subgroup)
+		switch id := int64(o.ID); {
+		case id <= w.sent || o.ID < p.start || w.closed:
+			continue
+		case id == w.sent+1, o.hasPrev && int64(o.prev) <= w.sent, !w.some && o.first:
+			return o
+		case !w.some && !o.hasPrev && now.Sub(g.touched) > p.s.t.r.c.StallWait:
+			return o // nobody knows what came before it, and nobody brings it
+		}
+		stuck = append(stuck, o.Subgroup)
+	}
+	return nil
+}
+
+// judge says, when nothing may be sent, what to do: wait, or end the group. Streams of subgroups that are
+// finished are closed at once.
+func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration, closing []*writer) {
+	stall := p.s.t.r.c.StallWait
+	i, _ := g.search(p.start)
+	sent, last := true, uint64(0)
+	for _, o := range g.objs[i:] {
+		if w := p.stream(o.Subgroup); !w.closed && int64(o.ID) > w.sent {
+			sent = false
+		}
+		last = o.ID
+	}
+	finished := len(g.subs) > 0
+	for sub, w := range p.writers {
+		s := g.subs[sub]
+		finished = finished && (s.finished || w.closed)
+		if s.finished && w.some && !w.closed && w.sent >= int64(s.last) {
+			closing = append(closing, w)
+		}
+	}
+	n := uint64(len(g.objs) - i)
+	switch {
+	case sent && g.hasEnd && (p.start > g.end || n == g.end-p.start+1):
+		return whole, 0, closing // every object up to the end
+	case sent && g.hasEnd && g.open == 0 && finished && last == g.end:
+		return whole, 0, closing // ids were left out by their publisher
+	case g.newer.IsZero():
+		return more, p.unknownStart(g, now), closing
+	case sent && finished && g.open == 0 && !p.s.t.ends:
+		return whole, 0, closing // a track whose groups do not carry their end
+	}
+	since := g.touched
+	if g.newer.After(since) {
+		since = g.newer
+	}
+	if left := stall - now.Sub(since); left > 0 {
+		return more, left, closing
+	}
+	if sent && finished && !p.s.t.ends {
+		return whole, 0, closing
+	}
+	return incomplete, 0, closing
+}
+
+// unknownStart is how long to wait before next may begin in the middle of a group.
+func (p *pump) unknownStart(g *group, now time.Time) time.Duration {
+	if p.some() || len(g.objs) == 0 {
+		return time.Hour
+	}
+	return max(p.s.t.r.c.StallWait-now.Sub(g.touched), 0) + time.Millisecond
+}
+
+// disk sends what the store has of a group that is not in memory.
+func (p *pump) disk(ctx context.Context) (outcome, error) {
+	t := p.s.t
+	r, err := t.st.Open(p.id, p.start)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	expect, ended := p.start, false
+	for {
+		o, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+		t.mu.Lock()
+		ends := t.ends
+		t.mu.Unlock()
+		if o.ID > expect && ends {
+			return incomplete, nil // a hole that nobody filled
+		}
+		if w := p.stream(o.Subgroup); int64(o.ID) > w.sent {
+			if err := p.send(ctx, o); err != nil {
+				return 0, deadline(err)
+			}
+			t.r.stats.sentFromDisk.Add(1)
+		}
+		expect, ended = o.ID+1, o.Status != object.Normal
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case ended || r.Info().Complete:
+		return whole, nil
+	case t.groups[p.id] != nil:
+		return more, nil // it came to life meanwhile
+	case !t.ends:
+		return whole, nil
+	case t.largest == nil || t.largest.Group <= p.id || time.Since(r.Info().Time) < t.r.c.StallWait:
+		// It is being written, or is the newest and a publisher may come back to it: in memory it can be waited for.
+		t.newGroup(p.id)
+		return more, nil
+	}
+	return incomplete, nil
+}

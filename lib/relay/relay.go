@@ -1,0 +1,199 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// Config holds what a relay needs to know. Store is required.
+type Config struct {
+	Store *store.Store
+	// Logger gets events. Default: none.
+	Logger *slog.Logger
+	// CacheBytes bounds the payloads of all live tracks kept in memory; older groups are served from
+	// disk. Each live track may keep 8 MiB whatever their number. Default 256 MiB.
+	CacheBytes int64
+	// StallWait is how long a group that nobody continues is waited for once a newer one exists; then
+	// the subscribers' streams of it are reset. Default 2 s.
+	StallWait time.Duration
+	// MaxLag is how many groups further behind than it ever was a subscriber may fall; beyond, the
+	// oldest group it is being sent is reset and the next one begun. Default 30.
+	MaxLag int
+	// MaxSessions bounds sessions; more are refused. Default 1000.
+	MaxSessions int
+	// DrainTimeout is how long sessions may stay after they were told to go away. Default 2 s.
+	DrainTimeout time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.CacheBytes <= 0 {
+		c.CacheBytes = 256 << 20
+	}
+	if c.StallWait <= 0 {
+		c.StallWait = 2 * time.Second
+	}
+	if c.MaxLag <= 0 {
+		c.MaxLag = 30
+	}
+	if c.MaxSessions <= 0 {
+		c.MaxSessions = 1000
+	}
+	if c.DrainTimeout <= 0 {
+		c.DrainTimeout = 2 * time.Second
+	}
+	return c
+}
+
+// Relay is the server. Its methods may be called concurrently.
+type Relay struct {
+	c     Config
+	store *store.Store
+	log   *slog.Logger
+	stats counters
+
+	mu         sync.Mutex // guards what follows
+	tracks     map[string]*track
+	sessions   map[*session]struct{}
+	announced  map[*announcement]struct{} // PUBLISH_NAMESPACE in force
+	announcers map[*moqt.NamespaceAnnouncer]object.Namespace
+	told       map[string]object.Namespace // namespaces that announcers may have told of
+}
+
+// New makes a relay. It serves nothing before Serve.
+func New(c Config) *Relay {
+	c = c.withDefaults()
+	return &Relay{
+		c: c, store: c.Store, log: c.Logger,
+		tracks: make(map[string]*track), sessions: make(map[*session]struct{}),
+		announced: make(map[*announcement]struct{}), announcers: make(map[*moqt.NamespaceAnnouncer]object.Namespace),
+		told: make(map[string]object.Namespace),
+	}
+}
+
+// Serve serves the sessions of the listeners until ctx ends; then it tells them to go away, waits for
+// them to leave, but not for ever, and returns nil. It does not close the listeners.
+func (r *Relay) Serve(ctx context.Context, listeners ...*moqt.Listener) error {
+	// Sessions outlive ctx by the time they may take to leave.
+	live, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
+	var accepts, sessions sync.WaitGroup
+	errs := make([]error, len(listeners))
+	actx, stop := context.WithCancel(ctx)
+	defer stop()
+	for i, l := range listeners {
+		accepts.Go(func() {
+			defer stop()
+			for {
+				s, err := l.Accept(actx)
+				if err != nil {
+					if actx.Err() == nil {
+						errs[i] = fmt.Errorf("listen on %v: %w", l.Addr(), err)
+					}
+					return
+				}
+				sessions.Go(func() { r.serve(live, s) })
+			}
+		})
+	}
+	accepts.Go(func() { r.forgetNamespaces(actx) })
+	accepts.Wait()
+	r.drain()
+	gone := make(chan struct{})
+	go func() { sessions.Wait(); close(gone) }()
+	select {
+	case <-gone:
+	case <-time.After(r.c.DrainTimeout):
+	}
+	kill()
+	<-gone
+	return errors.Join(errs...)
+}
+
+// drain tells all sessions to go away, and ends those that only listen.
+func (r *Relay) drain() {
+	r.mu.Lock()
+	sessions := make([]*session, 0, len(r.sessions))
+	for s := range r.sessions {
+		sessions = append(sessions, s)
+	}
+	r.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, s := range sessions {
+		wg.Go(func() { s.leave(r.c.DrainTimeout) })
+	}
+	wg.Wait()
+}
+
+// serve runs one session to its end.
+func (r *Relay) serve(ctx context.Context, ms *moqt.Session) {
+	s := &session{r: r, s: ms, name: ms.RemoteAddr().String()}
+	ms.Handle(s)
+	r.mu.Lock()
+	full := len(r.sessions) >= r.c.MaxSessions
+	if !full {
+		r.sessions[s] = struct{}{}
+	}
+	r.mu.Unlock()
+	if full {
+		r.stats.refusedSessions.Add(1)
+		r.log.Warn("session refused, too many", "peer", s.name)
+		ms.Close(wire.InternalError, "too many sessions")
+		return
+	}
+	r.log.Info("session", "peer", s.name, "draft", ms.Version())
+	err := ms.Run(ctx)
+	s.end()
+	r.mu.Lock()
+	delete(r.sessions, s)
+	r.mu.Unlock()
+	if err != nil && ctx.Err() == nil {
+		r.log.Info("session over", "peer", s.name, "err", err)
+	} else {
+		r.log.Info("session over", "peer", s.name)
+	}
+}
+
+// track returns the handle of a track.
+func (r *Relay) track(name object.TrackName) *track {
+	key := name.String()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.tracks[key]
+	if t == nil {
+		t = newTrack(r, name)
+		r.tracks[key] = t
+	}
+	return t
+}
+
+// lookup returns a track that has or had a publisher, or that the store holds; else nil.
+func (r *Relay) lookup(name object.TrackName) *track {
+	r.mu.Lock()
+	t := r.tracks[name.String()]
+	r.mu.Unlock()
+	if t != nil && t.exists() {
+		return t
+	}
+	if r.store.Lookup(name) == nil {
+		return nil
+	}
+	return r.track(name)
+}
+
+// cachePerTrack is how many bytes of payload a live track may keep in memory.
+func (r *Relay) cachePerTrack() int64 {
+	n := max(r.stats.liveTracks.Load(), 1)
+	return max(r.c.CacheBytes/n, 8<<20)
+}

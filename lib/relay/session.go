@@ -1,0 +1,142 @@
+package relay
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// session is one peer; it publishes, subscribes, or both.
+type session struct {
+	r    *Relay
+	s    *moqt.Session
+	name string // for logs: its address
+
+	claims sync.WaitGroup // one for each of claimed
+
+	mu      sync.Mutex
+	over    bool                // nothing may be claimed any more
+	claimed map[*track]struct{} // tracks with a subscription of ours at this peer, or one on its way
+}
+
+// claim reserves the one subscription a session may have to a track.
+func (s *session) claim(t *track) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.claimed[t]; ok || s.over {
+		return false
+	}
+	if s.claimed == nil {
+		s.claimed = make(map[*track]struct{})
+	}
+	s.claimed[t] = struct{}{}
+	s.claims.Add(1)
+	return true
+}
+
+func (s *session) unclaim(t *track) {
+	s.mu.Lock()
+	delete(s.claimed, t)
+	s.mu.Unlock()
+	s.claims.Done()
+}
+
+// end waits for what the session started outside of its handlers.
+func (s *session) end() {
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	s.claims.Wait()
+}
+
+// leave tells the peer to go away and waits for that.
+func (s *session) leave(patience time.Duration) {
+	ctx, cancel := context.WithTimeout(s.s.Context(), patience)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.s.GoAway("")
+	}()
+	<-ctx.Done()
+	s.s.Close(wire.NoError, "going away")
+	<-done
+}
+
+// Publish takes a track from the peer.
+func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
+	t := s.r.track(r.Track)
+	if !s.claim(t) {
+		r.Reject(wire.RequestDuplicateSubscription, "subscribed already")
+		return
+	}
+	defer s.unclaim(t)
+	sub, err := r.Accept(moqt.SubscribeOptions{})
+	if err != nil {
+		return
+	}
+	s.attach(t, sub).run(ctx)
+}
+
+// Subscribe serves a track to the peer.
+func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
+	t := s.r.lookup(r.Track)
+	if (t == nil || !t.live()) && len(s.r.announcing(r.Track.Namespace)) > 0 {
+		// Somebody announced the namespace without offering the track.
+		if up := s.r.track(r.Track); s.r.subscribeUpstream(ctx, up) {
+			t = up
+		}
+	}
+	if t == nil {
+		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
+		return
+	}
+	info := t.info()
+	pub, err := r.Accept(info)
+	if err != nil {
+		return
+	}
+	newSubscriber(t, s.name, pub, info.Largest).run(pub.Context())
+}
+
+// TrackStatus answers what SUBSCRIBE_OK would say.
+func (s *session) TrackStatus(ctx context.Context, r *moqt.TrackStatusRequest) {
+	t := s.r.lookup(r.Track)
+	if t == nil {
+		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
+		return
+	}
+	r.Accept(t.info())
+}
+
+// PublishNamespace: the peer has tracks below a namespace.
+func (s *session) PublishNamespace(ctx context.Context, r *moqt.PublishNamespaceRequest) {
+	a := &announcement{s: s, ns: r.Namespace}
+	s.r.mu.Lock()
+	s.r.announced[a] = struct{}{}
+	var waiting []*track
+	for _, t := range s.r.tracks {
+		if t.name.Namespace.HasPrefix(a.ns) && t.wanted() {
+			waiting = append(waiting, t)
+		}
+	}
+	s.r.mu.Unlock()
+	defer func() {
+		s.r.mu.Lock()
+		delete(s.r.announced, a)
+		s.r.mu.Unlock()
+		s.r.namespacesGone()
+	}()
+	if err := r.Accept(); err != nil {
+		return
+	}
+	s.r.log.Info("namespace", "namespace", a.ns.String(), "source", s.name)
+	s.r.namespaceAppeared(a.ns)
+	for _, t := range waiting { // subscribers that outlived their publisher
+		s.r.subscribeUpstream(ctx, t)
+	}
+	<-ctx.Done()
+}

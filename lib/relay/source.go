@@ -1,0 +1,207 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// readAtOnce is the largest payload that is allocated because a header promises it; larger ones grow
+// with what arrives.
+const readAtOnce = 4 << 20
+
+// source is one publisher of one track.
+type source struct {
+	t    *track
+	s    *session
+	name string
+	sub  *moqt.Subscription
+
+	objects, duplicates, conflicts, refused atomic.Int64
+	complaint                               atomic.Int64 // Unix ns of the last log about the disk
+
+	some       bool // a stream came; set before its goroutine starts, like the next
+	firstGroup uint64
+}
+
+// complain says whether it is time for another log line about objects that could not be stored.
+func (src *source) complain() bool {
+	now := time.Now().UnixNano()
+	last := src.complaint.Load()
+	return now-last > int64(10*time.Second) && src.complaint.CompareAndSwap(last, now)
+}
+
+// attach makes a subscription of ours a source of a track.
+func (s *session) attach(t *track, sub *moqt.Subscription) *source {
+	src := &source{t: t, s: s, name: s.name, sub: sub}
+	t.attach(src, sub.Info().Properties)
+	s.r.namespaceAppeared(t.name.Namespace)
+	s.r.log.Info("publisher", "track", t.name.String(), "source", src.name)
+	return src
+}
+
+// run takes all objects of the subscription until it ends.
+func (src *source) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { src.datagrams(ctx) })
+	var err error
+	for {
+		var r *moqt.SubgroupReader
+		if r, err = src.sub.AcceptSubgroup(ctx); err != nil {
+			break
+		}
+		if !src.some {
+			src.some, src.firstGroup = true, r.Header().Group
+		}
+		wg.Go(func() { src.subgroup(r) })
+	}
+	if ctx.Err() != nil {
+		src.sub.Unsubscribe()
+	}
+	wg.Wait()
+	src.t.detach(src)
+	r := src.t.r
+	r.log.Info("publisher left", "track", src.t.name.String(), "source", src.name, "objects", src.objects.Load(),
+		"duplicates", src.duplicates.Load(), "conflicts", src.conflicts.Load(), "refused", src.refused.Load(), "reason", err)
+	r.namespacesGone()
+}
+
+// subgroup takes the objects of one stream.
+func (src *source) subgroup(r *moqt.SubgroupReader) {
+	h := r.Header()
+	t := src.t
+	var opened *group
+	var prev uint64
+	hasPrev, ended := false, false
+	for {
+		oh, err := r.Next()
+		if err != nil {
+			clean := err == io.EOF && hasPrev
+			if clean && h.EndOfGroup && !ended {
+				o := &obj{Object: object.Object{Group: h.Group, Subgroup: h.Subgroup, ID: prev + 1, Priority: r.Priority(), Status: object.EndOfGroup}}
+				src.take(o, prev, true, false)
+				prev++
+			}
+			t.streamClosed(opened, h.Group, h.Subgroup, prev, clean)
+			if err != io.EOF {
+				src.t.r.stats.brokenStreams.Add(1)
+				t.r.log.Debug("stream of a publisher broke", "track", t.name.String(), "group", h.Group, "source", src.name, "err", err)
+			}
+			return
+		}
+		h = r.Header() // its subgroup may be known only now
+		payload, err := readPayload(r, oh.Size)
+		if err != nil {
+			t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
+			src.t.r.stats.brokenStreams.Add(1)
+			t.r.log.Debug("stream of a publisher broke", "track", t.name.String(), "group", h.Group, "object", oh.ID, "source", src.name, "err", err)
+			return
+		}
+		o := &obj{Object: object.Object{
+			Group: h.Group, Subgroup: h.Subgroup, ID: oh.ID, Priority: r.Priority(), Status: object.Status(oh.Status),
+			Properties: slices.Clone(oh.Properties), Payload: payload,
+		}}
+		// The first object of a stream is the first of its subgroup, unless this source came in the middle of the group.
+		first := !hasPrev && (oh.ID == 0 || h.SubgroupFromFirst || h.Group != src.firstGroup)
+		src.take(o, prev, hasPrev, first)
+		if opened == nil {
+			opened = t.streamOpened(h.Group)
+		}
+		prev, hasPrev = oh.ID, true
+		ended = o.Status != object.Normal
+	}
+}
+
+// readPayload reads size bytes into memory of their own.
+func readPayload(r io.Reader, size uint64) ([]byte, error) {
+	if size == 0 {
+		return nil, nil
+	}
+	if size <= readAtOnce {
+		b := make([]byte, size)
+		_, err := io.ReadFull(r, b)
+		return b, err
+	}
+	var b bytes.Buffer
+	b.Grow(readAtOnce)
+	n, err := io.Copy(&b, io.LimitReader(r, int64(size)))
+	if err == nil && uint64(n) < size {
+		err = io.ErrUnexpectedEOF
+	}
+	return b.Bytes(), err
+}
+
+// take checks an object and hands it on.
+func (src *source) take(o *obj, prev uint64, hasPrev, first bool) {
+	sum := object.Sum(o.Payload)
+	p, err := object.ParseProperties(o.Properties)
+	if err == nil && p.HasHash && o.Status == object.Normal && p.Hash != sum {
+		err = object.ErrHash
+	}
+	if err != nil {
+		src.refused.Add(1)
+		src.t.r.stats.refused.Add(1)
+		src.t.r.log.Warn("object refused", "track", src.t.name.String(), "group", o.Group, "object", o.ID, "source", src.name, "err", err)
+		return
+	}
+	o.source, o.at = src.name, time.Now()
+	o.prev, o.hasPrev, o.first = prev, hasPrev, first
+	src.t.put(src, o, sum)
+}
+
+// datagrams takes objects that come as datagrams; each is a subgroup of its own (§10.2.2).
+func (src *source) datagrams(ctx context.Context) {
+	for {
+		d, err := src.sub.AcceptDatagram(ctx)
+		if err != nil {
+			return
+		}
+		o := &obj{Object: object.Object{
+			Group: d.Group, Subgroup: d.ID, ID: d.ID, Priority: moqt.DefaultPriority, Status: object.Status(d.Status),
+			Properties: d.Properties, Payload: d.Payload,
+		}}
+		if d.Priority != nil {
+			o.Priority = *d.Priority
+		}
+		src.take(o, 0, false, true)
+		src.t.streamClosed(nil, d.Group, d.ID, d.ID, true)
+	}
+}
+
+// subscribeUpstream subscribes to t at every session that announced its namespace and does not publish
+// it yet, and waits for the answers. It reports whether anybody publishes the track.
+func (r *Relay) subscribeUpstream(ctx context.Context, t *track) bool {
+	var wg sync.WaitGroup
+	for _, s := range r.announcing(t.name.Namespace) {
+		if !s.claim(t) {
+			continue
+		}
+		wg.Go(func() {
+			sub, err := s.s.Subscribe(ctx, t.name, moqt.SubscribeOptions{})
+			if err != nil {
+				s.unclaim(t)
+				var re *moqt.RequestError
+				if !errors.As(err, &re) || re.Code != wire.RequestDoesNotExist {
+					r.log.Warn("upstream refused", "track", t.name.String(), "source", s.name, "err", err)
+				}
+				return
+			}
+			src := s.attach(t, sub)
+			go func() {
+				defer s.unclaim(t)
+				src.run(s.s.Context())
+			}()
+		})
+	}
+	wg.Wait()
+	return t.exists()
+}

@@ -1,0 +1,319 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+const (
+	// maxPumps bounds the groups sent at the same time to one subscriber. More than one are sent only
+	// while the older ones wait for a publisher.
+	maxPumps = 8
+	// lateGroups is how many groups back one may still come late and be sent.
+	lateGroups = 64
+)
+
+// subscriber sends one track to one peer: group after group, from memory where it can, from disk where it
+// must. It never blocks anybody else.
+type subscriber struct {
+	t    *track
+	name string
+	pub  *moqt.Publication
+	wake chan struct{} // a group appeared, a pump began to wait or is over
+
+	// Owned by run.
+	cursor  uint64           // groups from here on have not been begun
+	begun   map[uint64]*pump // groups begun, as far back as lateGroups; nil when over
+	floor   moqt.Location    // nothing before it is sent
+	lag     int              // groups it may be behind
+	order   []uint64         // groups begun, in that order
+	running sync.WaitGroup
+}
+
+func newSubscriber(t *track, name string, pub *moqt.Publication, largest *moqt.Location) *subscriber {
+	s := &subscriber{t: t, name: name, pub: pub, wake: make(chan struct{}, 1), begun: make(map[uint64]*pump)}
+	st := pub.State()
+	s.floor = st.Start
+	if st.Filter.Type == wire.FilterNone && largest != nil {
+		s.floor = next(*largest) // all that is received from now on, not all that is stored
+	}
+	s.cursor = s.floor.Group
+	return s
+}
+
+// next is the location behind l.
+func next(l moqt.Location) moqt.Location { return moqt.Location{Group: l.Group, Object: l.Object + 1} }
+
+func (s *subscriber) kick() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run serves the subscription until ctx ends or all it asked for is sent.
+func (s *subscriber) run(ctx context.Context) {
+	t := s.t
+	t.mu.Lock()
+	t.subs[s] = struct{}{}
+	t.mu.Unlock()
+	t.r.stats.subscribers.Add(1)
+	t.r.log.Info("subscriber", "track", t.name.String(), "peer", s.name, "from", s.floor.String(), "filter", s.pub.State().Filter.String())
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		s.running.Wait()
+		t.mu.Lock()
+		delete(t.subs, s)
+		t.mu.Unlock()
+		t.r.stats.subscribers.Add(-1)
+		t.r.log.Info("subscriber left", "track", t.name.String(), "peer", s.name)
+	}()
+	s.lag = t.behind(s.cursor) + t.r.c.MaxLag
+	forward := true
+	for ctx.Err() == nil {
+		st := s.pub.State()
+		switch {
+		case !st.Forward:
+			forward = false
+		case !forward: // resumed: what was published meanwhile was not asked for
+			forward = true
+			if l := t.info().Largest; l != nil {
+				s.floor = next(*l)
+				s.cursor = max(s.cursor, s.floor.Group)
+			}
+		}
+		if s.floor.Less(st.Start) {
+			s.floor = st.Start
+			s.cursor = max(s.cursor, s.floor.Group)
+		}
+		if forward {
+			for s.begin(ctx, st) {
+			}
+			if s.complete(st) {
+				s.running.Wait()
+				s.pub.Done(wire.DoneSubscriptionEnded, "all groups sent")
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.wake:
+		case <-s.pub.Updates():
+		}
+	}
+}
+
+// begin starts sending one more group, if there is one whose turn it is.
+func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
+	active, oldest := 0, (*pump)(nil)
+	waiting := true
+	for _, id := range s.order {
+		if p := s.begun[id]; p != nil && !p.over.Load() {
+			if oldest == nil || p.id < oldest.id {
+				oldest = p
+			}
+			active++
+			waiting = waiting && p.waiting.Load()
+		}
+	}
+	if oldest != nil {
+		behind := s.t.behind(oldest.id)
+		if behind > s.lag {
+			oldest.abandon() // its end wakes run
+			return false
+		}
+		s.lag = min(s.lag, behind+s.t.r.c.MaxLag)
+	}
+	if active >= maxPumps || !waiting {
+		return false
+	}
+	id, ok := s.t.nextGroup(s.cursor, s.late)
+	if !ok || id > st.EndGroup {
+		return false
+	}
+	if oldest == nil && id >= s.cursor {
+		if behind := s.t.behind(id); behind > s.lag {
+			s.t.r.stats.resetLag.Add(1)
+			s.cursor = id + 1
+			return true
+		}
+	}
+	p := &pump{s: s, id: id, writers: make(map[uint64]*writer)}
+	if id == s.floor.Group {
+		p.start = s.floor.Object
+	}
+	s.begun[id] = p
+	s.order = append(s.order, id)
+	s.cursor = max(s.cursor, id+1)
+	for len(s.order) > 2*lateGroups {
+		delete(s.begun, s.order[0])
+		s.order = s.order[1:]
+	}
+	s.running.Go(func() {
+		p.run(ctx)
+		p.over.Store(true)
+		s.kick()
+	})
+	return true
+}
+
+// late reports whether a group before the cursor may still be begun.
+func (s *subscriber) late(id uint64) bool {
+	_, begun := s.begun[id]
+	return !begun && id >= s.floor.Group && id+lateGroups > s.cursor
+}
+
+// complete reports that the last group asked for has been begun and nothing more can come of it.
+func (s *subscriber) complete(st moqt.PublicationState) bool {
+	for _, p := range s.begun {
+		if !p.over.Load() {
+			return false
+		}
+	}
+	l := s.t.info().Largest
+	if l == nil || l.Group < st.EndGroup {
+		return false
+	}
+	if l.Group > st.EndGroup {
+		return s.cursor > st.EndGroup || !s.t.has(s.cursor, st.EndGroup)
+	}
+	p := s.begun[st.EndGroup]
+	return p != nil
+}
+
+// behind counts the groups after id.
+func (t *track) behind(id uint64) int { return t.st.Count(id+1, object.MaxVarint) }
+
+// has reports whether there is a group from…to.
+func (t *track) has(from, to uint64) bool {
+	i, ok := t.st.Next(from)
+	return ok && i.Group <= to
+}
+
+// nextGroup returns the group to begin next: one in memory that comes late, else the first from cursor on.
+func (t *track) nextGroup(cursor uint64, late func(uint64) bool) (id uint64, ok bool) {
+	if i, stored := t.st.Next(cursor); stored {
+		id, ok = i.Group, true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for g := range t.groups { // also those that could not be stored
+		if g >= cursor && (!ok || g < id) || g < cursor && late(g) {
+			id, ok = g, true
+		}
+	}
+	return id, ok
+}
+
+// pump sends one group to one subscriber.
+type pump struct {
+	s       *subscriber
+	id      uint64
+	start   uint64 // object
+	writers map[uint64]*writer
+	began   time.Time
+
+	waiting atomic.Bool // for a publisher, not for the peer
+	over    atomic.Bool
+	lagging atomic.Bool
+
+	mu      sync.Mutex
+	blocked *moqt.SubgroupWriter // the writer in use
+}
+
+// writer is the stream of a subgroup.
+type writer struct {
+	w      *moqt.SubgroupWriter
+	sent   int64 // id of the last object, or what comes before the first
+	some   bool
+	closed bool
+}
+
+// errRefused: the subscriber does not want the rest of a group.
+var errRefused = errors.New("refused by the subscriber")
+
+// abandon makes the pump reset its streams, even if it is blocked by the peer.
+func (p *pump) abandon() {
+	p.lagging.Store(true)
+	p.mu.Lock()
+	if p.blocked != nil {
+		p.blocked.SetWriteDeadline(time.Unix(1, 0))
+	}
+	p.mu.Unlock()
+	p.s.t.mu.Lock()
+	if g := p.s.t.groups[p.id]; g != nil {
+		g.change()
+	}
+	p.s.t.mu.Unlock()
+}
+
+func (p *pump) setBlocked(w *moqt.SubgroupWriter) {
+	p.mu.Lock()
+	p.blocked = w
+	if w != nil && p.lagging.Load() {
+		w.SetWriteDeadline(time.Unix(1, 0))
+	}
+	p.mu.Unlock()
+}
+
+func (p *pump) stream(sub uint64) *writer {
+	w := p.writers[sub]
+	if w == nil {
+		w = &writer{sent: int64(p.start) - 1}
+		p.writers[sub] = w
+	}
+	return w
+}
+
+// send writes one object.
+func (p *pump) send(ctx context.Context, o *object.Object) error {
+	w := p.stream(o.Subgroup)
+	if w.closed {
+		return errRefused
+	}
+	if w.w == nil {
+		prio := o.Priority
+		sw, err := p.s.pub.OpenSubgroup(ctx, moqt.SubgroupHeader{Group: o.Group, Subgroup: o.Subgroup, Priority: &prio, HasProperties: true})
+		if err != nil {
+			return err
+		}
+		w.w = sw
+	}
+	props := o.Properties
+	if o.Status != object.Normal {
+		props = nil
+	}
+	p.setBlocked(w.w)
+	err := w.w.WriteObject(o.ID, props, moqt.ObjectStatus(o.Status), o.Payload)
+	p.setBlocked(nil)
+	if err != nil {
+		return err
+	}
+	w.sent, w.some = int64(o.ID), true
+	c := &p.s.t.r.stats
+	c.sentObjects.Add(1)
+	c.sentBytes.Add(int64(len(o.Payload)))
+	return nil
+}
+
+// finish ends all streams: with FIN, or with RESET that still delivers what was written.
+func (p *pump) finish(code moqt.ResetCode, fin bool) {
+	for _, w := range p.writers {
+		switch {
+		case w.w == nil || w.closed:
+		case fin:
+			w.w.Close()
+		default:
+			w.w.ResetDelivered(code)
+		}
+		w.closed = true
+	}
+}

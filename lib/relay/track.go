@@ -1,0 +1,324 @@
+package relay
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// minGroups and maxGroups bound the groups of a track in memory.
+const (
+	minGroups = 2
+	maxGroups = 32
+)
+
+// track is a track as the relay sees it: its file in the store and its newest groups in memory.
+type track struct {
+	r    *Relay
+	name object.TrackName
+	st   *store.Track
+
+	mu      sync.Mutex // guards what follows, and every group
+	groups  map[uint64]*group
+	bytes   int64 // of the payloads in groups
+	largest *moqt.Location
+	ends    bool   // groups of this track carry their end
+	props   []byte // track properties
+	sources map[*source]struct{}
+	subs    map[*subscriber]struct{}
+}
+
+// group is a group in memory. Its objects never change, and all subscribers are sent the same memory.
+type group struct {
+	id      uint64
+	objs    []*obj // ascending by id
+	bytes   int64
+	subs    map[uint64]subgroup
+	several bool // subgroups
+	hasEnd  bool
+	end     uint64        // id that the end of group carries
+	open    int           // streams of sources that may bring more
+	touched time.Time     // last object or end of stream
+	newer   time.Time     // when the first newer group appeared
+	evicted bool          // no longer in memory: see the store
+	changed chan struct{} // closed and replaced with every change
+}
+
+// subgroup is what is known of a subgroup's end.
+type subgroup struct {
+	finished bool // a source said that last is the last one
+	last     uint64
+}
+
+// obj is a stored object.
+type obj struct {
+	object.Object
+	source string    // who brought it first
+	at     time.Time // when
+
+	// Its place in its subgroup, as far as a source told: the object before it, or that there is none.
+	prev    uint64
+	hasPrev bool
+	first   bool
+}
+
+func newTrack(r *Relay, name object.TrackName) *track {
+	t := &track{
+		r: r, name: name, st: r.store.Track(name), groups: make(map[uint64]*group),
+		sources: make(map[*source]struct{}), subs: make(map[*subscriber]struct{}),
+	}
+	if g, id, ok := t.st.Largest(); ok {
+		t.largest = &moqt.Location{Group: g, Object: id}
+	}
+	for _, i := range t.st.Groups(0, object.MaxVarint) {
+		t.ends = t.ends || i.Complete
+	}
+	return t
+}
+
+// exists reports whether there is anything to subscribe to.
+func (t *track) exists() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.largest != nil || len(t.sources) > 0
+}
+
+// info is what subscribers are told.
+func (t *track) info() moqt.TrackInfo {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := moqt.TrackInfo{Properties: t.props}
+	if t.largest != nil {
+		l := *t.largest
+		i.Largest = &l
+	}
+	return i
+}
+
+// put takes an object from a source: into the store first, then into memory. place tells where it is in
+// its subgroup.
+func (t *track) put(src *source, o *obj, sum object.Hash) {
+	c := &t.r.stats
+	res, err := t.st.Put(&o.Object, sum)
+	if err != nil {
+		// Live viewers go on without the disk; what they see is not kept.
+		c.notStored.Add(1)
+		if src.complain() {
+			t.r.log.Error("object served but not stored", "track", t.name.String(), "group", o.Group, "object", o.ID, "err", err)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[o.Group]
+	old := g.find(o.ID)
+	if err != nil && old != nil {
+		res = store.Duplicate
+		if old.Status != o.Status || object.Sum(old.Payload) != sum {
+			res = store.Conflict
+		}
+	}
+	switch res {
+	case store.Conflict:
+		c.conflicts.Add(1)
+		src.conflicts.Add(1)
+		first := "store"
+		if old != nil {
+			first = old.source
+		}
+		t.r.log.Warn("conflict refused", "track", t.name.String(), "group", o.Group, "object", o.ID, "source", src.name, "first", first)
+		return
+	case store.Duplicate:
+		c.duplicates.Add(1)
+		src.duplicates.Add(1)
+		if old != nil && !old.first && !old.hasPrev {
+			old.prev, old.hasPrev, old.first = o.prev, o.hasPrev, o.first
+			g.change()
+		}
+		return
+	}
+	c.objects.Add(1)
+	c.bytes.Add(int64(len(o.Payload)))
+	src.objects.Add(1)
+	if g == nil {
+		g = t.newGroup(o.Group)
+		g.remove(o.ID) // it may have come from the store already, without its place
+	}
+	t.insert(g, o)
+	g.touched = o.at
+	l := moqt.Location{Group: o.Group, Object: o.ID}
+	if t.largest == nil || t.largest.Less(l) {
+		t.largest = &l
+	}
+	g.change()
+	t.evict()
+}
+
+func (t *track) insert(g *group, o *obj) {
+	i, _ := slices.BinarySearchFunc(g.objs, o.ID, func(o *obj, id uint64) int { return cmp.Compare(o.ID, id) })
+	g.objs = slices.Insert(g.objs, i, o)
+	g.several = g.several || g.objs[0].Subgroup != o.Subgroup || g.objs[len(g.objs)-1].Subgroup != o.Subgroup
+	g.bytes += int64(len(o.Payload))
+	t.bytes += int64(len(o.Payload))
+	if o.Status != object.Normal {
+		g.hasEnd, g.end, t.ends = true, o.ID, true
+	}
+}
+
+// newGroup brings a group into memory, with what the store has of it.
+func (t *track) newGroup(id uint64) *group {
+	now := time.Now()
+	g := &group{id: id, subs: make(map[uint64]subgroup), touched: now, changed: make(chan struct{})}
+	for _, o := range t.groups {
+		if o.id < id && o.newer.IsZero() {
+			o.newer = now
+			o.change() // whoever waits for it now waits with a limit
+		}
+		if o.id > id && g.newer.IsZero() {
+			g.newer = now
+		}
+	}
+	t.groups[id] = g
+	if r, err := t.st.Open(id, 0); err == nil {
+		for {
+			o, err := r.Next()
+			if err != nil {
+				if err != io.EOF {
+					t.r.log.Error("stored part of a group", "track", t.name.String(), "err", err)
+				}
+				break
+			}
+			c := &obj{Object: *o, source: "store", at: now, first: o.ID == 0}
+			c.Payload, c.Properties = slices.Clone(o.Payload), slices.Clone(o.Properties)
+			t.insert(g, c)
+		}
+		r.Close()
+	} else if !errors.Is(err, store.ErrNotFound) {
+		t.r.log.Error("stored part of a group", "track", t.name.String(), "err", err)
+	}
+	for s := range t.subs {
+		s.kick()
+	}
+	return g
+}
+
+// evict keeps memory bounded: the groups that were not touched for longest go, but never the newest.
+func (t *track) evict() {
+	limit := t.r.cachePerTrack()
+	for len(t.groups) > minGroups && (t.bytes > limit || len(t.groups) > maxGroups) {
+		ids := make([]uint64, 0, len(t.groups))
+		for id := range t.groups {
+			ids = append(ids, id)
+		}
+		slices.Sort(ids)
+		var victim *group
+		for _, id := range ids[:len(ids)-minGroups] {
+			if g := t.groups[id]; victim == nil || g.touched.Before(victim.touched) {
+				victim = g
+			}
+		}
+		t.drop(victim)
+	}
+}
+
+func (t *track) drop(g *group) {
+	delete(t.groups, g.id)
+	t.bytes -= g.bytes
+	g.evicted, g.objs = true, nil
+	g.change()
+}
+
+// streamOpened tells that a stream of a source may bring more of a group. It returns nil if the group is
+// not in memory.
+func (t *track) streamOpened(id uint64) *group {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[id]
+	if g != nil {
+		g.open++
+	}
+	return g
+}
+
+// streamClosed tells that a stream that was opened with g brings no more; clean means a FIN after last.
+func (t *track) streamClosed(opened *group, id, sub, last uint64, clean bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if opened != nil {
+		opened.open--
+	}
+	g := t.groups[id]
+	if g == nil {
+		return
+	}
+	if s := g.subs[sub]; clean && (!s.finished || s.last < last) {
+		g.subs[sub] = subgroup{finished: true, last: last}
+	}
+	g.change()
+}
+
+func (t *track) attach(src *source, props []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.sources) == 0 {
+		t.r.stats.liveTracks.Add(1)
+	}
+	t.sources[src] = struct{}{}
+	if len(t.props) == 0 {
+		t.props = slices.Clone(props)
+	}
+}
+
+// detach forgets a source. Without any, nothing in memory is awaited any more: the store has it all.
+func (t *track) detach(src *source) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.sources, src)
+	if len(t.sources) == 0 {
+		t.r.stats.liveTracks.Add(-1)
+	}
+}
+
+func (t *track) hasSource(s *session) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for src := range t.sources {
+		if src.s == s {
+			return true
+		}
+	}
+	return false
+}
+
+// change wakes all who wait for more of the group; the track's mutex is held.
+func (g *group) change() {
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+func (g *group) search(id uint64) (int, bool) {
+	return slices.BinarySearchFunc(g.objs, id, func(o *obj, id uint64) int { return cmp.Compare(o.ID, id) })
+}
+
+func (g *group) find(id uint64) *obj {
+	if g == nil {
+		return nil
+	}
+	if i, ok := g.search(id); ok {
+		return g.objs[i]
+	}
+	return nil
+}
+
+func (g *group) remove(id uint64) {
+	if i, ok := g.search(id); ok {
+		g.bytes -= int64(len(g.objs[i].Payload))
+		g.objs = slices.Delete(g.objs, i, i+1)
+	}
+}
