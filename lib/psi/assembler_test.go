@@ -182,6 +182,9 @@ func TestVersions(t *testing.T) {
 		{"time", TDT{day}.Append(nil), true},
 		{"the same time", TDT{day}.Append(nil), false},
 		{"later", TDT{day.Add(1e9)}.Append(nil), true},
+		{"time with offsets, whose checksum is beside a short header", TOT{UTC: day}.Append(nil), true},
+		{"the same", TOT{UTC: day}.Append(nil), false},
+		{"later", TOT{UTC: day.Add(1e9)}.Append(nil), true},
 	} {
 		if got := v.New(0, c.section); got != c.want {
 			t.Errorf("%d, %s: %v, want %v", i, c.name, got, c.want)

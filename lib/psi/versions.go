@@ -35,7 +35,7 @@ func (v *Versions) New(pid uint16, section []byte) bool {
 		}
 	}
 	crc := CRC32(section) ^ uint32(len(section))
-	if len(section) >= 4 && Long(section) {
+	if len(section) >= 4 && (Long(section) || section[0] == TableTOT) {
 		crc = binary.BigEndian.Uint32(section[len(section)-4:]) // the residue over a whole section is 0
 	}
 	if old, ok := v.seen[k]; ok && old == crc {

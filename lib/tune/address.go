@@ -37,8 +37,15 @@ type Address struct {
 	text string
 }
 
-// String is the address as it was given.
-func (a Address) String() string { return a.text }
+// String is the address as it was given, but without a password.
+func (a Address) String() string {
+	if a.Kind == HTTP {
+		if u, err := url.Parse(a.URL); err == nil && u.User != nil {
+			return u.Redacted()
+		}
+	}
+	return a.text
+}
 
 var (
 	channelForm   = regexp.MustCompile(`^(\d{1,5})(?:[.-](\d{1,5}))?$`)

@@ -49,7 +49,7 @@ func askSignal(ctx context.Context, c connection) string {
 	if !ok {
 		return ""
 	}
-	return fmt.Sprintf("signal %d%% quality %d%%", ss, snq)
+	return fmt.Sprintf("ss %d%% snq %d%%", ss, snq)
 }
 
 func (r *receiver) statusLine(c connection, signal string, mbit float64, up time.Duration) string {

@@ -129,6 +129,37 @@ func TestClockRecords(t *testing.T) {
 	}
 }
 
+// A real broadcast, received badly: its clock shows through the damage.
+func TestClockOfARealBroadcast(t *testing.T) {
+	captures := os.Getenv("EC_CAPTURES")
+	if captures == "" {
+		t.Skip("EC_CAPTURES does not name a folder with captures")
+	}
+	file := filepath.Join(captures, "dvbt-arte-hd-tot-lossy.ts")
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Skip(err)
+	}
+	var clk, out bytes.Buffer
+	if err := Run(t.Context(), Config{Address: address(t, file), Clock: &clk}, &out); err != nil || !bytes.Equal(out.Bytes(), want) {
+		t.Errorf("%d of %d bytes, %v", out.Len(), len(want), err)
+	}
+	records := parseRecords(t, clk.Bytes())
+	if len(records) < 8 {
+		t.Errorf("%d records of 9 time tables", len(records))
+	}
+	first := time.Date(2019, 1, 22, 12, 51, 9, 0, time.UTC)
+	for _, r := range records {
+		if at := r.UTC.Sub(first); at < 0 || at > 16*time.Second {
+			t.Errorf("%v", r.UTC)
+		}
+		// Time tables say whole seconds, late by some hundred milliseconds.
+		if off := r.PCR.Sub(records[0].PCR).Duration() - r.UTC.Sub(first); off < -2*time.Second || off > 2*time.Second {
+			t.Errorf("%v: the clock is %v off", r.UTC, off)
+		}
+	}
+}
+
 // slowWriter blocks for ever.
 type slowWriter struct{ block chan struct{} }
 
@@ -415,6 +446,33 @@ func TestWebPageIsNoStream(t *testing.T) {
 	err := Run(t.Context(), Config{Address: address(t, srv.URL), Reconnect: true, Retry: time.Minute}, &out)
 	if !errors.Is(err, ts.ErrNotTS) || out.Len() != 0 {
 		t.Errorf("%d bytes, %v", out.Len(), err)
+	}
+}
+
+func TestNextDeviceWhenOneIsBusy(t *testing.T) {
+	stream := broadcast(t, 0, 3, 188*100)
+	busyDevice := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-HDHomeRun-Error", hdhr.CodeAllTunersInUse.String())
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer busyDevice.Close()
+	freeDevice := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(stream) }))
+	defer freeDevice.Close()
+	src := &channelSource{addr: address(t, "5.1"), log: slog.New(slog.DiscardHandler)}
+	for _, srv := range []*httptest.Server{busyDevice, freeDevice} {
+		src.candidates = append(src.candidates, candidate{srv.URL, hdhr.Channel{Number: "5.1", URL: srv.URL}})
+	}
+	c, err := src.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if b, err := io.ReadAll(c); err != nil || !bytes.Equal(b, stream) {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	src.candidates = src.candidates[:1]
+	if _, err := src.open(t.Context()); !errors.Is(err, hdhr.CodeAllTunersInUse) || len(src.candidates) != 1 {
+		t.Errorf("all busy: %v", err)
 	}
 }
 
