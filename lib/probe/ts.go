@@ -1,0 +1,113 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"every.channel/ec/lib/ts"
+)
+
+// runTS reads a transport stream.
+func runTS(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error {
+	out := &lines{w: w}
+	a := newAnalyzer(cfg, out)
+	rd := ts.NewReader(r)
+	last := cfg.Now()
+	err := a.read(ctx, rd, func() {
+		if now := cfg.Now(); cfg.Interval > 0 && now.Sub(last) >= cfg.Interval {
+			last = now
+			a.print(a.report(false, rd.Stride(), 0))
+		}
+	})
+	if _, bad := errors.AsType[*ts.FormatError](err); bad {
+		return err
+	}
+	report := a.report(true, rd.Stride(), rd.Truncated())
+	a.print(report)
+	if n := rd.Truncated(); n > 0 {
+		cfg.Log.Warn("the last packet is incomplete", "bytes", n)
+	}
+	if err != nil {
+		return errors.Join(err, out.err)
+	}
+	if out.err != nil {
+		return out.err
+	}
+	return a.verdict(report)
+}
+
+// read feeds all packets; tick is called after each run of them.
+func (a *analyzer) read(ctx context.Context, rd *ts.Reader, tick func()) error {
+	for {
+		run, stride, err := rd.NextRun()
+		if lost, ok := errors.AsType[*ts.SyncError](err); ok {
+			a.lostSync(lost, rd.Stride())
+			a.cfg.Log.Debug("lost sync", "offset", lost.Offset, "skipped", lost.Skipped)
+			continue
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		a.arrived = a.cfg.Now()
+		if a.start.IsZero() {
+			a.start = a.arrived
+		}
+		for ; len(run) >= ts.PacketSize; run = run[min(stride, len(run)):] {
+			a.packet((*ts.Packet)(run))
+		}
+		tick()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if a.out.err != nil {
+			return a.out.err
+		}
+	}
+}
+
+func (a *analyzer) print(r *Report) {
+	if a.cfg.JSON {
+		a.out.put(r)
+		return
+	}
+	a.text(r)
+}
+
+// verdict says what makes the whole stream unusable and, with Verify, whether there was damage.
+func (a *analyzer) verdict(r *Report) error {
+	if !a.pat {
+		return &Error{ErrNoPAT, "nothing in it can be found without; was it cut from a larger stream?"}
+	}
+	missing, found := 0, 0
+	var first *Program
+	for i := range r.Programs {
+		switch p := &r.Programs[i]; {
+		case p.PMT:
+			found++
+		default:
+			missing++
+			if first == nil {
+				first = p
+			}
+		}
+	}
+	// Receivers hand on one program but leave the others in the PAT; that is no fault while one is whole.
+	if missing > 0 && found == 0 {
+		return &Error{fmt.Errorf("%w: program %d should have it on PID 0x%04x", ErrNoPMT, first.Number, first.PMTPID),
+			"the input is too short or that PID was filtered out"}
+	}
+	if !a.cfg.Verify {
+		return nil
+	}
+	p1, p2 := r.TR.Priority1, r.TR.Priority2
+	if n := p1.SyncByte + p1.Continuity + p2.Transport + p2.CRC; n > 0 || r.Cut > 0 {
+		return &Error{fmt.Errorf("%w: %d sync, %d continuity, %d transport, %d checksum errors, %d bytes of a cut packet",
+			ErrDamaged, p1.SyncByte, p1.Continuity, p2.Transport, p2.CRC, r.Cut), ""}
+	}
+	return nil
+}

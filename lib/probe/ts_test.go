@@ -1,0 +1,535 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"every.channel/ec/lib/psi"
+	"every.channel/ec/lib/sim"
+	"every.channel/ec/lib/ts"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// broadcast is so much of a simulated multiplex.
+func broadcast(t testing.TB, std sim.Standard, d time.Duration, change func(*sim.Mux), im sim.Impair) []byte {
+	t.Helper()
+	for _, m := range sim.DefaultMuxes() {
+		if m.Standard != std {
+			continue
+		}
+		if change != nil {
+			change(m)
+		}
+		var r io.Reader = m.Reader(noon, noon.Add(d), 0)
+		b, err := io.ReadAll(im.Reader(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	t.Fatal("no such multiplex")
+	return nil
+}
+
+// dump runs Run on in and returns the last report and all lines by type.
+func dump(t testing.TB, cfg Config, in io.Reader) (Report, map[string][]map[string]any, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cfg.JSON = true
+	err := Run(context.Background(), cfg, in, &out)
+	var rep Report
+	all := map[string][]map[string]any{}
+	for line := range strings.Lines(out.String()) {
+		var m map[string]any
+		if e := json.Unmarshal([]byte(line), &m); e != nil {
+			t.Fatalf("%s: %v", line, e)
+		}
+		if m["v"] != 1.0 {
+			t.Fatalf("no version in %s", line)
+		}
+		kind := fmt.Sprint(m["type"])
+		all[kind] = append(all[kind], m)
+		if kind == "report" {
+			rep = Report{}
+			_ = json.Unmarshal([]byte(line), &rep)
+		}
+	}
+	return rep, all, err
+}
+
+// counters are the counters of TR 101 290 that are not 0.
+func counters(m Measurement) map[string]int64 {
+	b, _ := json.Marshal(m)
+	var p map[string]map[string]*int64
+	_ = json.Unmarshal(b, &p)
+	set := map[string]int64{}
+	for _, g := range p {
+		for k, v := range g {
+			if v != nil && *v != 0 {
+				set[k] = *v
+			}
+		}
+	}
+	return set
+}
+
+func TestCleanBroadcastHasNoErrors(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		std   sim.Standard
+		table string
+		rate  int
+	}{
+		{"ATSC", sim.ATSC, "STT", 0},
+		{"ATSC at a constant rate", sim.ATSC, "STT", 19_392_658},
+		{"DVB", sim.DVB, "TDT", 0},
+	} {
+		in := broadcast(t, c.std, 12*time.Second, func(m *sim.Mux) { m.Rate = c.rate }, sim.Impair{})
+		rep, all, err := dump(t, Config{Verify: true}, bytes.NewReader(in))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if n := counters(rep.TR); len(n) > 0 {
+			t.Errorf("%s: %v", c.name, n)
+		}
+		if rep.Packets != int64(len(in)/188) || rep.Stride != 188 || rep.Seconds < 11.8 || rep.Seconds > 12.1 || rep.Skipped != 0 || !rep.Final {
+			t.Errorf("%s: %d packets at %d, %v s", c.name, rep.Packets, rep.Stride, rep.Seconds)
+		}
+		if want := float64(len(in)) * 8 / 12; c.rate == 0 && (float64(rep.Rate) < want*0.98 || float64(rep.Rate) > want*1.02) {
+			t.Errorf("%s: %d bit/s, want about %.0f", c.name, rep.Rate, want)
+		}
+		if c.rate > 0 && (!rep.Constant || rep.Rate < int64(c.rate)*999/1000 || rep.Rate > int64(c.rate)*1001/1000) {
+			t.Errorf("%s: %d bit/s, constant %v, want %d", c.name, rep.Rate, rep.Constant, c.rate)
+		}
+		if len(rep.Programs) == 0 || rep.Time == nil || rep.Time.Tables[c.table] == 0 || rep.Time.First == nil {
+			t.Fatalf("%s: programs %v, time %v", c.name, rep.Programs, rep.Time)
+		}
+		if d := rep.Time.First.Sub(noon); d < 0 || d > 12*time.Second {
+			t.Errorf("%s: first time table says %v", c.name, rep.Time.First)
+		}
+		for _, p := range rep.Programs {
+			if !p.PMT || p.Name == "" || len(p.Streams) == 0 || !p.Streams[0].Codec.Video() && !p.Streams[0].Codec.Audio() || p.Streams[0].Rate == 0 {
+				t.Errorf("%s: %+v", c.name, p)
+			}
+		}
+		if len(all["program"]) != len(rep.Programs) || len(all["time"]) < 1 {
+			t.Errorf("%s: %d program lines, %d time lines", c.name, len(all["program"]), len(all["time"]))
+		}
+	}
+}
+
+// Whatever is done to a broadcast shows in the counter that is meant for it.
+func TestImpairmentsAreCounted(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		im     sim.Impair
+		change func(*sim.Mux)
+		want   []string // counters that must be set
+		not    []string // and some that must not
+	}{
+		{"loss", sim.Impair{Seed: 1, Loss: 0.002}, nil, []string{"Continuity_count_error"}, []string{"Transport_error", "TS_sync_loss"}},
+		{"TEI", sim.Impair{Seed: 2, TEI: 0.002}, nil, []string{"Transport_error", "Continuity_count_error"}, []string{"TS_sync_loss"}},
+		{"cut packets", sim.Impair{Seed: 3, Cut: 0.002}, nil, []string{"Sync_byte_error", "TS_sync_loss"}, nil},
+		{"bits in tables", sim.Impair{Seed: 4, Flip: 0.3}, nil, []string{"CRC_error"}, []string{"TS_sync_loss"}},
+		{"unannounced PCR jump", sim.Impair{}, func(m *sim.Mux) { m.Jump = sim.Jump{Every: 6 * time.Second, By: time.Hour, Silent: true} },
+			[]string{"PCR_discontinuity_indicator_error"}, []string{"Continuity_count_error"}},
+		{"announced PCR jump", sim.Impair{}, func(m *sim.Mux) { m.Jump = sim.Jump{Every: 6 * time.Second, By: time.Hour} },
+			nil, []string{"Continuity_count_error", "PCR_discontinuity_indicator_error"}},
+	} {
+		in := broadcast(t, sim.ATSC, 12*time.Second, c.change, c.im)
+		rep, _, err := dump(t, Config{}, bytes.NewReader(in))
+		if err != nil {
+			t.Errorf("%s: %v: damage is no error without Verify", c.name, err)
+		}
+		got := counters(rep.TR)
+		for _, k := range c.want {
+			if got[k] == 0 {
+				t.Errorf("%s: %s is 0: %v", c.name, k, got)
+			}
+		}
+		for _, k := range c.not {
+			if got[k] != 0 {
+				t.Errorf("%s: %s is %d", c.name, k, got[k])
+			}
+		}
+		if c.change != nil {
+			continue // nothing is damaged
+		}
+		_, _, err = dump(t, Config{Verify: true}, bytes.NewReader(in))
+		if e, ok := errors.AsType[*Error](err); !ok || e.ExitCode() != 65 || !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: with Verify %v", c.name, err)
+		}
+	}
+}
+
+// A PCR wrap is no event.
+func TestPCRWrap(t *testing.T) {
+	in := broadcast(t, sim.ATSC, 8*time.Second, func(m *sim.Mux) { m.WrapAt = noon.Add(4 * time.Second) }, sim.Impair{})
+	rep, _, err := dump(t, Config{Verify: true}, bytes.NewReader(in))
+	if n := counters(rep.TR); err != nil || len(n) > 0 || rep.Seconds < 7.8 || rep.Seconds > 8.1 {
+		t.Errorf("%v s, %v, %v", rep.Seconds, n, err)
+	}
+}
+
+// The report does not depend on how reads are cut or packets are framed.
+func TestReportDoesNotDependOnReads(t *testing.T) {
+	in := broadcast(t, sim.DVB, 3*time.Second, nil, sim.Impair{Seed: 5, Loss: 0.001, Cut: 0.0005})
+	epoch := Config{Now: func() time.Time { return noon }}
+	want, wantLines, _ := dump(t, epoch, bytes.NewReader(in))
+	got, gotLines, _ := dump(t, epoch, iotest.OneByteReader(bytes.NewReader(in)))
+	if a, b := fmt.Sprintf("%+v", gotLines), fmt.Sprintf("%+v", wantLines); a != b || got.Packets != want.Packets {
+		t.Error("one byte reads give another report")
+	}
+	whole := broadcast(t, sim.DVB, 3*time.Second, nil, sim.Impair{})
+	for _, stride := range []int{192, 204} {
+		var framed []byte
+		for b := whole; len(b) >= 188; b = b[188:] {
+			if stride == 192 {
+				framed = append(framed, 1, 2, 3, 4)
+			}
+			framed = append(framed, b[:188]...)
+			if stride == 204 {
+				framed = append(framed, make([]byte, 16)...)
+			}
+		}
+		plain, _, _ := dump(t, epoch, bytes.NewReader(whole))
+		rep, _, err := dump(t, epoch, bytes.NewReader(framed))
+		if err != nil || rep.Stride != stride || rep.Packets != plain.Packets || rep.Rate != plain.Rate || len(counters(rep.TR)) != 0 {
+			t.Errorf("%d: %d packets at %d, %d bit/s, %v %v", stride, rep.Packets, rep.Stride, rep.Rate, counters(rep.TR), err)
+		}
+	}
+}
+
+// builder makes streams that break one rule.
+type builder struct {
+	out []byte
+	cc  [ts.NumPIDs]uint8
+	t   uint64 // 27 MHz
+}
+
+func (b *builder) table(pid ts.PID, x interface{ Append([]byte) []byte }) {
+	b.out = psi.AppendPackets(b.out, pid, &b.cc[pid], x.Append(nil))
+}
+
+func (b *builder) packet(h ts.Header, payload []byte) {
+	var p ts.Packet
+	h.Continuity = b.cc[h.PID]
+	p.Fill(&h, payload)
+	if p.HasPayload() {
+		b.cc[h.PID] = (b.cc[h.PID] + 1) & 15
+	} else {
+		p.SetContinuity(b.cc[h.PID] - 1) // it stands still
+	}
+	b.out = append(b.out, p[:]...)
+}
+
+// run makes a stream of 6 s: PCR each 20 ms, PAT and PMT each 100 ms, PTS each 100 ms, 10 packets per PCR.
+// skip leaves something out at a time.
+func (b *builder) run(skip func(what string, at time.Duration) bool) []byte {
+	pat := psi.PAT{TSID: 1, Programs: []psi.Program{{Number: 1, PID: 0x30}}}
+	pmt := psi.PMT{Program: 1, PCRPID: 0x31, Streams: []psi.Stream{{Type: psi.TypeH264, PID: 0x32}, {Type: psi.TypeAC3, PID: 0x34}}}
+	payload := bytes.Repeat([]byte{0x55}, 200)
+	for i := range 600 {
+		at := time.Duration(i) * 20 * time.Millisecond
+		b.t = uint64(i) * 540_000
+		yes := func(what string) bool { return !skip(what, at) }
+		pes := func(pid ts.PID, id uint8) {
+			h := ts.PES{StreamID: id, HasPTS: true, PTS: b.t/300 + 9000}
+			b.packet(ts.Header{PID: pid, UnitStart: true}, append(h.Append(nil), payload...))
+		}
+		if yes("PCR") {
+			jitter := uint64(0)
+			if skip("jitter", at) {
+				jitter = uint64(i%2) * 270 // 10 µs
+			}
+			b.packet(ts.Header{PID: 0x31, HasPCR: true, PCR: b.t + jitter}, nil)
+		} else {
+			b.packet(ts.Header{PID: 0x31}, payload)
+		}
+		n := 1
+		if i%5 == 0 {
+			if yes("PAT") {
+				b.table(ts.PIDPAT, pat)
+				n++
+			}
+			if yes("PMT") {
+				b.table(0x30, pmt)
+				n++
+			}
+			if yes("PTS") {
+				pes(0x32, 0xe0)
+				n++
+			}
+		}
+		if skip("foreign table", at) {
+			b.table(ts.PIDPAT, psi.SDT{})
+			n++
+		}
+		if skip("foreign CAT", at) {
+			b.table(ts.PIDCAT, psi.SDT{})
+			n++
+		}
+		h := ts.Header{PID: 0x34}
+		if skip("scrambled", at) {
+			h.Scrambling = 2
+		}
+		if yes("audio") {
+			b.packet(h, payload)
+			n++
+		}
+		for ; n < 10; n++ {
+			b.packet(ts.Header{PID: 0x32}, payload)
+		}
+	}
+	return b.out
+}
+
+func TestCountersOneByOne(t *testing.T) {
+	within := func(from, to time.Duration) func(at time.Duration) bool {
+		return func(at time.Duration) bool { return at >= from && at < to }
+	}
+	once := within(3*time.Second, 3*time.Second+time.Millisecond)
+	for _, c := range []struct {
+		name string
+		what string
+		when func(time.Duration) bool
+		want map[string]int64
+	}{
+		{"nothing", "", once, nil},
+		{"PAT missing for 400 ms", "PAT", within(2*time.Second, 2400*time.Millisecond), nil},
+		{"PAT missing for 600 ms", "PAT", within(2*time.Second, 2600*time.Millisecond), map[string]int64{"PAT_error": 1, "PAT_error_2": 1}},
+		{"PAT missing to the end", "PAT", within(11*time.Second, time.Hour), map[string]int64{"PAT_error": 1, "PAT_error_2": 1}},
+		{"PMT missing for 600 ms", "PMT", within(2*time.Second, 2600*time.Millisecond), map[string]int64{"PMT_error": 1}},
+		{"another table on PID 0", "foreign table", once, map[string]int64{"PAT_error": 1, "PAT_error_2": 1}},
+		{"another table on PID 1", "foreign CAT", once, map[string]int64{"CAT_error": 1}},
+		{"scrambled, no CAT", "scrambled", once, map[string]int64{"CAT_error": 1}},
+		{"PTS missing for 800 ms", "PTS", within(2*time.Second, 2800*time.Millisecond), map[string]int64{"PTS_error": 1}},
+		{"PCR missing for 80 ms", "PCR", within(2*time.Second, 2060*time.Millisecond), nil},
+		{"PCR missing for 140 ms", "PCR", within(2*time.Second, 2120*time.Millisecond), map[string]int64{"PCR_repetition_error": 1, "PCR_discontinuity_indicator_error": 1}},
+		{"audio missing for 4 s", "audio", within(2*time.Second, 6*time.Second), nil},
+		{"audio missing for 7 s", "audio", within(2*time.Second, 9*time.Second), map[string]int64{"PID_error": 1}},
+		{"PCR off by 10 µs", "jitter", within(6*time.Second, 6400*time.Millisecond), map[string]int64{"PCR_accuracy_error": 20}},
+	} {
+		b := new(builder)
+		in := b.run(func(what string, at time.Duration) bool { return what == c.what && c.when(at) })
+		rep, _, err := dump(t, Config{}, bytes.NewReader(in))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		got := counters(rep.TR)
+		if c.what == "jitter" && got["PCR_accuracy_error"] > 15 { // the edges of the span may count or not
+			got["PCR_accuracy_error"] = 20
+		}
+		if fmt.Sprint(got) != fmt.Sprint(c.want) && len(got)+len(c.want) > 0 {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+		if !rep.Constant {
+			t.Errorf("%s: the rate is said to vary", c.name)
+		}
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	b := new(builder)
+	whole := b.run(func(string, time.Duration) bool { return false })
+	noPAT := new(builder).run(func(what string, _ time.Duration) bool { return what == "PAT" })
+	noPMT := new(builder).run(func(what string, _ time.Duration) bool { return what == "PMT" })
+	for _, c := range []struct {
+		name string
+		in   []byte
+		is   error
+		text string
+	}{
+		{"empty", nil, ts.ErrEmpty, "input is empty"},
+		{"text", []byte(strings.Repeat("no stream at all\n", 100)), ts.ErrNotTS, "not an MPEG transport stream"},
+		{"a page", []byte("<html>" + strings.Repeat(" ", 1000)), ts.ErrNotTS, "an HTML page"},
+		{"no PAT", noPAT, ErrNoPAT, "no PAT"},
+		{"no PMT", noPMT, ErrNoPMT, "program 1 should have it on PID 0x0030"},
+		{"cut in a packet", whole[:len(whole)-50], nil, ""},
+	} {
+		rep, _, err := dump(t, Config{}, bytes.NewReader(c.in))
+		if !errors.Is(err, c.is) || c.is != nil && !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if c.is == nil {
+			if rep.Cut != 138 {
+				t.Errorf("%s: %d bytes cut", c.name, rep.Cut)
+			}
+			continue
+		}
+		e, ok := errors.AsType[interface {
+			error
+			ExitCode() int
+			Hint() string
+		}](err)
+		if !ok || e.ExitCode() != 65 || e.Hint() == "" {
+			t.Errorf("%s: %v has no exit code 65 or no hint", c.name, err)
+		}
+	}
+	boom := errors.New("boom")
+	if _, _, err := dump(t, Config{}, io.MultiReader(bytes.NewReader(whole), iotest.ErrReader(boom))); !errors.Is(err, boom) {
+		t.Errorf("broken reader: %v", err)
+	}
+	if err := Run(context.Background(), Config{}, bytes.NewReader(whole), brokenWriter{boom}); !errors.Is(err, boom) {
+		t.Errorf("broken writer: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(boom)
+	if err := Run(ctx, Config{}, bytes.NewReader(whole), io.Discard); !errors.Is(err, boom) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+type brokenWriter struct{ err error }
+
+func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// A table whose time cannot be is counted and shown, and does not become the time of the stream.
+func TestImplausibleTime(t *testing.T) {
+	b := new(builder)
+	b.run(func(string, time.Duration) bool { return false })
+	b.table(ts.PIDTDT, psi.TDT{UTC: time.Date(2038, 4, 23, 0, 0, 0, 0, time.UTC)}) // wraps the 16 bits of MJD
+	rep, all, err := dump(t, Config{}, bytes.NewReader(b.out))
+	if err != nil || rep.Time == nil || rep.Time.Implausible != 1 || rep.Time.First != nil {
+		t.Fatalf("%+v, %v", rep.Time, err)
+	}
+	if l := all["time"][0]; l["utc"] != nil || l["hex"] == nil {
+		t.Errorf("%v", l)
+	}
+}
+
+func TestSections(t *testing.T) {
+	for _, c := range []struct {
+		std  sim.Standard
+		want []string
+	}{
+		{sim.ATSC, []string{"PAT", "PMT", "MGT", "TVCT", "STT", "EIT"}},
+		{sim.DVB, []string{"PAT", "PMT", "SDT", "TDT", "TOT", "EIT p/f"}},
+	} {
+		in := broadcast(t, c.std, 12*time.Second, nil, sim.Impair{})
+		_, all, err := dump(t, Config{Sections: true}, bytes.NewReader(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]int{}
+		for _, s := range all["section"] {
+			name := s["table"].(string)
+			seen[name]++
+			if s["error"] != nil || s["decoded"] == nil {
+				t.Errorf("%s: %v", name, s)
+			}
+		}
+		for _, name := range c.want {
+			if seen[name] == 0 {
+				t.Errorf("no %s among %v", name, seen)
+			}
+		}
+		if seen["PAT"] != 1 {
+			t.Errorf("%d PATs are printed, of one version", seen["PAT"])
+		}
+		var text bytes.Buffer
+		if err := Run(context.Background(), Config{Sections: true}, bytes.NewReader(in), &text); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range c.want {
+			if !strings.Contains(text.String(), name) {
+				t.Errorf("no %s in the text", name)
+			}
+		}
+		if i := strings.IndexFunc(text.String(), func(r rune) bool { return r < 0x20 && r != '\n' || r == 0x7f }); i >= 0 {
+			t.Errorf("a control character goes to the terminal: %q", text.String()[i:i+10])
+		}
+	}
+}
+
+// A report each interval, by the clock of arrival; and a live stream's arrival jitter.
+func TestIntervalAndArrival(t *testing.T) {
+	in := new(builder).run(func(string, time.Duration) bool { return false })
+	now := noon
+	r := &paced{in: in, each: 188 * 50, tick: func() { now = now.Add(100 * time.Millisecond) }} // 5 PCRs of 20 ms each
+	rep, all, err := dump(t, Config{Interval: 5 * time.Second, Now: func() time.Time { return now }}, r)
+	if err != nil || len(all["report"]) != 3 || all["report"][0]["final"] != false || !rep.Final {
+		t.Fatalf("%d reports, %v", len(all["report"]), err)
+	}
+	if rep.Arrival == nil || rep.Arrival.JitterMs < 60 || rep.Arrival.JitterMs > 120 {
+		t.Errorf("arrival %+v, about 80 ms of jitter came from the size of the reads", rep.Arrival)
+	}
+}
+
+type paced struct {
+	in   []byte
+	each int
+	tick func()
+}
+
+func (p *paced) Read(b []byte) (int, error) {
+	if len(p.in) == 0 {
+		return 0, io.EOF
+	}
+	p.tick()
+	n := copy(b, p.in[:min(p.each, len(p.in))])
+	p.in = p.in[n:]
+	return n, nil
+}
+
+func TestCaptures(t *testing.T) {
+	dir := os.Getenv("EC_CAPTURES")
+	if dir == "" {
+		t.Skip("EC_CAPTURES is not set")
+	}
+	f, err := os.Open(filepath.Join(dir, "dvbt-arte-hd-tot-lossy.ts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rep, _, err := dump(t, Config{}, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The figures that others measured on this capture.
+	if rep.TR.Priority1.Continuity != 167 || rep.Seconds < 16.5 || rep.Seconds > 16.6 || rep.Time.Tables["TOT"] != 8 || rep.Time.Tables["TDT"] != 1 {
+		t.Errorf("%d continuity errors in %v s, tables %v", rep.TR.Priority1.Continuity, rep.Seconds, rep.Time.Tables)
+	}
+	for _, p := range rep.PIDs {
+		if p.What == "h264" && p.Gaps != 49 {
+			t.Errorf("%d continuity errors on video, 49 are known", p.Gaps)
+		}
+	}
+}
+
+func FuzzTS(f *testing.F) {
+	b := new(builder)
+	b.run(func(string, time.Duration) bool { return false })
+	f.Add(b.out[:188*40])
+	f.Add(broadcast(f, sim.ATSC, 100*time.Millisecond, nil, sim.Impair{})[:188*60])
+	f.Fuzz(func(t *testing.T, in []byte) {
+		cfg := Config{Sections: true, Log: slog.New(slog.DiscardHandler), Verify: true}
+		_ = Run(context.Background(), cfg, bytes.NewReader(in), io.Discard)
+		cfg.JSON = true
+		_ = Run(context.Background(), cfg, bytes.NewReader(in), io.Discard)
+	})
+}
+
+func BenchmarkTS(b *testing.B) {
+	in := broadcast(b, sim.ATSC, 12*time.Second, nil, sim.Impair{})
+	b.SetBytes(int64(len(in)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := Run(context.Background(), Config{}, bytes.NewReader(in), io.Discard); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
