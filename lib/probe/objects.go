@@ -95,7 +95,7 @@ type part struct {
 type trackState struct {
 	TrackCount
 	name    string
-	media   bool // hashes are expected: what the manifest may speak of
+	media   bool // chunks, not what is said about them
 	open    []*group
 	pending []*group
 }
@@ -191,7 +191,7 @@ func (p *objects) record(rec *object.Record) {
 			return
 		}
 		n := rec.Track.Name.Name
-		t = &trackState{name: string(p.key), media: isTS(n)}
+		t = &trackState{name: string(p.key), media: !about(n)}
 		t.Track = rec.Track.Name
 		p.tracks[t.name] = t
 		p.manifest = p.manifest || n == catalog.TrackManifest
@@ -204,6 +204,15 @@ func (p *objects) record(rec *object.Record) {
 	if !rec.IsTrack {
 		p.object(t, &rec.Object)
 	}
+}
+
+// about tells the tracks that speak of others.
+func about(name string) bool {
+	switch name {
+	case catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI:
+		return true
+	}
+	return false
 }
 
 func isTS(name string) bool {
@@ -296,21 +305,24 @@ func (p *objects) group(t *trackState, id uint64) *group {
 // close ends a chunk: it is printed at once, or when the manifest has said what it knows.
 func (p *objects) close(t *trackState, g *group) {
 	t.open = slices.DeleteFunc(t.open, func(o *group) bool { return o == g })
+	if !t.media {
+		return
+	}
 	g.seal()
-	if !g.Whole && t.media {
+	if !g.Whole {
 		t.Torn++
 	}
-	if p.cfg.Verify && t.media {
+	if p.cfg.Verify {
 		ok := !g.bad && g.hashes
 		g.Verified = &ok
 	}
-	if !t.media || !p.manifest {
-		p.print(t, g)
+	if !p.manifest {
+		p.print(g)
 		return
 	}
 	t.pending = append(t.pending, g)
 	if len(t.pending) > maxPending {
-		p.print(t, t.pending[0])
+		p.print(t.pending[0])
 		t.pending = t.pending[1:]
 	}
 }
@@ -368,7 +380,7 @@ func (p *objects) entry(e *catalog.ManifestEntry) {
 			p.cfg.Log.Warn("chunk is not what the manifest says", "chunk", g.Name)
 		}
 		for _, done := range t.pending[:i+1] {
-			p.print(t, done)
+			p.print(done)
 		}
 		t.pending = t.pending[i+1:]
 		return
@@ -403,7 +415,7 @@ func (p *objects) finish(t *trackState) {
 		p.close(t, t.open[0])
 	}
 	for _, g := range t.pending {
-		p.print(t, g)
+		p.print(g)
 	}
 	t.pending = nil
 }
@@ -417,7 +429,7 @@ func (p *objects) sorted() []*trackState {
 	return all
 }
 
-func (p *objects) print(t *trackState, g *group) {
+func (p *objects) print(g *group) {
 	if p.cfg.JSON {
 		p.out.put(g.Chunk)
 		return
@@ -442,7 +454,7 @@ func (p *objects) print(t *trackState, g *group) {
 	if g.Missing > 0 {
 		o.printf("  %d objects missing", g.Missing)
 	}
-	if !g.Whole && g.Missing == 0 && t.media {
+	if !g.Whole && g.Missing == 0 {
 		o.printf("  no end")
 	}
 	if g.Reason != "" {
