@@ -14,7 +14,7 @@ import (
 // promoted and the other chunks of one program. With cfg.Verify an object whose hash is wrong is left out.
 func Extract(ctx context.Context, cfg Config, track string, r io.Reader, w io.Writer) error {
 	rd := object.NewReader(r)
-	x := &extract{cfg: cfg, w: w, chosen: map[*object.Track]bool{}, found: map[string]string{}}
+	x := &extract{cfg: cfg, w: w, chosen: map[*object.Track]bool{}, found: map[bool]string{}}
 	if track != "" {
 		name, err := object.ParseTrackName(track)
 		if err != nil {
@@ -62,7 +62,7 @@ type extract struct {
 	w        io.Writer
 	only     *object.TrackName
 	chosen   map[*object.Track]bool // decided, by declaration
-	found    map[string]string      // scope → namespace
+	found    map[bool]string        // namespace of the source (true) and of the broadcast
 	objects  int64
 	mismatch int64
 	damaged  int64
@@ -106,11 +106,7 @@ func (x *extract) choose(name object.TrackName) (bool, error) {
 	if !isTS(name.Name) {
 		return false, nil
 	}
-	scope := "broadcast"
-	if name.Name == "ts" {
-		scope = "source"
-	}
-	ns := name.Namespace.String()
+	scope, ns := ofSource(name.Namespace), name.Namespace.String()
 	if first, ok := x.found[scope]; ok && first != ns {
 		return false, &Error{fmt.Errorf("more than one program: %s and %s", first, ns), "choose a track with --track"}
 	}

@@ -12,13 +12,14 @@ import (
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/ts"
 )
 
 const (
 	maxTracks  = 4096    // counted one by one; more are counted together
 	maxOpen    = 3       // groups of a track that may be unfinished at once
 	maxParts   = 1 << 16 // of a group, for its hash
-	maxPending = 8       // finished chunks of a track that wait for what the manifest says about them
+	maxPending = 2       // finished chunks of a track that wait for what the manifest says about them
 )
 
 // Chunk is one group of a track.
@@ -37,7 +38,8 @@ type Chunk struct {
 	Duration uint64           `json:"duration,omitempty"` // 90 kHz
 	UTC      *catalog.Time    `json:"utc,omitempty"`      // as the source's manifest or timeline in the stream says
 	Jump     bool             `json:"discontinuity,omitempty"`
-	Reason   string           `json:"reason,omitempty"` // why not promoted
+	Reason   string           `json:"reason,omitempty"`   // why not promoted
+	Promoted int              `json:"promoted,omitempty"` // parts before the first that went out under the broadcast's name
 	Damage   *catalog.Damage  `json:"damage,omitempty"`
 	Verified *bool            `json:"verified,omitempty"` // with --verify: every hash is right
 }
@@ -79,12 +81,12 @@ type Verified struct {
 
 type group struct {
 	Chunk
-	parts   []part
-	ended   bool
-	end     uint64 // the id an end of group carries
-	hashes  bool   // every object had one
-	bad     bool
-	started int64 // order of arrival
+	parts  []part
+	ended  bool
+	end    uint64                 // the id an end of group carries
+	hashes bool                   // every object had one
+	bad    bool                   // one of them is wrong
+	entry  *catalog.ManifestEntry // what the manifest says
 }
 
 type part struct {
@@ -107,12 +109,13 @@ type objects struct {
 	rep      ObjectReport
 	tracks   map[string]*trackState
 	key      []byte
-	manifest bool // a manifest is in the stream: wait for what it says
-	offset   int64
+	manifest bool  // a manifest is in the stream: wait for what it says
+	leap     uint8 // leap seconds, for the guide of ATSC
 }
 
 func runObjects(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error {
 	p := &objects{cfg: cfg, out: &lines{w: w}, tracks: map[string]*trackState{}}
+	p.leap = 18 // since 2017; the STT that says so is not in an object stream
 	p.rep = ObjectReport{V: 1, Type: "report", Format: "eco", Tracks: []*TrackCount{}}
 	if cfg.Verify {
 		p.rep.Verified = &Verified{}
@@ -194,7 +197,8 @@ func (p *objects) record(rec *object.Record) {
 		t = &trackState{name: string(p.key), media: !about(n)}
 		t.Track = rec.Track.Name
 		p.tracks[t.name] = t
-		p.manifest = p.manifest || n == catalog.TrackManifest
+		// The catalog of a source comes first in what ec-chop writes; a manifest will follow.
+		p.manifest = p.manifest || n == catalog.TrackManifest || n == catalog.TrackCatalog && ofSource(t.Track.Namespace)
 		if p.cfg.JSON {
 			p.out.put(map[string]any{"v": 1, "type": "track", "track": t.Track, "offset": rec.Offset})
 		} else {
@@ -215,10 +219,13 @@ func about(name string) bool {
 	return false
 }
 
+// isTS tells the tracks that hold canonical TS: ts, ts_unsynced, ts_t13, ts_720p_t13 (docs/format/names.md).
 func isTS(name string) bool {
-	_, ok := catalog.TSTrack(name)
-	return ok || name == catalog.TrackTS
+	return name == catalog.TrackTS || strings.HasPrefix(name, catalog.TrackTS+"_")
 }
+
+// ofSource tells a receiver's own namespace from a broadcast's.
+func ofSource(n object.Namespace) bool { return len(n) > 1 && n[0] == "ec" && n[1] == "source" }
 
 func (p *objects) object(t *trackState, o *object.Object) {
 	g := p.group(t, o.Group)
@@ -254,6 +261,10 @@ func (p *objects) object(t *trackState, o *object.Object) {
 	}
 	p.verify(t, g, o, props)
 	switch t.Track.Name {
+	case catalog.TrackSI:
+		if p.cfg.Sections {
+			p.si(o.Payload)
+		}
 	case catalog.TrackManifest:
 		if e, err := catalog.ParseManifestEntry(o.Payload); err == nil {
 			p.entry(e)
@@ -309,14 +320,11 @@ func (p *objects) close(t *trackState, g *group) {
 		return
 	}
 	g.seal()
-	if !g.Whole {
-		t.Torn++
-	}
 	if p.cfg.Verify {
 		ok := !g.bad && g.hashes
 		g.Verified = &ok
 	}
-	if !p.manifest {
+	if !p.manifest || g.entry != nil {
 		p.print(g)
 		return
 	}
@@ -351,7 +359,7 @@ func (g *group) seal() {
 	g.parts = nil
 }
 
-// entry takes what a manifest says about a chunk.
+// entry takes what a manifest says about a chunk. It may come before the chunk's end or after.
 func (p *objects) entry(e *catalog.ManifestEntry) {
 	if p.cfg.JSON {
 		p.out.put(struct {
@@ -364,21 +372,16 @@ func (p *objects) entry(e *catalog.ManifestEntry) {
 	if t == nil {
 		return
 	}
-	// The entry may come before the end of the group it speaks of.
 	for _, g := range t.open {
 		if g.Group == e.Group {
-			g.tell(e)
+			g.entry = e
 		}
 	}
 	for i, g := range t.pending {
 		if g.Group != e.Group {
 			continue
 		}
-		g.tell(e)
-		if g.Objects != e.Objects || g.Bytes != e.Bytes || g.Hash != nil && *g.Hash != e.Hash {
-			p.rep.Contradict++
-			p.cfg.Log.Warn("chunk is not what the manifest says", "chunk", g.Name)
-		}
+		g.entry = e
 		for _, done := range t.pending[:i+1] {
 			p.print(done)
 		}
@@ -387,10 +390,43 @@ func (p *objects) entry(e *catalog.ManifestEntry) {
 	}
 }
 
-func (g *group) tell(e *catalog.ManifestEntry) {
-	g.UTC, g.Reason, g.Damage = e.UTC, e.Reason, e.Damage
+// compare adds what the manifest knows and checks that it speaks of what is here. Of a chunk whose first
+// parts were promoted (docs/format/chunk.md) it knows all parts, of which this group holds the rest.
+func (p *objects) compare(g *group) {
+	e := g.entry
+	if e == nil {
+		return
+	}
+	if e.UTC != nil {
+		g.UTC = e.UTC
+	}
+	g.Reason, g.Damage = e.Reason, e.Damage
 	if g.PTS == nil {
 		g.PTS = &e.PTS
+	}
+	if e.Scope == catalog.ScopeSource && e.Promoted > 0 {
+		g.Promoted = e.Promoted
+		g.Missing = max(0, g.Missing-int64(e.Promoted))
+		g.Whole = g.ended && g.Missing == 0
+		g.Hash = nil // of a part of the chunk; the manifest has that of the whole
+		return
+	}
+	if g.Objects != e.Objects || g.Bytes != e.Bytes || g.Hash != nil && *g.Hash != e.Hash {
+		p.rep.Contradict++
+		p.cfg.Log.Warn("chunk is not what the manifest says", "chunk", g.Name)
+	}
+}
+
+// si prints the sections of an si track: PID, then the section (docs/format/chunk.md).
+func (p *objects) si(b []byte) {
+	for len(b) >= 5 {
+		pid := ts.PID(b[0]&0x1f)<<8 | ts.PID(b[1])
+		n := 5 + int(b[3]&0x0f)<<8 + int(b[4])
+		if n > len(b) {
+			return
+		}
+		printSection(p.out, p.cfg.JSON, sectionLine{PID: pid}, b[2:n], p.leap)
+		b = b[n:]
 	}
 }
 
@@ -430,6 +466,10 @@ func (p *objects) sorted() []*trackState {
 }
 
 func (p *objects) print(g *group) {
+	p.compare(g)
+	if t := p.tracks[g.Track.String()]; !g.Whole {
+		t.Torn++
+	}
 	if p.cfg.JSON {
 		p.out.put(g.Chunk)
 		return
@@ -456,6 +496,9 @@ func (p *objects) print(g *group) {
 	}
 	if !g.Whole && g.Missing == 0 {
 		o.printf("  no end")
+	}
+	if g.Promoted > 0 {
+		o.printf("  %d parts before went out under the broadcast's name", g.Promoted)
 	}
 	if g.Reason != "" {
 		o.printf("  %s", g.Reason)

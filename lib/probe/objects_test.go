@@ -252,6 +252,39 @@ func TestObjectOrder(t *testing.T) {
 	}
 }
 
+// Of a chunk that was found damaged midway the first parts are in the broadcast's group, the rest in the source's.
+func TestPartlyPromoted(t *testing.T) {
+	s := newEco(t)
+	if err := s.w.WriteTrack(manifest, nil); err != nil {
+		t.Fatal(err)
+	}
+	var hashes []object.Hash
+	for id := range uint64(5) {
+		track := tsTrack
+		if id >= 2 {
+			track = sourceTrack
+		}
+		hashes = append(hashes, s.part(track, 7, id, []byte{0x47, byte(id)}))
+	}
+	s.end(sourceTrack, 7, 5)
+	s.manifest(catalog.ManifestEntry{V: 1, Group: 7, Track: sourceTrack, Scope: catalog.ScopeSource, Objects: 5, Bytes: 10,
+		Hash: catalog.HashParts(hashes), Promoted: 2, Reason: catalog.ReasonDamaged})
+	chunks, rep, err := dumpObjects(t, Config{Verify: true}, bytes.NewReader(s.Bytes()))
+	if err != nil || len(chunks) != 2 || rep["manifestMismatches"] != nil {
+		t.Fatalf("%v, %v, %v", chunks, rep, err)
+	}
+	if c := chunks[0]; c["promoted"] != 2.0 || c["whole"] != true || c["missing"] != nil || c["reason"] != "damaged" {
+		t.Errorf("the rest: %v", c)
+	}
+	if c := chunks[1]; c["whole"] != false || c["objects"] != 2.0 {
+		t.Errorf("the beginning: %v", c)
+	}
+	var out bytes.Buffer
+	if err := Extract(context.Background(), Config{}, "", bytes.NewReader(s.Bytes()), &out); err != nil || out.String() != "\x47\x00\x47\x01\x47\x02\x47\x03\x47\x04" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}
+
 func TestExtract(t *testing.T) {
 	in := sample(t)
 	for _, c := range []struct {

@@ -62,7 +62,7 @@ type Stream struct {
 	Type  psi.StreamType `json:"streamType"`
 	Codec psi.Codec      `json:"codec"`
 	Lang  string         `json:"lang,omitempty"`
-	Rate  int64          `json:"bitsPerSecond"`
+	Rate  int64          `json:"bitsPerSecond,omitempty"`
 }
 
 // PID is what one PID carries.

@@ -15,7 +15,7 @@ type sectionLine struct {
 	V         int    `json:"v"`
 	Type      string `json:"type"` // "section"
 	PID       ts.PID `json:"pid"`
-	Packet    int64  `json:"packet"` // that completed it
+	Packet    int64  `json:"packet,omitempty"` // that completed it
 	Table     string `json:"table"`
 	TableID   uint8  `json:"tableId"`
 	Extension *int   `json:"extension,omitempty"` // table_id_extension
@@ -29,14 +29,14 @@ type sectionLine struct {
 	Hex       string `json:"hex,omitempty"` // of tables that are not decoded
 }
 
-// printSection prints a table that is new.
-func (a *analyzer) printSection(pid ts.PID, section []byte, n int64) {
-	l := sectionLine{V: 1, Type: "section", PID: pid, Packet: n, Table: tableName(section[0]), TableID: section[0], Length: len(section)}
+// printSection prints a table. l says where it was.
+func printSection(out *lines, asJSON bool, l sectionLine, section []byte, leap uint8) {
+	l.V, l.Type, l.Table, l.TableID, l.Length = 1, "section", tableName(section[0]), section[0], len(section)
 	if h, err := psi.ParseHeader(section); err == nil {
 		e, v, i, last := int(h.Extension), int(h.Version), int(h.Number), int(h.LastNumber)
 		l.Extension, l.Version, l.Number, l.Last, l.Next = &e, &v, &i, &last, h.Next
 	}
-	decoded, text, err := decode(section, a.leap)
+	decoded, text, err := decode(section, leap)
 	switch {
 	case err != nil:
 		l.Error = err.Error()
@@ -47,21 +47,21 @@ func (a *analyzer) printSection(pid ts.PID, section []byte, n int64) {
 	default:
 		l.Decoded = decoded
 	}
-	if a.cfg.JSON {
-		a.out.put(l)
+	if asJSON {
+		out.put(l)
 		return
 	}
-	a.out.printf("0x%04x %s", pid, l.Table)
+	out.printf("0x%04x %s", l.PID, l.Table)
 	if l.Version != nil {
-		a.out.printf(" 0x%04x version %d", *l.Extension, *l.Version)
+		out.printf(" 0x%04x version %d", *l.Extension, *l.Version)
 		if *l.Last > 0 {
-			a.out.printf(" section %d/%d", *l.Number, *l.Last)
+			out.printf(" section %d/%d", *l.Number, *l.Last)
 		}
 		if l.Next {
-			a.out.printf(" (next)")
+			out.printf(" (next)")
 		}
 	}
-	a.out.printf(": %s\n", strings.Join(text, "\n       "))
+	out.printf(": %s\n", strings.Join(text, "\n       "))
 }
 
 type fields = map[string]any

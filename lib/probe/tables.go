@@ -78,7 +78,7 @@ func (a *analyzer) section(pid ts.PID, s *sections, section []byte, n int64) {
 		}
 	}
 	if fresh && a.cfg.Sections {
-		a.printSection(pid, section, n)
+		printSection(a.out, a.cfg.JSON, sectionLine{PID: pid, Packet: n}, section, a.leap)
 	}
 }
 
