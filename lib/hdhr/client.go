@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -193,6 +194,8 @@ type Stream struct {
 	Resource    string // "tuner0", where the device tells
 	ContentType string
 	Length      int64 // bytes; -1: not known, as of everything live
+	// Marked: the end of the stream is told from a connection that broke, as in chunked coding.
+	Marked bool
 }
 
 // Open opens the URL of a stream. A refusal is a *StreamError.
@@ -209,7 +212,8 @@ func (c *Client) Open(ctx context.Context, url string) (*Stream, error) {
 		defer resp.Body.Close()
 		return nil, newStreamError(resp)
 	}
-	return &Stream{resp.Body, resp.Header.Get("X-HDHomeRun-Resource"), resp.Header.Get("Content-Type"), resp.ContentLength}, nil
+	return &Stream{resp.Body, resp.Header.Get("X-HDHomeRun-Resource"), resp.Header.Get("Content-Type"), resp.ContentLength,
+		resp.ContentLength >= 0 || slices.Contains(resp.TransferEncoding, "chunked") || resp.ProtoMajor > 1}, nil
 }
 
 // StreamError is a device's or server's refusal. It unwraps to its Code where it has one.

@@ -53,10 +53,11 @@ type Device struct {
 	api     []net.Listener
 	streams []net.Listener // empty when the API listeners serve streams too
 
-	mu     sync.Mutex // guards every tuner's state
+	mu     sync.Mutex // guards every tuner's state, and ending
 	tuners []*tuner
+	ending bool // no stream may start any more
 
-	sessions sync.WaitGroup // streams to targets
+	sessions sync.WaitGroup // streams; added to under mu unless ending
 }
 
 // NewDevice returns a device that listens to nothing yet.
@@ -202,7 +203,7 @@ func (d *Device) Run(ctx context.Context) error {
 	return err
 }
 
-// serveHTTP serves until ctx ends; streams end with it, because their requests' contexts do.
+// serveHTTP serves until ctx ends. It does not wait for streams, which end with their requests' contexts.
 func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
 	s := &http.Server{
 		Handler:           h,

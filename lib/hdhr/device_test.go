@@ -339,6 +339,32 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+func TestStreamsEndWithTheDevice(t *testing.T) {
+	b := &fakeBackend{}
+	d, err := NewDevice(Config{Addr: netip.MustParseAddr("127.77.1.10"), HTTPPort: AnyPort, StreamPort: AnyPort, Backend: b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- d.Run(ctx) }()
+	s, err := new(Client).Open(t.Context(), d.StreamURL(at(d), "/auto/v5.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	cancel()
+	if err := <-done; err != nil || b.open.Load() != 0 {
+		t.Errorf("%v, %d streams open", err, b.open.Load())
+	}
+	if _, err := io.Copy(io.Discard, s); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("client: %v", err)
+	}
+}
+
 func TestStreamDuration(t *testing.T) {
 	d := startDevice(t, "127.77.1.7", &fakeBackend{}, 1)
 	start := time.Now()

@@ -56,6 +56,9 @@ func (t *tuner) holder() (netip.Addr, bool) {
 func (d *Device) acquire(n int, s Selection, client netip.Addr) (*tuner, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.ending {
+		return nil, CodeSystemBusy
+	}
 	var t *tuner
 	if n >= 0 {
 		if n >= len(d.tuners) {
@@ -72,6 +75,7 @@ func (d *Device) acquire(n int, s Selection, client netip.Addr) (*tuner, error) 
 		}
 		t = d.tuners[i]
 	}
+	d.sessions.Add(1)
 	t.clear()
 	t.client, t.sel, t.channel = client, s, "auto:"+itoa(s.Frequency)
 	if s.Channel.Number != "" {
@@ -85,12 +89,14 @@ func (d *Device) release(t *tuner) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t.clear()
+	d.sessions.Done()
 }
 
-// releaseAll ends every stream to a target.
+// releaseAll ends every stream to a target and lets none start.
 func (d *Device) releaseAll() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.ending = true
 	for _, t := range d.tuners {
 		d.stopTarget(t)
 	}

@@ -106,8 +106,13 @@ func (r *receiver) once(ctx context.Context) (delivered bool, err error) {
 		}
 		switch {
 		case readErr == nil:
-		case readErr == io.EOF && live:
+		case readErr == io.EOF && live && !c.ends:
 			return delivered, errEnded
+		case readErr == io.EOF && held > 0: // a whole file, whatever its length
+			if err := r.write(r.buf[:held], live); err != nil {
+				return delivered, err
+			}
+			return delivered, nil
 		case readErr == io.EOF:
 			return delivered, nil
 		default:

@@ -24,6 +24,8 @@ type connection struct {
 	signal func(ctx context.Context) (strength, quality int, ok bool)
 	// report, if not nil, tells what the source itself saw being lost so far.
 	report func() losses
+	// ends: its end is no failure, though it is live.
+	ends bool
 	// sniff: it may turn out not to be a transport stream.
 	sniff bool
 }
@@ -74,7 +76,8 @@ func (s *stdinSource) open(context.Context) (connection, error) {
 	return connection{ReadCloser: io.NopCloser(s.r), sniff: true}, nil
 }
 
-// httpSource is live unless the server says how long the stream is.
+// httpSource is live unless the server says how long the stream is. A stream without a length that is
+// brought to its end in order, other than a tuner's, is not asked for again: it may be a file.
 type httpSource struct {
 	url    string
 	client hdhr.Client
@@ -88,7 +91,7 @@ func (s *httpSource) open(ctx context.Context) (connection, error) {
 	if err != nil {
 		return connection{}, err
 	}
-	c := connection{ReadCloser: st, sniff: true, service: service{tsid: -1, onid: -1}}
+	c := connection{ReadCloser: st, sniff: true, service: service{tsid: -1, onid: -1}, ends: st.Marked && st.Resource == ""}
 	if s.finite = st.Length >= 0; s.finite {
 		c.ReadCloser = exactly{st, st.Length, new(int64)}
 	}

@@ -436,6 +436,25 @@ func TestHTTPWithALength(t *testing.T) {
 	}
 }
 
+func TestHTTPWithoutALengthEndsWhereTheServerSaysSo(t *testing.T) {
+	stream := broadcast(t, 0, 3, 188*100+50)
+	abort := true
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write(stream)
+		w.(http.Flusher).Flush()
+		if abort {
+			abort = false
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	defer srv.Close()
+	var out bytes.Buffer
+	cfg := Config{Address: address(t, srv.URL), Reconnect: true, backoff: func(int, bool) time.Duration { return 0 }}
+	if err := Run(t.Context(), cfg, &out); err != nil || out.Len() != 188*100+len(stream) {
+		t.Errorf("%d bytes, %v", out.Len(), err)
+	}
+}
+
 func TestWebPageIsNoStream(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush() // no length
