@@ -57,7 +57,6 @@ func (u *uploader) session(ctx context.Context, sess *moqt.Session) error {
 	u.s.mu.Unlock()
 
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return u.settleEdges(gctx, sess) })
 	announced := map[string]bool{}
 	for n := 0; ; n++ {
 		var t *track
@@ -127,7 +126,7 @@ func (u *uploader) track(ctx context.Context, sess *moqt.Session, t *track) erro
 		if !errors.Is(err, errUnsubscribed) {
 			return err
 		}
-		u.log.Info("relay does not want the track now, waiting for it to subscribe", "track", t.name.String())
+		u.log.Debug("relay does not take the track, waiting for it to subscribe", "track", t.name.String())
 		if pub, err = u.subscription(ctx, t); pub == nil || err != nil {
 			return err
 		}

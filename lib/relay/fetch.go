@@ -53,6 +53,8 @@ type fetch struct {
 	w   *moqt.FetchWriter
 	at  moqt.Location // everything before was sent or said to be unknown
 	end moqt.Location // exclusive; Object 0: the whole group
+	// whole: the group before f.at is known to its end.
+	whole bool
 }
 
 func (f *fetch) run(ctx context.Context) error {
@@ -62,11 +64,18 @@ func (f *fetch) run(ctx context.Context) error {
 			break
 		}
 		if i.Group > f.at.Group {
+			if f.whole { // else the range below would take in its tail
+				o := moqt.FetchObject{Kind: moqt.FetchedNonExistent, Group: f.at.Group - 1, ID: object.MaxVarint}
+				if err := f.w.WriteObject(o, nil); err != nil {
+					return err
+				}
+			}
 			if err := f.unknown(moqt.Location{Group: i.Group - 1, Object: object.MaxVarint}); err != nil {
 				return err
 			}
 			f.at = moqt.Location{Group: i.Group}
 		}
+		f.whole = false
 		err := f.group(i.Group)
 		if err != nil && !errors.Is(err, store.ErrNotFound) { // retention was faster
 			return err
@@ -87,6 +96,7 @@ func (f *fetch) group(id uint64) error {
 		o, err := r.Next()
 		if err == io.EOF {
 			if r.Info().Complete {
+				f.whole = true
 				return nil
 			}
 			return f.unknown(moqt.Location{Group: id, Object: object.MaxVarint})

@@ -291,12 +291,12 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 		}
 	}
 	last := start // the location after the last object
-	seen := false
+	unknown := false // whether the relay may lack what follows last
 	for {
 		f, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			if seen && last.Group < end.Group {
-				p.asm.endGroup(last.Group, last.Object)
+			if !unknown && last.Object > 0 && last.Group < end.Group {
+				p.asm.endGroup(last.Group, last.Object) // the relay has no more of a group that it knows whole
 			}
 			if !healing {
 				p.asm.upTo(end)
@@ -312,16 +312,17 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 		}
 		switch f.Kind {
 		case moqt.FetchedUnknown:
+			unknown = true
 			p.asm.unknown(last.Group)
 			p.log.Debug("relay does not know a range", "track", p.name.String(), "from", last.String(), "to", moqt.Location{Group: f.Group, Object: f.ID}.String())
 			continue
 		case moqt.FetchedNonExistent:
-			if seen && f.Group >= last.Group && f.ID >= last.Object {
+			if last.Object > 0 && f.Group >= last.Group && f.ID >= last.Object {
 				p.asm.endGroup(last.Group, last.Object)
 			}
 			continue
 		}
-		if seen && f.Group > last.Group {
+		if !unknown && last.Object > 0 && f.Group > last.Group {
 			p.asm.endGroup(last.Group, last.Object)
 		}
 		o := object.Object{Group: f.Group, Subgroup: f.Subgroup, ID: f.ID, Priority: f.Priority}
@@ -331,7 +332,7 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 			}
 			return err
 		}
-		last, seen = moqt.Location{Group: f.Group, Object: f.ID + 1}, true
+		last, unknown = moqt.Location{Group: f.Group, Object: f.ID + 1}, false
 		if healing {
 			p.out.count(func(s *Stats) { s.Healed++ })
 		}

@@ -1,0 +1,74 @@
+package cmdutil
+
+import (
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+
+// TestREADME: links between the repository's pages lead somewhere, and the README names the commands that
+// show and test the product.
+func TestREADME(t *testing.T) {
+	root := repository(t)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"scripts/demo", "scripts/test"} {
+		if !strings.Contains(string(readme), want) {
+			t.Errorf("README.md does not name %s", want)
+		}
+		if st, err := os.Stat(filepath.Join(root, want)); err != nil || st.Mode()&0o111 == 0 {
+			t.Errorf("%s is missing or not executable: %v", want, err)
+		}
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules" || d.Name() == "target") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".md" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			u, err := url.Parse(m[1])
+			if err != nil || u.Scheme != "" || u.Path == "" {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), filepath.FromSlash(u.Path))); err != nil {
+				rel, _ := filepath.Rel(root, path)
+				t.Errorf("%s: link %s leads nowhere", rel, m[1])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestREADMECommands: every ec- command that the README shows exists.
+func TestREADMECommands(t *testing.T) {
+	root := repository(t)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile(`(?m)(?:^ {4}|\| )(ec-[a-z]+) `).FindAllStringSubmatch(string(readme), -1) {
+		if _, err := os.Stat(filepath.Join(root, "cmd", name[1])); err != nil {
+			t.Errorf("README.md shows %s: %v", name[1], err)
+		}
+	}
+}
