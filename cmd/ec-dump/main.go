@@ -22,7 +22,7 @@ func app() *cli.App {
 	a.Flags = []cli.Flag{
 		&cli.BoolFlag{Name: "json", Usage: "print JSON Lines"},
 		&cli.BoolFlag{Name: "sections", Usage: "print tables as they change, decoded"},
-		&cli.DurationFlag{Name: "interval", Usage: "print a report every `TIME` while data arrives (default: at the end)"},
+		&cli.DurationFlag{Name: "interval", Usage: "print a report every `TIME` too, not only at the end"},
 		&cli.BoolFlag{Name: "verify", Usage: "recompute every hash; exit 65 if one is wrong or the stream is damaged"},
 		&cli.BoolFlag{Name: "ts", Usage: "write the transport stream in an object stream to stdout"},
 		&cli.StringFlag{Name: "track", Usage: "with --ts: this track only, a written `NAME` such as ec-atsc-2065-3--ts_t13"},

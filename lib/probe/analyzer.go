@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"sync"
 	"time"
 
 	"every.channel/ec/lib/clock"
@@ -50,7 +51,10 @@ type sections struct {
 // analyzer takes packets and counts.
 type analyzer struct {
 	cfg Config
-	out *lines
+
+	mu     sync.Mutex // guards all below: a report may be due while packets are awaited
+	out    *lines
+	stride int
 
 	packets int64
 	null    int64
@@ -253,8 +257,11 @@ func (a *analyzer) pes(p *ts.Packet, st *pidState, n int64) {
 // lost takes bytes that were no packets.
 func (a *analyzer) lostSync(e *ts.SyncError, stride int) {
 	a.skipped += e.Skipped
+	if e.Offset == 0 {
+		return // whoever joins in the middle of a packet has lost nothing
+	}
 	a.damage++
-	if e.Skipped == int64(stride) && e.Offset > 0 {
+	if e.Skipped == int64(stride) {
 		a.p1.SyncByte++ // one packet with another first byte: below the hysteresis of two
 		return
 	}

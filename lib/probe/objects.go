@@ -1,16 +1,16 @@
 package probe
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"every.channel/ec/lib/catalog"
-	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/ts"
 )
@@ -21,28 +21,6 @@ const (
 	maxParts   = 1 << 16 // of a group, for its hash
 	maxPending = 2       // finished chunks of a track that wait for what the manifest says about them
 )
-
-// Chunk is one group of a track.
-type Chunk struct {
-	V        int              `json:"v"`
-	Type     string           `json:"type"` // "chunk"
-	Name     string           `json:"name"` // written track name and group: ec-atsc-2065-3--ts_t13 980000000
-	Track    object.TrackName `json:"track"`
-	Group    uint64           `json:"group"`
-	Objects  int              `json:"objects"`
-	Bytes    int64            `json:"bytes"`          // of payloads
-	Hash     *object.Hash     `json:"hash,omitempty"` // of the parts' hashes, docs/format/catalog.md
-	Whole    bool             `json:"whole"`          // an end of group was seen and nothing before it is missing
-	Missing  int64            `json:"missing,omitempty"`
-	PTS      *uint64          `json:"pts,omitempty"`
-	Duration uint64           `json:"duration,omitempty"` // 90 kHz
-	UTC      *catalog.Time    `json:"utc,omitempty"`      // as the source's manifest or timeline in the stream says
-	Jump     bool             `json:"discontinuity,omitempty"`
-	Reason   string           `json:"reason,omitempty"`   // why not promoted
-	Promoted int              `json:"promoted,omitempty"` // parts before the first that went out under the broadcast's name
-	Damage   *catalog.Damage  `json:"damage,omitempty"`
-	Verified *bool            `json:"verified,omitempty"` // with --verify: every hash is right
-}
 
 // TrackCount is what there was of one track.
 type TrackCount struct {
@@ -79,21 +57,6 @@ type Verified struct {
 	NoHash   int64 `json:"noHash"`
 }
 
-type group struct {
-	Chunk
-	parts  []part
-	ended  bool
-	end    uint64                 // the id an end of group carries
-	hashes bool                   // every object had one
-	bad    bool                   // one of them is wrong
-	entry  *catalog.ManifestEntry // what the manifest says
-}
-
-type part struct {
-	id   uint64
-	hash object.Hash
-}
-
 type trackState struct {
 	TrackCount
 	name    string
@@ -104,7 +67,9 @@ type trackState struct {
 
 // objects reads an object stream.
 type objects struct {
-	cfg      Config
+	cfg Config
+
+	mu       sync.Mutex // guards all below: a report may be due while objects are awaited
 	out      *lines
 	rep      ObjectReport
 	tracks   map[string]*trackState
@@ -120,7 +85,9 @@ func runObjects(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error
 	if cfg.Verify {
 		p.rep.Verified = &Verified{}
 	}
+	stop := every(cfg.Interval, &p.mu, p.report)
 	err := p.read(ctx, object.NewReader(r))
+	stop()
 	if _, foreign := errors.AsType[*object.MagicError](err); foreign || errors.Is(err, object.ErrVersion) {
 		return &Error{err, hintOf(err)}
 	}
@@ -146,43 +113,43 @@ func hintOf(err error) string {
 }
 
 func (p *objects) read(ctx context.Context, rd *object.Reader) error {
-	last := p.cfg.Now()
 	for {
 		rec, err := rd.Next()
-		if bad, ok := errors.AsType[*object.CorruptError](err); ok {
-			p.rep.Corrupt++
-			p.cfg.Log.Warn("damaged object stream", "offset", bad.Offset, "cause", bad.Err)
-			if p.cfg.JSON {
-				p.out.put(map[string]any{"v": 1, "type": "corrupt", "offset": bad.Offset, "error": bad.Err.Error()})
-			}
-			continue
-		}
-		if cut, ok := errors.AsType[*object.TruncatedError](err); ok {
-			p.rep.Truncated = true
-			p.cfg.Log.Warn("object stream is cut short", "offset", cut.Offset)
-			return nil
-		}
 		if err == io.EOF {
 			return nil
 		}
-		if err != nil {
+		if done, err := p.next(rec, err); done || err != nil {
 			return err
-		}
-		p.rep.Bytes = rec.Offset + rec.Size
-		p.record(rec)
-		if p.out.err != nil {
-			return p.out.err
-		}
-		if p.cfg.Interval > 0 {
-			if now := p.cfg.Now(); now.Sub(last) >= p.cfg.Interval {
-				last = now
-				p.report()
-			}
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// next takes what the reader returned, and tells whether it was the last.
+func (p *objects) next(rec *object.Record, err error) (done bool, _ error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if bad, ok := errors.AsType[*object.CorruptError](err); ok {
+		p.rep.Corrupt++
+		p.cfg.Log.Warn("damaged object stream", "offset", bad.Offset, "cause", bad.Err)
+		if p.cfg.JSON {
+			p.out.put(map[string]any{"v": 1, "type": "corrupt", "offset": bad.Offset, "error": bad.Err.Error()})
+		}
+		return false, p.out.err
+	}
+	if cut, ok := errors.AsType[*object.TruncatedError](err); ok {
+		p.rep.Truncated = true
+		p.cfg.Log.Warn("object stream is cut short", "offset", cut.Offset)
+		return true, nil
+	}
+	if err != nil {
+		return true, err
+	}
+	p.rep.Bytes = rec.Offset + rec.Size
+	p.record(rec)
+	return false, p.out.err
 }
 
 func (p *objects) record(rec *object.Record) {
@@ -265,6 +232,8 @@ func (p *objects) object(t *trackState, o *object.Object) {
 		if p.cfg.Sections {
 			p.si(o.Payload)
 		}
+	case catalog.TrackCatalog:
+		p.catalog(t, o.Payload)
 	case catalog.TrackManifest:
 		if e, err := catalog.ParseManifestEntry(o.Payload); err == nil {
 			p.entry(e)
@@ -335,30 +304,6 @@ func (p *objects) close(t *trackState, g *group) {
 	}
 }
 
-// seal computes what follows from all parts.
-func (g *group) seal() {
-	slices.SortFunc(g.parts, func(a, b part) int { return cmp.Compare(a.id, b.id) })
-	n := len(g.parts)
-	if n > 0 {
-		g.Missing = int64(g.parts[n-1].id) + 1 - int64(n)
-		if g.ended && g.end > g.parts[n-1].id {
-			g.Missing = int64(g.end) - int64(n)
-		}
-	} else if g.ended {
-		g.Missing = int64(g.end)
-	}
-	g.Whole = g.ended && g.Missing == 0
-	if g.hashes && n > 0 {
-		h := make([]object.Hash, n)
-		for i := range h {
-			h[i] = g.parts[i].hash
-		}
-		sum := catalog.HashParts(h)
-		g.Hash = &sum
-	}
-	g.parts = nil
-}
-
 // entry takes what a manifest says about a chunk. It may come before the chunk's end or after.
 func (p *objects) entry(e *catalog.ManifestEntry) {
 	if p.cfg.JSON {
@@ -390,31 +335,30 @@ func (p *objects) entry(e *catalog.ManifestEntry) {
 	}
 }
 
-// compare adds what the manifest knows and checks that it speaks of what is here. Of a chunk whose first
-// parts were promoted (docs/format/chunk.md) it knows all parts, of which this group holds the rest.
-func (p *objects) compare(g *group) {
-	e := g.entry
-	if e == nil {
+// catalog prints what there is to watch.
+func (p *objects) catalog(t *trackState, b []byte) {
+	c, err := catalog.Parse(b)
+	if err != nil {
+		p.cfg.Log.Warn("catalog is malformed", "track", t.name, "cause", err)
 		return
 	}
-	if e.UTC != nil {
-		g.UTC = e.UTC
-	}
-	g.Reason, g.Damage = e.Reason, e.Damage
-	if g.PTS == nil {
-		g.PTS = &e.PTS
-	}
-	if e.Scope == catalog.ScopeSource && e.Promoted > 0 {
-		g.Promoted = e.Promoted
-		g.Missing = max(0, g.Missing-int64(e.Promoted))
-		g.Whole = g.ended && g.Missing == 0
-		g.Hash = nil // of a part of the chunk; the manifest has that of the whole
+	if p.cfg.JSON {
+		p.out.put(map[string]any{"v": 1, "type": "catalog", "track": t.Track, "catalog": c})
 		return
 	}
-	if g.Objects != e.Objects || g.Bytes != e.Bytes || g.Hash != nil && *g.Hash != e.Hash {
-		p.rep.Contradict++
-		p.cfg.Log.Warn("chunk is not what the manifest says", "chunk", g.Name)
+	p.out.printf("catalog of %v:", t.Track.Namespace)
+	for _, tr := range c.Tracks {
+		p.out.printf(" %s %q %q", object.Written(tr.Name), tr.Packaging, tr.Codec)
 	}
+	if c.EC != nil {
+		for _, k := range slices.Sorted(maps.Keys(c.EC.Labels)) {
+			p.out.printf(", %s %q", k, c.EC.Labels[k])
+		}
+		if c.EC.Broadcast != "" {
+			p.out.printf(", promotes to %q", c.EC.Broadcast)
+		}
+	}
+	p.out.printf("\n")
 }
 
 // si prints the sections of an si track: PID, then the section (docs/format/chunk.md).
@@ -465,65 +409,18 @@ func (p *objects) sorted() []*trackState {
 	return all
 }
 
-func (p *objects) print(g *group) {
-	p.compare(g)
-	if t := p.tracks[g.Track.String()]; !g.Whole {
-		t.Torn++
-	}
-	if p.cfg.JSON {
-		p.out.put(g.Chunk)
-		return
-	}
-	o := p.out
-	o.printf("%s  %d objects, %d bytes", g.Name, g.Objects, g.Bytes)
-	if g.Hash != nil {
-		o.printf("  %.16s", g.Hash)
-	}
-	if g.PTS != nil {
-		o.printf("  PTS %d", *g.PTS)
-	}
-	if g.Duration > 0 {
-		o.printf(" %.3f s", clock.Ticks(g.Duration).Duration().Seconds())
-	}
-	if g.UTC != nil {
-		o.printf("  UTC %s", g.UTC.Format("2006-01-02 15:04:05.000"))
-	}
-	if g.Jump {
-		o.printf("  discontinuity")
-	}
-	if g.Missing > 0 {
-		o.printf("  %d objects missing", g.Missing)
-	}
-	if !g.Whole && g.Missing == 0 {
-		o.printf("  no end")
-	}
-	if g.Promoted > 0 {
-		o.printf("  %d parts before went out under the broadcast's name", g.Promoted)
-	}
-	if g.Reason != "" {
-		o.printf("  %s", g.Reason)
-	}
-	if d := g.Damage; d != nil {
-		o.printf("  tei %d cc %d scrambled %d sync %d psi %d", d.TEI, d.Continuity, d.Scrambled, d.Sync, d.PSI)
-	}
-	if g.Verified != nil {
-		if *g.Verified {
-			o.printf("  verified")
-		} else {
-			o.printf("  DOES NOT VERIFY")
-		}
-	}
-	o.printf("\n")
-}
-
 func (p *objects) report() {
 	r := &p.rep
 	r.Tracks = r.Tracks[:0]
 	for _, t := range p.sorted() {
 		r.Tracks = append(r.Tracks, &t.TrackCount)
 	}
-	if p.cfg.JSON {
-		p.out.put(r)
+	switch o := p.out; {
+	case p.cfg.JSON:
+		o.put(r)
+		return
+	case !r.Final:
+		o.printf("%s, %d objects with %s in %d tracks, damaged at %d places\n", bytesText(r.Bytes), r.Objects, bytesText(r.Payload), len(r.Tracks), r.Corrupt)
 		return
 	}
 	o := p.out

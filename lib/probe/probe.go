@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"every.channel/ec/lib/object"
@@ -24,7 +25,7 @@ type Config struct {
 	JSON     bool          // JSON Lines instead of text
 	Sections bool          // print tables as they change, decoded
 	Verify   bool          // recompute every hash; damage makes Run return an error
-	Interval time.Duration // print a report so often while data arrives; 0, the default, only at the end
+	Interval time.Duration // print a report so often, whether data arrives or not; 0, the default, only at the end
 
 	Now func() time.Time // default time.Now; when data arrived
 	Log *slog.Logger     // default: none
@@ -106,4 +107,28 @@ func (l *lines) printf(format string, a ...any) {
 	if l.err == nil {
 		_, l.err = fmt.Fprintf(l.w, format, a...)
 	}
+}
+
+// every calls f each interval, holding mu, until the returned stop is called, which waits for it.
+func every(interval time.Duration, mu *sync.Mutex, f func()) (stop func()) {
+	if interval <= 0 {
+		return func() {}
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				mu.Lock()
+				f()
+				mu.Unlock()
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
 }

@@ -21,10 +21,11 @@ type Report struct {
 	Packets  int64       `json:"packets"`
 	Bytes    int64       `json:"bytes"` // of packets, 188 each
 	Null     int64       `json:"nullPackets"`
-	Skipped  int64       `json:"skippedBytes"`   // that were no packets
-	Cut      int         `json:"truncatedBytes"` // of an incomplete last packet
-	Seconds  float64     `json:"seconds"`        // by PCR
-	Rate     int64       `json:"bitsPerSecond"`  // by PCR, of all packets; 0: not known
+	Skipped  int64       `json:"skippedBytes"`                  // that were no packets
+	Cut      int         `json:"truncatedBytes"`                // of an incomplete last packet
+	Seconds  float64     `json:"seconds"`                       // by PCR
+	Rate     int64       `json:"bitsPerSecond"`                 // by PCR, of all packets; 0: not known
+	Recent   int64       `json:"recentBitsPerSecond,omitempty"` // since the report before, by wall time
 	Constant bool        `json:"constantRate"`
 	TSID     int         `json:"tsid"`           // −1: no PAT
 	ONID     *int        `json:"onid,omitempty"` // original_network_id of the SDT

@@ -64,6 +64,22 @@ func (a *analyzer) text(r *Report) {
 	a.trText(r)
 }
 
+// brief is one line, for a report on the way.
+func (a *analyzer) brief(r *Report) {
+	p1, p2 := r.TR.Priority1, r.TR.Priority2
+	var scrambled int64
+	for _, p := range r.PIDs {
+		scrambled += p.Scrambled
+	}
+	utc := "no time table"
+	if r.Time != nil && r.Time.Last != nil {
+		utc = r.Time.Last.Format(time.DateTime) + " UTC"
+	}
+	a.out.printf("%s  %s  %s  %d packets  sync %d  continuity %d  transport %d  checksum %d  scrambled %d  PAT %d  PMT %d  PCR %d\n",
+		secondsText(r.Seconds), rateText(r.Recent), utc, r.Packets, p1.SyncLoss, p1.Continuity, p2.Transport, p2.CRC, scrambled,
+		p1.PAT2, p1.PMT, p2.PCRRepetition+p2.PCRDiscontinuity)
+}
+
 func (a *analyzer) timeText(r *Report) {
 	t := r.Time
 	if t == nil {

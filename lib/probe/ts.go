@@ -14,13 +14,18 @@ func runTS(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error {
 	out := &lines{w: w}
 	a := newAnalyzer(cfg, out)
 	rd := ts.NewReader(r)
-	last := cfg.Now()
-	err := a.read(ctx, rd, func() {
-		if now := cfg.Now(); cfg.Interval > 0 && now.Sub(last) >= cfg.Interval {
-			last = now
-			a.print(a.report(false, rd.Stride(), 0))
+	last, counted := cfg.Now(), int64(0)
+	stop := every(cfg.Interval, &a.mu, func() {
+		now := cfg.Now()
+		r := a.report(false, a.stride, 0)
+		if s := now.Sub(last).Seconds(); s > 0 {
+			r.Recent = int64(float64(a.packets-counted) * ts.PacketSize * 8 / s)
 		}
+		last, counted = now, a.packets
+		a.print(r)
 	})
+	err := a.read(ctx, rd)
+	stop()
 	if _, bad := errors.AsType[*ts.FormatError](err); bad {
 		return err
 	}
@@ -38,12 +43,14 @@ func runTS(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error {
 	return a.verdict(report)
 }
 
-// read feeds all packets; tick is called after each run of them.
-func (a *analyzer) read(ctx context.Context, rd *ts.Reader, tick func()) error {
+// read feeds all packets. While it waits for more, a report may be made.
+func (a *analyzer) read(ctx context.Context, rd *ts.Reader) error {
 	for {
 		run, stride, err := rd.NextRun()
 		if lost, ok := errors.AsType[*ts.SyncError](err); ok {
+			a.mu.Lock()
 			a.lostSync(lost, rd.Stride())
+			a.mu.Unlock()
 			a.cfg.Log.Debug("lost sync", "offset", lost.Offset, "skipped", lost.Skipped)
 			continue
 		}
@@ -53,29 +60,39 @@ func (a *analyzer) read(ctx context.Context, rd *ts.Reader, tick func()) error {
 		if err != nil {
 			return err
 		}
-		a.arrived = a.cfg.Now()
-		if a.start.IsZero() {
-			a.start = a.arrived
+		if err := a.feed(run, stride); err != nil {
+			return err
 		}
-		for ; len(run) >= ts.PacketSize; run = run[min(stride, len(run)):] {
-			a.packet((*ts.Packet)(run))
-		}
-		tick()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
-		}
-		if a.out.err != nil {
-			return a.out.err
 		}
 	}
 }
 
-func (a *analyzer) print(r *Report) {
-	if a.cfg.JSON {
-		a.out.put(r)
-		return
+// feed takes a run of packets.
+func (a *analyzer) feed(run []byte, stride int) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stride = stride
+	a.arrived = a.cfg.Now()
+	if a.start.IsZero() {
+		a.start = a.arrived
 	}
-	a.text(r)
+	for ; len(run) >= ts.PacketSize; run = run[min(stride, len(run)):] {
+		a.packet((*ts.Packet)(run))
+	}
+	return a.out.err
+}
+
+func (a *analyzer) print(r *Report) {
+	switch {
+	case a.cfg.JSON:
+		a.out.put(r)
+	case r.Final:
+		a.text(r)
+	default:
+		a.brief(r)
+	}
 }
 
 // verdict says what makes the whole stream unusable and, with Verify, whether there was damage.

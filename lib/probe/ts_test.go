@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"every.channel/ec/lib/psi"
@@ -185,7 +186,7 @@ func TestPCRWrap(t *testing.T) {
 
 // The report does not depend on how reads are cut or packets are framed.
 func TestReportDoesNotDependOnReads(t *testing.T) {
-	in := broadcast(t, sim.DVB, 3*time.Second, nil, sim.Impair{Seed: 5, Loss: 0.001, Cut: 0.0005})
+	in := broadcast(t, sim.DVB, time.Second, nil, sim.Impair{Seed: 5, Loss: 0.002, Cut: 0.002})
 	epoch := Config{Now: func() time.Time { return noon }}
 	want, wantLines, _ := dump(t, epoch, bytes.NewReader(in))
 	got, gotLines, _ := dump(t, epoch, iotest.OneByteReader(bytes.NewReader(in)))
@@ -455,31 +456,51 @@ func TestSections(t *testing.T) {
 	}
 }
 
-// A report each interval, by the clock of arrival; and a live stream's arrival jitter.
+// A report each interval by the clock of the wall, data or not; and a live stream's arrival jitter.
 func TestIntervalAndArrival(t *testing.T) {
-	in := new(builder).run(func(string, time.Duration) bool { return false })
-	now := noon
-	r := &paced{in: in, each: 188 * 50, tick: func() { now = now.Add(100 * time.Millisecond) }} // 5 PCRs of 20 ms each
-	rep, all, err := dump(t, Config{Interval: 5 * time.Second, Now: func() time.Time { return now }}, r)
-	if err != nil || len(all["report"]) != 3 || all["report"][0]["final"] != false || !rep.Final {
-		t.Fatalf("%d reports, %v", len(all["report"]), err)
-	}
-	if rep.Arrival == nil || rep.Arrival.JitterMs < 60 || rep.Arrival.JitterMs > 120 {
-		t.Errorf("arrival %+v, about 80 ms of jitter came from the size of the reads", rep.Arrival)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		in := new(builder).run(func(string, time.Duration) bool { return false })
+		r := &paced{in: in, each: 188 * 50, wait: 100 * time.Millisecond, end: 11 * time.Second} // 5 PCRs of 20 ms each
+		rep, all, err := dump(t, Config{Interval: 5 * time.Second}, r)
+		if err != nil || !rep.Final {
+			t.Fatal(err)
+		}
+		reports := all["report"]
+		if len(reports) != 5 || reports[0]["final"] != false { // after 5, 10, 15, 20 s, and at the end
+			t.Fatalf("%d reports", len(reports))
+		}
+		if n := reports[3]["packets"]; n != float64(len(in)/188) || reports[3]["recentBitsPerSecond"] != nil {
+			t.Errorf("in the silence: %v packets, %v bit/s", n, reports[3]["recentBitsPerSecond"])
+		}
+		if v := reports[0]["recentBitsPerSecond"].(float64); v < 0.95*10*188*8*50 || v > 1.05*10*188*8*50 {
+			t.Errorf("%v bit/s in the first interval", v)
+		}
+		if a := reports[1]["arrival"].(map[string]any)["jitterMs"].(float64); a < 60 || a > 120 {
+			t.Errorf("arrival jitter %v, about 80 ms came from the size of the reads", a)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		r := &paced{in: sample(t), each: 1000, wait: time.Second}
+		if err := Run(context.Background(), Config{Interval: 5 * time.Second}, r, &out); err != nil || !strings.Contains(out.String(), "objects with 3.0 kB in 2 tracks, damaged at 0 places") {
+			t.Errorf("%v\n%s", err, out.String())
+		}
+	})
 }
 
+// paced gives so many bytes each so often, then waits and ends.
 type paced struct {
-	in   []byte
-	each int
-	tick func()
+	in        []byte
+	each      int
+	wait, end time.Duration
 }
 
 func (p *paced) Read(b []byte) (int, error) {
 	if len(p.in) == 0 {
+		time.Sleep(p.end)
 		return 0, io.EOF
 	}
-	p.tick()
+	time.Sleep(p.wait)
 	n := copy(b, p.in[:min(p.each, len(p.in))])
 	p.in = p.in[n:]
 	return n, nil
