@@ -70,6 +70,7 @@ func TestBackendRefuses(t *testing.T) {
 
 // Two devices, two clients: packets overlap byte for byte.
 func TestTwoDevicesReceiveOneBroadcast(t *testing.T) {
+	t.Parallel()
 	var streams [2][]byte
 	for i, address := range []string{"127.0.7.1", "127.0.7.2"} {
 		d, addr := device(t, address, &Backend{Broadcast: &Broadcast{}})
@@ -97,6 +98,7 @@ func TestTwoDevicesReceiveOneBroadcast(t *testing.T) {
 }
 
 func TestHDHomeRunConfigSaves(t *testing.T) {
+	t.Parallel()
 	tool, err := exec.LookPath("hdhomerun_config")
 	if err != nil {
 		t.Skip("hdhomerun_config is not installed")

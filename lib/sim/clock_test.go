@@ -149,7 +149,7 @@ func TestIntervals(t *testing.T) {
 	for _, m := range DefaultMuxes() {
 		t.Run(m.Name, func(t *testing.T) {
 			p := mustPlan(t, m)
-			b := readAll(t, m.Reader(noon, noon.Add(2*time.Minute), 0))
+			b := readAll(t, m.Reader(noon, noon.Add(45*time.Second), 0))
 			worst := map[string]time.Duration{}
 			last := map[string]time.Time{}
 			see := func(what string, now time.Time) {

@@ -43,8 +43,9 @@ func tables(b []byte, pid ts.PID, f func(section []byte, at clock.PCR), ids ...u
 	}
 }
 
-func atscMinutes(t testing.TB, n int) []byte {
-	return readAll(t, DefaultMuxes()[0].Reader(noon, noon.Add(time.Duration(n)*time.Minute), 0))
+// atscMinute is the whole multiplex.
+func atscMinute(t testing.TB) []byte {
+	return readAll(t, DefaultMuxes()[0].Reader(noon, noon.Add(time.Minute), 0))
 }
 
 func impairedBy(t testing.TB, im Impair, b []byte) []byte {
@@ -53,14 +54,14 @@ func impairedBy(t testing.TB, im Impair, b []byte) []byte {
 }
 
 func TestNoImpairment(t *testing.T) {
-	in := atscMinutes(t, 1)
+	in := atscMinute(t)
 	if !bytes.Equal(in, impairedBy(t, Impair{Seed: 7}, in)) {
 		t.Error("the zero value changes the stream")
 	}
 }
 
 func TestImpairmentIsReproducible(t *testing.T) {
-	in := atscMinutes(t, 1)
+	in := atscMinute(t)
 	im := Impair{
 		Seed: 3, Loss: 1e-3, Burst: 4, TEI: 1e-3, Flip: 1e-3, Cut: 1e-4, TimeLoss: 0.2, TimeJitter: 900 * time.Millisecond,
 		RewritePAT: true, RewritePMT: true, StripNull: true, StallEvery: 20 * time.Second, StallFor: time.Second,
@@ -107,7 +108,7 @@ func within(t *testing.T, what string, got, want, tolerance float64) {
 
 func TestLoss(t *testing.T) {
 	// One program without null packets: equal packets would make a loss ambiguous.
-	in := readAll(t, DefaultMuxes()[0].Reader(noon, noon.Add(5*time.Minute), 3))
+	in := readAll(t, DefaultMuxes()[0].Reader(noon, noon.Add(3*time.Minute), 4))
 	for _, c := range []struct {
 		name string
 		im   Impair
@@ -150,7 +151,7 @@ func TestLoss(t *testing.T) {
 }
 
 func TestDamage(t *testing.T) {
-	in := atscMinutes(t, 3)
+	in := readAll(t, DefaultMuxes()[0].Reader(noon, noon.Add(2*time.Minute), 4))
 	all := packets(in)
 	t.Run("TEI", func(t *testing.T) {
 		n := 0
@@ -194,12 +195,12 @@ func TestDamage(t *testing.T) {
 				lost++
 			}
 		}
-		within(t, "losses of sync", float64(lost), 1e-3*float64(len(all)), 0.3)
+		within(t, "losses of sync", float64(lost), 1e-3*float64(len(all)), 0.4)
 	})
 }
 
 func TestTimeTableLoss(t *testing.T) {
-	in := readAll(t, DefaultMuxes()[0].Reader(noon, noon.Add(20*time.Minute), 3))
+	in := readAll(t, DefaultMuxes()[0].Reader(noon, noon.Add(10*time.Minute), 4))
 	gone := missing(t, in, impairedBy(t, Impair{TimeLoss: 0.2}, in))
 	total, lost := 0, 0
 	for i, p := range packets(in) {
@@ -212,10 +213,10 @@ func TestTimeTableLoss(t *testing.T) {
 			t.Fatalf("packet %d of PID %#x is lost, no time table", i, p.PID())
 		}
 	}
-	if total != 1200 {
-		t.Errorf("%d time tables in 20 minutes", total)
+	if total != 600 {
+		t.Errorf("%d time tables in 10 minutes", total)
 	}
-	within(t, "share lost", float64(lost)/float64(total), 0.2, 0.2)
+	within(t, "share lost", float64(lost)/float64(total), 0.2, 0.25)
 }
 
 func TestTimeTableJitter(t *testing.T) {
@@ -269,7 +270,7 @@ func TestTimeTableJitter(t *testing.T) {
 }
 
 func TestStripping(t *testing.T) {
-	in := atscMinutes(t, 1)
+	in := atscMinute(t)
 	for _, c := range []struct {
 		name string
 		im   Impair
@@ -338,7 +339,7 @@ func TestRewriting(t *testing.T) {
 }
 
 func TestStallAndDrop(t *testing.T) {
-	in := atscMinutes(t, 1)
+	in := atscMinute(t)
 	var last clock.PCR
 	var gaps []time.Duration
 	started := false
@@ -381,4 +382,27 @@ func BenchmarkImpair(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// Whatever arrives, an impairment neither panics nor makes packets of another length.
+func FuzzImpair(f *testing.F) {
+	f.Add(uint64(1), readAll(f, DefaultMuxes()[1].Reader(noon, noon.Add(50*time.Millisecond), 0)))
+	f.Add(uint64(2), readAll(f, DefaultMuxes()[0].Reader(noon, noon.Add(20*time.Millisecond), 0)))
+	f.Fuzz(func(t *testing.T, seed uint64, b []byte) {
+		if len(b) > 1<<16 {
+			return
+		}
+		im := Impair{
+			Seed: seed, Loss: 0.1, Burst: 2, TEI: 0.1, Flip: 0.1, TimeLoss: 0.5, TimeJitter: time.Second,
+			RewritePAT: true, RewritePMT: true, TSID: 5,
+		}
+		out, _ := io.ReadAll(im.Reader(bytes.NewReader(b)))
+		if len(out)%ts.PacketSize != 0 {
+			t.Errorf("%d bytes are no whole packets", len(out))
+		}
+		if bytes.Contains(b, []byte{ts.SyncByte}) {
+			im.Cut = 0.5
+			io.Copy(io.Discard, im.Reader(bytes.NewReader(b)))
+		}
+	})
 }
