@@ -42,6 +42,9 @@ type Config struct {
 	MaxObjectSize uint64
 	// MaxPropertiesSize bounds the property block of one object, in bytes. Default 65,535.
 	MaxPropertiesSize uint64
+	// MaxNamespaces bounds the namespaces a publisher may tell of in answer to one SUBSCRIBE_NAMESPACE.
+	// Default 65,536.
+	MaxNamespaces int
 	// MaxTokenCache is the size in bytes of the authorization tokens a peer may register, by the
 	// counting of §9.3.1.4. Default 16,384; negative forbids aliases.
 	MaxTokenCache int
@@ -56,7 +59,8 @@ type Config struct {
 	// AliasTimeout is how long a data stream may wait for the message that names its track alias.
 	// Default 5 s.
 	AliasTimeout time.Duration
-	// HeaderTimeout bounds the arrival of a data stream's header after it was opened. Default 10 s.
+	// HeaderTimeout bounds the arrival of a data stream's header after it was opened; then the stream is
+	// refused. QUIC opens streams of lower number too, whose urgency may be low. Default 30 s.
 	HeaderTimeout time.Duration
 	// DoneTimeout is how long a subscription waits after PUBLISH_DONE for streams it was told of (§9.15).
 	// Default 5 s.
@@ -103,12 +107,13 @@ func (c *Config) withDefaults() *Config {
 	d.MaxPendingDatagrams = or(d.MaxPendingDatagrams, 64)
 	d.MaxObjectSize = or(d.MaxObjectSize, 64<<20)
 	d.MaxPropertiesSize = or(d.MaxPropertiesSize, wire.MaxValueLength)
+	d.MaxNamespaces = or(d.MaxNamespaces, 65536)
 	d.MaxTokenCache = or(d.MaxTokenCache, 16384)
 	d.HandshakeTimeout = or(d.HandshakeTimeout, 10*time.Second)
 	d.IdleTimeout = or(d.IdleTimeout, 30*time.Second)
 	d.KeepAlive = or(d.KeepAlive, 10*time.Second)
 	d.AliasTimeout = or(d.AliasTimeout, 5*time.Second)
-	d.HeaderTimeout = or(d.HeaderTimeout, 10*time.Second)
+	d.HeaderTimeout = or(d.HeaderTimeout, 30*time.Second)
 	d.DoneTimeout = or(d.DoneTimeout, 5*time.Second)
 	d.ResponseTimeout = or(d.ResponseTimeout, 30*time.Second)
 	return &d

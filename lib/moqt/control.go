@@ -17,8 +17,9 @@ type controlStream struct {
 	st Stream
 	v  Version
 
-	wmu  sync.Mutex
-	wbuf []byte
+	wmu    sync.Mutex
+	wbuf   []byte
+	broken func(error) // a message may have been cut: told once the stream is of no use
 
 	// The reading half belongs to one goroutine.
 	buf []byte // unread bytes are buf[r:]
@@ -40,7 +41,9 @@ func (c *controlStream) send(m wire.Message) error {
 	}
 	c.wbuf = b
 	c.st.SetWriteDeadline(time.Now().Add(controlTimeout))
-	_, err = c.st.Write(b)
+	if _, err = c.st.Write(b); err != nil && c.broken != nil {
+		c.broken(err)
+	}
 	return err
 }
 

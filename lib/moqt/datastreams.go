@@ -49,6 +49,11 @@ func (s *Session) retireAlias(alias uint64, sub *Subscription) {
 		return
 	}
 	delete(t.subs, alias)
+	t.retire(alias)
+}
+
+// retire remembers an alias whose streams are not wanted.
+func (t *aliasTable) retire(alias uint64) {
 	if _, ok := t.retired[alias]; ok {
 		return
 	}

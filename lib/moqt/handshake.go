@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"time"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -54,6 +55,11 @@ func (s *Session) handshake(ctx context.Context) error {
 	}
 	st.SetPriority(urgencyControl, true)
 	s.control = newControlStream(st, s.v)
+	s.control.broken = func(err error) {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.fail(&wire.Error{Code: wire.ControlMessageTimeout, What: "peer does not read the control stream"})
+		}
+	}
 	stop := context.AfterFunc(ctx, func() { st.SetReadDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if stop() {

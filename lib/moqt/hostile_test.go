@@ -739,3 +739,29 @@ func TestPeerGone(t *testing.T) {
 		t.Errorf("subscription: %v", err)
 	}
 }
+
+// TestPeerThatDoesNotRead: answers to a peer that reads nothing pile up no further than its requests allow, and end the session.
+func TestPeerThatDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := Pipe(PipeOptions{Version: wire.Draft16, Window: 500})
+		s := NewServer(b, nil)
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(context.Background()) }()
+		st, err := a.OpenStream(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.Write(message(&wire.ClientSetup{}))
+		start := time.Now()
+		for id := uint64(0); err == nil && id < 100_000; id += 2 {
+			_, err = st.Write(message(&wire.TrackStatus{Subscribe: wire.Subscribe{RequestID: id, Track: testTrack}}))
+		}
+		var se *SessionError
+		if err := <-ended; !errors.As(err, &se) || se.Code != wire.TooManyRequests && se.Code != wire.ControlMessageTimeout {
+			t.Errorf("ended with %v", err)
+		}
+		if waited := time.Since(start); waited > controlTimeout {
+			t.Errorf("after %v", waited)
+		}
+	})
+}

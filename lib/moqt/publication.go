@@ -129,6 +129,9 @@ func (s *Session) Publish(ctx context.Context, track object.TrackName, o Publish
 	}
 	err = s.request(ctx, func(id uint64) wire.Message {
 		p.id, p.alias = id, id
+		s.mu.Lock()
+		s.pubs[id] = p // pending: a SUBSCRIBE to the same track is a duplicate from now on (§5.1)
+		s.mu.Unlock()
 		params := wire.Parameters{LargestObject: o.Largest, Tokens: o.Tokens}
 		if o.NoForward {
 			params.Forward = new(bool)
@@ -157,13 +160,10 @@ func (s *Session) Publish(ctx context.Context, track object.TrackName, o Publish
 		p.state.resolve(p.saved)
 		p.limitTimeout()
 		p.mu.Unlock()
-		s.mu.Lock()
-		s.pubs[p.id] = p
-		s.mu.Unlock()
 		return nil
 	})
 	if err != nil {
-		p.cancel(err)
+		p.end(err)
 		return nil, err
 	}
 	return p, nil
@@ -401,6 +401,7 @@ func (p *Publication) OpenSubgroup(ctx context.Context, h SubgroupHeader) (*Subg
 		EndOfGroup: h.EndOfGroup, HasProperties: h.HasProperties,
 	}}
 	w.objectWriter.st, w.objectWriter.s = st, p.s
+	w.timeout = p.State().DeliveryTimeout
 	if h.Priority != nil {
 		w.priority = *h.Priority
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -826,5 +827,79 @@ func TestCloseReachesThePeer(t *testing.T) {
 	}
 	if _, err := c.Subscribe(context.Background(), testTrack, SubscribeOptions{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("request on a closed session: %v", err)
+	}
+}
+
+func TestDeliveryTimeoutResetsTheStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, pubs := accepting(TrackInfo{Properties: []byte{0x02, 0x43, 0xe8}}) // the track's own: 1 s
+		a, b := Pipe(PipeOptions{Version: wire.Draft16, Window: 1000})
+		c, s := NewClient(a, "", "/", nil), NewServer(b, &Config{Handler: h})
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 2)
+		go func() { ended <- c.Run(ctx) }()
+		go func() { ended <- s.Run(ctx) }()
+		sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{DeliveryTimeout: 3 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := <-pubs
+		w, err := p.OpenSubgroup(ctx, SubgroupHeader{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		var reset *StreamResetError
+		if err := w.WriteObject(0, nil, wire.StatusNormal, make([]byte, 10_000)); !errors.As(err, &reset) || reset.Code != wire.ResetDeliveryTimeout {
+			t.Errorf("write to a subscriber that does not read: %v", err)
+		}
+		if waited := time.Since(start); waited != time.Second {
+			t.Errorf("gave up after %v, want the smaller of both timeouts", waited)
+		}
+		g, err := sub.AcceptSubgroup(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = g.Next(); err == nil {
+			_, err = io.ReadAll(g)
+		}
+		if !errors.As(err, &reset) || !reset.Remote || reset.Code != wire.ResetDeliveryTimeout {
+			t.Errorf("reader got %v", err)
+		}
+		cancel()
+		<-ended
+		<-ended
+	})
+}
+
+func TestPublishPendingRefusesSubscribe(t *testing.T) {
+	ctx := testContext(t)
+	h, _ := accepting(TrackInfo{})
+	answer := make(chan struct{})
+	c, s := pipePair(t, &Config{Handler: handlers{publish: func(_ context.Context, r *PublishRequest) {
+		<-answer
+		r.Accept(SubscribeOptions{})
+	}}}, &Config{Handler: h})
+	published := make(chan error, 1)
+	go func() {
+		_, err := s.Publish(ctx, testTrack, PublishOptions{})
+		published <- err
+	}()
+	for { // until PUBLISH was sent
+		s.mu.Lock()
+		n := len(s.pubs)
+		s.mu.Unlock()
+		if n > 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	var e *RequestError
+	if _, err := c.Subscribe(ctx, testTrack, SubscribeOptions{}); !errors.As(err, &e) || e.Code != wire.RequestDuplicateSubscription {
+		t.Errorf("SUBSCRIBE while PUBLISH is pending: %v", err)
+	}
+	close(answer)
+	if err := recv(t, published); err != nil {
+		t.Error(err)
 	}
 }

@@ -115,6 +115,7 @@ func (s *Session) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopped = true
 	s.mu.Unlock()
+	s.endEverything() // so that handlers that wait for a subscription of this session go on
 	s.handlers.Wait()
 	s.endEverything()
 	cause := context.Cause(s.ctx)

@@ -2,7 +2,9 @@ package moqt
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -20,6 +22,9 @@ type objectWriter struct {
 	left    uint64 // of the payload announced
 	started bool   // the stream's header was written
 	err     error  // sticky
+	// timeout is the delivery timeout (§9.2.2.2): an object that cannot be handed to the transport for so long resets its
+	// stream. 0: none.
+	timeout time.Duration
 }
 
 // put writes what is in scratch and as much payload as fits with it, then the rest of the payload.
@@ -47,9 +52,15 @@ func (w *objectWriter) write(b []byte) error {
 	if w.err != nil {
 		return w.err
 	}
-	if _, err := w.st.Write(b); err != nil {
-		w.err = w.s.orCause(err)
+	_, err := w.st.Write(b)
+	if err == nil {
+		return nil
 	}
+	if w.timeout > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		w.st.CancelWrite(wire.ResetDeliveryTimeout)
+		err = &StreamResetError{Code: wire.ResetDeliveryTimeout}
+	}
+	w.err = w.s.orCause(err)
 	return w.err
 }
 
@@ -60,6 +71,9 @@ func (w *objectWriter) ready() error {
 	}
 	if w.left > 0 {
 		return fmt.Errorf("%w: %d bytes of the object before are missing", ErrOrder, w.left)
+	}
+	if w.timeout > 0 {
+		w.st.SetWriteDeadline(time.Now().Add(w.timeout))
 	}
 	return nil
 }
@@ -88,7 +102,8 @@ func (w *objectWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// SetWriteDeadline bounds writes; after a write that missed it the stream can only be Reset.
+// SetWriteDeadline bounds writes; after a write that missed it the stream can only be Reset. With a delivery timeout in
+// force every object sets a deadline of its own.
 func (w *objectWriter) SetWriteDeadline(t time.Time) error { return w.st.SetWriteDeadline(t) }
 
 // Context ends when the stream was closed or reset, or the subscriber refused it with STOP_SENDING.

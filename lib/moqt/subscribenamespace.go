@@ -3,6 +3,7 @@ package moqt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -136,6 +137,10 @@ func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, err
 		ns := whole(m.Suffix)
 		if err := wire.CheckNamespace(ns, 0); err != nil {
 			return NamespaceEvent{}, sub.broke(violation("%v", err))
+		}
+		if len(sub.known) >= sub.s.cfg.MaxNamespaces {
+			sub.Close()
+			return NamespaceEvent{}, fmt.Errorf("%w: more than %d namespaces", ErrTooLarge, len(sub.known))
 		}
 		sub.known[ns.String()] = struct{}{}
 		return NamespaceEvent{Namespace: ns}, nil

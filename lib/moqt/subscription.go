@@ -390,7 +390,9 @@ func (s *Session) onPublish(m *wire.Publish) error {
 	}
 	if refusal != nil {
 		s.mu.Lock()
-		s.aliases.retired[m.TrackAlias] = struct{}{}
+		if s.aliases.subs[m.TrackAlias] == nil {
+			s.aliases.retire(m.TrackAlias)
+		}
 		s.mu.Unlock()
 		in.refuse(refusal)
 		return nil
