@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -92,6 +93,41 @@ func TestContinuity(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestOddServices(t *testing.T) {
+	var b Broadcast
+	count := func(number string) (all, scrambled, pes int) {
+		m, s, err := b.Channel(number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range packets(readAll(t, m.Reader(noon, noon.Add(2*time.Second), s.Program))) {
+			if p.PID() != s.videoPID() && p.PID() != s.audioPID() || !p.HasPayload() {
+				continue
+			}
+			all++
+			if p.Scrambled() {
+				scrambled++
+			}
+			if _, err := ts.ParsePES(p.Payload()); err == nil && p.UnitStart() {
+				pes++
+			}
+		}
+		return all, scrambled, pes
+	}
+	if all, scrambled, pes := count("ec-ca"); all == 0 || scrambled != all || pes != 0 {
+		t.Errorf("7.2: %d of %d packets are scrambled, %d PES headers can be read", scrambled, all, pes)
+	}
+	if all, scrambled, pes := count("5.2"); all == 0 || scrambled != 0 || pes < 100 {
+		t.Errorf("5.2: %d of %d packets are scrambled, %d PES headers can be read", scrambled, all, pes)
+	}
+	if all, _, _ := count("7.3"); all != 0 {
+		t.Errorf("7.3 sends %d packets", all)
+	}
+	if _, _, err := b.Channel("12"); !errors.Is(err, ErrChannel) {
+		t.Errorf("channel 12: %v", err)
+	}
 }
 
 func TestShortReads(t *testing.T) {
