@@ -192,6 +192,8 @@ func TestObjectDamage(t *testing.T) {
 		{"a bit flipped", flipped, false, ErrDamaged},
 		{"cut short", in[:len(in)-100], false, object.ErrTruncated},
 		{"another version", append([]byte(object.Magic+"\x09\x00\x00\x00"), in[12:]...), false, object.ErrVersion},
+		{"a header damaged", append([]byte("\x8fECO\n\x1a\n\n\x01\x00\x00\x00"), in[12:]...), false, ErrDamaged},
+		{"a header missing", in[12:], false, ErrDamaged},
 		{"only a piece of the magic", []byte(object.Magic[:5]), false, object.ErrTruncated},
 	} {
 		chunks, rep, err := dumpObjects(t, Config{Verify: c.verify}, bytes.NewReader(c.in))

@@ -82,14 +82,17 @@ func sniff(r io.Reader) (io.Reader, bool, error) {
 		return nil, false, err
 	}
 	head = head[:n]
-	objects := n > 0 && bytes.HasPrefix([]byte(object.Magic), head)
+	// A damaged header or a missing one is for object.Reader to report: "ECO" is left, or a record begins.
+	objects := n > 0 && bytes.HasPrefix([]byte(object.Magic), head) ||
+		bytes.HasPrefix(head, []byte("\xecOT")) || bytes.HasPrefix(head, []byte("\xecOO")) || n > 4 && string(head[1:4]) == object.Magic[1:4]
 	return io.MultiReader(bytes.NewReader(head), r), objects, nil
 }
 
-// lines writes one JSON object per line.
+// lines writes text or JSON, line by line; after an error nothing.
 type lines struct {
-	w   io.Writer
-	err error
+	w    io.Writer
+	line []byte // of text, not ended yet
+	err  error
 }
 
 func (l *lines) put(v any) {
@@ -104,9 +107,14 @@ func (l *lines) put(v any) {
 }
 
 func (l *lines) printf(format string, a ...any) {
-	if l.err == nil {
-		_, l.err = fmt.Fprintf(l.w, format, a...)
+	l.line = fmt.Appendf(l.line, format, a...)
+	if n := len(l.line); n == 0 || l.line[n-1] != '\n' {
+		return
 	}
+	if l.err == nil {
+		_, l.err = l.w.Write(l.line)
+	}
+	l.line = l.line[:0]
 }
 
 // every calls f each interval, holding mu, until the returned stop is called, which waits for it.

@@ -418,3 +418,67 @@ func TestTimeOffsets(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
+
+// A second reader of real broadcasts: astits must find the same tables in a capture.
+func TestCaptureAgainstAstits(t *testing.T) {
+	type pmt struct {
+		program uint16
+		pcr     uint16
+		streams int
+	}
+	ours, theirs := map[string]int{}, map[string]int{}
+	pmts := map[pmt]bool{}
+	const name = "dvbt-arte-hd-tot-lossy.ts"
+	captured(t, name, func(pid ts.PID, s []byte) {
+		switch s[0] {
+		case TablePAT:
+			ours["PAT"]++
+		case TablePMT:
+			p, err := ParsePMT(s)
+			if err != nil {
+				t.Error(err)
+			}
+			ours["PMT"]++
+			pmts[pmt{p.Program, uint16(p.PCRPID), len(p.Streams)}] = true
+		case TableSDT:
+			ours["SDT"]++
+		case TableTOT:
+			ours["TOT"]++
+		}
+	})
+	f, err := os.Open(filepath.Join(os.Getenv("EC_CAPTURES"), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dmx := astits.NewDemuxer(context.Background(), f, astits.DemuxerOptPacketSize(188))
+	for {
+		d, err := dmx.NextData()
+		if errors.Is(err, astits.ErrNoMorePackets) {
+			break
+		}
+		switch {
+		case err != nil || d == nil:
+		case d.PAT != nil:
+			theirs["PAT"]++
+		case d.PMT != nil:
+			theirs["PMT"]++
+			if k := (pmt{d.PMT.ProgramNumber, d.PMT.PCRPID, len(d.PMT.ElementaryStreams)}); !pmts[k] {
+				t.Errorf("astits has a PMT %+v that we have not", k)
+			}
+		case d.SDT != nil:
+			theirs["SDT"]++
+		case d.TOT != nil:
+			theirs["TOT"]++
+		}
+	}
+	t.Logf("ours %v, astits %v", ours, theirs)
+	for k, n := range theirs {
+		if d := ours[k] - n; d < -1 || d > 1 { // the first or last may be judged otherwise
+			t.Errorf("%s: %d sections, astits has %d", k, ours[k], n)
+		}
+	}
+	if len(theirs) < 4 {
+		t.Errorf("astits found only %v", theirs)
+	}
+}
