@@ -72,3 +72,9 @@ func (r *ring) close(err error) {
 	}
 	r.more.Broadcast()
 }
+
+// Close is the reader's: it ends both sides.
+func (r *ring) Close() error {
+	r.close(io.ErrClosedPipe)
+	return nil
+}

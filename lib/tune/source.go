@@ -51,7 +51,7 @@ func newSource(cfg *Config) (source, error) {
 		if cfg.Stdin == nil {
 			return nil, usageError("no stdin")
 		}
-		return &stdinSource{cfg.Stdin}, nil
+		return &stdinSource{cfg.Stdin, cfg.Duration > 0}, nil
 	case File:
 		return &fileSource{path: a.Path, pace: cfg.Pace, loop: cfg.Loop, log: cfg.Log}, nil
 	case HTTP:
@@ -68,12 +68,34 @@ func newSource(cfg *Config) (source, error) {
 	return &channelSource{addr: a, log: cfg.Log}, nil
 }
 
-type stdinSource struct{ r io.Reader }
+// stdinSource reads what it is given. Where a duration may end before a Read does, a goroutine reads
+// ahead, and is left behind: nothing ends a Read of a pipe or a terminal for certain.
+type stdinSource struct {
+	r     io.Reader
+	ahead bool
+}
 
 func (s *stdinSource) live() bool { return false }
 
 func (s *stdinSource) open(context.Context) (connection, error) {
-	return connection{ReadCloser: io.NopCloser(s.r), sniff: true}, nil
+	if !s.ahead {
+		return connection{ReadCloser: io.NopCloser(s.r), sniff: true}, nil
+	}
+	r := newRing(2 * blockSize)
+	go func() {
+		buf := make([]byte, blockSize)
+		for {
+			n, err := s.r.Read(buf)
+			if _, werr := r.Write(buf[:n]); werr != nil {
+				return
+			}
+			if err != nil {
+				r.close(err)
+				return
+			}
+		}
+	}()
+	return connection{ReadCloser: r, sniff: true}, nil
 }
 
 // httpSource is live unless the server says how long the stream is. A stream without a length that is

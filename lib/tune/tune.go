@@ -150,10 +150,8 @@ func (r *receiver) run(ctx context.Context) error {
 			if giveUp.IsZero() {
 				giveUp = start.Add(r.cfg.Retry)
 			}
-			if kind == broken {
-				return explain(err)
-			}
-			if !time.Now().Before(giveUp) {
+			// A sender of datagrams may not have started yet; a server that is not there is a mistyped name.
+			if kind == broken && !errors.Is(err, errStall) || !time.Now().Before(giveUp) {
 				return explain(err)
 			}
 		case !r.cfg.Reconnect:

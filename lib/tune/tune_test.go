@@ -575,3 +575,43 @@ func TestRingLetsAWaitingWriterGo(t *testing.T) {
 		}
 	})
 }
+
+func TestDurationEndsASilentStdin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w := io.Pipe()
+		defer w.Close()
+		ten := packets(10, 188)
+		go w.Write(ten)
+		var out bytes.Buffer
+		start := time.Now()
+		if err := Run(t.Context(), Config{Address: address(t, "-"), Stdin: r, Duration: time.Minute}, &out); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took != time.Minute || !bytes.Equal(out.Bytes(), ten) {
+			t.Errorf("%v, %d bytes", took, out.Len())
+		}
+	})
+}
+
+func TestSenderThatStartsLateIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &scripted{steps: []func() (io.ReadCloser, error){silent, silent, data(packets(1, 188))}}
+		r := &receiver{cfg: Config{Retry: time.Minute, Stall: 6 * time.Second, Log: slog.New(slog.DiscardHandler), backoff: backoff},
+			src: src, w: io.Discard, buf: make([]byte, 2*blockSize)}
+		if err := r.run(t.Context()); !errors.Is(err, errEnded) || src.opens != 3 {
+			t.Errorf("%d connections, %v", src.opens, err)
+		}
+	})
+}
+
+func TestStatusLine(t *testing.T) {
+	r := &receiver{cfg: Config{Address: address(t, "5.1")}, tap: newTap()}
+	r.tap.lost.Store(3)
+	r.tap.pastLost.Store(4)
+	r.tap.gaps.Store(1)
+	c := connection{service: service{name: "WONE"}, report: func() losses { return losses{datagrams: 9} }}
+	got := r.statusLine(c, "ss 80% snq 91%", 12.345, 3723*time.Second)
+	if want := "5.1 WONE  ss 80% snq 91%  12.35 Mbit/s  lost 7 TEI 0  datagrams lost 9  gaps 1  1:02:03"; got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
