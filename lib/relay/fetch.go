@@ -38,7 +38,8 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	s.r.stats.fetches.Add(1)
 	f := fetch{t: t, w: w, at: r.Start, end: end}
 	if err := f.run(ctx); err != nil {
-		if ctx.Err() == nil {
+		var left *moqt.StreamResetError
+		if ctx.Err() == nil && !errors.As(err, &left) {
 			s.r.log.Warn("fetch broke", "track", t.name.String(), "peer", s.name, "at", f.at.String(), "err", err)
 		}
 		w.Reset(wire.ResetInternalError)

@@ -217,9 +217,9 @@ func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration,
 		return whole, 0, closing // ids were left out by their publisher
 	case g.newer.IsZero():
 		return more, p.unknownStart(g, now), closing
-	case sent && finished && g.open == 0 && !p.s.t.ends:
-		return whole, 0, closing // a track whose groups do not carry their end
 	}
+	// A track whose groups do not carry their end may still bring another subgroup.
+	p.lingering.Store(sent && finished && g.open == 0 && !p.s.t.ends)
 	since := g.touched
 	if g.newer.After(since) {
 		since = g.newer
@@ -227,7 +227,7 @@ func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration,
 	if left := stall - now.Sub(since); left > 0 {
 		return more, left, closing
 	}
-	if sent && finished && !p.s.t.ends {
+	if sent && g.open == 0 && !p.s.t.ends {
 		return whole, 0, closing
 	}
 	return incomplete, 0, closing
@@ -279,12 +279,12 @@ func (p *pump) disk(ctx context.Context) (outcome, error) {
 		return whole, nil
 	case t.groups[p.id] != nil:
 		return more, nil // it came to life meanwhile
-	case !t.ends:
-		return whole, nil
 	case t.largest == nil || t.largest.Group <= p.id || time.Since(r.Info().Time) < t.r.c.StallWait:
 		// It is being written, or is the newest and a publisher may come back to it: in memory it can be waited for.
 		t.newGroup(p.id)
 		return more, nil
+	case !t.ends:
+		return whole, nil
 	}
 	return incomplete, nil
 }

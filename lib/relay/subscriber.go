@@ -116,7 +116,7 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 	active, oldest := 0, (*pump)(nil)
 	waiting := true
 	for _, id := range s.order {
-		if p := s.begun[id]; p != nil && !p.over.Load() {
+		if p := s.begun[id]; p != nil && !p.over.Load() && !p.lingering.Load() {
 			if oldest == nil || p.id < oldest.id {
 				oldest = p
 			}
@@ -222,8 +222,10 @@ type pump struct {
 	began   time.Time
 
 	waiting atomic.Bool // for a publisher, not for the peer
-	over    atomic.Bool
-	lagging atomic.Bool
+	// lingering: everything known was sent and its streams are closed, but there may be more.
+	lingering atomic.Bool
+	over      atomic.Bool
+	lagging   atomic.Bool
 
 	mu      sync.Mutex
 	blocked *moqt.SubgroupWriter // the writer in use

@@ -148,8 +148,8 @@ func (t *track) put(src *source, o *obj, sum object.Hash) {
 	src.objects.Add(1)
 	if g == nil {
 		g = t.newGroup(o.Group)
-		g.remove(o.ID) // it may have come from the store already, without its place
 	}
+	t.remove(g, o.ID) // it may have come from the store already, without its place
 	t.insert(g, o)
 	g.touched = o.at
 	l := moqt.Location{Group: o.Group, Object: o.ID}
@@ -316,9 +316,10 @@ func (g *group) find(id uint64) *obj {
 	return nil
 }
 
-func (g *group) remove(id uint64) {
+func (t *track) remove(g *group, id uint64) {
 	if i, ok := g.search(id); ok {
 		g.bytes -= int64(len(g.objs[i].Payload))
+		t.bytes -= int64(len(g.objs[i].Payload))
 		g.objs = slices.Delete(g.objs, i, i+1)
 	}
 }

@@ -1,0 +1,370 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// big is a group too large for the windows of a connection that nobody reads from.
+func big(group uint64) *object.Object {
+	payload := make([]byte, 8<<20)
+	payload[0] = byte(group)
+	return &object.Object{Group: group, Payload: payload}
+}
+
+// A subscriber that reads nothing delays nobody; when it is too far behind, its oldest group is reset.
+func TestSlowSubscriber(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{MaxLag: 3, CacheBytes: 1}, store.Config{})
+	p := s.publisher(t, ts)
+	publish := func(g uint64) {
+		p.put(big(g))
+		p.put(&object.Object{Group: g, ID: 1, Status: object.EndOfGroup})
+	}
+	publish(0)
+	s.stored(t, 2)
+
+	slow := s.dial(t, nil)
+	sub, err := slow.Subscribe(within(t, 10*time.Second), ts, from(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	quick := s.dial(t, nil)
+	fast, err := quick.Subscribe(within(t, 10*time.Second), ts, from(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const groups = 12
+	arrived := make(chan error, 1)
+	go func() {
+		for range groups {
+			r, err := fast.AcceptSubgroup(within(t, 20*time.Second))
+			if err == nil {
+				_, err = r.Next()
+			}
+			if err == nil {
+				_, err = io.Copy(io.Discard, r)
+			}
+			if err == nil {
+				r.Next()
+				_, err = r.Next()
+			}
+			if err != io.EOF {
+				arrived <- err
+				return
+			}
+		}
+		arrived <- nil
+	}()
+	for g := uint64(1); g < groups; g++ {
+		publish(g)
+	}
+	if err := <-arrived; err != nil {
+		t.Fatalf("the quick subscriber was not served: %v", err)
+	}
+	wait(t, "resets", func() bool { return s.Stats().ResetLag > 0 })
+
+	// It starts to read: what was given up ends in a reset, and it reaches the present.
+	resets, last := int64(0), uint64(0)
+	for last < groups-1 {
+		r, err := sub.AcceptSubgroup(within(t, 20*time.Second))
+		if err != nil {
+			t.Fatalf("after group %d: %v", last, err)
+		}
+		last = r.Header().Group
+		for {
+			if _, err = r.Next(); err == nil {
+				_, err = io.Copy(io.Discard, r)
+			}
+			if err != nil {
+				break
+			}
+		}
+		var reset *moqt.StreamResetError
+		if errors.As(err, &reset) {
+			resets++
+		} else if err != io.EOF {
+			t.Fatal(err)
+		}
+	}
+	if resets == 0 {
+		t.Error("groups were lost without a reset")
+	}
+}
+
+// Old groups are served from disk when they have left memory, in the middle of a group too.
+func TestFromDisk(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	p := s.publisher(t, ts)
+	const groups = 2 * maxGroups
+	for g := range uint64(groups) {
+		p.group(g)
+	}
+	s.stored(t, groups*(parts+1))
+	s.viewer(t, ts, from(0)).whole(groups)
+	if s.Stats().SentFromDisk == 0 {
+		t.Error("nothing came from disk")
+	}
+}
+
+// full lets n writes through.
+func TestDiskFullLiveGoesOn(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a tmpfs takes root")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skipf("no tmpfs: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	s := start(t, dir, "127.0.0.1:0", Config{}, store.Config{})
+	p := s.publisher(t, ts)
+	p.group(0)
+	s.stored(t, parts+1)
+	v := s.viewer(t, ts, from(0))
+	const groups = 60
+	for g := uint64(1); g < groups; g++ {
+		p.group(g)
+		v.whole(int(g) + 1)
+	}
+	st := s.Stats()
+	if st.NotStored == 0 || st.Objects != groups*(parts+1) {
+		t.Errorf("%+v", st)
+	}
+	for g, ids := range s.fetchAll(t, ts, moqt.Location{}) {
+		if i, _ := s.store.Track(ts).Group(g); i.Complete && !slices.Equal(ids, allIDs[:parts]) {
+			t.Errorf("group %d: %v", g, ids)
+		}
+	}
+}
+
+// upstream is a publisher that only announces its namespace.
+type upstream struct {
+	moqt.UnimplementedHandler
+	track object.TrackName
+	pubs  chan *moqt.Publication
+}
+
+func (u *upstream) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
+	if !r.Track.Equal(u.track) {
+		r.Reject(wire.RequestDoesNotExist, "")
+		return
+	}
+	if pub, err := r.Accept(moqt.TrackInfo{}); err == nil {
+		u.pubs <- pub
+	}
+}
+
+func TestNamespaceWithoutPublish(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	u := &upstream{track: ts, pubs: make(chan *moqt.Publication, 1)}
+	c := s.dial(t, u)
+	if _, err := c.PublishNamespace(within(t, 5*time.Second), ts.Namespace); err != nil {
+		t.Fatal(err)
+	}
+	v := s.viewer(t, ts, live)
+	p := &publisher{t: t, c: c, pub: <-u.pubs}
+	p.group(1)
+	v.whole(1)
+	other := object.TrackName{Namespace: ts.Namespace, Name: "other"}
+	var re *moqt.RequestError
+	if _, err := s.view(t, other, live); !errors.As(err, &re) || re.Code != wire.RequestDoesNotExist {
+		t.Errorf("a track nobody has: %v", err)
+	}
+	// The publisher goes and another one announces: the subscriber does not have to do anything.
+	c.leave()
+	wait(t, "its end", func() bool { return s.Stats().LiveTracks == 0 })
+	u2 := &upstream{track: ts, pubs: make(chan *moqt.Publication, 1)}
+	c2 := s.dial(t, u2)
+	if _, err := c2.PublishNamespace(within(t, 5*time.Second), ts.Namespace[:2]); err != nil {
+		t.Fatal(err)
+	}
+	p = &publisher{t: t, c: c2, pub: <-u2.pubs}
+	p.group(2)
+	v.whole(2)
+}
+
+func TestNamespaces(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, "127.0.0.1:0", Config{}, store.Config{})
+	s.publisher(t, ts).group(1)
+	s.stored(t, parts+1)
+	s.stop()
+	s = start(t, dir, "127.0.0.1:0", Config{}, store.Config{})
+	sub, err := s.dial(t, nil).SubscribeNamespace(within(t, 5*time.Second), object.Namespace{"ec"}, moqt.SubscribeNamespaceOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := func(want string, done bool) {
+		t.Helper()
+		e, err := sub.Next(within(t, 5*time.Second))
+		if err != nil || e.Namespace.String() != want || e.Done != done {
+			t.Fatalf("got %+v, %v; want %s", e, err, want)
+		}
+	}
+	event("ec-atsc-2065-3", false) // stored
+	c := s.dial(t, nil)
+	np, err := c.PublishNamespace(within(t, 5*time.Second), object.Namespace{"ec", "dvb", "1", "2", "3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	event("ec-dvb-1-2-3", false)
+	if _, err := c.PublishNamespace(within(t, 5*time.Second), object.Namespace{"other"}); err != nil {
+		t.Fatal(err)
+	}
+	p := s.publisher(t, object.TrackName{Namespace: object.Namespace{"ec", "source", "x", "1"}, Name: "ts"})
+	event("ec-source-x-1", false)
+	np.Done()
+	event("ec-dvb-1-2-3", true)
+	p.c.leave() // it published nothing
+	event("ec-source-x-1", true)
+}
+
+// Tracks of others: several subgroups in a group, ids with gaps, no end of group, and objects without hashes.
+func TestForeignTrack(t *testing.T) {
+	name := object.TrackName{Namespace: object.Namespace{"other"}, Name: "video"}
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{StallWait: 20 * time.Millisecond}, store.Config{})
+	c := s.dial(t, nil)
+	pub, err := c.Publish(within(t, 5*time.Second), name, moqt.PublishOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := within(t, 20*time.Second)
+	publish := func(g uint64) {
+		for sub, ids := range [][]uint64{{0, 2, 6}, {1, 3, 9}} {
+			w, err := pub.OpenSubgroup(ctx, moqt.SubgroupHeader{Group: g, SubgroupFromFirst: true, HasProperties: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range ids {
+				if err := w.WriteObject(id, nil, 0, fmt.Appendf(nil, "%d/%d/%d", g, sub, id)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	publish(0)
+	s.stored(t, 6)
+	sub, err := s.dial(t, nil).Subscribe(ctx, name, from(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(1)
+	publish(2)
+	got := make(map[string]bool)
+	for range 6 {
+		r, err := sub.AcceptSubgroup(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			o, err := r.Next()
+			if err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatalf("group %d subgroup %d: %v", r.Header().Group, r.Header().Subgroup, err)
+			}
+			b, _ := io.ReadAll(r)
+			if want := fmt.Sprintf("%d/%d/%d", r.Header().Group, r.Header().Subgroup, o.ID); string(b) != want {
+				t.Errorf("got %q, want %q", b, want)
+			}
+			got[string(b)] = true
+		}
+	}
+	if len(got) != 18 {
+		t.Errorf("%d objects: %v", len(got), got)
+	}
+}
+
+func TestDatagrams(t *testing.T) {
+	name := object.TrackName{Namespace: object.Namespace{"other"}, Name: "data"}
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{StallWait: 20 * time.Millisecond}, store.Config{})
+	pub, err := s.dial(t, nil).Publish(within(t, 5*time.Second), name, moqt.PublishOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := s.dial(t, nil).Subscribe(within(t, 5*time.Second), name, from(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pub.SendDatagram(moqt.Datagram{Group: 1, Payload: []byte("hello")}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := v.AcceptSubgroup(within(t, 10*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Next(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(r); string(b) != "hello" || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+func TestPauseAndResume(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	p := s.publisher(t, ts)
+	p.group(0)
+	s.stored(t, parts+1)
+	v := s.viewer(t, ts, from(0))
+	v.whole(1)
+	no, yes := false, true
+	if err := v.sub.Update(within(t, 5*time.Second), moqt.UpdateOptions{Forward: &no}); err != nil {
+		t.Fatal(err)
+	}
+	p.group(1)
+	s.stored(t, 2*(parts+1))
+	if err := v.sub.Update(within(t, 5*time.Second), moqt.UpdateOptions{Forward: &yes}); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "group 2 or later", func() bool {
+		p.group(2 + uint64(s.Stats().Objects))
+		return v.count(isWhole) >= 2
+	})
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.got[1] != nil {
+		t.Error("what was published during the pause was sent")
+	}
+}
+
+func TestTooManySessions(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{MaxSessions: 1}, store.Config{})
+	s.dial(t, nil)
+	wait(t, "the first session", func() bool { return s.Stats().Sessions == 1 })
+	if _, err := moqt.DialQUIC(within(t, 5*time.Second), "moqt://"+s.addr, s.tls, nil); err == nil {
+		t.Error("a second session is served")
+	}
+}
+
+func TestDrain(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{DrainTimeout: 5 * time.Second}, store.Config{})
+	c := s.dial(t, nil)
+	left := make(chan struct{})
+	go func() {
+		<-c.GoingAway()
+		c.leave()
+		close(left)
+	}()
+	began := time.Now()
+	s.stop()
+	<-left
+	if d := time.Since(began); d > 3*time.Second {
+		t.Errorf("stopping took %v although everybody left at once", d)
+	}
+}
