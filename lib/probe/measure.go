@@ -157,8 +157,9 @@ type timebase struct {
 	packets int64 // of the interval before last, and its ticks
 	ticks   clock.Ticks27
 	jumps   int64
-	counted int64 // packets that elapsed covers
-	others  int   // PCRs of other PIDs since the last of pid
+	counted int64  // packets that elapsed covers
+	other   ts.PID // that had the first PCR since the last of pid, and how many
+	others  int
 }
 
 // add takes a PCR of any PID. The first PID is followed until it falls silent.
@@ -168,7 +169,13 @@ func (t *timebase) add(pid ts.PID, p point, step clock.Ticks27, ok bool) {
 		*t = timebase{pid: pid, started: true, last: p}
 		return
 	case pid != t.pid:
-		if t.others++; t.others > 50 {
+		if t.others == 0 {
+			t.other = pid
+		}
+		if pid == t.other {
+			t.others++
+		}
+		if t.others > 20 {
 			t.pid, t.last, t.others, t.ticks = pid, p, 0, 0
 		}
 		return

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/sim"
 	"every.channel/ec/lib/ts"
@@ -295,6 +296,39 @@ func (b *builder) run(skip func(what string, at time.Duration) bool) []byte {
 		}
 	}
 	return b.out
+}
+
+// When the PCR that time is taken from falls silent, time goes on with another; many others do not confuse it.
+func TestTimebaseChangesPID(t *testing.T) {
+	var b timebase
+	packet := int64(0)
+	stats := map[ts.PID]*pcrStats{}
+	pcr := func(pid ts.PID, v uint64) {
+		packet += 10
+		if stats[pid] == nil {
+			stats[pid] = new(pcrStats)
+		}
+		p := point{pcr: clock.PCR(v), packet: packet}
+		step, ok := stats[pid].add(p, false)
+		b.add(pid, p, step, ok)
+	}
+	for i := range uint64(100) { // 100 ms apart, with 30 others each 20 ms that start elsewhere
+		pcr(0x100, i*2_700_000)
+		for j := range uint64(5) {
+			for k := range uint64(30) {
+				pcr(0x200+ts.PID(k), 1e9*k+i*2_700_000+j*540_000)
+			}
+		}
+	}
+	if b.pid != 0x100 || b.elapsed != 99*2_700_000 {
+		t.Errorf("after 9.9 s: PID %#x, %v", b.pid, b.elapsed.Duration())
+	}
+	for i := range uint64(200) {
+		pcr(0x200, 100*2_700_000+i*540_000)
+	}
+	if d := b.elapsed.Duration(); b.pid != 0x200 || d < 13*time.Second || d > 14*time.Second {
+		t.Errorf("4 s after it fell silent: PID %#x, %v", b.pid, d)
+	}
 }
 
 func TestCountersOneByOne(t *testing.T) {
