@@ -27,6 +27,9 @@ func TLSFlags() []cli.Flag {
 func TLSConfig(c *cli.Context) (*tls.Config, error) {
 	var pins [][]byte
 	for _, s := range c.StringSlice("fingerprint") {
+		if s == "" {
+			continue // an empty variable in the environment
+		}
 		pin, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(s), ":", ""))
 		if err != nil || len(pin) != sha256.Size {
 			return nil, UsageError(fmt.Errorf("--fingerprint %q: not 64 hex digits", s))

@@ -65,7 +65,7 @@ func (p *pull) resolve(ctx context.Context, sess *moqt.Session) error {
 				return 0, err
 			}
 		}
-		return clock.group(pt.time), nil
+		return p.chunkAt(ctx, sess, clock, pt.time)
 	}
 	switch from.kind {
 	case first:
@@ -221,6 +221,8 @@ type wallClock struct {
 	grid uint64    // length of a chunk, 90 kHz
 	x    int64     // at utc
 	utc  time.Time // as a receiver heard it
+	// timeline is the track that says so; nil if none does.
+	timeline *object.TrackName
 }
 
 func (w *wallClock) group(t time.Time) uint64 {
@@ -233,6 +235,26 @@ func (w *wallClock) group(t time.Time) uint64 {
 
 func ticks(d time.Duration) int64 {
 	return int64(d/time.Second)*90000 + int64(d%time.Second)*90000/int64(time.Second)
+}
+
+// chunkAt is the group that was on at a time. Chunks start at random access points, so the one of that bucket may have
+// begun later, and the one before was still on.
+func (p *pull) chunkAt(ctx context.Context, sess *moqt.Session, w *wallClock, t time.Time) (uint64, error) {
+	g := w.group(t)
+	if w.timeline == nil || g < 2 {
+		return g, nil
+	}
+	payloads, err := fetchAll(ctx, sess, *w.timeline, moqt.Location{Group: g - 2}, moqt.Location{Group: g})
+	if err != nil && ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	at := g
+	for _, b := range payloads { // in order
+		if e, err := catalog.ParseTimelineEntry(b); err == nil && e.Track.Equal(p.name) && !e.UTC.After(t) {
+			at = e.Group
+		}
+	}
+	return at, nil
 }
 
 // wallClock finds what ties the track's groups to UTC: an entry of the timeline of any source that promotes into
@@ -261,7 +283,7 @@ func (p *pull) wallClock(ctx context.Context, sess *moqt.Session, largest *moqt.
 			if err == nil && e.Track.Equal(p.name) {
 				base := e.Group * grid // x of the entry lies within one grid length of it
 				x := base + (e.PTS-base)&ptsMask
-				return &wallClock{grid, int64(x), e.UTC.Time}, nil
+				return &wallClock{grid, int64(x), e.UTC.Time, &t}, nil
 			}
 		}
 	}
@@ -270,7 +292,7 @@ func (p *pull) wallClock(ctx context.Context, sess *moqt.Session, largest *moqt.
 		return nil, &noTimeline{p.name}
 	}
 	p.log.Warn("no source's timeline ties the track to time, taking its name: good for 30 min either way", "track", p.name.String())
-	return &wallClock{grid, 0, time.Unix(0, 0).Add(time.Duration(hour) * time.Hour)}, nil
+	return &wallClock{grid, 0, time.Unix(0, 0).Add(time.Duration(hour) * time.Hour), nil}, nil
 }
 
 // noTimeline is a track whose groups cannot be tied to a time.

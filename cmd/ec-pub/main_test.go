@@ -1,0 +1,17 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"every.channel/ec/lib/cmdutil/cmdtest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"ec-pub": main})
+}
+
+func TestScripts(t *testing.T) {
+	cmdtest.Run(t, "testdata", "ec-sim", "ec-chop", "ec-sub", "ec-relay")
+}
