@@ -6,28 +6,24 @@ import "every.channel/ec/lib/moqt/wire"
 const urgencyControl int8 = 0
 
 // urgency maps subscriber and publisher priority (§7), 256 levels each, to the seven a transport has left. Subscriber
-// priority decides before publisher priority, as the draft wants, so the mapping keeps the order and loses only
-// differences on the same side of the default.
+// priority decides before publisher priority (§7.2), so the mapping follows that order and merges neighbours: publisher
+// priority counts among subscribers with the default priority, which nearly all have.
 func urgency(subscriber, publisher uint8) int8 {
 	switch {
+	case subscriber < DefaultPriority/2:
+		return 1
 	case subscriber < DefaultPriority:
-		if publisher < DefaultPriority {
-			return 1
-		}
 		return 2
-	case subscriber == DefaultPriority:
-		switch {
-		case publisher < DefaultPriority:
-			return 3
-		case publisher == DefaultPriority:
-			return 4
-		}
-		return 5
-	}
-	if publisher <= DefaultPriority {
+	case subscriber > DefaultPriority+DefaultPriority/2:
+		return 7
+	case subscriber > DefaultPriority:
 		return 6
+	case publisher < DefaultPriority:
+		return 3
+	case publisher == DefaultPriority:
+		return 4
 	}
-	return 7
+	return 5
 }
 
 // incremental says how streams of equal urgency share: in order of opening for ascending groups, so that older groups

@@ -85,6 +85,9 @@ func TestEveryMessageComesBack(t *testing.T) {
 		}
 		// Cut anywhere, and with a byte too many, it breaks the protocol.
 		for i := n; i < len(b); i++ {
+			if _, ok := m.(*RequestOK); ok && i == n+1 {
+				continue // let pass for a peer that leaves the count of parameters out
+			}
 			if m2, err := ParseMessage(Draft16, typ, b[n:i]); err == nil && !endsAnywhere(m) {
 				t.Errorf("%T cut to %d bytes decodes to %+v", m, i-n, m2)
 			}

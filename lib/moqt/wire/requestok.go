@@ -16,5 +16,9 @@ func (m *RequestOK) append(w *writer) {
 
 func (m *RequestOK) parse(r *reader) {
 	m.RequestID = r.varint("request id")
+	if r.err == nil && len(r.b) == 0 {
+		// No count of parameters is against §9.7. Eyevinn/moqtransport v0.9.0 sends it so, and nothing else can be meant.
+		return
+	}
 	m.Parameters = r.parameters()
 }

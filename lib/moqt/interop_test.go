@@ -1,0 +1,304 @@
+package moqt
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// The programs of Eyevinn/moqlivemock are foreign peers for draft 16. Point EC_MLM at a checkout in whose root mlmpub and
+// mlmsub were built.
+func mlm(t *testing.T, program string) (bin, root string) {
+	root = os.Getenv("EC_MLM")
+	if root == "" {
+		t.Skip("EC_MLM is not set")
+	}
+	bin = filepath.Join(root, program)
+	if _, err := os.Stat(bin); err != nil {
+		t.Skip(err)
+	}
+	return bin, root
+}
+
+// startMLMPub starts mlmpub, a draft-16 publisher that is a QUIC server, and returns its address.
+func startMLMPub(t *testing.T) string {
+	bin, root := mlm(t, "mlmpub")
+	dir := t.TempDir()
+	cert, err := SelfSigned(time.Now(), "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "both.pem")
+	if err := storeCertificate(file, cert); err != nil {
+		t.Fatal(err)
+	}
+	b, _ := os.ReadFile(file)
+	for _, name := range []string{"cert.pem", "key.pem"} {
+		var block *pem.Block
+		block, b = pem.Decode(b)
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := udp.LocalAddr().String()
+	udp.Close()
+	cmd := exec.Command(bin, "-addr", addr, "-asset", filepath.Join(root, "assets", "test10s"), "-qlog", filepath.Join(dir, "qlog"))
+	cmd.Dir = dir
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("mlmpub:\n%s", tail(log.String()))
+		}
+	})
+	return addr
+}
+
+func tail(s string) string { return s[max(0, len(s)-4000):] }
+
+// dialPeer dials until the foreign server listens.
+func dialPeer(t *testing.T, addr string, conf *Config) *Session {
+	ctx := testContext(t)
+	for {
+		try, cancel := context.WithTimeout(ctx, time.Second)
+		s, err := DialQUIC(try, "moqt://"+addr+"/", &tls.Config{InsecureSkipVerify: true}, conf)
+		cancel()
+		if err == nil {
+			run(t, s)
+			return s
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+var mlmNamespace = object.Namespace{"cmsf/clear"}
+
+// TestInteropSubscribeToMLMPub: catalog, then video, from a foreign publisher. FETCH is left out: what mlmpub (with
+// moqtransport v0.9.0) reads and writes for FETCH under moqt-16 is laid out as in draft 14.
+func TestInteropSubscribeToMLMPub(t *testing.T) {
+	addr := startMLMPub(t)
+	ctx := testContext(t)
+	announced := make(chan object.Namespace, 16)
+	c := dialPeer(t, addr, &Config{Handler: handlers{publishNamespace: func(_ context.Context, r *PublishNamespaceRequest) {
+		r.Accept()
+		announced <- r.Namespace
+	}}})
+	for ns := recv(t, announced); ns.String() != mlmNamespace.String(); ns = recv(t, announced) {
+	}
+	catalog := object.TrackName{Namespace: mlmNamespace, Name: "catalog"}
+	sub, err := c.Subscribe(ctx, catalog, SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := sub.AcceptSubgroup(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Next(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(g); err != nil || !bytes.Contains(b, []byte(`"tracks"`)) {
+		t.Fatalf("catalog %q, %v", b, err)
+	}
+	g.Cancel(wire.ResetCancelled)
+	video := object.TrackName{Namespace: mlmNamespace, Name: "video_400kbps_avc"}
+	vs, err := c.Subscribe(ctx, video, SubscribeOptions{Filter: Filter{Type: wire.FilterNextGroupStart}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want := uint64(0); want < 2; want++ {
+		g, err := vs.AcceptSubgroup(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, size := 0, 0
+		for {
+			o, err := g.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatalf("group %d after %d objects: %v", g.Header().Group, n, err)
+			}
+			b, err := io.ReadAll(g)
+			if err != nil || uint64(len(b)) != o.Size {
+				t.Fatal(err)
+			}
+			if o.Size > 0 && !bytes.Equal(b[4:8], []byte("moof")) && !bytes.Equal(b[4:8], []byte("styp")) {
+				t.Errorf("object %d begins with %x", o.ID, b[:8])
+			}
+			n++
+			size += len(b)
+		}
+		t.Logf("group %d: %d objects, %d bytes", g.Header().Group, n, size)
+		if n < 20 {
+			t.Errorf("%d objects in a group of one second", n)
+		}
+	}
+	if err := vs.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	if c.Context().Err() != nil {
+		t.Errorf("session ended: %v", context.Cause(c.Context()))
+	}
+}
+
+// forward serves a session's subscriptions and fetches from another session, object by object.
+func forward(upstream *Session, video *recorder) handlers {
+	return handlers{
+		subscribe: func(ctx context.Context, r *SubscribeRequest) {
+			sub, err := upstream.Subscribe(ctx, r.Track, SubscribeOptions{Filter: r.State.Filter})
+			if err != nil {
+				r.Reject(wire.RequestDoesNotExist, err.Error())
+				return
+			}
+			defer sub.Unsubscribe()
+			p, err := r.Accept(sub.Info())
+			for err == nil {
+				var g *SubgroupReader
+				if g, err = sub.AcceptSubgroup(ctx); err == nil {
+					var tee io.Writer = io.Discard
+					if strings.HasPrefix(r.Track.Name, "video") {
+						tee = video
+					}
+					err = forwardGroup(ctx, p, g, tee)
+				}
+			}
+		},
+		fetch: func(ctx context.Context, r *FetchRequest) {
+			f, err := upstream.Fetch(ctx, r.Track, r.Start, r.End, FetchOptions{})
+			if err != nil {
+				r.Reject(wire.RequestDoesNotExist, err.Error())
+				return
+			}
+			defer f.Cancel()
+			info, err := f.Info(ctx)
+			if err != nil {
+				return
+			}
+			w, err := r.Accept(info)
+			for err == nil {
+				var o FetchObject
+				if o, err = f.Next(); err == nil {
+					err = w.WriteObjectHeader(o)
+				}
+				if err == nil {
+					_, err = io.Copy(w, f)
+				}
+			}
+			if err == io.EOF {
+				w.Close()
+			} else if w != nil {
+				w.Reset(wire.ResetInternalError)
+			}
+		},
+	}
+}
+
+func forwardGroup(ctx context.Context, p *Publication, g *SubgroupReader, tee io.Writer) error {
+	w, err := p.OpenSubgroup(ctx, g.Header())
+	if err != nil {
+		g.Cancel(wire.ResetCancelled)
+		return err
+	}
+	for {
+		o, err := g.Next()
+		if err == io.EOF {
+			return w.Close()
+		}
+		if err == nil {
+			if o.Size == 0 {
+				err = w.WriteObject(o.ID, o.Properties, o.Status, nil)
+			} else if err = w.WriteObjectHeader(o.ID, o.Properties, o.Size); err == nil {
+				_, err = io.Copy(io.MultiWriter(tee, w), g)
+			}
+		}
+		if err != nil {
+			w.Reset(wire.ResetCancelled)
+			return err
+		}
+	}
+}
+
+// recorder keeps what was forwarded.
+type recorder struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.b = append(r.b, p...)
+	return len(p), nil
+}
+
+// TestInteropMLMSubThroughUs: a foreign subscriber gets a foreign publisher's media through our sessions, on both sides.
+func TestInteropMLMSubThroughUs(t *testing.T) {
+	bin, _ := mlm(t, "mlmsub")
+	addr := startMLMPub(t)
+	up := dialPeer(t, addr, &Config{Handler: handlers{publishNamespace: func(_ context.Context, r *PublishNamespaceRequest) { r.Accept() }}})
+	cert, err := SelfSigned(time.Now(), "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var video recorder
+	l, err := ListenQUIC("127.0.0.1:0", ServerTLS(cert), &Config{Handler: forward(up, &video)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan error, 1)
+	go func() {
+		s, err := l.Accept(context.Background())
+		if err == nil {
+			run(t, s)
+			_, err = s.PublishNamespace(testContext(t), mlmNamespace)
+		}
+		accepted <- err
+	}()
+	dir := t.TempDir()
+	out := filepath.Join(dir, "video.mp4")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, "-addr", l.Addr().String(), "-draft", "16", "-duration", "4", "-catalog-mode", "subscribe", "-videoout", out,
+		"-catalogout", filepath.Join(dir, "catalog"), "-qlog", filepath.Join(dir, "qlog"))
+	log, _ := cmd.CombinedOutput() // mlmsub ends with an error when its time is up
+	l.Close()
+	if err := recv(t, accepted); err != nil && !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+	b, _ := os.ReadFile(out)
+	video.mu.Lock()
+	defer video.mu.Unlock()
+	fragments := bytes.Count(b, []byte("moof"))
+	first := bytes.Index(b, video.b[:min(64, len(video.b))])
+	if fragments < 50 || first < 0 || !bytes.HasPrefix(video.b, b[first:]) {
+		t.Fatalf("%d bytes of video with %d fragments, %d forwarded, media from byte %d\n%s", len(b), fragments, len(video.b), first, tail(string(log)))
+	}
+	t.Logf("%d bytes of video, %d fragments, equal to what was published", len(b)-first, fragments)
+}
