@@ -115,7 +115,7 @@ func (s *channelSource) find(ctx context.Context) error {
 	case protected != nil:
 		return protected
 	case len(errs) > 0:
-		return errors.Join(errs...)
+		return &Error{Err: errors.Join(errs...), Code: exitUnreachable, Advice: hintNoLineup}
 	}
 	return &Error{Err: fmt.Errorf("channel %s is in no lineup of %d device(s)", s.addr.Channel, len(bases)),
 		Code: exitUnreachable, Advice: "ec-discover --lineup lists the channels", permanent: true}
@@ -164,6 +164,8 @@ func streamURL(base string, channels []hdhr.Channel, path string) string {
 }
 
 const hintNoDevice = "ec-discover lists devices; broadcasts do not leave a VLAN, a container or a virtual machine: name the device's address, ADDRESS/CHANNEL or --device ADDRESS"
+
+const hintNoLineup = "is the device switched on, and does a firewall let UDP port 65001 and TCP ports 80 and 5004 through? a device on another port is hdhr://HOST:PORT/CHANNEL"
 
 // bases finds the base URLs of the devices that the address admits.
 func (s *channelSource) bases(ctx context.Context) ([]string, error) {
