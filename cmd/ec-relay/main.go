@@ -29,7 +29,7 @@ func app() *cli.App {
 		&cli.StringFlag{Name: "key", Usage: "whose key is in `FILE` (PEM)"},
 		&cli.DurationFlag{Name: "retain", Value: 24 * time.Hour, Usage: "keep groups for `TIME`; 0: for ever"},
 		cmdutil.SizeFlag("max-bytes", 50<<30, "keep at most `SIZE` of them; 0: no bound"),
-		&cli.StringSliceFlag{Name: "keep", Usage: "keep those of namespaces with a prefix otherwise: `PREFIX=TIME[,SIZE]`; may be repeated"},
+		&cli.StringSliceFlag{Name: "keep", Usage: "keep those of namespaces with a prefix otherwise: `PREFIX=TIME[/SIZE]`; may be repeated"},
 		&cli.DurationFlag{Name: "compress-after", Usage: "compress whole groups with zstd after `TIME`; 0: never"},
 		cmdutil.SizeFlag("cache", 256<<20, "keep up to `SIZE` of live groups in memory"),
 		&cli.DurationFlag{Name: "stall", Value: 2 * time.Second, Usage: "reset a group that nobody continues for `TIME` while a newer one exists"},

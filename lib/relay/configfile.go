@@ -54,10 +54,10 @@ func SettingError(path string, s Setting, err error) error {
 	return &codedError{fmt.Errorf("%s:%d: %w", path, s.Line, err), 78, "settings are named like the flags of ec-relay --help"}
 }
 
-// ParseKeep reads a retention rule, NAMESPACE=AGE[,BYTES]; 0 is no bound. size reads BYTES.
+// ParseKeep reads a retention rule, NAMESPACE=AGE[/BYTES]; 0 is no bound. size reads BYTES.
 func ParseKeep(s string, size func(string) (int64, error)) (r store.Rule, err error) {
 	fail := func(err error) (store.Rule, error) {
-		return store.Rule{}, fmt.Errorf("%q: %w; want NAMESPACE=AGE or NAMESPACE=AGE,SIZE", s, err)
+		return store.Rule{}, fmt.Errorf("%q: %w; want NAMESPACE=AGE or NAMESPACE=AGE/SIZE", s, err)
 	}
 	ns, rest, ok := strings.Cut(s, "=")
 	if !ok {
@@ -66,7 +66,7 @@ func ParseKeep(s string, size func(string) (int64, error)) (r store.Rule, err er
 	if r.Prefix, err = object.ParseNamespace(ns); err != nil {
 		return fail(err)
 	}
-	age, bytes, hasBytes := strings.Cut(rest, ",")
+	age, bytes, hasBytes := strings.Cut(rest, "/")
 	if r.MaxAge, err = time.ParseDuration(age); err == nil && r.MaxAge < 0 {
 		err = errors.New("negative age")
 	}
