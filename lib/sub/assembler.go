@@ -25,6 +25,7 @@ type assembler struct {
 	fetched moqt.Location  // what is not here below this location does not exist
 	ended   *moqt.Location // end of track
 	over    bool           // nothing more will be put
+	last    time.Time      // when something was put
 	late    int64          // objects that came after their turn, or twice
 }
 
@@ -69,7 +70,7 @@ func (a *assembler) reset() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clear(a.groups)
-	a.bytes, a.fetched = 0, moqt.Location{}
+	a.bytes, a.fetched, a.last = 0, moqt.Location{}, time.Now()
 	a.changed()
 }
 
@@ -142,6 +143,13 @@ func (a *assembler) finish() {
 	a.changed()
 }
 
+// idle tells since when nothing was put.
+func (a *assembler) idle() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return time.Since(a.last)
+}
+
 // needed is the first location that neither is here nor was written; false if no location is due yet.
 func (a *assembler) needed() (moqt.Location, bool) {
 	a.mu.Lock()
@@ -158,6 +166,7 @@ func (a *assembler) put(ctx context.Context, o object.Object, reader bool) error
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	at := moqt.Location{Group: o.Group, Object: o.ID}
+	a.last = time.Now()
 	if !a.started {
 		a.next, a.started = moqt.Location{Group: o.Group}, true
 	}

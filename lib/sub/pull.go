@@ -39,6 +39,8 @@ type pull struct {
 	named   bool // name has the track
 
 	resolved bool
+	follow   bool   // the name is a namespace, and another track may become its current one
+	moved    string // to which track
 	declared bool
 	to       moqt.Location // exclusive
 	asm      *assembler
@@ -56,11 +58,26 @@ type pull struct {
 // errTrackOver says that the track ended and Config.ExitAtEnd wants to know.
 var errTrackOver = errors.New("track ended")
 
+// errMoved says that the broadcast goes on under another track.
+var errMoved = errors.New("broadcast moved to another track")
+
 // session reads over one session. nil means that nothing is left to read.
 func (p *pull) session(ctx context.Context, sess *moqt.Session) error {
-	if err := p.resolve(ctx, sess); err != nil {
-		return err
+	for {
+		if err := p.resolve(ctx, sess); err != nil {
+			return err
+		}
+		if err := p.track(ctx, sess); !errors.Is(err, errMoved) {
+			return err
+		}
+		if err := p.move(ctx, sess); err != nil {
+			return err
+		}
 	}
+}
+
+// track reads the track that the name stands for at the moment.
+func (p *pull) track(ctx context.Context, sess *moqt.Session) error {
 	p.asm.reset()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -77,6 +94,9 @@ func (p *pull) session(ctx context.Context, sess *moqt.Session) error {
 		}
 		return errDone
 	})
+	if p.follow {
+		g.Go(func() error { return p.watch(gctx, sess) })
+	}
 	err := g.Wait()
 	if errors.Is(err, errDone) {
 		return nil
@@ -290,7 +310,7 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 			return err
 		}
 	}
-	last := start // the location after the last object
+	last := start    // the location after the last object
 	unknown := false // whether the relay may lack what follows last
 	for {
 		f, err := r.Next()

@@ -42,6 +42,7 @@ func (p *pull) resolve(ctx context.Context, sess *moqt.Session) error {
 			}
 		}
 		p.name.Name, p.named = t.Name, true
+		p.follow = p.c.To.kind == unset || p.c.To.kind == atTime // the others name groups of this track
 		p.log.Info("track", "name", p.name.String())
 	}
 	p.to = noEnd

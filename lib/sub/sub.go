@@ -48,12 +48,14 @@ type Config struct {
 	Progress func(Stats)
 
 	dial func(ctx context.Context, url string, tlsConf *tls.Config, conf *moqt.Config) (*moqt.Session, error)
-	now  func() time.Time
+	// silence is how long nothing must come before the catalog is asked whether the broadcast moved. Default 5 s.
+	silence time.Duration
 }
 
 const (
 	defaultReorder = 2 * time.Second
 	defaultBuffer  = 64 << 20
+	defaultSilence = 5 * time.Second
 )
 
 // Stats counts what happened on all tracks.
@@ -111,9 +113,10 @@ func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.now == nil {
-		c.now = time.Now
+	if c.silence <= 0 {
+		c.silence = defaultSilence
 	}
+	c.silence = max(c.silence, 2*c.Reorder) // by then everything that came was written
 	switch {
 	case len(c.Names) == 0:
 		return Stats{}, usageError{errors.New("no name to read")}

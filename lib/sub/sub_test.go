@@ -450,6 +450,36 @@ func TestWallTimeByName(t *testing.T) {
 	wantObjects(t, decode(t, &out), groups(group-5, 2))
 }
 
+// A broadcaster restarts its clock: the namespace stands for the new track, and group ids start elsewhere.
+func TestBroadcastMoves(t *testing.T) {
+	relay := relaytest.New(t)
+	cat := func(track string) []byte {
+		return encoded(t, catalog.Catalog{Tracks: []catalog.Track{{Name: track, Packaging: catalog.PackagingM2TS}}, EC: &catalog.Private{Track: track}})
+	}
+	relay.Put(catalog.Of(broadcast), object.Object{Group: 1000, Payload: cat("ts_t13")})
+	all := groups(1000, 3)
+	relay.Put(name, all[:1]...)
+	c := config(t, relay)
+	c.Names, c.Reorder, c.silence = []string{broadcast.String()}, 50*time.Millisecond, 100*time.Millisecond
+	rd := start(t, testContext(t), c)
+	rd.until(1000, 0)
+	relay.Put(name, all[1:]...)
+	rd.until(1002, 2)
+	next := object.TrackName{Namespace: broadcast, Name: "ts_t14"}
+	relay.Put(next, groups(10, 2)...)
+	relay.Put(catalog.Of(broadcast), object.Object{Group: 1003, Payload: cat("ts_t14")})
+	rd.until(11, 2)
+	relay.Put(next, groups(12, 1)...)
+	rd.until(12, 2)
+	rd.r.Close() // the reader leaves
+	if err := <-rd.result; !errors.Is(err, io.ErrClosedPipe) {
+		relay.Put(next, groups(13, 1)...)
+		t.Fatal(err)
+	}
+	wantObjects(t, without(rd.got, func(o object.Object) bool { return o.Status != object.Normal }),
+		without(append(groups(1000, 3), groups(10, 3)...), func(o object.Object) bool { return o.Status != object.Normal }))
+}
+
 func TestList(t *testing.T) {
 	relay := relaytest.New(t)
 	world(t, relay, time.Unix(10_000_000, 0))

@@ -33,14 +33,15 @@ type Relay struct {
 	cert tls.Certificate
 	addr string
 
-	mu       sync.Mutex
-	cond     *sync.Cond
-	tracks   map[string]*Track
-	spaces   []object.Namespace
-	listener *moqt.Listener
-	stop     context.CancelFunc
-	wait     sync.WaitGroup
-	sessions int
+	mu        sync.Mutex
+	cond      *sync.Cond
+	tracks    map[string]*Track
+	spaces    []object.Namespace
+	listener  *moqt.Listener
+	stop      context.CancelFunc
+	wait      sync.WaitGroup
+	sessions  int
+	elsewhere string
 }
 
 // Track is what the relay has of a track, in order of arrival.
@@ -100,8 +101,16 @@ func (r *Relay) Start() {
 			}
 			r.mu.Lock()
 			r.sessions++
+			elsewhere := r.elsewhere
 			r.mu.Unlock()
 			r.wait.Go(func() { s.Run(ctx) })
+			if elsewhere != "" {
+				r.wait.Go(func() {
+					if _, err := s.Peer(ctx); err == nil {
+						s.GoAway(elsewhere)
+					}
+				})
+			}
 			for _, t := range r.Wants {
 				r.wait.Go(func() { r.pull(ctx, s, t) })
 			}
@@ -126,6 +135,13 @@ func (r *Relay) Stop() {
 	for _, t := range r.tracks {
 		t.publishers = 0
 	}
+}
+
+// Leave sends every client that comes from now on to another relay.
+func (r *Relay) Leave(to string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.elsewhere = to
 }
 
 // Sessions is how many there were.

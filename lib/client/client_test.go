@@ -1,0 +1,127 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/client/relaytest"
+	"every.channel/ec/lib/moqt"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func code(err error) int {
+	var c interface{ ExitCode() int }
+	if errors.As(err, &c) {
+		return c.ExitCode()
+	}
+	return -1
+}
+
+func TestCheckURL(t *testing.T) {
+	for url, ok := range map[string]bool{
+		"moqt://relay:4443": true, "moqt://[::1]:4443": true, "moqt://relay:4443/path?token=x": true,
+		"relay:4443": false, "relay": false, "https://relay:4443": false, "moqt://relay": false, "moqt://:4443": false, "": false, "moqt://%": false,
+	} {
+		err := client.CheckURL(url)
+		if (err == nil) != ok || !ok && code(err) != 64 {
+			t.Errorf("CheckURL(%q) = %v", url, err)
+		}
+	}
+}
+
+// The work's own error is the end; it is not taken for a loss.
+func TestWorkFails(t *testing.T) {
+	relay := relaytest.New(t)
+	own := errors.New("enough")
+	err := client.Run(testContext(t), client.Config{Relay: relay.URL(), TLS: relay.TLS()}, func(context.Context, *moqt.Session) error { return own })
+	if !errors.Is(err, own) || relay.Sessions() != 1 {
+		t.Errorf("%v after %d sessions", err, relay.Sessions())
+	}
+}
+
+// A lost session is replaced, and the work's context ends with it.
+func TestLoss(t *testing.T) {
+	relay := relaytest.New(t)
+	n := 0
+	err := client.Run(testContext(t), client.Config{Relay: relay.URL(), TLS: relay.TLS()}, func(ctx context.Context, sess *moqt.Session) error {
+		if n++; n == 2 {
+			return nil
+		}
+		go func() { relay.Stop(); relay.Start() }()
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	if err != nil || n != 2 {
+		t.Errorf("%v after %d sessions", err, n)
+	}
+}
+
+// GOAWAY sends us away; the relay says where to.
+func TestGoAway(t *testing.T) {
+	a, b := relaytest.New(t), relaytest.New(t)
+	a.Leave(b.URL())
+	var relays []string
+	conf := a.TLS()
+	conf.VerifyConnection = nil // both
+	err := client.Run(testContext(t), client.Config{Relay: a.URL(), TLS: conf}, func(ctx context.Context, sess *moqt.Session) error {
+		relays = append(relays, sess.RemoteAddr().String())
+		if len(relays) == 2 {
+			return nil
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	if err != nil || len(relays) != 2 || "moqt://"+relays[1] != b.URL() {
+		t.Errorf("%v, went to %v", err, relays)
+	}
+}
+
+func TestRetryLimits(t *testing.T) {
+	relay := relaytest.New(t)
+	url, trust := relay.URL(), relay.TLS()
+	relay.Stop()
+	quick := moqt.Config{HandshakeTimeout: 100 * time.Millisecond}
+	never := func(context.Context, *moqt.Session) error { t.Error("connected"); return nil }
+	for name, retry := range map[string]time.Duration{"at once": 0, "after some time": time.Second} {
+		began := time.Now()
+		err := client.Run(testContext(t), client.Config{Relay: url, TLS: trust, RetryStart: retry, Session: quick}, never)
+		if took := time.Since(began); code(err) != 69 || took > retry+2*time.Second {
+			t.Errorf("%s: %v after %v", name, err, took)
+		}
+	}
+	relay.Start()
+	err := client.Run(testContext(t), client.Config{Relay: url, TLS: trust, RetryLost: -1, Session: quick}, func(ctx context.Context, sess *moqt.Session) error {
+		go relay.Stop()
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	if code(err) != 69 {
+		t.Errorf("lost, not to be tried again: %v", err)
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	relay := relaytest.New(t)
+	cause := errors.New("signal")
+	ctx, cancel := context.WithCancelCause(testContext(t))
+	err := client.Run(ctx, client.Config{Relay: relay.URL(), TLS: relay.TLS()}, func(ctx context.Context, _ *moqt.Session) error {
+		cancel(cause)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	if !errors.Is(err, cause) {
+		t.Errorf("error %v", err)
+	}
+}
