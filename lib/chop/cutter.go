@@ -299,7 +299,7 @@ func (c *cutter) seek(p clock.PTS) {
 		if r, ok := c.file.nearest(p); ok {
 			c.base.ref, c.base.known = clock.Reference{UTC: r.UTC, PCR: r.PCR}, true
 			c.base.set(c.base.ref.At(p))
-			c.prog.recorded = recordIdentity(r)
+			c.prog.recorded = c.file.identity()
 		}
 	}
 }
@@ -425,6 +425,9 @@ func (c *cutter) startsChunk(au *accessUnit) bool {
 }
 
 func (c *cutter) startChunk(au *accessUnit) {
+	if c.cfg.Clock == ClockFile && !c.prog.recorded.Known() {
+		c.seek(au.pts) // a DVB receiver may have heard the time before the network
+	}
 	x := c.extend(au.pts)
 	ch := &chunk{group: clock.Bucket(x, c.d), synced: c.base.known, x: x, start: au.pts, begin: au.pos, from: -1, identity: c.prog.identity()}
 	if ch.synced {

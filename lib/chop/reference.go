@@ -206,6 +206,16 @@ func (c *clockFile) nearest(p clock.PTS) (clock.Record, bool) {
 	return best, dist >= 0
 }
 
+// identity is the broadcast that the records name; the newest that names it whole counts.
+func (c *clockFile) identity() Identity {
+	for i := len(c.records) - 1; i >= 0; i-- {
+		if id := recordIdentity(c.records[i]); id.Known() {
+			return id
+		}
+	}
+	return Identity{}
+}
+
 // recordIdentity is the broadcast a record names, if it names one whole.
 func recordIdentity(r clock.Record) Identity {
 	if r.TSID < 0 || r.System == clock.DVB && r.ONID < 0 {

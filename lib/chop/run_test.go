@@ -60,7 +60,10 @@ func TestClockFile(t *testing.T) {
 		with := receive(t, chop.Config{}, bytes.NewReader(data))
 		id := chop.Identity{System: m.Standard.String(), ONID: m.ONID, TSID: m.TSID, Program: s.Program}
 		file := filepath.Join(t.TempDir(), "clock")
-		if err := os.WriteFile(file, record(t, data, id).Append(nil), 0o666); err != nil {
+		rec := record(t, data, id)
+		early := rec // heard before the tables that name the broadcast
+		early.TSID, early.ONID = -1, -1
+		if err := os.WriteFile(file, rec.Append(early.Append(nil)), 0o666); err != nil {
 			t.Fatal(err)
 		}
 		bare := func() io.Reader { return sim.Impair{StripSI: true}.Reader(bytes.NewReader(data)) }
