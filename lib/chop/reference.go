@@ -1,7 +1,6 @@
 package chop
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -122,8 +121,7 @@ const clockFileWait = 35 * time.Second
 type clockFile struct {
 	path    string
 	f       *os.File
-	r       *bufio.Reader
-	partial []byte
+	r       *clock.RecordReader
 	records []clock.Record
 }
 
@@ -135,7 +133,7 @@ func (c *clockFile) open() error {
 	if err != nil {
 		return fmt.Errorf("clock file: %w", err)
 	}
-	c.f, c.r = f, bufio.NewReader(f)
+	c.f, c.r = f, clock.NewRecordReader(f)
 	return nil
 }
 
@@ -145,23 +143,18 @@ func (c *clockFile) close() {
 	}
 }
 
-// more reads the lines that have been added.
+// more reads the records that have been added.
 func (c *clockFile) more() error {
 	for {
-		line, err := c.r.ReadBytes('\n')
-		c.partial = append(c.partial, line...)
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return fmt.Errorf("clock file: %w", err)
-		}
-		rec, err := clock.ParseRecord(c.partial)
-		c.partial = c.partial[:0]
-		if err != nil {
+		rec, err := c.r.Next()
+		switch {
+		case err == io.EOF:
+			return nil
+		case errors.Is(err, clock.ErrRecord):
 			return &InputError{Err: fmt.Errorf("clock file %s: %w", c.path, err), Tip: "record it with ec-tune --clock FILE"}
-		}
-		if plausible(rec.UTC) {
+		case err != nil:
+			return fmt.Errorf("clock file: %w", err)
+		case plausible(rec.UTC):
 			c.records = append(c.records, rec)
 		}
 	}
