@@ -19,20 +19,7 @@ func app() *cli.App {
 	app.ArgsUsage = "moqt://RELAY:PORT NAME ..."
 	app.Description = "NAME is a namespace, for the current ts track of its catalog, or a track: ec-atsc-2065-3--catalog.\n" +
 		"A place is first, now, a group number, 2026-07-04T20:15:00Z, 20:15 (local), or -5m."
-	app.Flags = append([]cli.Flag{
-		&cli.BoolFlag{Name: "ts", Usage: "write the transport stream instead of framed objects"},
-		&cli.StringFlag{Name: "from", Usage: "begin at `PLACE` (default: the group that is being sent)"},
-		&cli.StringFlag{Name: "to", Usage: "end with the group at `PLACE`; now is the newest object at the start"},
-		&cli.DurationFlag{Name: "duration", Usage: "end after `TIME` of media"},
-		&cli.BoolFlag{Name: "exit-at-end", Usage: "end with the track; else wait for a publisher to come back"},
-		&cli.BoolFlag{Name: "verify", Usage: "check each object against its hash, leave out what does not match and exit 65"},
-		&cli.DurationFlag{Name: "reorder", Value: 2 * time.Second, Usage: "wait up to `TIME` for what is missing once something newer is here"},
-		cmdutil.SizeFlag("buffer", 64<<20, "hold at most `SIZE` to bring objects into order"),
-		&cli.DurationFlag{Name: "retry", Usage: "keep trying to reach relay and track for `TIME` (default: not at all at the start, 10m after a loss)"},
-		&cli.BoolFlag{Name: "list", Usage: "list what the relay has, below the namespace NAME if there is one, and exit"},
-		&cli.BoolFlag{Name: "json", Usage: "list as JSON Lines"},
-		cmdutil.OutputFlag(),
-	}, cmdutil.TLSFlags()...)
+	app.Flags = flags()
 	app.Action = run
 	return app
 }
@@ -44,7 +31,7 @@ func run(c *cli.Context) (err error) {
 	}
 	conf := sub.Config{
 		Relay: c.Args().First(), Names: c.Args().Tail(), Log: cmdutil.Logger(c), TS: c.Bool("ts"), Verify: c.Bool("verify"),
-		Duration: c.Duration("duration"), ExitAtEnd: c.Bool("exit-at-end"),
+		Duration: c.Duration("duration"), ExitAtEnd: c.Bool("exit-at-end"), Idle: c.Duration("idle"),
 		Reorder: c.Duration("reorder"), Buffer: cmdutil.SizeOf(c, "buffer"),
 	}
 	if conf.TLS, err = cmdutil.TLSConfig(c); err != nil {

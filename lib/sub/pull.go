@@ -430,6 +430,13 @@ func (p *pull) drain(ctx context.Context, sess *moqt.Session) error {
 		case !v.limit.Less(p.to), v.over:
 			return nil
 		}
+		if p.c.Idle > 0 && v.newer == nil {
+			rest := p.c.Idle - p.asm.idle()
+			if rest <= 0 {
+				return nil
+			}
+			wait = rest
+		}
 		if wait < 0 {
 			wait = time.Hour
 		}

@@ -32,6 +32,8 @@ type Config struct {
 	Duration time.Duration
 	// ExitAtEnd ends with the track. Otherwise a track that ended, because its publishers left, is waited for.
 	ExitAtEnd bool
+	// Idle ends when nothing came for so long. 0: never.
+	Idle time.Duration
 	// TS writes bare payloads instead of framed objects.
 	TS bool
 	// Verify checks each object against its hash and drops those that do not match.

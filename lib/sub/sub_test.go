@@ -361,6 +361,18 @@ func TestExitAtEnd(t *testing.T) {
 	wantObjects(t, rd.got, groups(10, 3))
 }
 
+func TestIdle(t *testing.T) {
+	relay := relaytest.New(t)
+	relay.Put(name, groups(10, 2)...)
+	c := config(t, relay)
+	c.From, c.Idle = point(t, "first"), 300*time.Millisecond
+	var out bytes.Buffer
+	if _, err := Run(testContext(t), c, &out); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, without(decode(t, &out), func(o object.Object) bool { return o.Group == 11 && o.Status != object.Normal }), groups(10, 2)[:7])
+}
+
 func TestDuration(t *testing.T) {
 	relay := relaytest.New(t)
 	relay.Put(name, groups(10, 20)...)

@@ -1,0 +1,27 @@
+package main
+
+import (
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/cmdutil"
+)
+
+func flags() []cli.Flag {
+	return append([]cli.Flag{
+		&cli.BoolFlag{Name: "ts", Usage: "write the transport stream instead of framed objects"},
+		&cli.StringFlag{Name: "from", Usage: "begin at `PLACE` (default: the group that is being sent)"},
+		&cli.StringFlag{Name: "to", Usage: "end with the group at `PLACE`; now is the newest object at the start"},
+		&cli.DurationFlag{Name: "duration", Usage: "end after `TIME` of media"},
+		&cli.BoolFlag{Name: "exit-at-end", Usage: "end with the track; else wait for a publisher to come back"},
+		&cli.DurationFlag{Name: "idle", Usage: "end when nothing came for `TIME`"},
+		&cli.BoolFlag{Name: "verify", Usage: "check each object against its hash, leave out what does not match and exit 65"},
+		&cli.DurationFlag{Name: "reorder", Value: 2 * time.Second, Usage: "wait up to `TIME` for what is missing once something newer is here"},
+		cmdutil.SizeFlag("buffer", 64<<20, "hold at most `SIZE` to bring objects into order"),
+		&cli.DurationFlag{Name: "retry", Usage: "keep trying to reach relay and track for `TIME` (default: not at all at the start, 10m after a loss)"},
+		&cli.BoolFlag{Name: "list", Usage: "list what the relay has, below the namespace NAME if there is one, and exit"},
+		&cli.BoolFlag{Name: "json", Usage: "list as JSON Lines"},
+		cmdutil.OutputFlag(),
+	}, cmdutil.TLSFlags()...)
+}
