@@ -292,14 +292,23 @@ func (c *cutter) seek(p clock.PTS) {
 	case ClockHost:
 		c.base.set(c.cfg.Now())
 	case ClockFile:
-		if err := c.file.more(); err != nil {
+		program := c.prog.number
+		if c.cfg.Broadcast.Known() {
+			program = c.cfg.Broadcast.Program
+		}
+		err := c.file.more()
+		var records []clock.Record
+		if err == nil {
+			records, err = c.file.of(program)
+		}
+		if err != nil {
 			c.prog.err = err
 			return
 		}
-		if r, ok := c.file.nearest(p); ok {
-			c.base.ref, c.base.known = clock.Reference{UTC: r.UTC, PCR: r.PCR}, true
+		if r, ok := nearest(records, p); ok {
+			c.base.ref, c.base.known = r.Reference(), true
 			c.base.set(c.base.ref.At(p))
-			c.prog.recorded = c.file.identity()
+			c.prog.recorded = identityIn(records)
 		}
 	}
 }
@@ -517,6 +526,8 @@ func (c *cutter) finish() error {
 	c.settle()
 	pr := &c.prog
 	switch {
+	case pr.err != nil:
+		return pr.err
 	case c.started:
 		return nil
 	case pr.patSection == nil:

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"every.channel/ec/lib/clock"
@@ -122,6 +124,7 @@ type clockFile struct {
 	path    string
 	f       *os.File
 	r       *clock.RecordReader
+	read    int64 // bytes, to notice that the file was begun anew
 	records []clock.Record
 }
 
@@ -133,18 +136,48 @@ func (c *clockFile) open() error {
 	if err != nil {
 		return fmt.Errorf("clock file: %w", err)
 	}
-	c.f, c.r = f, clock.NewRecordReader(f)
+	c.f, c.r, c.read, c.records = f, clock.NewRecordReader(counted{f, &c.read}), 0, nil
 	return nil
 }
 
 func (c *clockFile) close() {
 	if c.f != nil {
 		c.f.Close()
+		c.f = nil
 	}
+}
+
+// counted counts what is read.
+type counted struct {
+	r io.Reader
+	n *int64
+}
+
+func (c counted) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	*c.n += int64(n)
+	return n, err
+}
+
+// renewed reports whether the file was begun anew: in a pipeline ec-tune and ec-chop start together, and what
+// was read may be of yesterday.
+func (c *clockFile) renewed() bool {
+	now, err := os.Stat(c.path)
+	if err != nil {
+		return false // gone: what was read is all there is
+	}
+	was, err := c.f.Stat()
+	return err == nil && (!os.SameFile(was, now) || now.Size() < c.read)
 }
 
 // more reads the records that have been added.
 func (c *clockFile) more() error {
+	if c.renewed() {
+		c.close()
+		if err := c.open(); err != nil {
+			return err
+		}
+	}
 	for {
 		rec, err := c.r.Next()
 		switch {
@@ -183,11 +216,36 @@ func (c *clockFile) wait(ctx context.Context) error {
 	}
 }
 
+// of returns the records of one program. A filter may have given the program another number; then the records
+// must be of one program alone.
+func (c *clockFile) of(program uint16) ([]clock.Record, error) {
+	var mine []clock.Record
+	programs := map[int]bool{}
+	for _, r := range c.records {
+		programs[r.Program] = true
+		if r.Program == int(program) {
+			mine = append(mine, r)
+		}
+	}
+	if len(mine) > 0 {
+		return mine, nil
+	}
+	if len(programs) > 1 {
+		var list []string
+		for _, p := range slices.Sorted(maps.Keys(programs)) {
+			list = append(list, fmt.Sprint(p))
+		}
+		return nil, &InputError{Err: fmt.Errorf("clock file %s is of programs %s, the stream of %d", c.path, strings.Join(list, ", "), program),
+			Tip: "say which with --broadcast, or keep the program's number through the filter"}
+	}
+	return c.records, nil
+}
+
 // nearest is the record whose clock is nearest to p.
-func (c *clockFile) nearest(p clock.PTS) (clock.Record, bool) {
+func nearest(records []clock.Record, p clock.PTS) (clock.Record, bool) {
 	var best clock.Record
 	var dist clock.Ticks = -1
-	for _, r := range c.records {
+	for _, r := range records {
 		d := p.Sub(r.PCR.PTS())
 		if d < 0 {
 			d = -d
@@ -199,10 +257,10 @@ func (c *clockFile) nearest(p clock.PTS) (clock.Record, bool) {
 	return best, dist >= 0
 }
 
-// identity is the broadcast that the records name; the newest that names it whole counts.
-func (c *clockFile) identity() Identity {
-	for i := len(c.records) - 1; i >= 0; i-- {
-		if id := recordIdentity(c.records[i]); id.Known() {
+// identityIn is the broadcast that records name; the newest that names it whole counts.
+func identityIn(records []clock.Record) Identity {
+	for _, r := range slices.Backward(records) {
+		if id := recordIdentity(r); id.Known() {
 			return id
 		}
 	}

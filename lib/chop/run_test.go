@@ -92,6 +92,83 @@ func TestClockFile(t *testing.T) {
 	}
 }
 
+// TestClockFileBegunAnew: in a pipeline the file is still yesterday's when ec-chop opens it.
+func TestClockFileBegunAnew(t *testing.T) {
+	m, s := mux(t, "5.1")
+	data, err := io.ReadAll(m.Reader(epoch, epoch.Add(20*time.Second), s.Program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := receive(t, chop.Config{}, bytes.NewReader(data))
+	id := chop.Identity{System: "atsc", TSID: m.TSID, Program: s.Program}
+	rec := record(t, data, id)
+	stale := rec
+	stale.UTC = stale.UTC.Add(-40 * time.Hour) // another k
+	for name, renew := range map[string]func(file string, line []byte) error{
+		"truncated": func(file string, line []byte) error { return os.WriteFile(file, line, 0o666) },
+		"replaced": func(file string, line []byte) error {
+			return errors.Join(os.WriteFile(file+".new", line, 0o666), os.Rename(file+".new", file))
+		},
+	} {
+		file := filepath.Join(t.TempDir(), "clock")
+		if err := os.WriteFile(file, stale.Append(stale.Append(nil)), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		bare := sim.Impair{StripSI: true}.Reader(bytes.NewReader(data))
+		first := true
+		r := receive(t, chop.Config{Clock: chop.ClockFile, ClockFile: file, Verbatim: true}, readerFunc(func(b []byte) (int, error) {
+			if first {
+				first = false
+				if err := renew(file, rec.Append(nil)); err != nil {
+					t.Error(err)
+				}
+			}
+			return bare.Read(b)
+		}))
+		if shared := agree(t, with, r); shared < 5 {
+			t.Errorf("%s: %d chunks shared of %d", name, shared, len(with.chunks))
+		}
+	}
+}
+
+// TestClockFilePrograms: records of several programs have several clocks.
+func TestClockFilePrograms(t *testing.T) {
+	m, s := mux(t, "5.1")
+	data, err := io.ReadAll(m.Reader(epoch, epoch.Add(20*time.Second), s.Program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		programs []int
+		broken   bool
+	}{{[]int{3, 4}, false}, {[]int{9}, false}, {[]int{4, 9}, true}} {
+		var lines []byte
+		for _, p := range c.programs {
+			rec := record(t, data, chop.Identity{System: "atsc", TSID: m.TSID, Program: uint16(p)})
+			if p == 4 {
+				rec.PCR = rec.PCR.Add(9 * 3600 * 27_000_000)
+			}
+			lines = rec.Append(lines)
+		}
+		file := filepath.Join(t.TempDir(), "clock")
+		if err := os.WriteFile(file, lines, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		_, err := chop.Run(context.Background(), chop.Config{Clock: chop.ClockFile, ClockFile: file},
+			sim.Impair{StripSI: true}.Reader(bytes.NewReader(data)), object.NewWriter(&out))
+		var input *chop.InputError
+		if errors.As(err, &input) != c.broken {
+			t.Errorf("programs %v: %v", c.programs, err)
+		}
+		for _, want := range []string{fmt.Sprintf(`"broadcast":"ec-atsc-2065-%d"`, c.programs[0]), `"broadcastTrack":"ts_filtered_t13"`} {
+			if !c.broken && !bytes.Contains(out.Bytes(), []byte(want)) {
+				t.Errorf("programs %v: no %s", c.programs, want)
+			}
+		}
+	}
+}
+
 func TestClockFileErrors(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad")
