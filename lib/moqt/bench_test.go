@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -190,4 +193,84 @@ func sessionPublisher(ctx context.Context, p *Publication, size, n int) error {
 		}
 	}
 	return nil
+}
+
+// BenchmarkUrgentOverBulk publishes a small object every 5 ms next to a track that fills the connection, and reports how long
+// the small ones take, with the priorities that put them first and, for comparison, with the same priority for both.
+func BenchmarkUrgentOverBulk(b *testing.B) {
+	for _, tt := range []struct {
+		name         string
+		urgent, bulk uint8
+	}{{"urgent", 0, 255}, {"equal", 128, 128}} {
+		b.Run(tt.name, func(b *testing.B) {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+			defer cancel()
+			h, pubs := accepting(TrackInfo{})
+			c, _ := quicPair(b, nil, &Config{Handler: h})
+			open := func(name string, priority uint8) (*Subscription, *Publication) {
+				t := testTrack
+				t.Name = name
+				sub, err := c.Subscribe(ctx, t, SubscribeOptions{Priority: &priority})
+				if err != nil {
+					b.Fatal(err)
+				}
+				return sub, <-pubs
+			}
+			bulkSub, bulk := open("bulk", tt.bulk)
+			urgentSub, urgent := open("urgent", tt.urgent)
+			stop, cancelBulk := context.WithCancel(ctx)
+			var running sync.WaitGroup
+			running.Go(func() { // fills the connection
+				for stop.Err() == nil {
+					if sessionPublisher(stop, bulk, 1<<20, 5) != nil {
+						return
+					}
+				}
+			})
+			running.Go(func() {
+				for {
+					g, err := bulkSub.AcceptSubgroup(stop)
+					if err != nil {
+						return
+					}
+					for err == nil {
+						_, err = g.Next()
+					}
+				}
+			})
+			delays := make([]time.Duration, 0, b.N)
+			tick := time.NewTicker(5 * time.Millisecond)
+			defer tick.Stop()
+			for i := range b.N {
+				<-tick.C
+				start := time.Now()
+				w, err := urgent.OpenSubgroup(ctx, SubgroupHeader{Group: uint64(i)})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := errors.Join(w.WriteObject(0, nil, wire.StatusNormal, make([]byte, 1000)), w.Close()); err != nil {
+					b.Fatal(err)
+				}
+				g, err := urgentSub.AcceptSubgroup(ctx)
+				if err == nil {
+					_, err = g.Next()
+				}
+				if err == nil {
+					_, err = io.Copy(io.Discard, g)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				delays = append(delays, time.Since(start))
+				g.Cancel(wire.ResetCancelled)
+			}
+			cancelBulk()
+			bulk.Done(wire.DoneTrackEnded, "")
+			bulkSub.Unsubscribe()
+			running.Wait()
+			slices.Sort(delays)
+			b.ReportMetric(float64(delays[len(delays)/2].Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(delays[len(delays)*99/100].Microseconds())/1000, "p99-ms")
+		})
+	}
 }

@@ -1,0 +1,156 @@
+package moqt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+func TestFetch(t *testing.T) {
+	ctx := testContext(t)
+	big := bytes.Repeat([]byte("0123456789"), 30_000)
+	c, _ := pipePair(t, nil, &Config{Handler: handlers{fetch: func(_ context.Context, r *FetchRequest) {
+		if r.Start != (Location{Group: 2}) || r.End != (Location{Group: 4}) || r.GroupOrder != wire.GroupOrderAscending || r.Joining != nil {
+			t.Errorf("%+v", r)
+		}
+		w, err := r.Accept(FetchInfo{EndOfTrack: true, End: Location{Group: 4}, Properties: []byte{4, 9}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		err = errors.Join(
+			w.WriteObject(FetchObject{Group: 2, Subgroup: 1, ID: 0, Priority: 8, Properties: []byte{0x3c, 1}}, []byte("first")),
+			w.WriteObject(FetchObject{Group: 2, Subgroup: 1, ID: 1, Priority: 8}, nil),
+			w.WriteObject(FetchObject{Kind: FetchedUnknown, Group: 3, ID: 5}, nil),
+			w.WriteObjectHeader(FetchObject{Group: 4, ID: 0, Priority: 8, Size: uint64(len(big))}),
+		)
+		for part := big; err == nil && len(part) > 0; part = part[min(7777, len(part)):] {
+			_, err = w.Write(part[:min(7777, len(part))])
+		}
+		if err := errors.Join(err, w.Close()); err != nil {
+			t.Error(err)
+		}
+	}}})
+	f, err := c.Fetch(ctx, testTrack, Location{Group: 2}, Location{Group: 4}, FetchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := f.Info(ctx); err != nil || !info.EndOfTrack || info.End != (Location{Group: 4}) || !bytes.Equal(info.Properties, []byte{4, 9}) {
+		t.Errorf("%+v, %v", info, err)
+	}
+	for _, want := range []struct {
+		o       FetchObject
+		payload []byte
+	}{
+		{FetchObject{Group: 2, Subgroup: 1, ID: 0, Priority: 8, Properties: []byte{0x3c, 1}, Size: 5}, []byte("first")},
+		{FetchObject{Group: 2, Subgroup: 1, ID: 1, Priority: 8}, nil},
+		{FetchObject{Kind: FetchedUnknown, Group: 3, ID: 5}, nil},
+		{FetchObject{Group: 4, ID: 0, Priority: 8, Size: uint64(len(big))}, big},
+	} {
+		o, err := f.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(f)
+		if err != nil || fmt.Sprint(o) != fmt.Sprint(want.o) || !bytes.Equal(b, want.payload) {
+			t.Errorf("%+v with %d bytes (%v), want %+v", o, len(b), err, want.o)
+		}
+	}
+	if _, err := f.Next(); err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+}
+
+func TestFetchRefusedAndCancelled(t *testing.T) {
+	ctx := testContext(t)
+	ended := make(chan error, 1)
+	c, _ := pipePair(t, nil, &Config{Handler: handlers{fetch: func(ctx context.Context, r *FetchRequest) {
+		if r.Track.Name == "none" {
+			r.Reject(wire.RequestInvalidRange, "")
+			return
+		}
+		w, err := r.Accept(FetchInfo{End: r.End})
+		if err != nil {
+			t.Error(err)
+		}
+		for id := uint64(0); err == nil; id++ { // until FETCH_CANCEL
+			err = w.WriteObject(FetchObject{Group: 1, ID: id}, make([]byte, 1000))
+		}
+		w.Reset(wire.ResetCancelled)
+		ended <- err
+	}}})
+	var e *RequestError
+	if _, err := c.Fetch(ctx, object.TrackName{Namespace: testTrack.Namespace, Name: "none"}, Location{}, Location{Group: 1}, FetchOptions{}); !errors.As(err, &e) || e.Code != wire.RequestInvalidRange {
+		t.Errorf("%v", err)
+	}
+	f, err := c.Fetch(ctx, testTrack, Location{}, Location{Group: 1}, FetchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Next(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Cancel(); err != nil {
+		t.Fatal(err)
+	}
+	if err := recv(t, ended); err == nil {
+		t.Error("writer did not learn of the cancellation")
+	}
+	if _, err := f.Next(); err == nil || err == io.EOF {
+		t.Errorf("after Cancel: %v", err)
+	}
+}
+
+func TestJoiningFetch(t *testing.T) {
+	ctx := testContext(t)
+	h, pubs := accepting(TrackInfo{Largest: &Location{Group: 10, Object: 6}})
+	asked := make(chan *FetchRequest, 1)
+	h.fetch = func(_ context.Context, r *FetchRequest) {
+		asked <- r
+		if w, err := r.Accept(FetchInfo{End: r.End}); err == nil {
+			w.Close()
+		}
+	}
+	c, _ := pipePair(t, nil, &Config{Handler: h})
+	sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{Filter: Filter{Type: wire.FilterLargestObject}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := recv(t, pubs)
+	writeObject(t, p, 11, 0, "the saved largest object stays the one of SUBSCRIBE_OK")
+	for _, tt := range []struct {
+		fetch func() (*FetchReader, error)
+		start Location
+	}{
+		{func() (*FetchReader, error) { return c.FetchRelative(ctx, sub, 3, FetchOptions{}) }, Location{Group: 7}},
+		{func() (*FetchReader, error) { return c.FetchRelative(ctx, sub, 300, FetchOptions{}) }, Location{}},
+		{func() (*FetchReader, error) { return c.FetchAbsolute(ctx, sub, 2, FetchOptions{}) }, Location{Group: 2}},
+	} {
+		f, err := tt.fetch()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := recv(t, asked)
+		if r.Start != tt.start || r.End != (Location{Group: 10, Object: 7}) || r.Joining != p || r.Track.String() != testTrack.String() {
+			t.Errorf("%+v", r)
+		}
+		if _, err := f.Next(); err != io.EOF {
+			t.Errorf("empty response: %v", err)
+		}
+	}
+	var e *RequestError
+	if _, err := c.FetchAbsolute(ctx, sub, 11, FetchOptions{}); !errors.As(err, &e) || e.Code != wire.RequestInvalidRange {
+		t.Errorf("start after the largest object: %v", err)
+	}
+	sub.Unsubscribe()
+	done(t, p.Context())
+	if _, err := c.FetchRelative(ctx, sub, 1, FetchOptions{}); !errors.As(err, &e) || e.Code != wire.RequestInvalidJoiningRequestID {
+		t.Errorf("without subscription: %v", err)
+	}
+}

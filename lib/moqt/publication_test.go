@@ -1,0 +1,382 @@
+package moqt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+func TestFilters(t *testing.T) {
+	largest := &Location{Group: 4, Object: 7}
+	for _, tt := range []struct {
+		filter   Filter
+		largest  *Location
+		start    Location
+		endGroup uint64
+	}{
+		{Filter{}, largest, Location{}, math.MaxUint64},
+		{Filter{Type: wire.FilterLargestObject}, largest, Location{Group: 4, Object: 8}, math.MaxUint64},
+		{Filter{Type: wire.FilterLargestObject}, nil, Location{}, math.MaxUint64},
+		{Filter{Type: wire.FilterNextGroupStart}, largest, Location{Group: 5}, math.MaxUint64},
+		{Filter{Type: wire.FilterNextGroupStart}, nil, Location{}, math.MaxUint64},
+		{Filter{Type: wire.FilterAbsoluteStart, Start: Location{Group: 2, Object: 1}}, largest, Location{Group: 2, Object: 1}, math.MaxUint64},
+		{Filter{Type: wire.FilterAbsoluteRange, Start: Location{Group: 2}, EndGroup: 3}, largest, Location{Group: 2}, 3},
+	} {
+		t.Run(fmt.Sprint(tt.filter, tt.largest), func(t *testing.T) {
+			h, pubs := accepting(TrackInfo{Largest: tt.largest})
+			c, _ := pipePair(t, nil, &Config{Handler: h})
+			sub, err := c.Subscribe(testContext(t), testTrack, SubscribeOptions{Filter: tt.filter})
+			if err != nil {
+				t.Fatal(err)
+			}
+			st := recv(t, pubs).State()
+			if st.Start != tt.start || st.EndGroup != tt.endGroup {
+				t.Errorf("from %v to group %d", st.Start, st.EndGroup)
+			}
+			if !st.Wants(tt.start) || tt.start.Object > 0 && st.Wants(Location{Group: tt.start.Group, Object: tt.start.Object - 1}) {
+				t.Error("Wants disagrees")
+			}
+			if got := sub.Info().Largest; (got == nil) != (tt.largest == nil) || got != nil && *got != *tt.largest {
+				t.Errorf("largest %v", got)
+			}
+		})
+	}
+}
+
+func TestSubscribeOptionsArrive(t *testing.T) {
+	asked := make(chan *SubscribeRequest, 1)
+	c, _ := pipePair(t, nil, &Config{Handler: handlers{subscribe: func(_ context.Context, r *SubscribeRequest) {
+		asked <- r
+		r.Accept(TrackInfo{Expires: 3 * time.Second, Properties: []byte{0x0e, 9, 0x14, 2}}) // priority 9, group order descending
+	}}})
+	sub, err := c.Subscribe(testContext(t), testTrack, SubscribeOptions{
+		Priority: ptr(uint8(3)), DeliveryTimeout: 1500 * time.Microsecond, NewGroup: ptr(uint64(0)), NoForward: true,
+		Tokens: []Token{{AliasType: wire.TokenUseValue, Type: 7, Value: []byte("let me in")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := recv(t, asked)
+	if s := r.State; s.Forward || s.Priority != 3 || s.DeliveryTimeout != 2*time.Millisecond || s.NewGroup == nil || *s.NewGroup != 0 {
+		t.Errorf("state %+v", s)
+	}
+	if len(r.Tokens) != 1 || r.Tokens[0].Type != 7 || string(r.Tokens[0].Value) != "let me in" {
+		t.Errorf("tokens %v", r.Tokens)
+	}
+	if sub.GroupOrder() != wire.GroupOrderDescending || sub.Info().Expires != 3*time.Second || !bytes.Equal(sub.Info().Properties, []byte{0x0e, 9, 0x14, 2}) {
+		t.Errorf("subscription %+v, %v", sub.Info(), sub.GroupOrder())
+	}
+}
+
+func TestPublishBothEnds(t *testing.T) {
+	ctx := testContext(t)
+	subs := make(chan *Subscription, 1)
+	// The server publishes to the client: request ids of both parities.
+	c, s := pipePair(t, &Config{Handler: handlers{publish: func(_ context.Context, r *PublishRequest) {
+		if !r.Forward || r.Info.Largest == nil || *r.Info.Largest != (Location{Group: 9}) {
+			t.Errorf("PUBLISH %+v", r)
+		}
+		sub, err := r.Accept(SubscribeOptions{Priority: ptr(uint8(1))})
+		if err != nil {
+			t.Error(err)
+		}
+		subs <- sub
+	}}}, nil)
+	_ = c
+	p, err := s.Publish(ctx, testTrack, PublishOptions{Largest: &Location{Group: 9}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.State().Priority != 1 {
+		t.Errorf("state %+v", p.State())
+	}
+	sub := recv(t, subs)
+	writeObject(t, p, 10, 0, "hello")
+	if h, o, b := readObject(t, sub); h.Group != 10 || o.ID != 0 || b != "hello" {
+		t.Errorf("%+v %+v %q", h, o, b)
+	}
+	if err := p.SendDatagram(Datagram{Group: 11, ID: 4, Payload: []byte("dgram"), Properties: []byte{0x3c, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	d, err := sub.AcceptDatagram(ctx)
+	if err != nil || d.Group != 11 || d.ID != 4 || string(d.Payload) != "dgram" || !bytes.Equal(d.Properties, []byte{0x3c, 1}) {
+		t.Errorf("datagram %+v, %v", d, err)
+	}
+	if err := sub.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := done(t, p.Context()); err != ErrClosed {
+		t.Errorf("publication ended with %v", err)
+	}
+	if _, err := p.OpenSubgroup(ctx, SubgroupHeader{}); err != ErrClosed {
+		t.Errorf("subgroup after unsubscribe: %v", err)
+	}
+	// The same track may be published again.
+	if _, err := s.Publish(ctx, testTrack, PublishOptions{Largest: &Location{Group: 9}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUpdatePausesAndResumes(t *testing.T) {
+	ctx := testContext(t)
+	h, pubs := accepting(TrackInfo{})
+	c, _ := pipePair(t, nil, &Config{Handler: h})
+	sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := recv(t, pubs)
+	if err := sub.Update(ctx, UpdateOptions{Forward: ptr(false), Priority: ptr(uint8(5))}); err != nil {
+		t.Fatal(err)
+	}
+	recv(t, p.Updates())
+	if s := p.State(); s.Forward || s.Priority != 5 {
+		t.Errorf("state %+v", s)
+	}
+	if _, err := p.OpenSubgroup(ctx, SubgroupHeader{}); err != ErrNoForward {
+		t.Errorf("while paused: %v", err)
+	}
+	if err := sub.Update(ctx, UpdateOptions{Forward: ptr(true), Filter: &Filter{Type: wire.FilterAbsoluteRange, EndGroup: 7}}); err != nil {
+		t.Fatal(err)
+	}
+	recv(t, p.Updates())
+	if s := p.State(); !s.Forward || s.EndGroup != 7 || s.Priority != 5 {
+		t.Errorf("state %+v", s)
+	}
+	writeObject(t, p, 1, 1, "again")
+	if _, _, b := readObject(t, sub); b != "again" {
+		t.Errorf("%q", b)
+	}
+	if err := p.Done(wire.DoneTrackEnded, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sub.AcceptSubgroup(ctx); !errors.Is(err, io.EOF) {
+		t.Errorf("after PUBLISH_DONE: %v", err)
+	}
+	var e *RequestError
+	if err := sub.Update(ctx, UpdateOptions{Forward: ptr(false)}); !errors.As(err, &e) {
+		t.Errorf("update after the end: %v", err)
+	}
+}
+
+func TestDuplicateSubscriptionIsRefused(t *testing.T) {
+	ctx := testContext(t)
+	h, pubs := accepting(TrackInfo{})
+	c, _ := pipePair(t, nil, &Config{Handler: h})
+	sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e *RequestError
+	if _, err := c.Subscribe(ctx, testTrack, SubscribeOptions{}); !errors.As(err, &e) || e.Code != wire.RequestDuplicateSubscription {
+		t.Errorf("second SUBSCRIBE: %v", err)
+	}
+	sub.Unsubscribe()
+	done(t, recv(t, pubs).Context())
+	if _, err := c.Subscribe(ctx, testTrack, SubscribeOptions{}); err != nil {
+		t.Errorf("SUBSCRIBE after UNSUBSCRIBE: %v", err)
+	}
+}
+
+func TestResetReachesTheReader(t *testing.T) {
+	ctx := testContext(t)
+	h, pubs := accepting(TrackInfo{})
+	c, s := quicPair(t, nil, &Config{Handler: h})
+	_ = s
+	sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := recv(t, pubs)
+	w, err := p.OpenSubgroup(ctx, SubgroupHeader{Group: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.WriteObjectHeader(0, nil, 1000); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, 500)); err != nil {
+		t.Fatal(err)
+	}
+	g, err := sub.AcceptSubgroup(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, err := g.Next(); err != nil || o.Size != 1000 {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	if n, err := io.ReadFull(g, make([]byte, 500)); err != nil {
+		t.Fatal(n, err) // the object arrives before it is complete
+	}
+	w.Reset(wire.ResetDeliveryTimeout)
+	var reset *StreamResetError
+	if _, err := io.ReadAll(g); !errors.As(err, &reset) || reset.Code != wire.ResetDeliveryTimeout || !reset.Remote {
+		t.Errorf("read: %v", err)
+	}
+	if _, err := g.Next(); !errors.As(err, &reset) {
+		t.Errorf("next: %v", err)
+	}
+	// A subgroup given up before its first object is still told of, so that the count of streams is right.
+	if w, err = p.OpenSubgroup(ctx, SubgroupHeader{Group: 4}); err != nil {
+		t.Fatal(err)
+	}
+	w.Reset(wire.ResetCancelled)
+	if g, err = sub.AcceptSubgroup(ctx); err != nil || g.Header().Group != 4 {
+		t.Fatal(err)
+	}
+	if _, err := g.Next(); !errors.As(err, &reset) || reset.Code != wire.ResetCancelled {
+		t.Errorf("next: %v", err)
+	}
+	// And the other way round: STOP_SENDING ends the writer.
+	if w, err = p.OpenSubgroup(ctx, SubgroupHeader{Group: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.WriteObjectHeader(0, nil, 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if g, err = sub.AcceptSubgroup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	g.Cancel(wire.ResetCancelled)
+	done(t, w.Context())
+	if _, err := w.Write([]byte("x")); !errors.As(err, &reset) || !reset.Remote {
+		t.Errorf("write after STOP_SENDING: %v", err)
+	}
+	w.Reset(wire.ResetCancelled)
+	if err := p.Done(wire.DoneGoingAway, "bye"); err != nil {
+		t.Fatal(err)
+	}
+	var de *DoneError
+	if _, err := sub.AcceptSubgroup(ctx); !errors.As(err, &de) || de.Code != wire.DoneGoingAway || errors.Is(err, io.EOF) {
+		t.Errorf("end: %v", err)
+	}
+}
+
+func TestWriterKeepsTheOrder(t *testing.T) {
+	ctx := testContext(t)
+	h, pubs := accepting(TrackInfo{})
+	c, _ := pipePair(t, nil, &Config{Handler: h})
+	if _, err := c.Subscribe(ctx, testTrack, SubscribeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p := recv(t, pubs)
+	w, err := p.OpenSubgroup(ctx, SubgroupHeader{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"properties without HasProperties": w.WriteObject(0, []byte{0x3c, 1}, wire.StatusNormal, nil),
+		"status with payload":              w.WriteObject(0, nil, wire.StatusEndOfGroup, []byte("x")),
+		"id over 2^62":                     w.WriteObject(1<<63, nil, wire.StatusNormal, nil),
+	} {
+		if !errors.Is(err, wire.ErrValue) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := w.WriteObject(5, nil, wire.StatusNormal, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.WriteObject(5, nil, wire.StatusNormal, nil); !errors.Is(err, ErrOrder) {
+		t.Errorf("same id twice: %v", err)
+	}
+	if err := w.WriteObjectHeader(6, nil, 3); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("four")); !errors.Is(err, ErrOrder) {
+		t.Errorf("more than announced: %v", err)
+	}
+	if _, err := w.Write([]byte("ab")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.WriteObject(7, nil, wire.StatusNormal, nil); !errors.Is(err, ErrOrder) {
+		t.Errorf("next object before the end of this one: %v", err)
+	}
+	if err := w.Close(); !errors.Is(err, ErrOrder) {
+		t.Errorf("closed inside an object: %v", err)
+	}
+}
+
+func TestDeliveryTimeoutResetsTheStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, pubs := accepting(TrackInfo{Properties: []byte{0x02, 0x43, 0xe8}}) // the track's own: 1 s
+		a, b := Pipe(PipeOptions{Version: wire.Draft16, Window: 1000})
+		c, s := NewClient(a, "", "/", nil), NewServer(b, &Config{Handler: h})
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 2)
+		go func() { ended <- c.Run(ctx) }()
+		go func() { ended <- s.Run(ctx) }()
+		sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{DeliveryTimeout: 3 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := <-pubs
+		w, err := p.OpenSubgroup(ctx, SubgroupHeader{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		var reset *StreamResetError
+		if err := w.WriteObject(0, nil, wire.StatusNormal, make([]byte, 10_000)); !errors.As(err, &reset) || reset.Code != wire.ResetDeliveryTimeout {
+			t.Errorf("write to a subscriber that does not read: %v", err)
+		}
+		if waited := time.Since(start); waited != time.Second {
+			t.Errorf("gave up after %v, want the smaller of both timeouts", waited)
+		}
+		g, err := sub.AcceptSubgroup(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = g.Next(); err == nil {
+			_, err = io.ReadAll(g)
+		}
+		if !errors.As(err, &reset) || !reset.Remote || reset.Code != wire.ResetDeliveryTimeout {
+			t.Errorf("reader got %v", err)
+		}
+		cancel()
+		<-ended
+		<-ended
+	})
+}
+
+func TestPublishPendingRefusesSubscribe(t *testing.T) {
+	ctx := testContext(t)
+	h, _ := accepting(TrackInfo{})
+	answer := make(chan struct{})
+	c, s := pipePair(t, &Config{Handler: handlers{publish: func(_ context.Context, r *PublishRequest) {
+		<-answer
+		r.Accept(SubscribeOptions{})
+	}}}, &Config{Handler: h})
+	published := make(chan error, 1)
+	go func() {
+		_, err := s.Publish(ctx, testTrack, PublishOptions{})
+		published <- err
+	}()
+	for { // until PUBLISH was sent
+		s.mu.Lock()
+		n := len(s.pubs)
+		s.mu.Unlock()
+		if n > 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	var e *RequestError
+	if _, err := c.Subscribe(ctx, testTrack, SubscribeOptions{}); !errors.As(err, &e) || e.Code != wire.RequestDuplicateSubscription {
+		t.Errorf("SUBSCRIBE while PUBLISH is pending: %v", err)
+	}
+	close(answer)
+	if err := recv(t, published); err != nil {
+		t.Error(err)
+	}
+}
