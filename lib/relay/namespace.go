@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
 
@@ -49,6 +50,10 @@ func (r *Relay) namespaces() map[string]object.Namespace {
 
 // SubscribeNamespace tells the peer what there is below a prefix, now and later.
 func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNamespaceRequest) {
+	if req.Options.NoListing {
+		req.Reject(wire.RequestNotSupported, "tracks are not pushed; ask for namespaces")
+		return
+	}
 	a, err := req.Accept()
 	if err != nil {
 		return

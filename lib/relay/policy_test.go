@@ -368,3 +368,51 @@ func TestDrain(t *testing.T) {
 		t.Errorf("stopping took %v although everybody left at once", d)
 	}
 }
+
+// Each home misses other objects, and one is behind the other: together they have everything.
+func TestHomesHealEachOther(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{StallWait: 2 * time.Second}, store.Config{})
+	a, b := s.publisher(t, ts), s.publisher(t, ts)
+	a.group(0)
+	s.stored(t, parts+1)
+	v := s.viewer(t, ts, from(0))
+	send := func(p *publisher, g uint64, without ...uint64) {
+		for id := range uint64(parts + 1) {
+			if !slices.Contains(without, id) {
+				p.put(part(g, id))
+			}
+		}
+	}
+	send(a, 1, 1, 2)
+	for g := uint64(2); g < 20; g++ {
+		switch g % 3 {
+		case 0:
+			send(a, g, 1, 2)
+		case 1:
+			send(a, g, 0)
+		case 2: // a has nothing of it
+		}
+		send(b, g-1, 4)
+	}
+	send(b, 19, 4)
+	v.mu.Lock()
+	for g, r := range v.got {
+		for i, id := range r.ids {
+			if id != uint64(i) {
+				t.Errorf("group %d: %v", g, r.ids)
+				break
+			}
+		}
+	}
+	v.mu.Unlock()
+	// Groups that only b has lack object 4 for good.
+	wait(t, "all groups", func() bool { return v.count(func(r *received) bool { return r.err != nil }) == 20 })
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for g := range uint64(20) {
+		r := v.got[g]
+		if whole := g%3 != 2; whole && !isWhole(r) || !whole && !slices.Equal(r.ids, []uint64{0, 1, 2, 3, 5}) {
+			t.Errorf("group %d: %+v", g, r)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"every.channel/ec/lib/moqt"
@@ -108,11 +109,12 @@ func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
 			return more, nil
 		}
 		now := time.Now()
-		o := p.next(g, now)
+		o, retry := p.next(g, now)
 		what, wait := more, time.Hour
 		var closing []*writer
 		if o == nil {
 			what, wait, closing = p.judge(g, now)
+			wait = min(wait, retry)
 		}
 		changed := g.changed
 		newer := !g.newer.IsZero()
@@ -157,9 +159,11 @@ func deadline(err error) error {
 	return err
 }
 
-// next returns the next object that may be sent without leaving out one that may still come: in each
-// subgroup an object follows the one with the id before, or the one that its publisher sent before it.
-func (p *pump) next(g *group, now time.Time) *obj {
+// next returns the next object that may be sent without leaving out one that may still come. In each
+// subgroup an object follows the one with the id before it. Where its publisher left ids out, it follows the
+// one that its publisher sent before it; but another publisher may have what this one left out, so that is
+// believed only after a while. If nothing may be sent now, retry tells when to ask again.
+func (p *pump) next(g *group, now time.Time) (o *obj, retry time.Duration) {
 	from := p.start
 	if !g.several && len(p.writers) == 1 {
 		for _, w := range p.writers {
@@ -167,26 +171,39 @@ func (p *pump) next(g *group, now time.Time) *obj {
 		}
 	}
 	i, _ := g.search(from)
+	stall := p.s.t.r.c.StallWait
+	retry = time.Hour
 	var stuck []uint64
-scan:
 	for _, o := range g.objs[i:] {
-		for _, sub := range stuck {
-			if sub == o.Subgroup {
-				continue scan
-			}
-		}
 		w := p.stream(o.Subgroup)
-		switch id := int64(o.ID); {
-		case id <= w.sent || o.ID < p.start || w.closed:
+		id := int64(o.ID)
+		if id <= w.sent || w.closed || slices.Contains(stuck, o.Subgroup) {
 			continue
-		case id == w.sent+1, o.hasPrev && int64(o.prev) <= w.sent, !w.some && o.first:
-			return o
-		case !w.some && !o.hasPrev && now.Sub(g.touched) > p.s.t.r.c.StallWait:
-			return o // nobody knows what came before it, and nobody brings it
+		}
+		if id == w.sent+1 {
+			return o, 0
+		}
+		// How long nothing may have come before it is sent although ids before it are missing.
+		patience := time.Duration(-1)
+		switch {
+		case o.hasPrev && int64(o.prev) <= w.sent, !w.some && o.first:
+			patience = 0
+			if !g.several && len(p.s.t.sources) > 1 {
+				patience = stall / 2
+			}
+		case !w.some && !o.hasPrev: // nobody knows what came before it
+			patience = stall
+		}
+		if patience >= 0 {
+			left := patience - now.Sub(o.at)
+			if left <= 0 {
+				return o, 0
+			}
+			retry = min(retry, left)
 		}
 		stuck = append(stuck, o.Subgroup)
 	}
-	return nil
+	return nil, retry
 }
 
 // judge says, when nothing may be sent, what to do: wait, or end the group. Streams of subgroups that are
@@ -216,7 +233,7 @@ func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration,
 	case sent && g.hasEnd && g.open == 0 && finished && last == g.end:
 		return whole, 0, closing // ids were left out by their publisher
 	case g.newer.IsZero():
-		return more, p.unknownStart(g, now), closing
+		return more, time.Hour, closing
 	}
 	// A track whose groups do not carry their end may still bring another subgroup.
 	p.lingering.Store(sent && finished && g.open == 0 && !p.s.t.ends)
@@ -231,14 +248,6 @@ func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration,
 		return whole, 0, closing
 	}
 	return incomplete, 0, closing
-}
-
-// unknownStart is how long to wait before next may begin in the middle of a group.
-func (p *pump) unknownStart(g *group, now time.Time) time.Duration {
-	if p.some() || len(g.objs) == 0 {
-		return time.Hour
-	}
-	return max(p.s.t.r.c.StallWait-now.Sub(g.touched), 0) + time.Millisecond
 }
 
 // disk sends what the store has of a group that is not in memory.

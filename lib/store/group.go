@@ -186,8 +186,20 @@ func (g *group) closeFile() {
 	}
 }
 
-// finish syncs a whole group and gives it its final name. The store's finishMu is held, the track's mutex
-// only where nothing waits for the disk.
+// setAside renames a damaged file and forgets the group.
+func (g *group) setAside() error {
+	path := g.current()
+	if err := os.Rename(path, path+extBad); err != nil {
+		return err
+	}
+	g.t.s.c.Logger.Warn("damaged group set aside", "path", path)
+	g.resize(0)
+	g.t.drop(g)
+	return nil
+}
+
+// finish syncs a whole group and gives it its final name; the folder is synced by the caller. The store's
+// finishMu is held, the track's mutex only where nothing waits for the disk.
 func (g *group) finish() error {
 	t := g.t
 	t.mu.Lock()
@@ -229,10 +241,7 @@ func (g *group) finish() error {
 		}
 	}
 	t.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(whole))
+	return err
 }
 
 // rewrite writes the objects in order to a new file and syncs it.

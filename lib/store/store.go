@@ -14,6 +14,7 @@ import (
 
 	"every.channel/ec/lib/object"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -129,13 +130,31 @@ func (s *Store) Flush() error {
 	queue := s.queue
 	s.queue = nil
 	s.queueMu.Unlock()
-	var errs []error
-	for _, g := range queue {
-		if err := g.finish(); err != nil {
-			errs = append(errs, fmt.Errorf("group %d of %v: %w", g.id, g.t.name, err))
-			s.queueMu.Lock()
-			s.queue = append(s.queue, g) // Maintain tries again
-			s.queueMu.Unlock()
+	errs := make([]error, len(queue))
+	var finishing errgroup.Group
+	finishing.SetLimit(8) // syncs wait for the disk, which takes several at a time
+	for i, g := range queue {
+		finishing.Go(func() error {
+			if err := g.finish(); err != nil {
+				errs[i] = fmt.Errorf("group %d of %v: %w", g.id, g.t.name, err)
+			}
+			return nil
+		})
+	}
+	finishing.Wait()
+	dirs := make(map[string]bool)
+	for i, g := range queue {
+		if errs[i] == nil {
+			dirs[g.dir()] = true
+			continue
+		}
+		s.queueMu.Lock()
+		s.queue = append(s.queue, g) // Maintain tries again
+		s.queueMu.Unlock()
+	}
+	for dir := range dirs {
+		if err := syncDir(dir); err != nil && !os.IsNotExist(err) {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -99,10 +99,18 @@ func (t *Track) put(o *object.Object, sum object.Hash) (Result, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.groups[o.Group]
+	if g != nil {
+		err := g.load()
+		if errors.Is(err, ErrDamaged) && g.state == complete {
+			// Here is somebody who still has it: begin anew, keep the remains for whoever wants to look.
+			g, err = nil, g.setAside()
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
 	if g == nil {
 		g = &group{t: t, id: o.Group, idx: &index{}}
-	} else if err := g.load(); err != nil {
-		return 0, err
 	}
 	switch g.idx.judge(o, sum) {
 	case Duplicate:
