@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -101,14 +102,25 @@ func report(w io.Writer, name string, cause, err error) int {
 	case bySignal && (err == nil || errors.Is(err, context.Canceled) || errors.As(err, &sig)):
 		return 128 + int(sig.sig)
 	}
-	fmt.Fprintf(w, "%s: error: %v\n", name, err)
+	fmt.Fprintf(w, "%s: error: %s\n", name, oneLine(err.Error()))
 	if h := hint(err); h != "" {
-		fmt.Fprintf(w, "%s: hint: %s\n", name, h)
+		fmt.Fprintf(w, "%s: hint: %s\n", name, oneLine(h))
 	}
 	if bySignal {
 		return 128 + int(sig.sig)
 	}
 	return ExitCode(err)
+}
+
+// oneLine joins the lines of a joined error and drops control characters, which what a stranger sent may hold.
+func oneLine(s string) string {
+	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // watchSignals cancels with the first SIGINT, SIGTERM or SIGHUP; the second one kills, because the default

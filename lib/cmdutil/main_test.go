@@ -124,6 +124,14 @@ func TestBrokenPipeOfSocketIsNotQuiet(t *testing.T) {
 	}
 }
 
+func TestErrorIsOneLine(t *testing.T) {
+	var b strings.Builder
+	report(&b, "ec-x", nil, Hint(errors.Join(errors.New("a"), errors.New("label \x1b[2Jb")), "do\nthat"))
+	if want := "ec-x: error: a; label [2Jb\nec-x: hint: do; that\n"; b.String() != want {
+		t.Errorf("printed %q, want %q", &b, want)
+	}
+}
+
 func TestSize(t *testing.T) {
 	for _, test := range []struct {
 		in   string

@@ -307,28 +307,42 @@ func (u *uploader) confirm(ctx context.Context, sess *moqt.Session) error {
 		}
 	}
 	u.s.mu.Unlock()
-	pause := 20 * time.Millisecond
-	for len(todo) > 0 {
-		l := todo[len(todo)-1] // the newest first: when it is there, most are
-		has, err := hasObject(ctx, sess, l.track, l.at)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(confirmAtOnce)
+	for _, l := range todo {
+		g.Go(func() error { return awaitObject(gctx, sess, l.track, l.at) })
+	}
+	err := g.Wait()
+	if errors.Is(err, errNoFetch) {
+		u.log.Debug("relay serves no FETCH: delivery is not confirmed")
+		return linger(ctx)
+	}
+	return err
+}
+
+// confirmAtOnce is how many groups are asked for at a time, so that many small ones do not take a round trip each.
+const confirmAtOnce = 32
+
+var errNoFetch = errors.New("no FETCH")
+
+// awaitObject asks until the relay has an object.
+func awaitObject(ctx context.Context, sess *moqt.Session, t object.TrackName, at moqt.Location) error {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		has, err := hasObject(ctx, sess, t, at)
 		if refused, ok := errors.AsType[*moqt.RequestError](err); ok && refused.Code == wire.RequestNotSupported {
-			u.log.Debug("relay serves no FETCH: delivery is not confirmed")
-			return linger(ctx)
+			return errNoFetch
 		} else if err != nil && !ok {
 			return err
 		}
 		if has {
-			todo = todo[:len(todo)-1]
-			continue
+			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, time.Second)
 	}
-	return nil
 }
 
 // linger gives the transport time to deliver where nothing tells when it has.

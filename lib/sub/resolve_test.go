@@ -1,0 +1,143 @@
+package sub
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/client/relaytest"
+	"every.channel/ec/lib/object"
+)
+
+func encoded[T interface{ Append([]byte) ([]byte, error) }](t testing.TB, v T) []byte {
+	t.Helper()
+	b, err := v.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// world puts a broadcast and one source of it on a relay: ten minutes of groups around an instant.
+func world(t testing.TB, relay *relaytest.Relay, at time.Time) (firstGroup int) {
+	t.Helper()
+	// The broadcaster's clock runs 10 min behind UTC, which is timeline 0 all the same.
+	group := int(at.Add(-10*time.Minute).Unix() / 2)
+	firstGroup = group - 300
+	list := groups(firstGroup, 301)
+	relay.Put(name, list...)
+	c := catalog.Catalog{Tracks: []catalog.Track{{Name: name.Name, Packaging: catalog.PackagingM2TS, IsLive: true}}, EC: &catalog.Private{Track: name.Name, Duration: 180000}}
+	relay.Put(catalog.Of(broadcast), object.Object{Group: uint64(group), Payload: encoded(t, c)})
+	source := catalog.Catalog{Tracks: []catalog.Track{}, EC: &catalog.Private{Broadcast: broadcast.String(), Source: home.String(), Labels: map[string]string{"callsign": "KEC\x1b[2J"}}}
+	relay.Put(catalog.Of(home), object.Object{Group: uint64(group), Payload: encoded(t, source)})
+	timeline := object.TrackName{Namespace: home, Name: catalog.TrackTimeline}
+	for g := firstGroup; g <= group; g++ {
+		e := catalog.TimelineEntry{V: catalog.EntryVersion, Group: uint64(g), PTS: uint64(g*180000) & (1<<33 - 1),
+			UTC: catalog.TimeOf(time.Unix(int64(2*g), 0).Add(10 * time.Minute)), Track: name}
+		relay.Put(timeline, object.Object{Group: uint64(g), Payload: encoded(t, e)})
+	}
+	return firstGroup
+}
+
+func TestWallTime(t *testing.T) {
+	relay := relaytest.New(t)
+	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.UTC)
+	first := world(t, relay, at)
+	for _, test := range []struct {
+		from, to string
+		group, n int
+	}{
+		{"2026-07-04T20:15:00Z", "2026-07-04T20:15:03Z", 150, 2},
+		{"-5m", "-4m59s", 150, 1},
+		{"20:15", "20:15:07", 150, 4},
+		{"2026-07-04T20:09:59Z", "2026-07-04T20:10:01Z", 0, 1}, // begins before the first group
+	} {
+		from, err := ParsePoint(test.from, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := ParsePoint(test.to, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := config(t, relay)
+		c.Names, c.From, c.To = []string{broadcast.String()}, from, to.After(from)
+		var out bytes.Buffer
+		if _, err := Run(testContext(t), c, &out); err != nil {
+			t.Fatalf("%s: %v", test.from, err)
+		}
+		wantObjects(t, decode(t, &out), groups(first+test.group, test.n))
+	}
+}
+
+// Without a timeline the track's name tells the time within half an hour.
+func TestWallTimeByName(t *testing.T) {
+	relay := relaytest.New(t)
+	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.UTC)
+	group := int(at.Unix() / 2)
+	relay.Put(name, groups(group-20, 21)...)
+	c := config(t, relay)
+	c.From, _ = ParsePoint("-10s", at)
+	c.To, _ = ParsePoint("-8s", at)
+	var out bytes.Buffer
+	if _, err := Run(testContext(t), c, &out); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, decode(t, &out), groups(group-5, 2))
+}
+
+func TestList(t *testing.T) {
+	relay := relaytest.New(t)
+	world(t, relay, time.Unix(10_000_000, 0))
+	var out bytes.Buffer
+	c := config(t, relay)
+	if err := List(testContext(t), c, nil, false, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"ec-atsc-2065-3--ts_t13", "4999400…4999700", "m2ts", "current", "KEC[2J, receives ec-atsc-2065-3", "ec-source-home-3--timeline"} {
+		if !bytes.Contains(out.Bytes(), []byte(line)) {
+			t.Errorf("%q is missing in\n%s", line, &out)
+		}
+	}
+	out.Reset()
+	if err := List(testContext(t), c, broadcast, true, &out); err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"v":1,"namespace":"ec-atsc-2065-3","track":"ts_t13","current":true,"packaging":"m2ts","first_group":4999400,"last_group":4999700}
+{"v":1,"namespace":"ec-atsc-2065-3","track":"catalog","first_group":4999700,"last_group":4999700}
+`; out.String() != want {
+		t.Errorf("got  %s\nwant %s", &out, want)
+	}
+}
+
+func TestParsePoint(t *testing.T) {
+	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.FixedZone("", 2*3600))
+	for text, want := range map[string]Point{
+		"":                     {},
+		"first":                {kind: first},
+		"now":                  {kind: now, time: at},
+		"892345678":            {kind: atGroup, group: 892345678},
+		"2026-07-04T18:15:00Z": {kind: atTime, time: at.Add(-5 * time.Minute).UTC()},
+		"20:15":                {kind: atTime, time: at.Add(-5 * time.Minute)},
+		"20:25":                {kind: atTime, time: at.Add(5*time.Minute - 24*time.Hour)},
+		"20:19:30":             {kind: atTime, time: at.Add(-30 * time.Second)},
+		"-5m":                  {kind: atTime, time: at.Add(-5 * time.Minute)},
+		"+1h":                  {kind: atTime, time: at.Add(time.Hour)},
+	} {
+		got, err := ParsePoint(text, at)
+		if err != nil || got.kind != want.kind || got.group != want.group || !got.time.Equal(want.time) {
+			t.Errorf("ParsePoint(%q) = %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"later", "5m", "-", "25:00", "2026-07-04", "-3", "1e9"} {
+		if p, err := ParsePoint(text, at); !errors.Is(err, ErrPoint) {
+			t.Errorf("ParsePoint(%q) = %+v, %v", text, p, err)
+		}
+	}
+	midnight := Point{kind: atTime, time: at.Add(-20 * time.Hour)}
+	if got := midnight.After(Point{kind: atTime, time: at.Add(-time.Hour)}); !got.time.Equal(at.Add(4 * time.Hour)) {
+		t.Errorf("a time of day before the start is %v", got.time)
+	}
+}
