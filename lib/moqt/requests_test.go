@@ -113,7 +113,11 @@ func TestRequestsWaitForCredit(t *testing.T) {
 		waiting <- err
 	}()
 	first.Unsubscribe()
-	done(t, recv(t, pubs).Context())
+	p := recv(t, pubs)
+	if p.Track().Name != "0" { // handlers run side by side
+		p = recv(t, pubs)
+	}
+	done(t, p.Context())
 	if err := recv(t, waiting); err != nil {
 		t.Error(err)
 	}
