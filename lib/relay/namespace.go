@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"every.channel/ec/lib/moqt"
@@ -59,75 +60,55 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 		return
 	}
 	r := s.r
+	wake := make(chan struct{}, 1)
 	r.mu.Lock()
-	r.announcers[a] = req.Prefix
+	r.listeners[wake] = struct{}{}
 	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
-		delete(r.announcers, a)
+		delete(r.listeners, wake)
 		r.mu.Unlock()
 	}()
-	for _, ns := range r.namespaces() {
-		if ns.HasPrefix(req.Prefix) {
-			if a.Add(ns) != nil {
-				return
+	told := make(map[string]object.Namespace)
+	for {
+		now := r.namespaces()
+		for key, ns := range now {
+			if _, ok := told[key]; !ok && ns.HasPrefix(req.Prefix) {
+				told[key] = ns
+				err = errors.Join(err, a.Add(ns))
 			}
 		}
-	}
-	<-ctx.Done()
-}
-
-// namespaceAppeared tells those who asked.
-func (r *Relay) namespaceAppeared(ns object.Namespace) {
-	r.mu.Lock()
-	r.told[ns.String()] = ns
-	r.mu.Unlock()
-	for a, prefix := range r.listening() {
-		if ns.HasPrefix(prefix) {
-			a.Add(ns) // an error means that the peer left
-		}
-	}
-}
-
-// namespacesGone takes back what was told and is neither live nor stored any more.
-func (r *Relay) namespacesGone() {
-	all := r.namespaces()
-	r.mu.Lock()
-	var gone []object.Namespace
-	for key, ns := range r.told {
-		if _, ok := all[key]; !ok {
-			gone = append(gone, ns)
-			delete(r.told, key)
-		}
-	}
-	for key, ns := range all {
-		r.told[key] = ns
-	}
-	r.mu.Unlock()
-	if len(gone) == 0 {
-		return
-	}
-	for a, prefix := range r.listening() {
-		for _, ns := range gone {
-			if ns.HasPrefix(prefix) {
-				a.Remove(ns)
+		for key, ns := range told {
+			if _, ok := now[key]; !ok {
+				delete(told, key)
+				err = errors.Join(err, a.Remove(ns))
 			}
 		}
+		if err != nil { // the peer left
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+		}
 	}
 }
 
-func (r *Relay) listening() map[*moqt.NamespaceAnnouncer]object.Namespace {
+// namespacesChanged wakes those who tell their peers of namespaces. It waits for none of them.
+func (r *Relay) namespacesChanged() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := make(map[*moqt.NamespaceAnnouncer]object.Namespace, len(r.announcers))
-	for a, p := range r.announcers {
-		m[a] = p
+	for wake := range r.listeners {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
 	}
-	return m
 }
 
-// forgetNamespaces takes back namespaces that retention emptied.
-func (r *Relay) forgetNamespaces(ctx context.Context) {
+// watchRetention has namespaces taken back that retention emptied.
+func (r *Relay) watchRetention(ctx context.Context) {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
 	for {
@@ -135,7 +116,7 @@ func (r *Relay) forgetNamespaces(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			r.namespacesGone()
+			r.namespacesChanged()
 		}
 	}
 }

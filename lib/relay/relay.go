@@ -63,12 +63,11 @@ type Relay struct {
 	log   *slog.Logger
 	stats counters
 
-	mu         sync.Mutex // guards what follows
-	tracks     map[string]*track
-	sessions   map[*session]struct{}
-	announced  map[*announcement]struct{} // PUBLISH_NAMESPACE in force
-	announcers map[*moqt.NamespaceAnnouncer]object.Namespace
-	told       map[string]object.Namespace // namespaces that announcers may have told of
+	mu        sync.Mutex // guards what follows
+	tracks    map[string]*track
+	sessions  map[*session]struct{}
+	announced map[*announcement]struct{} // PUBLISH_NAMESPACE in force
+	listeners map[chan struct{}]struct{} // woken when namespaces may have changed
 }
 
 // New makes a relay. It serves nothing before Serve.
@@ -77,8 +76,7 @@ func New(c Config) *Relay {
 	return &Relay{
 		c: c, store: c.Store, log: c.Logger,
 		tracks: make(map[string]*track), sessions: make(map[*session]struct{}),
-		announced: make(map[*announcement]struct{}), announcers: make(map[*moqt.NamespaceAnnouncer]object.Namespace),
-		told: make(map[string]object.Namespace),
+		announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}
 }
 
@@ -107,7 +105,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...*moqt.Listener) error {
 			}
 		})
 	}
-	accepts.Go(func() { r.forgetNamespaces(actx) })
+	accepts.Go(func() { r.watchRetention(actx) })
 	accepts.Wait()
 	r.drain()
 	gone := make(chan struct{})

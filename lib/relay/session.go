@@ -128,13 +128,13 @@ func (s *session) PublishNamespace(ctx context.Context, r *moqt.PublishNamespace
 		s.r.mu.Lock()
 		delete(s.r.announced, a)
 		s.r.mu.Unlock()
-		s.r.namespacesGone()
+		s.r.namespacesChanged()
 	}()
 	if err := r.Accept(); err != nil {
 		return
 	}
 	s.r.log.Info("namespace", "namespace", a.ns.String(), "source", s.name)
-	s.r.namespaceAppeared(a.ns)
+	s.r.namespacesChanged()
 	for _, t := range waiting { // subscribers that outlived their publisher
 		s.r.subscribeUpstream(ctx, t)
 	}

@@ -44,7 +44,7 @@ func (src *source) complain() bool {
 func (s *session) attach(t *track, sub *moqt.Subscription) *source {
 	src := &source{t: t, s: s, name: s.name, sub: sub}
 	t.attach(src, sub.Info().Properties)
-	s.r.namespaceAppeared(t.name.Namespace)
+	s.r.namespacesChanged()
 	s.r.log.Info("publisher", "track", t.name.String(), "source", src.name)
 	return src
 }
@@ -72,7 +72,7 @@ func (src *source) run(ctx context.Context) {
 	r := src.t.r
 	r.log.Info("publisher left", "track", src.t.name.String(), "source", src.name, "objects", src.objects.Load(),
 		"duplicates", src.duplicates.Load(), "conflicts", src.conflicts.Load(), "refused", src.refused.Load(), "reason", err)
-	r.namespacesGone()
+	r.namespacesChanged()
 }
 
 // subgroup takes the objects of one stream.

@@ -35,6 +35,8 @@ type subscriber struct {
 	lag     int              // groups it may be behind
 	order   []uint64         // groups begun, in that order
 	running sync.WaitGroup
+	pumps   context.Context // ends with run, and while the subscriber asks for nothing
+	pause   context.CancelFunc
 }
 
 func newSubscriber(t *track, name string, pub *moqt.Publication, largest *moqt.Location) *subscriber {
@@ -78,16 +80,21 @@ func (s *subscriber) run(ctx context.Context) {
 	}()
 	s.lag = t.behind(s.cursor) + t.r.c.MaxLag
 	forward := true
+	s.pumps, s.pause = context.WithCancel(ctx)
+	defer func() { s.pause() }()
 	for ctx.Err() == nil {
 		st := s.pub.State()
 		switch {
-		case !st.Forward:
+		case !st.Forward && forward:
 			forward = false
-		case !forward: // resumed: what was published meanwhile was not asked for
+			s.pause()
+		case st.Forward && !forward: // resumed: what was published meanwhile was not asked for
 			forward = true
-			if l := t.info().Largest; l != nil {
+			s.pumps, s.pause = context.WithCancel(ctx)
+			if l := t.info().Largest; l != nil && s.floor.Less(*l) {
 				s.floor = next(*l)
-				s.cursor = max(s.cursor, s.floor.Group)
+				s.cursor = s.floor.Group
+				delete(s.begun, s.cursor)
 			}
 		}
 		if s.floor.Less(st.Start) {
@@ -95,7 +102,7 @@ func (s *subscriber) run(ctx context.Context) {
 			s.cursor = max(s.cursor, s.floor.Group)
 		}
 		if forward {
-			for s.begin(ctx, st) {
+			for s.begin(s.pumps, st) {
 			}
 			if s.complete(st) {
 				s.running.Wait()
