@@ -428,3 +428,21 @@ func TestHomesHealEachOther(t *testing.T) {
 		}
 	}
 }
+
+func TestOneHomesEndOfTrackIsNotTheTracks(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	a, b := s.publisher(t, ts), s.publisher(t, ts)
+	a.group(0)
+	s.stored(t, parts+1)
+	v := s.viewer(t, ts, from(0))
+	a.put(part(1, 0))
+	a.put(&object.Object{Group: 1, ID: 1, Status: object.EndOfTrack})
+	if err := a.w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.group(1)
+	v.whole(2)
+	if st := s.Stats(); st.Conflicts != 0 {
+		t.Errorf("%+v", st)
+	}
+}

@@ -153,6 +153,11 @@ func (src *source) take(o *obj, prev uint64, hasPrev, first bool) {
 		src.t.r.log.Warn("object refused", "track", src.t.name.String(), "group", o.Group, "object", o.ID, "source", src.name, "err", err)
 		return
 	}
+	if o.Status == object.EndOfTrack && src.t.others(src) {
+		// One home that stops does not end the broadcast.
+		src.t.r.log.Info("end of track not taken, others publish it", "track", src.t.name.String(), "source", src.name)
+		return
+	}
 	o.source, o.at = src.name, time.Now()
 	o.prev, o.hasPrev, o.first = prev, hasPrev, first
 	src.t.put(src, o, sum)

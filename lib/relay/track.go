@@ -285,11 +285,12 @@ func (t *track) detach(src *source) {
 	}
 }
 
-func (t *track) hasSource(s *session) bool {
+// others reports whether anybody but src publishes the track.
+func (t *track) others(src *source) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for src := range t.sources {
-		if src.s == s {
+	for other := range t.sources {
+		if other != src {
 			return true
 		}
 	}
