@@ -76,6 +76,7 @@ func TestKill9(t *testing.T) {
 		p.group(group)
 		var v *viewer
 		wait(t, "the track", func() bool { v, err = s.view(t, ts, from(0)); return err == nil })
+		v.whole(1)
 
 		var killed atomic.Bool
 		after := time.Duration(20+rand.IntN(150)) * time.Millisecond

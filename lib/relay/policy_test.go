@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -445,4 +446,18 @@ func TestOneHomesEndOfTrackIsNotTheTracks(t *testing.T) {
 	if st := s.Stats(); st.Conflicts != 0 {
 		t.Errorf("%+v", st)
 	}
+}
+
+// Payloads larger than what a session may have on its way in, on several streams at once, all arrive.
+func TestIngestIsBounded(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{IngestBytes: 1000}, store.Config{})
+	p := s.publisher(t, ts)
+	var wg sync.WaitGroup
+	for g := range uint64(10) {
+		q := &publisher{t: t, c: p.c, pub: p.pub}
+		wg.Go(func() { q.group(g) })
+	}
+	wg.Wait()
+	s.stored(t, 10*(parts+1))
+	s.viewer(t, ts, from(0)).whole(10)
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -30,6 +32,9 @@ type Config struct {
 	MaxLag int
 	// MaxSessions bounds sessions; more are refused. Default 1000.
 	MaxSessions int
+	// IngestBytes bounds the payloads that one session may have on their way in; what is more waits in
+	// the transport. Default 256 MiB.
+	IngestBytes int64
 	// DrainTimeout is how long sessions may stay after they were told to go away. Default 2 s.
 	DrainTimeout time.Duration
 }
@@ -49,6 +54,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxSessions <= 0 {
 		c.MaxSessions = 1000
+	}
+	if c.IngestBytes <= 0 {
+		c.IngestBytes = 256 << 20
 	}
 	if c.DrainTimeout <= 0 {
 		c.DrainTimeout = 2 * time.Second
@@ -136,7 +144,7 @@ func (r *Relay) drain() {
 
 // serve runs one session to its end.
 func (r *Relay) serve(ctx context.Context, ms *moqt.Session) {
-	s := &session{r: r, s: ms, name: ms.RemoteAddr().String()}
+	s := &session{r: r, s: ms, name: ms.RemoteAddr().String(), ingest: semaphore.NewWeighted(r.c.IngestBytes)}
 	ms.Handle(s)
 	r.mu.Lock()
 	full := len(r.sessions) >= r.c.MaxSessions

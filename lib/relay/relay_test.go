@@ -150,15 +150,18 @@ func (p *publisher) put(o *object.Object) {
 	if p.w == nil {
 		p.w, err = p.pub.OpenSubgroup(within(p.t, 10*time.Second), moqt.SubgroupHeader{Group: o.Group, HasProperties: true})
 		if err != nil {
-			p.t.Fatal(err)
+			p.t.Error(err)
+			return
 		}
 	}
 	if err := p.w.WriteObject(o.ID, o.Properties, moqt.ObjectStatus(o.Status), o.Payload); err != nil {
-		p.t.Fatal(err)
+		p.t.Error(err)
+		return
 	}
 	if o.Status == object.EndOfGroup {
 		if err := p.w.Close(); err != nil {
-			p.t.Fatal(err)
+			p.t.Error(err)
+			return
 		}
 		p.w = nil
 	}

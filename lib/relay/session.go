@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 )
@@ -15,7 +17,8 @@ type session struct {
 	s    *moqt.Session
 	name string // for logs: its address
 
-	claims sync.WaitGroup // one for each of claimed
+	ingest *semaphore.Weighted // bytes of payloads on their way in
+	claims sync.WaitGroup      // one for each of claimed
 
 	mu      sync.Mutex
 	over    bool                // nothing may be claimed any more

@@ -62,7 +62,7 @@ func (src *source) run(ctx context.Context) {
 		if !src.some {
 			src.some, src.firstGroup = true, r.Header().Group
 		}
-		wg.Go(func() { src.subgroup(r) })
+		wg.Go(func() { src.subgroup(ctx, r) })
 	}
 	if ctx.Err() != nil {
 		src.sub.Unsubscribe()
@@ -76,7 +76,7 @@ func (src *source) run(ctx context.Context) {
 }
 
 // subgroup takes the objects of one stream.
-func (src *source) subgroup(r *moqt.SubgroupReader) {
+func (src *source) subgroup(ctx context.Context, r *moqt.SubgroupReader) {
 	h := r.Header()
 	t := src.t
 	var opened *group
@@ -99,8 +99,15 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 			return
 		}
 		h = r.Header() // its subgroup may be known only now
+		weight := min(int64(oh.Size), t.r.c.IngestBytes)
+		if err := src.s.ingest.Acquire(ctx, weight); err != nil {
+			r.Cancel(wire.ResetCancelled)
+			t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
+			return
+		}
 		payload, err := readPayload(r, oh.Size)
 		if err != nil {
+			src.s.ingest.Release(weight)
 			t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
 			src.t.r.stats.brokenStreams.Add(1)
 			t.r.log.Debug("stream of a publisher broke", "track", t.name.String(), "group", h.Group, "object", oh.ID, "source", src.name, "err", err)
@@ -113,6 +120,7 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 		// The first object of a stream is the first of its subgroup, unless this source came in the middle of the group.
 		first := !hasPrev && (oh.ID == 0 || h.SubgroupFromFirst || h.Group != src.firstGroup)
 		src.take(o, prev, hasPrev, first)
+		src.s.ingest.Release(weight)
 		if opened == nil {
 			opened = t.streamOpened(h.Group)
 		}
