@@ -4,7 +4,8 @@ package moqt
 // Handshake: a server that tells its peers apart gives each session a handler of its own.
 func (s *Session) Handle(h Handler) { s.cfg.Handler = h }
 
-// ResetDelivered abandons the stream like Reset, but where the transport can, what was written before is delivered first.
+// ResetDelivered abandons the stream like Reset, but what was written before is delivered first where the transport can
+// do that, which raw QUIC cannot at present (quicSendStream.SetReliableBoundary).
 func (w *SubgroupWriter) ResetDelivered(code ResetCode) {
 	if w.started {
 		w.st.SetReliableBoundary()

@@ -189,8 +189,7 @@ func TestDuplicateSubscriptionIsRefused(t *testing.T) {
 func TestResetReachesTheReader(t *testing.T) {
 	ctx := testContext(t)
 	h, pubs := accepting(TrackInfo{})
-	c, s := quicPair(t, nil, &Config{Handler: h})
-	_ = s
+	c, _ := pipePair(t, nil, &Config{Handler: h}) // which can deliver what was written before a reset; QUIC cannot yet
 	sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
 	if err != nil {
 		t.Fatal(err)
