@@ -134,7 +134,7 @@ func mux(t testing.TB, number string) (*sim.Mux, sim.Service) {
 func TestIdentity(t *testing.T) {
 	impair := sim.Impair{Seed: 7, StripNull: true, RewritePAT: true, RewritePMT: true, TimeLoss: 0.2, TimeJitter: 900 * time.Millisecond}
 	length := 17 * time.Minute // the longest GOP among the clips is 3.2 s
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		length = time.Minute
 	}
 	for _, number := range []string{"5.1", "5.2", "101", "102", "103"} {
@@ -171,7 +171,7 @@ func TestIdentity(t *testing.T) {
 					t.Errorf("join +%v: only %d of %d chunks are shared", join, shared, both)
 				}
 			}
-			if !testing.Short() && want < 300 {
+			if length > 10*time.Minute && want < 300 {
 				t.Errorf("only %d chunks were compared", want)
 			}
 		})
@@ -181,6 +181,9 @@ func TestIdentity(t *testing.T) {
 // TestDamageIsNeverPromoted loses packets at one receiver: what it promotes is what the other promotes.
 func TestDamageIsNeverPromoted(t *testing.T) {
 	end := epoch.Add(5 * time.Minute)
+	if raceEnabled {
+		end = epoch.Add(time.Minute)
+	}
 	for _, impair := range []sim.Impair{
 		{Loss: 1.0 / 5000},
 		{Loss: 1.0 / 500},
@@ -197,7 +200,7 @@ func TestDamageIsNeverPromoted(t *testing.T) {
 				a := receive(t, chop.Config{Promote: promote}, m.Reader(epoch, end, s.Program))
 				b := receive(t, chop.Config{Promote: promote}, impair.Reader(m.Reader(epoch.Add(3*time.Second), end, s.Program)))
 				shared := agree(t, a, b)
-				if b.stats.Promoted == a.stats.Promoted {
+				if b.stats.Damaged == 0 && !raceEnabled {
 					t.Errorf("%s %+v: nothing was damaged", number, impair)
 				}
 				for key := range b.chunks {

@@ -231,11 +231,11 @@ func (s *Session) takeRequestStream(st Stream) error {
 	if err == nil {
 		return violation("%T after SUBSCRIBE_NAMESPACE", m)
 	}
+	s.mu.Lock()
+	delete(s.prefixes, in.id) // first: whoever learns of the end may ask for the prefix again
+	s.mu.Unlock()
 	in.cancel(ErrClosed)
 	st.Close()
-	s.mu.Lock()
-	delete(s.prefixes, in.id)
-	s.mu.Unlock()
 	in.finish()
 	var we *wire.Error
 	if errors.As(err, &we) {

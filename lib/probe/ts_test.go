@@ -495,7 +495,7 @@ func TestIntervalAndArrival(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := new(builder).run(func(string, time.Duration) bool { return false })
 		r := &paced{in: in, each: 188 * 50, wait: 100 * time.Millisecond, end: 11 * time.Second} // 5 PCRs of 20 ms each
-		rep, all, err := dump(t, Config{Interval: 5070 * time.Millisecond}, r) // never at the moment of a read
+		rep, all, err := dump(t, Config{Interval: 5070 * time.Millisecond}, r)                   // never at the moment of a read
 		if err != nil || !rep.Final {
 			t.Fatal(err)
 		}

@@ -54,7 +54,10 @@ func TestVectors(t *testing.T) {
 	if dir == "" {
 		t.Skip("EC_MOQT_VECTORS is not set")
 	}
-	root := filepath.Join(dir, "transport", "draft16", "codec")
+	if _, err := os.Stat(filepath.Join(dir, "transport")); err == nil {
+		dir = filepath.Join(dir, "transport") // the checkout itself, or the folder of drafts in it
+	}
+	root := filepath.Join(dir, "draft16", "codec")
 	passed, corrected := 0, 0
 	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

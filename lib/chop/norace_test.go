@@ -1,0 +1,5 @@
+//go:build !race
+
+package chop_test
+
+const raceEnabled = false
