@@ -307,3 +307,93 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 		}
 	})
 }
+
+// TestResetWithoutCredit: streams that are reset while the connection has no flow control credit left break nothing.
+func TestResetWithoutCredit(t *testing.T) {
+	ctx := testContext(t)
+	h, pubs := accepting(TrackInfo{})
+	c, _ := quicPair(t, &Config{DoneTimeout: 300 * time.Millisecond}, &Config{Handler: h})
+	sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := recv(t, pubs)
+	var ws []*SubgroupWriter
+	for g := range uint64(12) { // twelve streams of 1 MiB for a window of 4 MiB that nobody reads from
+		w, err := p.OpenSubgroup(ctx, SubgroupHeader{Group: g})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		w.WriteObject(0, nil, wire.StatusNormal, make([]byte, 1<<20)) // the later ones miss the deadline
+		ws = append(ws, w)
+	}
+	for _, w := range ws {
+		w.Reset(wire.ResetDeliveryTimeout)
+	}
+	w, err := p.OpenSubgroup(ctx, SubgroupHeader{Group: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Reset(wire.ResetCancelled) // nothing was written at all
+	go p.Done(wire.DoneTooFarBehind, "")
+	for {
+		g, err := sub.AcceptSubgroup(ctx)
+		var end *DoneError
+		if errors.As(err, &end) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err == nil {
+			if _, err = g.Next(); err == nil {
+				_, err = io.Copy(io.Discard, g)
+			}
+		}
+		var reset *StreamResetError
+		if !errors.As(err, &reset) {
+			t.Fatalf("group %d: %v", g.Header().Group, err)
+		}
+	}
+	var e *RequestError
+	if _, err := c.TrackStatus(ctx, testTrack); !errors.As(err, &e) {
+		t.Errorf("the session is gone: %v", err)
+	}
+}
+
+// TestResetDelivered: the objects before the reset arrive, with credit or after it came.
+func TestResetDelivered(t *testing.T) {
+	ctx := testContext(t)
+	h, pubs := accepting(TrackInfo{})
+	c, _ := pipePair(t, nil, &Config{Handler: h}) // QUIC cannot yet
+	sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := recv(t, pubs)
+	w, err := p.OpenSubgroup(ctx, SubgroupHeader{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range uint64(20) {
+		if err := w.WriteObject(id, nil, wire.StatusNormal, make([]byte, 3000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.ResetDelivered(wire.ResetInternalError)
+	g, err := sub.AcceptSubgroup(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range uint64(20) {
+		o, err := g.Next()
+		if err != nil || o.ID != id || o.Size != 3000 {
+			t.Fatalf("object %d: %+v, %v", id, o, err)
+		}
+	}
+	var reset *StreamResetError
+	if _, err := g.Next(); !errors.As(err, &reset) || reset.Code != wire.ResetInternalError {
+		t.Errorf("after the last object: %v", err)
+	}
+}
