@@ -51,7 +51,7 @@ const (
 	keepAlive        = 1500 * time.Millisecond
 	firstPause       = 200 * time.Millisecond
 	longestPause     = 10 * time.Second
-	settled          = 10 * time.Second // a session that lasted this long makes the next pause short again
+	settled          = 3 * time.Second // a session that lasted this long makes the next pause short again
 )
 
 // ErrAgain, wrapped in an error of the work, asks for another session although this one may be fine.
