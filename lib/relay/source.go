@@ -62,7 +62,7 @@ func (src *source) run(ctx context.Context) {
 		if !src.some {
 			src.some, src.firstGroup = true, r.Header().Group
 		}
-		wg.Go(func() { src.subgroup(ctx, r) })
+		wg.Go(func() { src.subgroup(r) })
 	}
 	if ctx.Err() != nil {
 		src.sub.Unsubscribe()
@@ -76,7 +76,7 @@ func (src *source) run(ctx context.Context) {
 }
 
 // subgroup takes the objects of one stream.
-func (src *source) subgroup(ctx context.Context, r *moqt.SubgroupReader) {
+func (src *source) subgroup(r *moqt.SubgroupReader) {
 	h := r.Header()
 	t := src.t
 	var opened *group
@@ -100,7 +100,8 @@ func (src *source) subgroup(ctx context.Context, r *moqt.SubgroupReader) {
 		}
 		h = r.Header() // its subgroup may be known only now
 		weight := min(int64(oh.Size), t.r.c.IngestBytes)
-		if err := src.s.ingest.Acquire(ctx, weight); err != nil {
+		// Not the context of the request: that ends with PUBLISH_DONE, when streams may still be on their way in.
+		if err := src.s.ingest.Acquire(src.s.s.Context(), weight); err != nil {
 			r.Cancel(wire.ResetCancelled)
 			t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
 			return
