@@ -35,6 +35,7 @@ type chunk struct {
 	utc      clock.Ticks // broadcast UTC there, 90 kHz since 1970; meaningful when synced
 	hours    int         // timeline
 	edge     bool
+	neighbor int // timeline across the edge
 	identity Identity
 	tail     bool // what followed a clock reset, up to the next random access point
 
@@ -446,6 +447,7 @@ func (c *cutter) startChunk(au *accessUnit) {
 		if t := c.cfg.Timeline; ch.edge && t != nil && ch.near(*t) {
 			ch.hours, ch.edge = *t, false
 		}
+		ch.neighbor = clock.Neighbor(utc, x)
 	}
 	switch {
 	case c.prevRAP.known:

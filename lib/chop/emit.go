@@ -249,6 +249,11 @@ func (e *emitter) end(d delivery) error {
 	if whole {
 		entry.Scope = catalog.ScopeBroadcast
 	}
+	if broken == catalog.ReasonEdge {
+		for _, hours := range []int{ch.hours, ch.neighbor} {
+			entry.Candidates = append(entry.Candidates, object.TrackName{Namespace: e.track.Namespace, Name: e.cfg.trackName(clock.TimelineName(hours))})
+		}
+	}
 	if entry.Damage != nil {
 		e.stats.Damaged++
 	}

@@ -196,8 +196,20 @@ func TestEdge(t *testing.T) {
 	if r.stats.Promoted != 0 {
 		t.Errorf("%d promoted", r.stats.Promoted)
 	}
-	if e := r.manifest[2]; e.Reason != catalog.ReasonEdge {
-		t.Errorf("reason %s", e.Reason)
+	if e := r.manifest[2]; e.Reason != catalog.ReasonEdge || fmt.Sprint(e.Candidates) != "[ec-atsc-2065-3--ts_t13 ec-atsc-2065-3--ts_t12]" && fmt.Sprint(e.Candidates) != "[ec-atsc-2065-3--ts_t12 ec-atsc-2065-3--ts_t13]" {
+		t.Errorf("reason %s, candidates %v", e.Reason, e.Candidates)
+	}
+	if e := r.manifest[0]; e.Reason == catalog.ReasonEdge {
+		t.Error("the first chunk has no other reason than the edge")
+	}
+	// Under either name the bytes are the same: what is promoted by hand is what is held back.
+	chosen := receive(t, chop.Config{Timeline: new(int)}, in())
+	for key, h := range r.objects {
+		if held, ok := strings.CutPrefix(key, "ec-source-here-3--ts "); ok {
+			if other, ok := chosen.objects["ec-atsc-2065-3--ts_t13 "+held]; ok && other != h {
+				t.Errorf("%s: other bytes when promoted", held)
+			}
+		}
 	}
 	for hours, want := range map[int]bool{0: true, -1: true, 5: false} {
 		r := receive(t, chop.Config{Timeline: &hours}, in())

@@ -176,6 +176,9 @@ func (c *cutter) settle() {
 				return
 			}
 			ch.damage = c.count(ch.begin, p.end)
+			if ch.broken == catalog.ReasonEdge {
+				ch.broken = c.edgeReason(ch, p)
+			}
 			if ch.broken == catalog.ReasonUnsure && ch.damage.any() {
 				ch.broken = catalog.ReasonDamaged
 			}
@@ -191,6 +194,21 @@ func (c *cutter) settle() {
 			c.forget()
 		}
 	}
+}
+
+// edgeReason is why a chunk on an edge was not promoted: "edge" if nothing else is against it.
+func (c *cutter) edgeReason(ch *chunk, last *part) string {
+	switch {
+	case ch.from < 0:
+		return catalog.ReasonFirst
+	case c.tainted(ch.from, ch.begin):
+		return catalog.ReasonUnsure
+	case c.tainted(ch.begin, last.end):
+		return catalog.ReasonDamaged
+	case !c.certain(last.end, last.endClock):
+		return catalog.ReasonUnconfirmed
+	}
+	return catalog.ReasonEdge
 }
 
 // lastOf is the queued part that ends ch, nil while the chunk goes on.

@@ -44,6 +44,18 @@ func Timeline(utc time.Time, x Ticks) (hours int, edge bool) {
 	return int(max(-MaxTimeline, min(MaxTimeline, q))), edge
 }
 
+// Neighbor is the timeline on the other side of the rounding edge that x is nearest to.
+func Neighbor(utc time.Time, x Ticks) int {
+	d := int64(TicksAt(utc) - x)
+	q, r := floorDiv(d+hour/2, hour)
+	if r < hour/2 {
+		q--
+	} else {
+		q++
+	}
+	return int(max(-MaxTimeline, min(MaxTimeline, q)))
+}
+
 // TimelineName writes hours as in a track's name: −13 is "t00", 0 is "t13", 13 is "t26".
 func TimelineName(hours int) string {
 	return fmt.Sprintf("t%02d", hours+MaxTimeline)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
@@ -188,6 +189,11 @@ func read(ctx context.Context, c Config, s *spool, r io.Reader) error {
 		now := time.Now()
 		if err := s.add(ctx, rec.Track, &rec.Object, now); err != nil {
 			return err
+		}
+		if rec.Track.Name.Name == catalog.TrackManifest && rec.Object.Status == object.Normal {
+			if err := s.manifest(ctx, rec.Object.Payload); err != nil {
+				return err
+			}
 		}
 		if c.Progress != nil && now.Sub(tick) > time.Second {
 			tick = now

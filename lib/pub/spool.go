@@ -36,6 +36,8 @@ type spool struct {
 	gone   []bool // relays that failed for good
 	ended  bool   // no more input
 
+	edges edges
+
 	faster *bool // input runs faster than its own clock; nil: not known yet
 	Stats
 }
