@@ -287,7 +287,7 @@ func TestInteropMLMSubThroughUs(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, "-addr", l.Addr().String(), "-draft", "16", "-duration", "4", "-catalog-mode", "subscribe", "-videoout", out,
 		"-catalogout", filepath.Join(dir, "catalog"), "-qlog", filepath.Join(dir, "qlog"))
-	cmd.Dir = dir // where it leaves its log
+	cmd.Dir = dir                  // where it leaves its log
 	log, _ := cmd.CombinedOutput() // mlmsub ends with an error when its time is up
 	l.Close()
 	if err := recv(t, accepted); err != nil && !errors.Is(err, ErrClosed) {
