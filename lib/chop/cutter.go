@@ -535,6 +535,9 @@ func (c *cutter) finish() error {
 	case pr.patSection == nil:
 		return &InputError{Err: errors.New("no PAT: the stream names no program")}
 	case !pr.known():
+		if a := pr.assemblers[pr.pmtPID]; a != nil && a.CRCErrors() > 0 {
+			return &InputError{Err: fmt.Errorf("no whole PMT of program %d on PID %d: %d sections do not verify", pr.number, pr.pmtPID, a.CRCErrors())}
+		}
 		return &InputError{Err: fmt.Errorf("no PMT of program %d on PID %d", pr.number, pr.pmtPID)}
 	case pr.cutPID == ts.PIDNull:
 		return &InputError{Err: fmt.Errorf("program %d has neither video nor audio", pr.number)}
