@@ -201,15 +201,26 @@ func (c *Catalog) Init(t *Track) []byte {
 	return nil
 }
 
-// TSTrack reports the timeline of a broadcast's track, `ts_t07` → -6 (docs/format/chunk.md), and
-// whether name is one.
-func TSTrack(name string) (timeline int, ok bool) {
-	d, ok := strings.CutPrefix(name, "ts_t")
-	if !ok || len(d) != 2 || d[0] < '0' || d[0] > '9' || d[1] < '0' || d[1] > '9' {
-		return 0, false
+// TSTrack reports the timeline of a broadcast's track, `ts_t07` → -6 (docs/format/chunk.md), its variant, “ for the
+// broadcast's own bytes in the usual chunks or `_d4000_p200_ref1` for others, and whether name is one.
+func TSTrack(name string) (timeline int, variant string, ok bool) {
+	rest, ok := strings.CutPrefix(name, TrackTS)
+	i := len(rest) - len("_t00")
+	if !ok || i < 0 || rest[i:i+2] != "_t" || rest[i+2] < '0' || rest[i+2] > '9' || rest[i+3] < '0' || rest[i+3] > '9' {
+		return 0, "", false
 	}
-	n := int(d[0]-'0')*10 + int(d[1]-'0')
-	return n - 13, n <= 26
+	n := int(rest[i+2]-'0')*10 + int(rest[i+3]-'0')
+	if n > 26 || i > 0 && rest[0] != '_' {
+		return 0, "", false
+	}
+	return n - 13, rest[:i], true
+}
+
+// For returns the catalog that describes a track. Each variant of a broadcast has its own, `catalog_ref1`, because two
+// publishers must not write different catalogs under one name; all timelines of a variant share one.
+func For(t object.TrackName) object.TrackName {
+	_, variant, _ := TSTrack(t.Name)
+	return object.TrackName{Namespace: t.Namespace, Name: TrackCatalog + variant}
 }
 
 // Of returns the catalog track of a namespace.

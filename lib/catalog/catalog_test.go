@@ -115,7 +115,7 @@ func TestTSTrack(t *testing.T) {
 		timeline int
 		ok       bool
 	}{{"ts_t00", -13, true}, {"ts_t13", 0, true}, {"ts_t26", 13, true}, {"ts_t27", 14, false}, {"ts", 0, false}, {"ts_t1", 0, false}, {"ts_t1x", 0, false}} {
-		if got, ok := TSTrack(c.name); ok != c.ok || ok && got != c.timeline {
+		if got, _, ok := TSTrack(c.name); ok != c.ok || ok && got != c.timeline {
 			t.Errorf("%s: %d, %v", c.name, got, ok)
 		}
 	}
@@ -193,4 +193,16 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%s became %s", once, twice)
 		}
 	})
+}
+
+func TestFor(t *testing.T) {
+	ns := object.Namespace{"ec", "atsc", "2065", "3"}
+	for track, want := range map[string]string{
+		"ts_t13": "catalog", "ts_t00": "catalog", "ts_ref1_t13": "catalog_ref1", "ts_d4000_p200_ref1_t07": "catalog_d4000_p200_ref1",
+		"ts": "catalog", "ts_unsynced": "catalog", "ts_e1": "catalog", "manifest": "catalog", "tsx_t13": "catalog",
+	} {
+		if got := For(object.TrackName{Namespace: ns, Name: track}); got.Name != want || !got.Namespace.Equal(ns) {
+			t.Errorf("%s: %v, want %s", track, got, want)
+		}
+	}
 }

@@ -60,7 +60,6 @@ type emitter struct {
 // published is what stands in a catalog track.
 type published struct {
 	log  log
-	data []byte
 	said saying
 }
 
@@ -308,30 +307,44 @@ func (e *emitter) finish() error {
 	return nil
 }
 
-// said reports whether the catalog of ns says all there is to say at ch, and not too long ago.
-func (e *emitter) said(ns object.Namespace, ch *chunk) bool {
-	p := e.catalogs[ns.String()]
+// said reports whether the catalog that describes a track says all there is to say at ch, and not too long ago.
+func (e *emitter) said(track object.TrackName, ch *chunk) bool {
+	name := catalog.For(track)
+	p := e.catalogs[name.String()]
 	if p == nil {
-		p = &published{log: log{track: catalog.Of(ns)}}
-		e.catalogs[ns.String()] = p
+		p = &published{log: log{track: name}}
+		e.catalogs[name.String()] = p
 	}
-	now := saying{ch.layout, e.local.Name, e.track.Name, ch.hours, clock.Bucket(ch.x, catalogEvery)}
+	now := saying{ch.layout, e.local.Name, e.track.Name, ch.hours, clock.Bucket(ch.when(), catalogEvery)}
 	if p.said == now {
 		return true
 	}
 	p.said = now
-	return p.data != nil && uint64(max(ch.group, 0)) < p.log.group // the clock went back: said under a later group already
+	return p.log.group > e.catalogGroup(ch) // UTC went back: said under a later group already
+}
+
+// catalogGroup counts chunk lengths of UTC, not of the broadcaster's clock: a clock that was restarted must not
+// leave the newest catalog with the groups of before.
+func (e *emitter) catalogGroup(ch *chunk) uint64 {
+	return uint64(max(clock.Bucket(ch.when(), clock.TicksOf(e.cfg.Duration)), 0))
+}
+
+// when is UTC, as far as it is known.
+func (ch *chunk) when() clock.Ticks {
+	if ch.synced {
+		return ch.utc
+	}
+	return ch.x
 }
 
 // publish writes a catalog. Each is a group of its own, so the newest group is always whole.
-func (e *emitter) publish(ns object.Namespace, ch *chunk, c *catalog.Catalog) error {
-	p := e.catalogs[ns.String()]
+func (e *emitter) publish(track object.TrackName, ch *chunk, c *catalog.Catalog) error {
+	p := e.catalogs[catalog.For(track).String()]
 	data, err := c.Encode()
 	if err != nil {
 		return err
 	}
-	p.data = data
-	if err := e.append(&p.log, ch.group, data); err != nil {
+	if err := e.append(&p.log, int64(e.catalogGroup(ch)), data); err != nil {
 		return err
 	}
 	return e.close(&p.log)
@@ -359,17 +372,17 @@ func (e *emitter) grid(track string) *catalog.Private {
 
 // broadcastCatalog describes the broadcast's track with nothing that another receiver may know otherwise.
 func (e *emitter) broadcastCatalog(ch *chunk) error {
-	if e.said(e.track.Namespace, ch) {
+	if e.said(e.track, ch) {
 		return nil
 	}
 	ec := e.grid(e.track.Name)
 	ec.Timeline = &ch.hours
-	return e.publish(e.track.Namespace, ch, &catalog.Catalog{Tracks: []catalog.Track{e.media(ch, e.track.Name)}, EC: ec})
+	return e.publish(e.track, ch, &catalog.Catalog{Tracks: []catalog.Track{e.media(ch, e.track.Name)}, EC: ec})
 }
 
 // sourceCatalog describes this receiver: its own tracks, what it promotes to, and how people call it.
 func (e *emitter) sourceCatalog(ch *chunk) error {
-	if e.said(e.source, ch) {
+	if e.said(e.local, ch) {
 		return nil
 	}
 	ec := e.grid(e.local.Name)
@@ -379,7 +392,7 @@ func (e *emitter) sourceCatalog(ch *chunk) error {
 		ec.BroadcastTrack = e.track.Name
 		ec.Timeline = &ch.hours
 	}
-	for k, v := range map[string]string{"name": ch.layout.label.Name, "channel": ch.layout.label.Channel} {
+	for k, v := range ch.layout.label {
 		if v != "" {
 			if ec.Labels == nil {
 				ec.Labels = make(map[string]string)
@@ -391,7 +404,7 @@ func (e *emitter) sourceCatalog(ch *chunk) error {
 	for _, name := range []string{catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI} {
 		c.Tracks = append(c.Tracks, catalog.Track{Name: name, Packaging: "ec-" + name, IsLive: true})
 	}
-	return e.publish(e.source, ch, c)
+	return e.publish(e.local, ch, c)
 }
 
 func newEmitter(cfg *Config, sink Sink, stats *Stats, free chan<- []byte) *emitter {

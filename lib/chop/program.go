@@ -57,8 +57,8 @@ type program struct {
 	err                  error
 }
 
-// label is how people know the program. It is metadata of the source, never identity.
-type label struct{ Name, Channel string }
+// label is how people know the program (docs/format/catalog.md). It is metadata of the source, never identity.
+type label map[string]string
 
 type siSection struct {
 	pid     ts.PID
@@ -247,7 +247,7 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 			for _, c := range vct.Channels {
 				if c.Program == p.number {
 					p.vctTSID, p.haveVCT = c.TSID, true
-					p.label = label{c.ShortName, fmt.Sprintf("%d.%d", c.Major, c.Minor)}
+					p.label = label{"callsign": c.ShortName, "channel": fmt.Sprintf("%d.%d", c.Major, c.Minor)}
 					p.current = nil
 				}
 			}
@@ -257,7 +257,8 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 			for _, s := range sdt.Services {
 				if s.ID == p.number {
 					p.onid, p.sdtTSID, p.haveSDT = sdt.ONID, sdt.TSID, true
-					_, _, p.label.Name = s.Name()
+					_, _, name := s.Name()
+					p.label = label{"service": name}
 					p.current = nil
 				}
 			}

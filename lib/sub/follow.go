@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/moqt"
 )
 
@@ -16,7 +17,7 @@ func (p *pull) watch(ctx context.Context, sess *moqt.Session) error {
 	for {
 		wait := p.c.silence - p.asm.idle()
 		if wait <= 0 {
-			c, err := readStored(ctx, sess, p.name.Namespace)
+			c, err := readStored(ctx, sess, catalog.Of(p.name.Namespace))
 			if err == nil && c != nil {
 				if t := c.TS(); t != nil && t.Namespace == "" && t.Name != p.name.Name {
 					p.moved = t.Name

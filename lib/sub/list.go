@@ -45,9 +45,13 @@ func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w
 		if err != nil {
 			return err
 		}
+		promoted, err := promotions(ctx, sess)
+		if err != nil {
+			return err
+		}
 		slices.SortFunc(all, func(a, b object.Namespace) int { return strings.Compare(a.String(), b.String()) })
 		for _, ns := range all {
-			l, err := listNamespace(ctx, sess, ns)
+			l, err := listNamespace(ctx, sess, ns, promoted[ns.String()])
 			if err != nil {
 				return err
 			}
@@ -70,9 +74,28 @@ func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w
 	return writeTable(w, list)
 }
 
-// listNamespace lists the tracks of the catalog, and those every namespace of ours may have.
-func listNamespace(ctx context.Context, sess *moqt.Session, ns object.Namespace) (list []Listing, err error) {
-	c, err := readStored(ctx, sess, ns)
+// promotions are the tracks that sources promote to, by namespace.
+func promotions(ctx context.Context, sess *moqt.Session) (map[string][]string, error) {
+	sources, err := namespaces(ctx, sess, sourcePrefix)
+	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) {
+		return nil, err
+	}
+	tracks := map[string][]string{}
+	for _, s := range sources {
+		c, err := readStored(ctx, sess, catalog.Of(s))
+		if err == nil && c != nil && c.EC != nil && c.EC.BroadcastTrack != "" && !slices.Contains(tracks[c.EC.Broadcast], c.EC.BroadcastTrack) {
+			tracks[c.EC.Broadcast] = append(tracks[c.EC.Broadcast], c.EC.BroadcastTrack)
+		}
+	}
+	for _, names := range tracks {
+		slices.Sort(names)
+	}
+	return tracks, nil
+}
+
+// listNamespace lists the tracks of the catalog, those that sources promote to, and those every namespace of ours may have.
+func listNamespace(ctx context.Context, sess *moqt.Session, ns object.Namespace, promoted []string) (list []Listing, err error) {
+	c, err := readStored(ctx, sess, catalog.Of(ns))
 	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, catalog.ErrCatalog) {
 		return nil, err
 	}
@@ -86,6 +109,13 @@ func listNamespace(ctx context.Context, sess *moqt.Session, ns object.Namespace)
 			if t.Namespace == "" || t.Namespace == ns.String() {
 				names = append(names, t.Name)
 				byName[t.Name] = t
+			}
+		}
+	}
+	for _, n := range promoted {
+		for _, n := range []string{n, catalog.For(object.TrackName{Namespace: ns, Name: n}).Name} {
+			if !slices.Contains(names, n) {
+				names = append(names, n)
 			}
 		}
 	}

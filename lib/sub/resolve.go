@@ -22,28 +22,18 @@ const (
 	catalogPatience = 5 * time.Second
 )
 
+// sourcePrefix is where receivers are, docs/format/names.md.
+var sourcePrefix = object.Namespace{"ec", "source"}
+
 // resolve finds out, once, which track and which part of it is meant.
 func (p *pull) resolve(ctx context.Context, sess *moqt.Session) error {
 	if p.resolved {
 		return nil
 	}
 	if !p.named {
-		c, err := readCatalog(ctx, sess, p.name.Namespace)
-		if err != nil {
-			return refused(p.written, err)
+		if err := p.find(ctx, sess); err != nil {
+			return err
 		}
-		t := c.TS()
-		if t == nil {
-			return &unknownTrack{p.written, errors.New("its catalog names no transport stream track")}
-		}
-		if t.Namespace != "" {
-			if p.name.Namespace, err = object.ParseNamespace(t.Namespace); err != nil {
-				return fmt.Errorf("catalog of %s: %w", p.written, err)
-			}
-		}
-		p.name.Name, p.named = t.Name, true
-		p.follow = p.c.To.kind == unset || p.c.To.kind == atTime // the others name groups of this track
-		p.log.Info("track", "name", p.name.String())
 	}
 	p.to = noEnd
 	from, to := p.c.From, p.c.To
@@ -99,6 +89,40 @@ func (p *pull) resolve(ctx context.Context, sess *moqt.Session) error {
 		p.to = moqt.Location{Group: g + 1}
 	}
 	p.resolved = true
+	return nil
+}
+
+// find finds the track that a namespace alone stands for: the current one of its catalog. A broadcast of which the
+// relay has only variants, such as a transcode, has no catalog of that name; then a source tells what it promotes to.
+func (p *pull) find(ctx context.Context, sess *moqt.Session) error {
+	ns := p.name.Namespace
+	c, err := readCatalog(ctx, sess, catalog.Of(ns))
+	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestDoesNotExist {
+		promoted, err := promotions(ctx, sess)
+		if err != nil {
+			return err
+		}
+		if variants := promoted[ns.String()]; len(variants) > 0 {
+			p.name.Name, p.named = variants[0], true
+			p.log.Info("track", "name", p.name.String(), "variants", len(variants))
+			return nil
+		}
+	}
+	if err != nil {
+		return refused(p.written, err)
+	}
+	t := c.TS()
+	if t == nil {
+		return &unknownTrack{p.written, errors.New("its catalog names no transport stream track")}
+	}
+	if t.Namespace != "" {
+		if p.name.Namespace, err = object.ParseNamespace(t.Namespace); err != nil {
+			return fmt.Errorf("catalog of %s: %w", p.written, err)
+		}
+	}
+	p.name.Name, p.named = t.Name, true
+	p.follow = p.c.To.kind == unset || p.c.To.kind == atTime // the others name groups of this track
+	p.log.Info("track", "name", p.name.String())
 	return nil
 }
 
@@ -166,9 +190,9 @@ func fetchAll(ctx context.Context, sess *moqt.Session, t object.TrackName, start
 	}
 }
 
-// readCatalog reads the newest catalog of a namespace, waiting a little for the first one.
-func readCatalog(ctx context.Context, sess *moqt.Session, ns object.Namespace) (*catalog.Catalog, error) {
-	payloads, err := latest(ctx, sess, catalog.Of(ns), 0)
+// readCatalog reads the newest catalog of a track of catalogs, waiting a little for the first one.
+func readCatalog(ctx context.Context, sess *moqt.Session, t object.TrackName) (*catalog.Catalog, error) {
+	payloads, err := latest(ctx, sess, t, 0)
 	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestNotSupported {
 		payloads, err = nil, nil // a relay without TRACK_STATUS or FETCH
 	}
@@ -176,13 +200,13 @@ func readCatalog(ctx context.Context, sess *moqt.Session, ns object.Namespace) (
 		return nil, err
 	}
 	if len(payloads) == 0 {
-		if payloads, err = nextObject(ctx, sess, catalog.Of(ns)); err != nil {
+		if payloads, err = nextObject(ctx, sess, t); err != nil {
 			return nil, err
 		}
 	}
 	c, err := catalog.Parse(payloads[len(payloads)-1])
 	if err != nil {
-		return nil, fmt.Errorf("%v: %w", catalog.Of(ns), err)
+		return nil, fmt.Errorf("%v: %w", t, err)
 	}
 	return c, nil
 }
@@ -265,7 +289,7 @@ func (p *pull) wallClock(ctx context.Context, sess *moqt.Session, largest *moqt.
 		return nil, &unknownTrack{p.written, errors.New("nothing was published yet, so no time is known")}
 	}
 	grid := uint64(defaultGrid)
-	if c, err := readCatalog(ctx, sess, p.name.Namespace); err == nil && c.EC != nil && c.EC.Duration > 0 {
+	if c, err := readCatalog(ctx, sess, catalog.For(p.name)); err == nil && c.EC != nil && c.EC.Duration > 0 {
 		grid = c.EC.Duration
 	}
 	sources, err := p.sources(ctx, sess)
@@ -288,7 +312,7 @@ func (p *pull) wallClock(ctx context.Context, sess *moqt.Session, largest *moqt.
 			}
 		}
 	}
-	hour, ok := catalog.TSTrack(p.name.Name)
+	hour, _, ok := catalog.TSTrack(p.name.Name)
 	if !ok {
 		return nil, &noTimeline{p.name}
 	}
@@ -308,18 +332,17 @@ func (*noTimeline) Hint() string  { return "name groups instead; ec-sub --list s
 // sources are the namespaces whose timeline may speak of the track: its own, or those that promote into it.
 func (p *pull) sources(ctx context.Context, sess *moqt.Session) ([]object.Namespace, error) {
 	ns := p.name.Namespace
-	prefix := object.Namespace{"ec", "source"}
-	if ns.HasPrefix(prefix) {
+	if ns.HasPrefix(sourcePrefix) {
 		return []object.Namespace{ns}, nil
 	}
-	all, err := namespaces(ctx, sess, prefix)
+	all, err := namespaces(ctx, sess, sourcePrefix)
 	if err != nil {
 		p.log.Debug("relay lists no sources", "error", err)
 		return nil, nil
 	}
 	var list []object.Namespace
 	for _, s := range all {
-		c, err := readStored(ctx, sess, s)
+		c, err := readStored(ctx, sess, catalog.Of(s))
 		if err == nil && c != nil && c.EC != nil && c.EC.Broadcast == ns.String() {
 			list = append(list, s)
 		}
@@ -328,8 +351,8 @@ func (p *pull) sources(ctx context.Context, sess *moqt.Session) ([]object.Namesp
 }
 
 // readStored is readCatalog without waiting; nil if there is none.
-func readStored(ctx context.Context, sess *moqt.Session, ns object.Namespace) (*catalog.Catalog, error) {
-	payloads, err := latest(ctx, sess, catalog.Of(ns), 0)
+func readStored(ctx context.Context, sess *moqt.Session, t object.TrackName) (*catalog.Catalog, error) {
+	payloads, err := latest(ctx, sess, t, 0)
 	if err != nil || len(payloads) == 0 {
 		return nil, err
 	}
