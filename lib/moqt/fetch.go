@@ -70,6 +70,7 @@ func (s *Session) FetchAbsolute(ctx context.Context, sub *Subscription, group ui
 func (s *Session) fetch(ctx context.Context, m wire.Fetch, start Location, o FetchOptions) (*FetchReader, error) {
 	m.Parameters = wire.Parameters{SubscriberPriority: o.Priority, GroupOrder: o.GroupOrder, Tokens: o.Tokens}
 	f := &FetchReader{sess: s, descending: o.GroupOrder == wire.GroupOrderDescending, begun: make(chan struct{}), told: make(chan struct{})}
+	f.state.Descending = f.descending
 	ctx, cancel := s.responseContext(ctx)
 	defer cancel()
 	c, err := s.issueCall(ctx, func(id uint64) wire.Message {
@@ -244,13 +245,13 @@ func (f *FetchReader) Next() (FetchObject, error) {
 }
 
 func (f *FetchReader) accept(o *wire.FetchObject) error {
-	if err := f.state.Resolve(o); err != nil {
+	if err := f.state.Resolve(f.s.v, o); err != nil {
 		return err
 	}
 	if o.Length > f.s.cfg.MaxObjectSize {
 		return fmt.Errorf("object of %d bytes: %w", o.Length, wire.ErrLimit)
 	}
-	if err := wire.CheckKeyValues(o.Properties, f.s.v); err != nil {
+	if err := wire.CheckKeyValues(o.Properties, wire.PropertyForm); err != nil {
 		return violation("object properties: %v", err)
 	}
 	// §2.4.2: groups in the order asked for, objects of a group in increasing order, else the track is malformed.

@@ -115,6 +115,7 @@ func (r *FetchRequest) Accept(info FetchInfo) (*FetchWriter, error) {
 	}
 	st.SetPriority(urgency(r.Priority, DefaultPriority), true)
 	w := &FetchWriter{in: r.in}
+	w.state.Descending = r.GroupOrder == wire.GroupOrderDescending
 	w.objectWriter.s, w.objectWriter.st = r.in.s, st
 	w.header = wire.AppendFetchHeader(nil, r.in.s.v, r.in.id)
 	// FETCH_CANCEL resets the stream whatever the handler does (§5.2).
@@ -184,7 +185,11 @@ func (w *FetchWriter) begin(o FetchObject) error {
 	if !w.started {
 		w.scratch = append(w.scratch, w.header...)
 	}
-	w.scratch = w.state.Append(w.scratch, w.s.v, m)
+	b, err := w.state.Append(w.scratch, w.s.v, m)
+	if err != nil {
+		return err
+	}
+	w.scratch = b
 	return nil
 }
 

@@ -80,7 +80,7 @@ func (r *SubgroupReader) check(o wire.SubgroupObject) error {
 		if o.Status != wire.StatusNormal {
 			return violation("properties on an object with status %v", o.Status) // §10.2.1.2
 		}
-		if err := wire.CheckKeyValues(o.Properties, r.s.v); err != nil {
+		if err := wire.CheckKeyValues(o.Properties, wire.PropertyForm); err != nil {
 			return violation("object properties: %v", err)
 		}
 	}

@@ -64,6 +64,13 @@ const (
 	RequestUninterested            RequestCode = 0x20
 	RequestPrefixOverlap           RequestCode = 0x30
 	RequestInvalidJoiningRequestID RequestCode = 0x32
+
+	// From draft 18 on. Draft 16 does not know them, and its peers must take any code.
+	RequestGoingAway            RequestCode = 0x6
+	RequestExcessiveLoad        RequestCode = 0x9
+	RequestNamespaceTooLarge    RequestCode = 0x31
+	RequestUnsupportedExtension RequestCode = 0x33
+	RequestRedirect             RequestCode = 0x34
 )
 
 var requestNames = map[RequestCode]string{
@@ -73,12 +80,15 @@ var requestNames = map[RequestCode]string{
 	RequestInvalidRange: "INVALID_RANGE", RequestMalformedTrack: "MALFORMED_TRACK",
 	RequestDuplicateSubscription: "DUPLICATE_SUBSCRIPTION", RequestUninterested: "UNINTERESTED",
 	RequestPrefixOverlap: "PREFIX_OVERLAP", RequestInvalidJoiningRequestID: "INVALID_JOINING_REQUEST_ID",
+	RequestGoingAway: "GOING_AWAY", RequestExcessiveLoad: "EXCESSIVE_LOAD", RequestNamespaceTooLarge: "NAMESPACE_TOO_LARGE",
+	RequestUnsupportedExtension: "UNSUPPORTED_EXTENSION", RequestRedirect: "REDIRECT",
 }
 
 // String returns the draft's name of the code.
 func (c RequestCode) String() string { return codeName(requestNames, c) }
 
-// DoneCode says in PUBLISH_DONE why a subscription ended (§9.15, §14.4.3).
+// DoneCode says in PUBLISH_DONE why a subscription ended (§9.15, §14.4.3). The values are those of draft 16, and those of later
+// drafts plus 0x1800 where they are new; PublishDone writes the number the draft in use has for them.
 type DoneCode uint64
 
 // PUBLISH_DONE codes.
@@ -92,18 +102,22 @@ const (
 	DoneTooFarBehind      DoneCode = 0x6
 	DoneUpdateFailed      DoneCode = 0x8
 	DoneMalformedTrack    DoneCode = 0x12
+	DoneExcessiveLoad     DoneCode = 0x1809 // from draft 18 on; TOO_FAR_BEHIND before
 )
 
 var doneNames = map[DoneCode]string{
 	DoneInternalError: "INTERNAL_ERROR", DoneUnauthorized: "UNAUTHORIZED", DoneTrackEnded: "TRACK_ENDED",
 	DoneSubscriptionEnded: "SUBSCRIPTION_ENDED", DoneGoingAway: "GOING_AWAY", DoneExpired: "EXPIRED",
 	DoneTooFarBehind: "TOO_FAR_BEHIND", DoneUpdateFailed: "UPDATE_FAILED", DoneMalformedTrack: "MALFORMED_TRACK",
+	DoneExcessiveLoad: "EXCESSIVE_LOAD",
 }
 
 // String returns the draft's name of the code.
 func (c DoneCode) String() string { return codeName(doneNames, c) }
 
-// ResetCode is the application error code of RESET_STREAM and STOP_SENDING on a data stream (§10.4.3, §14.4.4).
+// ResetCode is the application error code of RESET_STREAM and STOP_SENDING on a data stream (§10.4.3, §14.4.4), from draft 18
+// on also on that of a request. The values are those of draft 16, and those of later drafts plus 0x1800 where they are new;
+// Wire and ResetCodeOf translate them.
 type ResetCode uint64
 
 // Data stream reset codes.
@@ -114,15 +128,66 @@ const (
 	ResetSessionClosed       ResetCode = 0x3
 	ResetUnknownObjectStatus ResetCode = 0x4
 	ResetMalformedTrack      ResetCode = 0x12
+
+	ResetGoingAway        ResetCode = 0x1804
+	ResetTooFarBehind     ResetCode = 0x1805
+	ResetExpiredAuthToken ResetCode = 0x1807
+	ResetExcessiveLoad    ResetCode = 0x1809
 )
 
 var resetNames = map[ResetCode]string{
 	ResetInternalError: "INTERNAL_ERROR", ResetCancelled: "CANCELLED", ResetDeliveryTimeout: "DELIVERY_TIMEOUT",
 	ResetSessionClosed: "SESSION_CLOSED", ResetUnknownObjectStatus: "UNKNOWN_OBJECT_STATUS", ResetMalformedTrack: "MALFORMED_TRACK",
+	ResetGoingAway: "GOING_AWAY", ResetTooFarBehind: "TOO_FAR_BEHIND", ResetExpiredAuthToken: "EXPIRED_AUTH_TOKEN",
+	ResetExcessiveLoad: "EXCESSIVE_LOAD",
 }
 
 // String returns the draft's name of the code.
 func (c ResetCode) String() string { return codeName(resetNames, c) }
+
+// codeNumbers are the numbers a draft has for codes whose number differs between drafts, and for those it lacks that of the
+// code next to them.
+type codeNumbers map[uint64]uint64
+
+var (
+	done16   = codeNumbers{uint64(DoneExcessiveLoad): uint64(DoneTooFarBehind)}
+	done18   = codeNumbers{uint64(DoneExpired): 0x6, uint64(DoneTooFarBehind): 0x5, uint64(DoneExcessiveLoad): 0x9}
+	resets16 = codeNumbers{
+		uint64(ResetGoingAway): uint64(ResetCancelled), uint64(ResetTooFarBehind): uint64(ResetDeliveryTimeout),
+		uint64(ResetExpiredAuthToken): uint64(ResetCancelled), uint64(ResetExcessiveLoad): uint64(ResetCancelled),
+	}
+	resets18 = codeNumbers{
+		uint64(ResetUnknownObjectStatus): 0x6, uint64(ResetGoingAway): 0x4, uint64(ResetTooFarBehind): 0x5,
+		uint64(ResetExpiredAuthToken): 0x7, uint64(ResetExcessiveLoad): 0x9,
+	}
+)
+
+func (n codeNumbers) number(code uint64) uint64 {
+	if x, ok := n[code]; ok {
+		return x
+	}
+	return code
+}
+
+// code finds the code of a number. In draft 16 every number stands for itself.
+func (n codeNumbers) code(number uint64, v Version) uint64 {
+	if v != Draft16 {
+		for code, x := range n {
+			if x == number {
+				return code
+			}
+		}
+	}
+	return number
+}
+
+// Wire is the number of c in a draft.
+func (c ResetCode) Wire(v Version) uint64 { return drafts[v].resets.number(uint64(c)) }
+
+// ResetCodeOf is the code a number stands for in a draft.
+func ResetCodeOf(v Version, number uint64) ResetCode {
+	return ResetCode(drafts[v].resets.code(number, v))
+}
 
 func codeName[C ~uint64](names map[C]string, c C) string {
 	if s, ok := names[c]; ok {

@@ -56,7 +56,7 @@ func (d Datagram) Append(b []byte, v Version) ([]byte, error) {
 		w.byte(*d.Priority)
 	}
 	if len(d.Properties) > 0 {
-		w.lengthBytes(d.Properties)
+		w.objectProperties(d.Properties)
 	}
 	if d.HasStatus {
 		w.varint(uint64(d.Status))
@@ -64,6 +64,12 @@ func (d Datagram) Append(b []byte, v Version) ([]byte, error) {
 		w.b = append(w.b, d.Payload...)
 	}
 	return w.b, w.err
+}
+
+// IsPaddingDatagram reports whether a datagram carries nothing (draft-18 §11.5.2).
+func IsPaddingDatagram(b []byte, v Version) bool {
+	t, n := drafts[v].varint.parse(b)
+	return n > 0 && t == 0x132b3e29 && drafts[v].padding
 }
 
 // ParseDatagram decodes a whole datagram; Properties and Payload alias b.
@@ -86,6 +92,11 @@ func ParseDatagram(b []byte, v Version) (d Datagram, err error) {
 		d.Properties = r.lengthBytes(MaxVarint, "properties")
 		if r.err == nil && len(d.Properties) == 0 {
 			r.fail(violation("properties bit with no properties"))
+		}
+		if r.err == nil {
+			if d.Properties, err = heldProperties(d.Properties, v); err != nil {
+				return d, err
+			}
 		}
 	}
 	d.EndOfGroup = t&datagramEndOfGroup != 0

@@ -62,16 +62,22 @@ func FuzzDatagram(f *testing.F) {
 	f.Add([]byte{0x01, 1, 2, 0, 0x80, 3, 2, 0x53, 0x88, 1, 2})
 	f.Add([]byte{0x2d, 1, 2, 2, 0x3c, 1, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d, err := ParseDatagram(b, Draft16)
-		if err != nil {
-			return
-		}
-		enc, err := d.Append(nil, Draft16)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if again, err := ParseDatagram(enc, Draft16); err != nil || !reflect.DeepEqual(again, d) {
-			t.Fatalf("%+v became %+v (%v)", d, again, err)
+		for _, v := range bothDrafts {
+			fuzzDatagram(t, v, b)
 		}
 	})
+}
+
+func fuzzDatagram(t *testing.T, v Version, b []byte) {
+	d, err := ParseDatagram(b, v)
+	if err != nil {
+		return
+	}
+	enc, err := d.Append(nil, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := ParseDatagram(enc, v); err != nil || !reflect.DeepEqual(again, d) {
+		t.Fatalf("%+v became %+v (%v)", d, again, err)
+	}
 }

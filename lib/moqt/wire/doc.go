@@ -1,5 +1,6 @@
 // Package wire encodes and decodes what MoQ Transport puts on the wire: control messages, stream
-// headers, object headers and datagrams of draft-ietf-moq-transport-16.
+// headers, object headers and datagrams of draft-ietf-moq-transport-16 and -18. Clauses are those of draft 16 unless it says
+// draft-18.
 //
 // Bytes flow in and Go structures flow out, and back; nothing here reads a socket or keeps state.
 // Encoders append to a slice. Decoders are bounded: no length is believed before it was compared with

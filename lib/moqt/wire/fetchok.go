@@ -2,7 +2,7 @@ package wire
 
 // FetchOK is FETCH_OK (§9.17).
 type FetchOK struct {
-	RequestID  uint64
+	RequestID  uint64 // not on the wire in drafts with a stream per request
 	EndOfTrack bool
 	End        Location
 	Parameters Parameters
@@ -13,7 +13,7 @@ type FetchOK struct {
 func (*FetchOK) Type() uint64 { return 0x18 }
 
 func (m *FetchOK) append(w *writer) {
-	w.varint(m.RequestID)
+	w.answered(m.RequestID)
 	if m.EndOfTrack {
 		w.byte(1)
 	} else {
@@ -25,7 +25,7 @@ func (m *FetchOK) append(w *writer) {
 }
 
 func (m *FetchOK) parse(r *reader) {
-	m.RequestID = r.varint("request id")
+	m.RequestID = r.answered()
 	eot := r.byte("end of track")
 	if eot > 1 {
 		r.fail(violation("end of track %d", eot))

@@ -62,6 +62,9 @@ func (o *FetchObject) EndOfRange() bool {
 // FetchState is what the fields of the next object in a fetch stream refer to: the object before. The zero value
 // stands at the start of a stream.
 type FetchState struct {
+	// Descending: groups come in descending order, which draft 18 needs to know.
+	Descending bool
+
 	group, id     uint64
 	subgroup      uint64
 	priority      uint8
@@ -71,7 +74,8 @@ type FetchState struct {
 }
 
 // ParseFetchObject reads the fields before a payload and returns their length. Fields absent on the wire are zero: Resolve
-// fills them in. It returns n = 0 without error if b is too short. Properties alias b.
+// fills them in. It returns n = 0 without error if b is too short. Properties alias b
+// in draft 16.
 func ParseFetchObject(b []byte, v Version, maxProperties uint64) (o FetchObject, n int, err error) {
 	vi := drafts[v].varint
 	at := 0
@@ -119,7 +123,10 @@ func ParseFetchObject(b []byte, v Version, maxProperties uint64) (o FetchObject,
 			if l > uint64(len(b)-at) {
 				return o, 0, nil
 			}
-			o.Properties = b[at : at+int(l) : at+int(l)]
+			var err error
+			if o.Properties, err = heldProperties(b[at:at+int(l):at+int(l)], v); err != nil {
+				return o, 0, err
+			}
 			at += int(l)
 		}
 	}
@@ -133,8 +140,13 @@ func ParseFetchObject(b []byte, v Version, maxProperties uint64) (o FetchObject,
 }
 
 // Resolve fills in the fields that o left to the object before, and moves on to o.
-func (s *FetchState) Resolve(o *FetchObject) error {
+func (s *FetchState) Resolve(v Version, o *FetchObject) error {
 	f := o.Flags
+	if drafts[v].deltaFetch && s.located && !o.EndOfRange() {
+		if err := s.undelta(o); err != nil {
+			return err
+		}
+	}
 	refers := func(what string) error {
 		return violation("first fetch object takes its %s from the one before", what)
 	}
@@ -182,6 +194,32 @@ func (s *FetchState) Resolve(o *FetchObject) error {
 	return nil
 }
 
+// undelta turns the deltas of draft 18 into ids. In an end of range the draft speaks of ids, not of deltas, and a delta of
+// groups could not name the group of the object before.
+func (s *FetchState) undelta(o *FetchObject) error {
+	if o.Flags&fetchGroupPresent == 0 {
+		if o.Flags&fetchObjectPresent != 0 {
+			if o.ID > math.MaxUint64-s.id {
+				return violation("object id %d + %d overflows", s.id, o.ID)
+			}
+			o.ID += s.id
+		}
+		return nil
+	}
+	if s.Descending {
+		if o.Group >= s.group {
+			return violation("group id %d - %d - 1 underflows", s.group, o.Group)
+		}
+		o.Group = s.group - o.Group - 1
+		return nil
+	}
+	if o.Group >= math.MaxUint64-s.group {
+		return violation("group id %d + %d + 1 overflows", s.group, o.Group)
+	}
+	o.Group = s.group + o.Group + 1
+	return nil
+}
+
 func (s *FetchState) moveTo(o *FetchObject) {
 	s.group, s.id, s.located = o.Group, o.ID, true
 	s.priority, s.objected = o.Priority, true
@@ -190,16 +228,36 @@ func (s *FetchState) moveTo(o *FetchObject) {
 	}
 }
 
-// Append writes the fields of o in the shortest form that follows from s, and moves on to o.
-func (s *FetchState) Append(b []byte, v Version, o FetchObject) []byte {
+// Append writes the fields of o in the shortest form that follows from s, and moves on to o. ErrValue: draft 18 cannot
+// write groups or objects against the order, and no draft integers over its largest.
+func (s *FetchState) Append(b []byte, v Version, o FetchObject) ([]byte, error) {
 	w := writer{b: b, v: v, vi: drafts[v].varint}
 	if o.EndOfRange() {
 		w.varint(o.Flags)
 		w.varint(o.Group)
 		w.varint(o.ID)
 		w.varint(0)
+		if w.err != nil {
+			return b, w.err
+		}
 		s.group, s.id, s.located = o.Group, o.ID, true
-		return w.b
+		return w.b, nil
+	}
+	group, id := o.Group, o.ID
+	if drafts[v].deltaFetch && s.located {
+		switch forward := o.Group > s.group; {
+		case o.Group == s.group:
+			if o.ID < s.id {
+				return b, fmt.Errorf("object %d after %d in a fetch: %w", o.ID, s.id, ErrValue)
+			}
+			id = o.ID - s.id
+		case forward == s.Descending:
+			return b, fmt.Errorf("group %d after %d in a fetch: %w", o.Group, s.group, ErrValue)
+		case forward:
+			group = o.Group - s.group - 1
+		default:
+			group = s.group - o.Group - 1
+		}
 	}
 	var f uint64
 	if !s.located || o.Group != s.group {
@@ -227,21 +285,24 @@ func (s *FetchState) Append(b []byte, v Version, o FetchObject) []byte {
 	}
 	w.varint(f)
 	if f&fetchGroupPresent != 0 {
-		w.varint(o.Group)
+		w.varint(group)
 	}
 	if !o.Datagram && f&fetchSubgroupMode == fetchSubgroupPresent {
 		w.varint(o.Subgroup)
 	}
 	if f&fetchObjectPresent != 0 {
-		w.varint(o.ID)
+		w.varint(id)
 	}
 	if f&fetchPriorityPresent != 0 {
 		w.byte(o.Priority)
 	}
 	if f&fetchPropertiesPresent != 0 {
-		w.lengthBytes(o.Properties)
+		w.objectProperties(o.Properties)
 	}
 	w.varint(o.Length)
+	if w.err != nil {
+		return b, w.err
+	}
 	s.moveTo(&o)
-	return w.b
+	return w.b, nil
 }

@@ -1,6 +1,9 @@
 package wire
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // FilterType selects how a subscription's start is found (§5.1.2).
 type FilterType uint64
@@ -44,7 +47,14 @@ func (f Filter) appendTo(w *writer) {
 		w.location(f.Start)
 	}
 	if f.Type == FilterAbsoluteRange {
-		w.varint(f.EndGroup)
+		end := f.EndGroup
+		if drafts[w.v].requestStreams { // a delta from 17 on
+			if end < f.Start.Group {
+				w.fail(fmt.Errorf("filter %v: %w", f, ErrValue))
+			}
+			end -= f.Start.Group
+		}
+		w.varint(end)
 	}
 }
 
@@ -57,6 +67,12 @@ func (r *reader) filter() (f Filter) {
 	case FilterAbsoluteRange:
 		f.Start = r.location("filter start")
 		f.EndGroup = r.varint("filter end group")
+		if drafts[r.v].requestStreams {
+			if f.EndGroup > math.MaxUint64-f.Start.Group {
+				r.fail(violation("filter end group %d + %d overflows", f.Start.Group, f.EndGroup))
+			}
+			f.EndGroup += f.Start.Group
+		}
 		if r.err == nil && f.EndGroup < f.Start.Group {
 			r.fail(violation("filter ends at group %d before it starts at %v", f.EndGroup, f.Start))
 		}

@@ -3,7 +3,13 @@ package wire
 import "fmt"
 
 // GoAway is GOAWAY (§9.4).
-type GoAway struct{ NewSessionURI string }
+type GoAway struct {
+	NewSessionURI string
+	Timeout       uint64 // milliseconds until the sender gives up; 0: it does not say. From draft 18 on
+	// RequestID is the smallest one of the receiver that was not processed. From draft 18 on, where it is absent on the
+	// stream of a request.
+	RequestID *uint64
+}
 
 // Type returns the message type.
 func (*GoAway) Type() uint64 { return 0x10 }
@@ -13,8 +19,23 @@ func (m *GoAway) append(w *writer) {
 		w.fail(fmt.Errorf("new session URI of %d bytes: %w", len(m.NewSessionURI), ErrValue))
 	}
 	w.lengthString(m.NewSessionURI)
+	if !drafts[w.v].requestStreams {
+		return
+	}
+	w.varint(m.Timeout)
+	if m.RequestID != nil {
+		w.varint(*m.RequestID)
+	}
 }
 
 func (m *GoAway) parse(r *reader) {
 	m.NewSessionURI = string(r.lengthBytes(MaxURILength, "new session URI"))
+	if !drafts[r.v].requestStreams {
+		return
+	}
+	m.Timeout = r.varint("timeout")
+	if r.err == nil && len(r.b) > 0 {
+		id := r.varint("request id")
+		m.RequestID = &id
+	}
 }

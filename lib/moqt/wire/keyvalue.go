@@ -48,18 +48,26 @@ func CheckKeyValues(b []byte, v Version) error {
 }
 
 func (r *reader) keyValue(prev uint64) (kv KeyValue) {
-	delta := r.varint("key-value type")
-	if delta > math.MaxUint64-prev {
-		r.fail(violation("key-value type %d + %d overflows", prev, delta))
+	kv.Type = r.delta(prev, "key-value type")
+	if r.err != nil {
 		return kv
 	}
-	kv.Type = prev + delta
 	if kv.Type&1 == 0 {
 		kv.Value = r.varint("key-value value")
 		return kv
 	}
 	kv.Bytes = r.lengthBytes(MaxValueLength, "key-value value")
 	return kv
+}
+
+// delta reads a type as the difference to the one before.
+func (r *reader) delta(prev uint64, what string) uint64 {
+	delta := r.varint(what)
+	if delta > math.MaxUint64-prev {
+		r.fail(violation("%s %d + %d overflows", what, prev, delta))
+		return 0
+	}
+	return prev + delta
 }
 
 func (w *writer) keyValues(kvs []KeyValue) {

@@ -55,23 +55,29 @@ func TestKeyValuesRefused(t *testing.T) {
 func FuzzKeyValues(f *testing.F) {
 	f.Add([]byte{4, 0xc0, 0, 0, 0, 0x82, 0x57, 0xf8, 0xd3, 0x40, 73, 1, 'x'})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		kvs, err := ParseKeyValues(b, Draft16)
-		if (err == nil) != (CheckKeyValues(b, Draft16) == nil) {
-			t.Fatal("ParseKeyValues and CheckKeyValues disagree")
-		}
-		if err != nil {
-			return
-		}
-		enc, err := AppendKeyValues(nil, Draft16, kvs)
-		if err != nil {
-			if errors.Is(err, ErrValue) {
-				return // a type that deltas can reach but none can express again
-			}
-			t.Fatal(err)
-		}
-		again, err := ParseKeyValues(enc, Draft16)
-		if err != nil || !reflect.DeepEqual(again, kvs) {
-			t.Fatalf("%v became %v (%v)", kvs, again, err)
+		for _, v := range bothDrafts {
+			fuzzKeyValues(t, v, b)
 		}
 	})
+}
+
+func fuzzKeyValues(t *testing.T, v Version, b []byte) {
+	kvs, err := ParseKeyValues(b, v)
+	if (err == nil) != (CheckKeyValues(b, v) == nil) {
+		t.Fatal("ParseKeyValues and CheckKeyValues disagree")
+	}
+	if err != nil {
+		return
+	}
+	enc, err := AppendKeyValues(nil, v, kvs)
+	if err != nil {
+		if errors.Is(err, ErrValue) {
+			return // a type that deltas can reach but none can express again
+		}
+		t.Fatal(err)
+	}
+	again, err := ParseKeyValues(enc, v)
+	if err != nil || !reflect.DeepEqual(again, kvs) {
+		t.Fatalf("%v became %v (%v)", kvs, again, err)
+	}
 }

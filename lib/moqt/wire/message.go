@@ -41,10 +41,47 @@ var messages16 = map[uint64]func() Message{
 	0x11: func() Message { return new(SubscribeNamespace) },
 }
 
+// messages18 are the control messages of draft 18 (draft-18 §10), on the control streams and on those of requests.
+var messages18 = map[uint64]func() Message{
+	0x2f00: func() Message { return new(Setup) },
+	0x10:   func() Message { return new(GoAway) },
+	0x07:   func() Message { return new(RequestOK) },
+	0x05:   func() Message { return new(RequestError) },
+	0x03:   func() Message { return new(Subscribe) },
+	0x04:   func() Message { return new(SubscribeOK) },
+	0x02:   func() Message { return new(RequestUpdate) },
+	0x1d:   func() Message { return new(Publish) },
+	0x1e:   func() Message { return new(PublishOK) }, // a name of REQUEST_OK by now, but its number stands in the table
+	0x0b:   func() Message { return new(PublishDone) },
+	0x16:   func() Message { return new(Fetch) },
+	0x18:   func() Message { return new(FetchOK) },
+	0x0d:   func() Message { return new(TrackStatus) },
+	0x06:   func() Message { return new(PublishNamespace) },
+	0x08:   func() Message { return new(Namespace) },
+	0x0e:   func() Message { return new(NamespaceDone) },
+	0x50:   func() Message { return new(SubscribeNamespace) },
+	0x51:   func() Message { return new(SubscribeTracks) },
+	0x0f:   func() Message { return new(PublishBlocked) },
+}
+
+// TypeIn returns the number of m in a draft. It is that of m.Type unless the draft renumbered the message, and means
+// nothing if the draft does not have it.
+func TypeIn(v Version, m Message) uint64 {
+	if t, ok := drafts[v].renumbered[m.Type()]; ok {
+		return t
+	}
+	return m.Type()
+}
+
 // AppendMessage writes type, length and payload of m.
 func AppendMessage(b []byte, v Version, m Message) ([]byte, error) {
 	w := newWriter(b, v)
-	w.varint(m.Type())
+	w.typ = m.Type()
+	typ := TypeIn(v, m)
+	if mk := drafts[v].messages[typ]; mk == nil || mk().Type() != w.typ {
+		return b, fmt.Errorf("%T in %v: %w", m, v, ErrValue)
+	}
+	w.varint(typ)
 	at := len(w.b)
 	w.b = append(w.b, 0, 0)
 	m.append(w)
@@ -84,6 +121,7 @@ func ParseMessage(v Version, typ uint64, payload []byte) (Message, error) {
 	}
 	m := mk()
 	r := newReader(payload, v)
+	r.typ = m.Type()
 	m.parse(r)
 	if err := r.done(fmt.Sprintf("message %#x", typ)); err != nil {
 		return nil, err

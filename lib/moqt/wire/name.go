@@ -50,7 +50,7 @@ func (r *reader) trackNamespace(min uint64) object.Namespace {
 // trackName reads Track Namespace, Track Name Length and Track Name.
 func (r *reader) trackName() (t object.TrackName) {
 	room := uint64(MaxFullTrackName)
-	t.Namespace = r.namespace(1, &room)
+	t.Namespace = r.namespace(uint64(drafts[r.v].minFields), &room)
 	t.Name = string(r.nameBytes(&room, "track name"))
 	return t
 }
@@ -67,11 +67,11 @@ func (w *writer) namespace(ns object.Namespace, min int) {
 }
 
 func (w *writer) trackName(t object.TrackName) {
-	if err := CheckTrackName(t); err != nil {
+	if err := checkTrackName(t, drafts[w.v].minFields); err != nil {
 		w.fail(err)
 		return
 	}
-	w.namespace(t.Namespace, 1)
+	w.namespace(t.Namespace, drafts[w.v].minFields)
 	w.lengthString(t.Name)
 }
 
@@ -93,9 +93,11 @@ func CheckNamespace(ns object.Namespace, min int) error {
 	return nil
 }
 
-// CheckTrackName reports with ErrValue a full track name no peer may be sent.
-func CheckTrackName(t object.TrackName) error {
-	if err := CheckNamespace(t.Namespace, 1); err != nil {
+// CheckTrackName reports with ErrValue a full track name that may not be sent in every draft.
+func CheckTrackName(t object.TrackName) error { return checkTrackName(t, 1) }
+
+func checkTrackName(t object.TrackName, min int) error {
+	if err := CheckNamespace(t.Namespace, min); err != nil {
 		return err
 	}
 	size := len(t.Name)

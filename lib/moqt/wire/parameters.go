@@ -1,5 +1,12 @@
 package wire
 
+import (
+	"fmt"
+	"slices"
+
+	"every.channel/ec/lib/object"
+)
+
 // Message parameter types (§9.2.2, §14.2).
 const (
 	paramDeliveryTimeout    = 0x02
@@ -15,7 +22,7 @@ const (
 
 // Parameters are the message parameters (§9.2.2). A nil or zero field is absent.
 type Parameters struct {
-	DeliveryTimeout    uint64 // milliseconds; 0 is forbidden on the wire
+	DeliveryTimeout    uint64 // milliseconds; 0: absent, and forbidden on the wire of draft 16. OBJECT_DELIVERY_TIMEOUT from draft 18 on
 	Tokens             []Token
 	Expires            *uint64 // milliseconds
 	LargestObject      *Location
@@ -24,6 +31,14 @@ type Parameters struct {
 	SubscriptionFilter *Filter
 	GroupOrder         GroupOrder
 	NewGroupRequest    *uint64
+
+	// From draft 18 on.
+	NoDeliveryTimeout       bool // DeliveryTimeout is there with value 0: none any more
+	RendezvousTimeout       *uint64
+	SubgroupDeliveryTimeout *uint64
+	FillTimeout             *uint64
+	NamespacePrefix         *object.Namespace // in REQUEST_UPDATE of a namespace subscription
+
 	// Unknown types: a session must be closed for them with PROTOCOL_VIOLATION unless they were negotiated (§9.2).
 	Unknown []KeyValue
 }
@@ -32,14 +47,20 @@ type Parameters struct {
 func (r *reader) parameters() (p Parameters) {
 	n := r.varint("parameter count")
 	var prev uint64
+	typed := drafts[r.v].typedParameters != nil
 	for i := uint64(0); i < n && r.err == nil; i++ {
-		kv := r.keyValue(prev)
+		var kv KeyValue
+		if typed {
+			kv = r.typedParameter(r.delta(prev, "parameter type"))
+		} else {
+			kv = r.keyValue(prev)
+		}
 		if r.err != nil {
 			break
 		}
 		again := i > 0 && kv.Type == prev
 		prev = kv.Type
-		if again && p.known(kv.Type) && kv.Type != paramAuthorizationToken {
+		if again && (typed || p.known(kv.Type)) && kv.Type != paramAuthorizationToken {
 			r.fail(violation("parameter %#x twice", kv.Type))
 			break
 		}
@@ -59,6 +80,26 @@ func (*Parameters) known(t uint64) bool {
 
 func (p *Parameters) set(r *reader, kv KeyValue) {
 	v := kv.Value
+	if drafts[r.v].typedParameters != nil {
+		switch kv.Type {
+		case paramDeliveryTimeout:
+			p.DeliveryTimeout, p.NoDeliveryTimeout = v, v == 0
+			return
+		case paramRendezvousTimeout:
+			p.RendezvousTimeout = &v
+			return
+		case paramSubgroupDeliveryTimeout:
+			p.SubgroupDeliveryTimeout = &v
+			return
+		case paramFillTimeout:
+			p.FillTimeout = &v
+			return
+		case paramNamespacePrefix:
+			ns := newReader(kv.Bytes, r.v).trackNamespace(0) // read before without error
+			p.NamespacePrefix = &ns
+			return
+		}
+	}
 	switch kv.Type {
 	case paramDeliveryTimeout:
 		if v == 0 {
@@ -115,8 +156,27 @@ func (p *Parameters) set(r *reader, kv KeyValue) {
 func (w *writer) parameters(p Parameters) {
 	var kvs []KeyValue
 	add := func(t, v uint64, b []byte) { kvs = append(kvs, KeyValue{t, v, b}) }
-	if p.DeliveryTimeout > 0 {
+	typed := drafts[w.v].typedParameters != nil
+	if p.DeliveryTimeout > 0 || typed && p.NoDeliveryTimeout {
 		add(paramDeliveryTimeout, p.DeliveryTimeout, nil)
+	}
+	if typed {
+		number := func(t uint64, x *uint64) {
+			if x != nil {
+				add(t, *x, nil)
+			}
+		}
+		number(paramRendezvousTimeout, p.RendezvousTimeout)
+		number(paramSubgroupDeliveryTimeout, p.SubgroupDeliveryTimeout)
+		number(paramFillTimeout, p.FillTimeout)
+		if p.NamespacePrefix != nil {
+			sub := newWriter(nil, w.v)
+			sub.namespace(*p.NamespacePrefix, 0)
+			if sub.err != nil {
+				w.fail(sub.err)
+			}
+			add(paramNamespacePrefix, 0, sub.b)
+		}
 	}
 	for _, t := range p.Tokens {
 		add(paramAuthorizationToken, 0, t.Append(nil, w.v))
@@ -127,6 +187,9 @@ func (w *writer) parameters(p Parameters) {
 	if p.LargestObject != nil {
 		sub := newWriter(nil, w.v)
 		sub.location(*p.LargestObject)
+		if sub.err != nil {
+			w.fail(sub.err)
+		}
 		add(paramLargestObject, 0, sub.b)
 	}
 	if p.Forward != nil {
@@ -142,6 +205,9 @@ func (w *writer) parameters(p Parameters) {
 	if p.SubscriptionFilter != nil {
 		sub := newWriter(nil, w.v)
 		p.SubscriptionFilter.appendTo(sub)
+		if sub.err != nil {
+			w.fail(sub.err)
+		}
 		add(paramSubscriptionFilter, 0, sub.b)
 	}
 	if p.GroupOrder != GroupOrderDefault {
@@ -152,5 +218,14 @@ func (w *writer) parameters(p Parameters) {
 	}
 	kvs = append(kvs, p.Unknown...)
 	w.varint(uint64(len(kvs)))
+	if typed {
+		slices.SortStableFunc(kvs, byType)
+		w.typedParameters(kvs)
+		return
+	}
 	w.keyValues(kvs)
+}
+
+func errParameter(t, message uint64) error {
+	return fmt.Errorf("parameter %#x in message %#x: %w", t, message, ErrValue)
 }

@@ -1,9 +1,12 @@
 package wire
 
+import "fmt"
+
 // Property types of the draft (§11, §14.3).
 const (
 	PropertyDeliveryTimeout   uint64 = 0x02 // track, milliseconds
 	PropertyMaxCacheDuration  uint64 = 0x04 // track, milliseconds
+	PropertySubgroupTimeout   uint64 = 0x06 // track, milliseconds; from draft 18 on
 	PropertyImmutable         uint64 = 0x0b // track, object: key-value-pairs
 	PropertyDefaultPriority   uint64 = 0x0e // track, 0–255
 	PropertyDefaultGroupOrder uint64 = 0x22 // track
@@ -15,26 +18,31 @@ const (
 // TrackProperties are the track properties that shape delivery (§11). All others are passed on unseen.
 type TrackProperties struct {
 	DeliveryTimeout uint64 // milliseconds; 0: none
+	SubgroupTimeout uint64 // milliseconds; 0: none. From draft 18 on
 	MaxCache        *uint64
 	Priority        uint8 // DefaultPriority if absent
 	GroupOrder      GroupOrder
 	DynamicGroups   bool
 }
 
-// ParseTrackProperties reads the known properties of a block, checking their values.
+// ParseTrackProperties reads the known properties of a block, checking their values by draft v.
 func ParseTrackProperties(b []byte, v Version) (TrackProperties, error) {
 	p := TrackProperties{Priority: 128, GroupOrder: GroupOrderAscending}
-	kvs, err := ParseKeyValues(b, v)
+	kvs, err := ParseKeyValues(b, PropertyForm)
 	if err != nil {
 		return p, err
 	}
 	for _, kv := range kvs {
 		switch x := kv.Value; kv.Type {
 		case PropertyDeliveryTimeout:
-			if x == 0 {
+			if x == 0 && !drafts[v].requestStreams {
 				return p, violation("delivery timeout 0")
 			}
 			p.DeliveryTimeout = x
+		case PropertySubgroupTimeout:
+			if drafts[v].requestStreams {
+				p.SubgroupTimeout = x
+			}
 		case PropertyMaxCacheDuration:
 			p.MaxCache = &x
 		case PropertyDefaultPriority:
@@ -67,13 +75,67 @@ func (r *reader) trackProperties() []byte {
 		r.fail(err)
 		return nil
 	}
-	return append([]byte(nil), b...)
+	held, err := heldProperties(b, r.v)
+	if err != nil {
+		r.fail(err)
+		return nil
+	}
+	return append([]byte(nil), held...)
 }
 
 func (w *writer) properties(b []byte) {
-	if err := CheckKeyValues(b, w.v); err != nil {
+	if err := CheckKeyValues(b, PropertyForm); err != nil {
 		w.fail(err)
 		return
 	}
-	w.b = append(w.b, b...)
+	w.sentProperties(b)
+}
+
+// PropertyForm is the draft in whose integers every block of properties is held outside of the wire, whatever the draft of
+// the session: so a relay passes a block from a session of one draft to one of another without knowing what is in it.
+const PropertyForm = Draft16
+
+// sentProperties writes a block in the form of the draft.
+func (w *writer) sentProperties(b []byte) {
+	if w.v == PropertyForm {
+		w.b = append(w.b, b...)
+		return
+	}
+	kvs, err := ParseKeyValues(b, PropertyForm)
+	if err != nil {
+		w.fail(fmt.Errorf("properties: %w: %w", ErrValue, err))
+		return
+	}
+	w.keyValues(kvs)
+}
+
+// objectProperties writes a block with its length. What cannot be read as pairs is the caller's mistake and left out.
+func (w *writer) objectProperties(b []byte) {
+	if w.v == PropertyForm || len(b) == 0 {
+		w.lengthBytes(b)
+		return
+	}
+	sub := newWriter(nil, w.v)
+	sub.sentProperties(b)
+	if sub.err != nil {
+		w.fail(sub.err)
+		sub.b = nil
+	}
+	w.lengthBytes(sub.b)
+}
+
+// heldProperties turns a block from the wire into PropertyForm. ErrLimit: an integer has no form there.
+func heldProperties(b []byte, v Version) ([]byte, error) {
+	if v == PropertyForm || len(b) == 0 {
+		return b, nil
+	}
+	kvs, err := ParseKeyValues(b, v)
+	if err != nil {
+		return nil, err
+	}
+	held, err := AppendKeyValues(make([]byte, 0, len(b)+len(b)/4), PropertyForm, kvs)
+	if err != nil {
+		return nil, fmt.Errorf("properties: %w: %w", ErrLimit, err)
+	}
+	return held, nil
 }

@@ -2,7 +2,7 @@ package wire
 
 // PublishDone is PUBLISH_DONE (§9.15).
 type PublishDone struct {
-	RequestID   uint64
+	RequestID   uint64 // not on the wire in drafts with a stream per request
 	Code        DoneCode
 	StreamCount uint64 // MaxVarint: not counted
 	Reason      string
@@ -12,15 +12,15 @@ type PublishDone struct {
 func (*PublishDone) Type() uint64 { return 0x0b }
 
 func (m *PublishDone) append(w *writer) {
-	w.varint(m.RequestID)
-	w.varint(uint64(m.Code))
+	w.answered(m.RequestID)
+	w.varint(drafts[w.v].done.number(uint64(m.Code)))
 	w.varint(m.StreamCount)
 	w.reason(m.Reason)
 }
 
 func (m *PublishDone) parse(r *reader) {
-	m.RequestID = r.varint("request id")
-	m.Code = DoneCode(r.varint("status code"))
+	m.RequestID = r.answered()
+	m.Code = DoneCode(drafts[r.v].done.code(r.varint("status code"), r.v))
 	m.StreamCount = r.varint("stream count")
 	m.Reason = r.reason()
 }

@@ -14,12 +14,12 @@ func (*PublishNamespace) Type() uint64 { return 0x06 }
 
 func (m *PublishNamespace) append(w *writer) {
 	w.varint(m.RequestID)
-	w.namespace(m.Namespace, 1)
+	w.namespace(m.Namespace, drafts[w.v].minFields)
 	w.parameters(m.Parameters)
 }
 
 func (m *PublishNamespace) parse(r *reader) {
 	m.RequestID = r.varint("request id")
-	m.Namespace = r.trackNamespace(1)
+	m.Namespace = r.trackNamespace(uint64(drafts[r.v].minFields))
 	m.Parameters = r.parameters()
 }

@@ -2,7 +2,7 @@ package wire
 
 // PublishOK is PUBLISH_OK (§9.14).
 type PublishOK struct {
-	RequestID  uint64
+	RequestID  uint64 // not on the wire in drafts with a stream per request
 	Parameters Parameters
 }
 
@@ -10,11 +10,11 @@ type PublishOK struct {
 func (*PublishOK) Type() uint64 { return 0x1e }
 
 func (m *PublishOK) append(w *writer) {
-	w.varint(m.RequestID)
+	w.answered(m.RequestID)
 	w.parameters(m.Parameters)
 }
 
 func (m *PublishOK) parse(r *reader) {
-	m.RequestID = r.varint("request id")
+	m.RequestID = r.answered()
 	m.Parameters = r.parameters()
 }

@@ -8,6 +8,7 @@ type reader struct {
 	b   []byte
 	v   Version
 	vi  varintCodec
+	typ uint64 // Message.Type of the message being read
 	err error
 }
 
@@ -35,6 +36,14 @@ func (r *reader) varint(what string) uint64 {
 	}
 	r.b = r.b[n:]
 	return v
+}
+
+// answered reads the request id of an answer, which drafts with a stream per request do not need.
+func (r *reader) answered() uint64 {
+	if drafts[r.v].requestStreams {
+		return 0
+	}
+	return r.varint("request id")
 }
 
 func (r *reader) byte(what string) byte {
@@ -97,6 +106,7 @@ type writer struct {
 	b   []byte
 	v   Version
 	vi  varintCodec
+	typ uint64 // Message.Type of the message being written
 	err error
 }
 
@@ -113,6 +123,13 @@ func (w *writer) varint(x uint64) {
 		w.fail(fmt.Errorf("%d: %w", x, ErrValue))
 	}
 	w.b = w.vi.append(w.b, x)
+}
+
+// answered writes the request id of an answer where the draft has it.
+func (w *writer) answered(id uint64) {
+	if !drafts[w.v].requestStreams {
+		w.varint(id)
+	}
 }
 
 func (w *writer) byte(c byte) { w.b = append(w.b, c) }

@@ -14,7 +14,7 @@ const (
 type SetupParameters struct {
 	Path                  *string
 	Authority             *string
-	MaxRequestID          *uint64
+	MaxRequestID          *uint64 // up to draft 16
 	MaxAuthTokenCacheSize *uint64
 	Tokens                []Token
 	Implementation        *string
@@ -25,6 +25,15 @@ type ClientSetup struct{ Parameters SetupParameters }
 
 // ServerSetup is SERVER_SETUP (§9.3).
 type ServerSetup struct{ Parameters SetupParameters }
+
+// Setup is SETUP, the same for both sides (draft-18 §10.3). MaxRequestID is no longer known.
+type Setup struct{ Parameters SetupParameters }
+
+// Type returns the message type.
+func (*Setup) Type() uint64 { return 0x2f00 }
+
+func (m *Setup) append(w *writer) { w.keyValues(m.Parameters.keyValues(w.v)) }
+func (m *Setup) parse(r *reader)  { m.Parameters = r.setupOptions() }
 
 // Type returns the message type.
 func (*ClientSetup) Type() uint64 { return 0x20 }
@@ -43,64 +52,90 @@ func (r *reader) setup() (p SetupParameters) {
 	var prev uint64
 	for i := uint64(0); i < n && r.err == nil; i++ {
 		kv := r.keyValue(prev)
-		if r.err != nil {
-			break
-		}
-		again := i > 0 && kv.Type == prev
+		p.set(r, kv, i > 0 && kv.Type == prev)
 		prev = kv.Type
-		text := func(dst **string) {
-			s := string(kv.Bytes)
-			*dst = &s
-		}
-		known := true
-		switch kv.Type {
-		case setupPath:
-			text(&p.Path)
-		case setupMaxRequestID:
-			p.MaxRequestID = &kv.Value
-		case setupAuthorizationToken:
-			t, err := ParseToken(kv.Bytes, r.v)
-			if err != nil {
-				r.fail(err)
-			}
-			p.Tokens = append(p.Tokens, t)
-			again = false // may be repeated
-		case setupMaxAuthTokenCache:
-			p.MaxAuthTokenCacheSize = &kv.Value
-		case setupAuthority:
-			text(&p.Authority)
-		case setupImplementation:
-			text(&p.Implementation)
-		default:
-			known = false // duplicates of unknown types are allowed (§9.2)
-		}
-		if again && known {
-			r.fail(violation("setup parameter %#x twice", kv.Type))
-		}
 	}
 	return p
 }
 
+// setupOptions reads pairs to the end of the message.
+func (r *reader) setupOptions() (p SetupParameters) {
+	var prev uint64
+	for first := true; r.err == nil && len(r.b) > 0; first = false {
+		kv := r.keyValue(prev)
+		p.set(r, kv, !first && kv.Type == prev)
+		prev = kv.Type
+	}
+	return p
+}
+
+// set takes over one pair; again: the type occurred before.
+func (p *SetupParameters) set(r *reader, kv KeyValue, again bool) {
+	if r.err != nil {
+		return
+	}
+	text := func(dst **string) {
+		s := string(kv.Bytes)
+		*dst = &s
+	}
+	known := true
+	switch kv.Type {
+	case setupPath:
+		text(&p.Path)
+	case setupMaxRequestID:
+		if drafts[r.v].requestStreams {
+			known = false // not defined any more
+			break
+		}
+		p.MaxRequestID = &kv.Value
+	case setupAuthorizationToken:
+		t, err := ParseToken(kv.Bytes, r.v)
+		if err != nil {
+			r.fail(err)
+		}
+		p.Tokens = append(p.Tokens, t)
+		again = false // may be repeated
+	case setupMaxAuthTokenCache:
+		p.MaxAuthTokenCacheSize = &kv.Value
+	case setupAuthority:
+		text(&p.Authority)
+	case setupImplementation:
+		text(&p.Implementation)
+	default:
+		known = false // duplicates of unknown types are allowed (§9.2)
+	}
+	if again && known {
+		r.fail(violation("setup parameter %#x twice", kv.Type))
+	}
+}
+
 func (w *writer) setup(p SetupParameters) {
+	kvs := p.keyValues(w.v)
+	w.varint(uint64(len(kvs)))
+	w.keyValues(kvs)
+}
+
+func (p SetupParameters) keyValues(v Version) []KeyValue {
 	var kvs []KeyValue
 	text := func(t uint64, s *string) {
 		if s != nil {
 			kvs = append(kvs, KeyValue{Type: t, Bytes: []byte(*s)})
 		}
 	}
-	number := func(t uint64, v *uint64) {
-		if v != nil {
-			kvs = append(kvs, KeyValue{Type: t, Value: *v})
+	number := func(t uint64, x *uint64) {
+		if x != nil {
+			kvs = append(kvs, KeyValue{Type: t, Value: *x})
 		}
 	}
 	text(setupPath, p.Path)
-	number(setupMaxRequestID, p.MaxRequestID)
+	if !drafts[v].requestStreams {
+		number(setupMaxRequestID, p.MaxRequestID)
+	}
 	for _, t := range p.Tokens {
-		kvs = append(kvs, KeyValue{Type: setupAuthorizationToken, Bytes: t.Append(nil, w.v)})
+		kvs = append(kvs, KeyValue{Type: setupAuthorizationToken, Bytes: t.Append(nil, v)})
 	}
 	number(setupMaxAuthTokenCache, p.MaxAuthTokenCacheSize)
 	text(setupAuthority, p.Authority)
 	text(setupImplementation, p.Implementation)
-	w.varint(uint64(len(kvs)))
-	w.keyValues(kvs)
+	return kvs
 }

@@ -14,14 +14,18 @@ const (
 	subgroupIDPresent       = 0x04
 	subgroupEndOfGroup      = 0x08
 	subgroupDefaultPriority = 0x20
+	subgroupFirstObject     = 0x40 // from draft 18 on
 )
 
 // StreamFetch is the type of a stream that answers a FETCH (§10).
 const StreamFetch = 0x05
 
+// IsPadding reports whether a unidirectional stream of type t carries nothing (draft-18 §11.5).
+func IsPadding(t uint64, v Version) bool { return t == 0x132b3e28 && drafts[v].padding }
+
 // IsSubgroup reports whether a unidirectional stream of type t carries a subgroup.
-func IsSubgroup(t uint64, _ Version) bool {
-	return t&^0x3f == 0 && t&subgroupForm != 0 && t&subgroupIDMode != subgroupIDMode
+func IsSubgroup(t uint64, v Version) bool {
+	return t&^drafts[v].subgroupTypes == 0 && t&subgroupForm != 0 && t&subgroupIDMode != subgroupIDMode
 }
 
 // SubgroupHeader is SUBGROUP_HEADER (§10.4.2).
@@ -34,6 +38,8 @@ type SubgroupHeader struct {
 	Priority      *uint8 // nil: the track's default
 	EndOfGroup    bool
 	HasProperties bool
+	// FirstObject: the stream begins with the first object ever published in the subgroup. Not told before draft 18.
+	FirstObject bool
 }
 
 // Append writes the header, stream type first.
@@ -54,6 +60,9 @@ func (h SubgroupHeader) Append(b []byte, v Version) []byte {
 	}
 	if h.Priority == nil {
 		t |= subgroupDefaultPriority
+	}
+	if h.FirstObject {
+		t |= subgroupFirstObject & drafts[v].subgroupTypes
 	}
 	w.varint(t)
 	w.varint(h.TrackAlias)
@@ -89,6 +98,7 @@ func ParseSubgroupHeader(b []byte, v Version) (h SubgroupHeader, n int, err erro
 	}
 	h.HasProperties = t&subgroupProperties != 0
 	h.EndOfGroup = t&subgroupEndOfGroup != 0
+	h.FirstObject = t&subgroupFirstObject != 0
 	if r.err != nil {
 		return h, 0, fmt.Errorf("subgroup header: %w", r.err)
 	}
@@ -112,7 +122,7 @@ func AppendSubgroupObject(b []byte, v Version, prev *uint64, hasProperties bool,
 	}
 	w.varint(delta)
 	if hasProperties {
-		w.lengthBytes(o.Properties)
+		w.objectProperties(o.Properties)
 	}
 	w.varint(o.Length)
 	if o.Length == 0 {
@@ -121,7 +131,7 @@ func AppendSubgroupObject(b []byte, v Version, prev *uint64, hasProperties bool,
 	return w.b
 }
 
-// ParseSubgroupObject reads the fields before a payload and returns their length; Properties alias b. It returns n = 0
+// ParseSubgroupObject reads the fields before a payload and returns their length; Properties alias b in draft 16. It returns n = 0
 // without error if b is too short, allocating nothing, because that is the regular case on a stream. A block of
 // properties longer than maxProperties is ErrLimit.
 func ParseSubgroupObject(b []byte, v Version, prev *uint64, hasProperties bool, maxProperties uint64) (o SubgroupObject, n int, err error) {
@@ -154,7 +164,10 @@ func ParseSubgroupObject(b []byte, v Version, prev *uint64, hasProperties bool, 
 		if l > uint64(len(b)-at) {
 			return o, 0, nil
 		}
-		o.Properties = b[at : at+int(l) : at+int(l)]
+		var err error
+		if o.Properties, err = heldProperties(b[at:at+int(l):at+int(l)], v); err != nil {
+			return o, 0, err
+		}
 		at += int(l)
 	}
 	if o.Length, ok = next(); !ok {

@@ -105,26 +105,32 @@ func FuzzSubgroupStream(f *testing.F) {
 	f.Add([]byte{0x11, 1, 0, 0x80, 0, 2, 0x3c, 1, 4, 1, 2, 3, 4}, uint64(0))
 	f.Add([]byte{0x30, 1, 0, 0, 0, 3}, uint64(1<<63))
 	f.Fuzz(func(t *testing.T, b []byte, prev uint64) {
-		h, n, err := ParseSubgroupHeader(b, Draft16)
-		if err == nil {
-			h2, _, err := ParseSubgroupHeader(h.Append(nil, Draft16), Draft16)
-			if err != nil || !reflect.DeepEqual(h, h2) {
-				t.Fatalf("%+v became %+v (%v)", h, h2, err)
-			}
-		}
-		o, n2, err := ParseSubgroupObject(b[n:], Draft16, &prev, h.HasProperties, 1<<16)
-		if err != nil || n2 == 0 {
-			return
-		}
-		if o.ID <= prev {
-			t.Fatalf("object %d after %d", o.ID, prev)
-		}
-		enc := AppendSubgroupObject(nil, Draft16, &prev, h.HasProperties, o)
-		o2, _, err := ParseSubgroupObject(enc, Draft16, &prev, h.HasProperties, 1<<16)
-		if err != nil || o2.ID != o.ID || o2.Length != o.Length || o2.Status != o.Status || !bytes.Equal(o.Properties, o2.Properties) {
-			t.Fatalf("%+v became %+v (%v)", o, o2, err)
+		for _, v := range bothDrafts {
+			fuzzSubgroupStream(t, v, b, prev)
 		}
 	})
+}
+
+func fuzzSubgroupStream(t *testing.T, v Version, b []byte, prev uint64) {
+	h, n, err := ParseSubgroupHeader(b, v)
+	if err == nil {
+		h2, _, err := ParseSubgroupHeader(h.Append(nil, v), v)
+		if err != nil || !reflect.DeepEqual(h, h2) {
+			t.Fatalf("%+v became %+v (%v)", h, h2, err)
+		}
+	}
+	o, n2, err := ParseSubgroupObject(b[n:], v, &prev, h.HasProperties, 1<<16)
+	if err != nil || n2 == 0 {
+		return
+	}
+	if o.ID <= prev {
+		t.Fatalf("object %d after %d", o.ID, prev)
+	}
+	enc := AppendSubgroupObject(nil, v, &prev, h.HasProperties, o)
+	o2, _, err := ParseSubgroupObject(enc, v, &prev, h.HasProperties, 1<<16)
+	if err != nil || o2.ID != o.ID || o2.Length != o.Length || o2.Status != o.Status || !bytes.Equal(o.Properties, o2.Properties) {
+		t.Fatalf("%+v became %+v (%v)", o, o2, err)
+	}
 }
 
 func BenchmarkSubgroupObject(b *testing.B) {

@@ -16,7 +16,7 @@ const (
 type SubscribeNamespace struct {
 	RequestID  uint64
 	Prefix     object.Namespace
-	Options    SubscribeNamespaceOptions
+	Options    SubscribeNamespaceOptions // up to draft 16; then SubscribeTracks is a message of its own
 	Parameters Parameters
 }
 
@@ -26,13 +26,20 @@ func (*SubscribeNamespace) Type() uint64 { return 0x11 }
 func (m *SubscribeNamespace) append(w *writer) {
 	w.varint(m.RequestID)
 	w.namespace(m.Prefix, 0)
-	w.varint(uint64(m.Options))
+	if !drafts[w.v].requestStreams {
+		w.varint(uint64(m.Options))
+	}
 	w.parameters(m.Parameters)
 }
 
 func (m *SubscribeNamespace) parse(r *reader) {
 	m.RequestID = r.varint("request id")
 	m.Prefix = r.trackNamespace(0)
+	if drafts[r.v].requestStreams {
+		m.Options = SubscribeNamespaces
+		m.Parameters = r.parameters()
+		return
+	}
 	m.Options = SubscribeNamespaceOptions(r.varint("subscribe options"))
 	if r.err == nil && m.Options > SubscribeBoth {
 		r.fail(violation("subscribe options %d", uint64(m.Options)))

@@ -65,6 +65,54 @@ func (quicVarint) parse(b []byte) (uint64, int) {
 	return v, n
 }
 
+// vi64 is the integer of draft-18 §1.4.1: as many ones before the first zero as bytes follow, up to 64 bits in 9 bytes.
+type vi64 struct{}
+
+func (vi64) max() uint64 { return 1<<64 - 1 }
+
+func (vi64) size(v uint64) int {
+	n := bits.Len64(v)
+	if n > 56 {
+		return 9
+	}
+	return max(1, (n+6)/7)
+}
+
+// append writes v in the shortest form.
+func (c vi64) append(b []byte, v uint64) []byte {
+	n := c.size(v)
+	if n == 1 {
+		return append(b, byte(v))
+	}
+	if n == 9 {
+		b = append(b, 0xff)
+	} else {
+		b = append(b, byte(v>>(8*(n-1)))|^byte(0xff>>(n-1)))
+	}
+	for i := n - 2; i >= 0; i-- {
+		b = append(b, byte(v>>(8*i)))
+	}
+	return b
+}
+
+func (vi64) parse(b []byte) (uint64, int) {
+	if len(b) == 0 {
+		return 0, 0
+	}
+	if b[0] < 0x80 {
+		return uint64(b[0]), 1
+	}
+	n := 1 + bits.LeadingZeros8(^b[0])
+	if len(b) < n {
+		return 0, 0
+	}
+	v := uint64(b[0]) & (0xff >> n)
+	for _, c := range b[1:n] {
+		v = v<<8 | uint64(c)
+	}
+	return v, n
+}
+
 // AppendVarint appends x in the integer form of v.
 func AppendVarint(b []byte, v Version, x uint64) []byte { return drafts[v].varint.append(b, x) }
 

@@ -3,32 +3,81 @@ package wire
 // Version names a draft of draft-ietf-moq-transport. The zero value is no version.
 type Version uint8
 
-// Drafts this package can speak.
+// Drafts this package can encode and decode.
 const (
 	Draft16 Version = 16
+	Draft18 Version = 18
 )
 
 // draft is one row of the table of drafts: everything that selects a codec.
 type draft struct {
-	alpn     string                    // ALPN and WebTransport protocol, §3.1
-	varint   varintCodec               // RFC 9000 §16, or the draft's own from 17 on
-	messages map[uint64]func() Message // by message type, §9
+	alpn       string                    // ALPN and WebTransport protocol, §3.1
+	varint     varintCodec               // RFC 9000 §16, or the draft's own from 17 on
+	messages   map[uint64]func() Message // by message type, §9
+	renumbered map[uint64]uint64         // message types whose number is not that of Message.Type
+
+	// requestStreams: each request has a bidirectional stream of its own, on which answers need no request id, and control
+	// messages travel on a pair of unidirectional streams (from 17 on).
+	requestStreams bool
+	// typedParameters: the value of a message parameter is written by its type, not as a key-value-pair (from 17 on), and
+	// must be in a message it was defined for.
+	typedParameters map[uint64]parameterForm
+	// minFields is the smallest number of fields of a namespace.
+	minFields int
+	// subgroupTypes has the bits a subgroup stream's type may have.
+	subgroupTypes uint64
+	// deltaFetch: group and object ids of a fetch stream are deltas (from 18 on).
+	deltaFetch bool
+	// setupType is the type of the unidirectional stream and the message a session begins with; 0: there is none.
+	setupType uint64
+	// padding streams and datagrams exist.
+	padding bool
+	done    codeNumbers // of DoneCode
+	resets  codeNumbers // of ResetCode
 }
 
 // drafts is the one table a new draft is added to.
 var drafts = [256]*draft{
 	Draft16: {
-		alpn:     "moqt-16",
-		varint:   quicVarint{},
-		messages: messages16,
+		alpn:          "moqt-16",
+		varint:        quicVarint{},
+		messages:      messages16,
+		minFields:     1,
+		subgroupTypes: 0x3f,
+		done:          done16,
+		resets:        resets16,
+	},
+	Draft18: {
+		alpn:            "moqt-18",
+		varint:          vi64{},
+		messages:        messages18,
+		renumbered:      map[uint64]uint64{0x11: 0x50}, // SUBSCRIBE_NAMESPACE
+		requestStreams:  true,
+		typedParameters: parameters18,
+		subgroupTypes:   0x7f,
+		deltaFetch:      true,
+		setupType:       0x2f00,
+		padding:         true,
+		done:            done18,
+		resets:          resets18,
 	},
 }
 
-// Versions lists the drafts spoken, newest first: the order in which they are offered to a peer.
+// Versions lists the drafts sessions speak, newest first: the order in which they are offered to a peer.
 func Versions() []Version { return []Version{Draft16} }
 
 // Known reports whether v is in the table. Every other function of this package needs a known version.
 func (v Version) Known() bool { return drafts[v] != nil }
+
+// RequestStreams reports whether each request of the draft has a bidirectional stream of its own.
+func (v Version) RequestStreams() bool { return drafts[v].requestStreams }
+
+// SetupStream is the type of the unidirectional stream that carries a side's control messages, 0 if the draft has a
+// bidirectional control stream.
+func (v Version) SetupStream() uint64 { return drafts[v].setupType }
+
+// MaxInteger is the largest integer the draft can write.
+func (v Version) MaxInteger() uint64 { return drafts[v].varint.max() }
 
 // ALPN returns the protocol name of v in TLS and WebTransport, "" for an unknown version.
 func (v Version) ALPN() string {
