@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,6 +19,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	}
 	conf := relay.ServerConfig{
 		Listen: c.StringSlice("listen"), Dir: c.String("store"), Cert: c.String("cert"), Key: c.String("key"), Logger: cmdutil.Logger(c),
+		AllowOrigins: c.StringSlice("allow-origin"),
 		Store: store.Config{MaxAge: c.Duration("retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: c.Duration("compress-after")},
 		Relay: relay.Config{
 			CacheBytes: cmdutil.SizeOf(c, "cache"), StallWait: c.Duration("stall"), MaxLag: c.Int("max-lag"),
@@ -34,6 +36,12 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 			return conf, cmdutil.UsageError(fmt.Errorf("--keep %w", err))
 		}
 		conf.Store.Rules = append(conf.Store.Rules, rule)
+	}
+	for _, o := range conf.AllowOrigins {
+		u, err := url.Parse(o)
+		if o != "*" && (err != nil || u.Host == "" || o != u.Scheme+"://"+u.Host) {
+			return conf, cmdutil.UsageError(fmt.Errorf("--allow-origin %q: want https://host, with :port if it has one, or *", o))
+		}
 	}
 	switch {
 	case (conf.Cert == "") != (conf.Key == ""):

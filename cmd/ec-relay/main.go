@@ -19,7 +19,7 @@ func main() { cmdutil.Main(app()) }
 
 func app() *cli.App {
 	a := cmdutil.App("ec-relay", "store what publishers send and serve it, live and from disk")
-	a.Description = "Listens for MoQ sessions (moqt:// over QUIC). Objects are stored before they are served; tracks of several\n" +
+	a.Description = "Listens for MoQ sessions, over QUIC (moqt://) and WebTransport (https://). Objects are stored before they are served; tracks of several\n" +
 		"publishers are merged. Without --cert a certificate is made; clients trust it by its fingerprint, which\n" +
 		"is logged at the start and written to DIR/fingerprint."
 	a.Flags = []cli.Flag{
@@ -27,6 +27,7 @@ func app() *cli.App {
 		&cli.StringFlag{Name: "store", Value: "ec-store", Usage: "keep objects in folder `DIR`"},
 		&cli.StringFlag{Name: "cert", Usage: "show the certificate in `FILE` (PEM)"},
 		&cli.StringFlag{Name: "key", Usage: "whose key is in `FILE` (PEM)"},
+		&cli.StringSliceFlag{Name: "allow-origin", Usage: "let browser pages of `ORIGIN` connect, * is any; may be repeated"},
 		&cli.DurationFlag{Name: "retain", Value: 24 * time.Hour, Usage: "keep groups for `TIME`; 0: for ever"},
 		cmdutil.SizeFlag("max-bytes", 50<<30, "keep at most `SIZE` of them; 0: no bound"),
 		&cli.StringSliceFlag{Name: "keep", Usage: "keep those of namespaces with a prefix otherwise: `PREFIX=TIME[/SIZE]`; may be repeated"},

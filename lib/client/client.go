@@ -27,7 +27,7 @@ import (
 
 // Config says which relay, and how long to try.
 type Config struct {
-	// Relay is moqt://host:port.
+	// Relay is moqt://host:port, over QUIC, or https://host:port/path, over WebTransport.
 	Relay string
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config
@@ -39,7 +39,7 @@ type Config struct {
 	RetryStart time.Duration
 	// RetryLost is how long to try a relay that was reached before. Default 10 min; negative: not at all.
 	RetryLost time.Duration
-	// Dial replaces moqt.DialQUIC, in tests.
+	// Dial replaces moqt.Dial, in tests.
 	Dial func(ctx context.Context, url string, tlsConf *tls.Config, conf *moqt.Config) (*moqt.Session, error)
 	// Log gets losses and retries. Default: none.
 	Log *slog.Logger
@@ -85,13 +85,13 @@ const (
 // CheckURL reports an address that cannot be dialed.
 func CheckURL(relay string) error {
 	u, err := url.Parse(relay)
-	if err == nil && u.Scheme != "moqt" {
-		err = errors.New("not moqt://host:port")
+	if err == nil && u.Scheme != "moqt" && u.Scheme != "https" {
+		err = errors.New("not moqt://host:port or https://host:port")
 	}
 	if err == nil && u.Hostname() == "" {
 		err = errors.New("no host")
 	}
-	if err == nil && u.Port() == "" {
+	if err == nil && u.Port() == "" && u.Scheme == "moqt" {
 		err = errors.New("no port")
 	}
 	if err != nil {
@@ -113,7 +113,7 @@ func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *moq
 		c.RetryLost = defaultRetryLost
 	}
 	if c.Dial == nil {
-		c.Dial = moqt.DialQUIC
+		c.Dial = moqt.Dial
 	}
 	c.Session.HandshakeTimeout = cmp.Or(c.Session.HandshakeTimeout, silence)
 	c.Session.IdleTimeout = cmp.Or(c.Session.IdleTimeout, silence)

@@ -32,7 +32,8 @@ func code(err error) int {
 func TestCheckURL(t *testing.T) {
 	for url, ok := range map[string]bool{
 		"moqt://relay:4443": true, "moqt://[::1]:4443": true, "moqt://relay:4443/path?token=x": true,
-		"relay:4443": false, "relay": false, "https://relay:4443": false, "moqt://relay": false, "moqt://:4443": false, "": false, "moqt://%": false,
+		"https://relay:4443": true, "https://relay/path": true,
+		"relay:4443": false, "relay": false, "http://relay:4443": false, "https://:4443": false, "moqt://relay": false, "moqt://:4443": false, "": false, "moqt://%": false,
 	} {
 		err := client.CheckURL(url)
 		if (err == nil) != ok || !ok && code(err) != 64 {

@@ -17,6 +17,10 @@ type Config struct {
 	// tokens of its CLIENT_SETUP. A *SessionError is sent as it is, any other error as UNAUTHORIZED.
 	// nil lets everybody in.
 	Authorize func(ctx context.Context, peer PeerInfo) error
+	// AllowOrigins are the origins, such as https://example.org, whose pages may have a session over WebTransport on a
+	// server; "*" is any. Pages from the host in the URL they dial, whatever the port, and clients that are no pages and
+	// send no origin always may. Default: no others.
+	AllowOrigins []string
 	// Tokens are sent with the client's setup.
 	Tokens []Token
 	// Implementation is sent as MOQT_IMPLEMENTATION. Default: "every.channel".
@@ -29,7 +33,7 @@ type Config struct {
 	MaxRequests uint64
 	// MaxStreams bounds the data streams this side holds, which bounds what a peer can make it buffer: a stream counts
 	// until it was read to its end or cancelled. As many again may wait in the transport. It also bounds the
-	// bidirectional streams. Default 1024, range 2–65,536.
+	// bidirectional streams. HTTP/3 takes up to four of them for itself below WebTransport. Default 1024, range 2–65,536.
 	MaxStreams int
 	// MaxPendingStreams bounds the data streams whose track alias is not known yet. More are refused
 	// with STOP_SENDING. Default 64.

@@ -1,4 +1,4 @@
-// Package moqt is a MoQ Transport session: tracks, published and subscribed over QUIC, by
+// Package moqt is a MoQ Transport session: tracks, published and subscribed over QUIC and WebTransport, by
 // draft-ietf-moq-transport-16 (clauses cited as §).
 //
 // Streams flow in and streams flow out: an object is a header followed by a payload that is read or
@@ -6,7 +6,7 @@
 // caller. A reader that does not read holds its publisher back through stream and flow control credit;
 // nothing is dropped in silence.
 //
-//	sess, err := moqt.DialQUIC(ctx, "moqt://relay:4443", tlsConf, &moqt.Config{Handler: h})
+//	sess, err := moqt.Dial(ctx, "moqt://relay:4443", tlsConf, &moqt.Config{Handler: h})
 //	go sess.Run(ctx)                     // serves the session until it ends
 //	sub, err := sess.Subscribe(ctx, track, moqt.SubscribeOptions{})
 //	for {

@@ -177,6 +177,9 @@ func (s *Session) learn(p wire.SetupParameters) error {
 		Path: str(p.Path), Authority: str(p.Authority), Implementation: str(p.Implementation),
 		Tokens: tokens, RemoteAddr: s.conn.RemoteAddr().String(),
 	}
+	if !s.client && !s.conn.Native() {
+		s.peer.Path, s.peer.Authority = s.target.path, s.target.authority // of the request
+	}
 	if p.MaxRequestID != nil {
 		s.peer.MaxRequestID = *p.MaxRequestID
 		s.mu.Lock()

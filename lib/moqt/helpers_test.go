@@ -9,9 +9,12 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// pipePair connects two sessions in memory and runs both.
+// pipePair connects two sessions in memory and runs both; below TestOverWebTransport over that.
 func pipePair(t testing.TB, client, server *Config) (c, s *Session) {
 	t.Helper()
+	if overWeb(t) {
+		return dialedPair(t, "https", client, server)
+	}
 	a, b := Pipe(PipeOptions{Version: wire.Draft16})
 	c, s = NewClient(a, "relay", "/", client), NewServer(b, server)
 	run(t, c)

@@ -30,16 +30,7 @@ func DialQUIC(ctx context.Context, rawURL string, tlsConf *tls.Config, conf *Con
 		return nil, fmt.Errorf("moqt URL %q: want moqt://host:port/path", rawURL)
 	}
 	addr := net.JoinHostPort(u.Hostname(), or(u.Port(), DefaultPort))
-	tc := &tls.Config{}
-	if tlsConf != nil {
-		tc = tlsConf.Clone()
-	}
-	tc.NextProtos = alpns()
-	tc.MinVersion = tls.VersionTLS13
-	if tc.ServerName == "" {
-		tc.ServerName = u.Hostname()
-	}
-	qc, err := quic.DialAddr(ctx, addr, tc, quicConfig(conf.withDefaults()))
+	qc, err := quic.DialAddr(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpns()...), quicConfig(conf.withDefaults()))
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, asDialError(err))
 	}
@@ -56,6 +47,18 @@ func DialQUIC(ctx context.Context, rawURL string, tlsConf *tls.Config, conf *Con
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
 	return s, nil
+}
+
+// clientTLS completes a client's configuration, which may be nil.
+func clientTLS(conf *tls.Config, host string, alpns ...string) *tls.Config {
+	tc := &tls.Config{}
+	if conf != nil {
+		tc = conf.Clone()
+	}
+	tc.NextProtos = alpns
+	tc.MinVersion = tls.VersionTLS13
+	tc.ServerName = or(tc.ServerName, host)
+	return tc
 }
 
 func alpns() []string {
@@ -88,61 +91,6 @@ func quicConfig(c *Config) *quic.Config {
 		EnableDatagrams:                  true,
 		EnableStreamResetPartialDelivery: true,
 	}
-}
-
-// Listener accepts raw QUIC sessions.
-type Listener struct {
-	udp  net.PacketConn
-	tr   *quic.Transport
-	l    *quic.Listener
-	conf *Config
-}
-
-// ListenQUIC listens on a UDP address. tlsConf needs a certificate; ALPN is set here.
-func ListenQUIC(addr string, tlsConf *tls.Config, conf *Config) (*Listener, error) {
-	if tlsConf == nil {
-		return nil, errors.New("listening needs a TLS configuration with a certificate")
-	}
-	tc := tlsConf.Clone()
-	tc.NextProtos = alpns()
-	tc.MinVersion = tls.VersionTLS13
-	udp, err := net.ListenPacket("udp", addr)
-	if err != nil {
-		return nil, err
-	}
-	tr := &quic.Transport{Conn: udp}
-	l, err := tr.Listen(tc, quicConfig(conf.withDefaults()))
-	if err != nil {
-		return nil, errors.Join(err, tr.Close(), udp.Close())
-	}
-	return &Listener{udp: udp, tr: tr, l: l, conf: conf}, nil
-}
-
-// Accept returns the next connection; its setup happens in Run, so a slow client delays nobody.
-func (l *Listener) Accept(ctx context.Context) (*Session, error) {
-	for {
-		qc, err := l.l.Accept(ctx)
-		if err != nil {
-			if errors.Is(err, quic.ErrServerClosed) {
-				err = ErrClosed
-			}
-			return nil, err
-		}
-		conn, err := newQUICConn(qc)
-		if err != nil {
-			continue // newQUICConn told the peer
-		}
-		return NewServer(conn, l.conf), nil
-	}
-}
-
-// Addr is the UDP address listened on.
-func (l *Listener) Addr() net.Addr { return l.l.Addr() }
-
-// Close stops listening and closes every connection accepted.
-func (l *Listener) Close() error {
-	err := l.l.Close()
-	return errors.Join(err, l.tr.Close(), l.udp.Close())
 }
 
 // quicConn is a Conn over raw QUIC.

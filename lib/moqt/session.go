@@ -21,7 +21,7 @@ type Session struct {
 	log    *slog.Logger
 	v      Version
 	client bool
-	target target // client: where to, for CLIENT_SETUP
+	target target // client: where to, for CLIENT_SETUP; server over WebTransport: where the client wanted to
 
 	ctx    context.Context // ends with the session, cause *SessionError
 	cancel context.CancelCauseFunc

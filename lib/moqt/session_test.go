@@ -95,8 +95,18 @@ func run(t testing.TB, s *Session) <-chan error {
 	return done
 }
 
-// quicPair connects two sessions over raw QUIC on the loopback and runs both.
+// quicPair connects two sessions over raw QUIC on the loopback and runs both; below TestOverWebTransport over that.
 func quicPair(t testing.TB, client, server *Config) (c, s *Session) {
+	t.Helper()
+	scheme := "moqt"
+	if overWeb(t) {
+		scheme = "https"
+	}
+	return dialedPair(t, scheme, client, server)
+}
+
+// dialedPair connects two sessions over the loopback and runs both.
+func dialedPair(t testing.TB, scheme string, client, server *Config) (c, s *Session) {
 	t.Helper()
 	ctx := testContext(t)
 	cert, err := SelfSigned(time.Now(), "localhost")
@@ -123,7 +133,7 @@ func quicPair(t testing.TB, client, server *Config) (c, s *Session) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err = DialQUIC(ctx, "moqt://"+l.Addr().String()+"/path?q=1", pin, client)
+	c, err = Dial(ctx, scheme+"://"+l.Addr().String()+"/path?q=1", pin, client)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -114,7 +115,11 @@ type client struct {
 
 func (s *server) dial(t testing.TB, h moqt.Handler) *client {
 	t.Helper()
-	ms, err := moqt.DialQUIC(within(t, 10*time.Second), "moqt://"+s.addr, s.tls, &moqt.Config{Handler: h})
+	scheme := "moqt"
+	if strings.HasPrefix(t.Name(), "TestOverWebTransport/") {
+		scheme = "https"
+	}
+	ms, err := moqt.Dial(within(t, 10*time.Second), scheme+"://"+s.addr, s.tls, &moqt.Config{Handler: h})
 	if err != nil {
 		t.Fatal(err)
 	}

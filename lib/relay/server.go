@@ -26,6 +26,8 @@ type ServerConfig struct {
 	Dir    string   // the store's folder; the certificate made here lies in it too
 	// Cert and Key are PEM files; both empty: a certificate is made in Dir and renewed in time.
 	Cert, Key string
+	// AllowOrigins are the origins of pages that may connect over WebTransport, as moqt.Config.AllowOrigins.
+	AllowOrigins []string
 	Store     store.Config
 	Relay     Config // Store is filled in
 	Logger    *slog.Logger
@@ -69,7 +71,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	listeners, addrs, err := listen(c.Listen, cert.tls())
+	listeners, addrs, err := listen(c.Listen, cert.tls(), &moqt.Config{AllowOrigins: c.AllowOrigins})
 	if err != nil {
 		return err
 	}
@@ -115,9 +117,9 @@ func (r *Relay) watch(ctx context.Context, asked <-chan os.Signal) {
 	}
 }
 
-func listen(addrs []string, conf *tls.Config) (listeners []*moqt.Listener, bound []net.Addr, err error) {
+func listen(addrs []string, tlsConf *tls.Config, conf *moqt.Config) (listeners []*moqt.Listener, bound []net.Addr, err error) {
 	for _, a := range addrs {
-		l, err := moqt.ListenQUIC(a, conf, nil)
+		l, err := moqt.ListenQUIC(a, tlsConf, conf)
 		if err != nil {
 			for _, l := range listeners {
 				l.Close()

@@ -20,7 +20,7 @@ import (
 
 // Config says what to read and how patient to be.
 type Config struct {
-	// Relay is moqt://host:port.
+	// Relay is moqt://host:port or https://host:port.
 	Relay string
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config

@@ -1,0 +1,117 @@
+package moqt
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/webtransport-go"
+)
+
+// maxWebHeader bounds the header of an HTTP/3 request, in bytes.
+const maxWebHeader = 16 << 10
+
+// webServer makes sessions of HTTP/3 connections: one of each, from its CONNECT request (§3.1.1).
+type webServer struct {
+	wt   *webtransport.Server
+	conf *Config // with defaults
+	// offer hands a session out; it waits until somebody takes it or the connection ends.
+	offer func(ctx context.Context, s *Session)
+}
+
+func newWebServer(conf *Config, offer func(context.Context, *Session)) *webServer {
+	w := &webServer{conf: conf.withDefaults(), offer: offer}
+	w.wt = &webtransport.Server{
+		H3: &http3.Server{
+			Handler: w, MaxHeaderBytes: maxWebHeader, Logger: w.conf.Logger,
+			ConnContext: func(ctx context.Context, qc *quic.Conn) context.Context {
+				return context.WithValue(ctx, webClientKey{}, w.admit(qc))
+			},
+		},
+		ApplicationProtocols: alpns(),
+		CheckOrigin:          w.allowed,
+		ReorderingTimeout:    w.conf.HandshakeTimeout,
+	}
+	return w
+}
+
+// webClient is an HTTP/3 connection.
+type webClient struct {
+	qc    *quic.Conn
+	taken atomic.Bool // has a session, or is about to
+	late  *time.Timer
+}
+
+type webClientKey struct{}
+
+// admit gives a connection Config.HandshakeTimeout to ask for a session.
+func (w *webServer) admit(qc *quic.Conn) *webClient {
+	c := &webClient{qc: qc}
+	c.late = time.AfterFunc(w.conf.HandshakeTimeout, func() {
+		qc.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "no WebTransport session")
+	})
+	context.AfterFunc(qc.Context(), func() { c.late.Stop() })
+	return c
+}
+
+// serve serves a connection to its end.
+func (w *webServer) serve(qc *quic.Conn) {
+	if err := w.wt.ServeQUICConn(qc); err != nil {
+		w.conf.Logger.Debug("HTTP/3 connection", "peer", qc.RemoteAddr(), "err", err)
+		qc.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeInternalError), "")
+	}
+}
+
+func (w *webServer) close() error { return w.wt.Close() }
+
+// ServeHTTP answers the requests of a connection: there is nothing but WebTransport here.
+func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(webClientKey{}).(*webClient)
+	switch {
+	case r.Method != http.MethodConnect:
+		rw.Header().Set("Allow", http.MethodConnect)
+		http.Error(rw, "this is a MoQ server, for WebTransport", http.StatusMethodNotAllowed)
+		return
+	case !w.allowed(r):
+		w.conf.Logger.Warn("origin refused", "peer", c.qc.RemoteAddr(), "origin", r.Header.Get("Origin"))
+		http.Error(rw, "origin not allowed", http.StatusForbidden)
+		return
+	case c.taken.Swap(true):
+		http.Error(rw, "this connection has its session", http.StatusConflict)
+		return
+	}
+	sess, err := w.wt.Upgrade(rw, r)
+	if err != nil {
+		c.taken.Store(false)
+		w.conf.Logger.Debug("WebTransport refused", "peer", c.qc.RemoteAddr(), "err", err)
+		http.Error(rw, err.Error(), http.StatusBadRequest)
+		return
+	}
+	c.late.Stop()
+	conn, err := newWebConn(c.qc, sess, rw.(http3.HTTPStreamer).HTTPStream().StreamID())
+	if err != nil {
+		return // newWebConn told the peer
+	}
+	s := NewServer(conn, w.conf)
+	s.target = target{r.Host, r.URL.RequestURI()}
+	w.offer(conn.Context(), s)
+}
+
+// allowed says whether a page may connect (Config.AllowOrigins).
+func (w *webServer) allowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.Contains(w.conf.AllowOrigins, "*") {
+		return true
+	}
+	if slices.ContainsFunc(w.conf.AllowOrigins, func(o string) bool { return strings.EqualFold(o, origin) }) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Hostname() != "" && strings.EqualFold(u.Hostname(), (&url.URL{Host: r.Host}).Hostname())
+}
