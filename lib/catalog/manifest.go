@@ -66,7 +66,8 @@ type ManifestEntry struct {
 	UTC    *Time  `json:"utc,omitempty"`
 	Reason string `json:"reason,omitempty"` // why not promoted
 
-	// Candidates are the broadcast's tracks, either of which an edge chunk may belong to.
+	// Candidates are the broadcast's tracks that a clean chunk belongs to if they hold its first part: it was not promoted
+	// only because its start (unsure, first) or its timeline (edge) is not certain.
 	Candidates []object.TrackName `json:"candidates,omitempty"`
 	// Promoted counts the parts that went out under the broadcast's name before the rest of a chunk turned out damaged.
 	Promoted int     `json:"promoted,omitempty"`

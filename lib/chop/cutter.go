@@ -46,6 +46,7 @@ type chunk struct {
 	parts  uint64 // ids given out so far
 	bytes  int64
 	broken string // why it is not promoted, "" as far as is known
+	claim  bool   // the broadcast's, if its first part is
 	damage damage
 	patCC  uint8
 	pmtCC  uint8

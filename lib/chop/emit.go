@@ -16,6 +16,7 @@ type delivery struct {
 	// with the last part of a chunk:
 	broken string
 	damage damage
+	claim  bool
 	si     []siSection
 }
 
@@ -248,8 +249,12 @@ func (e *emitter) end(d delivery) error {
 	if whole {
 		entry.Scope = catalog.ScopeBroadcast
 	}
-	if broken == catalog.ReasonEdge {
-		for _, hours := range []int{ch.hours, ch.neighbor} {
+	if d.claim {
+		timelines := []int{ch.hours}
+		if ch.edge {
+			timelines = append(timelines, ch.neighbor)
+		}
+		for _, hours := range timelines {
 			entry.Candidates = append(entry.Candidates, object.TrackName{Namespace: e.track.Namespace, Name: e.cfg.trackName(clock.TimelineName(hours))})
 		}
 	}

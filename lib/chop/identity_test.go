@@ -215,6 +215,20 @@ func TestDamageIsNeverPromoted(t *testing.T) {
 						t.Errorf("%s %+v: object %s has no equal", number, impair, key)
 					}
 				}
+				claims, right := 0, 0
+				for _, e := range b.manifest {
+					if len(e.Candidates) == 0 {
+						continue
+					}
+					claims++
+					want, ok := a.chunks[fmt.Sprintf("%s %d", e.Candidates[0], e.Group)]
+					if ok && a.objects[name(e.Candidates[0], e.Group, 0)] == b.objects[name(e.Track, e.Group, 0)] {
+						if right++; e.Hash != want {
+							t.Errorf("%s %+v: group %d starts as the broadcast's but goes on otherwise", number, impair, e.Group)
+						}
+					}
+				}
+				t.Logf("%d claims, %d of them right", claims, right)
 				t.Logf("%s promote %d loss %g burst %d: %d shared, %d damaged of %d", number, promote, impair.Loss, impair.Burst, shared, b.stats.Damaged, b.stats.Chunks)
 			}
 		}

@@ -179,6 +179,7 @@ func (c *cutter) settle() {
 			if ch.broken == catalog.ReasonEdge {
 				ch.broken = c.edgeReason(ch, p)
 			}
+			ch.claim = c.claims(ch, p)
 			if ch.broken == catalog.ReasonUnsure && ch.damage.any() {
 				ch.broken = catalog.ReasonDamaged
 			}
@@ -186,7 +187,7 @@ func (c *cutter) settle() {
 		c.queue = slices.Delete(c.queue, 0, 1)
 		d := delivery{part: p, promote: ch.broken == ""}
 		if p.last {
-			d.broken, d.damage = ch.broken, ch.damage
+			d.broken, d.damage, d.claim = ch.broken, ch.damage, ch.claim
 			d.si, c.prog.si = c.prog.si, nil
 		}
 		c.out(d)
@@ -209,6 +210,19 @@ func (c *cutter) edgeReason(ch *chunk, last *part) string {
 		return catalog.ReasonUnconfirmed
 	}
 	return catalog.ReasonEdge
+}
+
+// claims reports whether a chunk that was not promoted is the broadcast's if it starts where the broadcast's does:
+// nothing happened between its start and its end, but where it starts, or which timeline it is on, is not certain. Who
+// sees the same first part under the broadcast's name knows.
+func (c *cutter) claims(ch *chunk, last *part) bool {
+	switch ch.broken {
+	case catalog.ReasonEdge:
+		return true
+	case catalog.ReasonUnsure, catalog.ReasonFirst:
+		return !ch.edge && !c.tainted(ch.begin, last.end) && c.certain(last.end, last.endClock)
+	}
+	return false
 }
 
 // lastOf is the queued part that ends ch, nil while the chunk goes on.

@@ -36,7 +36,7 @@ type spool struct {
 	gone   []bool // relays that failed for good
 	ended  bool   // no more input
 
-	edges edges
+	claims claims
 
 	faster *bool // input runs faster than its own clock; nil: not known yet
 	Stats

@@ -57,7 +57,7 @@ func (u *uploader) session(ctx context.Context, sess *moqt.Session) error {
 	u.s.mu.Unlock()
 
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return u.settleEdges(gctx, sess) })
+	g.Go(func() error { return u.settleClaims(gctx, sess) })
 	announced := map[string]bool{}
 	for n := 0; ; n++ {
 		var t *track

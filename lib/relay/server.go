@@ -28,9 +28,9 @@ type ServerConfig struct {
 	Cert, Key string
 	// AllowOrigins are the origins of pages that may connect over WebTransport, as moqt.Config.AllowOrigins.
 	AllowOrigins []string
-	Store     store.Config
-	Relay     Config // Store is filled in
-	Logger    *slog.Logger
+	Store        store.Config
+	Relay        Config // Store is filled in
+	Logger       *slog.Logger
 
 	// Ready, if not nil, is called once all listeners listen.
 	Ready func(addrs []net.Addr, fingerprint string)

@@ -1,0 +1,198 @@
+package pub
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+)
+
+// maxClaims bounds the chunks that wait.
+const maxClaims = 64
+
+// claims are chunks that are clean but were not promoted, because where they start or which timeline they are on is not
+// certain (docs/format/chunk.md). Each is the broadcast's if the relay holds its first part under the broadcast's name, and
+// of chunks between two timelines all are, once one is. The spool's mutex guards them.
+type claims struct {
+	waiting []claim
+	seen    int                         // that ever waited
+	adopted map[string]object.TrackName // by the broadcast's namespace
+}
+
+type claim struct {
+	*catalog.ManifestEntry
+	since time.Time
+}
+
+// claimPatience is how long a claim waits for another publisher to send the same chunk.
+const claimPatience = 15 * time.Second
+
+// manifest looks at what a source says of a chunk, and sends an edge chunk on under the name that was found.
+func (s *spool) manifest(ctx context.Context, payload []byte) error {
+	e, err := catalog.ParseManifestEntry(payload)
+	if err != nil || e.Scope == catalog.ScopeBroadcast || len(e.Candidates) == 0 {
+		return nil // not ours to judge
+	}
+	s.mu.Lock()
+	name, ok := s.claims.adopted[e.Candidates[0].Namespace.String()]
+	ok = ok && e.Reason == catalog.ReasonEdge && slices.ContainsFunc(e.Candidates, name.Equal)
+	if !ok {
+		if s.claims.waiting = append(s.claims.waiting, claim{e, time.Now()}); len(s.claims.waiting) > maxClaims {
+			s.claims.waiting = slices.Delete(s.claims.waiting, 0, 1)
+		}
+		s.claims.seen++
+		s.cond.Broadcast()
+	}
+	s.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	return s.rename(ctx, e, name)
+}
+
+// rename adds the group of an entry to the spool under another name, unless the input has ended.
+func (s *spool) rename(ctx context.Context, e *catalog.ManifestEntry, name object.TrackName) error {
+	s.mu.Lock()
+	var objects []object.Object
+	if t := s.tracks[e.Track.String()]; t != nil {
+		if g := t.group(e.Group); g != nil && g.state == whole {
+			objects = append(slices.Clone(g.objects), *g.end)
+		}
+	}
+	s.mu.Unlock()
+	for i := range objects {
+		s.mu.Lock()
+		ended := s.ended
+		s.mu.Unlock()
+		if ended {
+			return nil // what comes now, nobody would send
+		}
+		if err := s.add(ctx, &object.Track{Name: name}, &objects[i], time.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adopt takes name for the edge chunks of its broadcast, those that wait included.
+func (s *spool) adopt(ctx context.Context, name object.TrackName) error {
+	ns := name.Namespace.String()
+	s.mu.Lock()
+	if s.claims.adopted == nil {
+		s.claims.adopted = map[string]object.TrackName{}
+	}
+	s.claims.adopted[ns] = name
+	var mine []claim
+	s.claims.waiting = slices.DeleteFunc(s.claims.waiting, func(e claim) bool {
+		if e.Reason != catalog.ReasonEdge || !slices.ContainsFunc(e.Candidates, name.Equal) {
+			return false
+		}
+		mine = append(mine, e)
+		return true
+	})
+	s.mu.Unlock()
+	for _, e := range mine {
+		if err := s.rename(ctx, e.ManifestEntry, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleClaims asks the relay for the chunks that wait, once a second, until the input ends.
+func (u *uploader) settleClaims(ctx context.Context, sess *moqt.Session) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for seen := 0; ; {
+		u.s.mu.Lock()
+		ok := u.s.await(ctx, func() bool { return u.s.claims.seen > seen || len(u.s.claims.waiting) > 0 || u.s.ended })
+		waiting := slices.Clone(u.s.claims.waiting)
+		done := u.s.ended
+		seen = u.s.claims.seen
+		u.s.mu.Unlock()
+		switch {
+		case !ok:
+			return context.Cause(ctx)
+		case done:
+			return nil
+		}
+		for _, c := range slices.Backward(waiting) { // the newest says most about a timeline
+			if err := u.settle(ctx, sess, c); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// settle asks the relay for one chunk.
+func (u *uploader) settle(ctx context.Context, sess *moqt.Session, c claim) error {
+	first, ok := u.s.firstHash(c.ManifestEntry)
+	for _, name := range c.Candidates {
+		if !ok {
+			break // gone from the spool
+		}
+		if held, there := heldHash(ctx, sess, name, c.Group); !there || held != first {
+			continue
+		}
+		if c.Reason == catalog.ReasonEdge {
+			u.log.Info("timeline found: the relay holds this broadcast", "track", name.String(), "group", c.Group)
+			return u.s.adopt(ctx, name)
+		}
+		u.log.Info("chunk is the broadcast's: the relay holds its first part", "track", name.String(), "group", c.Group, "reason", c.Reason)
+		u.s.drop(c)
+		return u.s.rename(ctx, c.ManifestEntry, name)
+	}
+	if !ok || time.Since(c.since) > claimPatience {
+		u.s.drop(c)
+	}
+	return nil
+}
+
+// drop takes a claim off the list.
+func (s *spool) drop(c claim) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claims.waiting = slices.DeleteFunc(s.claims.waiting, func(o claim) bool { return o == c })
+}
+
+// firstHash is the hash of the first part of an entry's chunk.
+func (s *spool) firstHash(e *catalog.ManifestEntry) (object.Hash, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tracks[e.Track.String()]
+	if t == nil {
+		return object.Hash{}, false
+	}
+	g := t.group(e.Group)
+	if g == nil || len(g.objects) == 0 || g.objects[0].ID != 0 {
+		return object.Hash{}, false
+	}
+	return object.Sum(g.objects[0].Payload), true
+}
+
+// heldHash is the hash of the first part of a group as the relay holds it.
+func heldHash(ctx context.Context, sess *moqt.Session, name object.TrackName, group uint64) (object.Hash, bool) {
+	r, err := sess.Fetch(ctx, name, moqt.Location{Group: group}, moqt.Location{Group: group, Object: 1}, moqt.FetchOptions{})
+	if err != nil {
+		return object.Hash{}, false
+	}
+	defer r.Cancel()
+	for {
+		o, err := r.Next()
+		if err != nil {
+			return object.Hash{}, false
+		}
+		if o.Kind == moqt.FetchedObject && o.Group == group && o.ID == 0 {
+			p, err := object.ParseProperties(o.Properties)
+			return p.Hash, err == nil && p.HasHash
+		}
+	}
+}
