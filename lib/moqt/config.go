@@ -21,6 +21,10 @@ type Config struct {
 	// server; "*" is any. Pages from the host in the URL they dial, whatever the port, and clients that are no pages and
 	// send no origin always may. Default: no others.
 	AllowOrigins []string
+	// ResetKey lets a server that was restarted tell its clients at once that their connections are gone, if it had the
+	// same key before (RFC 9000 §10.3); else they find out by silence. It is a secret. Only for raw QUIC and WebTransport
+	// listeners. Default: none.
+	ResetKey *[32]byte
 	// Tokens are sent with the client's setup.
 	Tokens []Token
 	// Implementation is sent as MOQT_IMPLEMENTATION. Default: "every.channel".

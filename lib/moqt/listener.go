@@ -40,6 +40,9 @@ func ListenQUIC(addr string, tlsConf *tls.Config, conf *Config) (*Listener, erro
 		return nil, err
 	}
 	tr := &quic.Transport{Conn: udp}
+	if conf != nil && conf.ResetKey != nil {
+		tr.StatelessResetKey = (*quic.StatelessResetKey)(conf.ResetKey)
+	}
 	ql, err := tr.Listen(tc, quicConfig(conf.withDefaults()))
 	if err != nil {
 		return nil, errors.Join(err, tr.Close(), udp.Close())

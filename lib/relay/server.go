@@ -71,7 +71,11 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	listeners, addrs, err := listen(c.Listen, cert.tls(), &moqt.Config{AllowOrigins: c.AllowOrigins})
+	key, err := resetKey(c.Dir)
+	if err != nil {
+		return err
+	}
+	listeners, addrs, err := listen(c.Listen, cert.tls(), &moqt.Config{AllowOrigins: c.AllowOrigins, ResetKey: key})
 	if err != nil {
 		return err
 	}
