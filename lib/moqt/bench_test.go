@@ -135,10 +135,14 @@ func plainPublisher(ctx context.Context, c *quic.Conn, size, n int) error {
 }
 
 func benchSession(b *testing.B, size int) {
+	benchPair(b, size, func(client, server *Config) (*Session, *Session) { return quicPair(b, client, server) })
+}
+
+func benchPair(b *testing.B, size int, pair func(client, server *Config) (*Session, *Session)) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	h, pubs := accepting(TrackInfo{})
-	c, _ := quicPair(b, nil, &Config{Handler: h})
+	c, _ := pair(nil, &Config{Handler: h})
 	sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
 	if err != nil {
 		b.Fatal(err)

@@ -9,12 +9,18 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// pipePair connects two sessions in memory and runs both; below TestOverWebTransport over that.
+// pipePair connects two sessions in memory and runs both; below TestOverWebTransport and TestRolesOverQMux over those.
 func pipePair(t testing.TB, client, server *Config) (c, s *Session) {
 	t.Helper()
 	if overWeb(t) {
 		return dialedPair(t, "https", client, server)
 	}
+	return sessionPair(t, client, server)
+}
+
+// sessionPair is how pipePair connects; tests of other transports replace it.
+var sessionPair = func(t testing.TB, client, server *Config) (c, s *Session) {
+	t.Helper()
 	a, b := Pipe(PipeOptions{Version: wire.Draft16})
 	c, s = NewClient(a, "relay", "/", client), NewServer(b, server)
 	run(t, c)
