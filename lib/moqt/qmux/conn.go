@@ -309,7 +309,7 @@ func (c *Conn) open(ctx context.Context, direction uint64) (*Stream, error) {
 			}
 			st := c.newStream(o.next<<2|direction<<1|c.server, limit)
 			o.next++
-			st.recv.over = direction == uni
+			st.recv.over, st.recv.fin = direction == uni, direction == uni
 			c.mu.Unlock()
 			return st, nil
 		}

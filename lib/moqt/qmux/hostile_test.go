@@ -192,10 +192,13 @@ func FuzzConn(f *testing.F) {
 		if err != nil {
 			return
 		}
+		one := func(st *Stream, i int) {
+			go func() { st.Write(make([]byte, 10+i*5000)); st.CancelWrite(1) }()
+			go func() { io.Copy(io.Discard, st); st.CancelRead(2) }()
+		}
 		use := func(st *Stream, err error) {
 			for i := 0; err == nil; i++ {
-				go func() { st.Write(make([]byte, 10+i*5000)); st.CancelWrite(1) }()
-				go func() { io.Copy(io.Discard, st); st.CancelRead(2) }()
+				one(st, i)
 				st, err = c.AcceptUniStream(ctx)
 			}
 		}
