@@ -80,11 +80,11 @@ func startMLMPub(t *testing.T) string {
 func tail(s string) string { return s[max(0, len(s)-4000):] }
 
 // dialPeer dials until the foreign server listens.
-func dialPeer(t *testing.T, addr string, conf *Config) *Session {
+func dialPeer(t *testing.T, url string, conf *Config) *Session {
 	ctx := testContext(t)
 	for {
 		try, cancel := context.WithTimeout(ctx, time.Second)
-		s, err := DialQUIC(try, "moqt://"+addr+"/", &tls.Config{InsecureSkipVerify: true}, conf)
+		s, err := Dial(try, url, &tls.Config{InsecureSkipVerify: true}, conf)
 		cancel()
 		if err == nil {
 			run(t, s)
@@ -101,10 +101,15 @@ var mlmNamespace = object.Namespace{"cmsf/clear"}
 // TestInteropSubscribeToMLMPub: catalog, then video, from a foreign publisher. FETCH is left out: what mlmpub (with
 // moqtransport v0.9.0) reads and writes for FETCH under moqt-16 is laid out as in draft 14.
 func TestInteropSubscribeToMLMPub(t *testing.T) {
+	t.Run("QUIC", func(t *testing.T) { subscribeToMLMPub(t, "moqt") })
+	t.Run("WebTransport", func(t *testing.T) { subscribeToMLMPub(t, "https") })
+}
+
+func subscribeToMLMPub(t *testing.T, scheme string) {
 	addr := startMLMPub(t)
 	ctx := testContext(t)
 	announced := make(chan object.Namespace, 16)
-	c := dialPeer(t, addr, &Config{Handler: handlers{publishNamespace: func(_ context.Context, r *PublishNamespaceRequest) {
+	c := dialPeer(t, scheme+"://"+addr+"/moq", &Config{Handler: handlers{publishNamespace: func(_ context.Context, r *PublishNamespaceRequest) {
 		r.Accept()
 		announced <- r.Namespace
 	}}})
@@ -260,9 +265,14 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 // TestInteropMLMSubThroughUs: a foreign subscriber gets a foreign publisher's media through our sessions, on both sides.
 func TestInteropMLMSubThroughUs(t *testing.T) {
+	t.Run("QUIC", func(t *testing.T) { mlmSubThroughUs(t, "moqt", "") })
+	t.Run("WebTransport", func(t *testing.T) { mlmSubThroughUs(t, "https", "https://") })
+}
+
+func mlmSubThroughUs(t *testing.T, scheme, prefix string) {
 	bin, _ := mlm(t, "mlmsub")
 	addr := startMLMPub(t)
-	up := dialPeer(t, addr, &Config{Handler: handlers{publishNamespace: func(_ context.Context, r *PublishNamespaceRequest) { r.Accept() }}})
+	up := dialPeer(t, scheme+"://"+addr+"/moq", &Config{Handler: handlers{publishNamespace: func(_ context.Context, r *PublishNamespaceRequest) { r.Accept() }}})
 	cert, err := SelfSigned(time.Now(), "localhost")
 	if err != nil {
 		t.Fatal(err)
@@ -285,7 +295,7 @@ func TestInteropMLMSubThroughUs(t *testing.T) {
 	out := filepath.Join(dir, "video.mp4")
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, "-addr", l.Addr().String(), "-draft", "16", "-duration", "4", "-catalog-mode", "subscribe", "-videoout", out,
+	cmd := exec.CommandContext(ctx, bin, "-addr", prefix+l.Addr().String(), "-draft", "16", "-duration", "4", "-catalog-mode", "subscribe", "-videoout", out,
 		"-catalogout", filepath.Join(dir, "catalog"), "-qlog", filepath.Join(dir, "qlog"))
 	cmd.Dir = dir                  // where it leaves its log
 	log, _ := cmd.CombinedOutput() // mlmsub ends with an error when its time is up

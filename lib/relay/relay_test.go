@@ -48,6 +48,7 @@ func part(group, id uint64) *object.Object {
 
 type server struct {
 	*Relay
+	dir  string
 	addr string
 	tls  *tls.Config
 	stop func()
@@ -88,7 +89,7 @@ func start(t testing.TB, dir, addr string, c Config, sc store.Config) *server {
 			t.Error(err)
 		}
 	})
-	s := &server{Relay: r, addr: l.Addr().String(), tls: pin}
+	s := &server{Relay: r, dir: dir, addr: l.Addr().String(), tls: pin}
 	s.stop = sync.OnceFunc(func() {
 		cancel()
 		wg.Wait()

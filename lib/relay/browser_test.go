@@ -1,0 +1,291 @@
+package relay
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/store"
+)
+
+// browserConfig is what a page asks the test for.
+type browserConfig struct {
+	URL         string   `json:"url"`
+	Fingerprint string   `json:"fingerprint"`
+	Hash        []byte   `json:"hash"` // the same
+	Protocols   []string `json:"protocols"`
+	Setup       []byte   `json:"setup"` // CLIENT_SETUP
+	Namespace   []string `json:"namespace"`
+	Track       string   `json:"track"`
+}
+
+// browse serves testdata/browser on the loopback and opens a page of it in a headless Chromium until the end of the test;
+// base is the page's origin without the port. What the page posts goes to handlers by path; /error fails the test.
+func (s *server) browse(t *testing.T, base, page string, conf browserConfig, handlers map[string]http.HandlerFunc) {
+	t.Helper()
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("chromium is missing")
+	}
+	cert, err := moqt.LoadCertificate(filepath.Join(s.dir, CertificateFile), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := sha256.Sum256(cert.Certificate[0])
+	conf.URL, conf.Fingerprint, conf.Hash = "https://"+s.addr+"/", hex.EncodeToString(hash[:]), hash[:]
+	mux := http.NewServeMux()
+	mux.Handle("GET /", http.FileServer(http.Dir("testdata/browser")))
+	mux.Handle("GET /npm/", http.StripPrefix("/npm/", http.FileServer(http.Dir("testdata/browser/node_modules"))))
+	mux.HandleFunc("GET /config", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(conf) })
+	if handlers["/error"] == nil {
+		mux.HandleFunc("POST /error", func(_ http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			t.Errorf("page: %s", b)
+		})
+	}
+	for path, h := range handlers {
+		mux.HandleFunc("POST "+path, h)
+	}
+	web := httptest.NewServer(mux)
+	t.Cleanup(web.Close)
+	out, err := os.Create(filepath.Join(t.TempDir(), "chromium.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+		"--no-proxy-server", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+		"--user-data-dir="+t.TempDir(), base+strings.TrimPrefix(web.URL, "http://127.0.0.1")+"/"+page)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its own group
+		cmd.Wait()
+		out.Close()
+		if t.Failed() {
+			b, _ := os.ReadFile(out.Name())
+			t.Logf("chromium: %s", b)
+		}
+	})
+}
+
+const browserTimeout = 30 * time.Second
+
+// TestBrowser: a page that knows nothing but WebTransport sets up a session and gets a stored track, byte for byte.
+func TestBrowser(t *testing.T) {
+	const groups = 3
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	p := s.publisher(t, ts)
+	for g := range uint64(groups) {
+		p.group(g)
+	}
+	s.stored(t, groups*(parts+1))
+	p.c.leave()
+
+	v := wire.Draft16
+	message := func(m wire.Message) []byte {
+		b, err := wire.AppendMessage(nil, v, m)
+		if err != nil {
+			t.Error(err)
+		}
+		return b
+	}
+	var mu sync.Mutex
+	var control []byte
+	var over atomic.Bool
+	messages := make(chan wire.Message, 16)
+	streams := make(chan []byte, 16)
+	closed := make(chan string, 1)
+	s.browse(t, "http://127.0.0.1", "plain.html", browserConfig{Protocols: []string{"chat", v.ALPN()}, Setup: message(&wire.ClientSetup{})}, map[string]http.HandlerFunc{
+		"/control": func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			b, _ := io.ReadAll(r.Body)
+			control = append(control, b...)
+			for {
+				typ, length, n, err := wire.MessageHeader(control, v)
+				if err != nil || n == 0 || len(control) < n+length {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				m, err := wire.ParseMessage(v, typ, control[n:n+length])
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				control = control[n+length:]
+				if _, ok := m.(*wire.ServerSetup); ok {
+					w.Write(message(&wire.Subscribe{Track: ts, Parameters: wire.Parameters{SubscriptionFilter: &wire.Filter{Type: wire.FilterAbsoluteStart}}}))
+				}
+				messages <- m
+			}
+		},
+		"/stream": func(_ http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			streams <- b
+		},
+		"/closed": func(_ http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			closed <- string(b)
+		},
+		"/error": func(_ http.ResponseWriter, r *http.Request) {
+			if b, _ := io.ReadAll(r.Body); !over.Load() { // then its streams end
+				t.Errorf("page: %s", b)
+			}
+		},
+	})
+	ctx := within(t, browserTimeout)
+	if m, ok := await(t, ctx, messages).(*wire.ServerSetup); !ok {
+		t.Fatalf("first message %T", m)
+	}
+	if m, ok := await(t, ctx, messages).(*wire.SubscribeOK); !ok {
+		t.Fatalf("answer %T", m)
+	}
+	seen := map[uint64]bool{}
+	for len(seen) < groups {
+		b := await(t, ctx, streams)
+		h, n, err := wire.ParseSubgroupHeader(b, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var prev *uint64
+		for id := range uint64(parts + 1) {
+			b = b[n:]
+			var o wire.SubgroupObject
+			if o, n, err = wire.ParseSubgroupObject(b, v, prev, h.HasProperties, 1<<16); err != nil || n == 0 {
+				t.Fatalf("group %d object %d: %v", h.Group, id, err)
+			}
+			want := part(h.Group, id)
+			n += int(o.Length)
+			if o.ID != id || n > len(b) || string(b[n-int(o.Length):n]) != string(want.Payload) || string(o.Properties) != string(want.Properties) {
+				t.Fatalf("group %d object %d is not what was published", h.Group, id)
+			}
+			prev = &id
+		}
+		if len(b) != n {
+			t.Fatalf("group %d: %d bytes too many", h.Group, len(b)-n)
+		}
+		seen[h.Group] = true
+	}
+	over.Store(true)
+	s.stop() // tells sessions to go away, then closes them
+	if m, ok := await(t, ctx, messages).(*wire.GoAway); !ok {
+		t.Errorf("at the end %T", m)
+	}
+	var end struct {
+		CloseCode uint64 `json:"closeCode"`
+		Reason    string `json:"reason"`
+	}
+	if err := json.Unmarshal([]byte(await(t, ctx, closed)), &end); err != nil || end.CloseCode != uint64(wire.NoError) {
+		t.Errorf("closed with %+v, %v", end, err)
+	}
+}
+
+// TestBrowserRefused: no session for a page that offers no draft of ours, nor for one from another host.
+func TestBrowserRefused(t *testing.T) {
+	for _, tt := range []struct{ name, page, protocol string }{
+		{"draft", "http://127.0.0.1", "moq-00"},
+		{"origin", "http://localhost", wire.Draft16.ALPN()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+			closed := make(chan string, 1)
+			s.browse(t, tt.page, "plain.html", browserConfig{Protocols: []string{tt.protocol}, Setup: []byte{}}, map[string]http.HandlerFunc{
+				"/control": func(http.ResponseWriter, *http.Request) { t.Error("there is a session") },
+				"/error":   func(http.ResponseWriter, *http.Request) {}, // the same as /closed says
+				"/closed": func(_ http.ResponseWriter, r *http.Request) {
+					b, _ := io.ReadAll(r.Body)
+					closed <- string(b)
+				},
+			})
+			if end := await(t, within(t, browserTimeout), closed); !strings.Contains(end, "WebTransportError") {
+				t.Errorf("closed with %s", end)
+			}
+		})
+	}
+}
+
+// TestBrowserMoqNet: @moq/net subscribes to a live track; every frame of the groups it hands out has the right hash.
+func TestBrowserMoqNet(t *testing.T) {
+	if _, err := os.Stat("testdata/browser/node_modules/@moq/net"); errors.Is(err, os.ErrNotExist) {
+		t.Skip("@moq/net is missing: npm ci --ignore-scripts --prefix lib/relay/testdata/browser")
+	}
+	type group struct {
+		Group  uint64
+		Frames []string
+	}
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	p := s.publisher(t, ts)
+	p.group(0) // so that the track exists
+	s.stored(t, parts+1)
+	connected, groups := make(chan string, 1), make(chan group, 100)
+	s.browse(t, "http://127.0.0.1", "moqnet.html", browserConfig{Namespace: ts.Namespace, Track: ts.Name}, map[string]http.HandlerFunc{
+		"/connected": func(_ http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			connected <- string(b)
+		},
+		"/group": func(_ http.ResponseWriter, r *http.Request) {
+			var g group
+			if err := json.NewDecoder(r.Body).Decode(&g); err != nil {
+				t.Error(err)
+			}
+			groups <- g
+		},
+	})
+	ctx := within(t, browserTimeout)
+	t.Logf("@moq/net speaks %s", await(t, ctx, connected))
+	next := time.NewTicker(100 * time.Millisecond)
+	defer next.Stop()
+	got := 0
+	for id := uint64(1); got < 5; {
+		select {
+		case <-next.C: // the library joins at what is published from now on
+			p.group(id)
+			id++
+		case g := <-groups:
+			var want []string
+			for i := range uint64(parts) {
+				want = append(want, fmt.Sprintf("%x", sha256.Sum256(part(g.Group, i).Payload)))
+			}
+			if !slices.Equal(g.Frames, want) {
+				t.Fatalf("group %d: %v, want %v", g.Group, g.Frames, want)
+			}
+			got++
+		case <-ctx.Done():
+			t.Fatalf("%d groups came", got)
+		}
+	}
+}
+
+func await[T any](t *testing.T, ctx context.Context, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-ctx.Done():
+		t.Fatal("nothing came")
+		panic("unreachable")
+	}
+}
