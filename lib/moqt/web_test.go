@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -293,11 +294,12 @@ func TestDialWebTransportRefused(t *testing.T) {
 	}
 	cert, _ := SelfSigned(time.Now(), "localhost")
 	pin, _ := PinFingerprint(Fingerprint(cert))
-	status := http.StatusOK
+	var status atomic.Int32
+	status.Store(http.StatusOK)
 	var wt *webtransport.Server
 	h3 := &http3.Server{EnableDatagrams: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if status != http.StatusOK {
-			w.WriteHeader(status)
+		if code := int(status.Load()); code != http.StatusOK {
+			w.WriteHeader(code)
 			return
 		}
 		if _, err := wt.Upgrade(w, r); err != nil { // a server that knows no draft, and says so with no protocol at all
@@ -325,20 +327,20 @@ func TestDialWebTransportRefused(t *testing.T) {
 	defer ql.Close()
 	defer wt.Close()
 	for _, tt := range []struct {
-		status int
+		status int32
 		want   SessionCode
 	}{
 		{http.StatusOK, wire.VersionNegotiationFailed},
 		{http.StatusForbidden, wire.Unauthorized},
 		{http.StatusNotFound, wire.VersionNegotiationFailed},
 	} {
-		status = tt.status
+		status.Store(tt.status)
 		var se *SessionError
 		if _, err := Dial(ctx, "https://"+ql.Addr().String(), pin, nil); !errors.As(err, &se) || se.Code != tt.want {
 			t.Errorf("status %d: %v", tt.status, err)
 		}
 	}
-	status = http.StatusServiceUnavailable
+	status.Store(http.StatusServiceUnavailable)
 	var se *SessionError
 	if _, err := Dial(ctx, "https://"+ql.Addr().String(), pin, nil); err == nil || errors.As(err, &se) {
 		t.Errorf("a server that may be back: %v", err)
