@@ -11,6 +11,9 @@ import (
 // Config holds what a session needs to know. The zero value, and a nil *Config, work: such a session makes
 // requests and refuses every one it gets. A Config may serve many sessions and is not modified.
 type Config struct {
+	// Versions are the drafts offered when dialing, best first, and accepted when listening. Default: all that are spoken,
+	// newest first (wire.Versions).
+	Versions []Version
 	// Handler gets the peer's requests. nil refuses them all with NOT_SUPPORTED.
 	Handler Handler
 	// Authorize decides on a server whether a client may have a session, from the path, authority and
@@ -32,8 +35,8 @@ type Config struct {
 	// Logger gets events of sessions at debug level and protocol violations at warn level. Default: none.
 	Logger *slog.Logger
 
-	// MaxRequests bounds the requests a peer may have open (MAX_REQUEST_ID keeps step with those that
-	// ended). Default 1024, range 1–1,000,000.
+	// MaxRequests bounds the requests a peer may have open: in draft 16 MAX_REQUEST_ID keeps step with those that ended, in
+	// draft 18 no more request streams are taken, so that further ones wait. Default 1024, range 1–1,000,000.
 	MaxRequests uint64
 	// MaxStreams bounds the data streams this side holds, which bounds what a peer can make it buffer: a stream counts
 	// until it was read to its end or cancelled. As many again may wait in the transport. It also bounds the

@@ -12,7 +12,7 @@ import (
 // controlTimeout bounds how long the peer may leave the control stream unread before the session gives up.
 const controlTimeout = 30 * time.Second
 
-// controlStream carries messages over a stream: the control stream, or that of a SUBSCRIBE_NAMESPACE.
+// controlStream carries messages over a stream: the control stream or pair of streams, or that of a request.
 type controlStream struct {
 	st Stream
 	v  Version
@@ -114,9 +114,12 @@ func (s *Session) readControl() error {
 // dispatch handles one control message. It must not block: it runs in the only reader of the control stream. Answers are
 // written by goroutines of their own, so that two peers cannot block each other.
 func (s *Session) dispatch(m wire.Message) error {
+	if goaway, ok := m.(*wire.GoAway); s.v.RequestStreams() && !ok {
+		return violation("%T on the control stream", m)
+	} else if ok {
+		return s.onGoAway(goaway)
+	}
 	switch m := m.(type) {
-	case *wire.GoAway:
-		return s.onGoAway(m)
 	case *wire.MaxRequestID:
 		return s.onMaxRequestID(m)
 	case *wire.RequestsBlocked:

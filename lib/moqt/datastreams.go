@@ -153,10 +153,14 @@ func (s *Session) takeStream(st ReceiveStream) error {
 	st.SetReadDeadline(time.Now().Add(s.cfg.HeaderTimeout))
 	r := objectReader{s: s, st: st, slot: &slot{s: s}, buf: make([]byte, 0, streamBuffer)}
 	var typ uint64
+	isSetup := func() bool { return typ != 0 && typ == s.v.SetupStream() }
 	if err := r.header(func(b []byte) (n int, err error) {
 		typ, n = wire.Varint(b, s.v)
 		if n == 0 {
 			return 0, wire.ErrIncomplete
+		}
+		if isSetup() || wire.IsPadding(typ, s.v) {
+			return 0, nil
 		}
 		if typ != wire.StreamFetch && !wire.IsSubgroup(typ, s.v) {
 			return 0, violation("stream type %#x", typ)
@@ -164,6 +168,23 @@ func (s *Session) takeStream(st ReceiveStream) error {
 		return 0, nil
 	}); err != nil {
 		return r.refuse(err)
+	}
+	if isSetup() {
+		st.SetReadDeadline(time.Time{})
+		r.slot.release()
+		select {
+		case s.setupIn <- r:
+		default:
+			return violation("second control stream")
+		}
+		return nil
+	}
+	if wire.IsPadding(typ, s.v) {
+		r.cancel(wire.ResetCancelled)
+		return nil
+	}
+	if err := s.waitReady(s.ctx); err != nil { // draft 18 lets data overtake SETUP
+		return nil
 	}
 	if typ == wire.StreamFetch {
 		var id uint64
@@ -191,7 +212,7 @@ func (s *Session) takeStream(st ReceiveStream) error {
 	}
 	sub.deliver(&SubgroupReader{objectReader: r, sub: sub, alias: h.TrackAlias, h: SubgroupHeader{
 		Group: h.Group, Subgroup: h.Subgroup, SubgroupFromFirst: h.FromFirst, Priority: h.Priority,
-		EndOfGroup: h.EndOfGroup, HasProperties: h.HasProperties,
+		EndOfGroup: h.EndOfGroup, HasProperties: h.HasProperties, FirstObject: h.FirstObject,
 	}})
 	return nil
 }
@@ -367,14 +388,25 @@ func (r *objectReader) next(parse func(b []byte) (n int, err error)) error {
 // SetReadDeadline bounds Next and Read.
 func (r *objectReader) SetReadDeadline(t time.Time) error { return r.st.SetReadDeadline(t) }
 
-// acceptStreams takes the peer's bidirectional streams: in draft 16 each begins with SUBSCRIBE_NAMESPACE (§3.3).
+// acceptStreams takes the peer's bidirectional streams: in draft 16 each begins with SUBSCRIBE_NAMESPACE (§3.3), later with
+// any request; then no more are taken than requests may be open.
 func (s *Session) acceptStreams() error {
 	for {
+		if s.v.RequestStreams() {
+			select {
+			case s.open <- struct{}{}:
+			case <-s.ctx.Done():
+				return context.Cause(s.ctx)
+			}
+		}
 		st, err := s.conn.AcceptStream(s.ctx)
 		if err != nil {
 			return err
 		}
 		s.spawn(func() {
+			if s.v.RequestStreams() {
+				defer func() { <-s.open }()
+			}
 			if err := s.takeRequestStream(st); err != nil {
 				s.fail(err)
 			}
@@ -389,7 +421,14 @@ func (s *Session) receiveDatagrams() error {
 		if err != nil {
 			return err
 		}
+		if wire.IsPaddingDatagram(b, s.v) {
+			continue
+		}
 		d, err := wire.ParseDatagram(b, s.v)
+		if errors.Is(err, wire.ErrLimit) {
+			s.log.Debug("datagram dropped", "err", err)
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -1,5 +1,5 @@
 // Package moqt is a MoQ Transport session: tracks, published and subscribed over QUIC and WebTransport, by
-// draft-ietf-moq-transport-16 (clauses cited as §).
+// draft-ietf-moq-transport-16 and -18 (clauses of 16 cited as §, those of 18 as draft-18 §).
 //
 // Streams flow in and streams flow out: an object is a header followed by a payload that is read or
 // written as it comes, so a relay can pass an object on before it is complete. FIN and RESET reach the
@@ -17,6 +17,7 @@
 //		}
 //	}
 //
-// Constructors start nothing: Session.Run drives the session and returns when all it started is over.
+// Constructors start nothing, but for DialQUIC and Session.Handshake, from which on a session of draft 18 takes streams; it must be
+// Run or Closed. Session.Run drives the session and returns when all it started is over.
 // A peer's requests reach the Handler of the Config. Codecs are in package wire.
 package moqt

@@ -90,6 +90,10 @@ func (s *Session) fetch(ctx context.Context, m wire.Fetch, start Location, o Fet
 		if ok.End.Less(Location{Group: start.Group}) || ok.End.Object != 0 && ok.End.Less(start) {
 			return violation("FETCH_OK ends at %v before the start %v", ok.End, start) // §9.17
 		}
+		if refusal := s.unsupported(ok.Properties); refusal != nil {
+			s.spawn(func() { s.send(&wire.FetchCancel{RequestID: f.id}) })
+			return refusal
+		}
 		f.info = FetchInfo{EndOfTrack: ok.EndOfTrack, End: ok.End, Properties: ok.Properties}
 		return nil
 	})
@@ -228,6 +232,7 @@ func (f *FetchReader) Next() (FetchObject, error) {
 	}
 	if err != nil {
 		f.release()
+		f.sess.closeRequest(f.id)
 		return FetchObject{}, err
 	}
 	f.left = o.Length
@@ -295,5 +300,5 @@ func (f *FetchReader) Cancel() error {
 	default:
 		f.fail(ErrClosed)
 	}
-	return f.sess.orCause(f.sess.control.send(&wire.FetchCancel{RequestID: f.id}))
+	return f.sess.orCause(f.sess.send(&wire.FetchCancel{RequestID: f.id}))
 }

@@ -12,7 +12,9 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-func TestFetch(t *testing.T) {
+func TestFetch(t *testing.T) { everywhere(t, testFetch) }
+
+func testFetch(t *draftT) {
 	ctx := testContext(t)
 	big := bytes.Repeat([]byte("0123456789"), 30_000)
 	c, _ := pipePair(t, nil, &Config{Handler: handlers{fetch: func(_ context.Context, r *FetchRequest) {
@@ -67,7 +69,9 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-func TestFetchRefusedAndCancelled(t *testing.T) {
+func TestFetchRefusedAndCancelled(t *testing.T) { everywhere(t, testFetchRefusedAndCancelled) }
+
+func testFetchRefusedAndCancelled(t *draftT) {
 	ctx := testContext(t)
 	ended := make(chan error, 1)
 	c, _ := pipePair(t, nil, &Config{Handler: handlers{fetch: func(ctx context.Context, r *FetchRequest) {
@@ -107,7 +111,9 @@ func TestFetchRefusedAndCancelled(t *testing.T) {
 	}
 }
 
-func TestJoiningFetch(t *testing.T) {
+func TestJoiningFetch(t *testing.T) { everywhere(t, testJoiningFetch) }
+
+func testJoiningFetch(t *draftT) {
 	ctx := testContext(t)
 	h, pubs := accepting(TrackInfo{Largest: &Location{Group: 10, Object: 6}})
 	asked := make(chan *FetchRequest, 1)

@@ -63,36 +63,8 @@ func playAnything(t *testing.T, server bool, program []byte) {
 	synctest.Wait()
 	// Own requests are under way while the peer plays.
 	callers := make(chan struct{}, 8)
-	for _, call := range []func() error{
-		func() error {
-			sub, err := s.Subscribe(ctx, testTrack, SubscribeOptions{})
-			consume(ctx, sub, err)
-			return err
-		},
-		func() error {
-			f, err := s.Fetch(ctx, testTrack, Location{}, Location{Group: 5}, FetchOptions{})
-			for err == nil {
-				_, err = f.Next()
-			}
-			return err
-		},
-		func() error { _, err := s.PublishNamespace(ctx, testTrack.Namespace); return err },
-		func() error { _, err := s.TrackStatus(ctx, testTrack); return err },
-		func() error {
-			p, err := s.Publish(ctx, testTrack, PublishOptions{})
-			if err == nil {
-				writeSome(ctx, p)
-			}
-			return err
-		},
-		func() error {
-			n, err := s.SubscribeNamespace(ctx, nil, SubscribeNamespaceOptions{})
-			for err == nil {
-				_, err = n.Next(ctx)
-			}
-			return err
-		},
-	} {
+	calls := ownRequests(ctx, s)
+	for _, call := range calls {
 		go func() {
 			call()
 			callers <- struct{}{}
@@ -148,7 +120,7 @@ func playAnything(t *testing.T, server bool, program []byte) {
 	}
 	cancel()
 	<-ended
-	for range 6 {
+	for range calls {
 		<-callers
 	}
 	a.CloseWithError(0, "")
@@ -157,6 +129,40 @@ func playAnything(t *testing.T, server bool, program []byte) {
 	defer s.mu.Unlock()
 	if len(s.subs)+len(s.pubs)+len(s.fetches) > 0 {
 		t.Errorf("left over: %d subscriptions, %d publications, %d fetches", len(s.subs), len(s.pubs), len(s.fetches))
+	}
+}
+
+// ownRequests are requests of the session under test, of every kind.
+func ownRequests(ctx context.Context, s *Session) []func() error {
+	return []func() error{
+		func() error {
+			sub, err := s.Subscribe(ctx, testTrack, SubscribeOptions{})
+			consume(ctx, sub, err)
+			return err
+		},
+		func() error {
+			f, err := s.Fetch(ctx, testTrack, Location{}, Location{Group: 5}, FetchOptions{})
+			for err == nil {
+				_, err = f.Next()
+			}
+			return err
+		},
+		func() error { _, err := s.PublishNamespace(ctx, testTrack.Namespace); return err },
+		func() error { _, err := s.TrackStatus(ctx, testTrack); return err },
+		func() error {
+			p, err := s.Publish(ctx, testTrack, PublishOptions{})
+			if err == nil {
+				writeSome(ctx, p)
+			}
+			return err
+		},
+		func() error {
+			n, err := s.SubscribeNamespace(ctx, nil, SubscribeNamespaceOptions{})
+			for err == nil {
+				_, err = n.Next(ctx)
+			}
+			return err
+		},
 	}
 }
 

@@ -18,7 +18,14 @@ func (s *Session) GoAway(uri string) error {
 	if again {
 		return nil
 	}
-	return s.orCause(s.control.send(&wire.GoAway{NewSessionURI: uri}))
+	m := &wire.GoAway{NewSessionURI: uri}
+	if s.v.RequestStreams() {
+		s.mu.Lock()
+		next := s.requests.peerNext
+		s.mu.Unlock()
+		m.RequestID = &next
+	}
+	return s.orCause(s.send(m))
 }
 
 // GoingAway is closed when the peer sent GOAWAY; GoAwayURI then tells where to go.
@@ -34,6 +41,18 @@ func (s *Session) GoAwayURI() string {
 func (s *Session) onGoAway(m *wire.GoAway) error {
 	if !s.client && m.NewSessionURI != "" {
 		return violation("GOAWAY with a URI from a client")
+	}
+	if s.v.RequestStreams() {
+		if m.RequestID == nil {
+			return violation("GOAWAY without a request id on the control stream")
+		}
+		own := uint64(1)
+		if s.client {
+			own = 0
+		}
+		if *m.RequestID&1 != own {
+			return &wire.Error{Code: wire.InvalidRequestID, What: "GOAWAY with a request id of its sender"}
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,6 +72,9 @@ func (s *Session) refuseNewRequest() *RequestError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.goaway.sent {
+		if s.v.RequestStreams() {
+			return &RequestError{Code: wire.RequestGoingAway, Reason: "going away"}
+		}
 		return &RequestError{Code: wire.RequestInternalError, Reason: "going away"}
 	}
 	return nil

@@ -43,6 +43,9 @@ func (s *Session) Handshake(ctx context.Context) error {
 }
 
 func (s *Session) handshake(ctx context.Context) error {
+	if s.v.SetupStream() != 0 {
+		return s.handshakeOnStreams(ctx)
+	}
 	var st Stream
 	var err error
 	if s.client {
@@ -54,22 +57,100 @@ func (s *Session) handshake(ctx context.Context) error {
 		return err
 	}
 	st.SetPriority(urgencyControl, true)
+	s.setControl(st)
+	defer boundReads(ctx, st)()
+	if s.client {
+		return s.clientSetup()
+	}
+	return s.serverSetup(ctx)
+}
+
+func (s *Session) setControl(st Stream) {
 	s.control = newControlStream(st, s.v)
 	s.control.broken = func(err error) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			s.fail(&wire.Error{Code: wire.ControlMessageTimeout, What: "peer does not read the control stream"})
 		}
 	}
+}
+
+// boundReads makes reads of st fail when ctx ends, until what it returns is called.
+func boundReads(ctx context.Context, st ReceiveStream) func() {
 	stop := context.AfterFunc(ctx, func() { st.SetReadDeadline(time.Unix(1, 0)) })
-	defer func() {
+	return func() {
 		if stop() {
 			st.SetReadDeadline(time.Time{})
 		}
-	}()
-	if s.client {
-		return s.clientSetup()
 	}
-	return s.serverSetup(ctx)
+}
+
+// handshakeOnStreams exchanges SETUP on a pair of unidirectional streams (draft-18 §3.3). Data streams may arrive before the
+// peer's; they wait.
+func (s *Session) handshakeOnStreams(ctx context.Context) error {
+	s.spawn(func() { s.fail(s.acceptUniStreams()) }) // ends with the session
+	if s.client {
+		p := s.ownParameters()
+		p.Tokens = s.cfg.Tokens
+		if s.conn.Native() {
+			p.Authority, p.Path = &s.target.authority, &s.target.path
+		}
+		if err := s.openControl(ctx, p); err != nil {
+			return err
+		}
+	}
+	var in objectReader
+	select {
+	case in = <-s.setupIn:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	}
+	defer boundReads(ctx, in.st)()
+	var out SendStream
+	if s.client {
+		out = s.control.st
+	}
+	reading := newControlStream(duplex{out, in.st}, s.v)
+	reading.buf = append(reading.buf, in.buf[in.r:]...)
+	m, err := reading.receive()
+	if err != nil {
+		return err
+	}
+	setup, ok := m.(*wire.Setup)
+	if !ok {
+		return violation("%T before SETUP", m)
+	}
+	p := setup.Parameters
+	if s.client {
+		if err := refuseTarget(p); err != nil {
+			return err
+		}
+		if err := s.learn(p); err != nil {
+			return err
+		}
+	} else {
+		if err := s.admitClient(ctx, p); err != nil {
+			return err
+		}
+		if err := s.openControl(ctx, s.ownParameters()); err != nil {
+			return err
+		}
+	}
+	s.control.st = duplex{s.control.st, in.st}
+	s.control.buf, s.control.r, s.control.fin = reading.buf, reading.r, reading.fin
+	return nil
+}
+
+// openControl opens this side's control stream with SETUP.
+func (s *Session) openControl(ctx context.Context, p wire.SetupParameters) error {
+	out, err := s.conn.OpenUniStream(ctx)
+	if err != nil {
+		return err
+	}
+	out.SetPriority(urgencyControl, true)
+	s.setControl(duplex{out, nil})
+	return s.control.send(&wire.Setup{Parameters: p})
 }
 
 func (s *Session) ownParameters() wire.SetupParameters {
@@ -99,13 +180,21 @@ func (s *Session) clientSetup() error {
 	if !ok {
 		return violation("%T before SERVER_SETUP", m)
 	}
-	if setup.Parameters.Path != nil {
-		return &wire.Error{Code: wire.InvalidPath, What: "PATH from a server"}
-	}
-	if setup.Parameters.Authority != nil {
-		return &wire.Error{Code: wire.InvalidAuthority, What: "AUTHORITY from a server"}
+	if err := refuseTarget(setup.Parameters); err != nil {
+		return err
 	}
 	return s.learn(setup.Parameters)
+}
+
+// refuseTarget: a server has no PATH and no AUTHORITY.
+func refuseTarget(p wire.SetupParameters) error {
+	if p.Path != nil {
+		return &wire.Error{Code: wire.InvalidPath, What: "PATH from a server"}
+	}
+	if p.Authority != nil {
+		return &wire.Error{Code: wire.InvalidAuthority, What: "AUTHORITY from a server"}
+	}
+	return nil
 }
 
 func (s *Session) serverSetup(ctx context.Context) error {
@@ -117,7 +206,14 @@ func (s *Session) serverSetup(ctx context.Context) error {
 	if !ok {
 		return violation("%T before CLIENT_SETUP", m)
 	}
-	p := setup.Parameters
+	if err := s.admitClient(ctx, setup.Parameters); err != nil {
+		return err
+	}
+	return s.control.send(&wire.ServerSetup{Parameters: s.ownParameters()})
+}
+
+// admitClient decides on a client's setup message.
+func (s *Session) admitClient(ctx context.Context, p wire.SetupParameters) error {
 	if err := checkTarget(p, s.conn.Native()); err != nil {
 		return err
 	}
@@ -133,7 +229,7 @@ func (s *Session) serverSetup(ctx context.Context) error {
 			return &SessionError{Code: wire.Unauthorized, Reason: err.Error()}
 		}
 	}
-	return s.control.send(&wire.ServerSetup{Parameters: s.ownParameters()})
+	return nil
 }
 
 // checkTarget applies the rules of §9.3.1.1 and §9.3.1.2 to AUTHORITY and PATH.

@@ -3,25 +3,79 @@ package moqt
 import (
 	"context"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
 	"every.channel/ec/lib/moqt/wire"
 )
 
+// draftT is a test that runs with one draft over one transport.
+type draftT struct {
+	*testing.T
+	v    Version
+	quic bool
+}
+
+// draftOf is the draft of a test; those that do not run with all have draft 16.
+func draftOf(t testing.TB) Version {
+	if d, ok := t.(*draftT); ok {
+		return d.v
+	}
+	return wire.Draft16
+}
+
+// everywhere runs a test with every draft, in memory and over QUIC; inMemory in memory only. Below TestOverWebTransport and
+// TestRolesOverQMux both run over those.
+func everywhere(t *testing.T, test func(t *draftT)) { onDrafts(t, test, false, true) }
+
+func inMemory(t *testing.T, test func(t *draftT)) { onDrafts(t, test, false) }
+
+func onDrafts(t *testing.T, test func(t *draftT), transports ...bool) {
+	if overWeb(t) || strings.HasPrefix(t.Name(), "TestRolesOverQMux/") {
+		transports = []bool{false}
+	}
+	for _, v := range wire.Versions() {
+		for _, q := range transports {
+			name := v.String()
+			if q {
+				name += " over QUIC"
+			}
+			t.Run(name, func(t *testing.T) { test(&draftT{t, v, q}) })
+		}
+	}
+}
+
 // pipePair connects two sessions in memory and runs both; below TestOverWebTransport and TestRolesOverQMux over those.
 func pipePair(t testing.TB, client, server *Config) (c, s *Session) {
 	t.Helper()
-	if overWeb(t) {
-		return dialedPair(t, "https", client, server)
+	d, _ := t.(*draftT)
+	if d != nil {
+		only := Config{}
+		if client != nil {
+			only = *client
+		}
+		only.Versions = []Version{d.v}
+		client = &only
 	}
-	return sessionPair(t, client, server)
+	switch {
+	case overWeb(t):
+		c, s = dialedPair(t, "https", client, server)
+	case d != nil && d.quic:
+		c, s = quicPair(t, client, server)
+	default:
+		c, s = sessionPair(t, client, server)
+	}
+	if d != nil && (c.Version() != d.v || s.Version() != d.v) {
+		t.Fatalf("negotiated %v and %v, want %v", c.Version(), s.Version(), d.v)
+	}
+	return c, s
 }
 
 // sessionPair is how pipePair connects; tests of other transports replace it.
 var sessionPair = func(t testing.TB, client, server *Config) (c, s *Session) {
 	t.Helper()
-	a, b := Pipe(PipeOptions{Version: wire.Draft16})
+	a, b := Pipe(PipeOptions{Version: draftOf(t)})
 	c, s = NewClient(a, "relay", "/", client), NewServer(b, server)
 	run(t, c)
 	run(t, s)

@@ -24,13 +24,19 @@ func TestInteropMOQRelay(t *testing.T) {
 	if bin == "" {
 		t.Skip("EC_MOQ_RELAY is not set")
 	}
+	for _, v := range wire.Versions() {
+		t.Run(v.String(), func(t *testing.T) { throughMOQRelay(t, bin, v) })
+	}
+}
+
+func throughMOQRelay(t *testing.T, bin string, v Version) {
 	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr := udp.LocalAddr().String()
 	udp.Close()
-	cmd := exec.Command(bin, "--listen", addr, "--listen-tls-generate", "localhost", "--auth-public", "**", "--listen-version", "moq-transport-16")
+	cmd := exec.Command(bin, "--listen", addr, "--listen-tls-generate", "localhost", "--auth-public", "**", "--listen-version", fmt.Sprintf("moq-transport-%d", v))
 	cmd.Dir = t.TempDir()
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
@@ -83,6 +89,9 @@ func TestInteropMOQRelay(t *testing.T) {
 		}
 		<-ctx.Done()
 	}}})
+	if publisher.Version() != v {
+		t.Fatalf("negotiated %v", publisher.Version())
+	}
 	if _, err := publisher.PublishNamespace(ctx, track.Namespace); err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func ListenQUIC(addr string, tlsConf *tls.Config, conf *Config) (*Listener, erro
 		return nil, errors.New("listening needs a TLS configuration with a certificate")
 	}
 	tc := tlsConf.Clone()
-	tc.NextProtos = append(alpns(), alpnHTTP3)
+	tc.NextProtos = append(alpns(conf), alpnHTTP3)
 	tc.MinVersion = tls.VersionTLS13
 	udp, err := net.ListenPacket("udp", addr)
 	if err != nil {

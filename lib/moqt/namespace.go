@@ -33,7 +33,7 @@ func (s *Session) PublishNamespace(ctx context.Context, ns object.Namespace, tok
 			return violation("%T in answer to PUBLISH_NAMESPACE", m)
 		}
 		if late {
-			s.spawn(func() { s.control.send(&wire.PublishNamespaceDone{RequestID: p.id}) })
+			s.spawn(func() { s.send(&wire.PublishNamespaceDone{RequestID: p.id}) })
 			return nil
 		}
 		s.mu.Lock()
@@ -65,7 +65,7 @@ func (p *NamespacePublication) Done() error {
 		delete(p.s.announced, p.id)
 		p.s.mu.Unlock()
 		p.cancel(ErrClosed)
-		err = p.s.orCause(p.s.control.send(&wire.PublishNamespaceDone{RequestID: p.id}))
+		err = p.s.orCause(p.s.send(&wire.PublishNamespaceDone{RequestID: p.id}))
 	})
 	return err
 }
@@ -137,6 +137,7 @@ func (r *PublishNamespaceRequest) Cancel(code RequestCode, reason string) error 
 	if r.in.ctx.Err() != nil {
 		return nil
 	}
+	err := r.in.send(&wire.PublishNamespaceCancel{RequestID: r.in.id, Code: code, Reason: reason})
 	r.in.finish()
-	return r.in.s.orCause(r.in.send(&wire.PublishNamespaceCancel{RequestID: r.in.id, Code: code, Reason: reason}))
+	return r.in.s.orCause(err)
 }

@@ -11,7 +11,9 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-func TestNamespaces(t *testing.T) {
+func TestNamespaces(t *testing.T) { everywhere(t, testNamespaces) }
+
+func testNamespaces(t *draftT) {
 	ctx := testContext(t)
 	prefix := object.Namespace{"ec", "atsc"}
 	one := object.Namespace{"ec", "atsc", "1", "2"}
@@ -109,7 +111,9 @@ func TestNamespaces(t *testing.T) {
 	}
 }
 
-func TestTrackStatus(t *testing.T) {
+func TestTrackStatus(t *testing.T) { everywhere(t, testTrackStatus) }
+
+func testTrackStatus(t *draftT) {
 	ctx := testContext(t)
 	c, _ := pipePair(t, nil, &Config{Handler: handlers{trackStatus: func(_ context.Context, r *TrackStatusRequest) {
 		if r.Track.Name == "none" {

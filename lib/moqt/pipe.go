@@ -23,10 +23,14 @@ type PipeOptions struct {
 // FIN behave as in QUIC, nothing is lost or reordered.
 func Pipe(o PipeOptions) (client, server Conn) {
 	o.MaxStreams, o.Window = or(o.MaxStreams, 100), or(o.Window, 64<<10)
+	uni := o.MaxStreams
+	if o.Version.Known() && o.Version.SetupStream() != 0 {
+		uni++ // the control stream
+	}
 	mk := func() *pipeConn {
 		c := &pipeConn{
-			o: o, uni: make(chan *pipeStream, o.MaxStreams), bidi: make(chan *pipeStream, o.MaxStreams),
-			uniCredit: make(chan struct{}, o.MaxStreams), bidiCredit: make(chan struct{}, o.MaxStreams), datagrams: make(chan []byte, 256),
+			o: o, uni: make(chan *pipeStream, uni), bidi: make(chan *pipeStream, o.MaxStreams),
+			uniCredit: make(chan struct{}, uni), bidiCredit: make(chan struct{}, o.MaxStreams), datagrams: make(chan []byte, 256),
 		}
 		c.ctx, c.cancel = context.WithCancelCause(context.Background())
 		return c

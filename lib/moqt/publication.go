@@ -2,6 +2,7 @@ package moqt
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -67,7 +68,7 @@ func (s *PublicationState) apply(p wire.Parameters) {
 	if p.SubscriptionFilter != nil {
 		s.Filter = *p.SubscriptionFilter
 	}
-	if p.DeliveryTimeout > 0 {
+	if p.DeliveryTimeout > 0 || p.NoDeliveryTimeout {
 		s.DeliveryTimeout = duration(p.DeliveryTimeout)
 	}
 	if p.NewGroupRequest != nil {
@@ -151,7 +152,7 @@ func (s *Session) Publish(ctx context.Context, track object.TrackName, o Publish
 		}
 		if late {
 			s.spawn(func() {
-				s.control.send(&wire.PublishDone{RequestID: ok.RequestID, Code: wire.DoneInternalError, Reason: "publisher left"})
+				s.send(&wire.PublishDone{RequestID: ok.RequestID, Code: wire.DoneInternalError, Reason: "publisher left"})
 			})
 			return nil
 		}
@@ -310,7 +311,11 @@ func (s *Session) onRequestUpdate(m *wire.RequestUpdate) error {
 	default:
 		return violation("REQUEST_UPDATE of unknown request %d", m.ExistingRequestID)
 	}
-	s.spawn(func() {
+	answer := s.spawn
+	if s.v.RequestStreams() {
+		answer = func(f func()) { f() } // in order, and nobody else waits for this reader
+	}
+	answer(func() {
 		defer in.finish()
 		if refusal == nil {
 			in.answer(ok)
@@ -386,6 +391,9 @@ func (p *Publication) OpenSubgroup(ctx context.Context, h SubgroupHeader) (*Subg
 	if !p.State().Forward {
 		return nil, ErrNoForward
 	}
+	if max(h.Group, h.Subgroup) > p.s.v.MaxInteger() {
+		return nil, fmt.Errorf("subgroup %d of group %d: %w", h.Subgroup, h.Group, wire.ErrValue)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
@@ -396,7 +404,7 @@ func (p *Publication) OpenSubgroup(ctx context.Context, h SubgroupHeader) (*Subg
 		}
 		return nil, err
 	}
-	w := &SubgroupWriter{p: p, priority: p.props.Priority, header: wire.SubgroupHeader{
+	w := &SubgroupWriter{p: p, firstObject: h.FirstObject, priority: p.props.Priority, header: wire.SubgroupHeader{
 		TrackAlias: p.alias, Group: h.Group, Subgroup: h.Subgroup, FromFirst: h.SubgroupFromFirst, Priority: h.Priority,
 		EndOfGroup: h.EndOfGroup, HasProperties: h.HasProperties,
 	}}
@@ -447,7 +455,7 @@ func (p *Publication) Done(code DoneCode, reason string) error {
 	if p.s.ctx.Err() != nil {
 		return context.Cause(p.s.ctx)
 	}
-	return p.s.orCause(p.s.control.send(&wire.PublishDone{RequestID: p.id, Code: code, StreamCount: opened, Reason: reason}))
+	return p.s.orCause(p.s.send(&wire.PublishDone{RequestID: p.id, Code: code, StreamCount: opened, Reason: reason}))
 }
 
 // end resets what is open and forgets the publication; ok is false if it was over already.

@@ -14,7 +14,9 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
-func TestFilters(t *testing.T) {
+func TestFilters(t *testing.T) { everywhere(t, testFilters) }
+
+func testFilters(t *draftT) {
 	largest := &Location{Group: 4, Object: 7}
 	for _, tt := range []struct {
 		filter   Filter
@@ -51,7 +53,9 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-func TestSubscribeOptionsArrive(t *testing.T) {
+func TestSubscribeOptionsArrive(t *testing.T) { everywhere(t, testSubscribeOptionsArrive) }
+
+func testSubscribeOptionsArrive(t *draftT) {
 	asked := make(chan *SubscribeRequest, 1)
 	c, _ := pipePair(t, nil, &Config{Handler: handlers{subscribe: func(_ context.Context, r *SubscribeRequest) {
 		asked <- r
@@ -76,7 +80,9 @@ func TestSubscribeOptionsArrive(t *testing.T) {
 	}
 }
 
-func TestPublishBothEnds(t *testing.T) {
+func TestPublishBothEnds(t *testing.T) { everywhere(t, testPublishBothEnds) }
+
+func testPublishBothEnds(t *draftT) {
 	ctx := testContext(t)
 	subs := make(chan *Subscription, 1)
 	// The server publishes to the client: request ids of both parities.
@@ -125,7 +131,9 @@ func TestPublishBothEnds(t *testing.T) {
 	}
 }
 
-func TestUpdatePausesAndResumes(t *testing.T) {
+func TestUpdatePausesAndResumes(t *testing.T) { everywhere(t, testUpdatePausesAndResumes) }
+
+func testUpdatePausesAndResumes(t *draftT) {
 	ctx := testContext(t)
 	h, pubs := accepting(TrackInfo{})
 	c, _ := pipePair(t, nil, &Config{Handler: h})
@@ -168,6 +176,10 @@ func TestUpdatePausesAndResumes(t *testing.T) {
 }
 
 func TestDuplicateSubscriptionIsRefused(t *testing.T) {
+	everywhere(t, testDuplicateSubscriptionIsRefused)
+}
+
+func testDuplicateSubscriptionIsRefused(t *draftT) {
 	ctx := testContext(t)
 	h, pubs := accepting(TrackInfo{})
 	c, _ := pipePair(t, nil, &Config{Handler: h})
@@ -186,7 +198,9 @@ func TestDuplicateSubscriptionIsRefused(t *testing.T) {
 	}
 }
 
-func TestResetReachesTheReader(t *testing.T) {
+func TestResetReachesTheReader(t *testing.T) { inMemory(t, testResetReachesTheReader) }
+
+func testResetReachesTheReader(t *draftT) {
 	ctx := testContext(t)
 	h, pubs := accepting(TrackInfo{})
 	c, _ := pipePair(t, nil, &Config{Handler: h}) // which can deliver what was written before a reset; QUIC cannot yet
@@ -262,7 +276,9 @@ func TestResetReachesTheReader(t *testing.T) {
 	}
 }
 
-func TestWriterKeepsTheOrder(t *testing.T) {
+func TestWriterKeepsTheOrder(t *testing.T) { everywhere(t, testWriterKeepsTheOrder) }
+
+func testWriterKeepsTheOrder(t *draftT) {
 	ctx := testContext(t)
 	h, pubs := accepting(TrackInfo{})
 	c, _ := pipePair(t, nil, &Config{Handler: h})
@@ -349,6 +365,10 @@ func TestDeliveryTimeoutResetsTheStream(t *testing.T) {
 }
 
 func TestPublishPendingRefusesSubscribe(t *testing.T) {
+	everywhere(t, testPublishPendingRefusesSubscribe)
+}
+
+func testPublishPendingRefusesSubscribe(t *draftT) {
 	ctx := testContext(t)
 	h, _ := accepting(TrackInfo{})
 	answer := make(chan struct{})

@@ -76,8 +76,9 @@ func qmuxAddr(rawURL string) (network, addr string, u *url.URL, err error) {
 // qmuxConfig offers every draft, newest first.
 func qmuxConfig(c *Config) qmux.Config {
 	return qmux.Config{
-		Protocols: alpns(), MaxStreams: c.MaxStreams, HandshakeTimeout: c.HandshakeTimeout,
-		IdleTimeout: c.IdleTimeout, KeepAlive: c.KeepAlive,
+		Protocols: alpns(c), MaxStreams: c.MaxStreams + 1, // and the control stream
+		HandshakeTimeout: c.HandshakeTimeout,
+		IdleTimeout:      c.IdleTimeout, KeepAlive: c.KeepAlive,
 	}
 }
 

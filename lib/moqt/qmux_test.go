@@ -58,14 +58,14 @@ func TestRolesOverQMux(t *testing.T) {
 			a, b := net.Pipe()
 			made := make(chan *Session, 1)
 			go func() {
-				s, err := NewQMuxServer(context.Background(), qmux.Bytes(b), "moqt-16", b.LocalAddr(), b.RemoteAddr(), server)
+				s, err := NewQMuxServer(context.Background(), qmux.Bytes(b), draftOf(t).ALPN(), b.LocalAddr(), b.RemoteAddr(), server)
 				if err != nil {
 					t.Error(err)
 				}
 				made <- s
 			}()
 			conf := qmuxConfig(client.withDefaults())
-			conf.Protocol = "moqt-16"
+			conf.Protocol = draftOf(t).ALPN()
 			qc, err := qmux.Client(context.Background(), qmux.Bytes(a), conf)
 			if err != nil {
 				t.Fatal(err)

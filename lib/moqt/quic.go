@@ -30,7 +30,7 @@ func DialQUIC(ctx context.Context, rawURL string, tlsConf *tls.Config, conf *Con
 		return nil, fmt.Errorf("moqt URL %q: want moqt://host:port/path", rawURL)
 	}
 	addr := net.JoinHostPort(u.Hostname(), or(u.Port(), DefaultPort))
-	qc, err := quic.DialAddr(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpns()...), quicConfig(conf.withDefaults()))
+	qc, err := quic.DialAddr(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpns(conf)...), quicConfig(conf.withDefaults()))
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, asDialError(err))
 	}
@@ -61,9 +61,14 @@ func clientTLS(conf *tls.Config, host string, alpns ...string) *tls.Config {
 	return tc
 }
 
-func alpns() []string {
+// alpns are the names of the drafts a configuration, nil included, allows.
+func alpns(conf *Config) []string {
+	versions := wire.Versions()
+	if conf != nil && len(conf.Versions) > 0 {
+		versions = conf.Versions
+	}
 	var a []string
-	for _, v := range wire.Versions() {
+	for _, v := range versions {
 		a = append(a, v.ALPN())
 	}
 	return a
@@ -87,7 +92,7 @@ func quicConfig(c *Config) *quic.Config {
 		InitialConnectionReceiveWindow:   initialConnWindow,
 		MaxConnectionReceiveWindow:       maxConnWindow,
 		MaxIncomingStreams:               int64(c.MaxStreams),
-		MaxIncomingUniStreams:            int64(c.MaxStreams),
+		MaxIncomingUniStreams:            int64(c.MaxStreams) + 1, // the peer's control stream, in drafts where it is one
 		EnableDatagrams:                  true,
 		EnableStreamResetPartialDelivery: true,
 	}

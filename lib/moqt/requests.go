@@ -2,7 +2,9 @@ package moqt
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"sync"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -21,12 +23,17 @@ type requestState struct {
 	peerLimit uint64              // what the peer was granted
 	told      uint64              // what it was told
 	window    uint64
+	unlimited bool // no MAX_REQUEST_ID: streams bound the requests, and any may be overtaken
 }
 
 // maxSkipped bounds request ids that were overtaken. Only SUBSCRIBE_NAMESPACE, on streams of their own, can be.
 const maxSkipped = 256
 
-func (q *requestState) init(client bool, window uint64) {
+// maxSkippedStreams bounds them where each request has its own stream. Those of streams that were cancelled before they were
+// read never come, so the oldest are forgotten.
+const maxSkippedStreams = 8192
+
+func (q *requestState) init(client bool, window uint64, unlimited bool) {
 	q.changed = make(chan struct{})
 	q.calls = map[uint64]*call{}
 	q.skipped = map[uint64]struct{}{}
@@ -38,6 +45,9 @@ func (q *requestState) init(client bool, window uint64) {
 	q.window = window
 	q.peerLimit = q.peerNext + 2*window
 	q.told = q.peerLimit
+	if q.unlimited = unlimited; unlimited {
+		q.limit, q.told = math.MaxUint64, math.MaxUint64
+	}
 }
 
 func (q *requestState) granted() uint64 { return q.peerLimit }
@@ -60,8 +70,15 @@ func (q *requestState) admit(id uint64) error {
 		delete(q.skipped, id)
 		return nil
 	}
-	if (id-q.peerNext)/2+uint64(len(q.skipped)) > maxSkipped {
+	switch gap := (id - q.peerNext) / 2; {
+	case !q.unlimited && gap+uint64(len(q.skipped)) > maxSkipped, gap > maxSkippedStreams:
 		return bad("not next in sequence")
+	case gap+uint64(len(q.skipped)) > maxSkippedStreams:
+		for old := range q.skipped {
+			if id-old > maxSkippedStreams {
+				delete(q.skipped, old)
+			}
+		}
 	}
 	for ; q.peerNext < id; q.peerNext += 2 {
 		q.skipped[q.peerNext] = struct{}{}
@@ -97,7 +114,66 @@ func (s *Session) issueCall(ctx context.Context, build func(id uint64) wire.Mess
 	if err := s.waitReady(ctx); err != nil {
 		return nil, err
 	}
-	return s.issueCallOn(ctx, s.control.send, build, accept)
+	if !s.v.RequestStreams() {
+		return s.issueCallOn(ctx, s.control.send, build, accept)
+	}
+	st, err := s.openRequest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rs := s.newRequestStream(st, true)
+	var id uint64
+	c, err := s.issueCallOn(ctx, func(m wire.Message) error { return rs.begin(id, m) }, func(x uint64) wire.Message {
+		id = x
+		return build(x)
+	}, accept)
+	if err != nil {
+		rs.cancel(wire.ResetCancelled)
+		return nil, err
+	}
+	s.spawn(func() { s.fail(rs.serve()) })
+	return c, nil
+}
+
+// openRequest opens the stream of a request.
+func (s *Session) openRequest(ctx context.Context) (Stream, error) {
+	s.mu.Lock()
+	leaving := s.goaway.received
+	s.mu.Unlock()
+	if leaving {
+		return nil, ErrGoingAway
+	}
+	st, err := s.conn.OpenStream(ctx)
+	if err != nil {
+		return nil, s.orCause(err)
+	}
+	return st, nil
+}
+
+// updateRequest sends a REQUEST_UPDATE for a request and waits for its answer.
+func (s *Session) updateRequest(ctx context.Context, existing uint64, p wire.Parameters, accept func(m wire.Message, late bool) error) error {
+	ctx, cancel := s.responseContext(ctx)
+	defer cancel()
+	if err := s.waitReady(ctx); err != nil {
+		return err
+	}
+	var id uint64
+	send := s.control.send
+	if s.v.RequestStreams() {
+		rs := s.stream(existing)
+		if rs == nil {
+			return s.orCause(errRequestOver)
+		}
+		send = func(m wire.Message) error { return rs.update(id, m) }
+	}
+	c, err := s.issueCallOn(ctx, send, func(x uint64) wire.Message {
+		id = x
+		return &wire.RequestUpdate{RequestID: x, ExistingRequestID: existing, Parameters: p}
+	}, accept)
+	if err != nil {
+		return err
+	}
+	return s.await(ctx, c)
 }
 
 // issueCallOn sends the request with send, after the session is ready.
@@ -178,12 +254,14 @@ func (s *Session) await(ctx context.Context, c *call) error {
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	select {
 	case <-c.done: // the answer came just now
+		s.mu.Unlock()
 		return c.err
 	default:
 		c.gone = true
+		s.mu.Unlock()
+		s.cancelRequest(c.id, wire.ResetCancelled) // where the request has a stream
 		return context.Cause(ctx)
 	}
 }
@@ -208,6 +286,10 @@ func (s *Session) onReply(id uint64, m wire.Message) error {
 	} else {
 		err = c.accept(m, late)
 		c.err = err
+		var refused *RequestError
+		if errors.As(err, &refused) {
+			err = nil // by this side, and the session goes on
+		}
 	}
 	close(c.done)
 	return err
@@ -246,7 +328,8 @@ type inbound struct {
 	track    string // kindSubscribe: its name
 	joinable bool   // kindSubscribe: filter LargestObject, so a joining fetch may refer to it
 	onUpdate func(wire.Parameters)
-	settled  chan struct{} // closed when answered
+	settled  chan struct{} // closed when a subscription was accepted
+	replied  chan struct{} // closed when the answer was sent
 	pub      *Publication  // kindSubscribe, once accepted; read after settled
 
 	mu       sync.Mutex
@@ -295,7 +378,7 @@ func (s *Session) admit(id uint64) (*inbound, error) {
 	if err := s.requests.admit(id); err != nil {
 		return nil, err
 	}
-	r := &inbound{s: s, id: id, send: s.control.send, settled: make(chan struct{})}
+	r := &inbound{s: s, id: id, send: s.send, settled: make(chan struct{}), replied: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancelCause(s.ctx)
 	s.inbounds[id] = r
 	return r, nil
@@ -318,6 +401,7 @@ func (r *inbound) answer(m wire.Message) error {
 	}
 	r.answered = true
 	r.mu.Unlock()
+	defer close(r.replied)
 	if r.ctx.Err() != nil {
 		// Withdrawn before it was answered. The peer still gets an answer, as the draft wants exactly one.
 		if _, ok := m.(*wire.RequestError); !ok {
@@ -352,6 +436,9 @@ func (r *inbound) finish() {
 		return
 	}
 	r.cancel(ErrClosed)
+	if r.kind != kindSubscribe { // which ends with PUBLISH_DONE
+		r.s.closeRequest(r.id)
+	}
 	r.s.requestOver(r.id)
 }
 
@@ -360,6 +447,10 @@ func (s *Session) requestOver(id uint64) {
 	s.mu.Lock()
 	delete(s.inbounds, id)
 	q := &s.requests
+	if q.unlimited {
+		s.mu.Unlock()
+		return
+	}
 	q.peerLimit += 2
 	tell := q.peerLimit-q.told >= q.window // two ids a request: half the window
 	s.mu.Unlock()

@@ -12,6 +12,10 @@ import (
 )
 
 func TestRequestsNobodyHandlesAreNotSupported(t *testing.T) {
+	everywhere(t, testRequestsNobodyHandlesAreNotSupported)
+}
+
+func testRequestsNobodyHandlesAreNotSupported(t *draftT) {
 	ctx := testContext(t)
 	c, _ := pipePair(t, nil, nil)
 	for name, request := range map[string]func() error{
@@ -32,7 +36,9 @@ func TestRequestsNobodyHandlesAreNotSupported(t *testing.T) {
 	}
 }
 
-func TestHandlerThatDoesNotAnswer(t *testing.T) {
+func TestHandlerThatDoesNotAnswer(t *testing.T) { everywhere(t, testHandlerThatDoesNotAnswer) }
+
+func testHandlerThatDoesNotAnswer(t *draftT) {
 	ctx := testContext(t)
 	c, _ := pipePair(t, nil, &Config{Handler: handlers{
 		subscribe: func(context.Context, *SubscribeRequest) {},
@@ -47,7 +53,9 @@ func TestHandlerThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-func TestGoAway(t *testing.T) {
+func TestGoAway(t *testing.T) { everywhere(t, testGoAway) }
+
+func testGoAway(t *draftT) {
 	ctx := testContext(t)
 	h, pubs := accepting(TrackInfo{})
 	c, s := pipePair(t, nil, &Config{Handler: h})
@@ -78,7 +86,9 @@ func TestGoAway(t *testing.T) {
 	recv(t, s.GoingAway())
 }
 
-func TestRequestCredit(t *testing.T) {
+func TestRequestCredit(t *testing.T) { everywhere(t, testRequestCredit) }
+
+func testRequestCredit(t *draftT) {
 	ctx := testContext(t)
 	c, _ := pipePair(t, nil, &Config{MaxRequests: 3, Handler: handlers{trackStatus: func(_ context.Context, r *TrackStatusRequest) { r.Accept(TrackInfo{}) }}})
 	for i := range 100 { // many more than the window: MAX_REQUEST_ID keeps step
@@ -88,7 +98,9 @@ func TestRequestCredit(t *testing.T) {
 	}
 }
 
-func TestRequestsWaitForCredit(t *testing.T) {
+func TestRequestsWaitForCredit(t *testing.T) { everywhere(t, testRequestsWaitForCredit) }
+
+func testRequestsWaitForCredit(t *draftT) {
 	ctx := testContext(t)
 	h, pubs := accepting(TrackInfo{})
 	c, _ := pipePair(t, nil, &Config{MaxRequests: 2, Handler: h})
@@ -148,7 +160,9 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
-func TestTokenAliases(t *testing.T) {
+func TestTokenAliases(t *testing.T) { everywhere(t, testTokenAliases) }
+
+func testTokenAliases(t *draftT) {
 	ctx := testContext(t)
 	seen := make(chan []Token, 1)
 	c, _ := pipePair(t, nil, &Config{Handler: handlers{trackStatus: func(_ context.Context, r *TrackStatusRequest) {

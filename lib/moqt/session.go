@@ -31,8 +31,9 @@ type Session struct {
 		done bool
 		err  error
 	}
-	ready chan struct{} // closed when setup messages were exchanged
-	peer  PeerInfo      // valid once ready
+	setupIn chan objectReader // the peer's control stream, in drafts that have one in each direction
+	ready   chan struct{}     // closed when setup messages were exchanged
+	peer    PeerInfo          // valid once ready
 
 	control  *controlStream
 	issue    sync.Mutex // orders own request ids on the control stream (§9.1)
@@ -40,6 +41,7 @@ type Session struct {
 	handlers sync.WaitGroup
 	inTokens tokenCache
 	slots    chan struct{} // one token per incoming data stream
+	open     chan struct{} // one token per stream of a request of the peer, in drafts that have them
 
 	mu        sync.Mutex // guards what follows
 	stopped   bool       // Run is over: nothing may be spawned
@@ -50,6 +52,8 @@ type Session struct {
 	fetches   map[uint64]*FetchReader          // own, by request id
 	announced map[uint64]*NamespacePublication // own, by request id
 	prefixes  map[uint64]object.Namespace      // of the peer's SUBSCRIBE_NAMESPACE requests
+	tracks    map[uint64]object.Namespace      // of its SUBSCRIBE_TRACKS
+	streams   map[uint64]*requestStream        // by request id, in drafts with a stream per request
 	aliases   aliasTable
 	goaway    struct {
 		sent, received bool
@@ -82,11 +86,18 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 		fetches:   map[uint64]*FetchReader{},
 		announced: map[uint64]*NamespacePublication{},
 		prefixes:  map[uint64]object.Namespace{},
+		tracks:    map[uint64]object.Namespace{},
+		streams:   map[uint64]*requestStream{},
+		setupIn:   make(chan objectReader, 1),
 	}
+	if s.v.RequestStreams() {
+		s.conn = recoded{conn}
+	}
+	s.open = make(chan struct{}, s.cfg.MaxRequests)
 	s.slots = make(chan struct{}, s.cfg.MaxStreams)
 	s.log = s.cfg.Logger.With("peer", conn.RemoteAddr())
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.requests.init(client, s.cfg.MaxRequests)
+	s.requests.init(client, s.cfg.MaxRequests, s.v.RequestStreams())
 	s.aliases.init()
 	s.inTokens.init(s.cfg.MaxTokenCache)
 	s.goaway.ch = make(chan struct{})
@@ -106,7 +117,11 @@ func (s *Session) Run(ctx context.Context) error {
 	err := s.Handshake(ctx)
 	if err == nil {
 		var loops sync.WaitGroup
-		for _, loop := range []func() error{s.readControl, s.acceptUniStreams, s.acceptStreams, s.receiveDatagrams} {
+		serve := []func() error{s.readControl, s.acceptStreams, s.receiveDatagrams}
+		if s.v.SetupStream() == 0 { // else the handshake needs it already
+			serve = append(serve, s.acceptUniStreams)
+		}
+		for _, loop := range serve {
 			loops.Go(func() { s.fail(loop()) })
 		}
 		<-s.ctx.Done()

@@ -19,6 +19,9 @@ type SubgroupHeader struct {
 	EndOfGroup bool
 	// HasProperties: objects may carry properties.
 	HasProperties bool
+	// FirstObject: the stream begins with the first object ever published in its subgroup. Object 0 is one, so a publisher
+	// has to say so only if it begins with another. Draft 16 does not tell: then it is false.
+	FirstObject bool
 }
 
 // ObjectHeader is what precedes the payload of an object in a subgroup.

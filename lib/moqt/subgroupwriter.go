@@ -147,11 +147,12 @@ func (w *objectWriter) abandon(header []byte, code ResetCode) {
 // It is not for concurrent use.
 type SubgroupWriter struct {
 	objectWriter
-	p        *Publication
-	header   wire.SubgroupHeader
-	priority uint8
-	prev     uint64
-	some     bool // an object was written
+	p           *Publication
+	header      wire.SubgroupHeader
+	priority    uint8
+	prev        uint64
+	some        bool // an object was written
+	firstObject bool // the caller says so
 }
 
 // WriteObject writes an object, header and payload in one go. Object ids must increase. Properties are key-value-pairs and
@@ -194,6 +195,7 @@ func (w *SubgroupWriter) begin(id uint64, properties []byte, status ObjectStatus
 	}
 	w.scratch = w.scratch[:0]
 	if !w.started {
+		w.header.FirstObject = id == 0 || w.firstObject // there is none before object 0
 		w.scratch = w.header.Append(w.scratch, w.s.v)
 	}
 	var prev *uint64

@@ -17,6 +17,9 @@ import (
 type NamespaceEvent struct {
 	Namespace object.Namespace // whole, prefix included
 	Done      bool
+	// Blocked is a track in Namespace that the publisher could not PUBLISH for want of a stream: subscribe to it. Only in
+	// draft 18, and only of a subscription with NoListing; otherwise such tracks are logged.
+	Blocked *string
 }
 
 // SubscribeNamespaceOptions say what a namespace subscription should bring. The zero value brings NAMESPACE events.
@@ -32,6 +35,7 @@ type NamespaceSubscription struct {
 	s      *Session
 	prefix object.Namespace
 	st     *controlStream
+	tracks *controlStream // of SUBSCRIBE_TRACKS besides, in drafts where it is another request
 	known  map[string]struct{}
 	closed sync.Once
 }
@@ -47,6 +51,52 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 	}
 	ctx, cancel := s.responseContext(ctx)
 	defer cancel()
+	sub := &NamespaceSubscription{s: s, prefix: slices.Clone(prefix), known: map[string]struct{}{}}
+	var forward *bool
+	if o.NoForward {
+		forward = new(bool)
+	}
+	var err error
+	if !s.v.RequestStreams() {
+		m := &wire.SubscribeNamespace{Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens, Forward: forward}}
+		switch {
+		case o.Publish && !o.NoListing:
+			m.Options = wire.SubscribeBoth
+		case !o.Publish:
+			m.Options = wire.SubscribeNamespaces
+		}
+		sub.st, err = s.namespaceRequest(ctx, func(id uint64) wire.Message { m.RequestID = id; return m })
+		if err != nil {
+			return nil, err
+		}
+		return sub, nil
+	}
+	// Listing and PUBLISH are two requests (draft-18 §10.16, §10.17).
+	if o.Publish {
+		m := &wire.SubscribeTracks{Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens, Forward: forward}}
+		if sub.tracks, err = s.namespaceRequest(ctx, func(id uint64) wire.Message { m.RequestID = id; return m }); err != nil {
+			return nil, err
+		}
+	}
+	if o.NoListing {
+		sub.st, sub.tracks = sub.tracks, nil
+		return sub, nil
+	}
+	m := &wire.SubscribeNamespace{Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens}}
+	if sub.st, err = s.namespaceRequest(ctx, func(id uint64) wire.Message { m.RequestID = id; return m }); err != nil {
+		if sub.tracks != nil {
+			closeNamespaceStream(sub.tracks)
+		}
+		return nil, err
+	}
+	if sub.tracks != nil {
+		s.spawn(sub.drainTracks)
+	}
+	return sub, nil
+}
+
+// namespaceRequest opens the stream of a namespace subscription and waits for the answer (*RequestError if refused).
+func (s *Session) namespaceRequest(ctx context.Context, build func(id uint64) wire.Message) (*controlStream, error) {
 	if err := s.waitReady(ctx); err != nil {
 		return nil, err
 	}
@@ -55,24 +105,11 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 		return nil, s.orCause(err)
 	}
 	cs := newControlStream(st, s.v)
-	sub := &NamespaceSubscription{s: s, prefix: slices.Clone(prefix), st: cs, known: map[string]struct{}{}}
-	fail := func(err error) (*NamespaceSubscription, error) {
-		sub.Close()
+	fail := func(err error) (*controlStream, error) {
+		closeNamespaceStream(cs)
 		return nil, s.orCause(err)
 	}
-	c, err := s.issueCallOn(ctx, cs.send, func(id uint64) wire.Message {
-		m := &wire.SubscribeNamespace{RequestID: id, Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens}}
-		switch {
-		case o.Publish && !o.NoListing:
-			m.Options = wire.SubscribeBoth
-		case !o.Publish:
-			m.Options = wire.SubscribeNamespaces
-		}
-		if o.NoForward {
-			m.Parameters.Forward = new(bool)
-		}
-		return m
-	}, nil)
+	c, err := s.issueCallOn(ctx, cs.send, build, nil)
 	if err != nil {
 		return fail(err)
 	}
@@ -83,17 +120,26 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 		return fail(context.Cause(ctx))
 	}
 	if err != nil {
-		return fail(sub.broke(err))
+		var we *wire.Error
+		if errors.As(err, &we) {
+			s.fail(err)
+		}
+		return fail(err)
 	}
 	st.SetReadDeadline(time.Time{})
+	implied := s.v.RequestStreams() // the id of the request, by its stream
 	switch m := m.(type) {
 	case *wire.RequestOK:
-		if m.RequestID == c.id {
-			return sub, nil
+		if implied && len(m.Properties) > 0 {
+			err = violation("track properties in answer to a namespace subscription")
+			break
+		}
+		if implied || m.RequestID == c.id {
+			return cs, nil
 		}
 		err = violation("REQUEST_OK for request %d in answer to %d", m.RequestID, c.id)
 	case *wire.RequestError:
-		if m.RequestID == c.id {
+		if implied || m.RequestID == c.id {
 			return fail(requestError(m))
 		}
 		err = violation("REQUEST_ERROR for request %d in answer to %d", m.RequestID, c.id)
@@ -102,6 +148,28 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 	}
 	s.fail(err)
 	return fail(err)
+}
+
+func closeNamespaceStream(cs *controlStream) {
+	cs.st.Close()
+	cs.st.CancelRead(wire.ResetCancelled)
+}
+
+// drainTracks reads what a publisher says of tracks it cannot PUBLISH, next to a listing that is read by Next.
+func (sub *NamespaceSubscription) drainTracks() {
+	for {
+		m, err := sub.tracks.receive()
+		if err != nil {
+			sub.broke(err)
+			return
+		}
+		blocked, ok := m.(*wire.PublishBlocked)
+		if !ok {
+			sub.broke(violation("%T on the stream of SUBSCRIBE_TRACKS", m))
+			return
+		}
+		sub.s.log.Debug("publisher has no stream for a track", "namespace", append(slices.Clone(sub.prefix), blocked.Suffix...), "track", blocked.Name)
+	}
 }
 
 // broke closes the session for what the peer got wrong.
@@ -151,6 +219,8 @@ func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, err
 		}
 		delete(sub.known, ns.String())
 		return NamespaceEvent{Namespace: ns, Done: true}, nil
+	case *wire.PublishBlocked:
+		return NamespaceEvent{Namespace: whole(m.Suffix), Blocked: &m.Name}, nil
 	}
 	return NamespaceEvent{}, sub.broke(violation("%T on the stream of SUBSCRIBE_NAMESPACE", m))
 }
@@ -158,8 +228,10 @@ func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, err
 // Close ends the subscription.
 func (sub *NamespaceSubscription) Close() error {
 	sub.closed.Do(func() {
-		sub.st.st.Close()
-		sub.st.st.CancelRead(wire.ResetCancelled)
+		closeNamespaceStream(sub.st)
+		if sub.tracks != nil {
+			closeNamespaceStream(sub.tracks)
+		}
 	})
 	return nil
 }
@@ -188,19 +260,34 @@ func (s *Session) takeRequestStream(st Stream) error {
 		return nil
 	}
 	st.SetReadDeadline(time.Time{})
-	ns, ok := m.(*wire.SubscribeNamespace)
-	if !ok {
+	var id uint64
+	var prefix object.Namespace
+	var p wire.Parameters
+	var o SubscribeNamespaceOptions
+	claimed := s.prefixes
+	switch m := m.(type) {
+	case *wire.SubscribeNamespace:
+		id, prefix, p = m.RequestID, m.Prefix, m.Parameters
+		o = SubscribeNamespaceOptions{Publish: m.Options != wire.SubscribeNamespaces, NoListing: m.Options == wire.SubscribePublish}
+	case *wire.SubscribeTracks:
+		id, prefix, p = m.RequestID, m.Prefix, m.Parameters
+		o = SubscribeNamespaceOptions{Publish: true, NoListing: true}
+		claimed = s.tracks
+	default:
+		if s.v.RequestStreams() {
+			return s.takeRequest(st, cs, m)
+		}
 		return violation("%T at the start of a bidirectional stream", m)
 	}
-	if err := unknownParameters(ns.Parameters); err != nil {
+	if err := unknownParameters(p); err != nil {
 		return err
 	}
-	in, err := s.admit(ns.RequestID)
+	in, err := s.admit(id)
 	if err != nil {
 		return err
 	}
 	in.send = cs.send
-	tokens, refusal, err := s.inTokens.resolve(ns.Parameters.Tokens)
+	tokens, refusal, err := s.inTokens.resolve(p.Tokens)
 	if err != nil {
 		return err
 	}
@@ -208,14 +295,10 @@ func (s *Session) takeRequestStream(st Stream) error {
 		refusal = s.refuseNewRequest()
 	}
 	if refusal == nil {
-		refusal = s.claimPrefix(in, ns.Prefix)
+		refusal = s.claimPrefix(claimed, in, prefix)
 	}
-	r := &SubscribeNamespaceRequest{Prefix: ns.Prefix, in: in, st: cs, Options: SubscribeNamespaceOptions{
-		Publish:   ns.Options != wire.SubscribeNamespaces,
-		NoListing: ns.Options == wire.SubscribePublish,
-		NoForward: ns.Parameters.Forward != nil && !*ns.Parameters.Forward,
-		Tokens:    tokens,
-	}}
+	o.NoForward, o.Tokens = p.Forward != nil && !*p.Forward, tokens
+	r := &SubscribeNamespaceRequest{Prefix: prefix, in: in, st: cs, Options: o}
 	if refusal != nil {
 		r.Reject(refusal.Code, refusal.Reason)
 		return nil
@@ -226,14 +309,18 @@ func (s *Session) takeRequestStream(st Stream) error {
 			r.Reject(wire.RequestInternalError, "not answered")
 		}
 	})
-	// The peer says nothing more; FIN or RESET ends the subscription (§6.1).
-	m, err = cs.receive()
-	if err == nil {
-		return violation("%T after SUBSCRIBE_NAMESPACE", m)
+	// Besides updates, where they travel here, the peer says nothing more; FIN or RESET ends the subscription (§6.1).
+	for err == nil {
+		if m, err = cs.receive(); err != nil {
+			break
+		}
+		update, ok := m.(*wire.RequestUpdate)
+		if !ok || !s.v.RequestStreams() {
+			return violation("%T after SUBSCRIBE_NAMESPACE", m)
+		}
+		err = s.updateNamespaces(r, update)
 	}
-	s.mu.Lock()
-	delete(s.prefixes, in.id) // first: whoever learns of the end may ask for the prefix again
-	s.mu.Unlock()
+	s.releasePrefix(in.id) // first: whoever learns of the end may ask for the prefix again
 	in.cancel(ErrClosed)
 	st.Close()
 	in.finish()
@@ -241,20 +328,56 @@ func (s *Session) takeRequestStream(st Stream) error {
 	if errors.As(err, &we) {
 		return err
 	}
+	st.CancelRead(wire.ResetCancelled)
 	return nil
 }
 
-// claimPrefix refuses a prefix that overlaps another one of the session (§9.25).
-func (s *Session) claimPrefix(in *inbound, prefix object.Namespace) *RequestError {
+func (s *Session) releasePrefix(id uint64) {
+	s.mu.Lock()
+	delete(s.prefixes, id)
+	delete(s.tracks, id)
+	s.mu.Unlock()
+}
+
+// updateNamespaces answers a REQUEST_UPDATE of a namespace subscription. Another prefix is refused, and what was asked for is
+// asked for anew; a refused update ends the stream (draft-18 §10.9.1).
+func (s *Session) updateNamespaces(r *SubscribeNamespaceRequest, m *wire.RequestUpdate) error {
+	in, err := s.admit(m.RequestID)
+	if err != nil {
+		return err
+	}
+	in.send = r.st.send
+	defer in.finish()
+	select {
+	case <-r.in.replied:
+	case <-r.in.ctx.Done():
+	case <-r.st.st.Context().Done():
+	}
+	_, refusal, err := s.inTokens.resolve(m.Parameters.Tokens)
+	if err != nil {
+		return err
+	}
+	if refusal == nil && m.Parameters.NamespacePrefix != nil {
+		refusal = &RequestError{Code: wire.RequestNotSupported, Reason: "a prefix cannot be changed"}
+	}
+	if refusal == nil {
+		return in.answer(&wire.RequestOK{RequestID: in.id})
+	}
+	in.answer(&wire.RequestError{RequestID: in.id, Code: refusal.Code, Reason: refusal.Reason})
+	return refusal
+}
+
+// claimPrefix refuses a prefix that overlaps another one of its kind in the session (§9.25).
+func (s *Session) claimPrefix(claimed map[uint64]object.Namespace, in *inbound, prefix object.Namespace) *RequestError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.prefixes {
+	for _, p := range claimed {
 		n := min(len(p), len(prefix))
 		if slices.Equal(p[:n], prefix[:n]) {
 			return &RequestError{Code: wire.RequestPrefixOverlap, Reason: "overlaps " + p.String()}
 		}
 	}
-	s.prefixes[in.id] = prefix
+	claimed[in.id] = prefix
 	return nil
 }
 
@@ -263,9 +386,7 @@ func (r *SubscribeNamespaceRequest) Reject(code RequestCode, reason string) erro
 	err := r.in.answer(&wire.RequestError{RequestID: r.in.id, Code: code, Reason: reason})
 	if err != ErrAnswered {
 		r.st.st.Close() // §9.25: the stream is closed at once
-		r.in.s.mu.Lock()
-		delete(r.in.s.prefixes, r.in.id)
-		r.in.s.mu.Unlock()
+		r.in.s.releasePrefix(r.in.id)
 		r.in.finish()
 	}
 	return err

@@ -3,6 +3,7 @@ package moqt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -100,8 +101,12 @@ func (s *Session) Subscribe(ctx context.Context, track object.TrackName, o Subsc
 			return violation("%T in answer to SUBSCRIBE", m)
 		}
 		if late {
-			s.spawn(func() { s.control.send(&wire.Unsubscribe{RequestID: ok.RequestID}) })
+			s.spawn(func() { s.send(&wire.Unsubscribe{RequestID: ok.RequestID}) })
 			return nil
+		}
+		if refusal := s.unsupported(ok.Properties); refusal != nil {
+			s.spawn(func() { s.send(&wire.Unsubscribe{RequestID: ok.RequestID}) })
+			return refusal
 		}
 		return sub.establish(ok.TrackAlias, ok.Parameters, ok.Properties, o.GroupOrder)
 	})
@@ -133,6 +138,14 @@ func (sub *Subscription) establish(alias uint64, p wire.Parameters, properties [
 		return err
 	}
 	sub.s.subs[sub.id] = sub
+	return nil
+}
+
+// unsupported refuses a track with a property that must be understood and is not (draft-18 §2.5.1).
+func (s *Session) unsupported(properties []byte) *RequestError {
+	if t, ok := wire.MandatoryProperty(properties, s.v); ok {
+		return &RequestError{Code: wire.RequestUnsupportedExtension, Reason: fmt.Sprintf("track property %#x", t)}
+	}
 	return nil
 }
 
@@ -333,11 +346,14 @@ func (sub *Subscription) Unsubscribe() error {
 	sub.mu.Lock()
 	over := sub.endErr != nil || sub.done != nil
 	sub.mu.Unlock()
+	if !over {
+		sub.s.cancelRequest(sub.id, wire.ResetCancelled) // before its end closes the stream, where it has one
+	}
 	sub.end(ErrClosed)
 	if over || sub.s.ctx.Err() != nil {
 		return nil
 	}
-	return sub.s.orCause(sub.s.control.send(&wire.Unsubscribe{RequestID: sub.id}))
+	return sub.s.orCause(sub.s.send(&wire.Unsubscribe{RequestID: sub.id}))
 }
 
 // Update changes filter, priority or forward state and waits for the answer. If the publisher refuses, it also ends the
@@ -348,10 +364,9 @@ func (sub *Subscription) Update(ctx context.Context, o UpdateOptions) error {
 	}
 	if o.DeliveryTimeout != nil {
 		p.DeliveryTimeout = milliseconds(*o.DeliveryTimeout)
+		p.NoDeliveryTimeout = p.DeliveryTimeout == 0
 	}
-	return sub.s.request(ctx, func(id uint64) wire.Message {
-		return &wire.RequestUpdate{RequestID: id, ExistingRequestID: sub.id, Parameters: p}
-	}, func(m wire.Message, _ bool) error {
+	return sub.s.updateRequest(ctx, sub.id, p, func(m wire.Message, _ bool) error {
 		if _, ok := m.(*wire.RequestOK); !ok {
 			return violation("%T in answer to REQUEST_UPDATE", m)
 		}
@@ -384,6 +399,9 @@ func (s *Session) onPublish(m *wire.Publish) error {
 	}
 	if refusal == nil {
 		refusal = s.refuseNewRequest()
+	}
+	if refusal == nil {
+		refusal = s.unsupported(m.Properties)
 	}
 	if refusal == nil && s.subscribed(m.Track) {
 		refusal = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}

@@ -7,8 +7,8 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// TrackStatus asks what SUBSCRIBE_OK would say, without subscribing (§9.19). Draft 16 has no room for track properties
-// in the answer.
+// TrackStatus asks what SUBSCRIBE_OK would say, without subscribing (§9.19). Track properties are in the answer from draft
+// 18 on.
 func (s *Session) TrackStatus(ctx context.Context, track object.TrackName, tokens ...Token) (TrackInfo, error) {
 	if err := wire.CheckTrackName(track); err != nil {
 		return TrackInfo{}, err
@@ -21,6 +21,7 @@ func (s *Session) TrackStatus(ctx context.Context, track object.TrackName, token
 		if !is {
 			return violation("%T in answer to TRACK_STATUS", m)
 		}
+		info.Properties = ok.Properties
 		info.Largest = ok.Parameters.LargestObject
 		if ok.Parameters.Expires != nil {
 			info.Expires = duration(*ok.Parameters.Expires)
@@ -76,7 +77,7 @@ func (s *Session) admitSimple(id uint64, p wire.Parameters) (*inbound, []Token, 
 
 // Accept answers REQUEST_OK.
 func (r *TrackStatusRequest) Accept(info TrackInfo) error {
-	ok := &wire.RequestOK{RequestID: r.in.id, Parameters: wire.Parameters{LargestObject: info.Largest}}
+	ok := &wire.RequestOK{RequestID: r.in.id, Parameters: wire.Parameters{LargestObject: info.Largest}, Properties: info.Properties}
 	if ms := milliseconds(info.Expires); ms > 0 {
 		ok.Parameters.Expires = &ms
 	}

@@ -48,7 +48,7 @@ func DialWebTransport(ctx context.Context, rawURL string, tlsConf *tls.Config, c
 func connectWeb(ctx context.Context, qc *quic.Conn, u *url.URL, conf *Config) (*webConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, conf.HandshakeTimeout)
 	defer cancel()
-	tr := &webtransport.Transport{ApplicationProtocols: alpns(), StreamReorderingTimeout: conf.HandshakeTimeout}
+	tr := &webtransport.Transport{ApplicationProtocols: alpns(conf), StreamReorderingTimeout: conf.HandshakeTimeout}
 	cc, err := tr.NewClientConn(qc)
 	if err != nil {
 		return nil, err

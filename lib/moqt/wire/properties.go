@@ -65,6 +65,21 @@ func ParseTrackProperties(b []byte, v Version) (TrackProperties, error) {
 	return p, nil
 }
 
+// MandatoryProperty finds a track property that only those may use who understand it, of which this package knows none
+// (draft-18 §2.5.1).
+func MandatoryProperty(b []byte, v Version) (t uint64, ok bool) {
+	if !drafts[v].requestStreams || len(b) == 0 {
+		return 0, false
+	}
+	kvs, _ := ParseKeyValues(b, PropertyForm)
+	for _, kv := range kvs {
+		if kv.Type >= 0x4000 && kv.Type < 0x8000 {
+			return kv.Type, true
+		}
+	}
+	return 0, false
+}
+
 // trackProperties reads the properties that end a message.
 func (r *reader) trackProperties() []byte {
 	b := r.rest()

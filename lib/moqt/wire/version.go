@@ -64,7 +64,7 @@ var drafts = [256]*draft{
 }
 
 // Versions lists the drafts sessions speak, newest first: the order in which they are offered to a peer.
-func Versions() []Version { return []Version{Draft16} }
+func Versions() []Version { return []Version{Draft18, Draft16} }
 
 // Known reports whether v is in the table. Every other function of this package needs a known version.
 func (v Version) Known() bool { return drafts[v] != nil }
