@@ -82,10 +82,11 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 	var opened *group
 	var prev uint64
 	hasPrev, ended := false, false
+	more := false // this source has said its last word, others have not
 	for {
 		oh, err := r.Next()
 		if err != nil {
-			clean := err == io.EOF && hasPrev
+			clean := err == io.EOF && hasPrev && !more
 			if clean && h.EndOfGroup && !ended {
 				o := &obj{Object: object.Object{Group: h.Group, Subgroup: h.Subgroup, ID: prev + 1, Priority: r.Priority(), Status: object.EndOfGroup}}
 				src.take(o, prev, true, false)
@@ -118,6 +119,13 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 			Group: h.Group, Subgroup: h.Subgroup, ID: oh.ID, Priority: r.Priority(), Status: object.Status(oh.Status),
 			Properties: slices.Clone(oh.Properties), Payload: payload,
 		}}
+		if o.Status == object.EndOfTrack && t.others(src) {
+			// One home that stops does not end the broadcast, nor the group it was at.
+			t.r.log.Info("end of track not taken, others publish it", "track", t.name.String(), "source", src.name)
+			src.s.ingest.Release(weight)
+			more = true
+			continue
+		}
 		// The first object of a stream is the first of its subgroup, unless this source came in the middle of the group.
 		first := !hasPrev && (oh.ID == 0 || h.SubgroupFromFirst || h.Group != src.firstGroup)
 		src.take(o, prev, hasPrev, first)
@@ -160,11 +168,6 @@ func (src *source) take(o *obj, prev uint64, hasPrev, first bool) {
 		src.refused.Add(1)
 		src.t.r.stats.refused.Add(1)
 		src.t.r.log.Warn("object refused", "track", src.t.name.String(), "group", o.Group, "object", o.ID, "source", src.name, "err", err)
-		return
-	}
-	if o.Status == object.EndOfTrack && src.t.others(src) {
-		// One home that stops does not end the broadcast.
-		src.t.r.log.Info("end of track not taken, others publish it", "track", src.t.name.String(), "source", src.name)
 		return
 	}
 	o.source, o.at = src.name, time.Now()
