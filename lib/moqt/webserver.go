@@ -34,7 +34,7 @@ func newWebServer(conf *Config, offer func(context.Context, *Session)) *webServe
 				return context.WithValue(ctx, webClientKey{}, w.admit(qc))
 			},
 		},
-		ApplicationProtocols: alpns(w.conf),
+		ApplicationProtocols: webALPNs(w.conf),
 		CheckOrigin:          w.allowed,
 		ReorderingTimeout:    w.conf.HandshakeTimeout,
 	}
