@@ -3,7 +3,6 @@ package moqt
 import (
 	"context"
 	"io"
-	"strings"
 	"testing"
 	"time"
 
@@ -25,14 +24,14 @@ func draftOf(t testing.TB) Version {
 	return wire.Draft16
 }
 
-// everywhere runs a test with every draft, in memory and over QUIC; inMemory in memory only. Below TestOverWebTransport and
-// TestRolesOverQMux both run over those.
+// everywhere runs a test with every draft, in memory and over QUIC; inMemory in memory only. Below TestOverWebTransport
+// both run over that.
 func everywhere(t *testing.T, test func(t *draftT)) { onDrafts(t, test, false, true) }
 
 func inMemory(t *testing.T, test func(t *draftT)) { onDrafts(t, test, false) }
 
 func onDrafts(t *testing.T, test func(t *draftT), transports ...bool) {
-	if overWeb(t) || strings.HasPrefix(t.Name(), "TestRolesOverQMux/") {
+	if overWeb(t) {
 		transports = []bool{false}
 	}
 	for _, v := range wire.Versions() {
@@ -46,7 +45,7 @@ func onDrafts(t *testing.T, test func(t *draftT), transports ...bool) {
 	}
 }
 
-// pipePair connects two sessions in memory and runs both; below TestOverWebTransport and TestRolesOverQMux over those.
+// pipePair connects two sessions in memory and runs both; below TestOverWebTransport over that.
 func pipePair(t testing.TB, client, server *Config) (c, s *Session) {
 	t.Helper()
 	d, _ := t.(*draftT)
