@@ -275,7 +275,9 @@ func (p *pull) chunkAt(ctx context.Context, sess *moqt.Session, w *wallClock, t 
 	}
 	at := g
 	for _, b := range payloads { // in order
-		if e, err := catalog.ParseTimelineEntry(b); err == nil && e.Track.Equal(p.name) && !e.UTC.After(t) {
+		e, err := catalog.ParseTimelineEntry(b)
+		// A chunk that the source did not promote is the same chunk, by the same group id.
+		if err == nil && (e.Track.Equal(p.name) || e.Track.Namespace.HasPrefix(sourcePrefix)) && !e.UTC.After(t) {
 			at = e.Group
 		}
 	}
