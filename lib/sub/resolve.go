@@ -246,8 +246,8 @@ type wallClock struct {
 	grid uint64    // length of a chunk, 90 kHz
 	x    int64     // at utc
 	utc  time.Time // as a receiver heard it
-	// timeline is the track that says so; nil if none does.
-	timeline *object.TrackName
+	// timelines are those of all sources that promote into the track; none if no source told.
+	timelines []object.TrackName
 }
 
 func (w *wallClock) group(t time.Time) uint64 {
@@ -263,23 +263,28 @@ func ticks(d time.Duration) int64 {
 }
 
 // chunkAt is the group that was on at a time. Chunks start at random access points, so the one of that bucket may have
-// begun later, and the one before was still on.
+// begun later, and the one before was still on. Each source tells of what it heard: none need have heard both.
 func (p *pull) chunkAt(ctx context.Context, sess *moqt.Session, w *wallClock, t time.Time) (uint64, error) {
 	g := w.group(t)
-	if w.timeline == nil || g < 2 {
+	if len(w.timelines) == 0 || g < 2 {
 		return g, nil
 	}
-	payloads, err := fetchAll(ctx, sess, *w.timeline, moqt.Location{Group: g - 2}, moqt.Location{Group: g})
-	if err != nil && ctx.Err() != nil {
-		return 0, context.Cause(ctx)
-	}
-	at := g
-	for _, b := range payloads { // in order
-		e, err := catalog.ParseTimelineEntry(b)
-		// A chunk that the source did not promote is the same chunk, by the same group id.
-		if err == nil && (e.Track.Equal(p.name) || e.Track.Namespace.HasPrefix(sourcePrefix)) && !e.UTC.After(t) {
-			at = e.Group
+	var at uint64
+	for _, timeline := range w.timelines {
+		payloads, err := fetchAll(ctx, sess, timeline, moqt.Location{Group: g - 2}, moqt.Location{Group: g})
+		if err != nil && ctx.Err() != nil {
+			return 0, context.Cause(ctx)
 		}
+		for _, b := range payloads {
+			e, err := catalog.ParseTimelineEntry(b)
+			// A chunk that the source did not promote is the same chunk, by the same group id.
+			if err == nil && (e.Track.Equal(p.name) || e.Track.Namespace.HasPrefix(sourcePrefix)) && e.Group <= g && !e.UTC.After(t) {
+				at = max(at, e.Group)
+			}
+		}
+	}
+	if at == 0 {
+		return g, nil
 	}
 	return at, nil
 }
@@ -298,9 +303,15 @@ func (p *pull) wallClock(ctx context.Context, sess *moqt.Session, largest *moqt.
 	if err != nil {
 		return nil, err
 	}
+	var clock *wallClock
+	var timelines []object.TrackName
 	from := moqt.Location{Group: largest.Group - min(timelineGroups, largest.Group)}
 	for _, ns := range sources {
 		t := object.TrackName{Namespace: ns, Name: catalog.TrackTimeline}
+		timelines = append(timelines, t)
+		if clock != nil {
+			continue
+		}
 		payloads, err := fetchAll(ctx, sess, t, from, moqt.Location{Group: largest.Group})
 		if err != nil && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -310,16 +321,21 @@ func (p *pull) wallClock(ctx context.Context, sess *moqt.Session, largest *moqt.
 			if err == nil && e.Track.Equal(p.name) {
 				base := e.Group * grid // x of the entry lies within one grid length of it
 				x := base + (e.PTS-base)&ptsMask
-				return &wallClock{grid, int64(x), e.UTC.Time, &t}, nil
+				clock = &wallClock{grid: grid, x: int64(x), utc: e.UTC.Time}
+				break
 			}
 		}
+	}
+	if clock != nil {
+		clock.timelines = timelines
+		return clock, nil
 	}
 	hour, _, ok := catalog.TSTrack(p.name.Name)
 	if !ok {
 		return nil, &noTimeline{p.name}
 	}
 	p.log.Warn("no source's timeline ties the track to time, taking its name: good for 30 min either way", "track", p.name.String())
-	return &wallClock{grid, 0, time.Unix(0, 0).Add(time.Duration(hour) * time.Hour), nil}, nil
+	return &wallClock{grid: grid, utc: time.Unix(0, 0).Add(time.Duration(hour) * time.Hour)}, nil
 }
 
 // noTimeline is a track whose groups cannot be tied to a time.

@@ -3,6 +3,7 @@ package sub
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -39,6 +40,42 @@ func world(t testing.TB, relay *relaytest.Relay, at time.Time) (firstGroup int) 
 		relay.Put(timeline, object.Object{Group: uint64(g), Payload: encoded(t, e)})
 	}
 	return firstGroup
+}
+
+// TestWallTimeOfTwoHomes: the chunk that was on may stand in the timeline of one home alone, whichever is asked first.
+func TestWallTimeOfTwoHomes(t *testing.T) {
+	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.UTC)
+	first := int(at.Unix() / 2)
+	for _, homes := range [][]int{{0, 5}, {5, 0}} { // from which group on they heard it
+		relay := relaytest.New(t)
+		relay.Put(name, groups(first, 11)...)
+		c := catalog.Catalog{Tracks: []catalog.Track{{Name: name.Name, Packaging: catalog.PackagingM2TS, IsLive: true}}, EC: &catalog.Private{Track: name.Name, Duration: 180000}}
+		relay.Put(catalog.Of(broadcast), object.Object{Group: uint64(first), Payload: encoded(t, c)})
+		for i, joined := range homes {
+			source := object.Namespace{"ec", "source", fmt.Sprint("home_", i), "3"}
+			c := catalog.Catalog{Tracks: []catalog.Track{}, EC: &catalog.Private{Broadcast: broadcast.String(), Source: source.String()}}
+			relay.Put(catalog.Of(source), object.Object{Group: uint64(first), Payload: encoded(t, c)})
+			for g := first + joined; g <= first+10; g++ { // every chunk begins a second into its bucket
+				e := catalog.TimelineEntry{V: catalog.EntryVersion, Group: uint64(g), PTS: uint64(g*180000+90000) & (1<<33 - 1),
+					UTC: catalog.TimeOf(time.Unix(int64(2*g+1), 0)), Track: name}
+				relay.Put(object.TrackName{Namespace: source, Name: catalog.TrackTimeline}, object.Object{Group: uint64(g), Payload: encoded(t, e)})
+			}
+		}
+		conf := config(t, relay)
+		conf.Names = []string{broadcast.String()}
+		var err error
+		if conf.From, err = ParsePoint("2026-07-04T20:20:10.500Z", at); err != nil {
+			t.Fatal(err)
+		}
+		if conf.To, err = ParsePoint("2026-07-04T20:20:11.500Z", at); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if _, err := Run(testContext(t), conf, &out); err != nil {
+			t.Fatal(err)
+		}
+		wantObjects(t, decode(t, &out), groups(first+4, 2))
+	}
 }
 
 func TestWallTime(t *testing.T) {
