@@ -87,6 +87,7 @@ type cutter struct {
 
 	au      accessUnit
 	cur     *part // being filled; its chunk is nil before the first random access point
+	tail    tail  // of the chunk before
 	prevRAP struct {
 		known bool
 		pts   clock.PTS
@@ -186,11 +187,16 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		c.copyHeld()
 		c.cutPacket(p)
 	}
+	if role&roleTail != 0 && c.prog.roles[pid]&roleTail != 0 {
+		c.copyHeld()
+		return !c.toTail(p), nil
+	}
 	return true, nil
 }
 
 // overflow cuts a part that has grown beyond what an object may hold: a stream without access units.
 func (c *cutter) overflow() {
+	c.closeTail()
 	ch := c.cur.chunk
 	c.au.active = false
 	if ch == nil {
@@ -258,6 +264,7 @@ func (c *cutter) programChanged() {
 		}
 	}
 	c.copyHeld()
+	c.closeTail()
 	if c.au.active {
 		c.au.active = false
 		if c.cur != nil && c.cur.chunk == nil {
@@ -319,6 +326,7 @@ func (c *cutter) seek(p clock.PTS) {
 // under the same group, source-scoped.
 func (c *cutter) reset() {
 	c.copyHeld()
+	c.closeTail()
 	c.resetPos = c.pos
 	c.prevRAP.known = false
 	c.au.active = false
@@ -362,6 +370,7 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 		if pes.HasDTS {
 			au.dts = clock.PTS(pes.DTS)
 		}
+		c.tailTime(au.dts)
 		au.es = au.es[:0]
 		if err == nil {
 			au.es = append(au.es, payload[min(pes.HeaderLen, len(payload)):]...)
@@ -436,6 +445,7 @@ func (c *cutter) startsChunk(au *accessUnit) bool {
 }
 
 func (c *cutter) startChunk(au *accessUnit) {
+	c.closeTail()
 	if c.cfg.Clock == ClockFile && !c.prog.recorded.Known() {
 		c.seek(au.pts) // a DVB receiver may have heard the time before the network
 	}
@@ -479,14 +489,23 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	c.openPart(ch, au.pos)
 	next := c.cur
 	next.pts, next.dts, next.rap = au.pts, au.dts, rap
-	next.buf = append(next.buf, moved...)
+	starts := ch != old.chunk
+	if !dropped {
+		c.cur = old
+		c.closePart(au.pos, au.dts.Sub(old.dts), starts)
+		c.cur = next
+	}
+	switch {
+	case !starts:
+		next.buf = append(next.buf, moved...)
+	case dropped:
+		c.openTail(nil, au.dts, moved)
+	default:
+		c.openTail(old, au.dts, moved)
+	}
 	if dropped {
 		c.recycle(old.buf)
-		return
 	}
-	c.cur = old
-	c.closePart(au.pos, au.dts.Sub(old.dts), ch != old.chunk)
-	c.cur = next
 }
 
 // openPart starts a part at a packet position, with PAT and PMT at its head.
@@ -519,6 +538,7 @@ func (c *cutter) finish() error {
 		c.decide(true)
 	}
 	c.pos++
+	c.closeTail()
 	if c.cur != nil && c.cur.chunk != nil {
 		if c.cur.chunk.cause == "" {
 			c.cur.chunk.cause = catalog.ReasonCut

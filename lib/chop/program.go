@@ -15,12 +15,14 @@ import (
 
 // Roles of a PID, as bits.
 const (
-	rolePAT  = 1 << iota // PID 0
-	rolePMT              // of the program
-	roleSI               // PSIP or DVB SI
-	roleKeep             // goes into canonical TS
-	rolePCR              // carries the program's clock
-	roleCut              // access units of this PID make parts and chunks
+	rolePAT   = 1 << iota // PID 0
+	rolePMT               // of the program
+	roleSI                // PSIP or DVB SI
+	roleKeep              // goes into canonical TS
+	rolePCR               // carries the program's clock
+	roleCut               // access units of this PID make parts and chunks
+	roleAudio             // its PES packets are kept whole in a chunk
+	roleTail              // since the chunk began no PES packet has: what comes is of the chunk before
 )
 
 // program follows the tables of one program and says what role each PID has.
@@ -189,7 +191,7 @@ func (p *program) onPMT(section []byte) {
 	p.pmtSection = append(p.pmtSection[:0], section...)
 	p.pmt = pmt
 	for i := range p.roles {
-		p.roles[i] &^= roleKeep | rolePCR | roleCut
+		p.roles[i] &^= roleKeep | rolePCR | roleCut | roleAudio | roleTail
 	}
 	p.cutPID, p.codec = ts.PIDNull, codecOther
 	for _, s := range pmt.Streams {
@@ -210,6 +212,11 @@ func (p *program) onPMT(section []byte) {
 	}
 	if pmt.PCRPID != ts.PIDNull {
 		p.roles[pmt.PCRPID] |= roleKeep | rolePCR
+	}
+	for _, s := range pmt.Streams {
+		if s.Codec().Audio() && p.roles[s.PID]&(rolePCR|roleCut) == 0 && s.PID != ts.PIDNull {
+			p.roles[s.PID] |= roleAudio
+		}
 	}
 }
 

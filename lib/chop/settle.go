@@ -142,6 +142,12 @@ func (c *cutter) settle() {
 	for len(c.queue) > 0 {
 		p := c.queue[0]
 		ch := p.chunk
+		if c.tail.of(p) {
+			if !c.overdue(p.endClock) {
+				return
+			}
+			c.closeTail()
+		}
 		last := c.lastOf(ch)
 		if ch.broken == "" {
 			ch.broken = c.against(ch)
@@ -149,7 +155,7 @@ func (c *cutter) settle() {
 		if ch.broken == "" {
 			end, at := p.end, p.endClock
 			if c.cfg.Promote == PromoteChunk {
-				if last == nil {
+				if last == nil || c.tail.of(last) {
 					if !c.tainted(ch.from, c.pos) {
 						return
 					}

@@ -1,0 +1,87 @@
+package chop
+
+import (
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/ts"
+)
+
+// tailSpan is how far into a chunk, by decoding time, the rest of the chunk before is looked for: longer than any
+// audio PES packet takes to arrive.
+const tailSpan = clock.Hz / 2
+
+// tail is what a chunk's start cuts off: audio PES packets that have begun before it and end behind it. They are
+// added to the chunk before, so that every chunk has whole audio frames and can be decoded alone, to its end.
+// What belongs to it follows from what comes after the start, and from nothing before it.
+type tail struct {
+	part *part     // last of the chunk before; nil if there is none
+	dts  clock.PTS // where the chunk started
+	open int       // audio PIDs that no PES packet has begun on since
+}
+
+// of reports whether p may still grow.
+func (t *tail) of(p *part) bool { return t.open > 0 && t.part == p }
+
+// openTail begins to look for the tail of the chunk that p ended, with the packets that came since the start.
+func (c *cutter) openTail(p *part, dts clock.PTS, since []byte) {
+	c.tail = tail{part: p, dts: dts}
+	roles := &c.prog.roles
+	for _, pid := range c.awaited {
+		if roles[pid]&roleAudio != 0 {
+			roles[pid] |= roleTail
+			c.tail.open++
+		}
+	}
+	if c.tail.open == 0 {
+		c.tail = tail{}
+	}
+	for ; len(since) > 0; since = since[ts.PacketSize:] {
+		// The tail grows over packets that were looked at already.
+		if p := (*ts.Packet)(since); roles[p.PID()]&roleTail == 0 || !c.toTail(p) {
+			c.cur.buf = append(c.cur.buf, p[:]...)
+		}
+	}
+}
+
+// toTail takes a packet of a PID on which a tail is looked for, and reports whether it was of the tail.
+func (c *cutter) toTail(p *ts.Packet) bool {
+	if p.UnitStart() {
+		c.prog.roles[p.PID()] &^= roleTail
+		if c.tail.open--; c.tail.open == 0 {
+			c.closeTail()
+		}
+		return false
+	}
+	last := c.tail.part
+	if last == nil {
+		c.stats.Leading++
+		return true
+	}
+	last.buf = append(last.buf, p[:]...)
+	last.chunk.bytes += ts.PacketSize
+	if len(last.buf) >= maxPart {
+		last.chunk.cause = catalog.ReasonOversize
+		c.closeTail()
+	}
+	return true
+}
+
+// tailTime takes the decoding time of an access unit: nothing is of the tail for ever.
+func (c *cutter) tailTime(dts clock.PTS) {
+	if d := dts.Sub(c.tail.dts); d >= tailSpan || d <= -tailSpan {
+		c.closeTail()
+	}
+}
+
+// closeTail ends the search. Whatever happened to the stream until now may have changed the tail.
+func (c *cutter) closeTail() {
+	if c.tail.part != nil {
+		c.tail.part.end = max(c.tail.part.end, c.pos)
+	}
+	if c.tail.open > 0 {
+		for _, pid := range c.awaited {
+			c.prog.roles[pid] &^= roleTail
+		}
+	}
+	c.tail = tail{}
+}
