@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -193,6 +194,63 @@ func TestNamespaceWithoutPublish(t *testing.T) {
 	}
 	p = &publisher{t: t, c: c2, pub: <-u2.pubs}
 	p.group(2)
+	v.whole(2)
+}
+
+// crossing is a publisher whose PUBLISH crosses the relay's SUBSCRIBE.
+type crossing struct {
+	moqt.UnimplementedHandler
+	c       *client
+	crossed func() bool
+	pubs    chan *moqt.Publication
+	errs    chan error
+}
+
+func (u *crossing) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
+	go func() {
+		pub, err := u.c.Publish(context.WithoutCancel(ctx), r.Track, moqt.PublishOptions{})
+		u.pubs <- pub
+		u.errs <- err
+	}()
+	for !u.crossed() && ctx.Err() == nil {
+		runtime.Gosched()
+	}
+	r.Reject(wire.RequestDuplicateSubscription, "published")
+}
+
+// A publisher announces its namespace and publishes its track, while the relay subscribes for somebody who waits.
+func TestPublishCrossesSubscribe(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	first := s.publisher(t, ts)
+	first.group(0)
+	s.stored(t, parts+1)
+	v := s.viewer(t, ts, from(0))
+	v.whole(1)
+	u := &crossing{pubs: make(chan *moqt.Publication, 1), errs: make(chan error, 1)}
+	track := s.track(ts)
+	u.crossed = func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for session := range s.sessions {
+			session.mu.Lock()
+			c := session.claimed[track]
+			crossed := c != nil && c.crossed
+			session.mu.Unlock()
+			if crossed {
+				return true
+			}
+		}
+		return false
+	}
+	u.c = s.dial(t, u)
+	if _, err := u.c.PublishNamespace(within(t, 20*time.Second), ts.Namespace); err != nil {
+		t.Fatal(err)
+	}
+	pub, err := <-u.pubs, <-u.errs
+	if err != nil {
+		t.Fatalf("PUBLISH that crossed SUBSCRIBE: %v", err)
+	}
+	(&publisher{t: t, c: u.c, pub: pub}).group(1)
 	v.whole(2)
 }
 

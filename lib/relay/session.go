@@ -21,30 +21,82 @@ type session struct {
 	claims sync.WaitGroup      // one for each of claimed
 
 	mu      sync.Mutex
-	over    bool                // nothing may be claimed any more
-	claimed map[*track]struct{} // tracks with a subscription of ours at this peer, or one on its way
+	over    bool              // nothing may be claimed any more
+	claimed map[*track]*claim // tracks with a subscription of ours at this peer, or one on its way
 }
 
-// claim reserves the one subscription a session may have to a track.
-func (s *session) claim(t *track) bool {
+// claim is the one subscription a session may have to a track.
+type claim struct {
+	asked   chan struct{} // closed when our SUBSCRIBE was answered; nil for a PUBLISH
+	crossed bool          // the peer sent PUBLISH meanwhile
+}
+
+// claim reserves the subscription to a track; asking if SUBSCRIBE is to be sent for it.
+func (s *session) claim(t *track, asking bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.claimed[t]; ok || s.over {
+	if s.claimed[t] != nil || s.over {
 		return false
 	}
 	if s.claimed == nil {
-		s.claimed = make(map[*track]struct{})
+		s.claimed = make(map[*track]*claim)
 	}
-	s.claimed[t] = struct{}{}
+	c := new(claim)
+	if asking {
+		c.asked = make(chan struct{})
+	}
+	s.claimed[t] = c
 	s.claims.Add(1)
 	return true
 }
 
-func (s *session) unclaim(t *track) {
+// answered says that the peer took our SUBSCRIBE.
+func (s *session) answered(t *track) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.claimed[t]
+	close(c.asked)
+	c.asked = nil
+}
+
+// unclaim gives the subscription back, and reports whether a PUBLISH waits for that.
+func (s *session) unclaim(t *track) (crossed bool) {
+	s.mu.Lock()
+	c := s.claimed[t]
 	delete(s.claimed, t)
+	if c.asked != nil {
+		close(c.asked)
+	}
 	s.mu.Unlock()
 	s.claims.Done()
+	return c.crossed
+}
+
+// claimPublished reserves the subscription to a track that the peer publishes. If our SUBSCRIBE is on its way, the two
+// have crossed: the publisher must refuse that one, and only then the other may be accepted (§5.1).
+func (s *session) claimPublished(ctx context.Context, t *track) bool {
+	for !s.claim(t, false) {
+		s.mu.Lock()
+		c := s.claimed[t]
+		var asked chan struct{}
+		if c != nil {
+			asked, c.crossed = c.asked, true
+		}
+		over := s.over
+		s.mu.Unlock()
+		switch {
+		case over || c != nil && asked == nil:
+			return false
+		case c == nil:
+			continue
+		}
+		select {
+		case <-asked:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // end waits for what the session started outside of its handlers.
@@ -72,7 +124,7 @@ func (s *session) leave(patience time.Duration) {
 // Publish takes a track from the peer.
 func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
 	t := s.r.track(r.Track)
-	if !s.claim(t) {
+	if !s.claimPublished(ctx, t) {
 		r.Reject(wire.RequestDuplicateSubscription, "subscribed already")
 		return
 	}

@@ -199,19 +199,20 @@ func (src *source) datagrams(ctx context.Context) {
 func (r *Relay) subscribeUpstream(ctx context.Context, t *track) bool {
 	var wg sync.WaitGroup
 	for _, s := range r.announcing(t.name.Namespace) {
-		if !s.claim(t) {
+		if !s.claim(t, true) {
 			continue
 		}
 		wg.Go(func() {
 			sub, err := s.s.Subscribe(ctx, t.name, moqt.SubscribeOptions{})
 			if err != nil {
-				s.unclaim(t)
+				crossed := s.unclaim(t)
 				var re *moqt.RequestError
-				if !errors.As(err, &re) || re.Code != wire.RequestDoesNotExist {
+				if !errors.As(err, &re) || re.Code != wire.RequestDoesNotExist && !crossed {
 					r.log.Warn("upstream refused", "track", t.name.String(), "source", s.name, "err", err)
 				}
 				return
 			}
+			s.answered(t)
 			src := s.attach(t, sub)
 			go func() {
 				defer s.unclaim(t)
