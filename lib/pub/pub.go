@@ -124,7 +124,7 @@ func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
 		cancel(context.Cause(ctx))
 		<-done
 	}
-	stats := s.snapshot()
+	stats := s.leave()
 	if c.Progress != nil {
 		c.Progress(stats)
 	}

@@ -48,6 +48,7 @@ type Stats struct {
 	Duplicates, Late       int64 // objects not taken: known already, or of a group that was given up
 	Unfinished             int64 // groups whose end the input did not tell
 	Dropped                int64 // groups dropped from the spool before a relay had them, counted for each relay
+	Undelivered            int64 // groups that a relay had not confirmed at the end, counted for each relay
 	Damaged                int64 // damaged places in the input
 }
 
@@ -240,6 +241,20 @@ func (s *spool) giveUp(t *track, keep int) {
 	}
 }
 
+// leave counts what no relay will have any more, and returns the sum of all.
+func (s *spool) leave() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.groups {
+		for _, sent := range g.sent {
+			if !sent {
+				s.Undelivered++
+			}
+		}
+	}
+	return s.Stats
+}
+
 // end says that the input is over.
 func (s *spool) end() {
 	s.mu.Lock()
@@ -356,7 +371,11 @@ func (s *spool) allGone() bool {
 // evict forgets a group; senders at work on one that is dropped reset its stream.
 func (s *spool) evict(g *group) {
 	for r, sent := range g.sent {
-		if !sent && !s.gone[r] {
+		switch {
+		case sent:
+		case s.gone[r]:
+			s.Undelivered++
+		default:
 			s.Dropped++
 			g.dropped = true
 		}
