@@ -12,7 +12,7 @@ import (
 // requests and refuses every one it gets. A Config may serve many sessions and is not modified.
 type Config struct {
 	// Versions are the drafts offered when dialing, best first, and accepted when listening. Default: all that are spoken,
-	// newest first (wire.Versions); a server takes draft 16 alone over WebTransport.
+	// newest first (wire.Versions).
 	Versions []Version
 	// Handler gets the peer's requests. nil refuses them all with NOT_SUPPORTED.
 	Handler Handler

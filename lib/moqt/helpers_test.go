@@ -59,14 +59,6 @@ func pipePair(t testing.TB, client, server *Config) (c, s *Session) {
 	}
 	switch {
 	case overWeb(t):
-		if d != nil {
-			every := Config{}
-			if server != nil {
-				every = *server
-			}
-			every.Versions = wire.Versions()
-			server = &every
-		}
 		c, s = dialedPair(t, "https", client, server)
 	case d != nil && d.quic:
 		c, s = quicPair(t, client, server)

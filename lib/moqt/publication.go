@@ -133,7 +133,7 @@ func (s *Session) Publish(ctx context.Context, track object.TrackName, o Publish
 		s.mu.Lock()
 		s.pubs[id] = p // pending: a SUBSCRIBE to the same track is a duplicate from now on (§5.1)
 		s.mu.Unlock()
-		params := wire.Parameters{LargestObject: o.Largest, Tokens: o.Tokens}
+		params := wire.Parameters{LargestObject: s.largestFor(o.Largest), Tokens: o.Tokens}
 		if o.NoForward {
 			params.Forward = new(bool)
 			p.state.Forward = false
@@ -245,7 +245,7 @@ func (r *SubscribeRequest) Accept(info TrackInfo) (*Publication, error) {
 	p.state.apply(r.params)
 	p.state.resolve(info.Largest)
 	p.limitTimeout()
-	ok := &wire.SubscribeOK{RequestID: r.in.id, TrackAlias: p.alias, Properties: info.Properties, Parameters: wire.Parameters{LargestObject: info.Largest}}
+	ok := &wire.SubscribeOK{RequestID: r.in.id, TrackAlias: p.alias, Properties: info.Properties, Parameters: wire.Parameters{LargestObject: s.largestFor(info.Largest)}}
 	if ms := milliseconds(info.Expires); ms > 0 {
 		ok.Parameters.Expires = &ms
 	}
@@ -301,7 +301,7 @@ func (s *Session) onRequestUpdate(m *wire.RequestUpdate) error {
 	case refusal != nil:
 	case p != nil:
 		p.update(m.Parameters)
-		ok.Parameters.LargestObject = p.Largest()
+		ok.Parameters.LargestObject = s.largestFor(p.Largest())
 	case existing != nil && existing.kind == kindSubscribe:
 		refusal = &RequestError{Code: wire.RequestInternalError, Reason: "subscription not established yet"}
 	case existing != nil:

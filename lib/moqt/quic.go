@@ -61,15 +61,6 @@ func clientTLS(conf *tls.Config, host string, alpns ...string) *tls.Config {
 	return tc
 }
 
-// webALPNs are those a server takes over WebTransport: draft 16 alone unless the configuration names others, because @moq/net,
-// which prefers draft 18, leaves its subscriptions at once on it.
-func webALPNs(conf *Config) []string {
-	if len(conf.Versions) == 0 {
-		return []string{wire.Draft16.ALPN()}
-	}
-	return alpns(conf)
-}
-
 // alpns are the names of the drafts a configuration, nil included, allows.
 func alpns(conf *Config) []string {
 	versions := wire.Versions()

@@ -77,7 +77,7 @@ func (s *Session) admitSimple(id uint64, p wire.Parameters) (*inbound, []Token, 
 
 // Accept answers REQUEST_OK.
 func (r *TrackStatusRequest) Accept(info TrackInfo) error {
-	ok := &wire.RequestOK{RequestID: r.in.id, Parameters: wire.Parameters{LargestObject: info.Largest}, Properties: info.Properties}
+	ok := &wire.RequestOK{RequestID: r.in.id, Parameters: wire.Parameters{LargestObject: r.in.s.largestFor(info.Largest)}, Properties: info.Properties}
 	if ms := milliseconds(info.Expires); ms > 0 {
 		ok.Parameters.Expires = &ms
 	}

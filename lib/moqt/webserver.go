@@ -34,7 +34,7 @@ func newWebServer(conf *Config, offer func(context.Context, *Session)) *webServe
 				return context.WithValue(ctx, webClientKey{}, w.admit(qc))
 			},
 		},
-		ApplicationProtocols: webALPNs(w.conf),
+		ApplicationProtocols: alpns(w.conf),
 		CheckOrigin:          w.allowed,
 		ReorderingTimeout:    w.conf.HandshakeTimeout,
 	}

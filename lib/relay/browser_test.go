@@ -31,10 +31,17 @@ type browserConfig struct {
 	URL         string   `json:"url"`
 	Fingerprint string   `json:"fingerprint"`
 	Hash        []byte   `json:"hash"` // the same
-	Protocols   []string `json:"protocols"`
-	Setup       []byte   `json:"setup"` // CLIENT_SETUP
+	Protocols   []string `json:"protocols,omitempty"`
+	Begin       deed     `json:"begin"`
 	Namespace   []string `json:"namespace"`
 	Track       string   `json:"track"`
+}
+
+// deed is what plain.html does: write bytes to a new stream or to that whose bytes it posted.
+type deed struct {
+	Uni   []byte `json:"uni,omitempty"`
+	Bidi  []byte `json:"bidi,omitempty"`
+	Write []byte `json:"write,omitempty"`
 }
 
 // browse serves testdata/browser on the loopback and opens a page of it in a headless Chromium until the end of the test;
@@ -89,12 +96,18 @@ func (s *server) browse(t *testing.T, base, page string, conf browserConfig, han
 	})
 }
 
-const browserTimeout = 30 * time.Second
+const browserTimeout = 2 * time.Minute
 
 // TestBrowser: a page that knows nothing but WebTransport sets up a session and gets a stored track, byte for byte.
 func TestBrowser(t *testing.T) {
+	for _, v := range wire.Versions() {
+		t.Run(v.String(), func(t *testing.T) { testBrowser(t, v) })
+	}
+}
+
+func testBrowser(t *testing.T, v wire.Version) {
 	const groups = 3
-	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{DrainTimeout: 5 * time.Second}, store.Config{}) // the page needs time to post GOAWAY
 	p := s.publisher(t, ts)
 	for g := range uint64(groups) {
 		p.group(g)
@@ -102,7 +115,6 @@ func TestBrowser(t *testing.T) {
 	s.stored(t, groups*(parts+1))
 	p.c.leave()
 
-	v := wire.Draft16
 	message := func(m wire.Message) []byte {
 		b, err := wire.AppendMessage(nil, v, m)
 		if err != nil {
@@ -110,42 +122,27 @@ func TestBrowser(t *testing.T) {
 		}
 		return b
 	}
-	var mu sync.Mutex
-	var control []byte
+	var begin deed
+	if v.SetupStream() == 0 {
+		begin.Bidi = message(&wire.ClientSetup{})
+	} else {
+		begin.Uni = message(&wire.Setup{})
+	}
+	subscribe := message(&wire.Subscribe{Track: ts, Parameters: wire.Parameters{SubscriptionFilter: &wire.Filter{Type: wire.FilterAbsoluteStart}}})
+	in := browserStreams{t: t, v: v, messages: make(chan wire.Message, 16), data: make(chan []byte, 16), open: map[string][]byte{}, talks: map[string]bool{}}
+	in.act = func(m wire.Message) (d deed) {
+		switch m.(type) {
+		case *wire.ServerSetup:
+			d.Write = subscribe
+		case *wire.Setup:
+			d.Bidi = subscribe
+		}
+		return d
+	}
 	var over atomic.Bool
-	messages := make(chan wire.Message, 16)
-	streams := make(chan []byte, 16)
 	closed := make(chan string, 1)
-	s.browse(t, "http://127.0.0.1", "plain.html", browserConfig{Protocols: []string{"chat", v.ALPN()}, Setup: message(&wire.ClientSetup{})}, map[string]http.HandlerFunc{
-		"/control": func(w http.ResponseWriter, r *http.Request) {
-			mu.Lock()
-			defer mu.Unlock()
-			b, _ := io.ReadAll(r.Body)
-			control = append(control, b...)
-			for {
-				typ, length, n, err := wire.MessageHeader(control, v)
-				if err != nil || n == 0 || len(control) < n+length {
-					if err != nil {
-						t.Error(err)
-					}
-					return
-				}
-				m, err := wire.ParseMessage(v, typ, control[n:n+length])
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				control = control[n+length:]
-				if _, ok := m.(*wire.ServerSetup); ok {
-					w.Write(message(&wire.Subscribe{Track: ts, Parameters: wire.Parameters{SubscriptionFilter: &wire.Filter{Type: wire.FilterAbsoluteStart}}}))
-				}
-				messages <- m
-			}
-		},
-		"/stream": func(_ http.ResponseWriter, r *http.Request) {
-			b, _ := io.ReadAll(r.Body)
-			streams <- b
-		},
+	s.browse(t, "http://127.0.0.1", "plain.html", browserConfig{Protocols: []string{"chat", v.ALPN()}, Begin: begin}, map[string]http.HandlerFunc{
+		"/in": in.post,
 		"/closed": func(_ http.ResponseWriter, r *http.Request) {
 			b, _ := io.ReadAll(r.Body)
 			closed <- string(b)
@@ -157,15 +154,19 @@ func TestBrowser(t *testing.T) {
 		},
 	})
 	ctx := within(t, browserTimeout)
-	if m, ok := await(t, ctx, messages).(*wire.ServerSetup); !ok {
+	switch m := await(t, ctx, in.messages).(type) {
+	case *wire.ServerSetup, *wire.Setup:
+	default:
 		t.Fatalf("first message %T", m)
 	}
-	if m, ok := await(t, ctx, messages).(*wire.SubscribeOK); !ok {
+	if m, ok := await(t, ctx, in.messages).(*wire.SubscribeOK); !ok {
 		t.Fatalf("answer %T", m)
+	} else if l := m.Parameters.LargestObject; l == nil || *l != (wire.Location{Group: groups - 1, Object: parts}) {
+		t.Errorf("largest object %v", l)
 	}
 	seen := map[uint64]bool{}
 	for len(seen) < groups {
-		b := await(t, ctx, streams)
+		b := await(t, ctx, in.data)
 		h, n, err := wire.ParseSubgroupHeader(b, v)
 		if err != nil {
 			t.Fatal(err)
@@ -191,7 +192,7 @@ func TestBrowser(t *testing.T) {
 	}
 	over.Store(true)
 	s.stop() // tells sessions to go away, then closes them
-	if m, ok := await(t, ctx, messages).(*wire.GoAway); !ok {
+	if m, ok := await(t, ctx, in.messages).(*wire.GoAway); !ok {
 		t.Errorf("at the end %T", m)
 	}
 	var end struct {
@@ -200,6 +201,63 @@ func TestBrowser(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(await(t, ctx, closed)), &end); err != nil || end.CloseCode != uint64(wire.NoError) {
 		t.Errorf("closed with %+v, %v", end, err)
+	}
+}
+
+// browserStreams takes apart what plain.html posts.
+type browserStreams struct {
+	t        *testing.T
+	v        wire.Version
+	act      func(wire.Message) deed // what the page is to do on a message
+	messages chan wire.Message
+	data     chan []byte // whole data streams
+
+	mu    sync.Mutex
+	open  map[string][]byte // streams, without the messages read already
+	talks map[string]bool   // those that began with a message
+}
+
+func (s *browserStreams) post(w http.ResponseWriter, r *http.Request) {
+	piece, err := io.ReadAll(r.Body)
+	if err != nil {
+		s.t.Error(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := r.FormValue("stream")
+	b := append(s.open[id], piece...)
+	s.open[id] = b
+	if len(b) == 0 {
+		return
+	}
+	for {
+		typ, length, n, err := wire.MessageHeader(b, s.v)
+		switch {
+		case n == 0 && typ == 0: // not even a type
+			return
+		case !s.talks[id] && wire.IsSubgroup(typ, s.v):
+			if len(piece) == 0 { // its end
+				s.data <- b
+			}
+			return
+		case err != nil:
+			s.t.Error(err)
+			return
+		case n == 0 || len(b) < n+length:
+			return
+		}
+		s.talks[id] = true
+		m, err := wire.ParseMessage(s.v, typ, b[n:n+length])
+		if err != nil {
+			s.t.Error(err)
+			return
+		}
+		b = b[n+length:]
+		s.open[id] = b
+		if d := s.act(m); d.Uni != nil || d.Bidi != nil || d.Write != nil {
+			json.NewEncoder(w).Encode(d)
+		}
+		s.messages <- m
 	}
 }
 
@@ -212,9 +270,9 @@ func TestBrowserRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
 			closed := make(chan string, 1)
-			s.browse(t, tt.page, "plain.html", browserConfig{Protocols: []string{tt.protocol}, Setup: []byte{}}, map[string]http.HandlerFunc{
-				"/control": func(http.ResponseWriter, *http.Request) { t.Error("there is a session") },
-				"/error":   func(http.ResponseWriter, *http.Request) {}, // the same as /closed says
+			s.browse(t, tt.page, "plain.html", browserConfig{Protocols: []string{tt.protocol}}, map[string]http.HandlerFunc{
+				"/in":    func(http.ResponseWriter, *http.Request) { t.Error("there is a session") },
+				"/error": func(http.ResponseWriter, *http.Request) {}, // the same as /closed says
 				"/closed": func(_ http.ResponseWriter, r *http.Request) {
 					b, _ := io.ReadAll(r.Body)
 					closed <- string(b)
@@ -232,6 +290,13 @@ func TestBrowserMoqNet(t *testing.T) {
 	if _, err := os.Stat("testdata/browser/node_modules/@moq/net"); errors.Is(err, os.ErrNotExist) {
 		t.Skip("@moq/net is missing: npm ci --ignore-scripts --prefix lib/relay/testdata/browser")
 	}
+	// What it offers when nobody says, and each draft that both sides have.
+	for _, offer := range [][]string{nil, {wire.Draft18.ALPN()}, {wire.Draft16.ALPN()}} {
+		t.Run(strings.Join(append([]string{"offers"}, offer...), " "), func(t *testing.T) { testBrowserMoqNet(t, offer) })
+	}
+}
+
+func testBrowserMoqNet(t *testing.T, offer []string) {
 	type group struct {
 		Group  uint64
 		Frames []string
@@ -241,7 +306,7 @@ func TestBrowserMoqNet(t *testing.T) {
 	p.group(0) // so that the track exists
 	s.stored(t, parts+1)
 	connected, groups := make(chan string, 1), make(chan group, 100)
-	s.browse(t, "http://127.0.0.1", "moqnet.html", browserConfig{Namespace: ts.Namespace, Track: ts.Name}, map[string]http.HandlerFunc{
+	s.browse(t, "http://127.0.0.1", "moqnet.html", browserConfig{Protocols: offer, Namespace: ts.Namespace, Track: ts.Name}, map[string]http.HandlerFunc{
 		"/connected": func(_ http.ResponseWriter, r *http.Request) {
 			b, _ := io.ReadAll(r.Body)
 			connected <- string(b)
@@ -255,7 +320,10 @@ func TestBrowserMoqNet(t *testing.T) {
 		},
 	})
 	ctx := within(t, browserTimeout)
-	t.Logf("@moq/net speaks %s", await(t, ctx, connected))
+	version := await(t, ctx, connected)
+	if want := "moq-transport-" + strings.TrimPrefix(slices.Concat(offer, []string{wire.Draft18.ALPN()})[0], "moqt-"); version != want {
+		t.Errorf("@moq/net speaks %s, want %s", version, want)
+	}
 	next := time.NewTicker(100 * time.Millisecond)
 	defer next.Stop()
 	got := 0
