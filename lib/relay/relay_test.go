@@ -57,6 +57,11 @@ type server struct {
 // start runs a relay on a store until stop or the end of the test.
 func start(t testing.TB, dir, addr string, c Config, sc store.Config) *server {
 	t.Helper()
+	return startWith(t, dir, addr, c, sc, nil)
+}
+
+func startWith(t testing.TB, dir, addr string, c Config, sc store.Config, sessions *moqt.Config) *server {
+	t.Helper()
 	st, err := store.Open(dir, sc)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +70,7 @@ func start(t testing.TB, dir, addr string, c Config, sc store.Config) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := moqt.ListenQUIC(addr, moqt.ServerTLS(cert), nil)
+	l, err := moqt.ListenQUIC(addr, moqt.ServerTLS(cert), sessions)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,161 @@
+package relay
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// rustFrame is what testdata/python/peer.py publishes.
+func rustFrame(group, frame uint64) []byte {
+	h := sha256.Sum256(fmt.Appendf(nil, "%d/%d", group, frame))
+	return bytes.Repeat(h[:], 1000+int(frame))
+}
+
+// groupOf is what peer.py tells of a group.
+type groupOf struct {
+	Group  uint64
+	Frames []string // SHA-256
+}
+
+// TestMoqRs: the Rust library of moq-dev publishes through a relay to itself and to us, and gets what we publish, byte for byte,
+// with each draft over QUIC and WebTransport.
+func TestMoqRs(t *testing.T) {
+	if os.Getenv("EC_MOQ_RS") == "" {
+		t.Skip("EC_MOQ_RS is not set: pip install --target DIR -r lib/relay/testdata/python/requirements.txt, then EC_MOQ_RS=DIR")
+	}
+	for _, v := range wire.Versions() {
+		for _, scheme := range []string{"moqt", "https"} {
+			t.Run(scheme+" "+v.String(), func(t *testing.T) { testMoqRs(t, v, scheme) })
+		}
+	}
+}
+
+func testMoqRs(t *testing.T, v wire.Version, scheme string) {
+	s := startWith(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{v}})
+	theirs := object.TrackName{Namespace: object.Namespace{"rust", "live"}, Name: "frames"}
+	s.rust(t, scheme, "publish", theirs)
+
+	// What it publishes, through the relay to itself: no session with another draft is possible.
+	check := func(who string, groups <-chan groupOf, frames uint64, payload func(group, frame uint64) []byte, next func()) {
+		t.Helper()
+		for got, ctx := 0, within(t, browserTimeout); got < 5; {
+			select {
+			case g := <-groups:
+				var want []string
+				for i := range frames {
+					want = append(want, fmt.Sprintf("%x", sha256.Sum256(payload(g.Group, i))))
+				}
+				if !slices.Equal(g.Frames, want) {
+					t.Fatalf("%s: group %d is %v, want %v", who, g.Group, g.Frames, want)
+				}
+				got++
+			case <-time.After(50 * time.Millisecond): // it joins at what is published from now on
+				next()
+			case <-ctx.Done():
+				t.Fatalf("%s: %d groups came", who, got)
+			}
+		}
+	}
+	check("Rust to Rust", s.rust(t, scheme, "subscribe", theirs), 5, rustFrame, func() {})
+
+	// To us.
+	c := s.dial(t, nil)
+	wait(t, "the track of the Rust publisher", func() bool { return s.lookup(theirs) != nil })
+	sub, err := c.Subscribe(within(t, browserTimeout), theirs, moqt.SubscribeOptions{Filter: moqt.Filter{Type: wire.FilterNextGroupStart}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		r, err := sub.AcceptSubgroup(within(t, browserTimeout))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range uint64(5) {
+			o, err := r.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(r); err != nil || o.ID != i || !bytes.Equal(b, rustFrame(r.Header().Group, i)) {
+				t.Fatalf("group %d object %d: %v, not what was published", r.Header().Group, o.ID, err)
+			}
+		}
+		if o, err := r.Next(); err != io.EOF && (err != nil || o.Status != wire.StatusEndOfGroup) {
+			t.Fatalf("after the last object of group %d: %+v, %v", r.Header().Group, o, err)
+		}
+	}
+
+	// Ours, to it.
+	p := s.publisher(t, ts)
+	if _, err := p.c.PublishNamespace(within(t, browserTimeout), ts.Namespace); err != nil { // it waits for that
+		t.Fatal(err)
+	}
+	id := uint64(0)
+	check("ours to Rust", s.rust(t, scheme, "subscribe", ts), parts, func(g, i uint64) []byte { return part(g, i).Payload }, func() {
+		p.group(id)
+		id++
+	})
+}
+
+// rust runs peer.py until the end of the test; the channel has the groups it gets.
+func (s *server) rust(t *testing.T, scheme, role string, track object.TrackName) <-chan groupOf {
+	t.Helper()
+	cert, err := moqt.LoadCertificate(s.dir+"/"+CertificateFile, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("python3", "testdata/python/peer.py", role, scheme+"://"+s.addr+"/", fmt.Sprintf("%x", sha256.Sum256(cert.Certificate[0])),
+		strings.Join(track.Namespace, "/"), track.Name)
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+os.Getenv("EC_MOQ_RS"))
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	groups, over := make(chan groupOf, 1000), make(chan struct{})
+	go func() {
+		defer close(over)
+		for d := json.NewDecoder(out); ; {
+			var g groupOf
+			if d.Decode(&g) != nil {
+				io.Copy(io.Discard, out)
+				return
+			}
+			select {
+			case groups <- g:
+			default: // nobody is interested any more
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		in.Close()
+		kill := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+		<-over
+		if err := cmd.Wait(); err != nil || t.Failed() {
+			t.Errorf("%s: %v\n%s", role, err, log.Bytes())
+		}
+		kill.Stop()
+	})
+	return groups
+}
