@@ -47,7 +47,7 @@ func without(list []object.Object, drop func(o object.Object) bool) []object.Obj
 }
 
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -365,7 +365,7 @@ func TestIdle(t *testing.T) {
 	relay := relaytest.New(t)
 	relay.Put(name, groups(10, 2)...)
 	c := config(t, relay)
-	c.From, c.Idle = point(t, "first"), 300*time.Millisecond
+	c.From, c.Idle = point(t, "first"), 3*time.Second
 	var out bytes.Buffer
 	if _, err := Run(testContext(t), c, &out); err != nil {
 		t.Fatal(err)
