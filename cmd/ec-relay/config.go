@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/cmdutil"
 	"every.channel/ec/lib/relay"
 	"every.channel/ec/lib/store"
@@ -23,7 +25,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		Store:        store.Config{MaxAge: c.Duration("retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: c.Duration("compress-after")},
 		Relay: relay.Config{
 			CacheBytes: cmdutil.SizeOf(c, "cache"), StallWait: c.Duration("stall"), MaxLag: c.Int("max-lag"),
-			MaxSessions: c.Int("max-sessions"), DrainTimeout: c.Duration("drain"),
+			MaxSessions: c.Int("max-sessions"), DrainTimeout: c.Duration("drain"), Linger: max(c.Duration("linger"), time.Nanosecond),
 		},
 	}
 	for _, s := range c.StringSlice("keep") {
@@ -37,6 +39,16 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		}
 		conf.Store.Rules = append(conf.Store.Rules, rule)
 	}
+	trust, err := cmdutil.TLSConfig(c)
+	if err != nil {
+		return conf, err
+	}
+	for _, address := range c.StringSlice("upstream") {
+		if err := client.CheckURL(address); err != nil {
+			return conf, cmdutil.UsageError(fmt.Errorf("--upstream: %w", err))
+		}
+		conf.Relay.Upstreams = append(conf.Relay.Upstreams, relay.Upstream{Relay: address, TLS: trust})
+	}
 	for _, o := range conf.AllowOrigins {
 		u, err := url.Parse(o)
 		if o != "*" && (err != nil || u.Host == "" || o != u.Scheme+"://"+u.Host) {
@@ -49,7 +61,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	case conf.Dir == "":
 		return conf, cmdutil.UsageError(errors.New("--store is empty"))
 	}
-	for _, name := range []string{"retain", "compress-after", "stall", "drain"} {
+	for _, name := range []string{"retain", "compress-after", "stall", "drain", "linger"} {
 		if c.Duration(name) < 0 {
 			return conf, cmdutil.UsageError(fmt.Errorf("--%s is negative", name))
 		}

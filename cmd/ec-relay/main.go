@@ -22,7 +22,7 @@ func app() *cli.App {
 	a.Description = "Listens for MoQ sessions, over QUIC (moqt://) and WebTransport (https://). Objects are stored before they are served; tracks of several\n" +
 		"publishers are merged. Without --cert a certificate is made; clients trust it by its fingerprint, which\n" +
 		"is logged at the start and written to DIR/fingerprint."
-	a.Flags = []cli.Flag{
+	a.Flags = append([]cli.Flag{
 		&cli.StringSliceFlag{Name: "listen", Value: cli.NewStringSlice(":4443"), Usage: "listen on UDP `ADDR`; may be repeated"},
 		&cli.StringFlag{Name: "store", Value: "ec-store", Usage: "keep objects in folder `DIR`"},
 		&cli.StringFlag{Name: "cert", Usage: "show the certificate in `FILE` (PEM)"},
@@ -37,10 +37,12 @@ func app() *cli.App {
 		&cli.IntFlag{Name: "max-lag", Value: 30, Usage: "skip a group for a subscriber that falls `N` further behind"},
 		&cli.IntFlag{Name: "max-sessions", Value: 1000, Usage: "serve at most `N` sessions"},
 		&cli.DurationFlag{Name: "drain", Value: 2 * time.Second, Usage: "at the end give sessions `TIME` to leave"},
+		&cli.StringSliceFlag{Name: "upstream", Usage: "get what is not here from the relay at `ADDRESS`; may be repeated"},
+		&cli.DurationFlag{Name: "linger", Value: 10 * time.Second, Usage: "take a track from upstreams for `TIME` after its last subscriber left"},
 		&cli.StringFlag{Name: "config", Usage: "read flags from `FILE`, lines of name = value"},
 		&cli.BoolFlag{Name: "check", Usage: "check the configuration and exit"},
 		&cli.BoolFlag{Name: "print-fingerprint", Usage: "print the certificate's fingerprint and exit"},
-	}
+	}, cmdutil.TLSFlags()...)
 	a.Action = run
 	return a
 }

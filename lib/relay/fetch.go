@@ -13,7 +13,8 @@ import (
 
 // Fetch sends a range of the past from the store. What the store does not have is said to be unknown.
 func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
-	t := s.r.lookup(r.Track)
+	through := hopsOf(r.Tokens)
+	t := s.r.known(ctx, r.Track, through)
 	if t == nil {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
 		return
@@ -27,17 +28,21 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 		r.Reject(wire.RequestNotSupported, "descending order")
 		return
 	}
-	end := r.End
-	if limit := next(*info.Largest); end.Group > limit.Group || end.Group == limit.Group && (end.Object == 0 || end.Object > limit.Object) {
-		end = limit
+	all := span{r.Start, minLocation(half(r.End), startOf(info.Largest.Group+1))}
+	if len(s.r.upstreams) > 0 {
+		s.r.fillNear(ctx, t, span{maxLocation(all.from, startOf(info.Largest.Group-min(info.Largest.Group, 1))), all.to}, through)
 	}
+	if i, ok := t.st.Group(info.Largest.Group); !ok || !i.Complete { // what will follow in it is not known
+		all.to = minLocation(all.to, next(*info.Largest))
+	}
+	end := full(all.to)
 	w, err := r.Accept(moqt.FetchInfo{End: end, Properties: info.Properties})
 	if err != nil {
 		return
 	}
 	s.r.stats.fetches.Add(1)
-	f := fetch{t: t, w: w, at: r.Start, end: end}
-	if err := f.run(ctx); err != nil {
+	f := fetch{t: t, w: w, at: r.Start}
+	if err := f.serve(ctx, all, through); err != nil {
 		var left *moqt.StreamResetError
 		if ctx.Err() == nil && !errors.As(err, &left) {
 			s.r.log.Warn("fetch broke", "track", t.name.String(), "peer", s.name, "at", f.at.String(), "err", err)
@@ -58,6 +63,25 @@ type fetch struct {
 	whole bool
 }
 
+// serve sends what is stored, and what upstreams have of the rest as it comes.
+func (f *fetch) serve(ctx context.Context, all span, through []string) error {
+	if len(f.t.r.upstreams) > 0 {
+		err := f.t.r.fillAndServe(ctx, f.t, all, through, func(to moqt.Location) error {
+			if !f.at.Less(to) {
+				return nil
+			}
+			f.end = full(to)
+			return f.run(ctx)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	f.end = full(all.to)
+	return f.run(ctx)
+}
+
+// run sends what is stored from f.at to f.end.
 func (f *fetch) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		i, ok := f.t.st.Next(f.at.Group)
@@ -80,6 +104,10 @@ func (f *fetch) run(ctx context.Context) error {
 		err := f.group(i.Group)
 		if err != nil && !errors.Is(err, store.ErrNotFound) { // retention was faster
 			return err
+		}
+		if i.Group == f.end.Group && f.end.Object > 0 {
+			f.at = maxLocation(f.at, f.end)
+			break
 		}
 		f.at = moqt.Location{Group: i.Group + 1}
 	}
@@ -136,7 +164,7 @@ func (f *fetch) group(id uint64) error {
 	}
 }
 
-// unknown says that nothing is known from f.at up to l, or the end.
+// unknown says that nothing is known from f.at up to l, or the end; or that nothing is there, where an upstream said so.
 func (f *fetch) unknown(l moqt.Location) error {
 	if l.Group == f.end.Group && f.end.Object > 0 && l.Object >= f.end.Object {
 		l.Object = f.end.Object - 1
@@ -144,5 +172,13 @@ func (f *fetch) unknown(l moqt.Location) error {
 	if l.Less(f.at) {
 		return nil
 	}
-	return f.w.WriteObject(moqt.FetchObject{Kind: moqt.FetchedUnknown, Group: l.Group, ID: l.Object}, nil)
+	kind := moqt.FetchedUnknown
+	behind := next(l)
+	if l.Object == object.MaxVarint {
+		behind = startOf(l.Group + 1)
+	}
+	if len(f.t.answers.without(span{f.at, behind})) == 0 {
+		kind = moqt.FetchedNonExistent
+	}
+	return f.w.WriteObject(moqt.FetchObject{Kind: kind, Group: l.Group, ID: l.Object}, nil)
 }

@@ -46,6 +46,13 @@ func (r *Relay) namespaces() map[string]object.Namespace {
 			all[t.name.Namespace.String()] = t.name.Namespace
 		}
 	}
+	for _, u := range r.upstreams {
+		for _, n := range u.routes {
+			if len(n.ns) > 0 {
+				all[n.ns.String()] = n.ns
+			}
+		}
+	}
 	return all
 }
 
@@ -69,9 +76,13 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 		delete(r.listeners, wake)
 		r.mu.Unlock()
 	}()
+	list := r.namespaces
+	if len(req.Prefix) > 0 && req.Prefix[0] == routesField { // a relay asks
+		list = r.routes
+	}
 	told := make(map[string]object.Namespace)
 	for {
-		now := r.namespaces()
+		now := list()
 		for key, ns := range now {
 			if _, ok := told[key]; !ok && ns.HasPrefix(req.Prefix) {
 				told[key] = ns

@@ -143,14 +143,14 @@ func TestDiskFullLiveGoesOn(t *testing.T) {
 	}
 }
 
-// upstream is a publisher that only announces its namespace.
-type upstream struct {
+// announcer is a publisher that only announces its namespace.
+type announcer struct {
 	moqt.UnimplementedHandler
 	track object.TrackName
 	pubs  chan *moqt.Publication
 }
 
-func (u *upstream) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
+func (u *announcer) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	if !r.Track.Equal(u.track) {
 		r.Reject(wire.RequestDoesNotExist, "")
 		return
@@ -162,7 +162,7 @@ func (u *upstream) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 
 func TestNamespaceWithoutPublish(t *testing.T) {
 	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
-	u := &upstream{track: ts, pubs: make(chan *moqt.Publication, 1)}
+	u := &announcer{track: ts, pubs: make(chan *moqt.Publication, 1)}
 	c := s.dial(t, u)
 	if _, err := c.PublishNamespace(within(t, time.Minute), ts.Namespace); err != nil {
 		t.Fatal(err)
@@ -179,7 +179,7 @@ func TestNamespaceWithoutPublish(t *testing.T) {
 	// The publisher goes and another one announces: the subscriber does not have to do anything.
 	c.leave()
 	wait(t, "its end", func() bool { return s.Stats().LiveTracks == 0 })
-	u2 := &upstream{track: ts, pubs: make(chan *moqt.Publication, 1)}
+	u2 := &announcer{track: ts, pubs: make(chan *moqt.Publication, 1)}
 	c2 := s.dial(t, u2)
 	if _, err := c2.PublishNamespace(within(t, time.Minute), ts.Namespace[:2]); err != nil {
 		t.Fatal(err)

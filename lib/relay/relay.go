@@ -37,6 +37,10 @@ type Config struct {
 	IngestBytes int64
 	// DrainTimeout is how long sessions may stay after they were told to go away. Default 2 s.
 	DrainTimeout time.Duration
+	// Upstreams are relays to get things from that are not here. Default: none.
+	Upstreams []Upstream
+	// Linger is how long a track is still taken from upstreams when its last subscriber left. Default 10 s.
+	Linger time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -61,6 +65,9 @@ func (c Config) withDefaults() Config {
 	if c.DrainTimeout <= 0 {
 		c.DrainTimeout = 2 * time.Second
 	}
+	if c.Linger <= 0 {
+		c.Linger = 10 * time.Second
+	}
 	return c
 }
 
@@ -70,10 +77,13 @@ type Relay struct {
 	store *store.Store
 	log   *slog.Logger
 	stats counters
+	id    string // among relays
 
 	mu        sync.Mutex // guards what follows
 	tracks    map[string]*track
 	sessions  map[*session]struct{}
+	upstreams []*upstream // fixed, but not what is in them
+	demands   map[*track]*demand
 	announced map[*announcement]struct{} // PUBLISH_NAMESPACE in force
 	listeners map[chan struct{}]struct{} // woken when namespaces may have changed
 }
@@ -81,11 +91,15 @@ type Relay struct {
 // New makes a relay. It serves nothing before Serve.
 func New(c Config) *Relay {
 	c = c.withDefaults()
-	return &Relay{
-		c: c, store: c.Store, log: c.Logger,
-		tracks: make(map[string]*track), sessions: make(map[*session]struct{}),
+	r := &Relay{
+		c: c, store: c.Store, log: c.Logger, id: newRelayID(),
+		tracks: make(map[string]*track), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand),
 		announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}
+	for _, u := range c.Upstreams {
+		r.upstreams = append(r.upstreams, &upstream{r: r, c: u})
+	}
+	return r
 }
 
 // Serve serves the sessions of the listeners until ctx ends; then it tells them to go away, waits for
@@ -114,6 +128,12 @@ func (r *Relay) Serve(ctx context.Context, listeners ...*moqt.Listener) error {
 		})
 	}
 	accepts.Go(func() { r.watchRetention(actx) })
+	for _, u := range r.upstreams {
+		accepts.Go(func() { u.run(actx) })
+	}
+	if len(r.upstreams) > 0 {
+		accepts.Go(func() { r.steer(actx) })
+	}
 	accepts.Wait()
 	r.drain()
 	gone := make(chan struct{})

@@ -15,7 +15,8 @@ import (
 type session struct {
 	r    *Relay
 	s    *moqt.Session
-	name string // for logs: its address
+	name string    // for logs: its address
+	up   *upstream // the upstream that it is with, if it is one
 
 	ingest *semaphore.Weighted // bytes of payloads on their way in
 	claims sync.WaitGroup      // one for each of claimed
@@ -141,9 +142,13 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	t := s.r.lookup(r.Track)
 	if (t == nil || !t.live()) && len(s.r.announcing(r.Track.Namespace)) > 0 {
 		// Somebody announced the namespace without offering the track.
-		if up := s.r.track(r.Track); s.r.subscribeUpstream(ctx, up) {
+		if up := s.r.track(r.Track); s.r.subscribeAnnounced(ctx, up) {
 			t = up
 		}
+	}
+	through := hopsOf(r.Tokens)
+	if len(s.r.upstreams) > 0 && (t == nil || !t.local()) {
+		t = s.r.pull(ctx, r.Track, through)
 	}
 	if t == nil {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
@@ -154,12 +159,20 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	if err != nil {
 		return
 	}
-	newSubscriber(t, s.name, pub, info.Largest).run(pub.Context())
+	sub := newSubscriber(t, s.name, pub, info.Largest)
+	sub.through = through
+	if info.Largest != nil && sub.floor.Less(next(*info.Largest)) && len(s.r.upstreams) > 0 {
+		s.r.fill(pub.Context(), t, span{sub.floor, startOf(info.Largest.Group + 1)}, through)
+	}
+	sub.run(pub.Context())
+	if len(s.r.upstreams) > 0 {
+		s.r.namespacesChanged() // links may be left
+	}
 }
 
 // TrackStatus answers what SUBSCRIBE_OK would say.
 func (s *session) TrackStatus(ctx context.Context, r *moqt.TrackStatusRequest) {
-	t := s.r.lookup(r.Track)
+	t := s.r.known(ctx, r.Track, hopsOf(r.Tokens))
 	if t == nil {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
 		return
@@ -191,7 +204,7 @@ func (s *session) PublishNamespace(ctx context.Context, r *moqt.PublishNamespace
 	s.r.log.Info("namespace", "namespace", a.ns.String(), "source", s.name)
 	s.r.namespacesChanged()
 	for _, t := range waiting { // subscribers that outlived their publisher
-		s.r.subscribeUpstream(ctx, t)
+		s.r.subscribeAnnounced(ctx, t)
 	}
 	<-ctx.Done()
 }

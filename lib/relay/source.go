@@ -194,9 +194,9 @@ func (src *source) datagrams(ctx context.Context) {
 	}
 }
 
-// subscribeUpstream subscribes to t at every session that announced its namespace and does not publish
+// subscribeAnnounced subscribes to t at every session that announced its namespace and does not publish
 // it yet, and waits for the answers. It reports whether anybody publishes the track.
-func (r *Relay) subscribeUpstream(ctx context.Context, t *track) bool {
+func (r *Relay) subscribeAnnounced(ctx context.Context, t *track) bool {
 	var wg sync.WaitGroup
 	for _, s := range r.announcing(t.name.Namespace) {
 		if !s.claim(t, true) {
@@ -208,7 +208,7 @@ func (r *Relay) subscribeUpstream(ctx context.Context, t *track) bool {
 				crossed := s.unclaim(t)
 				var re *moqt.RequestError
 				if !errors.As(err, &re) || re.Code != wire.RequestDoesNotExist && !crossed {
-					r.log.Warn("upstream refused", "track", t.name.String(), "source", s.name, "err", err)
+					r.log.Warn("publisher refused its track", "track", t.name.String(), "source", s.name, "err", err)
 				}
 				return
 			}

@@ -13,6 +13,7 @@ type counters struct {
 	sentObjects, sentBytes, sentFromDisk                      atomic.Int64
 	resetIncomplete, resetLag, resetTimeout                   atomic.Int64 // groups not sent to their end
 	fetches, liveTracks, subscribers                          atomic.Int64
+	backfilled                                                atomic.Int64
 }
 
 // Stats is a snapshot of the counters.
@@ -30,6 +31,7 @@ type Stats struct {
 	SentObjects, SentBytes int64
 	SentFromDisk           int64 // of SentObjects
 	Fetches                int64
+	Backfilled             int64 // objects fetched from upstreams
 	ResetIncomplete        int64 // groups reset because nobody continued them
 	ResetLag               int64 // groups reset because the subscriber was too far behind
 	ResetTimeout           int64 // groups reset because the subscriber's delivery timeout passed
@@ -45,7 +47,7 @@ func (r *Relay) Stats() Stats {
 		Sessions: int64(sessions), Subscribers: c.subscribers.Load(), LiveTracks: c.liveTracks.Load(),
 		Objects: c.objects.Load(), Bytes: c.bytes.Load(), Duplicates: c.duplicates.Load(), Conflicts: c.conflicts.Load(),
 		Refused: c.refused.Load(), NotStored: c.notStored.Load(), BrokenStreams: c.brokenStreams.Load(), RefusedSessions: c.refusedSessions.Load(),
-		SentObjects: c.sentObjects.Load(), SentBytes: c.sentBytes.Load(), SentFromDisk: c.sentFromDisk.Load(), Fetches: c.fetches.Load(),
+		SentObjects: c.sentObjects.Load(), SentBytes: c.sentBytes.Load(), SentFromDisk: c.sentFromDisk.Load(), Fetches: c.fetches.Load(), Backfilled: c.backfilled.Load(),
 		ResetIncomplete: c.resetIncomplete.Load(), ResetLag: c.resetLag.Load(), ResetTimeout: c.resetTimeout.Load(),
 	}
 }
@@ -57,7 +59,7 @@ func (r *Relay) LogStats(level slog.Level) {
 		"sessions", s.Sessions, "subscribers", s.Subscribers, "live_tracks", s.LiveTracks,
 		"objects", s.Objects, "bytes", s.Bytes, "duplicates", s.Duplicates, "conflicts", s.Conflicts, "refused", s.Refused,
 		"not_stored", s.NotStored, "broken_streams", s.BrokenStreams, "refused_sessions", s.RefusedSessions,
-		"sent_objects", s.SentObjects, "sent_bytes", s.SentBytes, "sent_from_disk", s.SentFromDisk, "fetches", s.Fetches,
+		"sent_objects", s.SentObjects, "sent_bytes", s.SentBytes, "sent_from_disk", s.SentFromDisk, "fetches", s.Fetches, "backfilled", s.Backfilled,
 		"reset_incomplete", s.ResetIncomplete, "reset_lag", s.ResetLag, "reset_timeout", s.ResetTimeout,
 		"store_bytes", d.Bytes, "store_tracks", d.Tracks, "store_groups", d.Groups, "store_removed", d.Removed)
 }

@@ -23,10 +23,11 @@ const (
 // subscriber sends one track to one peer: group after group, from memory where it can, from disk where it
 // must. It never blocks anybody else.
 type subscriber struct {
-	t    *track
-	name string
-	pub  *moqt.Publication
-	wake chan struct{} // a group appeared, a pump began to wait or is over
+	t       *track
+	name    string
+	pub     *moqt.Publication
+	wake    chan struct{} // a group appeared, a pump began to wait or is over
+	through []string      // the relays it came through
 
 	// Owned by run.
 	cursor  uint64           // groups from here on have not been begun

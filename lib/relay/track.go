@@ -25,12 +25,17 @@ type track struct {
 	name object.TrackName
 	st   *store.Track
 
+	answers answers       // of upstreams
+	doubts  answers       // what none of them knew a moment ago
+	filling chan struct{} // holds a token while somebody fills the live edge
+
 	mu      sync.Mutex // guards what follows, and every group
 	groups  map[uint64]*group
 	bytes   int64 // of the payloads in groups
 	largest *moqt.Location
-	ends    bool   // groups of this track carry their end
-	props   []byte // track properties
+	remote  *moqt.Location // largest that an upstream told of
+	ends    bool           // groups of this track carry their end
+	props   []byte         // track properties
 	sources map[*source]struct{}
 	subs    map[*subscriber]struct{}
 }
@@ -71,7 +76,7 @@ type obj struct {
 
 func newTrack(r *Relay, name object.TrackName) *track {
 	t := &track{
-		r: r, name: name, st: r.store.Track(name), groups: make(map[uint64]*group),
+		r: r, name: name, st: r.store.Track(name), filling: make(chan struct{}, 1), groups: make(map[uint64]*group),
 		sources: make(map[*source]struct{}), subs: make(map[*subscriber]struct{}),
 	}
 	if g, id, ok := t.st.Largest(); ok {
@@ -87,7 +92,7 @@ func newTrack(r *Relay, name object.TrackName) *track {
 func (t *track) exists() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.largest != nil || len(t.sources) > 0
+	return t.largest != nil || t.remote != nil || len(t.sources) > 0
 }
 
 // info is what subscribers are told.
@@ -95,9 +100,11 @@ func (t *track) info() moqt.TrackInfo {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := moqt.TrackInfo{Properties: t.props}
-	if t.largest != nil {
-		l := *t.largest
-		i.Largest = &l
+	for _, l := range []*moqt.Location{t.largest, t.remote} {
+		if l != nil && (i.Largest == nil || i.Largest.Less(*l)) {
+			l := *l
+			i.Largest = &l
+		}
 	}
 	return i
 }

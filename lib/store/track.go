@@ -213,6 +213,24 @@ func (t *Track) Group(id uint64) (Info, bool) {
 	return g.info(), true
 }
 
+// Objects returns the ids of a group's objects, ascending, and whether the last one is its end.
+func (t *Track) Objects(group uint64) (ids []uint64, ended bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[group]
+	if g == nil {
+		return nil, false, fmt.Errorf("group %d of %v: %w", group, t.name, ErrNotFound)
+	}
+	if err := g.load(); err != nil {
+		return nil, false, fmt.Errorf("group %d of %v: %w", group, t.name, err)
+	}
+	t.touch(g)
+	for _, e := range g.idx.entries {
+		ids = append(ids, e.id)
+	}
+	return ids, g.idx.hasEnd, nil
+}
+
 // Next returns the first group at or after from.
 func (t *Track) Next(from uint64) (Info, bool) {
 	t.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,7 +22,8 @@ import (
 //	relay stop              ends it in order
 //	relay kill              pulls its plug
 //
-// Started again, the relay has the same address.
+// Started again, the relay has the same address. With @NAME behind the verb it is another relay, with --store NAME, whose
+// address is $NAME and whose log is NAME.log; EC_FINGERPRINT pins all of them.
 func Run(t *testing.T, dir string, tools ...string) {
 	if testing.Short() {
 		t.Skip("builds several commands; skipped with -short")
@@ -38,9 +40,13 @@ func Run(t *testing.T, dir string, tools ...string) {
 		Dir: dir,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
-			r := &relay{bin: filepath.Join(bin, "ec-relay"), addr: "127.0.0.1:0"}
-			e.Values[relayKey{}] = r
-			e.Defer(func() { r.end(syscall.SIGKILL) })
+			rs := &relays{bin: filepath.Join(bin, "ec-relay"), byName: map[string]*relay{}}
+			e.Values[relayKey{}] = rs
+			e.Defer(func() {
+				for _, r := range rs.byName {
+					r.end(syscall.SIGKILL)
+				}
+			})
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"relay": relayCommand},
@@ -49,10 +55,18 @@ func Run(t *testing.T, dir string, tools ...string) {
 
 type relayKey struct{}
 
+type relays struct {
+	bin    string
+	byName map[string]*relay
+	pins   []string
+}
+
 type relay struct {
-	bin, addr string
-	cmd       *exec.Cmd
-	drained   chan struct{}
+	rs      *relays
+	name    string // of the variable with its address, and of its files
+	addr    string
+	cmd     *exec.Cmd
+	drained chan struct{}
 }
 
 var (
@@ -61,24 +75,39 @@ var (
 )
 
 func relayCommand(ts *testscript.TestScript, neg bool, args []string) {
-	r := ts.Value(relayKey{}).(*relay)
+	rs := ts.Value(relayKey{}).(*relays)
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: relay start [FLAG...] | stop | kill")
+		ts.Fatalf("usage: relay start|stop|kill [@NAME] [FLAG...]")
 	}
-	switch args[0] {
+	verb, args := args[0], args[1:]
+	name := "RELAY"
+	if len(args) > 0 && strings.HasPrefix(args[0], "@") {
+		name, args = args[0][1:], args[1:]
+	}
+	r := rs.byName[name]
+	if r == nil {
+		r = &relay{rs: rs, name: name, addr: "127.0.0.1:0"}
+		rs.byName[name] = r
+	}
+	switch verb {
 	case "start":
-		r.start(ts, args[1:])
+		r.start(ts, args)
 	case "stop":
 		ts.Check(r.end(syscall.SIGTERM))
 	case "kill":
 		ts.Check(r.end(syscall.SIGKILL))
 	default:
-		ts.Fatalf("relay %s?", args[0])
+		ts.Fatalf("relay %s?", verb)
 	}
 }
 
 func (r *relay) start(ts *testscript.TestScript, flags []string) {
-	r.cmd = exec.Command(r.bin, append([]string{"--listen", r.addr, "--store", ts.MkAbs("store")}, flags...)...)
+	store, log := r.name, r.name+".log"
+	if r.name == "RELAY" {
+		store, log = "store", "relay.log"
+	}
+	r.cmd = exec.Command(r.rs.bin, append([]string{"--listen", r.addr, "--store", ts.MkAbs(store)}, flags...)...)
+	r.cmd.Env = append(os.Environ(), "EC_FINGERPRINT="+strings.Join(r.rs.pins, ","))
 	stderr, err := r.cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(r.cmd.Start())
@@ -86,7 +115,7 @@ func (r *relay) start(ts *testscript.TestScript, flags []string) {
 	r.drained = make(chan struct{})
 	go func() {
 		defer close(r.drained)
-		log, err := os.OpenFile(ts.MkAbs("relay.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		log, err := os.OpenFile(ts.MkAbs(log), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
 			return
 		}
@@ -101,10 +130,13 @@ func (r *relay) start(ts *testscript.TestScript, flags []string) {
 	select {
 	case f := <-found:
 		r.addr = f[0]
-		ts.Setenv("RELAY", "moqt://"+f[0])
-		ts.Setenv("EC_FINGERPRINT", f[1])
+		if !slices.Contains(r.rs.pins, f[1]) {
+			r.rs.pins = append(r.rs.pins, f[1])
+		}
+		ts.Setenv(r.name, "moqt://"+f[0])
+		ts.Setenv("EC_FINGERPRINT", strings.Join(r.rs.pins, ","))
 	case <-r.drained:
-		ts.Fatalf("ec-relay did not start; see relay.log")
+		ts.Fatalf("ec-relay did not start; see %s", log)
 	case <-time.After(20 * time.Second):
 		ts.Fatalf("ec-relay was not ready within 20 s")
 	}

@@ -1,0 +1,293 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+const (
+	// answerPatience bounds the wait of a subscriber for upstreams.
+	answerPatience = 5 * time.Second
+	// steerInterval is how often links are looked at when nothing happens.
+	steerInterval = time.Second
+	// refusedTrackPause is how long an upstream is not asked again for a track that it refused.
+	refusedTrackPause = 10 * time.Second
+	endedTrackPause   = time.Second
+)
+
+// link is the one subscription of this relay to a track at an upstream, or the attempt at it.
+type link struct {
+	cancel   context.CancelFunc
+	answered chan struct{} // closed when the upstream accepted or refused
+
+	// Relay.mu guards these.
+	up       bool
+	unwanted time.Time // since when nobody needs it
+}
+
+// demand is what a track wants of upstreams.
+type demand struct {
+	links map[*upstream]*link
+	pause map[*upstream]time.Time // not to be asked before
+}
+
+// demand returns that of a track; Relay.mu is held.
+func (r *Relay) demand(t *track) *demand {
+	d := r.demands[t]
+	if d == nil {
+		d = &demand{links: make(map[*upstream]*link), pause: make(map[*upstream]time.Time)}
+		r.demands[t] = d
+	}
+	return d
+}
+
+// nearest returns the upstreams with the shortest way to where a track is live, of those that may be asked. Because every
+// relay goes where the way is shorter, subscriptions among relays run in no circle. Relay.mu is held.
+func (r *Relay) nearest(t *track, d *demand, may func(*upstream) bool) (list []*upstream) {
+	now, shortest := time.Now(), 0
+	for _, u := range r.upstreams {
+		n, ok := u.distance(t.name.Namespace, true)
+		if !ok || now.Before(d.pause[u]) || !may(u) {
+			continue
+		}
+		if len(list) == 0 || n < shortest {
+			list, shortest = list[:0], n
+		}
+		if n == shortest {
+			list = append(list, u)
+		}
+	}
+	return list
+}
+
+// pull returns a track that nobody publishes here, for a subscriber that came through some relays: subscribed to at
+// upstreams, where it can be. Those with a longer way are asked when the nearest refuse.
+// nil: nobody knows the track.
+func (r *Relay) pull(ctx context.Context, name object.TrackName, through []string) *track {
+	actx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	r.mu.Lock()
+	live := slices.ContainsFunc(r.upstreams, func(u *upstream) bool { _, ok := u.distance(name.Namespace, true); return ok })
+	r.mu.Unlock()
+	if live {
+		r.linkUp(actx, r.track(name), through)
+	}
+	return r.known(ctx, name, through)
+}
+
+// linkUp waits until a track is linked at an upstream, or all have refused.
+func (r *Relay) linkUp(ctx context.Context, t *track, through []string) {
+	may := func(u *upstream) bool { return u.passable(through) }
+	for ctx.Err() == nil && !t.local() {
+		var asked []*link
+		r.mu.Lock()
+		d := r.demand(t)
+		for _, u := range r.nearest(t, d, may) {
+			l := d.links[u]
+			if l == nil {
+				l = r.link(t, d, u, through)
+			}
+			if l != nil {
+				asked = append(asked, l)
+			}
+		}
+		r.mu.Unlock()
+		if len(asked) == 0 {
+			return
+		}
+		for _, l := range asked {
+			select {
+			case <-l.answered:
+			case <-ctx.Done():
+				return
+			}
+		}
+		r.mu.Lock()
+		up := slices.ContainsFunc(asked, func(l *link) bool { return l.up })
+		r.mu.Unlock()
+		if up {
+			return
+		}
+	}
+}
+
+// link begins a subscription at an upstream; Relay.mu is held.
+func (r *Relay) link(t *track, d *demand, u *upstream, through []string) *link {
+	s := u.s
+	if !s.claim(t, false) {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(s.s.Context())
+	l := &link{cancel: cancel, answered: make(chan struct{})}
+	d.links[u] = l
+	o := moqt.SubscribeOptions{Tokens: u.hops(through)}
+	go func() {
+		defer s.unclaim(t)
+		pause := r.follow(ctx, t, s, l, o)
+		r.mu.Lock()
+		delete(d.links, u)
+		if ctx.Err() == nil {
+			d.pause[u] = time.Now().Add(pause)
+		}
+		r.mu.Unlock()
+		cancel()
+		select {
+		case <-l.answered:
+		default:
+			close(l.answered)
+		}
+		r.namespacesChanged()
+	}()
+	return l
+}
+
+// follow subscribes at an upstream and takes objects until the subscription ends. It returns how long not to try again.
+func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moqt.SubscribeOptions) time.Duration {
+	sub, err := s.s.Subscribe(ctx, t.name, o)
+	if err != nil {
+		refused, ok := errors.AsType[*moqt.RequestError](err)
+		if ctx.Err() == nil && (!ok || refused.Code != wire.RequestDoesNotExist) {
+			r.log.Warn("upstream refused a track", "track", t.name.String(), "upstream", s.name, "err", err)
+		}
+		return refusedTrackPause
+	}
+	had := t.info().Largest
+	has := sub.Info().Largest
+	t.learn(has)
+	src := s.attach(t, sub)
+	r.mu.Lock()
+	l.up = true
+	r.mu.Unlock()
+	close(l.answered)
+	done := make(chan struct{})
+	go func() { // what subscribers missed while no upstream was there
+		defer close(done)
+		if had != nil && has != nil && had.Less(*has) && t.wanted() {
+			first := moqt.Location{Group: had.Group}
+			if has.Group-first.Group > lateGroups {
+				first.Group = has.Group - lateGroups
+			}
+			r.fill(ctx, t, span{first, startOf(has.Group + 1)}, nil)
+		}
+	}()
+	src.run(ctx)
+	<-done
+	return endedTrackPause
+}
+
+// steer keeps links as subscribers need them until ctx ends.
+func (r *Relay) steer(ctx context.Context) {
+	wake := make(chan struct{}, 1)
+	r.mu.Lock()
+	r.listeners[wake] = struct{}{}
+	r.mu.Unlock()
+	tick := time.NewTicker(steerInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			r.mu.Lock()
+			delete(r.listeners, wake)
+			r.mu.Unlock()
+			return
+		case <-wake:
+		case <-tick.C:
+		}
+		r.steerOnce(time.Now())
+	}
+}
+
+func (r *Relay) steerOnce(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.tracks {
+		ways := t.ways()
+		d := r.demands[t]
+		if d == nil && (len(ways) == 0 || t.local()) {
+			continue
+		}
+		d = r.demand(t)
+		var want []*upstream
+		if len(ways) > 0 && !t.local() {
+			want = r.nearest(t, d, func(u *upstream) bool { return slices.ContainsFunc(ways, u.passable) })
+		}
+		for _, u := range want {
+			if d.links[u] == nil {
+				i := slices.IndexFunc(ways, u.passable)
+				r.link(t, d, u, ways[i])
+			}
+		}
+		for u, l := range d.links {
+			switch {
+			case slices.Contains(want, u):
+				l.unwanted = time.Time{}
+			case l.unwanted.IsZero():
+				l.unwanted = now
+			case now.Sub(l.unwanted) >= r.c.Linger:
+				l.cancel()
+			}
+		}
+		if len(d.links) == 0 && len(ways) == 0 {
+			delete(r.demands, t)
+		}
+	}
+}
+
+// ways are the relays through which the subscribers of a track came, a list for each.
+func (t *track) ways() (ways [][]string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s := range t.subs {
+		ways = append(ways, s.through)
+	}
+	slices.SortFunc(ways, func(a, b []string) int { return len(a) - len(b) })
+	return ways
+}
+
+// local reports whether somebody publishes a track here, upstreams apart.
+func (t *track) local() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for src := range t.sources {
+		if src.s.up == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// linked reports whether the track is subscribed to at an upstream.
+func (t *track) linked() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for src := range t.sources {
+		if src.s.up != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// describe notes the properties of a track, unless some are known.
+func (t *track) describe(props []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.props) == 0 {
+		t.props = slices.Clone(props)
+	}
+}
+
+// learn notes the largest location that an upstream tells of.
+func (t *track) learn(l *moqt.Location) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l != nil && (t.remote == nil || t.remote.Less(*l)) {
+		t.remote = l
+	}
+}

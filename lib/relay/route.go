@@ -1,0 +1,146 @@
+package relay
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"slices"
+	"strings"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// Between relays a namespace travels with the relays it came through, so that rings of relays neither echo nor remember
+// what nobody has any more. The wire forms are docs/format/chain.md.
+
+const (
+	routesField = ".ec-routes"     // asks for namespaces in this form
+	hopsToken   = 0x65632d686f7073 // "ec-hops": type of the token with the relays a request came through
+	maxHops     = 8
+	idLength    = 16 // hex digits of a relay's id
+)
+
+// Fields after routesField.
+const (
+	stateRelay  = "relay" // followed by the id of the relay that speaks
+	stateLive   = "live"  // somebody publishes below the namespace
+	stateStored = "stored"
+)
+
+// route is a namespace as a relay tells of it.
+type route struct {
+	ns   object.Namespace
+	live bool     // somebody publishes there; else it can be fetched
+	path []string // ids of relays, from the one that tells to the one that has it; empty if that is not known
+}
+
+func newRelayID() string {
+	var b [idLength / 2]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// append is the route as a namespace.
+func (r route) namespace() object.Namespace {
+	state := stateStored
+	if r.live {
+		state = stateLive
+	}
+	return append(object.Namespace{routesField, state, strings.Join(r.path, ".")}, r.ns...)
+}
+
+// parseRoute reads what another relay told. ok is false for what is no route, or one that is too long.
+func parseRoute(ns object.Namespace) (r route, ok bool) {
+	if len(ns) < 4 || ns[0] != routesField || ns[1] != stateLive && ns[1] != stateStored {
+		return route{}, false
+	}
+	r = route{ns: ns[3:], live: ns[1] == stateLive}
+	r.path, ok = parseHops(ns[2])
+	return r, ok && len(r.path) > 0
+}
+
+// parseHops reads ids joined by dots.
+func parseHops(s string) ([]string, bool) {
+	if s == "" {
+		return nil, true
+	}
+	if len(s) > maxHops*(idLength+1) {
+		return nil, false
+	}
+	ids := strings.Split(s, ".")
+	return ids, len(ids) <= maxHops && !slices.ContainsFunc(ids, func(id string) bool { return !isRelayID(id) })
+}
+
+func isRelayID(s string) bool {
+	_, err := hex.DecodeString(s)
+	return err == nil && len(s) == idLength
+}
+
+// hopsOf are the relays a request came through, first one first.
+func hopsOf(tokens []moqt.Token) []string {
+	for _, t := range tokens {
+		if t.Type == hopsToken {
+			if hops, ok := parseHops(string(t.Value)); ok {
+				return hops
+			}
+		}
+	}
+	return nil
+}
+
+func hopTokens(hops []string) []moqt.Token {
+	return []moqt.Token{{AliasType: wire.TokenUseValue, Type: hopsToken, Value: []byte(strings.Join(hops, "."))}}
+}
+
+// better reports whether a comes before b: fewer relays, and among equals always the same.
+func (a route) better(b route) bool {
+	if len(a.path) != len(b.path) {
+		return len(a.path) < len(b.path)
+	}
+	return slices.Compare(a.path, b.path) < 0
+}
+
+// routes returns, as namespaces, what this relay tells other relays: of each namespace the best way to where it is live, and
+// to where it is stored.
+func (r *Relay) routes() map[string]object.Namespace {
+	best := make(map[string]route)
+	add := func(n route) {
+		key := n.ns.String()
+		if n.live {
+			key = "live " + key
+		}
+		if old, ok := best[key]; (!ok || n.better(old)) && len(n.path) <= maxHops && wire.CheckNamespace(n.namespace(), 1) == nil {
+			best[key] = n
+		}
+	}
+	own := []string{r.id}
+	for _, n := range r.store.Tracks() {
+		add(route{ns: n.Namespace, path: own})
+	}
+	r.mu.Lock()
+	for a := range r.announced {
+		add(route{ns: a.ns, live: true, path: own})
+	}
+	for _, t := range r.tracks {
+		if t.local() {
+			add(route{ns: t.name.Namespace, live: true, path: own})
+		}
+	}
+	for _, u := range r.upstreams {
+		for _, n := range u.routes {
+			if len(n.ns) > 0 {
+				add(route{ns: n.ns, live: n.live, path: append([]string{r.id}, n.path...)})
+			}
+		}
+	}
+	r.mu.Unlock()
+	all := make(map[string]object.Namespace, len(best)+1)
+	self := object.Namespace{routesField, stateRelay, r.id}
+	all[self.String()] = self
+	for _, n := range best {
+		ns := n.namespace()
+		all[ns.String()] = ns
+	}
+	return all
+}

@@ -1,0 +1,204 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	keep "every.channel/ec/lib/client"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// Upstream is a relay to get things from that are not here.
+type Upstream struct {
+	Relay string      // moqt://host:port or https://host:port
+	TLS   *tls.Config // whom to trust; nil is the system's certificates
+	// Versions are the drafts to offer. Default: all that are spoken.
+	Versions []moqt.Version
+}
+
+const (
+	// implementation begins what relays of ours say of themselves.
+	implementation = "every.channel"
+	// forEver is how long an upstream is tried.
+	forEver = 100 * 365 * 24 * time.Hour
+	// refusedPause is how long an upstream is left alone that wants nothing to do with us.
+	refusedPause = 30 * time.Second
+	// relistPause is the pause before namespaces are asked for again.
+	relistPause = time.Second
+)
+
+// upstream is one of Config.Upstreams. Relay.mu guards it.
+type upstream struct {
+	r *Relay
+	c Upstream
+
+	s      *session // nil while it is away
+	ours   bool     // it understands routes and hops
+	id     string   // of the relay there, once it told
+	self   bool     // it is this relay
+	routes map[string]route
+}
+
+// run keeps a session up until ctx ends.
+func (u *upstream) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := keep.Run(ctx, keep.Config{
+			Relay: u.c.Relay, TLS: u.c.TLS, Log: u.r.log, RetryStart: forEver, RetryLost: forEver,
+			Session: moqt.Config{Versions: u.c.Versions, Handler: &upstreamHandler{u: u}},
+		}, u.session)
+		if ctx.Err() != nil {
+			return
+		}
+		u.r.log.Error("upstream refused, trying again later", "upstream", u.c.Relay, "err", err, "pause", refusedPause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(refusedPause):
+		}
+	}
+}
+
+// session learns what the upstream has; what is wanted of it, links take.
+func (u *upstream) session(ctx context.Context, ms *moqt.Session) error {
+	r := u.r
+	s := &session{r: r, s: ms, name: u.c.Relay, ingest: semaphore.NewWeighted(r.c.IngestBytes), up: u}
+	peer, err := ms.Peer(ctx)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	u.s, u.ours, u.id, u.self, u.routes = s, strings.HasPrefix(peer.Implementation, implementation), "", false, make(map[string]route)
+	r.mu.Unlock()
+	r.log.Info("upstream", "upstream", u.c.Relay, "draft", ms.Version(), "implementation", peer.Implementation)
+	defer func() {
+		r.mu.Lock()
+		u.s, u.routes = nil, nil
+		r.mu.Unlock()
+		r.namespacesChanged()
+		ms.Close(wire.NoError, "")
+		s.end()
+	}()
+	for {
+		err := u.list(ctx, ms)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(relistPause): // the session goes on without its list
+			r.log.Warn("upstream ended its list of namespaces, asking again", "upstream", u.c.Relay, "err", err)
+		}
+	}
+}
+
+// list follows the namespaces of the upstream until it or the session ends the list.
+func (u *upstream) list(ctx context.Context, ms *moqt.Session) error {
+	var prefix object.Namespace
+	if u.ours {
+		prefix = object.Namespace{routesField}
+	}
+	sub, err := ms.SubscribeNamespace(ctx, prefix, moqt.SubscribeNamespaceOptions{})
+	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
+		// It may have anything: it is asked for all that is wanted.
+		u.r.log.Warn("upstream lists no namespaces", "upstream", u.c.Relay, "err", refused)
+		u.heard(route{live: true}, "", false)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	for {
+		e, err := sub.Next(ctx)
+		if err != nil {
+			return err
+		}
+		switch key := e.Namespace.String(); {
+		case !u.ours:
+			u.heard(route{ns: e.Namespace, live: true}, key, e.Done)
+		case len(e.Namespace) == 3 && e.Namespace[1] == stateRelay:
+			u.identify(e.Namespace[2])
+		default:
+			if n, ok := parseRoute(e.Namespace); ok && !slices.Contains(n.path, u.r.id) {
+				u.heard(n, key, e.Done)
+			}
+		}
+	}
+}
+
+// identify notes which relay is there.
+func (u *upstream) identify(id string) {
+	if !isRelayID(id) {
+		return
+	}
+	u.r.mu.Lock()
+	u.id, u.self = id, id == u.r.id
+	self := u.self
+	u.r.mu.Unlock()
+	if self {
+		u.r.log.Error("upstream is this relay itself, not used", "upstream", u.c.Relay)
+	}
+}
+
+// heard notes a route, or that it is gone.
+func (u *upstream) heard(n route, key string, gone bool) {
+	u.r.mu.Lock()
+	switch {
+	case u.s == nil:
+	case gone:
+		delete(u.routes, key)
+	default:
+		u.routes[key] = n
+	}
+	u.r.mu.Unlock()
+	u.r.namespacesChanged()
+}
+
+// distance is how many relays are passed on the way to where a namespace is, or a prefix of it that was announced; false
+// if the upstream told of none. Without live, where it is stored will do. Relay.mu is held.
+func (u *upstream) distance(ns object.Namespace, live bool) (n int, ok bool) {
+	if u.s == nil || u.self {
+		return 0, false
+	}
+	for _, route := range u.routes {
+		if (route.live || !live) && ns.HasPrefix(route.ns) && (!ok || len(route.path) < n) {
+			n, ok = len(route.path), true
+		}
+	}
+	return n, ok
+}
+
+// hops are the tokens of a request that came through relays, as they go on to the upstream.
+func (u *upstream) hops(through []string) []moqt.Token {
+	if !u.ours {
+		return nil
+	}
+	return hopTokens(append(slices.Clone(through), u.r.id))
+}
+
+// passable reports whether a request that came through relays may go on to the upstream.
+func (u *upstream) passable(through []string) bool {
+	return len(through) < maxHops-1 && (u.id == "" || !slices.Contains(through, u.id))
+}
+
+// upstreamHandler takes announcements of an upstream that makes them unasked; everything else is refused.
+type upstreamHandler struct {
+	moqt.UnimplementedHandler
+	u *upstream
+}
+
+func (h *upstreamHandler) PublishNamespace(ctx context.Context, req *moqt.PublishNamespaceRequest) {
+	if err := req.Accept(); err != nil {
+		return
+	}
+	key := "announced " + req.Namespace.String()
+	h.u.heard(route{ns: req.Namespace, live: true}, key, false)
+	<-ctx.Done()
+	h.u.heard(route{}, key, true)
+}
