@@ -338,10 +338,10 @@ func (b *backfill) nothing(to moqt.Location) {
 		return
 	}
 	if b.open && to.Group > b.last.Group {
-		end := &obj{Object: object.Object{
+		end := &obj{place: place{prev: b.last.ID, hasPrev: true}, Object: object.Object{
 			Group: b.last.Group, Subgroup: b.last.Subgroup, ID: b.last.ID + 1, Priority: b.last.Priority, Status: object.EndOfGroup,
 		}}
-		b.src.take(end, b.last.ID, true, false)
+		b.src.take(nil, end, object.Sum(nil))
 		b.open = false
 	}
 	b.t.answers.add(span{b.at, to})
@@ -363,8 +363,9 @@ func (b *backfill) take(ctx context.Context, r *moqt.FetchReader, f moqt.FetchOb
 	if o.Payload, err = readPayload(r, f.Size); err != nil {
 		return err
 	}
-	follows := b.open && b.last.Group == f.Group
-	b.src.take(o, b.last.ID, follows && b.last.Subgroup == o.Subgroup, f.ID == 0)
+	follows := b.open && b.last.Group == f.Group && b.last.Subgroup == o.Subgroup
+	o.place, o.size = place{prev: b.last.ID, hasPrev: follows, first: f.ID == 0}, len(o.Payload)
+	b.src.take(nil, o, object.Sum(o.Payload))
 	b.t.r.stats.backfilled.Add(1)
 	b.last = object.Object{Group: f.Group, Subgroup: o.Subgroup, ID: f.ID, Priority: f.Priority}
 	b.open = true

@@ -49,7 +49,7 @@ func (p *pump) run(ctx context.Context) {
 			c.resetIncomplete.Add(1)
 			t.r.log.Warn("incomplete group reset", "track", t.name.String(), "group", p.id, "peer", p.s.name)
 			p.finish(wire.ResetCancelled, false)
-		case p.lagging.Load() || errors.Is(err, errLag):
+		case p.lagging() || errors.Is(err, errLag):
 			c.resetLag.Add(1)
 			t.r.log.Warn("group reset, subscriber is too far behind", "track", t.name.String(), "group", p.id, "peer", p.s.name)
 			p.abort(wire.ResetDeliveryTimeout)
@@ -59,6 +59,10 @@ func (p *pump) run(ctx context.Context) {
 		case errors.Is(err, store.ErrNotFound) && !p.some():
 			// Retention was faster. There is no stream that could be reset.
 			c.resetLag.Add(1)
+		case errors.Is(err, errStalled):
+			c.resetIncomplete.Add(1)
+			t.r.log.Warn("group reset, an object did not go on", "track", t.name.String(), "group", p.id, "peer", p.s.name)
+			p.abort(wire.ResetCancelled)
 		case errors.As(err, &reset), errors.Is(err, errRefused), errors.Is(err, moqt.ErrNoForward), ctx.Err() != nil:
 			p.abort(wire.ResetCancelled)
 		default:
@@ -72,6 +76,7 @@ func (p *pump) run(ctx context.Context) {
 var (
 	errLag     = errors.New("subscriber is too far behind")
 	errTimeout = errors.New("delivery timeout")
+	errStalled = errors.New("an object's publisher stalls")
 )
 
 func (p *pump) some() bool {
@@ -100,7 +105,7 @@ func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
 	defer timer.Stop()
 	defer p.waiting.Store(false)
 	for {
-		if p.lagging.Load() {
+		if p.lagging() {
 			return 0, errLag
 		}
 		t.mu.Lock()
@@ -118,19 +123,31 @@ func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
 		}
 		changed := g.changed
 		newer := !g.newer.IsZero()
+		whole := true
+		var payload []byte
+		if o != nil {
+			o.retain()
+			whole, payload = o.whole(), o.Payload
+		}
 		t.mu.Unlock()
 		for _, w := range closing {
 			w.w.Close()
 			w.closed = true
 		}
 		if o != nil {
-			if p.waiting.Swap(false) {
-				p.s.kick()
+			p.waiting.Store(false)
+			d := p.s.pub.State().DeliveryTimeout
+			var err error
+			switch {
+			case d > 0 && newer && o.at.After(p.began) && now.Sub(o.at) > d:
+				err = errTimeout
+			case whole:
+				err = p.send(ctx, &o.Object, payload)
+			default:
+				err = p.follow(ctx, g, o, timer)
 			}
-			if d := p.s.pub.State().DeliveryTimeout; d > 0 && newer && o.at.After(p.began) && now.Sub(o.at) > d {
-				return 0, errTimeout
-			}
-			if err := p.send(ctx, &o.Object); err != nil {
+			o.release()
+			if err != nil {
 				return 0, deadline(err)
 			}
 			continue
@@ -138,17 +155,90 @@ func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
 		if what != more {
 			return what, nil
 		}
-		if !p.waiting.Swap(true) {
-			p.s.kick()
-		}
+		p.wait()
 		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return 0, ctx.Err()
+		case <-p.lag:
 		case <-changed:
 		case <-timer.C:
 		}
 	}
+}
+
+// wait tells that the pump waits for a publisher. The subscriber is woken only if it wanted to begin another group.
+func (p *pump) wait() {
+	if !p.waiting.Swap(true) && p.s.refused.Load() {
+		p.s.kick()
+	}
+}
+
+// follow sends an object while it arrives, and its end when it is whole.
+func (p *pump) follow(ctx context.Context, g *group, o *obj, timer *time.Timer) error {
+	w, err := p.open(ctx, &o.Object)
+	if err != nil {
+		return err
+	}
+	if err := w.w.WriteObjectHeader(o.ID, o.Properties, uint64(o.size)); err != nil {
+		return err
+	}
+	p.setBlocked(w.w)
+	defer p.setBlocked(nil)
+	t := p.s.t
+	stall := t.r.c.StallWait
+	for off := 0; off < o.size; {
+		t.mu.Lock()
+		a := o.arrival
+		var b []byte
+		if o.done {
+			b = o.Payload[off:]
+		} else {
+			b = a.at(off)
+		}
+		failed, came, changed, left := a.failed, a.changed, g.changed, time.Hour
+		if !g.newer.IsZero() {
+			since := a.touched
+			if g.newer.After(since) {
+				since = g.newer
+			}
+			left = stall - time.Since(since)
+		}
+		t.mu.Unlock()
+		if len(b) > 0 && !failed {
+			p.waiting.Store(false)
+			if _, err := w.w.Write(b); err != nil {
+				return err
+			}
+			off += len(b)
+			continue
+		}
+		switch {
+		case failed:
+			// The rest of the subgroup can only be fetched.
+			t.r.stats.resetBroken.Add(1)
+			t.r.log.Warn("object reset, nobody brings the rest of it", "track", t.name.String(), "group", p.id, "object", o.ID, "peer", p.s.name)
+			w.w.Reset(wire.ResetCancelled)
+			w.closed = true
+			return nil
+		case p.lagging():
+			return errLag
+		case left <= 0:
+			return errStalled
+		}
+		p.wait()
+		timer.Reset(left)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.lag:
+		case <-came:
+		case <-changed: // there may be a newer group
+		case <-timer.C:
+		}
+	}
+	p.sent(w, &o.Object, o.size)
+	return nil
 }
 
 // deadline names the only reason why a write may miss its deadline.
@@ -274,7 +364,7 @@ func (p *pump) disk(ctx context.Context) (outcome, error) {
 			return incomplete, nil // a hole that nobody filled
 		}
 		if w := p.stream(o.Subgroup); int64(o.ID) > w.sent {
-			if err := p.send(ctx, o); err != nil {
+			if err := p.send(ctx, o, o.Payload); err != nil {
 				return 0, deadline(err)
 			}
 			t.r.stats.sentFromDisk.Add(1)

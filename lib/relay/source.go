@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -14,10 +13,6 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
-
-// readAtOnce is the largest payload that is allocated because a header promises it; larger ones grow
-// with what arrives.
-const readAtOnce = 4 << 20
 
 // source is one publisher of one track.
 type source struct {
@@ -83,23 +78,37 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 	var prev uint64
 	hasPrev, ended := false, false
 	more := false // this source has said its last word, others have not
+	f := &feed{src: src, r: r}
+	defer f.close()
+	broken := func(err error) {
+		t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
+		t.r.stats.brokenStreams.Add(1)
+		t.r.log.Debug("stream of a publisher broke", "track", t.name.String(), "group", h.Group, "source", src.name, "err", err)
+	}
 	for {
 		oh, err := r.Next()
-		if err != nil {
-			clean := err == io.EOF && hasPrev && !more
+		if err != nil && err != io.EOF {
+			broken(err)
+			return
+		}
+		if err == io.EOF {
+			clean := hasPrev && !more
 			if clean && h.EndOfGroup && !ended {
 				o := &obj{Object: object.Object{Group: h.Group, Subgroup: h.Subgroup, ID: prev + 1, Priority: r.Priority(), Status: object.EndOfGroup}}
-				src.take(o, prev, true, false)
+				o.place = place{prev: prev, hasPrev: true}
+				src.take(nil, o, object.Sum(nil))
 				prev++
 			}
 			t.streamClosed(opened, h.Group, h.Subgroup, prev, clean)
-			if err != io.EOF {
-				src.t.r.stats.brokenStreams.Add(1)
-				t.r.log.Debug("stream of a publisher broke", "track", t.name.String(), "group", h.Group, "source", src.name, "err", err)
-			}
 			return
 		}
 		h = r.Header() // its subgroup may be known only now
+		if object.Status(oh.Status) == object.EndOfTrack && t.others(src) {
+			// One home that stops does not end the broadcast, nor the group it was at.
+			t.r.log.Info("end of track not taken, others publish it", "track", t.name.String(), "source", src.name)
+			more = true
+			continue
+		}
 		weight := min(int64(oh.Size), t.r.c.IngestBytes)
 		// Not the context of the request: that ends with PUBLISH_DONE, when streams may still be on their way in.
 		if err := src.s.ingest.Acquire(src.s.s.Context(), weight); err != nil {
@@ -107,29 +116,23 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 			t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
 			return
 		}
-		payload, err := readPayload(r, oh.Size)
+		o := &obj{size: int(oh.Size), Object: object.Object{
+			Group: h.Group, Subgroup: h.Subgroup, ID: oh.ID, Priority: r.Priority(), Status: object.Status(oh.Status), Properties: slices.Clone(oh.Properties),
+		}}
+		// The first object of a stream is the first of its subgroup, unless this source came in the middle of the group.
+		o.place = place{prev, hasPrev, !hasPrev && (oh.ID == 0 || h.SubgroupFromFirst || h.Group != src.firstGroup)}
+		o.source, o.at = src.name, time.Now()
+		sum, err := f.read(o, int(oh.Size))
+		kept := false
+		if err == nil {
+			kept = src.take(f, o, sum)
+		}
+		f.end(o, kept, err)
+		src.s.ingest.Release(weight)
 		if err != nil {
-			src.s.ingest.Release(weight)
-			t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
-			src.t.r.stats.brokenStreams.Add(1)
-			t.r.log.Debug("stream of a publisher broke", "track", t.name.String(), "group", h.Group, "object", oh.ID, "source", src.name, "err", err)
+			broken(err)
 			return
 		}
-		o := &obj{Object: object.Object{
-			Group: h.Group, Subgroup: h.Subgroup, ID: oh.ID, Priority: r.Priority(), Status: object.Status(oh.Status),
-			Properties: slices.Clone(oh.Properties), Payload: payload,
-		}}
-		if o.Status == object.EndOfTrack && t.others(src) {
-			// One home that stops does not end the broadcast, nor the group it was at.
-			t.r.log.Info("end of track not taken, others publish it", "track", t.name.String(), "source", src.name)
-			src.s.ingest.Release(weight)
-			more = true
-			continue
-		}
-		// The first object of a stream is the first of its subgroup, unless this source came in the middle of the group.
-		first := !hasPrev && (oh.ID == 0 || h.SubgroupFromFirst || h.Group != src.firstGroup)
-		src.take(o, prev, hasPrev, first)
-		src.s.ingest.Release(weight)
 		if opened == nil {
 			opened = t.streamOpened(h.Group)
 		}
@@ -138,28 +141,8 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 	}
 }
 
-// readPayload reads size bytes into memory of their own.
-func readPayload(r io.Reader, size uint64) ([]byte, error) {
-	if size == 0 {
-		return nil, nil
-	}
-	if size <= readAtOnce {
-		b := make([]byte, size)
-		_, err := io.ReadFull(r, b)
-		return b, err
-	}
-	var b bytes.Buffer
-	b.Grow(readAtOnce)
-	n, err := io.Copy(&b, io.LimitReader(r, int64(size)))
-	if err == nil && uint64(n) < size {
-		err = io.ErrUnexpectedEOF
-	}
-	return b.Bytes(), err
-}
-
-// take checks an object and hands it on.
-func (src *source) take(o *obj, prev uint64, hasPrev, first bool) {
-	sum := object.Sum(o.Payload)
+// take checks an object, whose payload has the hash sum, and hands it on. kept: the track has its memory.
+func (src *source) take(f *feed, o *obj, sum object.Hash) (kept bool) {
 	p, err := object.ParseProperties(o.Properties)
 	if err == nil && p.HasHash && o.Status == object.Normal && p.Hash != sum {
 		err = object.ErrHash
@@ -168,11 +151,13 @@ func (src *source) take(o *obj, prev uint64, hasPrev, first bool) {
 		src.refused.Add(1)
 		src.t.r.stats.refused.Add(1)
 		src.t.r.log.Warn("object refused", "track", src.t.name.String(), "group", o.Group, "object", o.ID, "source", src.name, "err", err)
-		return
+		return false
 	}
-	o.source, o.at = src.name, time.Now()
-	o.prev, o.hasPrev, o.first = prev, hasPrev, first
-	src.t.put(src, o, sum)
+	o.source = src.name
+	if o.at.IsZero() {
+		o.at = time.Now()
+	}
+	return src.t.put(src, f, o, sum)
 }
 
 // datagrams takes objects that come as datagrams; each is a subgroup of its own (§10.2.2).
@@ -182,14 +167,14 @@ func (src *source) datagrams(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		o := &obj{Object: object.Object{
+		o := &obj{size: len(d.Payload), place: place{first: true}, Object: object.Object{
 			Group: d.Group, Subgroup: d.ID, ID: d.ID, Priority: moqt.DefaultPriority, Status: object.Status(d.Status),
 			Properties: d.Properties, Payload: d.Payload,
 		}}
 		if d.Priority != nil {
 			o.Priority = *d.Priority
 		}
-		src.take(o, 0, false, true)
+		src.take(nil, o, object.Sum(o.Payload))
 		src.t.streamClosed(nil, d.Group, d.ID, d.ID, true)
 	}
 }

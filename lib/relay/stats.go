@@ -11,7 +11,7 @@ type counters struct {
 	objects, bytes, duplicates, conflicts, refused, notStored atomic.Int64 // received
 	brokenStreams, refusedSessions                            atomic.Int64
 	sentObjects, sentBytes, sentFromDisk                      atomic.Int64
-	resetIncomplete, resetLag, resetTimeout                   atomic.Int64 // groups not sent to their end
+	resetIncomplete, resetLag, resetTimeout, resetBroken      atomic.Int64 // groups not sent to their end
 	fetches, liveTracks, subscribers                          atomic.Int64
 	backfilled                                                atomic.Int64
 }
@@ -35,6 +35,7 @@ type Stats struct {
 	ResetIncomplete        int64 // groups reset because nobody continued them
 	ResetLag               int64 // groups reset because the subscriber was too far behind
 	ResetTimeout           int64 // groups reset because the subscriber's delivery timeout passed
+	ResetBroken            int64 // streams reset inside an object, whose rest did not come or contradicted its hash
 }
 
 // Stats returns the counters.
@@ -48,7 +49,7 @@ func (r *Relay) Stats() Stats {
 		Objects: c.objects.Load(), Bytes: c.bytes.Load(), Duplicates: c.duplicates.Load(), Conflicts: c.conflicts.Load(),
 		Refused: c.refused.Load(), NotStored: c.notStored.Load(), BrokenStreams: c.brokenStreams.Load(), RefusedSessions: c.refusedSessions.Load(),
 		SentObjects: c.sentObjects.Load(), SentBytes: c.sentBytes.Load(), SentFromDisk: c.sentFromDisk.Load(), Fetches: c.fetches.Load(), Backfilled: c.backfilled.Load(),
-		ResetIncomplete: c.resetIncomplete.Load(), ResetLag: c.resetLag.Load(), ResetTimeout: c.resetTimeout.Load(),
+		ResetIncomplete: c.resetIncomplete.Load(), ResetLag: c.resetLag.Load(), ResetTimeout: c.resetTimeout.Load(), ResetBroken: c.resetBroken.Load(),
 	}
 }
 
@@ -60,6 +61,6 @@ func (r *Relay) LogStats(level slog.Level) {
 		"objects", s.Objects, "bytes", s.Bytes, "duplicates", s.Duplicates, "conflicts", s.Conflicts, "refused", s.Refused,
 		"not_stored", s.NotStored, "broken_streams", s.BrokenStreams, "refused_sessions", s.RefusedSessions,
 		"sent_objects", s.SentObjects, "sent_bytes", s.SentBytes, "sent_from_disk", s.SentFromDisk, "fetches", s.Fetches, "backfilled", s.Backfilled,
-		"reset_incomplete", s.ResetIncomplete, "reset_lag", s.ResetLag, "reset_timeout", s.ResetTimeout,
+		"reset_incomplete", s.ResetIncomplete, "reset_lag", s.ResetLag, "reset_timeout", s.ResetTimeout, "reset_broken", s.ResetBroken,
 		"store_bytes", d.Bytes, "store_tracks", d.Tracks, "store_groups", d.Groups, "store_removed", d.Removed)
 }

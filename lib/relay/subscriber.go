@@ -23,11 +23,13 @@ const (
 // subscriber sends one track to one peer: group after group, from memory where it can, from disk where it
 // must. It never blocks anybody else.
 type subscriber struct {
-	t       *track
-	name    string
-	pub     *moqt.Publication
-	wake    chan struct{} // a group appeared, a pump began to wait or is over
-	through []string      // the relays it came through
+	t    *track
+	name string
+	pub  *moqt.Publication
+	wake chan struct{} // a group appeared, a pump is over, or began to wait and refused is set
+	// refused: no other group could be begun because those that were are being sent.
+	refused atomic.Bool
+	through []string // the relays it came through
 
 	// Owned by run.
 	cursor  uint64           // groups from here on have not been begun
@@ -121,6 +123,7 @@ func (s *subscriber) run(ctx context.Context) {
 
 // begin starts sending one more group, if there is one whose turn it is.
 func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
+	s.refused.Store(true) // before it is seen who waits
 	active, oldest := 0, (*pump)(nil)
 	waiting := true
 	for _, id := range s.order {
@@ -143,6 +146,7 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 	if active >= maxPumps || !waiting {
 		return false
 	}
+	s.refused.Store(false)
 	id, ok := s.t.nextGroup(s.cursor, s.late)
 	if !ok || id > st.EndGroup {
 		return false
@@ -154,7 +158,7 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 			return true
 		}
 	}
-	p := &pump{s: s, id: id, writers: make(map[uint64]*writer)}
+	p := &pump{s: s, id: id, writers: make(map[uint64]*writer), lag: make(chan struct{})}
 	if id == s.floor.Group {
 		p.start = s.floor.Object
 	}
@@ -233,7 +237,7 @@ type pump struct {
 	// lingering: everything known was sent and its streams are closed, but there may be more.
 	lingering atomic.Bool
 	over      atomic.Bool
-	lagging   atomic.Bool
+	lag       chan struct{} // closed when the subscriber is too far behind
 
 	mu      sync.Mutex
 	blocked *moqt.SubgroupWriter // the writer in use
@@ -250,25 +254,32 @@ type writer struct {
 // errRefused: the subscriber does not want the rest of a group.
 var errRefused = errors.New("refused by the subscriber")
 
-// abandon makes the pump reset its streams, even if it is blocked by the peer.
+// abandon makes the pump reset its streams, even if it is blocked by the peer. Only the subscriber's run calls it.
 func (p *pump) abandon() {
-	p.lagging.Store(true)
+	if p.lagging() {
+		return
+	}
+	close(p.lag)
 	p.mu.Lock()
 	if p.blocked != nil {
 		p.blocked.SetWriteDeadline(time.Unix(1, 0))
 	}
 	p.mu.Unlock()
-	p.s.t.mu.Lock()
-	if g := p.s.t.groups[p.id]; g != nil {
-		g.change()
+}
+
+func (p *pump) lagging() bool {
+	select {
+	case <-p.lag:
+		return true
+	default:
+		return false
 	}
-	p.s.t.mu.Unlock()
 }
 
 func (p *pump) setBlocked(w *moqt.SubgroupWriter) {
 	p.mu.Lock()
 	p.blocked = w
-	if w != nil && p.lagging.Load() {
+	if w != nil && p.lagging() {
 		w.SetWriteDeadline(time.Unix(1, 0))
 	}
 	p.mu.Unlock()
@@ -283,35 +294,48 @@ func (p *pump) stream(sub uint64) *writer {
 	return w
 }
 
-// send writes one object.
-func (p *pump) send(ctx context.Context, o *object.Object) error {
+// open returns the stream an object goes on.
+func (p *pump) open(ctx context.Context, o *object.Object) (*writer, error) {
 	w := p.stream(o.Subgroup)
 	if w.closed {
-		return errRefused
+		return nil, errRefused
 	}
 	if w.w == nil {
 		prio := o.Priority
 		sw, err := p.s.pub.OpenSubgroup(ctx, moqt.SubgroupHeader{Group: o.Group, Subgroup: o.Subgroup, Priority: &prio, HasProperties: true})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		w.w = sw
+	}
+	return w, nil
+}
+
+// send writes one object that is whole.
+func (p *pump) send(ctx context.Context, o *object.Object, payload []byte) error {
+	w, err := p.open(ctx, o)
+	if err != nil {
+		return err
 	}
 	props := o.Properties
 	if o.Status != object.Normal {
 		props = nil
 	}
 	p.setBlocked(w.w)
-	err := w.w.WriteObject(o.ID, props, moqt.ObjectStatus(o.Status), o.Payload)
+	err = w.w.WriteObject(o.ID, props, moqt.ObjectStatus(o.Status), payload)
 	p.setBlocked(nil)
 	if err != nil {
 		return err
 	}
+	p.sent(w, o, len(payload))
+	return nil
+}
+
+func (p *pump) sent(w *writer, o *object.Object, size int) {
 	w.sent, w.some = int64(o.ID), true
 	c := &p.s.t.r.stats
 	c.sentObjects.Add(1)
-	c.sentBytes.Add(int64(len(o.Payload)))
-	return nil
+	c.sentBytes.Add(int64(size))
 }
 
 // finish ends all streams: with FIN, or with RESET that still delivers what was written.

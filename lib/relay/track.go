@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"every.channel/ec/lib/moqt"
@@ -62,13 +63,23 @@ type subgroup struct {
 	last     uint64
 }
 
-// obj is a stored object.
+// obj is an object that is stored, or on its way.
 type obj struct {
 	object.Object
+	place
+	size   int       // of the payload, also while it is not there
 	source string    // who brought it first
-	at     time.Time // when
+	at     time.Time // when it began to come
 
-	// Its place in its subgroup, as far as a source told: the object before it, or that there is none.
+	arrival *arrival // nil if it was not seen before it was whole
+	done    bool     // it arrived
+
+	mem  *memory      // of the payload; nil if it is not to be used again
+	refs atomic.Int32 // by its group, and by those who send it
+}
+
+// place is where an object is in its subgroup, as far as a source told: the object before it, or that there is none.
+type place struct {
 	prev    uint64
 	hasPrev bool
 	first   bool
@@ -109,9 +120,9 @@ func (t *track) info() moqt.TrackInfo {
 	return i
 }
 
-// put takes an object from a source: into the store first, then into memory. place tells where it is in
-// its subgroup.
-func (t *track) put(src *source, o *obj, sum object.Hash) {
+// put takes a whole object from a source: into the store first, then into memory. f, if not nil, fed an object that was on its
+// way with it. kept: the group has o and its memory.
+func (t *track) put(src *source, f *feed, o *obj, sum object.Hash) (kept bool) {
 	c := &t.r.stats
 	res, err := t.st.Put(&o.Object, sum)
 	if err != nil {
@@ -125,7 +136,7 @@ func (t *track) put(src *source, o *obj, sum object.Hash) {
 	defer t.mu.Unlock()
 	g := t.groups[o.Group]
 	old := g.find(o.ID)
-	if err != nil && old != nil {
+	if err != nil && old != nil && old.whole() {
 		res = store.Duplicate
 		if old.Status != o.Status || object.Sum(old.Payload) != sum {
 			res = store.Conflict
@@ -140,39 +151,55 @@ func (t *track) put(src *source, o *obj, sum object.Hash) {
 			first = old.source
 		}
 		t.r.log.Warn("conflict refused", "track", t.name.String(), "group", o.Group, "object", o.ID, "source", src.name, "first", first)
-		return
+		return false
 	case store.Duplicate:
 		c.duplicates.Add(1)
 		src.duplicates.Add(1)
 		if old != nil && !old.first && !old.hasPrev {
-			old.prev, old.hasPrev, old.first = o.prev, o.hasPrev, o.first
+			old.place = o.place
 			g.change()
 		}
-		return
+		if f != nil && f.into != nil && f.into != old { // the group left memory meanwhile
+			return t.complete(f.into, o)
+		}
+		return false
 	}
 	c.objects.Add(1)
 	c.bytes.Add(int64(len(o.Payload)))
 	src.objects.Add(1)
+	kept = true
+	if f != nil && f.into != nil && f.into != old { // the group left memory meanwhile
+		t.complete(f.into, o)
+	}
 	if g == nil {
 		g = t.newGroup(o.Group)
+		old = g.find(o.ID)
 	}
-	t.remove(g, o.ID) // it may have come from the store already, without its place
-	t.insert(g, o)
-	g.touched = o.at
+	if old == nil || old.whole() || !t.complete(old, o) {
+		if f != nil && f.shared {
+			o.mem = nil
+		}
+		t.remove(g, o.ID) // it may have come from the store already, without its place
+		t.insert(g, o)
+	}
+	g.touched = time.Now()
 	l := moqt.Location{Group: o.Group, Object: o.ID}
 	if t.largest == nil || t.largest.Less(l) {
 		t.largest = &l
 	}
 	g.change()
 	t.evict()
+	return kept
 }
 
+// insert puts an object into its group, which holds it from now on.
 func (t *track) insert(g *group, o *obj) {
+	o.refs.Store(1)
 	i, _ := slices.BinarySearchFunc(g.objs, o.ID, func(o *obj, id uint64) int { return cmp.Compare(o.ID, id) })
 	g.objs = slices.Insert(g.objs, i, o)
 	g.several = g.several || g.objs[0].Subgroup != o.Subgroup || g.objs[len(g.objs)-1].Subgroup != o.Subgroup
-	g.bytes += int64(len(o.Payload))
-	t.bytes += int64(len(o.Payload))
+	g.bytes += int64(o.size)
+	t.bytes += int64(o.size)
 	if o.Status != object.Normal {
 		g.hasEnd, g.end, t.ends = true, o.ID, true
 	}
@@ -201,7 +228,7 @@ func (t *track) newGroup(id uint64) *group {
 				}
 				break
 			}
-			c := &obj{Object: *o, source: "store", at: now, first: o.ID == 0}
+			c := &obj{Object: *o, place: place{first: o.ID == 0}, size: len(o.Payload), source: "store", at: now}
 			c.Payload, c.Properties = slices.Clone(o.Payload), slices.Clone(o.Properties)
 			t.insert(g, c)
 		}
@@ -237,6 +264,9 @@ func (t *track) evict() {
 func (t *track) drop(g *group) {
 	delete(t.groups, g.id)
 	t.bytes -= g.bytes
+	for _, o := range g.objs {
+		o.release()
+	}
 	g.evicted, g.objs = true, nil
 	g.change()
 }
@@ -326,8 +356,10 @@ func (g *group) find(id uint64) *obj {
 
 func (t *track) remove(g *group, id uint64) {
 	if i, ok := g.search(id); ok {
-		g.bytes -= int64(len(g.objs[i].Payload))
-		t.bytes -= int64(len(g.objs[i].Payload))
+		o := g.objs[i]
+		g.bytes -= int64(o.size)
+		t.bytes -= int64(o.size)
 		g.objs = slices.Delete(g.objs, i, i+1)
+		o.release()
 	}
 }

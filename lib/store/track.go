@@ -93,6 +93,22 @@ func (t *Track) Put(o *object.Object, sum object.Hash) (Result, error) {
 	return r, nil
 }
 
+// Wants reports whether there is neither an object with this id nor an end before it, so that Put would store one.
+func (t *Track) Wants(group, id uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[group]
+	if g == nil {
+		return true
+	}
+	if g.state != partial || g.load() != nil {
+		return false
+	}
+	t.touch(g)
+	_, found := g.idx.find(id)
+	return !found && !(g.idx.hasEnd && id >= g.idx.end)
+}
+
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 func (t *Track) put(o *object.Object, sum object.Hash) (Result, error) {

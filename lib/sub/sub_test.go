@@ -273,6 +273,26 @@ func TestHolesAreHealed(t *testing.T) {
 	}
 }
 
+// An object that breaks off in the middle is never written in parts: it is fetched with what follows it.
+func TestBrokenObjectsAreHealed(t *testing.T) {
+	relay := relaytest.New(t)
+	relay.Break = func(_ object.TrackName, o *object.Object) bool { return o.Group%3 == 0 && o.ID == o.Group%2 }
+	all := groups(20, 10)
+	relay.Put(name, all[:2]...)
+	c := config(t, relay)
+	c.To, c.Verify = point(t, "28"), true
+	rd := start(t, testContext(t), c)
+	rd.until(20, 0)
+	relay.Put(name, all[2:]...)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, rd.got, groups(20, 9))
+	if s := rd.stats; s.Healed < 5 || s.Mismatches+s.MissingGroups+s.MissingObjects != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
 // What nobody has is waited for, reported and skipped; a group that lacks objects is not called whole.
 func TestHolesAreReported(t *testing.T) {
 	lost := func(_ object.TrackName, o *object.Object) bool {

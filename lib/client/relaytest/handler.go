@@ -141,6 +141,7 @@ func (h handler) Subscribe(ctx context.Context, q *moqt.SubscribeRequest) {
 	defer stop()
 	streams := map[uint64]*moqt.SubgroupWriter{}
 	broken := map[uint64]bool{}
+	gone := map[uint64]bool{}
 	for {
 		r.mu.Lock()
 		for n == len(t.log) && !t.ended && pub.Context().Err() == nil {
@@ -152,7 +153,8 @@ func (h handler) Subscribe(ctx context.Context, q *moqt.SubscribeRequest) {
 		}
 		o := t.log[n]
 		n++
-		skip := r.Skip != nil && r.Skip(t.Name, &o)
+		skip := gone[o.Group] || r.Skip != nil && r.Skip(t.Name, &o)
+		cut := r.Break != nil && r.Break(t.Name, &o)
 		r.mu.Unlock()
 		if pub.Context().Err() != nil {
 			return
@@ -179,6 +181,19 @@ func (h handler) Subscribe(ctx context.Context, q *moqt.SubscribeRequest) {
 				return
 			}
 			streams[o.Group] = w
+		}
+		if cut {
+			err = w.WriteObjectHeader(o.ID, o.Properties, uint64(len(o.Payload)))
+			if err == nil {
+				_, err = w.Write(o.Payload[:len(o.Payload)/2])
+			}
+			w.Reset(wire.ResetInternalError)
+			gone[o.Group] = true
+			delete(streams, o.Group)
+			if err != nil {
+				return
+			}
+			continue
 		}
 		if w.WriteObject(o.ID, o.Properties, moqt.ObjectStatus(o.Status), o.Payload) != nil {
 			return

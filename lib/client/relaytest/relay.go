@@ -26,6 +26,8 @@ type Relay struct {
 	Lose func(t object.TrackName, o *object.Object) bool
 	// Skip, if set, keeps objects from subscribers, not from FETCH.
 	Skip func(t object.TrackName, o *object.Object) bool
+	// Break, if set, resets the stream of a subscriber in the middle of an object; the rest of the group is left to FETCH.
+	Break func(t object.TrackName, o *object.Object) bool
 	// Wants, if set, makes a relay that answers PUBLISH with NOT_SUPPORTED and subscribes to these tracks.
 	Wants []object.TrackName
 
