@@ -361,7 +361,7 @@ func (p *pump) disk(ctx context.Context) (outcome, error) {
 		ends := t.ends
 		t.mu.Unlock()
 		if o.ID > expect && ends {
-			return incomplete, nil // a hole that nobody filled
+			return p.unfinished(r.Info()), nil
 		}
 		if w := p.stream(o.Subgroup); int64(o.ID) > w.sent {
 			if err := p.send(ctx, o, o.Payload); err != nil {
@@ -371,19 +371,26 @@ func (p *pump) disk(ctx context.Context) (outcome, error) {
 		}
 		expect, ended = o.ID+1, o.Status != object.Normal
 	}
+	if ended || r.Info().Complete {
+		return whole, nil
+	}
+	return p.unfinished(r.Info()), nil
+}
+
+// unfinished says what to do when the store has no more of a group, or a hole in it.
+func (p *pump) unfinished(i store.Info) outcome {
+	t := p.s.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case ended || r.Info().Complete:
-		return whole, nil
 	case t.groups[p.id] != nil:
-		return more, nil // it came to life meanwhile
-	case t.largest == nil || t.largest.Group <= p.id || time.Since(r.Info().Time) < t.r.c.StallWait:
+		return more // it came to life meanwhile
+	case t.largest == nil || t.largest.Group <= p.id || time.Since(i.Time) < t.r.c.StallWait:
 		// It is being written, or is the newest and a publisher may come back to it: in memory it can be waited for.
 		t.newGroup(p.id)
-		return more, nil
+		return more
 	case !t.ends:
-		return whole, nil
+		return whole
 	}
-	return incomplete, nil
+	return incomplete
 }
