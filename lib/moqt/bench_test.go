@@ -4,17 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"runtime"
-	"slices"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/quic-go/quic-go"
+	"golang.org/x/sync/errgroup"
 
 	"every.channel/ec/lib/moqt/wire"
 )
@@ -25,15 +23,73 @@ const objectsPerGroup = 10
 var benchSizes = []struct {
 	name string
 	size int
-}{{"64KiB", 64 << 10}, {"1MiB", 1 << 20}}
+}{{"64KiB", 64 << 10}, {"256KiB", 256 << 10}, {"1MiB", 1 << 20}}
 
-// BenchmarkOneToOne moves objects from a publisher to a subscriber in one process, over plain quic-go streams with a length
-// before each object, and over sessions. Compare the two lines of a size.
-func BenchmarkOneToOne(b *testing.B) {
-	for _, s := range benchSizes {
-		b.Run(s.name+"/quic", func(b *testing.B) { benchPlain(b, s.size) })
-		b.Run(s.name+"/moqt", func(b *testing.B) { benchSession(b, s.size) })
+// ground is a way to move objects from a publisher to subscribers in one process: plain quic-go streams with a length before
+// each object, or sessions. All have the same QUIC configuration.
+type ground struct {
+	name string
+	// open connects fan subscribers. move then sends n objects of size bytes to each of them and returns when all have arrived.
+	open func(tb testing.TB, size, fan int) (move func(ctx context.Context, n int) error)
+}
+
+var (
+	plainQUIC = ground{"quic", openPlain}
+	grounds   = []ground{
+		plainQUIC, {"moqt-16", openSessions("moqt", wire.Draft16)}, {"moqt-18", openSessions("moqt", wire.Draft18)},
 	}
+	webGrounds = []ground{
+		plainQUIC, {"moqt-16 on h3", openSessions("https", wire.Draft16)}, {"moqt-18 on h3", openSessions("https", wire.Draft18)},
+	}
+)
+
+// BenchmarkOneToOne and BenchmarkOneToFifty are for profiles; to compare, use scripts/bench moqt, which takes turns.
+func BenchmarkOneToOne(b *testing.B)   { benchGrounds(b, 1) }
+func BenchmarkOneToFifty(b *testing.B) { benchGrounds(b, 50) }
+
+func benchGrounds(b *testing.B, fan int) {
+	for _, s := range benchSizes {
+		for _, g := range grounds {
+			b.Run(s.name+"/"+g.name, func(b *testing.B) {
+				move := g.open(b, s.size, fan)
+				b.SetBytes(int64(s.size * fan))
+				b.ResetTimer()
+				m, err := measure(b.Context(), move, s.size, fan, b.N)
+				b.StopTimer()
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(m.cpu, "cpu-s/GB")
+				b.ReportMetric(m.allocated, "alloc-B/B")
+			})
+		}
+	}
+}
+
+// speed is what moving objects costs.
+type speed struct {
+	throughput float64 // MB/s
+	cpu        float64 // seconds per GB
+	allocated  float64 // bytes per byte
+}
+
+func measure(ctx context.Context, move func(context.Context, int) error, size, fan, n int) (speed, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	cpu, start := cpuTime(), time.Now()
+	if err := move(ctx, n); err != nil {
+		return speed{}, err
+	}
+	took := time.Since(start)
+	cpu = cpuTime() - cpu
+	runtime.ReadMemStats(&after)
+	total := float64(size) * float64(fan) * float64(n)
+	return speed{
+		throughput: total / 1e6 / took.Seconds(), cpu: cpu.Seconds() / (total / 1e9),
+		allocated: float64(after.TotalAlloc-before.TotalAlloc) / total,
+	}, nil
 }
 
 func cpuTime() time.Duration {
@@ -42,80 +98,77 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// measure runs b.N objects through and reports CPU per gigabyte and bytes allocated per byte.
-func measure(b *testing.B, size int, move func()) {
-	b.SetBytes(int64(size))
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	cpu := cpuTime()
-	b.ResetTimer()
-	move()
-	b.StopTimer()
-	cpu = cpuTime() - cpu
-	runtime.ReadMemStats(&after)
-	total := float64(size) * float64(b.N)
-	b.ReportMetric(cpu.Seconds()/(total/1e9), "cpu-s/GB")
-	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/total, "alloc-B/B")
+// serve accepts fan connections with accept while dial makes them, one after the other, and returns the pairs.
+func pairs[C, S any](tb testing.TB, fan int, dial func(context.Context) (C, error), accept func(context.Context) (S, error)) (cs []C, ss []S) {
+	ctx := testContext(tb)
+	var g errgroup.Group
+	g.Go(func() error {
+		for range fan {
+			s, err := accept(ctx)
+			if err != nil {
+				return err
+			}
+			ss = append(ss, s)
+		}
+		return nil
+	})
+	for range fan {
+		c, err := dial(ctx)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		cs = append(cs, c)
+	}
+	if err := g.Wait(); err != nil {
+		tb.Fatal(err)
+	}
+	return cs, ss
 }
 
-func benchPlain(b *testing.B, size int) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
+// both runs a publisher and a subscriber for each of fan connections.
+func both(ctx context.Context, fan int, publish, subscribe func(ctx context.Context, i int) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range fan {
+		g.Go(func() error { return publish(ctx, i) })
+		g.Go(func() error { return subscribe(ctx, i) })
+	}
+	return g.Wait()
+}
+
+func openPlain(tb testing.TB, size, fan int) func(context.Context, int) error {
 	cert, err := SelfSigned(time.Now(), "localhost")
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	qc := quicConfig((*Config)(nil).withDefaults())
 	tc := ServerTLS(cert)
 	tc.NextProtos = []string{"plain"}
 	l, err := quic.ListenAddr("127.0.0.1:0", tc, qc)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer l.Close()
-	done := make(chan error, 1)
-	go func() {
-		c, err := l.Accept(ctx)
-		if err != nil {
-			done <- err
-			return
-		}
-		done <- plainPublisher(ctx, c, size, b.N)
-	}()
-	c, err := quic.DialAddr(ctx, l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"plain"}}, qc)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer c.CloseWithError(0, "")
-	buf := make([]byte, size)
-	measure(b, size, func() {
-		for n := 0; n < b.N; {
-			st, err := c.AcceptUniStream(ctx)
-			if err != nil {
-				b.Fatal(err)
-			}
-			var head [8]byte
-			for {
-				if _, err := io.ReadFull(st, head[:]); err == io.EOF {
-					break
-				} else if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := io.ReadFull(st, buf[:binary.BigEndian.Uint64(head[:])]); err != nil {
-					b.Fatal(err)
-				}
-				n++
-			}
+	tb.Cleanup(func() { l.Close() })
+	clients, servers := pairs(tb, fan, func(ctx context.Context) (*quic.Conn, error) {
+		return quic.DialAddr(ctx, l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"plain"}}, qc)
+	}, l.Accept)
+	tb.Cleanup(func() {
+		for i := range clients {
+			clients[i].CloseWithError(0, "")
+			servers[i].CloseWithError(0, "")
 		}
 	})
-	if err := <-done; err != nil {
-		b.Fatal(err)
+	msg := make([]byte, 8+size)
+	binary.BigEndian.PutUint64(msg, uint64(size))
+	return func(ctx context.Context, n int) error {
+		return both(ctx, fan,
+			func(ctx context.Context, i int) error { return plainPublisher(ctx, servers[i], msg, n) },
+			func(ctx context.Context, i int) error {
+				return plainSubscriber(ctx, clients[i], make([]byte, size), n)
+			})
 	}
 }
 
-func plainPublisher(ctx context.Context, c *quic.Conn, size, n int) error {
-	msg := make([]byte, 8+size)
-	binary.BigEndian.PutUint64(msg, uint64(size))
+func plainPublisher(ctx context.Context, c *quic.Conn, msg []byte, n int) error {
 	for n > 0 {
 		st, err := c.OpenUniStreamSync(ctx)
 		if err != nil {
@@ -134,60 +187,88 @@ func plainPublisher(ctx context.Context, c *quic.Conn, size, n int) error {
 	return nil
 }
 
-func benchSession(b *testing.B, size int) {
-	benchPair(b, size, func(client, server *Config) (*Session, *Session) { return quicPair(b, client, server) })
-}
-
-func benchPair(b *testing.B, size int, pair func(client, server *Config) (*Session, *Session)) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	h, pubs := accepting(TrackInfo{})
-	c, _ := pair(nil, &Config{Handler: h})
-	sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	p := <-pubs
-	done := make(chan error, 1)
-	go func() { done <- sessionPublisher(ctx, p, size, b.N) }()
-	buf := make([]byte, size)
-	measure(b, size, func() {
-		for n := 0; n < b.N; {
-			g, err := sub.AcceptSubgroup(ctx)
-			if err != nil {
-				b.Fatal(err)
-			}
-			for {
-				o, err := g.Next()
-				if err == io.EOF {
-					break
-				}
-				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := io.ReadFull(g, buf[:o.Size]); err != nil {
-					b.Fatal(err)
-				}
-				n++
-			}
+func plainSubscriber(ctx context.Context, c *quic.Conn, buf []byte, n int) error {
+	var head [8]byte
+	for n > 0 {
+		st, err := c.AcceptUniStream(ctx)
+		if err != nil {
+			return err
 		}
-	})
-	if err := <-done; err != nil {
-		b.Fatal(err)
+		for {
+			if _, err := io.ReadFull(st, head[:]); err == io.EOF {
+				break
+			} else if err != nil {
+				return err
+			}
+			if _, err := io.ReadFull(st, buf[:binary.BigEndian.Uint64(head[:])]); err != nil {
+				return err
+			}
+			n--
+		}
+	}
+	return nil
+}
+
+func openSessions(scheme string, v Version) func(tb testing.TB, size, fan int) func(context.Context, int) error {
+	return func(tb testing.TB, size, fan int) func(context.Context, int) error {
+		pubs := make(chan *Publication, 1)
+		conf := &Config{Versions: []Version{v}, Handler: handlers{subscribe: func(_ context.Context, r *SubscribeRequest) {
+			if p, err := r.Accept(TrackInfo{}); err == nil {
+				pubs <- p
+			}
+		}}}
+		cert, err := SelfSigned(time.Now(), "localhost")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		pin, err := PinFingerprint(Fingerprint(cert))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		l, err := ListenQUIC("127.0.0.1:0", ServerTLS(cert), conf)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { l.Close() })
+		subs, ps := pairs(tb, fan, func(ctx context.Context) (*Subscription, error) {
+			c, err := Dial(ctx, scheme+"://"+l.Addr().String()+"/", pin, &Config{Versions: []Version{v}})
+			if err != nil {
+				return nil, err
+			}
+			run(tb, c)
+			return c.Subscribe(ctx, testTrack, SubscribeOptions{})
+		}, func(ctx context.Context) (*Publication, error) {
+			s, err := l.Accept(ctx)
+			if err != nil {
+				return nil, err
+			}
+			run(tb, s)
+			return recv(tb, pubs), nil
+		})
+		payload := make([]byte, size)
+		group := uint64(0)
+		return func(ctx context.Context, n int) error {
+			defer func() { group += uint64(n) }()
+			return both(ctx, fan,
+				func(ctx context.Context, i int) error { return sessionPublisher(ctx, ps[i], group, payload, n) },
+				func(ctx context.Context, i int) error {
+					return sessionSubscriber(ctx, subs[i], make([]byte, size), n)
+				})
+		}
 	}
 }
 
-func sessionPublisher(ctx context.Context, p *Publication, size, n int) error {
-	payload := make([]byte, size)
-	properties := make([]byte, 40)
-	properties[0], properties[1] = 0x01, 38 // an odd type with 38 bytes, about what a TS part carries
-	for group := uint64(0); n > 0; group++ {
+// benchProperties are about what a TS part carries: an odd type with 38 bytes.
+var benchProperties = append([]byte{0x01, 38}, make([]byte, 38)...)
+
+func sessionPublisher(ctx context.Context, p *Publication, group uint64, payload []byte, n int) error {
+	for ; n > 0; group++ {
 		w, err := p.OpenSubgroup(ctx, SubgroupHeader{Group: group, HasProperties: true, EndOfGroup: true})
 		if err != nil {
 			return err
 		}
 		for id := range min(n, objectsPerGroup) {
-			if err := w.WriteObject(uint64(id), properties, wire.StatusNormal, payload); err != nil {
+			if err := w.WriteObject(uint64(id), benchProperties, wire.StatusNormal, payload); err != nil {
 				return fmt.Errorf("group %d: %w", group, err)
 			}
 			n--
@@ -199,82 +280,25 @@ func sessionPublisher(ctx context.Context, p *Publication, size, n int) error {
 	return nil
 }
 
-// BenchmarkUrgentOverBulk publishes a small object every 5 ms next to a track that fills the connection, and reports how long
-// the small ones take, with the priorities that put them first and, for comparison, with the same priority for both.
-func BenchmarkUrgentOverBulk(b *testing.B) {
-	for _, tt := range []struct {
-		name         string
-		urgent, bulk uint8
-	}{{"urgent", 0, 255}, {"equal", 128, 128}} {
-		b.Run(tt.name, func(b *testing.B) {
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-			defer cancel()
-			h, pubs := accepting(TrackInfo{})
-			c, _ := quicPair(b, nil, &Config{Handler: h})
-			open := func(name string, priority uint8) (*Subscription, *Publication) {
-				t := testTrack
-				t.Name = name
-				sub, err := c.Subscribe(ctx, t, SubscribeOptions{Priority: &priority})
-				if err != nil {
-					b.Fatal(err)
-				}
-				return sub, <-pubs
+func sessionSubscriber(ctx context.Context, sub *Subscription, buf []byte, n int) error {
+	for n > 0 {
+		g, err := sub.AcceptSubgroup(ctx)
+		if err != nil {
+			return err
+		}
+		for {
+			o, err := g.Next()
+			if err == io.EOF {
+				break
 			}
-			bulkSub, bulk := open("bulk", tt.bulk)
-			urgentSub, urgent := open("urgent", tt.urgent)
-			stop, cancelBulk := context.WithCancel(ctx)
-			var running sync.WaitGroup
-			running.Go(func() { // fills the connection
-				for stop.Err() == nil {
-					if sessionPublisher(stop, bulk, 1<<20, 5) != nil {
-						return
-					}
-				}
-			})
-			running.Go(func() {
-				for {
-					g, err := bulkSub.AcceptSubgroup(stop)
-					if err != nil {
-						return
-					}
-					for err == nil {
-						_, err = g.Next()
-					}
-				}
-			})
-			delays := make([]time.Duration, 0, b.N)
-			tick := time.NewTicker(5 * time.Millisecond)
-			defer tick.Stop()
-			for i := range b.N {
-				<-tick.C
-				start := time.Now()
-				w, err := urgent.OpenSubgroup(ctx, SubgroupHeader{Group: uint64(i)})
-				if err != nil {
-					b.Fatal(err)
-				}
-				if err := errors.Join(w.WriteObject(0, nil, wire.StatusNormal, make([]byte, 1000)), w.Close()); err != nil {
-					b.Fatal(err)
-				}
-				g, err := urgentSub.AcceptSubgroup(ctx)
-				if err == nil {
-					_, err = g.Next()
-				}
-				if err == nil {
-					_, err = io.Copy(io.Discard, g)
-				}
-				if err != nil {
-					b.Fatal(err)
-				}
-				delays = append(delays, time.Since(start))
-				g.Cancel(wire.ResetCancelled)
+			if err != nil {
+				return err
 			}
-			cancelBulk()
-			bulk.Done(wire.DoneTrackEnded, "")
-			bulkSub.Unsubscribe()
-			running.Wait()
-			slices.Sort(delays)
-			b.ReportMetric(float64(delays[len(delays)/2].Microseconds())/1000, "p50-ms")
-			b.ReportMetric(float64(delays[len(delays)*99/100].Microseconds())/1000, "p99-ms")
-		})
+			if _, err := io.ReadFull(g, buf[:o.Size]); err != nil {
+				return err
+			}
+			n--
+		}
 	}
+	return nil
 }
