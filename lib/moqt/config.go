@@ -34,6 +34,13 @@ type Config struct {
 	Implementation string
 	// Logger gets events of sessions at debug level and protocol violations at warn level. Default: none.
 	Logger *slog.Logger
+	// QLogDir is a folder in which each session writes a qlog of its MoQ events, and each QUIC connection one of its own.
+	// Files that cannot be written are given up with a warning. Default: none.
+	QLogDir string
+	// QLogSize bounds each of these files, in bytes; a log ends before the event that does not fit. Default 64 MiB.
+	QLogSize int64
+	// Tally adds up what the sessions count. Default: none; Session.Stats counts anyway.
+	Tally *Tally
 
 	// MaxRequests bounds the requests a peer may have open: in draft 16 MAX_REQUEST_ID keeps step with those that ended, in
 	// draft 18 no more request streams are taken, so that further ones wait. Default 1024, range 1–1,000,000.
@@ -111,6 +118,7 @@ func (c *Config) withDefaults() *Config {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
+	d.QLogSize = or(d.QLogSize, 64<<20)
 	d.Implementation = or(d.Implementation, "every.channel")
 	d.MaxRequests = or(d.MaxRequests, 1024)
 	d.MaxStreams = or(d.MaxStreams, 1024)

@@ -14,8 +14,11 @@ const controlTimeout = 30 * time.Second
 
 // controlStream carries messages over a stream: the control stream or pair of streams, or that of a request.
 type controlStream struct {
-	st Stream
-	v  Version
+	st   Stream
+	v    Version
+	qlog *qlog  // nil: none
+	id   uint64 // of the stream, for qlog
+	in   uint64 // of that of the other direction, where there are two
 
 	wmu    sync.Mutex
 	wbuf   []byte
@@ -31,6 +34,16 @@ func newControlStream(st Stream, v Version) *controlStream {
 	return &controlStream{st: st, v: v, buf: make([]byte, 0, 4096)}
 }
 
+// controlStream is a stream of control messages of this session.
+func (s *Session) controlStream(st Stream) *controlStream {
+	c := newControlStream(st, s.v)
+	if s.qlog != nil {
+		c.qlog, c.id = s.qlog, s.qlog.streamID(st)
+		c.in = c.id
+	}
+	return c
+}
+
 // send writes one message. It may block while the peer does not read, up to controlTimeout.
 func (c *controlStream) send(m wire.Message) error {
 	c.wmu.Lock()
@@ -40,6 +53,9 @@ func (c *controlStream) send(m wire.Message) error {
 		return err
 	}
 	c.wbuf = b
+	if c.qlog != nil {
+		c.qlog.message(true, c.id, len(b), m)
+	}
 	c.st.SetWriteDeadline(time.Now().Add(controlTimeout))
 	if _, err = c.st.Write(b); err != nil && c.broken != nil {
 		c.broken(err)
@@ -57,7 +73,11 @@ func (c *controlStream) receive() (wire.Message, error) {
 		if n > 0 && len(c.buf)-c.r >= n+length {
 			payload := c.buf[c.r+n : c.r+n+length]
 			c.r += n + length
-			return wire.ParseMessage(c.v, typ, payload)
+			m, err := wire.ParseMessage(c.v, typ, payload)
+			if c.qlog != nil && err == nil {
+				c.qlog.message(false, c.in, n+length, m)
+			}
+			return m, err
 		}
 		if err := c.fill(n + length); err != nil {
 			if err == io.EOF && len(c.buf) > c.r {

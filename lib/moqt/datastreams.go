@@ -83,6 +83,7 @@ func (s *Session) byAlias(alias uint64) (*Subscription, error) {
 		if timeout == nil {
 			if t.pending >= s.cfg.MaxPendingStreams {
 				s.mu.Unlock()
+				s.count.limit(limitPendingStreams)
 				s.log.Debug("too many streams with an unknown track alias", "alias", alias)
 				return nil, nil
 			}
@@ -101,6 +102,7 @@ func (s *Session) byAlias(alias uint64) (*Subscription, error) {
 		select {
 		case <-changed:
 		case <-timeout:
+			s.count.limit(limitAlias)
 			s.log.Debug("track alias still unknown", "alias", alias)
 			return nil, nil
 		case <-s.ctx.Done():
@@ -114,10 +116,8 @@ func (s *Session) byAlias(alias uint64) (*Subscription, error) {
 // them: it returns as soon as a short stream lies whole in a reader's buffer.
 func (s *Session) acceptUniStreams() error {
 	for {
-		select {
-		case s.slots <- struct{}{}:
-		case <-s.ctx.Done():
-			return context.Cause(s.ctx)
+		if err := s.take(s.slots, limitStreams); err != nil {
+			return err
 		}
 		st, err := s.conn.AcceptUniStream(s.ctx)
 		if err != nil {
@@ -131,17 +131,35 @@ func (s *Session) acceptUniStreams() error {
 	}
 }
 
+// take waits for a place among those of a limit, counting when there was none.
+func (s *Session) take(places chan struct{}, l limit) error {
+	select {
+	case places <- struct{}{}:
+		return nil
+	default:
+	}
+	s.count.limit(l)
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	}
+}
+
 // slot is the place of one incoming data stream among Config.MaxStreams.
 type slot struct {
 	s    *Session
 	free atomic.Bool
 }
 
-// release gives the place back, once.
-func (p *slot) release() {
-	if p != nil && !p.free.Swap(true) {
-		<-p.s.slots
+// release gives the place back, once; then it returns true.
+func (p *slot) release() bool {
+	if p == nil || p.free.Swap(true) {
+		return false
 	}
+	<-p.s.slots
+	return true
 }
 
 // streamBuffer is how much a data stream reads ahead of its consumer: enough for headers, so that payloads
@@ -186,6 +204,10 @@ func (s *Session) takeStream(st ReceiveStream) error {
 	if err := s.waitReady(s.ctx); err != nil { // draft 18 lets data overtake SETUP
 		return nil
 	}
+	s.count.add(cStreams+received, 1)
+	if s.qlog != nil {
+		r.id = s.qlog.streamID(st)
+	}
 	if typ == wire.StreamFetch {
 		var id uint64
 		if err := r.header(func(b []byte) (n int, err error) {
@@ -195,6 +217,9 @@ func (s *Session) takeStream(st ReceiveStream) error {
 			return r.refuse(err)
 		}
 		st.SetReadDeadline(time.Time{})
+		if s.qlog != nil {
+			s.qlog.fetchHeader(false, r.id, id)
+		}
 		return s.takeFetchStream(id, r)
 	}
 	var h wire.SubgroupHeader
@@ -205,6 +230,9 @@ func (s *Session) takeStream(st ReceiveStream) error {
 		return r.refuse(err)
 	}
 	st.SetReadDeadline(time.Time{})
+	if s.qlog != nil {
+		s.qlog.subgroupHeader(false, r.id, h)
+	}
 	sub, err := s.byAlias(h.TrackAlias)
 	if sub == nil {
 		r.cancel(wire.ResetCancelled)
@@ -224,6 +252,9 @@ func (r *objectReader) refuse(err error) error {
 	if errors.As(err, &we) {
 		return err
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		r.s.count.limit(limitHeader)
+	}
 	return nil
 }
 
@@ -232,6 +263,7 @@ type objectReader struct {
 	s    *Session
 	st   ReceiveStream
 	slot *slot
+	id   uint64 // for qlog
 	buf  []byte // unread bytes are buf[r:]
 	r    int
 	left uint64 // of the current payload
@@ -241,7 +273,17 @@ type objectReader struct {
 // cancel refuses the rest of the stream; it may be called at any time.
 func (r *objectReader) cancel(code ResetCode) {
 	r.st.CancelRead(code)
-	r.slot.release()
+	if r.slot.release() {
+		r.stopped(code)
+	}
+}
+
+// stopped counts a STOP_SENDING.
+func (r *objectReader) stopped(code ResetCode) {
+	r.s.count.stop(sent, code)
+	if r.s.qlog != nil {
+		r.s.qlog.reset("stop_sending", true, r.id, code)
+	}
 }
 
 // header calls parse on what is buffered, reading more while it says ErrIncomplete, and consumes what it returns.
@@ -304,10 +346,12 @@ func (r *objectReader) Read(p []byte) (int, error) {
 		n := copy(p, r.buf[r.r:])
 		r.r += n
 		r.left -= uint64(n)
+		r.s.count.add(cBytes+received, uint64(n))
 		return n, nil
 	}
 	n, err := r.st.Read(p)
 	r.left -= uint64(n)
+	r.s.count.add(cBytes+received, uint64(n))
 	if err != nil && r.left > 0 {
 		return n, r.broke(err)
 	}
@@ -325,13 +369,21 @@ func (r *objectReader) broke(err error) error {
 // stop makes err sticky. What the peer got wrong closes the session; what is only too large refuses the stream.
 func (r *objectReader) stop(err error) error {
 	var we *wire.Error
+	var reset *StreamResetError
 	switch {
+	case err == io.EOF:
 	case errors.As(err, &we):
 		r.s.fail(err)
 		err = r.s.orCause(err)
 	case errors.Is(err, wire.ErrLimit):
 		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
 		r.st.CancelRead(wire.ResetCancelled)
+		r.stopped(wire.ResetCancelled)
+	case errors.As(err, &reset) && reset.Remote:
+		r.s.count.reset(received, reset.Code)
+		if r.s.qlog != nil {
+			r.s.qlog.reset("stream_reset", false, r.id, reset.Code)
+		}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return err // the caller may set another deadline and go on
 	}
@@ -349,6 +401,7 @@ func (r *objectReader) skip() error {
 		n = min(n, r.left)
 		r.r += int(n)
 		r.left -= n
+		r.s.count.add(cBytes+received, n)
 	}
 	var scratch [4096]byte
 	for r.left > 0 {
@@ -393,10 +446,8 @@ func (r *objectReader) SetReadDeadline(t time.Time) error { return r.st.SetReadD
 func (s *Session) acceptStreams() error {
 	for {
 		if s.v.RequestStreams() {
-			select {
-			case s.open <- struct{}{}:
-			case <-s.ctx.Done():
-				return context.Cause(s.ctx)
+			if err := s.take(s.open, limitRequests); err != nil {
+				return err
 			}
 		}
 		st, err := s.conn.AcceptStream(s.ctx)
@@ -426,6 +477,7 @@ func (s *Session) receiveDatagrams() error {
 		}
 		d, err := wire.ParseDatagram(b, s.v)
 		if errors.Is(err, wire.ErrLimit) {
+			s.count.add(cDatagramsDropped, 1)
 			s.log.Debug("datagram dropped", "err", err)
 			continue
 		}
@@ -435,7 +487,13 @@ func (s *Session) receiveDatagrams() error {
 		s.mu.Lock()
 		sub := s.aliases.subs[d.TrackAlias]
 		s.mu.Unlock()
-		if sub != nil {
+		s.count.add(cDatagrams+received, 1)
+		if s.qlog != nil {
+			s.qlog.datagram(false, d)
+		}
+		if sub == nil {
+			s.count.add(cDatagramsDropped, 1)
+		} else {
 			sub.deliverDatagram(Datagram{
 				Group: d.Group, ID: d.ID, Priority: d.Priority, Properties: d.Properties, Status: d.Status,
 				EndOfGroup: d.EndOfGroup, Payload: d.Payload,

@@ -2,6 +2,7 @@ package moqt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -222,6 +223,9 @@ func (f *FetchReader) Next() (FetchObject, error) {
 	var o wire.FetchObject
 	err := f.next(func(b []byte) (n int, err error) {
 		o, n, err = wire.ParseFetchObject(b, f.s.v, f.s.cfg.MaxPropertiesSize)
+		if errors.Is(err, wire.ErrLimit) {
+			f.s.count.limit(limitPropertiesSize)
+		}
 		return n, err
 	})
 	if err == nil {
@@ -246,6 +250,12 @@ func (f *FetchReader) Next() (FetchObject, error) {
 	case wire.FetchEndOfUnknown:
 		out.Kind = FetchedUnknown
 	}
+	if out.Kind == FetchedObject {
+		f.s.count.add(cObjects+received, 1)
+	}
+	if f.s.qlog != nil {
+		f.s.qlog.fetchObject(false, f.objectReader.id, out)
+	}
 	return out, nil
 }
 
@@ -254,6 +264,7 @@ func (f *FetchReader) accept(o *wire.FetchObject) error {
 		return err
 	}
 	if o.Length > f.s.cfg.MaxObjectSize {
+		f.s.count.limit(limitObjectSize)
 		return fmt.Errorf("object of %d bytes: %w", o.Length, wire.ErrLimit)
 	}
 	if err := wire.CheckKeyValues(o.Properties, wire.PropertyForm); err != nil {

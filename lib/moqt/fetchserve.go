@@ -36,7 +36,7 @@ func (s *Session) onFetch(m *wire.Fetch) error {
 	if m.FetchType == wire.FetchStandalone && m.End.Less(m.Start) && !(m.End.Group == m.Start.Group && m.End.Object == 0) {
 		return violation("fetch from %v to %v", m.Start, m.End)
 	}
-	in, tokens, err := s.admitSimple(m.RequestID, m.Parameters)
+	in, tokens, err := s.admitSimple(m.RequestID, m, m.Parameters)
 	if in == nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (r *FetchRequest) Accept(info FetchInfo) (*FetchWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := r.in.s.conn.OpenUniStream(r.in.ctx)
+	st, err := r.in.s.openData(r.in.ctx)
 	if err != nil {
 		r.in.finish()
 		return nil, r.in.s.orCause(err)
@@ -118,6 +118,10 @@ func (r *FetchRequest) Accept(info FetchInfo) (*FetchWriter, error) {
 	w.state.Descending = r.GroupOrder == wire.GroupOrderDescending
 	w.objectWriter.s, w.objectWriter.st = r.in.s, st
 	w.header = wire.AppendFetchHeader(nil, r.in.s.v, r.in.id)
+	if q := w.s.qlog; q != nil {
+		w.id = q.streamID(st)
+		q.fetchHeader(true, w.id, r.in.id)
+	}
 	// FETCH_CANCEL resets the stream whatever the handler does (§5.2).
 	w.unwatch = context.AfterFunc(r.in.ctx, func() { st.CancelWrite(wire.ResetCancelled) })
 	return w, nil
@@ -190,6 +194,12 @@ func (w *FetchWriter) begin(o FetchObject) error {
 		return err
 	}
 	w.scratch = b
+	if o.Kind == FetchedObject {
+		w.s.count.add(cObjects+sent, 1)
+	}
+	if w.s.qlog != nil {
+		w.s.qlog.fetchObject(true, w.id, o)
+	}
 	return nil
 }
 

@@ -26,6 +26,9 @@ func (s *Session) Handshake(ctx context.Context) error {
 	if err != nil {
 		if ctx.Err() != nil && s.ctx.Err() == nil {
 			err = context.Cause(ctx)
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				s.count.limit(limitHandshake)
+			}
 		}
 		if s.ctx.Err() == nil {
 			var se *SessionError
@@ -66,9 +69,13 @@ func (s *Session) handshake(ctx context.Context) error {
 }
 
 func (s *Session) setControl(st Stream) {
-	s.control = newControlStream(st, s.v)
+	s.control = s.controlStream(st)
+	if s.qlog != nil {
+		s.qlog.stream(s.client || s.v.SetupStream() != 0, s.control.id, "control")
+	}
 	s.control.broken = func(err error) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.count.limit(limitControl)
 			s.fail(&wire.Error{Code: wire.ControlMessageTimeout, What: "peer does not read the control stream"})
 		}
 	}
@@ -111,8 +118,12 @@ func (s *Session) handshakeOnStreams(ctx context.Context) error {
 	if s.client {
 		out = s.control.st
 	}
-	reading := newControlStream(duplex{out, in.st}, s.v)
+	reading := s.controlStream(duplex{out, in.st})
 	reading.buf = append(reading.buf, in.buf[in.r:]...)
+	if s.qlog != nil {
+		reading.in = s.qlog.streamID(in.st)
+		s.qlog.stream(false, reading.in, "control")
+	}
 	m, err := reading.receive()
 	if err != nil {
 		return err
@@ -138,7 +149,7 @@ func (s *Session) handshakeOnStreams(ctx context.Context) error {
 		}
 	}
 	s.control.st = duplex{s.control.st, in.st}
-	s.control.buf, s.control.r, s.control.fin = reading.buf, reading.r, reading.fin
+	s.control.in, s.control.buf, s.control.r, s.control.fin = reading.in, reading.buf, reading.r, reading.fin
 	return nil
 }
 

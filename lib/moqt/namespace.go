@@ -91,7 +91,7 @@ type PublishNamespaceRequest struct {
 }
 
 func (s *Session) onPublishNamespace(m *wire.PublishNamespace) error {
-	in, tokens, err := s.admitSimple(m.RequestID, m.Parameters)
+	in, tokens, err := s.admitSimple(m.RequestID, m, m.Parameters)
 	if in == nil {
 		return err
 	}

@@ -191,7 +191,7 @@ func (s *Session) onSubscribe(m *wire.Subscribe) error {
 	if err := unknownParameters(m.Parameters); err != nil {
 		return err
 	}
-	in, err := s.admit(m.RequestID)
+	in, err := s.admit(m.RequestID, m)
 	if err != nil {
 		return err
 	}
@@ -284,7 +284,7 @@ func (s *Session) onRequestUpdate(m *wire.RequestUpdate) error {
 	if err := unknownParameters(m.Parameters); err != nil {
 		return err
 	}
-	in, err := s.admit(m.RequestID)
+	in, err := s.admit(m.RequestID, m)
 	if err != nil {
 		return err
 	}
@@ -397,7 +397,7 @@ func (p *Publication) OpenSubgroup(ctx context.Context, h SubgroupHeader) (*Subg
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
-	st, err := p.s.conn.OpenUniStream(ctx)
+	st, err := p.s.openData(ctx)
 	if err != nil {
 		if p.ctx.Err() != nil {
 			return nil, context.Cause(p.ctx)
@@ -409,6 +409,9 @@ func (p *Publication) OpenSubgroup(ctx context.Context, h SubgroupHeader) (*Subg
 		EndOfGroup: h.EndOfGroup, HasProperties: h.HasProperties,
 	}}
 	w.objectWriter.st, w.objectWriter.s = st, p.s
+	if p.s.qlog != nil {
+		w.id = p.s.qlog.streamID(st)
+	}
 	w.timeout = p.State().DeliveryTimeout
 	if h.Priority != nil {
 		w.priority = *h.Priority
@@ -435,12 +438,17 @@ func (p *Publication) SendDatagram(d Datagram) error {
 	if !p.State().Forward {
 		return ErrNoForward
 	}
-	b, err := wire.Datagram{
+	o := wire.Datagram{
 		TrackAlias: p.alias, Group: d.Group, ID: d.ID, Priority: d.Priority, Properties: d.Properties,
 		EndOfGroup: d.EndOfGroup, HasStatus: d.Status != wire.StatusNormal, Status: d.Status, Payload: d.Payload,
-	}.Append(nil, p.s.v)
+	}
+	b, err := o.Append(nil, p.s.v)
 	if err != nil {
 		return err
+	}
+	p.s.count.add(cDatagrams+sent, 1)
+	if p.s.qlog != nil {
+		p.s.qlog.datagram(true, o)
 	}
 	return p.s.conn.SendDatagram(b)
 }
@@ -474,6 +482,7 @@ func (p *Publication) end(cause error) (opened uint64, ok bool) {
 	p.mu.Unlock()
 	for _, w := range ws {
 		w.st.CancelWrite(wire.ResetCancelled)
+		w.resetSent(wire.ResetCancelled)
 	}
 	p.s.mu.Lock()
 	delete(p.s.pubs, p.id)

@@ -94,6 +94,7 @@ func quicConfig(c *Config) *quic.Config {
 		MaxIncomingStreams:               int64(c.MaxStreams),
 		MaxIncomingUniStreams:            int64(c.MaxStreams) + 1, // the peer's control stream, in drafts where it is one
 		EnableDatagrams:                  true,
+		Tracer:                           quicTracer(c),
 		EnableStreamResetPartialDelivery: true,
 	}
 }
@@ -213,10 +214,12 @@ type sendStream interface {
 	SetPriority(urgency int8, incremental bool)
 	SetWriteDeadline(time.Time) error
 	Context() context.Context
+	StreamID() quic.StreamID
 }
 
 type receiveStream interface {
 	io.Reader
+	StreamID() quic.StreamID
 	CancelRead(quic.StreamErrorCode)
 	SetReadDeadline(time.Time) error
 }
@@ -232,6 +235,7 @@ func (s quicSendStream) CancelWrite(code ResetCode)         { s.st.CancelWrite(q
 func (s quicSendStream) SetPriority(urgency int8, inc bool) { s.st.SetPriority(urgency, inc) }
 func (s quicSendStream) SetWriteDeadline(t time.Time) error { return s.st.SetWriteDeadline(t) }
 func (s quicSendStream) Context() context.Context           { return s.st.Context() }
+func (s quicSendStream) StreamID() uint64                   { return uint64(s.st.StreamID()) }
 
 // SetReliableBoundary does nothing: quic-go 0.64.1 counts up to a packet of data that it still holds back into the final
 // size of RESET_STREAM_AT, so resetting a stream while the peer gives no credit would break the connection's flow control
@@ -246,8 +250,12 @@ func (s quicReceiveStream) Read(p []byte) (int, error) {
 }
 func (s quicReceiveStream) CancelRead(code ResetCode)         { s.st.CancelRead(quic.StreamErrorCode(code)) }
 func (s quicReceiveStream) SetReadDeadline(t time.Time) error { return s.st.SetReadDeadline(t) }
+func (s quicReceiveStream) StreamID() uint64                  { return uint64(s.st.StreamID()) }
 
 type quicStream struct {
 	quicSendStream
 	quicReceiveStream
 }
+
+// StreamID is that of both halves.
+func (s quicStream) StreamID() uint64 { return s.quicSendStream.StreamID() }

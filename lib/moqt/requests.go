@@ -89,7 +89,8 @@ func (q *requestState) admit(id uint64) error {
 
 // call is an own request waiting for its answer.
 type call struct {
-	id uint64
+	id      uint64
+	request counter // which
 	// accept handles a positive answer in the reader of control messages, before any later message; it must not block.
 	// It is also called when the caller gave up meanwhile, with late set.
 	accept func(m wire.Message, late bool) error
@@ -183,7 +184,9 @@ func (s *Session) issueCallOn(ctx context.Context, send func(wire.Message) error
 		s.issue.Lock()
 		wait, err := s.takeRequestID(c)
 		if err == nil && wait == nil {
-			err = send(build(c.id))
+			m := build(c.id)
+			c.request = requestOf(m)
+			err = send(m)
 			s.issue.Unlock()
 			if err != nil {
 				s.dropCall(c.id)
@@ -261,6 +264,7 @@ func (s *Session) await(ctx context.Context, c *call) error {
 	default:
 		c.gone = true
 		s.mu.Unlock()
+		s.gaveUp(ctx, c)
 		s.cancelRequest(c.id, wire.ResetCancelled) // where the request has a stream
 		return context.Cause(ctx)
 	}
@@ -281,6 +285,10 @@ func (s *Session) onReply(id uint64, m wire.Message) error {
 	late := c.gone
 	s.mu.Unlock()
 	var err error
+	_, no := m.(*wire.RequestError)
+	if !late {
+		s.count.request(sent, c.request, outcomeOf(no))
+	}
 	if e, ok := m.(*wire.RequestError); ok {
 		c.err = requestError(e)
 	} else {
@@ -293,6 +301,21 @@ func (s *Session) onReply(id uint64, m wire.Message) error {
 	}
 	close(c.done)
 	return err
+}
+
+func outcomeOf(no bool) counter {
+	if no {
+		return refused
+	}
+	return accepted
+}
+
+// gaveUp counts a request whose answer did not come in time.
+func (s *Session) gaveUp(ctx context.Context, c *call) {
+	s.count.request(sent, c.request, unanswered)
+	if context.Cause(ctx) == errResponseTimeout {
+		s.count.limit(limitResponse)
+	}
 }
 
 func requestError(m *wire.RequestError) *RequestError {
@@ -320,6 +343,7 @@ func (s *Session) onMaxRequestID(m *wire.MaxRequestID) error {
 type inbound struct {
 	s      *Session
 	id     uint64
+	asked  counter                  // which request
 	send   func(wire.Message) error // where answers go
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -372,13 +396,16 @@ func (r *inbound) update(p wire.Parameters) {
 }
 
 // admit takes a request of the peer; s.mu is not held.
-func (s *Session) admit(id uint64) (*inbound, error) {
+func (s *Session) admit(id uint64, m wire.Message) (*inbound, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.requests.admit(id); err != nil {
+		if we := (*wire.Error)(nil); errors.As(err, &we) && we.Code == wire.TooManyRequests {
+			s.count.limit(limitRequests)
+		}
 		return nil, err
 	}
-	r := &inbound{s: s, id: id, send: s.send, settled: make(chan struct{}), replied: make(chan struct{})}
+	r := &inbound{s: s, id: id, asked: requestOf(m), send: s.send, settled: make(chan struct{}), replied: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancelCause(s.ctx)
 	s.inbounds[id] = r
 	return r, nil
@@ -402,6 +429,8 @@ func (r *inbound) answer(m wire.Message) error {
 	r.answered = true
 	r.mu.Unlock()
 	defer close(r.replied)
+	_, no := m.(*wire.RequestError)
+	r.s.count.request(received, r.asked, outcomeOf(no || r.ctx.Err() != nil))
 	if r.ctx.Err() != nil {
 		// Withdrawn before it was answered. The peer still gets an answer, as the draft wants exactly one.
 		if _, ok := m.(*wire.RequestError); !ok {

@@ -39,7 +39,7 @@ var (
 )
 
 func (s *Session) newRequestStream(st Stream, own bool) *requestStream {
-	return &requestStream{s: s, cs: newControlStream(st, s.v), own: own, gone: make(chan struct{})}
+	return &requestStream{s: s, cs: s.controlStream(st), own: own, gone: make(chan struct{})}
 }
 
 // stream finds the stream of a request, or of an update not answered yet.

@@ -42,6 +42,8 @@ type Session struct {
 	inTokens tokenCache
 	slots    chan struct{} // one token per incoming data stream
 	open     chan struct{} // one token per stream of a request of the peer, in drafts that have them
+	count    counters
+	qlog     *qlog // nil: none
 
 	mu        sync.Mutex // guards what follows
 	stopped   bool       // Run is over: nothing may be spawned
@@ -96,7 +98,13 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 	s.open = make(chan struct{}, s.cfg.MaxRequests)
 	s.slots = make(chan struct{}, s.cfg.MaxStreams)
 	s.log = s.cfg.Logger.With("peer", conn.RemoteAddr())
+	if s.cfg.QLogDir != "" {
+		s.qlog = openQLog(s.cfg.QLogDir, s.cfg.QLogSize, client, conn, s.log)
+	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	if s.qlog != nil {
+		context.AfterFunc(s.ctx, func() { s.qlog.close(s.ctx) })
+	}
 	s.requests.init(client, s.cfg.MaxRequests, s.v.RequestStreams())
 	s.aliases.init()
 	s.inTokens.init(s.cfg.MaxTokenCache)
@@ -110,6 +118,8 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 func (s *Session) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.Close(wire.NoError, "") })
 	defer stop()
+	s.cfg.Tally.begin(s)
+	defer func() { s.cfg.Tally.end(s, context.Cause(s.ctx)) }()
 	// The transport may end by itself; the session ends with it, with the transport's reason.
 	unwatch := context.AfterFunc(s.conn.Context(), func() { s.cancel(asSessionError(context.Cause(s.conn.Context()))) })
 	defer unwatch()
@@ -164,6 +174,9 @@ func (s *Session) fail(err error) {
 		s.cancel(se)
 		s.conn.CloseWithError(se.Code, se.Reason)
 		return
+	}
+	if we.Code == wire.AuthTokenCacheOverflow {
+		s.count.limit(limitTokenCache)
 	}
 	s.log.Warn("protocol violation", "code", we.Code, "err", err)
 	s.Close(we.Code, err.Error())

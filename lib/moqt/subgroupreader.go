@@ -1,6 +1,7 @@
 package moqt
 
 import (
+	"errors"
 	"fmt"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -63,6 +64,9 @@ func (r *SubgroupReader) Next() (ObjectHeader, error) {
 			prev = &r.prev
 		}
 		o, n, err = wire.ParseSubgroupObject(b, r.s.v, prev, r.h.HasProperties, r.s.cfg.MaxPropertiesSize)
+		if errors.Is(err, wire.ErrLimit) {
+			r.s.count.limit(limitPropertiesSize)
+		}
 		return n, err
 	})
 	if err != nil {
@@ -70,6 +74,14 @@ func (r *SubgroupReader) Next() (ObjectHeader, error) {
 	}
 	if err := r.check(o); err != nil {
 		return ObjectHeader{}, r.stop(err)
+	}
+	r.s.count.add(cObjects+received, 1)
+	if r.s.qlog != nil {
+		var prev *uint64
+		if r.some {
+			prev = &r.prev
+		}
+		r.s.qlog.subgroupObject(false, r.id, prev, o)
 	}
 	if !r.some && r.h.SubgroupFromFirst {
 		r.h.Subgroup = o.ID
@@ -88,6 +100,7 @@ func (r *SubgroupReader) check(o wire.SubgroupObject) error {
 		}
 	}
 	if o.Length > r.s.cfg.MaxObjectSize {
+		r.s.count.limit(limitObjectSize)
 		return fmt.Errorf("object of %d bytes: %w", o.Length, wire.ErrLimit)
 	}
 	return nil

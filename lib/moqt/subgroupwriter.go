@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -19,10 +20,12 @@ const headBuffer = 1024
 type objectWriter struct {
 	s       *Session
 	st      SendStream
+	id      uint64 // for qlog
 	scratch []byte
 	left    uint64 // of the payload announced
 	started bool   // the stream's header was written
-	err     error  // sticky
+	reset   atomic.Bool
+	err     error // sticky
 	// timeout is the delivery timeout (§9.2.2.2): an object that cannot be handed to the transport for so long resets its
 	// stream. 0: none.
 	timeout time.Duration
@@ -44,8 +47,11 @@ func (w *objectWriter) put(payload []byte) error {
 		w.st.SetReliableBoundary()
 	}
 	if n < len(payload) {
-		return w.write(payload[n:])
+		if err := w.write(payload[n:]); err != nil {
+			return err
+		}
 	}
+	w.s.count.add(cBytes+sent, uint64(len(payload)))
 	return nil
 }
 
@@ -53,16 +59,48 @@ func (w *objectWriter) write(b []byte) error {
 	if w.err != nil {
 		return w.err
 	}
+	start := time.Now()
 	_, err := w.st.Write(b)
+	w.s.count.add(cWriteWait, uint64(time.Since(start)))
 	if err == nil {
 		return nil
 	}
-	if w.timeout > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+	var reset *StreamResetError
+	switch {
+	case w.timeout > 0 && errors.Is(err, os.ErrDeadlineExceeded):
 		w.st.CancelWrite(wire.ResetDeliveryTimeout)
+		w.resetSent(wire.ResetDeliveryTimeout)
 		err = &StreamResetError{Code: wire.ResetDeliveryTimeout}
+	case errors.As(err, &reset) && reset.Remote:
+		w.s.count.stop(received, reset.Code)
+		if w.s.qlog != nil {
+			w.s.qlog.reset("stop_sending", false, w.id, reset.Code)
+		}
 	}
 	w.err = w.s.orCause(err)
 	return w.err
+}
+
+// resetSent counts a RESET_STREAM.
+func (w *objectWriter) resetSent(code ResetCode) {
+	if w.reset.Swap(true) {
+		return
+	}
+	w.s.count.reset(sent, code)
+	if w.s.qlog != nil {
+		w.s.qlog.reset("stream_reset", true, w.id, code)
+	}
+}
+
+// openData opens a data stream, counting how long it waits for the peer's credit.
+func (s *Session) openData(ctx context.Context) (SendStream, error) {
+	start := time.Now()
+	st, err := s.conn.OpenUniStream(ctx)
+	s.count.add(cStreamWait, uint64(time.Since(start)))
+	if err == nil {
+		s.count.add(cStreams+sent, 1)
+	}
+	return st, err
 }
 
 // ready checks that a new object may begin.
@@ -93,8 +131,8 @@ func (w *objectWriter) Write(p []byte) (int, error) {
 	var err error
 	if len(w.scratch) > 0 {
 		err = w.put(p)
-	} else {
-		err = w.write(p)
+	} else if err = w.write(p); err == nil {
+		w.s.count.add(cBytes+sent, uint64(len(p)))
 	}
 	if err != nil {
 		return 0, err
@@ -138,6 +176,7 @@ func (w *objectWriter) abandon(header []byte, code ResetCode) {
 	}
 	if w.err == nil {
 		w.err = &StreamResetError{Code: code}
+		w.resetSent(code)
 	}
 	w.st.CancelWrite(code)
 }
@@ -197,14 +236,20 @@ func (w *SubgroupWriter) begin(id uint64, properties []byte, status ObjectStatus
 	if !w.started {
 		w.header.FirstObject = id == 0 || w.firstObject // there is none before object 0
 		w.scratch = w.header.Append(w.scratch, w.s.v)
+		if w.s.qlog != nil {
+			w.s.qlog.subgroupHeader(true, w.id, w.header)
+		}
 	}
 	var prev *uint64
 	if w.some {
 		prev = &w.prev
 	}
-	w.scratch = wire.AppendSubgroupObject(w.scratch, w.s.v, prev, w.header.HasProperties, wire.SubgroupObject{
-		ID: id, Properties: properties, Length: size, Status: status,
-	})
+	o := wire.SubgroupObject{ID: id, Properties: properties, Length: size, Status: status}
+	w.scratch = wire.AppendSubgroupObject(w.scratch, w.s.v, prev, w.header.HasProperties, o)
+	w.s.count.add(cObjects+sent, 1)
+	if w.s.qlog != nil {
+		w.s.qlog.subgroupObject(true, w.id, prev, o)
+	}
 	w.prev, w.some = id, true
 	w.p.sent(Location{Group: w.header.Group, Object: id})
 	return nil

@@ -104,7 +104,7 @@ func (s *Session) namespaceRequest(ctx context.Context, build func(id uint64) wi
 	if err != nil {
 		return nil, s.orCause(err)
 	}
-	cs := newControlStream(st, s.v)
+	cs := s.controlStream(st)
 	fail := func(err error) (*controlStream, error) {
 		closeNamespaceStream(cs)
 		return nil, s.orCause(err)
@@ -117,6 +117,7 @@ func (s *Session) namespaceRequest(ctx context.Context, build func(id uint64) wi
 	stop := context.AfterFunc(ctx, func() { st.SetReadDeadline(time.Unix(1, 0)) })
 	m, err := cs.receive()
 	if !stop() && err != nil {
+		s.gaveUp(ctx, c)
 		return fail(context.Cause(ctx))
 	}
 	if err != nil {
@@ -135,11 +136,13 @@ func (s *Session) namespaceRequest(ctx context.Context, build func(id uint64) wi
 			break
 		}
 		if implied || m.RequestID == c.id {
+			s.count.request(sent, c.request, accepted)
 			return cs, nil
 		}
 		err = violation("REQUEST_OK for request %d in answer to %d", m.RequestID, c.id)
 	case *wire.RequestError:
 		if implied || m.RequestID == c.id {
+			s.count.request(sent, c.request, refused)
 			return fail(requestError(m))
 		}
 		err = violation("REQUEST_ERROR for request %d in answer to %d", m.RequestID, c.id)
@@ -207,6 +210,7 @@ func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, err
 			return NamespaceEvent{}, sub.broke(violation("%v", err))
 		}
 		if len(sub.known) >= sub.s.cfg.MaxNamespaces {
+			sub.s.count.limit(limitNamespaces)
 			sub.Close()
 			return NamespaceEvent{}, fmt.Errorf("%w: more than %d namespaces", ErrTooLarge, len(sub.known))
 		}
@@ -247,7 +251,7 @@ type SubscribeNamespaceRequest struct {
 
 // takeRequestStream serves a bidirectional stream opened by the peer.
 func (s *Session) takeRequestStream(st Stream) error {
-	cs := newControlStream(st, s.v)
+	cs := s.controlStream(st)
 	st.SetReadDeadline(time.Now().Add(s.cfg.HeaderTimeout))
 	m, err := cs.receive()
 	if err != nil {
@@ -282,7 +286,7 @@ func (s *Session) takeRequestStream(st Stream) error {
 	if err := unknownParameters(p); err != nil {
 		return err
 	}
-	in, err := s.admit(id)
+	in, err := s.admit(id, m)
 	if err != nil {
 		return err
 	}
@@ -342,7 +346,7 @@ func (s *Session) releasePrefix(id uint64) {
 // updateNamespaces answers a REQUEST_UPDATE of a namespace subscription. Another prefix is refused, and what was asked for is
 // asked for anew; a refused update ends the stream (draft-18 §10.9.1).
 func (s *Session) updateNamespaces(r *SubscribeNamespaceRequest, m *wire.RequestUpdate) error {
-	in, err := s.admit(m.RequestID)
+	in, err := s.admit(m.RequestID, m)
 	if err != nil {
 		return err
 	}

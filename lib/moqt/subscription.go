@@ -261,6 +261,7 @@ func (sub *Subscription) deliverDatagram(d Datagram) {
 	if len(sub.datagrams) >= sub.s.cfg.MaxPendingDatagrams {
 		sub.datagrams = sub.datagrams[1:]
 		sub.dropped++
+		sub.s.count.add(cDatagramsDropped, 1)
 	}
 	sub.datagrams = append(sub.datagrams, d)
 	sub.mu.Unlock()
@@ -290,7 +291,10 @@ func (s *Session) onPublishDone(m *wire.PublishDone) error {
 	complete := sub.seen >= m.StreamCount
 	if !complete {
 		// Streams may be late, or were reset before their header came: wait, but not for ever (§9.15).
-		sub.timer = time.AfterFunc(s.cfg.DoneTimeout, sub.finishDone)
+		sub.timer = time.AfterFunc(s.cfg.DoneTimeout, func() {
+			s.count.limit(limitDone)
+			sub.finishDone()
+		})
 	}
 	sub.mu.Unlock()
 	if complete {
@@ -389,7 +393,7 @@ func (s *Session) onPublish(m *wire.Publish) error {
 	if err := unknownParameters(m.Parameters); err != nil {
 		return err
 	}
-	in, err := s.admit(m.RequestID)
+	in, err := s.admit(m.RequestID, m)
 	if err != nil {
 		return err
 	}

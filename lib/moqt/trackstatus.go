@@ -43,7 +43,7 @@ type TrackStatusRequest struct {
 }
 
 func (s *Session) onTrackStatus(m *wire.TrackStatus) error {
-	in, tokens, err := s.admitSimple(m.RequestID, m.Parameters)
+	in, tokens, err := s.admitSimple(m.RequestID, m, m.Parameters)
 	if in == nil {
 		return err
 	}
@@ -53,11 +53,11 @@ func (s *Session) onTrackStatus(m *wire.TrackStatus) error {
 }
 
 // admitSimple does what the beginnings of requests have in common. A nil inbound without error: refused already.
-func (s *Session) admitSimple(id uint64, p wire.Parameters) (*inbound, []Token, error) {
+func (s *Session) admitSimple(id uint64, m wire.Message, p wire.Parameters) (*inbound, []Token, error) {
 	if err := unknownParameters(p); err != nil {
 		return nil, nil, err
 	}
-	in, err := s.admit(id)
+	in, err := s.admit(id, m)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -286,6 +286,7 @@ func (s webReceiveStream) Read(p []byte) (int, error) {
 }
 func (s webReceiveStream) CancelRead(code ResetCode)         { s.st.CancelRead(toWebCode(code)) }
 func (s webReceiveStream) SetReadDeadline(t time.Time) error { return s.st.SetReadDeadline(t) }
+func (s webReceiveStream) StreamID() uint64                  { return uint64(s.st.StreamID()) }
 
 type webStream struct {
 	*webSendStream
@@ -298,6 +299,7 @@ type acceptedReceiveStream struct {
 	in interface {
 		io.Reader
 		CancelRead(webtransport.StreamErrorCode)
+		StreamID() quic.StreamID
 		SetReadDeadline(time.Time) error
 	}
 }
@@ -312,6 +314,7 @@ func (s acceptedReceiveStream) CancelRead(code ResetCode) {
 }
 
 func (s acceptedReceiveStream) SetReadDeadline(t time.Time) error { return s.in.SetReadDeadline(t) }
+func (s acceptedReceiveStream) StreamID() uint64                  { return uint64(s.in.StreamID()) }
 
 // acceptedStream is a bidirectional stream the peer opened.
 type acceptedStream struct {

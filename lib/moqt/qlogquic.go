@@ -1,0 +1,68 @@
+package moqt
+
+import (
+	"bufio"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/quic-go/quic-go"
+	quicqlog "github.com/quic-go/quic-go/qlog"
+	"github.com/quic-go/quic-go/qlogwriter"
+)
+
+// quicTracer makes the qlog that quic-go writes of each connection, beside that of its session: connection id and side are
+// its name.
+func quicTracer(c *Config) func(context.Context, bool, quic.ConnectionID) qlogwriter.Trace {
+	if c.QLogDir == "" {
+		return nil
+	}
+	return func(_ context.Context, client bool, id quic.ConnectionID) qlogwriter.Trace {
+		side := "server"
+		if client {
+			side = "client"
+		}
+		f, err := os.OpenFile(filepath.Join(c.QLogDir, id.String()+"_"+side+".sqlog"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			c.Logger.Warn("no qlog of a connection", "err", err)
+			return nil
+		}
+		out := &boundedFile{f: f, left: c.QLogSize, log: c.Logger}
+		trace := qlogwriter.NewConnectionFileSeq(&bufferedFile{bufio.NewWriterSize(out, qlogBuffer), out}, client, id, []string{quicqlog.EventSchema})
+		go trace.Run() // ends with the connection
+		return trace
+	}
+}
+
+// boundedFile takes what is written to it until left is used up or the file fails; the rest goes nowhere. A record that is cut
+// there is one that readers of JSON text sequences skip.
+type boundedFile struct {
+	f    *os.File
+	left int64
+	log  *slog.Logger
+}
+
+func (b *boundedFile) Write(p []byte) (int, error) {
+	if n := min(int64(len(p)), b.left); n > 0 {
+		b.left -= n
+		if _, err := b.f.Write(p[:n]); err != nil {
+			b.log.Warn("qlog ends", "file", b.f.Name(), "err", err)
+			b.left = 0
+		}
+	}
+	return len(p), nil
+}
+
+type bufferedFile struct {
+	*bufio.Writer
+	b *boundedFile
+}
+
+func (f *bufferedFile) Close() error {
+	f.Flush()
+	if err := f.b.f.Close(); err != nil {
+		f.b.log.Warn("qlog ends", "file", f.b.f.Name(), "err", err)
+	}
+	return nil
+}
