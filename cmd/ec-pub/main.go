@@ -25,6 +25,7 @@ func app() *cli.App {
 		&cli.DurationFlag{Name: "drain", Value: 30 * time.Second, Usage: "at the end of input wait up to `TIME` for delivery"},
 		&cli.DurationFlag{Name: "retry", Usage: "keep trying to reach a relay for `TIME` (default: not at all at the start, 10m after a loss)"},
 		&cli.BoolFlag{Name: "tee", Usage: "copy the input to stdout"},
+		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
 	}, cmdutil.TLSFlags()...)
 	app.Action = run
 	return app
@@ -53,7 +54,7 @@ func run(c *cli.Context) error {
 	conf := pub.Config{
 		Relays: c.Args().Slice(), TLS: tls, Log: cmdutil.Logger(c),
 		Spool: c.Duration("spool"), SpoolBytes: cmdutil.SizeOf(c, "spool-size"),
-		Block: c.Bool("block"), Drain: c.Duration("drain"),
+		Block: c.Bool("block"), Drain: c.Duration("drain"), QLogDir: c.String("qlog-dir"),
 		Progress: func(s pub.Stats) {
 			status.Set("%d groups, %d objects, %.1f MB, %d dropped", s.Groups, s.Objects, float64(s.Bytes)/1e6, s.Dropped)
 		},

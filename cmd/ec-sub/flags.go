@@ -22,6 +22,7 @@ func flags() []cli.Flag {
 		&cli.DurationFlag{Name: "retry", Usage: "keep trying to reach relay and track for `TIME` (default: not at all at the start, 10m after a loss)"},
 		&cli.BoolFlag{Name: "list", Usage: "list what the relay has, below the namespace NAME if there is one, and exit"},
 		&cli.BoolFlag{Name: "json", Usage: "list as JSON Lines"},
+		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
 		cmdutil.OutputFlag(),
 	}, cmdutil.TLSFlags()...)
 }

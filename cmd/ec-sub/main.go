@@ -32,7 +32,7 @@ func run(c *cli.Context) (err error) {
 	conf := sub.Config{
 		Relay: c.Args().First(), Names: c.Args().Tail(), Log: cmdutil.Logger(c), TS: c.Bool("ts"), Verify: c.Bool("verify"),
 		Duration: c.Duration("duration"), ExitAtEnd: c.Bool("exit-at-end"), Idle: c.Duration("idle"),
-		Reorder: c.Duration("reorder"), Buffer: cmdutil.SizeOf(c, "buffer"),
+		Reorder: c.Duration("reorder"), Buffer: cmdutil.SizeOf(c, "buffer"), QLogDir: c.String("qlog-dir"),
 	}
 	if conf.TLS, err = cmdutil.TLSConfig(c); err != nil {
 		return err

@@ -34,6 +34,8 @@ type Config struct {
 	Drain time.Duration
 	// RetryStart and RetryLost are as in client.Config.
 	RetryStart, RetryLost time.Duration
+	// QLogDir is where sessions are logged, as moqt.Config.QLogDir. Default: nowhere.
+	QLogDir string
 	// Log gets events. Default: none.
 	Log *slog.Logger
 	// Progress is called about once a second, and at the end.

@@ -77,7 +77,8 @@ type Relay struct {
 	store *store.Store
 	log   *slog.Logger
 	stats counters
-	id    string // among relays
+	tally *moqt.Tally // what the transport counts; nil: nothing
+	id    string      // among relays
 
 	mu        sync.Mutex // guards what follows
 	tracks    map[string]*track

@@ -28,9 +28,11 @@ type ServerConfig struct {
 	Cert, Key string
 	// AllowOrigins are the origins of pages that may connect over WebTransport, as moqt.Config.AllowOrigins.
 	AllowOrigins []string
-	Store        store.Config
-	Relay        Config // Store is filled in
-	Logger       *slog.Logger
+	// QLogDir is where sessions are logged, as moqt.Config.QLogDir. Default: nowhere.
+	QLogDir string
+	Store   store.Config
+	Relay   Config // Store is filled in
+	Logger  *slog.Logger
 
 	// Ready, if not nil, is called once all listeners listen.
 	Ready func(addrs []net.Addr, fingerprint string)
@@ -75,7 +77,10 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	listeners, addrs, err := listen(c.Listen, cert.tls(), &moqt.Config{AllowOrigins: c.AllowOrigins, ResetKey: key})
+	tally := new(moqt.Tally)
+	listeners, addrs, err := listen(c.Listen, cert.tls(), &moqt.Config{
+		AllowOrigins: c.AllowOrigins, ResetKey: key, QLogDir: c.QLogDir, Logger: c.Logger, Tally: tally,
+	})
 	if err != nil {
 		return err
 	}
@@ -86,6 +91,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	}()
 	c.Relay.Store = st
 	r := New(c.Relay)
+	r.tally = tally
 	if err := st.Flush(); err != nil { // whole groups that a crash left under their partial names
 		return err
 	}

@@ -3,7 +3,11 @@ package relay
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync/atomic"
+
+	"every.channel/ec/lib/moqt"
 )
 
 // counters are what happened since the relay started.
@@ -63,4 +67,41 @@ func (r *Relay) LogStats(level slog.Level) {
 		"sent_objects", s.SentObjects, "sent_bytes", s.SentBytes, "sent_from_disk", s.SentFromDisk, "fetches", s.Fetches, "backfilled", s.Backfilled,
 		"reset_incomplete", s.ResetIncomplete, "reset_lag", s.ResetLag, "reset_timeout", s.ResetTimeout, "reset_broken", s.ResetBroken,
 		"store_bytes", d.Bytes, "store_tracks", d.Tracks, "store_groups", d.Groups, "store_removed", d.Removed)
+	if r.tally != nil {
+		r.log.LogAttrs(context.Background(), level, "transport counters", transportAttrs(r.tally.Stats())...)
+	}
+}
+
+// transportAttrs are the counters of sessions as attributes of a log record.
+func transportAttrs(s moqt.Stats) []slog.Attr {
+	traffic := func(name string, t moqt.Traffic) slog.Attr {
+		return slog.Group(name, "streams", t.Streams, "objects", t.Objects, "bytes", t.Bytes, "datagrams", t.Datagrams)
+	}
+	requests := map[string]uint64{}
+	for name, o := range s.RequestsReceived {
+		for outcome, n := range map[string]uint64{"accepted": o.Accepted, "refused": o.Refused} {
+			requests[name+"."+outcome] = n
+		}
+	}
+	return []slog.Attr{
+		slog.Int("sessions", s.Sessions), counts("ended", s.Ended, moqt.SessionCode.String),
+		traffic("sent", s.Sent), traffic("received", s.Received), slog.Uint64("datagrams_dropped", s.DatagramsDropped),
+		counts("requests", requests, strings.ToLower),
+		counts("resets_sent", s.ResetsSent, moqt.ResetCode.String), counts("resets_received", s.ResetsReceived, moqt.ResetCode.String),
+		counts("stops_sent", s.StopsSent, moqt.ResetCode.String), counts("stops_received", s.StopsReceived, moqt.ResetCode.String),
+		counts("limits", s.Limits, strings.ToLower),
+		slog.Duration("write_wait", s.WriteWait), slog.Duration("stream_wait", s.StreamWait),
+	}
+}
+
+// counts is a group of the numbers that are not 0, by the names of what they count.
+func counts[K comparable](group string, m map[K]uint64, name func(K) string) slog.Attr {
+	var attrs []any
+	for k, n := range m {
+		if n > 0 {
+			attrs = append(attrs, slog.Uint64(strings.ToLower(name(k)), n))
+		}
+	}
+	slices.SortFunc(attrs, func(a, b any) int { return strings.Compare(a.(slog.Attr).Key, b.(slog.Attr).Key) })
+	return slog.Group(group, attrs...)
 }

@@ -44,6 +44,8 @@ type Config struct {
 	Buffer int64
 	// RetryStart and RetryLost are as in client.Config; an unknown track is tried again like a relay.
 	RetryStart, RetryLost time.Duration
+	// QLogDir is where sessions are logged, as moqt.Config.QLogDir. Default: nowhere.
+	QLogDir string
 	// Log gets events. Default: none.
 	Log *slog.Logger
 	// Progress is called about twice a second and at the end.
@@ -138,7 +140,7 @@ func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
 	var mu sync.Mutex
 	finished := make([]bool, len(pulls))
 	err := client.Run(ctx, client.Config{
-		Relay: c.Relay, TLS: c.TLS, Session: moqt.Config{Logger: c.Log}, Dial: c.dial,
+		Relay: c.Relay, TLS: c.TLS, Session: moqt.Config{Logger: c.Log, QLogDir: c.QLogDir}, Dial: c.dial,
 		RetryStart: c.RetryStart, RetryLost: c.RetryLost, Log: c.Log,
 	}, func(ctx context.Context, sess *moqt.Session) error {
 		sessions++
