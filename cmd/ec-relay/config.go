@@ -21,7 +21,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	}
 	conf := relay.ServerConfig{
 		Listen: c.StringSlice("listen"), Dir: c.String("store"), Cert: c.String("cert"), Key: c.String("key"), Logger: cmdutil.Logger(c),
-		AllowOrigins: c.StringSlice("allow-origin"), QLogDir: c.String("qlog-dir"),
+		AllowOrigins: c.StringSlice("allow-origin"), QLogDir: c.String("qlog-dir"), Lenient: c.Bool("lenient"),
 		Store: store.Config{MaxAge: c.Duration("retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: c.Duration("compress-after")},
 		Relay: relay.Config{
 			CacheBytes: cmdutil.SizeOf(c, "cache"), StallWait: c.Duration("stall"), MaxLag: c.Int("max-lag"),

@@ -30,6 +30,11 @@ type Config struct {
 	ResetKey *[32]byte
 	// Tokens are sent with the client's setup.
 	Tokens []Token
+	// Lenient lets a peer of draft 18 break rules whose breach harms nobody but itself, where the draft wants the session
+	// closed: request ids of the other side's or used before (they are given new ones), and a control stream that ends. A
+	// peer that does not name its implementation is not told the largest object of a track, which a careless one may not
+	// know. MediaMTX needs all three. Default: the draft's rules.
+	Lenient bool
 	// Implementation is sent as MOQT_IMPLEMENTATION. Default: "every.channel".
 	Implementation string
 	// Logger gets events of sessions at debug level and protocol violations at warn level. Default: none.

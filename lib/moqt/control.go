@@ -1,6 +1,7 @@
 package moqt
 
 import (
+	"context"
 	"errors"
 	"io"
 	"sync"
@@ -116,6 +117,10 @@ func (s *Session) readControl() error {
 	for {
 		m, err := s.control.receive()
 		if errors.Is(err, io.EOF) {
+			if s.cfg.Lenient && s.v.RequestStreams() {
+				<-s.ctx.Done()
+				return context.Cause(s.ctx)
+			}
 			return violation("control stream closed")
 		}
 		var reset *StreamResetError

@@ -95,13 +95,18 @@ func boundReads(ctx context.Context, st ReceiveStream) func() {
 // peer's; they wait.
 func (s *Session) handshakeOnStreams(ctx context.Context) error {
 	s.spawn(func() { s.fail(s.acceptUniStreams()) }) // ends with the session
+	own := s.ownParameters()
 	if s.client {
-		p := s.ownParameters()
-		p.Tokens = s.cfg.Tokens
+		own.Tokens = s.cfg.Tokens
 		if s.conn.Native() {
-			p.Authority, p.Path = &s.target.authority, &s.target.path
+			own.Authority, own.Path = &s.target.authority, &s.target.path
 		}
-		if err := s.openControl(ctx, p); err != nil {
+	}
+	// Neither side needs to wait for the other. A server that decides about its clients does, so that one that was refused
+	// learns it here.
+	early := s.client || s.cfg.Authorize == nil || s.cfg.Lenient
+	if early {
+		if err := s.openControl(ctx, own); err != nil {
 			return err
 		}
 	}
@@ -114,11 +119,7 @@ func (s *Session) handshakeOnStreams(ctx context.Context) error {
 		return context.Cause(s.ctx)
 	}
 	defer boundReads(ctx, in.st)()
-	var out SendStream
-	if s.client {
-		out = s.control.st
-	}
-	reading := s.controlStream(duplex{out, in.st})
+	reading := s.controlStream(duplex{nil, in.st})
 	reading.buf = append(reading.buf, in.buf[in.r:]...)
 	if s.qlog != nil {
 		reading.in = s.qlog.streamID(in.st)
@@ -140,11 +141,11 @@ func (s *Session) handshakeOnStreams(ctx context.Context) error {
 		if err := s.learn(p); err != nil {
 			return err
 		}
-	} else {
-		if err := s.admitClient(ctx, p); err != nil {
-			return err
-		}
-		if err := s.openControl(ctx, s.ownParameters()); err != nil {
+	} else if err := s.admitClient(ctx, p); err != nil {
+		return err
+	}
+	if !early {
+		if err := s.openControl(ctx, own); err != nil {
 			return err
 		}
 	}

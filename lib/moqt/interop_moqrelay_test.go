@@ -59,7 +59,7 @@ func throughMOQRelay(t *testing.T, bin string, v Version) {
 		}
 	}
 	started := make(chan struct{})
-	publisher := dialPeer(t, addr, &Config{Handler: handlers{subscribe: func(ctx context.Context, r *SubscribeRequest) {
+	publisher := dialPeer(t, "moqt://"+addr, &Config{Handler: handlers{subscribe: func(ctx context.Context, r *SubscribeRequest) {
 		if r.Track.String() != track.String() {
 			r.Reject(wire.RequestDoesNotExist, "")
 			return
@@ -96,7 +96,7 @@ func throughMOQRelay(t *testing.T, bin string, v Version) {
 		t.Fatal(err)
 	}
 
-	subscriber := dialPeer(t, addr, nil)
+	subscriber := dialPeer(t, "moqt://"+addr, nil)
 	list, err := subscriber.SubscribeNamespace(ctx, track.Namespace[:1], SubscribeNamespaceOptions{})
 	if err != nil {
 		t.Fatal(err)

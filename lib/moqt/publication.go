@@ -415,6 +415,9 @@ func (p *Publication) OpenSubgroup(ctx context.Context, h SubgroupHeader) (*Subg
 	w.timeout = p.State().DeliveryTimeout
 	if h.Priority != nil {
 		w.priority = *h.Priority
+		if w.priority == p.props.Priority { // what the track's properties say, or DefaultPriority
+			w.header.Priority = nil
+		}
 	}
 	p.mu.Lock()
 	if p.over {

@@ -1,5 +1,7 @@
 package moqt
 
+import "math"
+
 // moqNetJS is what the JavaScript library @moq/net says it is.
 const moqNetJS = "moq-lite-js"
 
@@ -7,10 +9,38 @@ const moqNetJS = "moq-lite-js"
 //
 // @moq/net up to 0.3.4 expects a length before it in draft 18, where a location has none (18 §10.2), and gives the request
 // up. (It uses the value for nothing; its authors' Rust library was mended in September 2026.) It does without: the track
-// then looks as if it had no objects yet.
+// then looks as if it had no objects yet. MediaMTX, which does not say its name, knows no parameter but tokens.
 func (s *Session) largestFor(l *Location) *Location {
-	if s.v.RequestStreams() && s.peer.Implementation == moqNetJS {
+	name := s.peer.Implementation
+	if s.v.RequestStreams() && (name == moqNetJS || s.cfg.Lenient && name == "") {
 		return nil
 	}
 	return l
+}
+
+// renumber gives a request of the peer an id of this side's choice, if the session is lenient: MediaMTX counts 1, 2, 3. In
+// drafts where every request has a stream, the id on the wire is for joining fetches alone.
+func (s *Session) renumber(id *uint64) {
+	if !s.cfg.Lenient || !s.v.RequestStreams() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*id = s.requests.given
+	s.requests.given += 2
+}
+
+// joined finds the subscription that a joining fetch names.
+func (s *Session) joined(id uint64) uint64 {
+	if !s.cfg.Lenient {
+		return id
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, rs := range s.streams {
+		if !rs.own && rs.said == id && rs.typ == typeSubscribe {
+			return rs.id
+		}
+	}
+	return math.MaxUint64
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
 )
 
 // TestLargestForMoqNet: @moq/net is not told the largest object in draft 18, where it could not read it; others are, and it is
@@ -41,5 +42,59 @@ func testLargestForMoqNet(t *draftT) {
 		if start := recv(t, started).State().Start; start != (Location{Group: 4, Object: 8}) {
 			t.Errorf("starts at %v", start)
 		}
+	}
+}
+
+// TestLenientIDs: a client of draft 18 that counts its requests 1, 2, 3, as MediaMTX does, is served by a lenient server, and its
+// joining fetch finds its subscription; any other closes the session.
+func TestLenientIDs(t *testing.T) {
+	largest := Location{Group: 4, Object: 7}
+	conf := func() *Config {
+		return &Config{Handler: handlers{
+			subscribe: func(_ context.Context, r *SubscribeRequest) { r.Accept(TrackInfo{Largest: &largest}) },
+			fetch: func(_ context.Context, r *FetchRequest) {
+				if r.Joining == nil || !r.Track.Equal(testTrack) {
+					t.Errorf("fetch of %v", r.Track)
+				}
+				r.Reject(wire.RequestNotSupported, "seen")
+			},
+		}}
+	}
+	subscribe := func(id uint64, name string) wire.Message {
+		return &wire.Subscribe{RequestID: id, Track: object.TrackName{Namespace: testTrack.Namespace, Name: name},
+			Parameters: wire.Parameters{SubscriptionFilter: &wire.Filter{Type: wire.FilterLargestObject}}}
+	}
+	lenient := conf()
+	lenient.Lenient = true
+	p := attack18(t, true, lenient)
+	for id, name := range map[uint64]string{1: testTrack.Name, 2: "another", 1 << 61: "a third"} {
+		m, err := p.request(subscribe(id, name)).receive()
+		ok, is := m.(*wire.SubscribeOK)
+		if err != nil || !is {
+			t.Fatalf("request %d: %T, %v", id, m, err)
+		}
+		if l := ok.Parameters.LargestObject; l != nil {
+			t.Errorf("a peer without a name is told the largest object, %v", l)
+		}
+	}
+	m, err := p.request(&wire.Fetch{RequestID: 3, FetchType: wire.FetchRelativeJoining, JoiningRequestID: 1}).receive()
+	if e, is := m.(*wire.RequestError); err != nil || !is || e.Code != wire.RequestNotSupported {
+		t.Errorf("joining fetch: %+v, %v", m, err)
+	}
+
+	p = attack18(t, true, conf())
+	p.request(subscribe(1, testTrack.Name))
+	p.closed(wire.InvalidRequestID)
+}
+
+// TestLenientControlStream: a lenient session outlives the peer's control stream.
+func TestLenientControlStream(t *testing.T) {
+	p := attack18(t, true, &Config{Lenient: true, Handler: handlers{
+		subscribe: func(_ context.Context, r *SubscribeRequest) { r.Accept(TrackInfo{}) },
+	}})
+	p.out.Close()
+	m, err := p.request(&wire.Subscribe{Track: testTrack}).receive()
+	if _, is := m.(*wire.SubscribeOK); err != nil || !is {
+		t.Errorf("%T, %v", m, err)
 	}
 }

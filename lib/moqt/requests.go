@@ -18,6 +18,7 @@ type requestState struct {
 	changed chan struct{}
 	calls   map[uint64]*call // own requests without an answer
 
+	given     uint64              // next id for a request of the peer that is renumbered
 	peerNext  uint64              // smallest id of the peer above all seen
 	skipped   map[uint64]struct{} // ids below it not seen yet: they travel on other streams
 	peerLimit uint64              // what the peer was granted
@@ -42,6 +43,7 @@ func (q *requestState) init(client bool, window uint64, unlimited bool) {
 	} else {
 		q.next = 1
 	}
+	q.given = q.peerNext
 	q.window = window
 	q.peerLimit = q.peerNext + 2*window
 	q.told = q.peerLimit

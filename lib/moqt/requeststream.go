@@ -19,6 +19,7 @@ type requestStream struct {
 	cs   *controlStream
 	own  bool
 	id   uint64
+	said uint64 // id on the wire, if the peer's were changed (Config.Lenient)
 	typ  uint64 // Message.Type of the request
 	gone chan struct{}
 
@@ -227,6 +228,7 @@ func (rs *requestStream) take(m wire.Message) error {
 			return violation("REQUEST_UPDATE for a request that cannot be updated")
 		}
 		rs.awaitAnswer()
+		rs.s.renumber(&m.RequestID)
 		m.ExistingRequestID = rs.id
 		rs.s.mu.Lock()
 		if rs.s.streams[m.RequestID] == nil && !rs.isOver() {
@@ -458,23 +460,26 @@ func doneFor(c ResetCode) DoneCode {
 // takeRequest serves a bidirectional stream of the peer that began with m.
 func (s *Session) takeRequest(st Stream, cs *controlStream, m wire.Message) error {
 	rs := &requestStream{s: s, cs: cs, gone: make(chan struct{})}
-	var id uint64
+	var id *uint64
 	var dispatch func() error
 	switch m := m.(type) {
 	case *wire.Subscribe:
-		id, dispatch = m.RequestID, func() error { return s.onSubscribe(m) }
+		id, dispatch = &m.RequestID, func() error { return s.onSubscribe(m) }
 	case *wire.Publish:
-		id, dispatch = m.RequestID, func() error { return s.onPublish(m) }
+		id, dispatch = &m.RequestID, func() error { return s.onPublish(m) }
 	case *wire.Fetch:
-		id, dispatch = m.RequestID, func() error { return s.onFetch(m) }
+		m.JoiningRequestID = s.joined(m.JoiningRequestID)
+		id, dispatch = &m.RequestID, func() error { return s.onFetch(m) }
 	case *wire.TrackStatus:
-		id, dispatch = m.RequestID, func() error { return s.onTrackStatus(m) }
+		id, dispatch = &m.RequestID, func() error { return s.onTrackStatus(m) }
 	case *wire.PublishNamespace:
-		id, dispatch = m.RequestID, func() error { return s.onPublishNamespace(m) }
+		id, dispatch = &m.RequestID, func() error { return s.onPublishNamespace(m) }
 	default:
 		return violation("%T at the start of a bidirectional stream", m)
 	}
-	if !rs.register(id, m.Type()) {
+	rs.said = *id
+	s.renumber(id)
+	if !rs.register(*id, m.Type()) {
 		return &wire.Error{Code: wire.InvalidRequestID, What: "request id used before"}
 	}
 	if err := dispatch(); err != nil {

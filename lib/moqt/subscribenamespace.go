@@ -286,6 +286,7 @@ func (s *Session) takeRequestStream(st Stream) error {
 	if err := unknownParameters(p); err != nil {
 		return err
 	}
+	s.renumber(&id)
 	in, err := s.admit(id, m)
 	if err != nil {
 		return err
@@ -346,6 +347,7 @@ func (s *Session) releasePrefix(id uint64) {
 // updateNamespaces answers a REQUEST_UPDATE of a namespace subscription. Another prefix is refused, and what was asked for is
 // asked for anew; a refused update ends the stream (draft-18 §10.9.1).
 func (s *Session) updateNamespaces(r *SubscribeNamespaceRequest, m *wire.RequestUpdate) error {
+	s.renumber(&m.RequestID)
 	in, err := s.admit(m.RequestID, m)
 	if err != nil {
 		return err

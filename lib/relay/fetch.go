@@ -14,7 +14,7 @@ import (
 // Fetch sends a range of the past from the store. What the store does not have is said to be unknown.
 func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	through := hopsOf(r.Tokens)
-	t := s.r.known(ctx, r.Track, through)
+	t := s.r.known(ctx, s.named(r.Track), through)
 	if t == nil {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
 		return

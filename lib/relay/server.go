@@ -30,6 +30,8 @@ type ServerConfig struct {
 	AllowOrigins []string
 	// QLogDir is where sessions are logged, as moqt.Config.QLogDir. Default: nowhere.
 	QLogDir string
+	// Lenient serves peers of draft 18 that break its rules without harm to others, as moqt.Config.Lenient.
+	Lenient bool
 	Store   store.Config
 	Relay   Config // Store is filled in
 	Logger  *slog.Logger
@@ -79,7 +81,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	}
 	tally := new(moqt.Tally)
 	listeners, addrs, err := listen(c.Listen, cert.tls(), &moqt.Config{
-		AllowOrigins: c.AllowOrigins, ResetKey: key, QLogDir: c.QLogDir, Logger: c.Logger, Tally: tally,
+		AllowOrigins: c.AllowOrigins, Lenient: c.Lenient, ResetKey: key, QLogDir: c.QLogDir, Logger: c.Logger, Tally: tally,
 	})
 	if err != nil {
 		return err

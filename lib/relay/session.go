@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
 )
 
 // session is one peer; it publishes, subscribes, or both.
@@ -122,9 +124,32 @@ func (s *session) leave(patience time.Duration) {
 	<-done
 }
 
+// named is the track a peer means. Draft 18 lets a name have no namespace: then it is that of the path in the URL the peer
+// dialed, so that moqt://host/live/cam is live-cam.
+func (s *session) named(n object.TrackName) object.TrackName {
+	if len(n.Namespace) > 0 {
+		return n
+	}
+	peer, err := s.s.Peer(s.s.Context())
+	if err != nil {
+		return n
+	}
+	path, _, _ := strings.Cut(peer.Path, "?")
+	n.Namespace = strings.FieldsFunc(path, func(c rune) bool { return c == '/' })
+	if wire.CheckNamespace(n.Namespace, 1) != nil {
+		n.Namespace = nil
+	}
+	return n
+}
+
 // Publish takes a track from the peer.
 func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
-	t := s.r.track(r.Track)
+	name := s.named(r.Track)
+	if len(name.Namespace) == 0 {
+		r.Reject(wire.RequestUninterested, "a track without a namespace")
+		return
+	}
+	t := s.r.track(name)
 	if !s.claimPublished(ctx, t) {
 		r.Reject(wire.RequestDuplicateSubscription, "subscribed already")
 		return
@@ -139,16 +164,17 @@ func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
 
 // Subscribe serves a track to the peer.
 func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
-	t := s.r.lookup(r.Track)
-	if (t == nil || !t.live()) && len(s.r.announcing(r.Track.Namespace)) > 0 {
+	name := s.named(r.Track)
+	t := s.r.lookup(name)
+	if (t == nil || !t.live()) && len(s.r.announcing(name.Namespace)) > 0 {
 		// Somebody announced the namespace without offering the track.
-		if up := s.r.track(r.Track); s.r.subscribeAnnounced(ctx, up) {
+		if up := s.r.track(name); s.r.subscribeAnnounced(ctx, up) {
 			t = up
 		}
 	}
 	through := hopsOf(r.Tokens)
 	if len(s.r.upstreams) > 0 && (t == nil || !t.local()) {
-		t = s.r.pull(ctx, r.Track, through)
+		t = s.r.pull(ctx, name, through)
 	}
 	if t == nil {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
@@ -161,6 +187,10 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	}
 	sub := newSubscriber(t, s.name, pub, info.Largest)
 	sub.through = through
+	if len(r.Track.Namespace) == 0 && r.State.Filter.Type == wire.FilterNone && info.Largest != nil {
+		// Who only knows a path does not know to fetch either: a catalog may have been published once, long ago.
+		sub.floor = startOf(info.Largest.Group)
+	}
 	if info.Largest != nil && sub.floor.Less(next(*info.Largest)) && len(s.r.upstreams) > 0 {
 		s.r.fill(pub.Context(), t, span{sub.floor, startOf(info.Largest.Group + 1)}, through)
 	}
@@ -172,7 +202,7 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 
 // TrackStatus answers what SUBSCRIBE_OK would say.
 func (s *session) TrackStatus(ctx context.Context, r *moqt.TrackStatusRequest) {
-	t := s.r.known(ctx, r.Track, hopsOf(r.Tokens))
+	t := s.r.known(ctx, s.named(r.Track), hopsOf(r.Tokens))
 	if t == nil {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
 		return

@@ -1,0 +1,352 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// TestMediaMTX: MediaMTX gets H.264 over RTSP from ffmpeg and publishes it over MoQ to a relay (it is the server, so a client of
+// ours carries its tracks over); a second MediaMTX reads them from the relay and gives them out over RTSP. At the relay and at the
+// end every slice is one that ffmpeg sent, in order; at the relay none is missing.
+func TestMediaMTX(t *testing.T) {
+	binary := os.Getenv("EC_MEDIAMTX")
+	if binary == "" {
+		t.Skip("EC_MEDIAMTX is not set: the path of a mediamtx that speaks draft 18")
+	}
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		t.Skip("ffmpeg is missing")
+	}
+	dir := t.TempDir()
+	raw := filepath.Join(dir, "source.h264")
+	if out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-t", "120",
+		"-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25", "-threads", "1", raw).CombinedOutput(); err != nil {
+		t.Fatalf("ffmpeg: %v\n%s", err, out)
+	}
+	sent, err := os.ReadFile(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := slicesOf(annexB(sent))
+	if len(want) < 500 {
+		t.Fatalf("%d slices encoded", len(want))
+	}
+	for _, scheme := range []string{"moqt", "https"} {
+		t.Run(scheme, func(t *testing.T) { testMediaMTX(t, binary, scheme, raw, want) })
+	}
+}
+
+func testMediaMTX(t *testing.T, program, scheme, raw string, want [][]byte) {
+	cam := object.Namespace{"live", "cam"}
+	s := startWith(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{wire.Draft18}, Lenient: true})
+	source := runMediaMTX(t, program, "")
+	background(t, "ffmpeg", "-v", "error", "-re", "-f", "h264", "-framerate", "25", "-i", raw, "-c", "copy", "-f", "rtsp",
+		"-rtsp_transport", "tcp", "rtsp://"+source.rtsp+"/cam")
+
+	url := "moqt://" + source.quic + "/cam"
+	if scheme == "https" {
+		url = "https://" + source.web + "/cam/moq"
+	}
+	carry(t, s, url, cam)
+
+	// At the relay.
+	viewer := s.dial(t, nil)
+	track := object.TrackName{Namespace: cam, Name: "0"}
+	wait(t, "the track of MediaMTX", func() bool { return s.lookup(track) != nil })
+	sub, err := viewer.Subscribe(within(t, browserTimeout), track, moqt.SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames := map[uint64][]byte{} // they may overtake each other
+	first, n := ^uint64(0), uint64(0)
+	var got [][]byte
+	for n < 60 {
+		g, payload := readObject(t, sub)
+		first = min(first, g)
+		frames[g] = payload
+		for ; frames[first+n] != nil; n++ {
+			got = append(got, slicesOf(avcc(frames[first+n]))...)
+		}
+	}
+	checkRun(t, "at the relay", got, want, 0)
+
+	// At the other end.
+	transport := map[string]string{"moqt": "quic", "https": "webtransport"}[scheme]
+	cert, err := moqt.LoadCertificate(filepath.Join(s.dir, CertificateFile), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := runMediaMTX(t, program, fmt.Sprintf("  cam:\n    source: moqt://%s/live/cam\n    moqTransport: %s\n    sourceFingerprint: %s\n",
+		s.addr, transport, moqt.Fingerprint(cert)))
+	var out []byte
+	for ctx := within(t, browserTimeout); ; { // until it has the stream
+		var log bytes.Buffer
+		cmd := exec.CommandContext(ctx, "ffmpeg", "-v", "error", "-rtsp_transport", "tcp", "-i", "rtsp://"+reader.rtsp+"/cam", "-frames:v", "60", "-c", "copy", "-f", "h264", "-")
+		cmd.Stderr = &log
+		if out, err = cmd.Output(); err == nil && len(out) > 0 {
+			break
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("MediaMTX does not serve what it is to read: %v\n%s", err, log.Bytes())
+		}
+	}
+	// As a source MediaMTX keeps no bytes of groups that overtook another (the limit of its reorderer is not set there): it
+	// leaves out the frame that was overtaken. How many those are is chance.
+	at := slicesOf(annexB(out))
+	checkRun(t, "at the reader", at, want, len(at))
+}
+
+// carry subscribes to the tracks of a MediaMTX and publishes them at the relay below ns, object by object.
+func carry(t *testing.T, s *server, url string, ns object.Namespace) {
+	t.Helper()
+	var from *moqt.Session
+	for ctx := within(t, browserTimeout); from == nil; { // until ffmpeg feeds it
+		ms, err := moqt.Dial(ctx, url, &tls.Config{InsecureSkipVerify: true}, &moqt.Config{Versions: []moqt.Version{wire.Draft18}})
+		if err != nil {
+			t.Fatalf("dial: %v", err)
+		}
+		done := make(chan struct{})
+		go func() { ms.Run(context.Background()); close(done) }()
+		leave := func() { ms.Close(wire.NoError, ""); <-done }
+		catalog, err := ms.Subscribe(ctx, object.TrackName{Namespace: object.Namespace{"any"}, Name: ".catalog"}, moqt.SubscribeOptions{})
+		if err != nil {
+			leave()
+			select {
+			case <-time.After(200 * time.Millisecond):
+			case <-ctx.Done():
+				t.Fatalf("catalog: %v", err)
+			}
+			continue
+		}
+		t.Cleanup(leave)
+		from = ms
+		g, payload := readObject(t, catalog)
+		t.Logf("%s speaks %v: catalog %s", url, ms.Version(), payload)
+		publishing(t, s, object.TrackName{Namespace: ns, Name: ".catalog"}).whole(t, g, object.Object{Payload: payload}, object.Object{ID: 1, Status: object.EndOfGroup})
+	}
+	video, err := from.Subscribe(within(t, browserTimeout), object.TrackName{Namespace: object.Namespace{"any"}, Name: "0"}, moqt.SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub := publishing(t, s, object.TrackName{Namespace: ns, Name: "0"})
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			r, err := video.AcceptSubgroup(from.Context())
+			if err != nil {
+				return
+			}
+			var objects []object.Object
+			for {
+				o, err := r.Next()
+				if err != nil {
+					break
+				}
+				b, err := io.ReadAll(r)
+				if err != nil {
+					break
+				}
+				objects = append(objects, object.Object{ID: o.ID, Status: object.Status(o.Status), Properties: o.Properties, Payload: b})
+			}
+			pub.whole(t, r.Header().Group, objects...)
+		}
+	}()
+	t.Cleanup(func() { from.Close(wire.NoError, ""); <-over })
+}
+
+type wholeGroups struct{ *moqt.Publication }
+
+func publishing(t *testing.T, s *server, name object.TrackName) wholeGroups {
+	t.Helper()
+	pub, err := s.dial(t, nil).Publish(within(t, browserTimeout), name, moqt.PublishOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wholeGroups{pub}
+}
+
+// whole publishes a group.
+func (p wholeGroups) whole(t *testing.T, group uint64, objects ...object.Object) {
+	w, err := p.OpenSubgroup(within(t, browserTimeout), moqt.SubgroupHeader{Group: group, HasProperties: true})
+	for _, o := range objects {
+		if err == nil {
+			err = w.WriteObject(o.ID, o.Properties, moqt.ObjectStatus(o.Status), o.Payload)
+		}
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// readObject reads the one object of a group. (MediaMTX leaves the stream of its catalog open.)
+func readObject(t *testing.T, sub *moqt.Subscription) (group uint64, payload []byte) {
+	t.Helper()
+	r, err := sub.AcceptSubgroup(within(t, browserTimeout))
+	if err != nil {
+		t.Fatalf("next group: %v", err)
+	}
+	if _, err := r.Next(); err != nil {
+		t.Fatalf("its object: %v", err)
+	}
+	if payload, err = io.ReadAll(r); err != nil {
+		t.Fatalf("its payload: %v", err)
+	}
+	return r.Header().Group, payload
+}
+
+// checkRun checks that got is a run of want, in order and byte for byte, with no more than holes left out.
+func checkRun(t *testing.T, where string, got, want [][]byte, holes int) {
+	t.Helper()
+	if len(got) < 50 {
+		t.Fatalf("%s: %d slices", where, len(got))
+	}
+	at, start, left := 0, 0, 0
+	for i, b := range got {
+		from := at
+		for at < len(want) && !bytes.Equal(b, want[at]) {
+			at++
+		}
+		if at == len(want) {
+			t.Fatalf("%s: slice %d of %d, the first of which is slice %d of ffmpeg's, is not one of those after it", where, i, len(got), start)
+		}
+		if i == 0 {
+			start = at
+		} else {
+			left += at - from
+		}
+		at++
+	}
+	if left > holes {
+		t.Errorf("%s: %d of %d slices missing", where, left, left+len(got))
+	}
+	t.Logf("%s: %d slices from %d on, byte for byte, %d left out", where, len(got), start, left)
+}
+
+// annexB splits a byte stream at its start codes.
+func annexB(b []byte) (units [][]byte) {
+	for i, part := range bytes.Split(b, []byte{0, 0, 1}) {
+		if i > 0 {
+			units = append(units, bytes.TrimRight(part, "\x00"))
+		}
+	}
+	return units
+}
+
+// avcc splits units with a length before each.
+func avcc(b []byte) (units [][]byte) {
+	for len(b) >= 4 {
+		n := int(binary.BigEndian.Uint32(b))
+		if n > len(b)-4 {
+			return nil
+		}
+		units, b = append(units, b[4:4+n]), b[4+n:]
+	}
+	return units
+}
+
+// slicesOf leaves parameter sets and messages out, which come and go on the way.
+func slicesOf(units [][]byte) (slices [][]byte) {
+	for _, u := range units {
+		if len(u) > 0 && u[0]&0x1f >= 1 && u[0]&0x1f <= 5 {
+			slices = append(slices, u)
+		}
+	}
+	return slices
+}
+
+type mediaMTX struct{ rtsp, quic, web string }
+
+// runMediaMTX runs one until the end of the test; path is YAML below paths.
+func runMediaMTX(t *testing.T, program, path string) (m mediaMTX) {
+	t.Helper()
+	m.rtsp, m.quic, m.web = freePort(t), freePort(t), freePort(t)
+	dir := t.TempDir()
+	conf := fmt.Sprintf(`rtspTransports: [tcp]
+rtspAddress: %s
+rtmp: no
+hls: no
+webrtc: no
+srt: no
+moq: yes
+moqHTTP2Address: %s
+moqHTTP3Address: %[2]s
+moqQUICAddress: %s
+paths:
+%s  all_others:
+`, m.rtsp, m.web, m.quic, path)
+	file := filepath.Join(dir, "mediamtx.yml")
+	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	background(t, program, file).Dir = dir
+	wait(t, "MediaMTX to listen", func() bool {
+		c, err := net.Dial("tcp", m.rtsp)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	return m
+}
+
+// background runs a program until the end of the test.
+func background(t *testing.T, program string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	if len(args) == 1 {
+		cmd.Dir = filepath.Dir(args[0])
+	}
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s: %s", program, log.Bytes())
+		}
+	})
+	return cmd
+}
+
+// freePort is a loopback address whose port is free for TCP and UDP right now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := l.Addr().String()
+		u, err := net.ListenPacket("udp", addr)
+		l.Close()
+		if err == nil {
+			u.Close()
+			return addr
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
