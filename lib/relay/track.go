@@ -124,6 +124,7 @@ func (t *track) info() moqt.TrackInfo {
 // way with it. kept: the group has o and its memory.
 func (t *track) put(src *source, f *feed, o *obj, sum object.Hash) (kept bool) {
 	c := &t.r.stats
+	t.prepare(o.Group)
 	res, err := t.st.Put(&o.Object, sum)
 	if err != nil {
 		// Live viewers go on without the disk; what they see is not kept.
@@ -192,6 +193,15 @@ func (t *track) put(src *source, f *feed, o *obj, sum object.Hash) (kept bool) {
 	return kept
 }
 
+// prepare makes room for a group of which nothing is stored, so that it need not be read back for its first object.
+func (t *track) prepare(id uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.groups[id] == nil && !t.st.Has(id) {
+		t.addGroup(id)
+	}
+}
+
 // insert puts an object into its group, which holds it from now on.
 func (t *track) insert(g *group, o *obj) {
 	o.refs.Store(1)
@@ -207,6 +217,30 @@ func (t *track) insert(g *group, o *obj) {
 
 // newGroup brings a group into memory, with what the store has of it.
 func (t *track) newGroup(id uint64) *group {
+	g := t.addGroup(id)
+	if !t.st.Has(id) {
+		return g
+	}
+	r, err := t.st.Open(id, 0)
+	if err == nil {
+		defer r.Close()
+	}
+	for err == nil {
+		var o *object.Object
+		if o, err = r.Next(); err == nil {
+			c := &obj{Object: *o, place: place{first: o.ID == 0}, size: len(o.Payload), source: "store", at: g.touched}
+			c.Payload, c.Properties = slices.Clone(o.Payload), slices.Clone(o.Properties)
+			t.insert(g, c)
+		}
+	}
+	if err != io.EOF && !errors.Is(err, store.ErrNotFound) {
+		t.r.log.Error("stored part of a group", "track", t.name.String(), "err", err)
+	}
+	return g
+}
+
+// addGroup adds an empty group.
+func (t *track) addGroup(id uint64) *group {
 	now := time.Now()
 	g := &group{id: id, subs: make(map[uint64]subgroup), touched: now, changed: make(chan struct{})}
 	for _, o := range t.groups {
@@ -219,23 +253,6 @@ func (t *track) newGroup(id uint64) *group {
 		}
 	}
 	t.groups[id] = g
-	if r, err := t.st.Open(id, 0); err == nil {
-		for {
-			o, err := r.Next()
-			if err != nil {
-				if err != io.EOF {
-					t.r.log.Error("stored part of a group", "track", t.name.String(), "err", err)
-				}
-				break
-			}
-			c := &obj{Object: *o, place: place{first: o.ID == 0}, size: len(o.Payload), source: "store", at: now}
-			c.Payload, c.Properties = slices.Clone(o.Payload), slices.Clone(o.Properties)
-			t.insert(g, c)
-		}
-		r.Close()
-	} else if !errors.Is(err, store.ErrNotFound) {
-		t.r.log.Error("stored part of a group", "track", t.name.String(), "err", err)
-	}
 	for s := range t.subs {
 		s.kick()
 	}

@@ -218,6 +218,13 @@ func (t *Track) Groups(from, to uint64) []Info {
 	return infos
 }
 
+// Has reports whether anything is stored of a group.
+func (t *Track) Has(id uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.groups[id] != nil
+}
+
 // Group describes one group.
 func (t *Track) Group(id uint64) (Info, bool) {
 	t.mu.Lock()
