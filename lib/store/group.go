@@ -145,12 +145,15 @@ func (g *group) undo() error {
 }
 
 func (g *group) openFile() error {
-	if g.size == 0 {
+	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE
+	path := g.path(extPart)
+	f, err := os.OpenFile(path, flags, 0o644)
+	if g.size == 0 && os.IsNotExist(err) {
 		if err := g.makeDirs(); err != nil {
 			return err
 		}
+		f, err = os.OpenFile(path, flags, 0o644)
 	}
-	f, err := os.OpenFile(g.path(extPart), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
 	}
