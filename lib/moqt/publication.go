@@ -202,8 +202,11 @@ func (s *Session) onSubscribe(m *wire.Subscribe) error {
 	if refusal == nil {
 		refusal = s.refuseNewRequest()
 	}
-	in.kind, in.track = kindSubscribe, m.Track.String()
-	if refusal == nil && s.publishing(in) {
+	s.mu.Lock()
+	s.requests.turn++
+	in.kind, in.track, in.turn = kindSubscribe, m.Track.String(), s.requests.turn
+	s.mu.Unlock()
+	if refusal == nil && !s.onlySubscription(in) {
 		refusal = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
 	}
 	if refusal != nil {
@@ -218,21 +221,50 @@ func (s *Session) onSubscribe(m *wire.Subscribe) error {
 	return nil
 }
 
-// publishing reports whether the peer has a subscription to in's track already, or one on its way.
-func (s *Session) publishing(in *inbound) bool {
+// overtakeWait is how long a SUBSCRIBE waits for the end of another subscription to the track, where each has a stream of its
+// own: a peer that cancels and subscribes anew in one breath does nothing wrong, but which stream comes first is chance.
+const overtakeWait = time.Second
+
+// onlySubscription reports whether the peer has no other subscription to in's track, and none on its way.
+func (s *Session) onlySubscription(in *inbound) bool {
+	var late <-chan time.Time
+	for {
+		other, theirs := s.otherSubscription(in)
+		switch {
+		case other == nil:
+			return true
+		case !theirs || !s.v.RequestStreams():
+			return false
+		case late == nil:
+			timer := time.NewTimer(overtakeWait)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-other.Done():
+		case <-in.ctx.Done():
+			return false
+		case <-late:
+			return false
+		}
+	}
+}
+
+// otherSubscription gives the context of a subscription to in's track that came before it, or nil; theirs: the peer began it.
+func (s *Session) otherSubscription(in *inbound) (other context.Context, theirs bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.pubs {
-		if p.id != in.id && p.track.String() == in.track {
-			return true
+		if p.id != in.id && p.track.String() == in.track && p.ctx.Err() == nil {
+			return p.ctx, p.in != nil
 		}
 	}
-	for _, other := range s.inbounds {
-		if other != in && other.kind == kindSubscribe && other.track == in.track {
-			return true
+	for _, o := range s.inbounds {
+		if o.kind == kindSubscribe && o.turn < in.turn && o.track == in.track && o.ctx.Err() == nil {
+			return o.ctx, true
 		}
 	}
-	return false
+	return nil, false
 }
 
 // Accept answers SUBSCRIBE_OK. info.Largest decides where relative filters start.

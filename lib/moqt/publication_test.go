@@ -198,6 +198,37 @@ func testDuplicateSubscriptionIsRefused(t *draftT) {
 	}
 }
 
+// TestSubscribeOvertakesTheCancel: with a stream for each request, one that cancels a subscription may come after the SUBSCRIBE that
+// follows it. That one waits for it.
+func TestSubscribeOvertakesTheCancel(t *testing.T) {
+	synctest.Test(t, testSubscribeOvertakesTheCancel)
+}
+
+func testSubscribeOvertakesTheCancel(t *testing.T) {
+	h, pubs := accepting(TrackInfo{})
+	p := attack18(t, true, &Config{Handler: h})
+	first := p.request(&wire.Subscribe{RequestID: 0, Track: testTrack})
+	if m, err := first.receive(); err != nil {
+		t.Fatalf("%T, %v", m, err)
+	}
+	second := p.request(&wire.Subscribe{RequestID: 2, Track: testTrack})
+	third := p.request(&wire.Subscribe{RequestID: 4, Track: testTrack})
+	synctest.Wait() // both wait
+	first.st.CancelRead(wire.ResetCancelled)
+	done(t, recv(t, pubs).Context())
+	answers := map[string]int{}
+	for _, cs := range []*controlStream{second, third} { // which of them came first is chance
+		m, err := cs.receive()
+		if e, ok := m.(*wire.RequestError); err != nil || ok && e.Code != wire.RequestDuplicateSubscription {
+			t.Fatalf("%+v, %v", m, err)
+		}
+		answers[fmt.Sprintf("%T", m)]++
+	}
+	if answers["*wire.SubscribeOK"] != 1 || answers["*wire.RequestError"] != 1 {
+		t.Errorf("answers %v", answers)
+	}
+}
+
 func TestResetReachesTheReader(t *testing.T) { inMemory(t, testResetReachesTheReader) }
 
 func testResetReachesTheReader(t *draftT) {

@@ -18,6 +18,7 @@ type requestState struct {
 	changed chan struct{}
 	calls   map[uint64]*call // own requests without an answer
 
+	turn      uint64              // how many SUBSCRIBE the peer sent
 	given     uint64              // next id for a request of the peer that is renumbered
 	peerNext  uint64              // smallest id of the peer above all seen
 	skipped   map[uint64]struct{} // ids below it not seen yet: they travel on other streams
@@ -352,6 +353,7 @@ type inbound struct {
 
 	kind     requestKind
 	track    string // kindSubscribe: its name
+	turn     uint64 // kindSubscribe: which one of the peer's
 	joinable bool   // kindSubscribe: filter LargestObject, so a joining fetch may refer to it
 	onUpdate func(wire.Parameters)
 	settled  chan struct{} // closed when a subscription was accepted

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -28,23 +27,7 @@ func TestMediaMTX(t *testing.T) {
 	if binary == "" {
 		t.Skip("EC_MEDIAMTX is not set: the path of a mediamtx that speaks draft 18")
 	}
-	if _, err := exec.LookPath("ffmpeg"); err != nil {
-		t.Skip("ffmpeg is missing")
-	}
-	dir := t.TempDir()
-	raw := filepath.Join(dir, "source.h264")
-	if out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-t", "120",
-		"-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25", "-threads", "1", raw).CombinedOutput(); err != nil {
-		t.Fatalf("ffmpeg: %v\n%s", err, out)
-	}
-	sent, err := os.ReadFile(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := slicesOf(annexB(sent))
-	if len(want) < 500 {
-		t.Fatalf("%d slices encoded", len(want))
-	}
+	raw, want := encodeH264(t)
 	for _, scheme := range []string{"moqt", "https"} {
 		t.Run(scheme, func(t *testing.T) { testMediaMTX(t, binary, scheme, raw, want) })
 	}
@@ -214,66 +197,6 @@ func readObject(t *testing.T, sub *moqt.Subscription) (group uint64, payload []b
 	return r.Header().Group, payload
 }
 
-// checkRun checks that got is a run of want, in order and byte for byte, with no more than holes left out.
-func checkRun(t *testing.T, where string, got, want [][]byte, holes int) {
-	t.Helper()
-	if len(got) < 50 {
-		t.Fatalf("%s: %d slices", where, len(got))
-	}
-	at, start, left := 0, 0, 0
-	for i, b := range got {
-		from := at
-		for at < len(want) && !bytes.Equal(b, want[at]) {
-			at++
-		}
-		if at == len(want) {
-			t.Fatalf("%s: slice %d of %d, the first of which is slice %d of ffmpeg's, is not one of those after it", where, i, len(got), start)
-		}
-		if i == 0 {
-			start = at
-		} else {
-			left += at - from
-		}
-		at++
-	}
-	if left > holes {
-		t.Errorf("%s: %d of %d slices missing", where, left, left+len(got))
-	}
-	t.Logf("%s: %d slices from %d on, byte for byte, %d left out", where, len(got), start, left)
-}
-
-// annexB splits a byte stream at its start codes.
-func annexB(b []byte) (units [][]byte) {
-	for i, part := range bytes.Split(b, []byte{0, 0, 1}) {
-		if i > 0 {
-			units = append(units, bytes.TrimRight(part, "\x00"))
-		}
-	}
-	return units
-}
-
-// avcc splits units with a length before each.
-func avcc(b []byte) (units [][]byte) {
-	for len(b) >= 4 {
-		n := int(binary.BigEndian.Uint32(b))
-		if n > len(b)-4 {
-			return nil
-		}
-		units, b = append(units, b[4:4+n]), b[4+n:]
-	}
-	return units
-}
-
-// slicesOf leaves parameter sets and messages out, which come and go on the way.
-func slicesOf(units [][]byte) (slices [][]byte) {
-	for _, u := range units {
-		if len(u) > 0 && u[0]&0x1f >= 1 && u[0]&0x1f <= 5 {
-			slices = append(slices, u)
-		}
-	}
-	return slices
-}
-
 type mediaMTX struct{ rtsp, quic, web string }
 
 // runMediaMTX runs one until the end of the test; path is YAML below paths.
@@ -298,7 +221,7 @@ paths:
 	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	background(t, program, file).Dir = dir
+	background(t, program, file)
 	wait(t, "MediaMTX to listen", func() bool {
 		c, err := net.Dial("tcp", m.rtsp)
 		if err == nil {
@@ -307,28 +230,6 @@ paths:
 		return err == nil
 	})
 	return m
-}
-
-// background runs a program until the end of the test.
-func background(t *testing.T, program string, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command(program, args...)
-	if len(args) == 1 {
-		cmd.Dir = filepath.Dir(args[0])
-	}
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("%s: %s", program, log.Bytes())
-		}
-	})
-	return cmd
 }
 
 // freePort is a loopback address whose port is free for TCP and UDP right now.
