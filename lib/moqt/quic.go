@@ -30,7 +30,7 @@ func DialQUIC(ctx context.Context, rawURL string, tlsConf *tls.Config, conf *Con
 		return nil, fmt.Errorf("moqt URL %q: want moqt://host:port/path", rawURL)
 	}
 	addr := net.JoinHostPort(u.Hostname(), or(u.Port(), DefaultPort))
-	qc, err := quic.DialAddr(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpns(conf)...), quicConfig(conf.withDefaults()))
+	qc, err := dialConn(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpns(conf)...), quicConfig(conf.withDefaults()))
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, asDialError(err))
 	}

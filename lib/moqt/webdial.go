@@ -28,7 +28,7 @@ func DialWebTransport(ctx context.Context, rawURL string, tlsConf *tls.Config, c
 	}
 	addr := net.JoinHostPort(u.Hostname(), or(u.Port(), DefaultPort))
 	c := conf.withDefaults()
-	qc, err := quic.DialAddr(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpnHTTP3), quicConfig(c))
+	qc, err := dialConn(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpnHTTP3), quicConfig(c))
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, asDialError(err))
 	}

@@ -1,0 +1,34 @@
+package moqt
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"github.com/quic-go/quic-go"
+)
+
+// dialConn connects to a UDP address from a socket of the connection's own, which is closed with it. quic.DialAddr would do,
+// but it has no connection ids on this side, without which a connection cannot move to another socket, and no IPv6.
+func dialConn(ctx context.Context, addr string, tlsConf *tls.Config, conf *quic.Config) (*quic.Conn, error) {
+	to, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	udp, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return nil, err
+	}
+	tr := &quic.Transport{Conn: udp}
+	shut := func() {
+		tr.Close()
+		udp.Close()
+	}
+	qc, err := tr.Dial(ctx, to, tlsConf, conf)
+	if err != nil {
+		shut()
+		return nil, err
+	}
+	context.AfterFunc(qc.Context(), shut)
+	return qc, nil
+}
