@@ -60,6 +60,9 @@ type Config struct {
 	// MaxPendingDatagrams bounds the datagrams waiting per subscription; when full the oldest is
 	// dropped, which datagrams allow. Default 64.
 	MaxPendingDatagrams int
+	// MaxBuffered bounds what a peer can make this side hold of streams that nobody reads, in bytes: the receive window of
+	// the QUIC connection. It begins at 4 MiB, or this if less, and grows as data is read. Default 32 MiB, at least 64 KiB.
+	MaxBuffered int64
 	// MaxObjectSize bounds the payload of one object, in bytes. A larger one resets its stream.
 	// Default 64 MiB.
 	MaxObjectSize uint64
@@ -79,6 +82,9 @@ type Config struct {
 	IdleTimeout time.Duration
 	// KeepAlive is the interval of keep-alive packets. Default 10 s; negative turns them off.
 	KeepAlive time.Duration
+	// ControlTimeout bounds how long the peer may leave control messages unread before the session is closed with
+	// CONTROL_MESSAGE_TIMEOUT. Default 30 s.
+	ControlTimeout time.Duration
 	// AliasTimeout is how long a data stream may wait for the message that names its track alias.
 	// Default 5 s.
 	AliasTimeout time.Duration
@@ -129,6 +135,7 @@ func (c *Config) withDefaults() *Config {
 	d.MaxStreams = or(d.MaxStreams, 1024)
 	d.MaxPendingStreams = or(d.MaxPendingStreams, 64)
 	d.MaxPendingDatagrams = or(d.MaxPendingDatagrams, 64)
+	d.MaxBuffered = max(or(d.MaxBuffered, 32<<20), 64<<10)
 	d.MaxObjectSize = or(d.MaxObjectSize, 64<<20)
 	d.MaxPropertiesSize = or(d.MaxPropertiesSize, wire.MaxValueLength)
 	d.MaxNamespaces = or(d.MaxNamespaces, 65536)
@@ -136,6 +143,7 @@ func (c *Config) withDefaults() *Config {
 	d.HandshakeTimeout = or(d.HandshakeTimeout, 10*time.Second)
 	d.IdleTimeout = or(d.IdleTimeout, 30*time.Second)
 	d.KeepAlive = or(d.KeepAlive, 10*time.Second)
+	d.ControlTimeout = or(d.ControlTimeout, controlTimeout)
 	d.AliasTimeout = or(d.AliasTimeout, 5*time.Second)
 	d.HeaderTimeout = or(d.HeaderTimeout, 30*time.Second)
 	d.DoneTimeout = or(d.DoneTimeout, 5*time.Second)

@@ -10,7 +10,7 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// controlTimeout bounds how long the peer may leave the control stream unread before the session gives up.
+// controlTimeout is the default of Config.ControlTimeout.
 const controlTimeout = 30 * time.Second
 
 // controlStream carries messages over a stream: the control stream or pair of streams, or that of a request.
@@ -20,6 +20,8 @@ type controlStream struct {
 	qlog *qlog  // nil: none
 	id   uint64 // of the stream, for qlog
 	in   uint64 // of that of the other direction, where there are two
+
+	timeout time.Duration // Config.ControlTimeout
 
 	wmu    sync.Mutex
 	wbuf   []byte
@@ -32,12 +34,13 @@ type controlStream struct {
 }
 
 func newControlStream(st Stream, v Version) *controlStream {
-	return &controlStream{st: st, v: v, buf: make([]byte, 0, 4096)}
+	return &controlStream{st: st, v: v, timeout: controlTimeout, buf: make([]byte, 0, 4096)}
 }
 
 // controlStream is a stream of control messages of this session.
 func (s *Session) controlStream(st Stream) *controlStream {
 	c := newControlStream(st, s.v)
+	c.timeout = s.cfg.ControlTimeout
 	if s.qlog != nil {
 		c.qlog, c.id = s.qlog, s.qlog.streamID(st)
 		c.in = c.id
@@ -45,7 +48,7 @@ func (s *Session) controlStream(st Stream) *controlStream {
 	return c
 }
 
-// send writes one message. It may block while the peer does not read, up to controlTimeout.
+// send writes one message. It may block while the peer does not read, up to Config.ControlTimeout.
 func (c *controlStream) send(m wire.Message) error {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
@@ -57,7 +60,7 @@ func (c *controlStream) send(m wire.Message) error {
 	if c.qlog != nil {
 		c.qlog.message(true, c.id, len(b), m)
 	}
-	c.st.SetWriteDeadline(time.Now().Add(controlTimeout))
+	c.st.SetWriteDeadline(time.Now().Add(c.timeout))
 	if _, err = c.st.Write(b); err != nil && c.broken != nil {
 		c.broken(err)
 	}

@@ -28,8 +28,9 @@ func (s *Session) onFetch(m *wire.Fetch) error {
 	if m.FetchType != wire.FetchStandalone {
 		s.mu.Lock()
 		sub = s.inbounds[m.JoiningRequestID]
+		wrong := sub != nil && (sub.kind != kindSubscribe || !sub.joinable)
 		s.mu.Unlock()
-		if sub != nil && (sub.kind != kindSubscribe || !sub.joinable) {
+		if wrong {
 			return violation("joining fetch for request %d, not a subscription with filter largest object", m.JoiningRequestID) // §9.16.2
 		}
 	}
@@ -40,7 +41,6 @@ func (s *Session) onFetch(m *wire.Fetch) error {
 	if in == nil {
 		return err
 	}
-	in.kind = kindFetch
 	r := &FetchRequest{
 		Track: m.Track, Start: m.Start, End: m.End, Priority: DefaultPriority, GroupOrder: wire.GroupOrderAscending, Tokens: tokens, in: in,
 	}

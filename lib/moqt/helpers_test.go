@@ -30,6 +30,9 @@ func everywhere(t *testing.T, test func(t *draftT)) { onDrafts(t, test, false, t
 
 func inMemory(t *testing.T, test func(t *draftT)) { onDrafts(t, test, false) }
 
+// overQUIC runs it over QUIC only.
+func overQUIC(t *testing.T, test func(t *draftT)) { onDrafts(t, test, true) }
+
 func onDrafts(t *testing.T, test func(t *draftT), transports ...bool) {
 	if overWeb(t) {
 		transports = []bool{false}

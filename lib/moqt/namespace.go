@@ -95,7 +95,6 @@ func (s *Session) onPublishNamespace(m *wire.PublishNamespace) error {
 	if in == nil {
 		return err
 	}
-	in.kind = kindPublishNamespace
 	r := &PublishNamespaceRequest{Namespace: m.Namespace, Tokens: tokens, in: in}
 	in.handle(func(ctx context.Context) { s.cfg.Handler.PublishNamespace(ctx, r) })
 	return nil

@@ -216,7 +216,6 @@ func (s *Session) onSubscribe(m *wire.Subscribe) error {
 	r := &SubscribeRequest{Track: m.Track, Tokens: tokens, in: in, params: m.Parameters}
 	r.State = PublicationState{Forward: true, Priority: DefaultPriority, EndGroup: math.MaxUint64}
 	r.State.apply(m.Parameters)
-	in.joinable = m.Parameters.SubscriptionFilter != nil && m.Parameters.SubscriptionFilter.Type == wire.FilterLargestObject
 	in.handle(func(ctx context.Context) { s.cfg.Handler.Subscribe(ctx, r) })
 	return nil
 }

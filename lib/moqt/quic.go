@@ -74,23 +74,24 @@ func alpns(conf *Config) []string {
 	return a
 }
 
-// Windows are large enough for a gigabit over 100 ms; what a peer can make this side hold is bounded by the connection's.
+// Windows are large enough for a gigabit over 100 ms; what a peer can make this side hold is bounded by the connection's,
+// which is Config.MaxBuffered.
 const (
 	initialStreamWindow = 1 << 20
 	maxStreamWindow     = 8 << 20
 	initialConnWindow   = 4 << 20
-	maxConnWindow       = 32 << 20
 )
 
 func quicConfig(c *Config) *quic.Config {
+	most := uint64(c.MaxBuffered)
 	return &quic.Config{
 		HandshakeIdleTimeout:             c.HandshakeTimeout,
 		MaxIdleTimeout:                   c.IdleTimeout,
 		KeepAlivePeriod:                  max(c.KeepAlive, 0),
-		InitialStreamReceiveWindow:       initialStreamWindow,
-		MaxStreamReceiveWindow:           maxStreamWindow,
-		InitialConnectionReceiveWindow:   initialConnWindow,
-		MaxConnectionReceiveWindow:       maxConnWindow,
+		InitialStreamReceiveWindow:       min(initialStreamWindow, most),
+		MaxStreamReceiveWindow:           min(maxStreamWindow, most),
+		InitialConnectionReceiveWindow:   min(initialConnWindow, most),
+		MaxConnectionReceiveWindow:       most,
 		MaxIncomingStreams:               int64(c.MaxStreams),
 		MaxIncomingUniStreams:            int64(c.MaxStreams) + 1, // the peer's control stream, in drafts where it is one
 		EnableDatagrams:                  true,

@@ -411,6 +411,15 @@ func (s *Session) admit(id uint64, m wire.Message) (*inbound, error) {
 	}
 	r := &inbound{s: s, id: id, asked: requestOf(m), send: s.send, settled: make(chan struct{}), replied: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancelCause(s.ctx)
+	switch m := m.(type) { // before others can find it
+	case *wire.Subscribe:
+		f := m.Parameters.SubscriptionFilter
+		r.joinable = f != nil && f.Type == wire.FilterLargestObject
+	case *wire.Fetch:
+		r.kind = kindFetch
+	case *wire.PublishNamespace:
+		r.kind = kindPublishNamespace
+	}
 	s.inbounds[id] = r
 	return r, nil
 }
