@@ -28,7 +28,7 @@ func (s *Session) onFetch(m *wire.Fetch) error {
 	if m.FetchType != wire.FetchStandalone {
 		s.mu.Lock()
 		sub = s.inbounds[m.JoiningRequestID]
-		wrong := sub != nil && (sub.kind != kindSubscribe || !sub.joinable)
+		wrong := sub != nil && !sub.joinable
 		s.mu.Unlock()
 		if wrong {
 			return violation("joining fetch for request %d, not a subscription with filter largest object", m.JoiningRequestID) // §9.16.2
