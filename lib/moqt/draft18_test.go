@@ -367,3 +367,31 @@ func TestDraftsSideBySide(t *testing.T) {
 		}
 	}
 }
+
+// TestTimeoutsReachTheHandler: RENDEZVOUS_TIMEOUT and FILL_TIMEOUT, which draft 16 does not have.
+func TestTimeoutsReachTheHandler(t *testing.T) { inMemory(t, testTimeoutsReachTheHandler) }
+
+func testTimeoutsReachTheHandler(t *draftT) {
+	ctx := testContext(t)
+	subscribes, fetches := make(chan time.Duration, 1), make(chan *time.Duration, 1)
+	c, _ := pipePair(t, nil, &Config{Handler: handlers{
+		subscribe: func(_ context.Context, r *SubscribeRequest) {
+			subscribes <- r.Rendezvous
+			r.Reject(wire.RequestDoesNotExist, "")
+		},
+		fetch: func(_ context.Context, r *FetchRequest) {
+			fetches <- r.FillTimeout
+			r.Reject(wire.RequestDoesNotExist, "")
+		},
+	}})
+	c.Subscribe(ctx, testTrack, SubscribeOptions{Rendezvous: 1500 * time.Microsecond})
+	c.Fetch(ctx, testTrack, Location{}, Location{Group: 1}, FetchOptions{FillTimeout: new(time.Duration)})
+	rendezvous, fill := recv(t, subscribes), recv(t, fetches)
+	if t.v == wire.Draft16 {
+		if rendezvous != 0 || fill != nil {
+			t.Errorf("%v, %v", rendezvous, fill)
+		}
+	} else if rendezvous != 2*time.Millisecond || fill == nil || *fill != 0 {
+		t.Errorf("%v, %v", rendezvous, fill)
+	}
+}

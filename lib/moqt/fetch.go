@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -15,6 +16,9 @@ type FetchOptions struct {
 	Priority   *uint8
 	GroupOrder GroupOrder // zero: ascending
 	Tokens     []Token
+	// FillTimeout is how long a relay may wait in all for objects it does not have; nil: as long as it likes. Not told in
+	// draft 16.
+	FillTimeout *time.Duration
 }
 
 // FetchInfo is what FETCH_OK says.
@@ -70,6 +74,10 @@ func (s *Session) FetchAbsolute(ctx context.Context, sub *Subscription, group ui
 
 func (s *Session) fetch(ctx context.Context, m wire.Fetch, start Location, o FetchOptions) (*FetchReader, error) {
 	m.Parameters = wire.Parameters{SubscriberPriority: o.Priority, GroupOrder: o.GroupOrder, Tokens: o.Tokens}
+	if o.FillTimeout != nil && s.v.RequestStreams() {
+		ms := milliseconds(*o.FillTimeout)
+		m.Parameters.FillTimeout = &ms
+	}
 	f := &FetchReader{sess: s, descending: o.GroupOrder == wire.GroupOrderDescending, begun: make(chan struct{}), told: make(chan struct{})}
 	f.state.Descending = f.descending
 	ctx, cancel := s.responseContext(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -17,6 +18,8 @@ type FetchRequest struct {
 	Priority   uint8
 	GroupOrder GroupOrder
 	Tokens     []Token
+	// FillTimeout is how long the peer lets a relay wait in all for objects that it has to get itself; nil: it did not say.
+	FillTimeout *time.Duration
 	// Joining is the publication a joining fetch refers to, nil for a standalone fetch; Start and End are resolved.
 	Joining *Publication
 
@@ -48,6 +51,10 @@ func (s *Session) onFetch(m *wire.Fetch) error {
 		r.Priority = *p
 	}
 	r.GroupOrder = or(m.Parameters.GroupOrder, r.GroupOrder)
+	if ms := m.Parameters.FillTimeout; ms != nil {
+		d := duration(*ms)
+		r.FillTimeout = &d
+	}
 	in.handle(func(ctx context.Context) {
 		if m.FetchType != wire.FetchStandalone {
 			if refusal := r.join(ctx, m, sub); refusal != nil {

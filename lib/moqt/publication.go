@@ -182,6 +182,8 @@ type SubscribeRequest struct {
 	Track  object.TrackName
 	State  PublicationState // Start and EndGroup are resolved by Accept
 	Tokens []Token
+	// Rendezvous is how long the peer would wait for somebody to publish the track; 0: it wants its answer now.
+	Rendezvous time.Duration
 
 	in     *inbound
 	params wire.Parameters
@@ -216,6 +218,9 @@ func (s *Session) onSubscribe(m *wire.Subscribe) error {
 	r := &SubscribeRequest{Track: m.Track, Tokens: tokens, in: in, params: m.Parameters}
 	r.State = PublicationState{Forward: true, Priority: DefaultPriority, EndGroup: math.MaxUint64}
 	r.State.apply(m.Parameters)
+	if ms := m.Parameters.RendezvousTimeout; ms != nil {
+		r.Rendezvous = duration(*ms)
+	}
 	in.handle(func(ctx context.Context) { s.cfg.Handler.Subscribe(ctx, r) })
 	return nil
 }

@@ -26,6 +26,7 @@ type SubscribeOptions struct {
 	NoForward       bool          // start paused: Forward State 0
 	DeliveryTimeout time.Duration // 0: none; rounded up to milliseconds
 	NewGroup        *uint64       // NEW_GROUP_REQUEST: largest group known plus one, 0 for none
+	Rendezvous      time.Duration // how long a relay may wait for a publisher before it says TIMEOUT; not told in draft 16
 	Tokens          []Token
 }
 
@@ -94,7 +95,11 @@ func (s *Session) Subscribe(ctx context.Context, track object.TrackName, o Subsc
 	sub.filter = o.Filter
 	err := s.request(ctx, func(id uint64) wire.Message {
 		sub.id = id
-		return &wire.Subscribe{RequestID: id, Track: track, Parameters: o.parameters()}
+		p := o.parameters()
+		if ms := milliseconds(o.Rendezvous); ms > 0 && s.v.RequestStreams() {
+			p.RendezvousTimeout = &ms
+		}
+		return &wire.Subscribe{RequestID: id, Track: track, Parameters: p}
 	}, func(m wire.Message, late bool) error {
 		ok, is := m.(*wire.SubscribeOK)
 		if !is {

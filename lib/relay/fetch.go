@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -29,7 +30,7 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 		return
 	}
 	all := span{r.Start, minLocation(half(r.End), startOf(info.Largest.Group+1))}
-	if len(s.r.upstreams) > 0 {
+	if len(s.r.upstreams) > 0 && (r.FillTimeout == nil || *r.FillTimeout > 0) {
 		s.r.fillNear(ctx, t, span{maxLocation(all.from, startOf(info.Largest.Group-min(info.Largest.Group, 1))), all.to}, through)
 	}
 	if i, ok := t.st.Group(info.Largest.Group); !ok || !i.Complete { // what will follow in it is not known
@@ -41,7 +42,7 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 		return
 	}
 	s.r.stats.fetches.Add(1)
-	f := fetch{t: t, w: w, at: r.Start}
+	f := fetch{t: t, w: w, at: r.Start, patience: r.FillTimeout}
 	if err := f.serve(ctx, all, through); err != nil {
 		var left *moqt.StreamResetError
 		if ctx.Err() == nil && !errors.As(err, &left) {
@@ -55,18 +56,26 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 
 // fetch is one response on its way.
 type fetch struct {
-	t   *track
-	w   *moqt.FetchWriter
-	at  moqt.Location // everything before was sent or said to be unknown
-	end moqt.Location // exclusive; Object 0: the whole group
+	t *track
+	w *moqt.FetchWriter
+	// patience is how long upstreams may take in all; nil: as they like (draft-18 §10.2.6).
+	patience *time.Duration
+	at       moqt.Location // everything before was sent or said to be unknown
+	end      moqt.Location // exclusive; Object 0: the whole group
 	// whole: the group before f.at is known to its end.
 	whole bool
 }
 
 // serve sends what is stored, and what upstreams have of the rest as it comes.
 func (f *fetch) serve(ctx context.Context, all span, through []string) error {
-	if len(f.t.r.upstreams) > 0 {
-		err := f.t.r.fillAndServe(ctx, f.t, all, through, func(to moqt.Location) error {
+	if len(f.t.r.upstreams) > 0 && (f.patience == nil || *f.patience > 0) {
+		wait := ctx
+		if f.patience != nil {
+			var cancel context.CancelFunc
+			wait, cancel = context.WithTimeout(ctx, *f.patience)
+			defer cancel()
+		}
+		err := f.t.r.fillAndServe(wait, f.t, all, through, func(to moqt.Location) error {
 			if !f.at.Less(to) {
 				return nil
 			}

@@ -183,18 +183,13 @@ func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moq
 
 // steer keeps links as subscribers need them until ctx ends.
 func (r *Relay) steer(ctx context.Context) {
-	wake := make(chan struct{}, 1)
-	r.mu.Lock()
-	r.listeners[wake] = struct{}{}
-	r.mu.Unlock()
+	wake, unlisten := r.listen()
+	defer unlisten()
 	tick := time.NewTicker(steerInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			r.mu.Lock()
-			delete(r.listeners, wake)
-			r.mu.Unlock()
 			return
 		case <-wake:
 		case <-tick.C:

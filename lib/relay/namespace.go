@@ -67,15 +67,8 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 		return
 	}
 	r := s.r
-	wake := make(chan struct{}, 1)
-	r.mu.Lock()
-	r.listeners[wake] = struct{}{}
-	r.mu.Unlock()
-	defer func() {
-		r.mu.Lock()
-		delete(r.listeners, wake)
-		r.mu.Unlock()
-	}()
+	wake, unlisten := r.listen()
+	defer unlisten()
 	list := r.namespaces
 	if len(req.Prefix) > 0 && req.Prefix[0] == routesField { // a relay asks
 		list = r.routes
@@ -103,6 +96,19 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 			return
 		case <-wake:
 		}
+	}
+}
+
+// listen gives a channel that is woken by namespacesChanged until unlisten is called.
+func (r *Relay) listen() (wake <-chan struct{}, unlisten func()) {
+	c := make(chan struct{}, 1)
+	r.mu.Lock()
+	r.listeners[c] = struct{}{}
+	r.mu.Unlock()
+	return c, func() {
+		r.mu.Lock()
+		delete(r.listeners, c)
+		r.mu.Unlock()
 	}
 }
 

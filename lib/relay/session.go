@@ -164,17 +164,13 @@ func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
 
 // Subscribe serves a track to the peer.
 func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
-	name := s.named(r.Track)
-	t := s.r.lookup(name)
-	if (t == nil || !t.live()) && len(s.r.announcing(name.Namespace)) > 0 {
-		// Somebody announced the namespace without offering the track.
-		if up := s.r.track(name); s.r.subscribeAnnounced(ctx, up) {
-			t = up
+	name, through := s.named(r.Track), hopsOf(r.Tokens)
+	t := s.r.find(ctx, name, through)
+	if t == nil && r.Rendezvous > 0 {
+		if t = s.r.rendezvous(ctx, name, through, min(r.Rendezvous, maxRendezvous)); t == nil {
+			r.Reject(wire.RequestTimeout, "nobody has published it yet")
+			return
 		}
-	}
-	through := hopsOf(r.Tokens)
-	if len(s.r.upstreams) > 0 && (t == nil || !t.local()) {
-		t = s.r.pull(ctx, name, through)
 	}
 	if t == nil {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
@@ -197,6 +193,42 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	sub.run(pub.Context())
 	if len(s.r.upstreams) > 0 {
 		s.r.namespacesChanged() // links may be left
+	}
+}
+
+// maxRendezvous bounds how long a SUBSCRIBE is held for a publisher.
+const maxRendezvous = time.Minute
+
+// find gives the track if it is here, or somebody who announced its namespace or an upstream has it; else nil.
+func (r *Relay) find(ctx context.Context, name object.TrackName, through []string) *track {
+	t := r.lookup(name)
+	if (t == nil || !t.live()) && len(r.announcing(name.Namespace)) > 0 {
+		// Somebody announced the namespace without offering the track.
+		if up := r.track(name); r.subscribeAnnounced(ctx, up) {
+			t = up
+		}
+	}
+	if len(r.upstreams) > 0 && (t == nil || !t.local()) {
+		t = r.pull(ctx, name, through)
+	}
+	return t
+}
+
+// rendezvous waits for somebody to publish the track (draft-18 §10.2.6); nil: nobody did.
+func (r *Relay) rendezvous(ctx context.Context, name object.TrackName, through []string, patience time.Duration) *track {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	wake, unlisten := r.listen()
+	defer unlisten()
+	for {
+		if t := r.find(ctx, name, through); t != nil {
+			return t
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }
 
