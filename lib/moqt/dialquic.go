@@ -15,7 +15,11 @@ func dialConn(ctx context.Context, addr string, tlsConf *tls.Config, conf *quic.
 	if err != nil {
 		return nil, err
 	}
-	udp, err := net.ListenUDP("udp", nil)
+	network := "udp6"
+	if to.IP.To4() != nil {
+		network = "udp4" // a socket for both is slower
+	}
+	udp, err := net.ListenUDP(network, nil)
 	if err != nil {
 		return nil, err
 	}
