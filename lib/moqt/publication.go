@@ -29,6 +29,7 @@ type PublicationState struct {
 	Start           Location      // first location that passes the filter
 	EndGroup        uint64        // last group that passes; math.MaxUint64 for an open end
 	DeliveryTimeout time.Duration // the smaller of subscriber's and track's; 0 none
+	SubgroupTimeout time.Duration // likewise for whole subgroups, draft 18; see SubgroupWriter.Published
 	NewGroup        *uint64       // last NEW_GROUP_REQUEST
 }
 
@@ -70,6 +71,9 @@ func (s *PublicationState) apply(p wire.Parameters) {
 	}
 	if p.DeliveryTimeout > 0 || p.NoDeliveryTimeout {
 		s.DeliveryTimeout = duration(p.DeliveryTimeout)
+	}
+	if p.SubgroupDeliveryTimeout != nil {
+		s.SubgroupTimeout = duration(*p.SubgroupDeliveryTimeout)
 	}
 	if p.NewGroupRequest != nil {
 		s.NewGroup = p.NewGroupRequest
@@ -174,6 +178,9 @@ func (s *Session) Publish(ctx context.Context, track object.TrackName, o Publish
 func (p *Publication) limitTimeout() {
 	if t := duration(p.props.DeliveryTimeout); t > 0 && (p.state.DeliveryTimeout == 0 || t < p.state.DeliveryTimeout) {
 		p.state.DeliveryTimeout = t
+	}
+	if t := duration(p.props.SubgroupTimeout); t > 0 && (p.state.SubgroupTimeout == 0 || t < p.state.SubgroupTimeout) {
+		p.state.SubgroupTimeout = t
 	}
 }
 

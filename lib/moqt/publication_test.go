@@ -395,6 +395,51 @@ func TestDeliveryTimeoutResetsTheStream(t *testing.T) {
 	})
 }
 
+// TestSubgroupDeliveryTimeout: what is left of a subgroup some time after its end was published is not sent.
+func TestSubgroupDeliveryTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, pubs := accepting(TrackInfo{Properties: []byte{0x06, 0x43, 0xe8}}) // the track's own: 1 s
+		a, b := Pipe(PipeOptions{Version: wire.Draft18, Window: 1000})
+		c, s := NewClient(a, "", "/", nil), NewServer(b, &Config{Handler: h})
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 2)
+		go func() { ended <- c.Run(ctx) }()
+		go func() { ended <- s.Run(ctx) }()
+		sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{SubgroupTimeout: 3 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := <-pubs
+		w, err := p.OpenSubgroup(ctx, SubgroupHeader{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.WriteObject(0, nil, wire.StatusNormal, make([]byte, 500)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second) // the timeout has not begun
+		published := time.Now()
+		w.Published(published)
+		var reset *StreamResetError
+		if err := w.WriteObject(1, nil, wire.StatusNormal, make([]byte, 10_000)); !errors.As(err, &reset) || reset.Code != wire.ResetDeliveryTimeout {
+			t.Errorf("write to a subscriber that does not read: %v", err)
+		}
+		if waited := time.Since(published); waited != time.Second {
+			t.Errorf("gave up after %v, want the smaller of both timeouts", waited)
+		}
+		none := time.Duration(0)
+		if err := sub.Update(ctx, UpdateOptions{SubgroupTimeout: &none}); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.State().SubgroupTimeout; got != time.Second {
+			t.Errorf("the track's timeout became %v", got)
+		}
+		cancel()
+		<-ended
+		<-ended
+	})
+}
+
 func TestPublishPendingRefusesSubscribe(t *testing.T) {
 	everywhere(t, testPublishPendingRefusesSubscribe)
 }

@@ -29,6 +29,8 @@ type objectWriter struct {
 	// timeout is the delivery timeout (§9.2.2.2): an object that cannot be handed to the transport for so long resets its
 	// stream. 0: none.
 	timeout time.Duration
+	// until is when a whole subgroup must have been handed over; zero: whenever.
+	until time.Time
 }
 
 // put writes what is in scratch and as much payload as fits with it, then the rest of the payload.
@@ -67,7 +69,7 @@ func (w *objectWriter) write(b []byte) error {
 	}
 	var reset *StreamResetError
 	switch {
-	case w.timeout > 0 && errors.Is(err, os.ErrDeadlineExceeded):
+	case (w.timeout > 0 || !w.until.IsZero()) && errors.Is(err, os.ErrDeadlineExceeded):
 		w.st.CancelWrite(wire.ResetDeliveryTimeout)
 		w.resetSent(wire.ResetDeliveryTimeout)
 		err = &StreamResetError{Code: wire.ResetDeliveryTimeout}
@@ -111,10 +113,21 @@ func (w *objectWriter) ready() error {
 	if w.left > 0 {
 		return fmt.Errorf("%w: %d bytes of the object before are missing", ErrOrder, w.left)
 	}
-	if w.timeout > 0 {
-		w.st.SetWriteDeadline(time.Now().Add(w.timeout))
-	}
+	w.deadline()
 	return nil
+}
+
+// deadline sets that of the timeouts in force, if any.
+func (w *objectWriter) deadline() {
+	at := w.until
+	if w.timeout > 0 {
+		if t := time.Now().Add(w.timeout); at.IsZero() || t.Before(at) {
+			at = t
+		}
+	}
+	if !at.IsZero() {
+		w.st.SetWriteDeadline(at)
+	}
 }
 
 // Write writes payload of the object begun with WriteObjectHeader.
@@ -253,6 +266,16 @@ func (w *SubgroupWriter) begin(id uint64, properties []byte, status ObjectStatus
 	w.prev, w.some = id, true
 	w.p.sent(Location{Group: w.header.Group, Object: id})
 	return nil
+}
+
+// Published says that since t all objects of the subgroup have been published, whether they were written or not yet: what
+// cannot be handed to the transport until SUBGROUP_DELIVERY_TIMEOUT after t resets the stream (draft-18 §8). What the
+// transport took is out of reach, because it does not tell what was acknowledged.
+func (w *SubgroupWriter) Published(t time.Time) {
+	if d := w.p.State().SubgroupTimeout; d > 0 && w.err == nil {
+		w.until = t.Add(d)
+		w.deadline()
+	}
 }
 
 // sent keeps the largest location sent.

@@ -25,6 +25,7 @@ type SubscribeOptions struct {
 	GroupOrder      GroupOrder    // zero: the publisher's
 	NoForward       bool          // start paused: Forward State 0
 	DeliveryTimeout time.Duration // 0: none; rounded up to milliseconds
+	SubgroupTimeout time.Duration // of a whole subgroup, from draft 18 on; 0: none; rounded up to milliseconds
 	NewGroup        *uint64       // NEW_GROUP_REQUEST: largest group known plus one, 0 for none
 	Rendezvous      time.Duration // how long a relay may wait for a publisher before it says TIMEOUT; not told in draft 16
 	Tokens          []Token
@@ -34,6 +35,9 @@ func (o SubscribeOptions) parameters() wire.Parameters {
 	p := wire.Parameters{
 		DeliveryTimeout: milliseconds(o.DeliveryTimeout), Tokens: o.Tokens, SubscriberPriority: o.Priority,
 		GroupOrder: o.GroupOrder, NewGroupRequest: o.NewGroup,
+	}
+	if ms := milliseconds(o.SubgroupTimeout); ms > 0 {
+		p.SubgroupDeliveryTimeout = &ms
 	}
 	if o.NoForward {
 		p.Forward = new(bool)
@@ -50,6 +54,7 @@ type UpdateOptions struct {
 	Priority        *uint8
 	Forward         *bool
 	DeliveryTimeout *time.Duration
+	SubgroupTimeout *time.Duration // 0: none
 	NewGroup        *uint64
 	Tokens          []Token
 }
@@ -374,6 +379,10 @@ func (sub *Subscription) Update(ctx context.Context, o UpdateOptions) error {
 	if o.DeliveryTimeout != nil {
 		p.DeliveryTimeout = milliseconds(*o.DeliveryTimeout)
 		p.NoDeliveryTimeout = p.DeliveryTimeout == 0
+	}
+	if o.SubgroupTimeout != nil {
+		ms := milliseconds(*o.SubgroupTimeout)
+		p.SubgroupDeliveryTimeout = &ms
 	}
 	return sub.s.updateRequest(ctx, sub.id, p, func(m wire.Message, _ bool) error {
 		if _, ok := m.(*wire.RequestOK); !ok {

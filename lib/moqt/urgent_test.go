@@ -156,3 +156,30 @@ func TestUrgentDelay(t *testing.T) {
 	}
 	out.Flush()
 }
+
+// TestUrgentGoesFirst: while an urgent object is under way, less of a bulk track arrives than while one of the same priority
+// is: what is in flight already, but not what waits to be sent. Bytes are counted, not time; a busy machine gets another try.
+func TestUrgentGoesFirst(t *testing.T) {
+	const n = 60
+	for _, scheme := range []string{"moqt", "https"} {
+		for _, v := range wire.Versions() {
+			t.Run(scheme+" "+v.String(), func(t *testing.T) {
+				var tried []string
+				for range 4 {
+					passed := map[string]int64{}
+					for _, tt := range urgentCases[1:] {
+						t.Run(tt.name, func(t *testing.T) {
+							passed[tt.name] = measureUrgent(t, scheme, v, tt.bulk, tt.urgent, tt.rest, n).passed[n/2]
+						})
+					}
+					first, equal := passed["before bulk"], passed["equal to bulk"]
+					if first < equal*2/3 {
+						return
+					}
+					tried = append(tried, fmt.Sprintf("%d and %d", first, equal))
+				}
+				t.Errorf("bytes of the bulk track that arrived meanwhile: %v", tried)
+			})
+		}
+	}
+}
