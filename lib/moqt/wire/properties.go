@@ -116,12 +116,29 @@ func (w *writer) sentProperties(b []byte) {
 		w.b = append(w.b, b...)
 		return
 	}
-	kvs, err := ParseKeyValues(b, PropertyForm)
-	if err != nil {
-		w.fail(fmt.Errorf("properties: %w: %w", ErrValue, err))
-		return
+	w.recode(b, PropertyForm)
+}
+
+// recode appends pairs written in another form, one integer after the other: types are differences in every form.
+func (w *writer) recode(b []byte, from Version) {
+	r := reader{b: b, v: from, vi: drafts[from].varint}
+	var typ uint64
+	for r.err == nil && len(r.b) > 0 {
+		next := r.delta(typ, "key-value type")
+		if r.err != nil {
+			break
+		}
+		w.varint(next - typ)
+		typ = next
+		if typ&1 == 0 {
+			w.varint(r.varint("key-value value"))
+		} else {
+			w.lengthBytes(r.lengthBytes(MaxValueLength, "key-value value"))
+		}
 	}
-	w.keyValues(kvs)
+	if r.err != nil {
+		w.fail(fmt.Errorf("properties: %w: %w", ErrValue, r.err))
+	}
 }
 
 // objectProperties writes a block with its length. What cannot be read as pairs is the caller's mistake and left out.
@@ -130,13 +147,15 @@ func (w *writer) objectProperties(b []byte) {
 		w.lengthBytes(b)
 		return
 	}
-	sub := newWriter(nil, w.v)
-	sub.sentProperties(b)
-	if sub.err != nil {
-		w.fail(sub.err)
-		sub.b = nil
+	at := len(w.b)
+	if w.recode(b, PropertyForm); w.err != nil {
+		w.b = w.b[:at]
 	}
-	w.lengthBytes(sub.b)
+	n := len(w.b) - at
+	size := w.vi.size(uint64(n))
+	w.b = append(w.b, make([]byte, size)...)
+	copy(w.b[at+size:], w.b[at:at+n])
+	w.vi.append(w.b[:at], uint64(n))
 }
 
 // heldProperties turns a block from the wire into PropertyForm. ErrLimit: an integer has no form there.
@@ -144,13 +163,12 @@ func heldProperties(b []byte, v Version) ([]byte, error) {
 	if v == PropertyForm || len(b) == 0 {
 		return b, nil
 	}
-	kvs, err := ParseKeyValues(b, v)
-	if err != nil {
+	if err := CheckKeyValues(b, v); err != nil {
 		return nil, err
 	}
-	held, err := AppendKeyValues(make([]byte, 0, len(b)+len(b)/4), PropertyForm, kvs)
-	if err != nil {
-		return nil, fmt.Errorf("properties: %w: %w", ErrLimit, err)
+	w := writer{b: make([]byte, 0, len(b)+len(b)/4), v: PropertyForm, vi: drafts[PropertyForm].varint}
+	if w.recode(b, v); w.err != nil {
+		return nil, fmt.Errorf("properties: %w: %w", ErrLimit, w.err)
 	}
-	return held, nil
+	return w.b, nil
 }

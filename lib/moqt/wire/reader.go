@@ -75,7 +75,7 @@ func (r *reader) take(n uint64, what string) []byte {
 
 // lengthBytes reads a length of at most limit and as many bytes, which alias the input.
 func (r *reader) lengthBytes(limit uint64, what string) []byte {
-	n := r.varint(what + " length")
+	n := r.varint(what)
 	if r.err == nil && n > limit {
 		r.fail(violation("%s length %d over %d", what, n, limit))
 		return nil
