@@ -78,6 +78,9 @@ func throughMOQRelay(t *testing.T, bin string, v Version) {
 			for id, b := range objects {
 				err = errors.Join(err, w.WriteObject(uint64(id), []byte{0x3c, byte(id)}, wire.StatusNormal, b))
 			}
+			if g%2 == 1 { // that it ends here follows from the header and FIN; it may be said besides
+				err = errors.Join(err, w.WriteObject(uint64(len(objects)), nil, wire.StatusEndOfGroup, nil))
+			}
 			if err := errors.Join(err, w.Close()); err != nil {
 				t.Error(err)
 			}

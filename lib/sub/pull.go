@@ -274,6 +274,9 @@ func readObject(o *object.Object, properties []byte, size uint64, r io.Reader) e
 	return err
 }
 
+// healingPatience is for how many times Config.Reorder an answer to the fetch of a hole is waited for.
+const healingPatience = 5
+
 // fetch puts the objects from start to before end. healing is the reader's own fetch of a hole: what it does not
 // bring may still come.
 func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Location, healing bool) error {
@@ -293,7 +296,17 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 		}
 		return nil
 	}
-	r, err := sess.Fetch(ctx, p.name, start, wireEnd, moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
+	patience := ctx
+	if healing { // what is here waits meanwhile, and not every relay answers
+		var cancel context.CancelFunc
+		patience, cancel = context.WithTimeout(ctx, healingPatience*p.c.Reorder)
+		defer cancel()
+	}
+	r, err := sess.Fetch(patience, p.name, start, wireEnd, moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
+	if healing && err != nil && patience.Err() != nil && ctx.Err() == nil {
+		p.log.Warn("relay does not answer a fetch", "track", p.name.String(), "from", start.String(), "to", end.String())
+		return nil
+	}
 	if err != nil {
 		return refusal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client/relaytest"
+	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
@@ -294,12 +295,19 @@ func TestBrokenObjectsAreHealed(t *testing.T) {
 }
 
 // What nobody has is waited for, reported and skipped; a group that lacks objects is not called whole.
-func TestHolesAreReported(t *testing.T) {
+func TestHolesAreReported(t *testing.T) { testHolesAreReported(t, nil) }
+
+// A relay that does not answer the fetch of a hole stops nothing.
+func TestSilentRelay(t *testing.T) {
+	testHolesAreReported(t, func(start moqt.Location) bool { return start.Group >= 22 })
+}
+
+func testHolesAreReported(t *testing.T, silent func(moqt.Location) bool) {
 	lost := func(_ object.TrackName, o *object.Object) bool {
 		return o.Group == 22 || o.Group == 24 && o.ID == 1
 	}
 	relay := relaytest.New(t)
-	relay.Lose = lost
+	relay.Lose, relay.Silent = lost, silent
 	all := groups(20, 10)
 	relay.Put(name, all[:2]...)
 	c := config(t, relay)

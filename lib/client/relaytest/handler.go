@@ -74,6 +74,10 @@ func (h handler) Fetch(ctx context.Context, q *moqt.FetchRequest) {
 		q.Reject(code, "test")
 		return
 	}
+	if h.r.Silent != nil && h.r.Silent(q.Start) {
+		<-ctx.Done()
+		return
+	}
 	r := h.r
 	r.mu.Lock()
 	t := r.tracks[q.Track.String()]

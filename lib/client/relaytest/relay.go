@@ -22,6 +22,8 @@ import (
 type Relay struct {
 	// Refuse, if set, refuses PUBLISH, SUBSCRIBE or FETCH of a track ("publish", "subscribe", "fetch").
 	Refuse func(verb string, t object.TrackName) (wire.RequestCode, bool)
+	// Silent, if set, gives a FETCH that begins there no answer.
+	Silent func(start moqt.Location) bool
 	// Lose, if set, forgets objects on arrival.
 	Lose func(t object.TrackName, o *object.Object) bool
 	// Skip, if set, keeps objects from subscribers, not from FETCH.
