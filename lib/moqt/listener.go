@@ -39,7 +39,7 @@ func ListenQUIC(addr string, tlsConf *tls.Config, conf *Config) (*Listener, erro
 	if err != nil {
 		return nil, err
 	}
-	tr := &quic.Transport{Conn: udp}
+	tr := &quic.Transport{Conn: coalescing(udp)}
 	if conf != nil && conf.ResetKey != nil {
 		tr.StatelessResetKey = (*quic.StatelessResetKey)(conf.ResetKey)
 	}

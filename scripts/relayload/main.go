@@ -23,9 +23,6 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// objectsPerGroup is that of a chunk of 2 s in parts of 200 ms.
-const objectsPerGroup = 10
-
 var track = object.TrackName{Namespace: object.Namespace{"ec", "atsc", "2065", "3"}, Name: "ts_t07"}
 
 type load struct {
@@ -36,6 +33,7 @@ type load struct {
 	interval    time.Duration
 	duration    time.Duration
 	pid         int
+	perGroup    int // objects
 
 	sum     object.Hash    // of every payload
 	sentAt  []atomic.Int64 // by number of the object: Unix ns
@@ -91,6 +89,7 @@ func (p *publisher) Subscribe(_ context.Context, r *moqt.SubscribeRequest) {
 
 func (l *load) run() error {
 	const warm = 2 * time.Second
+	l.perGroup = max(10, min(4<<20/l.size, int(2*time.Second/l.interval))) // 2 s, within bounds
 	l.first = int(warm / l.interval)
 	n := l.first + int(l.duration/l.interval)
 	l.sentAt = make([]atomic.Int64, n)
@@ -202,14 +201,14 @@ func (l *load) publish(ctx context.Context, pub *moqt.Publication, n int) (befor
 			}
 		}
 		<-tick.C
-		group, id := uint64(1+i/objectsPerGroup), uint64(i%objectsPerGroup)
+		group, id := uint64(1+i/l.perGroup), i%l.perGroup
 		if id == 0 {
 			if w, err = pub.OpenSubgroup(ctx, moqt.SubgroupHeader{Group: group, EndOfGroup: true, HasProperties: true}); err != nil {
 				return before, err
 			}
 		}
 		l.sentAt[i].Store(time.Now().UnixNano())
-		if err = w.WriteObject(id, properties, wire.StatusNormal, payload); err == nil && (id == objectsPerGroup-1 || i == n-1) {
+		if err = w.WriteObject(uint64(id), properties, wire.StatusNormal, payload); err == nil && (id == l.perGroup-1 || i == n-1) {
 			err = w.Close()
 		}
 		if err != nil {
@@ -241,7 +240,7 @@ func (l *load) read(r *moqt.SubgroupReader) {
 		if h.Status != wire.StatusNormal {
 			continue
 		}
-		i := int(r.Header().Group-1)*objectsPerGroup + int(h.ID)
+		i := int(r.Header().Group-1)*l.perGroup + int(h.ID)
 		if i < 0 || i >= len(l.sentAt) {
 			l.wrong.Add(1)
 			return

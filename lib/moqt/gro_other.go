@@ -1,0 +1,8 @@
+//go:build !linux
+
+package moqt
+
+import "net"
+
+// coalescing returns udp: only Linux hands over several datagrams at once.
+func coalescing(udp net.PacketConn) net.PacketConn { return udp }
