@@ -8,7 +8,7 @@ import (
 )
 
 // Conn is what a session runs over: streams and datagrams of one connection. Raw QUIC is one; WebTransport,
-// WebTransport and the in-memory connection of the tests are others. Every method may be called concurrently.
+// QMux and the in-memory connection of the tests are others. Every method may be called concurrently.
 //
 // Errors of streams are *StreamResetError when one side reset the stream, io.EOF for a FIN, and whatever
 // the transport says otherwise; once the connection ended they wrap its *SessionError.

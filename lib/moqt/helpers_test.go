@@ -3,6 +3,7 @@ package moqt
 import (
 	"context"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,8 +25,8 @@ func draftOf(t testing.TB) Version {
 	return wire.Draft16
 }
 
-// everywhere runs a test with every draft, in memory and over QUIC; inMemory in memory only. Below TestOverWebTransport
-// both run over that.
+// everywhere runs a test with every draft, in memory and over QUIC; inMemory in memory only. Below TestOverWebTransport and
+// TestRolesOverQMux both run over those.
 func everywhere(t *testing.T, test func(t *draftT)) { onDrafts(t, test, false, true) }
 
 func inMemory(t *testing.T, test func(t *draftT)) { onDrafts(t, test, false) }
@@ -34,7 +35,7 @@ func inMemory(t *testing.T, test func(t *draftT)) { onDrafts(t, test, false) }
 func overQUIC(t *testing.T, test func(t *draftT)) { onDrafts(t, test, true) }
 
 func onDrafts(t *testing.T, test func(t *draftT), transports ...bool) {
-	if overWeb(t) {
+	if overWeb(t) || strings.HasPrefix(t.Name(), "TestRolesOverQMux/") {
 		transports = []bool{false}
 	}
 	for _, v := range wire.Versions() {
@@ -48,7 +49,7 @@ func onDrafts(t *testing.T, test func(t *draftT), transports ...bool) {
 	}
 }
 
-// pipePair connects two sessions in memory and runs both; below TestOverWebTransport over that.
+// pipePair connects two sessions in memory and runs both; below TestOverWebTransport and TestRolesOverQMux over those.
 func pipePair(t testing.TB, client, server *Config) (c, s *Session) {
 	t.Helper()
 	d, _ := t.(*draftT)
