@@ -18,10 +18,11 @@ type Config struct {
 	Protocol string
 	// MaxStreams bounds the streams the peer may have open, of each direction. Default 1024, range 1–65,536.
 	MaxStreams int
-	// StreamWindow is how many bytes of one stream may wait to be read. Default 1 MiB.
+	// StreamWindow is how many bytes of one stream may wait to be read, while few do. Default 1 MiB, at least 16 KiB.
 	StreamWindow int
-	// Window is how many bytes of all streams may wait to be read. Default 8 MiB.
-	Window int
+	// SharedWindow is how many bytes of all streams may wait to be read beyond the 16 KiB that each may have. Default
+	// 16 MiB. With the default MaxStreams 48 MiB may wait in all.
+	SharedWindow int
 	// MaxDatagrams is how many datagrams wait to be read, and to be sent; of more, the oldest are dropped. Default 128.
 	MaxDatagrams int
 	// HandshakeTimeout bounds the wait for the peer's transport parameters. Default 10 s.
@@ -35,8 +36,8 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.MaxStreams = cmp.Or(c.MaxStreams, 1024)
-	c.StreamWindow = cmp.Or(c.StreamWindow, 1<<20)
-	c.Window = cmp.Or(c.Window, 8<<20)
+	c.StreamWindow = max(cmp.Or(c.StreamWindow, 1<<20), firstWindow)
+	c.SharedWindow = cmp.Or(c.SharedWindow, 16<<20)
 	c.MaxDatagrams = cmp.Or(c.MaxDatagrams, 128)
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 30*time.Second)
@@ -81,6 +82,7 @@ type Conn struct {
 	credit                  chan struct{} // closed and replaced when own streams may be opened
 	opened                  uint64        // streams of both sides so far, for their order
 	received, sent, sendMax uint64        // bytes of all streams
+	shared                  int           // what streams have of Config.SharedWindow
 	due                     due
 	control                 []*Stream     // streams with control frames due
 	levels                  [8]level      // streams with data, by urgency
@@ -124,7 +126,7 @@ func start(ctx context.Context, t Transport, conf Config, server uint64) (*Conn,
 		streams: map[uint64]*Stream{}, credit: make(chan struct{}), arrived: make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	c.recvMax.Store(uint64(c.conf.Window))
+	c.recvMax.Store(c.conf.window() + slack)
 	for d := range c.theirs {
 		c.theirs[d] = peerStreams{granted: uint64(c.conf.MaxStreams), arrived: make(chan struct{}, 1)}
 	}
@@ -156,10 +158,9 @@ func start(ctx context.Context, t Transport, conf Config, server uint64) (*Conn,
 // parameters are this side's.
 func (c *Conn) parameters() parameters {
 	p := parameters{
-		maxIdleTimeout: uint64(c.conf.IdleTimeout.Milliseconds()), maxData: uint64(c.conf.Window),
-		maxStreamDataLocal: uint64(c.conf.StreamWindow), maxStreamDataRemote: uint64(c.conf.StreamWindow),
-		maxStreamDataUni: uint64(c.conf.StreamWindow),
-		maxStreamsBidi:   uint64(c.conf.MaxStreams), maxStreamsUni: uint64(c.conf.MaxStreams),
+		maxIdleTimeout: uint64(c.conf.IdleTimeout.Milliseconds()), maxData: c.conf.window() + slack,
+		maxStreamDataLocal: firstWindow, maxStreamDataRemote: firstWindow, maxStreamDataUni: firstWindow,
+		maxStreamsBidi: uint64(c.conf.MaxStreams), maxStreamsUni: uint64(c.conf.MaxStreams),
 		maxDatagramFrameSize: maxRecord, maxRecordSize: maxRecord,
 	}
 	if c.conf.Protocol == "" {
@@ -310,6 +311,9 @@ func (c *Conn) open(ctx context.Context, direction uint64) (*Stream, error) {
 			st := c.newStream(o.next<<2|direction<<1|c.server, limit)
 			o.next++
 			st.recv.over, st.recv.fin = direction == uni, direction == uni
+			if direction == bidi {
+				c.shared += firstWindow // MaxStreams bounds those of the peer's only
+			}
 			c.mu.Unlock()
 			return st, nil
 		}
@@ -371,7 +375,7 @@ func (c *Conn) newStream(id, sendMax uint64) *Stream {
 	st.send.max, st.send.order = sendMax, c.opened
 	st.send.urgency, st.send.incremental = defaultUrgency, false
 	st.send.cond.L = &c.mu
-	st.recv.max = uint64(c.conf.StreamWindow)
+	st.recv.window, st.recv.max, st.recv.half = firstWindow, firstWindow, firstWindow/2
 	st.recv.cond.L = &st.recv.mu
 	c.opened++
 	c.streams[id] = st
@@ -385,6 +389,9 @@ func (c *Conn) retire(st *Stream) {
 	}
 	delete(c.streams, st.id)
 	if st.id&1 == c.server {
+		if st.id>>1&1 == bidi {
+			c.shared -= firstWindow
+		}
 		return
 	}
 	d := st.id >> 1 & 1
@@ -394,19 +401,6 @@ func (c *Conn) retire(st *Stream) {
 	if max := uint64(c.conf.MaxStreams); p.over+max-p.granted >= (max+7)/8 {
 		c.due.maxStreams[d] = true
 		c.signal()
-	}
-}
-
-// took accounts bytes that no longer fill the connection's window.
-func (c *Conn) took(n int) {
-	consumed := c.consumed.Add(uint64(n))
-	if w := uint64(c.conf.Window); c.recvMax.Load()-consumed < w/2 {
-		c.mu.Lock()
-		if !c.due.maxData {
-			c.due.maxData = true
-			c.signal()
-		}
-		c.mu.Unlock()
 	}
 }
 

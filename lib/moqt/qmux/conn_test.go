@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -46,7 +47,7 @@ func socketPair(t testing.TB, network, addr string) (client, server net.Conn) {
 }
 
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -94,11 +95,27 @@ func pattern(n int, seed uint64) []byte {
 	return b
 }
 
+// eventually waits until what is asked under the connection's lock is so.
+func eventually(t testing.TB, ctx context.Context, c *Conn, what func() bool) {
+	t.Helper()
+	for {
+		c.mu.Lock()
+		ok := what()
+		c.mu.Unlock()
+		if ok {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal("it did not come to that")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // TestStreams: many streams of both kinds, both ways, of all sizes, arrive byte for byte and end with FIN, while small
 // windows and few streams at a time make them wait for credit.
 func TestStreams(t *testing.T) {
-	// Echoes in both directions that share a window smaller than that of all their streams would wait for each other.
-	small := Config{MaxStreams: 5, StreamWindow: 20_000, Window: 250_000}
+	small := Config{MaxStreams: 5, StreamWindow: 40_000, SharedWindow: 100_000}
 	onEveryNetwork(t, small, small, func(t *testing.T, ctx context.Context, client, server *Conn) {
 		sizes := []int{0, 1, 100, smallWrite, smallWrite + 1, 16_382, 70_000, 300_000}
 		const rounds = 3
@@ -239,16 +256,26 @@ func isReset(err error, code uint64, remote bool) bool {
 // TestSlowReader: a stream nobody reads holds its writer back at its window and no other stream; a write deadline ends the
 // wait, the bytes written count, and all of it arrives when it is read.
 func TestSlowReader(t *testing.T) {
-	onEveryNetwork(t, Config{}, Config{StreamWindow: 100_000}, func(t *testing.T, ctx context.Context, client, server *Conn) {
+	const window = 96 << 10
+	onEveryNetwork(t, Config{}, Config{StreamWindow: window}, func(t *testing.T, ctx context.Context, client, server *Conn) {
 		slow, err := client.OpenUniStream(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		slow.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 		want := pattern(1_000_000, 1)
-		n, err := slow.Write(want)
-		if !errors.Is(err, os.ErrDeadlineExceeded) || n != 100_000 {
-			t.Fatalf("wrote %d, %v", n, err)
+		wrote := make(chan int, 1)
+		go func() {
+			n, err := slow.Write(want)
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("write: %v", err)
+			}
+			wrote <- n
+		}()
+		eventually(t, ctx, client, func() bool { return slow.send.sent == window })
+		slow.SetWriteDeadline(time.Now())
+		n := <-wrote
+		if n != window {
+			t.Errorf("wrote %d", n)
 		}
 		quick, err := client.OpenUniStream(ctx)
 		if err != nil {
@@ -279,30 +306,119 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
-// TestConnectionWindow: what all streams together hold is bounded, and cancelling one frees its share.
-func TestConnectionWindow(t *testing.T) {
-	onEveryNetwork(t, Config{}, Config{StreamWindow: 100_000, Window: 100_000}, func(t *testing.T, ctx context.Context, client, server *Conn) {
-		full, err := client.OpenUniStream(ctx)
+// TestStreamsNobodyReads: as many streams as may be open but one, each filled by its writer and read by nobody, do not hold up
+// the last one, and what waits stays within the bound.
+func TestStreamsNobodyReads(t *testing.T) {
+	for name, conf := range map[string]Config{
+		"defaults":      {MaxStreams: 200},
+		"little shared": {MaxStreams: 20, StreamWindow: 64 << 10, SharedWindow: 64 << 10},
+		"none shared":   {MaxStreams: 20, SharedWindow: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := networks["unix"](t)
+			client, server := pair(t, a, b, Config{}, conf)
+			ctx := testContext(t)
+			var writers sync.WaitGroup
+			var unread []*Stream
+			for range conf.MaxStreams - 1 {
+				st, err := client.OpenUniStream(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				unread = append(unread, st)
+				writers.Go(func() { st.Write(make([]byte, 2<<20)) })
+			}
+			full := func() bool { // every one has used its credit, and the last of it has been taken in
+				client.mu.Lock()
+				sent := client.sent
+				for _, st := range unread {
+					if st.send.sent < st.send.max || st.send.max < firstWindow {
+						client.mu.Unlock()
+						return false
+					}
+				}
+				client.mu.Unlock()
+				server.mu.Lock()
+				defer server.mu.Unlock()
+				for _, st := range server.streams {
+					if st.recv.received < st.recv.max {
+						return false
+					}
+				}
+				return server.received == sent
+			}
+			for !full() {
+				if ctx.Err() != nil {
+					t.Fatal("the streams did not fill")
+				}
+				time.Sleep(time.Millisecond)
+			}
+			server.mu.Lock()
+			waits, most := server.received-server.consumed.Load(), server.conf.window()
+			server.mu.Unlock()
+			if waits > most {
+				t.Errorf("%d bytes wait, more than %d", waits, most)
+			}
+			t.Logf("%d bytes wait to be read", waits)
+
+			last, err := client.OpenUniStream(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := pattern(30<<20, 5) // more than the window of the connection
+			writers.Go(func() {
+				last.Write(want)
+				last.Close()
+			})
+			var st *Stream
+			for range conf.MaxStreams {
+				if st, err = server.AcceptUniStream(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			st.SetReadDeadline(time.Now().Add(time.Minute))
+			if b, err := io.ReadAll(st); err != nil || !bytes.Equal(b, want) {
+				t.Errorf("the last stream: %d bytes, %v", len(b), err)
+			}
+			client.CloseWithError(0, "")
+			writers.Wait()
+		})
+	}
+}
+
+// TestHalfAWindowUnread: a stream that holds half of what may wait does not end the credit of the others.
+func TestHalfAWindowUnread(t *testing.T) {
+	onEveryNetwork(t, Config{}, Config{MaxStreams: 2, StreamWindow: 100_000, SharedWindow: 200_000}, func(t *testing.T, ctx context.Context, client, server *Conn) {
+		held, err := client.OpenUniStream(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		full.Write(make([]byte, 100_000))
-		next, err := client.OpenUniStream(ctx)
-		if err != nil {
+		if _, err := held.Write(make([]byte, 90_000)); err != nil {
 			t.Fatal(err)
 		}
-		next.SetWriteDeadline(time.Now().Add(30 * time.Millisecond))
-		if n, err := next.Write(make([]byte, 50_000)); n != 0 || err == nil {
-			t.Errorf("wrote %d bytes over the window, %v", n, err)
-		}
-		next.SetWriteDeadline(time.Time{})
-		st, err := server.AcceptUniStream(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		st.CancelRead(1)
-		if n, err := next.Write(make([]byte, 50_000)); n != 50_000 || err != nil {
-			t.Errorf("wrote %d, %v", n, err)
+		for i := range 10 {
+			st, err := client.OpenUniStream(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := pattern(1_000_000, uint64(i))
+			go func() {
+				st.Write(want)
+				st.Close()
+			}()
+			if i == 0 {
+				if _, err := server.AcceptUniStream(ctx); err != nil { // the held one
+					t.Fatal(err)
+				}
+			}
+			r, err := server.AcceptUniStream(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.SetReadDeadline(time.Now().Add(time.Minute))
+			if b, err := io.ReadAll(r); err != nil || !bytes.Equal(b, want) {
+				t.Fatalf("stream %d: %d bytes, %v", i, len(b), err)
+			}
 		}
 	})
 }
@@ -452,47 +568,87 @@ func TestTimers(t *testing.T) {
 	}
 }
 
+// gate is a transport whose writer waits for leave before every record, and which notes the streams of STREAM frames.
+type gate struct {
+	Transport
+	leave chan struct{}
+	mu    sync.Mutex
+	order []uint64
+}
+
+func (g *gate) WriteRecord(b []byte) error {
+	<-g.leave
+	g.mu.Lock()
+	for rest := b[Headroom:]; len(rest) > 0; {
+		f, r, err := parseFrame(rest)
+		if err != nil {
+			panic(err)
+		}
+		if rest = r; f.kind == frameStream && len(f.data) > 0 {
+			g.order = append(g.order, f.stream>>2)
+		}
+	}
+	g.mu.Unlock()
+	return g.Transport.WriteRecord(b)
+}
+
 // TestUrgency: what waits leaves by urgency, streams of one urgency by order of opening, incremental ones in turns.
 func TestUrgency(t *testing.T) {
 	a, b := net.Pipe()
-	client, _ := pair(t, a, b, Config{}, Config{})
+	g := &gate{Transport: Bytes(a), leave: make(chan struct{})}
 	ctx := testContext(t)
-	type stream struct {
+	made := make(chan *Conn, 1)
+	go func() {
+		s, err := Server(ctx, Bytes(b), Config{})
+		if err != nil {
+			t.Error(err)
+		}
+		made <- s
+	}()
+	go func() { g.leave <- struct{}{} }() // the parameters
+	client, err := Client(ctx, g, Config{KeepAlive: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := <-made
+	if server == nil {
+		t.FailNow()
+	}
+	client.mu.Lock()
+	client.peer.maxRecordSize = defaultMaxRecordSize // so that a stream needs two records
+	client.mu.Unlock()
+	// The record that the writer waits with: all else is there before it may go.
+	first, err := client.OpenUniStream(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Write([]byte("x"))
+	eventually(t, ctx, client, func() bool { return first.send.sent == 1 })
+	var writers sync.WaitGroup
+	var opened []*Stream
+	for _, s := range []struct {
 		urgency     int8
 		incremental bool
-	}
-	var got []int
-	var opened []*Stream
-	for _, s := range []stream{{5, false}, {1, false}, {1, false}, {6, true}, {6, true}, {0, false}} {
+	}{{5, false}, {1, false}, {1, false}, {6, true}, {6, true}, {0, false}} {
 		st, err := client.OpenUniStream(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
+		st.send.max = 1 << 20 // guarded by nobody else yet
 		st.SetPriority(s.urgency, s.incremental)
 		opened = append(opened, st)
 	}
-	client.mu.Lock()
-	defer client.mu.Unlock()
-	for _, i := range []int{4, 3, 2, 1, 0, 5} { // in any order
-		opened[i].send.current = make([]byte, 25_000)
-		opened[i].schedule()
+	for _, i := range []int{4, 3, 2, 1, 0, 5} { // in another order
+		writers.Go(func() { opened[i].Write(make([]byte, 25_000)) })
+		eventually(t, ctx, client, func() bool { return opened[i].send.queued })
 	}
-	for len(got) < 12 { // records of 16 KiB, so each stream needs two
-		st := client.pick()
-		if st == nil {
-			break
-		}
-		for i := range opened {
-			if opened[i] == st {
-				got = append(got, i)
-			}
-		}
-		st.fillData(make([]byte, Headroom, Headroom+defaultMaxRecordSize))
-	}
-	if want := "[5 5 1 1 2 2 0 0 4 3 4 3]"; fmt.Sprint(got) != want {
+	close(g.leave)
+	writers.Wait()
+	client.CloseWithError(0, "")
+	server.CloseWithError(0, "")
+	// Runs of the same stream are one: a record's room decides where a stream is cut.
+	got := slices.Compact(g.order)
+	if want := "[0 6 2 3 1 5 4 5 4]"; fmt.Sprint(got) != want {
 		t.Errorf("sent in order %v, want %v", got, want)
-	}
-	for _, st := range opened { // nobody writes these
-		st.send.current, st.send.over = nil, true
 	}
 }

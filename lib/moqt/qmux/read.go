@@ -205,8 +205,14 @@ func (c *Conn) receive(f *frame) error {
 		return err
 	}
 	c.received += n
+	first := r.received == 0
 	r.received = end
 	r.ended = f.kind == frameResetStream || f.fin
+	if r.ended {
+		st.narrow(end)
+	} else if first && n > 0 {
+		st.allow(0)
+	}
 	c.mu.Unlock()
 	if n == 0 && !r.ended {
 		return nil

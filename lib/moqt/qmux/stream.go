@@ -225,11 +225,13 @@ func (s *sendHalf) end(err error) {
 	}
 }
 
+const chunkSize = 16 << 10
+
 // chunk is a piece of what waits to be read; the pieces are used again by every stream.
 type chunk struct {
 	next       *chunk
 	head, tail int
-	b          [16 << 10]byte
+	b          [chunkSize]byte
 }
 
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
@@ -239,6 +241,8 @@ type recvHalf struct {
 	// Guarded by c.mu.
 	received uint64 // bytes that arrived, or never will
 	max      uint64 // bytes allowed
+	window   int    // bytes that may wait
+	stopping bool   // this side reads no more
 	ended    bool   // the peer ended the stream
 	over     bool
 	stopCode uint64 // of STOP_SENDING
@@ -247,7 +251,7 @@ type recvHalf struct {
 	cond        sync.Cond
 	first, last *chunk
 	read        uint64 // bytes read in all
-	asked       uint64 // read when MAX_STREAM_DATA was last asked for
+	asked, half uint64 // read when MAX_STREAM_DATA was last asked for; half a window, after which it is again
 	fin         bool
 	reset       *StreamError // by the peer
 	stopped     *StreamError // by this side
@@ -318,15 +322,21 @@ func (st *Stream) Read(p []byte) (int, error) {
 		case r.first != nil:
 			n := r.take(p)
 			r.read += uint64(n)
-			more := !r.fin && r.reset == nil && r.read-r.asked >= uint64(st.c.conf.StreamWindow)/2
-			if more {
-				r.asked = r.read
-			}
+			more := !r.fin && r.reset == nil && r.read-r.asked >= r.half
 			read := r.read
+			if more {
+				r.asked = read
+			}
 			r.mu.Unlock()
 			st.c.took(n)
 			if more {
+				st.c.mu.Lock()
 				st.allow(read)
+				half := uint64(st.recv.window) / 2
+				st.c.mu.Unlock()
+				r.mu.Lock()
+				r.half = half
+				r.mu.Unlock()
 			}
 			return n, nil
 		case r.reset != nil:
@@ -346,23 +356,12 @@ func (st *Stream) Read(p []byte) (int, error) {
 	}
 }
 
-// allow gives the peer credit for another window after what was read.
-func (st *Stream) allow(read uint64) {
-	c := st.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if max := read + uint64(c.conf.StreamWindow); max > st.recv.max && !st.recv.ended {
-		st.recv.max = max
-		st.due.maxData = true
-		st.list()
-	}
-}
-
 // receiveOver retires the half that is read.
 func (st *Stream) receiveOver() {
 	st.c.mu.Lock()
 	defer st.c.mu.Unlock()
 	if !st.recv.over {
+		st.narrow(0)
 		st.recv.over = true
 		st.c.retire(st)
 	}
@@ -388,6 +387,8 @@ func (st *Stream) CancelRead(code uint64) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	st.narrow(0) // nothing waits here any more
+	r.stopping = true
 	if c.err == nil && !r.over && !r.ended {
 		st.due.stop, r.stopCode = true, code
 		st.list()

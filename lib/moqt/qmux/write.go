@@ -117,7 +117,7 @@ func (c *Conn) fillDue(b []byte) []byte {
 	}
 	if d.maxData {
 		d.maxData = false
-		max := c.consumed.Load() + uint64(c.conf.Window)
+		max := c.consumed.Load() + c.conf.window() + slack
 		c.recvMax.Store(max)
 		b = appendVarints(b, frameMaxData, max)
 	}
