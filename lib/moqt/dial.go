@@ -3,13 +3,23 @@ package moqt
 import (
 	"context"
 	"crypto/tls"
-	"strings"
+	"fmt"
 )
 
-// Dial connects over the transport that the URL's scheme names: moqt:// is raw QUIC, https:// is WebTransport.
-func Dial(ctx context.Context, rawURL string, tlsConf *tls.Config, conf *Config) (*Session, error) {
-	if scheme, _, _ := strings.Cut(rawURL, ":"); strings.EqualFold(scheme, "https") {
-		return DialWebTransport(ctx, rawURL, tlsConf, conf)
+// Dial connects over the transport that the address's scheme names (address.go) and exchanges setup messages. Run must be
+// called next. tlsConf may be nil; ALPN is set here.
+func Dial(ctx context.Context, addr string, tlsConf *tls.Config, conf *Config) (*Session, error) {
+	u, err := parseAddress(addr, false)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: %w", addr, err)
 	}
-	return DialQUIC(ctx, rawURL, tlsConf, conf)
+	switch u.Scheme {
+	case "https":
+		return DialWebTransport(ctx, addr, tlsConf, conf)
+	case "moqt":
+		return DialQUIC(ctx, addr, tlsConf, conf)
+	case "ws", "wss":
+		return dialWebSocket(ctx, u, tlsConf, conf)
+	}
+	return dialSocket(ctx, u, conf)
 }

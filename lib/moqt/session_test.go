@@ -3,6 +3,7 @@ package moqt
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"testing"
@@ -108,7 +109,6 @@ func quicPair(t testing.TB, client, server *Config) (c, s *Session) {
 // dialedPair connects two sessions over the loopback and runs both.
 func dialedPair(t testing.TB, scheme string, client, server *Config) (c, s *Session) {
 	t.Helper()
-	ctx := testContext(t)
 	cert, err := SelfSigned(time.Now(), "localhost")
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +118,17 @@ func dialedPair(t testing.TB, scheme string, client, server *Config) (c, s *Sess
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	pin, err := PinFingerprint(Fingerprint(cert))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connected(t, l, scheme+"://"+l.Addr().String()+"/path?q=1", pin, client)
+}
+
+// connected dials a listener and runs the sessions of both ends.
+func connected(t testing.TB, l SessionListener, addr string, trust *tls.Config, client *Config) (c, s *Session) {
+	t.Helper()
+	ctx := testContext(t)
 	accepted := make(chan *Session, 1)
 	go func() {
 		s, err := l.Accept(ctx)
@@ -129,11 +140,7 @@ func dialedPair(t testing.TB, scheme string, client, server *Config) (c, s *Sess
 		run(t, s)
 		accepted <- s
 	}()
-	pin, err := PinFingerprint(Fingerprint(cert))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err = Dial(ctx, scheme+"://"+l.Addr().String()+"/path?q=1", pin, client)
+	c, err := Dial(ctx, addr, trust, client)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func newWebServer(conf *Config, offer func(context.Context, *Session)) *webServe
 			},
 		},
 		ApplicationProtocols: alpns(w.conf),
-		CheckOrigin:          w.allowed,
+		CheckOrigin:          func(r *http.Request) bool { return originAllowed(w.conf, r) },
 		ReorderingTimeout:    w.conf.HandshakeTimeout,
 	}
 	return w
@@ -78,7 +78,7 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Allow", http.MethodConnect)
 		http.Error(rw, "this is a MoQ server, for WebTransport", http.StatusMethodNotAllowed)
 		return
-	case !w.allowed(r):
+	case !originAllowed(w.conf, r):
 		w.conf.Logger.Warn("origin refused", "peer", c.qc.RemoteAddr(), "origin", r.Header.Get("Origin"))
 		http.Error(rw, "origin not allowed", http.StatusForbidden)
 		return
@@ -103,13 +103,13 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.offer(conn.Context(), s)
 }
 
-// allowed says whether a page may connect (Config.AllowOrigins).
-func (w *webServer) allowed(r *http.Request) bool {
+// originAllowed says whether a page may connect (Config.AllowOrigins).
+func originAllowed(conf *Config, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
-	if origin == "" || slices.Contains(w.conf.AllowOrigins, "*") {
+	if origin == "" || slices.Contains(conf.AllowOrigins, "*") {
 		return true
 	}
-	if slices.ContainsFunc(w.conf.AllowOrigins, func(o string) bool { return strings.EqualFold(o, origin) }) {
+	if slices.ContainsFunc(conf.AllowOrigins, func(o string) bool { return strings.EqualFold(o, origin) }) {
 		return true
 	}
 	u, err := url.Parse(origin)
