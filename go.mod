@@ -4,6 +4,7 @@ go 1.26.8
 
 require (
 	github.com/asticode/go-astits v1.15.0
+	github.com/coder/websocket v1.8.14
 	github.com/klauspost/compress v1.20.3
 	github.com/quic-go/quic-go v0.64.1
 	github.com/quic-go/webtransport-go v0.13.0
@@ -19,7 +20,6 @@ require (
 
 require (
 	github.com/asticode/go-astikit v0.30.0 // indirect
-	github.com/coder/websocket v1.8.14 // indirect
 	github.com/cpuguy83/go-md2man/v2 v2.0.7 // indirect
 	github.com/dunglas/httpsfv v1.1.1 // indirect
 	github.com/klauspost/cpuid/v2 v2.0.12 // indirect

@@ -19,11 +19,11 @@ func main() { cmdutil.Main(app()) }
 
 func app() *cli.App {
 	a := cmdutil.App("ec-relay", "store what publishers send and serve it, live and from disk")
-	a.Description = "Listens for MoQ sessions, over QUIC (moqt://) and WebTransport (https://). Objects are stored before they are served; tracks of several\n" +
+	a.Description = "Listens for MoQ sessions, over QUIC (moqt://), WebTransport (https://), and QMux (unix://, tcp://, ws://, wss://). Objects are stored before they are served; tracks of several\n" +
 		"publishers are merged. Without --cert a certificate is made; clients trust it by its fingerprint, which\n" +
 		"is logged at the start and written to DIR/fingerprint."
 	a.Flags = append([]cli.Flag{
-		&cli.StringSliceFlag{Name: "listen", Value: cli.NewStringSlice(":4443"), Usage: "listen on UDP `ADDR`; may be repeated"},
+		&cli.StringSliceFlag{Name: "listen", Value: cli.NewStringSlice(":4443"), Usage: "listen on `ADDR`: HOST:PORT of UDP, unix:///PATH, tcp://HOST:PORT, ws:// or wss://; may be repeated"},
 		&cli.StringFlag{Name: "store", Value: "ec-store", Usage: "keep objects in folder `DIR`"},
 		&cli.StringFlag{Name: "cert", Usage: "show the certificate in `FILE` (PEM)"},
 		&cli.StringFlag{Name: "key", Usage: "whose key is in `FILE` (PEM)"},

@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/url"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,7 +26,7 @@ import (
 
 // Config says which relay, and how long to try.
 type Config struct {
-	// Relay is moqt://host:port, over QUIC, or https://host:port/path, over WebTransport.
+	// Relay is an address as moqt.Dial takes it, such as moqt://host:port or unix:///path.
 	Relay string
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config
@@ -84,17 +83,7 @@ const (
 
 // CheckURL reports an address that cannot be dialed.
 func CheckURL(relay string) error {
-	u, err := url.Parse(relay)
-	if err == nil && u.Scheme != "moqt" && u.Scheme != "https" {
-		err = errors.New("not moqt://host:port or https://host:port")
-	}
-	if err == nil && u.Hostname() == "" {
-		err = errors.New("no host")
-	}
-	if err == nil && u.Port() == "" && u.Scheme == "moqt" {
-		err = errors.New("no port")
-	}
-	if err != nil {
+	if err := moqt.CheckAddress(relay); err != nil {
 		return &Error{fmt.Sprintf("relay %q", relay), err, exitUsage, "an address reads moqt://relay:4443"}
 	}
 	return nil

@@ -33,6 +33,8 @@ func TestCheckURL(t *testing.T) {
 	for url, ok := range map[string]bool{
 		"moqt://relay:4443": true, "moqt://[::1]:4443": true, "moqt://relay:4443/path?token=x": true,
 		"https://relay:4443": true, "https://relay/path": true,
+		"unix:///run/relay": true, "tcp://relay:4443/path": true, "ws://relay/path": true, "wss://relay:4443": true,
+		"unix://run/relay": false, "tcp://relay": false, "ws:///path": false,
 		"relay:4443": false, "relay": false, "http://relay:4443": false, "https://:4443": false, "moqt://relay": false, "moqt://:4443": false, "": false, "moqt://%": false,
 	} {
 		err := client.CheckURL(url)

@@ -18,7 +18,7 @@ import (
 
 // Config says where to publish and what to do when that is slow or gone.
 type Config struct {
-	// Relays are addresses, moqt://host:port or https://host:port. Each gets everything.
+	// Relays are addresses as moqt.Dial takes them, such as moqt://host:port. Each gets everything.
 	Relays []string
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config

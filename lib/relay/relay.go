@@ -105,7 +105,7 @@ func New(c Config) *Relay {
 
 // Serve serves the sessions of the listeners until ctx ends; then it tells them to go away, waits for
 // them to leave, but not for ever, and returns nil. It does not close the listeners.
-func (r *Relay) Serve(ctx context.Context, listeners ...*moqt.Listener) error {
+func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) error {
 	// Sessions outlive ctx by the time they may take to leave.
 	live, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()

@@ -105,7 +105,13 @@ func startWith(t testing.TB, dir, addr string, c Config, sc store.Config, sessio
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := moqt.ListenQUIC(addr, moqt.ServerTLS(cert), sessions)
+		var l moqt.SessionListener
+		if scheme, ok := overQMux(t); ok && !strings.Contains(addr, "://") {
+			if addr = scheme + "://" + addr; scheme == "unix" {
+				addr = "unix://" + filepath.Join(t.TempDir(), "relay")
+			}
+		}
+		l, err = moqt.Listen(addr, moqt.ServerTLS(cert), sessions)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,12 +156,8 @@ func (s *server) dial(t testing.TB, h moqt.Handler) *client {
 		ms = s.connect()
 		ms.Handle(h)
 	} else {
-		scheme := "moqt"
-		if strings.HasPrefix(t.Name(), "TestOverWebTransport/") {
-			scheme = "https"
-		}
 		var err error
-		if ms, err = moqt.Dial(within(t, time.Minute), scheme+"://"+s.addr, s.tls, &moqt.Config{Handler: h}); err != nil {
+		if ms, err = moqt.Dial(within(t, time.Minute), s.url(t), s.tls, &moqt.Config{Handler: h}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -164,6 +166,17 @@ func (s *server) dial(t testing.TB, h moqt.Handler) *client {
 	c := &client{ms, sync.OnceFunc(func() { ms.Close(wire.NoError, ""); <-done })}
 	t.Cleanup(c.leave)
 	return c
+}
+
+// url is how the sessions of a test reach the relay.
+func (s *server) url(t testing.TB) string {
+	switch {
+	case strings.Contains(s.addr, "://"):
+		return s.addr
+	case strings.HasPrefix(t.Name(), "TestOverWebTransport/"):
+		return "https://" + s.addr
+	}
+	return "moqt://" + s.addr
 }
 
 // publisher publishes one track.

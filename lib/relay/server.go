@@ -22,7 +22,7 @@ import (
 
 // ServerConfig is everything ec-relay is told.
 type ServerConfig struct {
-	Listen []string // UDP addresses, host:port
+	Listen []string // addresses as moqt.Listen takes them, host:port of UDP or unix, tcp, ws, wss
 	Dir    string   // the store's folder; the certificate made here lies in it too
 	// Cert and Key are PEM files; both empty: a certificate is made in Dir and renewed in time.
 	Cert, Key string
@@ -129,9 +129,9 @@ func (r *Relay) watch(ctx context.Context, asked <-chan os.Signal) {
 	}
 }
 
-func listen(addrs []string, tlsConf *tls.Config, conf *moqt.Config) (listeners []*moqt.Listener, bound []net.Addr, err error) {
+func listen(addrs []string, tlsConf *tls.Config, conf *moqt.Config) (listeners []moqt.SessionListener, bound []net.Addr, err error) {
 	for _, a := range addrs {
-		l, err := moqt.ListenQUIC(a, tlsConf, conf)
+		l, err := moqt.Listen(a, tlsConf, conf)
 		if err != nil {
 			for _, l := range listeners {
 				l.Close()
@@ -139,11 +139,11 @@ func listen(addrs []string, tlsConf *tls.Config, conf *moqt.Config) (listeners [
 			err = fmt.Errorf("listen on %s: %w", a, err)
 			switch {
 			case errors.Is(err, syscall.EADDRINUSE):
-				err = &codedError{err, 75, "another program, perhaps another ec-relay, listens on this UDP port"}
+				err = &codedError{err, 75, "another program, perhaps another ec-relay, listens there"}
 			case errors.Is(err, syscall.EACCES):
-				err = &codedError{err, 77, "ports below 1024 take privileges"}
+				err = &codedError{err, 77, "ports below 1024, and sockets in folders of others, take privileges"}
 			default:
-				err = &codedError{err, 78, "an address reads HOST:PORT, for example [::1]:4443"}
+				err = &codedError{err, 78, "an address reads HOST:PORT, for example [::1]:4443, unix:///PATH, tcp://HOST:PORT, ws://HOST:PORT or wss://HOST:PORT"}
 			}
 			return nil, nil, err
 		}

@@ -18,7 +18,7 @@ import (
 
 // Upstream is a relay to get things from that are not here.
 type Upstream struct {
-	Relay string      // moqt://host:port or https://host:port
+	Relay string      // an address as moqt.Dial takes it
 	TLS   *tls.Config // whom to trust; nil is the system's certificates
 	// Versions are the drafts to offer. Default: all that are spoken.
 	Versions []moqt.Version

@@ -20,7 +20,7 @@ import (
 
 // Config says what to read and how patient to be.
 type Config struct {
-	// Relay is moqt://host:port or https://host:port.
+	// Relay is an address as moqt.Dial takes it, such as moqt://host:port.
 	Relay string
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config
