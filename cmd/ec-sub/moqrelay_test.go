@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestInteropMOQRelay: what ec-pub publishes at moq-relay of moq-dev, ec-sub reads there, byte for byte, with each draft.
+func TestInteropMOQRelay(t *testing.T) {
+	foreign := os.Getenv("EC_MOQ_RELAY")
+	if foreign == "" {
+		t.Skip("EC_MOQ_RELAY is not set: the path of moq-relay")
+	}
+	bin := t.TempDir()
+	build := []string{"build", "-buildvcs=false", "-o", bin}
+	for _, tool := range []string{"ec-sim", "ec-chop", "ec-pub", "ec-sub"} {
+		build = append(build, "every.channel/ec/cmd/"+tool)
+	}
+	if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, draft := range []string{"18", "16"} {
+		t.Run("moqt-"+draft, func(t *testing.T) { throughMOQRelay(t, foreign, bin, draft) })
+	}
+}
+
+func throughMOQRelay(t *testing.T, foreign, bin, draft string) {
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := udp.LocalAddr().String()
+	udp.Close()
+	dir := t.TempDir()
+	var log bytes.Buffer
+	command := func(name string, args ...string) *exec.Cmd {
+		cmd := exec.Command(name, args...)
+		cmd.Dir, cmd.Stderr = dir, &log
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.Env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "EC_INSECURE=true", "RELAY=moqt://"+addr)
+		return cmd
+	}
+	for _, cmd := range []*exec.Cmd{
+		command(foreign, "--listen", addr, "--listen-tls-generate", "localhost", "--auth-public", "**", "--listen-version", "moq-transport-"+draft),
+		command("sh", "-c", `ec-sim --live --duration 1m write 5.1 | tee live.ts | ec-chop --source home | ec-pub --retry 1m "$RELAY" 2>pub.log`),
+	} {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its own group
+			cmd.Wait()
+		})
+	}
+	// The relay passes on what is live: the first group may have begun before, and its end is waited for in vain for a while.
+	sub := command("sh", "-c", `exec ec-sub --ts --retry 1m --duration 20s -o out.ts "$RELAY" ec-atsc-2065-3 2>sub.log`)
+	if err := sub.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(2*time.Minute, func() { sub.Process.Kill() })
+	err = sub.Wait()
+	late.Stop()
+	for _, name := range []string{"pub.log", "sub.log"} {
+		b, _ := os.ReadFile(filepath.Join(dir, name))
+		t.Logf("%s: %s", name, b)
+	}
+	if err != nil {
+		t.Fatalf("ec-sub: %v\n%s", err, log.Bytes())
+	}
+	if out, err := command("sh", "-c", `ec-chop --source home --ts --scope broadcast -o want.ts live.ts 2>&1`).Output(); err != nil {
+		t.Fatalf("ec-chop: %v\n%s", err, out)
+	}
+	got, err := os.ReadFile(filepath.Join(dir, "out.ts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(filepath.Join(dir, "want.ts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) < 500_000 || !bytes.Contains(want, got) {
+		t.Errorf("%d bytes came, %d were broadcast, equal: %v", len(got), len(want), bytes.Contains(want, got))
+	}
+	t.Logf("%d bytes, equal to what was published", len(got))
+}
