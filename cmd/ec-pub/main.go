@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/cmdutil"
 	"every.channel/ec/lib/pub"
 )
@@ -26,6 +27,7 @@ func app() *cli.App {
 		&cli.DurationFlag{Name: "retry", Usage: "keep trying to reach a relay for `TIME` (default: not at all at the start, 10m after a loss)"},
 		&cli.BoolFlag{Name: "tee", Usage: "copy the input to stdout"},
 		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
+		cmdutil.DraftFlag(),
 	}, cmdutil.TLSFlags()...)
 	app.Action = run
 	return app
@@ -58,6 +60,9 @@ func run(c *cli.Context) error {
 		Progress: func(s pub.Stats) {
 			status.Set("%d groups, %d objects, %.1f MB, %d dropped", s.Groups, s.Objects, float64(s.Bytes)/1e6, s.Dropped)
 		},
+	}
+	if conf.Versions, err = client.Versions(c.String("draft")); err != nil {
+		return err
 	}
 	if c.IsSet("retry") {
 		conf.RetryStart, conf.RetryLost = c.Duration("retry"), max(c.Duration("retry"), time.Nanosecond)

@@ -43,6 +43,9 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	if err != nil {
 		return conf, err
 	}
+	if conf.Versions, err = client.Versions(c.String("draft")); err != nil {
+		return conf, err
+	}
 	for _, address := range c.StringSlice("upstream") {
 		if err := client.CheckURL(address); err != nil {
 			return conf, cmdutil.UsageError(fmt.Errorf("--upstream: %w", err))

@@ -41,6 +41,7 @@ func app() *cli.App {
 		&cli.StringSliceFlag{Name: "upstream", Usage: "get what is not here from the relay at `ADDRESS`; may be repeated"},
 		&cli.DurationFlag{Name: "linger", Value: 10 * time.Second, Usage: "take a track from upstreams for `TIME` after its last subscriber left"},
 		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
+		cmdutil.DraftFlag(),
 		&cli.StringFlag{Name: "config", Usage: "read flags from `FILE`, lines of name = value"},
 		&cli.BoolFlag{Name: "check", Usage: "check the configuration and exit"},
 		&cli.BoolFlag{Name: "print-fingerprint", Usage: "print the certificate's fingerprint and exit"},

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/sub"
 )
 
 func flags() []cli.Flag {
@@ -21,8 +25,36 @@ func flags() []cli.Flag {
 		cmdutil.SizeFlag("buffer", 64<<20, "hold at most `SIZE` to bring objects into order"),
 		&cli.DurationFlag{Name: "retry", Usage: "keep trying to reach relay and track for `TIME` (default: not at all at the start, 10m after a loss)"},
 		&cli.BoolFlag{Name: "list", Usage: "list what the relay has, below the namespace NAME if there is one, and exit"},
+		&cli.BoolFlag{Name: "follow", Usage: "with --list: list namespaces as they come and go, without end"},
 		&cli.BoolFlag{Name: "json", Usage: "list as JSON Lines"},
 		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
 		cmdutil.OutputFlag(),
+		cmdutil.DraftFlag(),
 	}, cmdutil.TLSFlags()...)
+}
+
+// arguments tells relays from names, which hold no "://".
+func arguments(args []string) (relays, names []string) {
+	n := 1
+	for n < len(args) && strings.Contains(args[n], "://") {
+		n++
+	}
+	return args[:n], args[n:]
+}
+
+func listNamespaces(c *cli.Context, conf sub.Config) error {
+	if len(conf.Relays) > 1 {
+		return cmdutil.UsageError(errors.New("--list asks one relay"))
+	}
+	var prefix object.Namespace
+	if len(conf.Names) > 0 {
+		var err error
+		if prefix, err = object.ParseNamespace(conf.Names[0]); err != nil {
+			return cmdutil.UsageError(err)
+		}
+	}
+	if c.Bool("follow") {
+		return sub.Follow(c.Context, conf, prefix, c.Bool("json"), c.App.Writer)
+	}
+	return sub.List(c.Context, conf, prefix, c.Bool("json"), c.App.Writer)
 }

@@ -7,8 +7,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/cmdutil"
-	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/sub"
 )
 
@@ -16,7 +16,7 @@ func main() { cmdutil.Main(app()) }
 
 func app() *cli.App {
 	app := cmdutil.App("ec-sub", "read tracks from a relay, past and live")
-	app.ArgsUsage = "moqt://RELAY:PORT NAME ..."
+	app.ArgsUsage = "moqt://RELAY:PORT ... NAME ..."
 	app.Description = "NAME is a namespace, for the current ts track of its catalog, or a track: ec-atsc-2065-3--catalog.\n" +
 		"A place is first, now, a group number, 2026-07-04T20:15:00Z, 20:15 (local), or -5m."
 	app.Flags = flags()
@@ -26,26 +26,29 @@ func app() *cli.App {
 
 func run(c *cli.Context) (err error) {
 	list := c.Bool("list")
+	if c.Bool("follow") && !list {
+		return cmdutil.UsageError(errors.New("--follow goes with --list"))
+	}
 	if err := cmdutil.Args(c, map[bool]int{true: 1, false: 2}[list], map[bool]int{true: 2, false: -1}[list]); err != nil {
 		return err
 	}
+	relays, names := arguments(c.Args().Slice())
 	conf := sub.Config{
-		Relay: c.Args().First(), Names: c.Args().Tail(), Log: cmdutil.Logger(c), TS: c.Bool("ts"), Verify: c.Bool("verify"),
+		Relays: relays, Names: names, Log: cmdutil.Logger(c), TS: c.Bool("ts"), Verify: c.Bool("verify"),
 		Duration: c.Duration("duration"), ExitAtEnd: c.Bool("exit-at-end"), Idle: c.Duration("idle"),
 		Reorder: c.Duration("reorder"), Buffer: cmdutil.SizeOf(c, "buffer"), QLogDir: c.String("qlog-dir"),
 	}
 	if conf.TLS, err = cmdutil.TLSConfig(c); err != nil {
 		return err
 	}
+	if conf.Versions, err = client.Versions(c.String("draft")); err != nil {
+		return err
+	}
 	if c.IsSet("retry") {
 		conf.RetryStart, conf.RetryLost = c.Duration("retry"), max(c.Duration("retry"), time.Nanosecond)
 	}
 	if list {
-		prefix, err := object.ParseNamespace(c.Args().Get(1))
-		if c.Args().Get(1) != "" && err != nil {
-			return cmdutil.UsageError(err)
-		}
-		return sub.List(c.Context, conf, prefix, c.Bool("json"), c.App.Writer)
+		return listNamespaces(c, conf)
 	}
 	at := time.Now()
 	var errTo error

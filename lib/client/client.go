@@ -165,6 +165,13 @@ func once(ctx context.Context, c Config, relay string, work func(context.Context
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
+		peer, err := sess.Peer(gctx)
+		if err == nil {
+			c.Log.Info("connected", "relay", relay, "draft", sess.Version(), "implementation", peer.Implementation)
+		}
+		return nil // what is wrong, Run tells
+	})
+	g.Go(func() error {
 		err := sess.Run(gctx)
 		if err == nil {
 			err = io.EOF

@@ -93,3 +93,8 @@ func (u *untrusted) ExitCode() int { return NotAllowed }
 func (u *untrusted) Hint() string {
 	return "if ec-relay prints the same fingerprint, add --fingerprint " + hex.EncodeToString(u.sum[:])
 }
+
+// DraftFlag forces a draft of MoQ Transport.
+func DraftFlag() cli.Flag {
+	return &cli.StringFlag{Name: "draft", Usage: "speak draft `16|18` of MoQ Transport and no other (default: the newest that both sides speak)"}
+}

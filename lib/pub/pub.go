@@ -22,6 +22,8 @@ type Config struct {
 	Relays []string
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config
+	// Versions are the drafts to offer. Default: all that are spoken.
+	Versions []moqt.Version
 	// Spool is how long a group is kept after its last object, to be sent again after a loss, or to be sent at
 	// all. Default 30 s.
 	Spool time.Duration

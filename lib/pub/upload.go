@@ -38,7 +38,7 @@ func newUploader(c Config, s *spool, index int, relay string) *uploader {
 
 func (u *uploader) run(ctx context.Context) error {
 	err := client.Run(ctx, client.Config{
-		Relay: u.relay, TLS: u.c.TLS, Session: moqt.Config{Handler: u, Logger: u.c.Log, QLogDir: u.c.QLogDir}, Dial: u.c.dial,
+		Relay: u.relay, TLS: u.c.TLS, Session: moqt.Config{Handler: u, Logger: u.c.Log, QLogDir: u.c.QLogDir, Versions: u.c.Versions}, Dial: u.c.dial,
 		RetryStart: u.c.RetryStart, RetryLost: u.c.RetryLost, Log: u.c.Log,
 	}, u.session)
 	if err != nil && errors.Is(err, ErrUndelivered) {
@@ -49,7 +49,6 @@ func (u *uploader) run(ctx context.Context) error {
 
 // session sends everything in the spool and what comes, until the input is over and the relay has it.
 func (u *uploader) session(ctx context.Context, sess *moqt.Session) error {
-	u.log.Info("connected", "version", sess.Version())
 	u.s.mu.Lock()
 	for _, g := range u.s.groups {
 		g.sent[u.index] = false // whether it was stored is not known

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,9 +33,11 @@ type ServerConfig struct {
 	QLogDir string
 	// Lenient serves peers of draft 18 that break its rules without harm to others, as moqt.Config.Lenient.
 	Lenient bool
-	Store   store.Config
-	Relay   Config // Store is filled in
-	Logger  *slog.Logger
+	// Versions are the drafts to speak. Default: as moqt.Config has it.
+	Versions []moqt.Version
+	Store    store.Config
+	Relay    Config // Store is filled in
+	Logger   *slog.Logger
 
 	// Ready, if not nil, is called once all listeners listen.
 	Ready func(addrs []net.Addr, fingerprint string)
@@ -80,9 +83,10 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 		return err
 	}
 	tally := new(moqt.Tally)
-	listeners, addrs, err := listen(c.Listen, cert.tls(), &moqt.Config{
-		AllowOrigins: c.AllowOrigins, Lenient: c.Lenient, ResetKey: key, QLogDir: c.QLogDir, Logger: c.Logger, Tally: tally,
-	})
+	sessions := moqt.Config{Lenient: c.Lenient, QLogDir: c.QLogDir, Logger: c.Logger, Versions: c.Versions, Tally: tally}
+	conf := sessions
+	conf.AllowOrigins, conf.ResetKey = c.AllowOrigins, key
+	listeners, addrs, err := listen(c.Listen, cert.tls(), &conf)
 	if err != nil {
 		return err
 	}
@@ -91,6 +95,10 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 			l.Close()
 		}
 	}()
+	c.Relay.Upstreams = slices.Clone(c.Relay.Upstreams)
+	for i := range c.Relay.Upstreams {
+		c.Relay.Upstreams[i].Session = sessions
+	}
 	c.Relay.Store = st
 	r := New(c.Relay)
 	r.tally = tally

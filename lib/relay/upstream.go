@@ -20,8 +20,8 @@ import (
 type Upstream struct {
 	Relay string      // an address as moqt.Dial takes it
 	TLS   *tls.Config // whom to trust; nil is the system's certificates
-	// Versions are the drafts to offer. Default: all that are spoken.
-	Versions []moqt.Version
+	// Session is what the session needs; its handler and silence are set here. Server fills it in.
+	Session moqt.Config
 }
 
 const (
@@ -50,9 +50,10 @@ type upstream struct {
 // run keeps a session up until ctx ends.
 func (u *upstream) run(ctx context.Context) {
 	for ctx.Err() == nil {
+		session := u.c.Session
+		session.Handler = &upstreamHandler{u: u}
 		err := keep.Run(ctx, keep.Config{
-			Relay: u.c.Relay, TLS: u.c.TLS, Log: u.r.log, RetryStart: forEver, RetryLost: forEver,
-			Session: moqt.Config{Versions: u.c.Versions, Handler: &upstreamHandler{u: u}},
+			Relay: u.c.Relay, TLS: u.c.TLS, Log: u.r.log, RetryStart: forEver, RetryLost: forEver, Session: session,
 		}, u.session)
 		if ctx.Err() != nil {
 			return

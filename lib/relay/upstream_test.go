@@ -66,7 +66,7 @@ func TestChain(t *testing.T) {
 				last := origin
 				for range relays - 1 {
 					up := last.upstream()
-					up.Versions = []moqt.Version{v}
+					up.Session.Versions = []moqt.Version{v}
 					last = edge(t, up)
 				}
 				p := origin.publisher(t, ts)

@@ -65,13 +65,27 @@ func (a *assembler) start(at moqt.Location) {
 	}
 }
 
-// reset forgets all but what is due: a new session brings it again.
-func (a *assembler) reset() {
+// touch counts as something that was put, and wakes the reader: a relay begins to bring something.
+func (a *assembler) touch() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	clear(a.groups)
-	a.bytes, a.fetched, a.last = 0, moqt.Location{}, time.Now()
+	a.last = time.Now()
 	a.changed()
+}
+
+// has reports whether an object is here, or what is due is behind it.
+func (a *assembler) has(at moqt.Location) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if at.Less(a.next) {
+		return true
+	}
+	g := a.groups[at.Group]
+	if g == nil {
+		return false
+	}
+	_, ok := g.objects[at.Object]
+	return ok
 }
 
 func (a *assembler) group(id uint64) *assembly {

@@ -9,7 +9,7 @@ import (
 )
 
 // drain writes what is due, in order, until enough was written.
-func (p *pull) drain(ctx context.Context, sess *moqt.Session) error {
+func (p *pull) drain(ctx context.Context) error {
 	var stuck, tried time.Time // since when something newer is here; when the hole was last fetched
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -36,6 +36,8 @@ func (p *pull) drain(ctx context.Context, sess *moqt.Session) error {
 		}
 		wait := time.Duration(-1)
 		switch {
+		case v.newer != nil && !v.fetched && p.feeding.Load() == 0: // no relay is there that could bring what is missing
+			stuck, tried = time.Time{}, time.Time{}
 		case v.newer != nil:
 			newer := moqt.Location{Group: v.newer.Group, Object: v.newer.ID}
 			if !newer.Less(p.to) {
@@ -55,9 +57,7 @@ func (p *pull) drain(ctx context.Context, sess *moqt.Session) error {
 			since := now.Sub(stuck)
 			if tried.IsZero() && !v.alive && since >= grace || since >= p.c.Reorder && tried.Before(stuck.Add(p.c.Reorder)) {
 				tried = now
-				if err := p.fetch(ctx, sess, v.next, newer, true); err != nil {
-					return err
-				}
+				p.heal(ctx, v.next, newer)
 				continue
 			}
 			if since >= p.c.Reorder {
@@ -73,7 +73,7 @@ func (p *pull) drain(ctx context.Context, sess *moqt.Session) error {
 		case !v.limit.Less(p.to), v.over:
 			return nil
 		}
-		if p.c.Idle > 0 && v.newer == nil {
+		if p.c.Idle > 0 && v.newer == nil && p.feeding.Load() > 0 {
 			rest := p.c.Idle - p.asm.idle()
 			if rest <= 0 {
 				return nil
@@ -91,6 +91,16 @@ func (p *pull) drain(ctx context.Context, sess *moqt.Session) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// heal fetches what is missing, from the relays in turn until one brings something.
+func (p *pull) heal(ctx context.Context, from, to moqt.Location) {
+	p.rs.ask(ctx, func(ctx context.Context, sess *moqt.Session) bool {
+		if err := p.fetch(ctx, sess, from, to, true); err != nil {
+			p.log.Debug("relay did not heal a hole", "track", p.name.String(), "from", from.String(), "to", to.String(), "error", err)
+		}
+		return p.asm.has(from)
+	})
 }
 
 // adjacent reports that the newer object's group follows what was written without a gap in the media, so that

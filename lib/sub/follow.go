@@ -13,16 +13,24 @@ import (
 
 // watch looks into the catalog whenever nothing came for some time, and returns errMoved when it names another track
 // than the one being read.
-func (p *pull) watch(ctx context.Context, sess *moqt.Session) error {
+func (p *pull) watch(ctx context.Context) error {
 	for {
 		wait := p.c.silence - p.asm.idle()
 		if wait <= 0 {
-			c, err := readStored(ctx, sess, catalog.Of(p.name.Namespace))
-			if err == nil && c != nil {
-				if t := c.TS(); t != nil && t.Namespace == "" && t.Name != p.name.Name {
-					p.moved = t.Name
-					return errMoved
+			moved := p.rs.ask(ctx, func(ctx context.Context, sess *moqt.Session) bool {
+				c, err := readStored(ctx, sess, catalog.Of(p.name.Namespace))
+				if err != nil || c == nil {
+					return false
 				}
+				t := c.TS()
+				if t == nil || t.Namespace != "" || t.Name == p.name.Name {
+					return false
+				}
+				p.moved = t.Name
+				return true
+			})
+			if moved {
+				return errMoved
 			}
 			wait = p.c.silence
 		}
@@ -34,34 +42,58 @@ func (p *pull) watch(ctx context.Context, sess *moqt.Session) error {
 	}
 }
 
-// move goes on with the first group of the new track.
-func (p *pull) move(ctx context.Context, sess *moqt.Session) error {
+// move makes the first group of the new track what is read next. The feeders are away.
+func (p *pull) move(ctx context.Context) error {
 	old := p.name.String()
 	p.name.Name = p.moved
 	p.log.Warn("the broadcast goes on under another track", "from", old, "to", p.name.String())
+	for {
+		var at, to moqt.Location
+		known := p.rs.ask(ctx, func(ctx context.Context, sess *moqt.Session) bool {
+			var err error
+			if at, to, err = p.newTrack(ctx, sess); err != nil {
+				p.log.Debug("new track not found yet", "track", p.name.String(), "error", err)
+			}
+			return err == nil
+		})
+		if known {
+			p.asm = newAssembler(p.c.Buffer)
+			p.asm.start(at)
+			p.to = to
+			p.declared, p.hasNext, p.hasPTS, p.brokeOff, p.began = false, false, false, false, time.Time{}
+			clear(p.exhausted)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(resubscribe):
+		}
+	}
+}
+
+// newTrack asks where to begin and end with the track that the broadcast moved to.
+func (p *pull) newTrack(ctx context.Context, sess *moqt.Session) (at, to moqt.Location, err error) {
 	info, err := sess.TrackStatus(ctx, p.name)
 	if err != nil {
-		return refused(p.written, err)
+		return at, to, err
 	}
-	p.asm = newAssembler(p.c.Buffer)
-	p.declared, p.hasNext, p.hasPTS, p.brokeOff, p.began = false, false, false, false, time.Time{}
 	if info.Largest != nil {
-		at, err := p.firstGroup(ctx, sess, info.Largest)
-		if err != nil {
-			return err
+		if at.Group, err = p.firstGroup(ctx, sess, info.Largest); err != nil {
+			return at, to, err
 		}
-		p.asm.start(moqt.Location{Group: at})
 	}
+	to = p.to
 	if p.c.To.kind == atTime {
 		w, err := p.wallClock(ctx, sess, info.Largest)
 		if err != nil {
-			return err
+			return at, to, err
 		}
 		g, err := p.chunkAt(ctx, sess, w, p.c.To.time)
 		if err != nil {
-			return err
+			return at, to, err
 		}
-		p.to = moqt.Location{Group: g + 1}
+		to = moqt.Location{Group: g + 1}
 	}
-	return nil
+	return at, to, nil
 }

@@ -33,11 +33,11 @@ type Listing struct {
 	Broadcast  string            `json:"broadcast,omitempty"` // that a source promotes to
 }
 
-// List reads what the relay has below a prefix and writes it as a table, or as JSON Lines.
+// List reads what the first relay has below a prefix and writes it as a table, or as JSON Lines.
 func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w io.Writer) error {
 	var list []Listing
 	err := client.Run(ctx, client.Config{
-		Relay: c.Relay, TLS: c.TLS, Session: moqt.Config{Logger: c.Log, QLogDir: c.QLogDir}, Dial: c.dial,
+		Relay: c.Relays[0], TLS: c.TLS, Session: moqt.Config{Logger: c.Log, QLogDir: c.QLogDir, Versions: c.Versions}, Dial: c.dial,
 		RetryStart: c.RetryStart, RetryLost: c.RetryLost, Log: c.Log,
 	}, func(ctx context.Context, sess *moqt.Session) error {
 		list = nil

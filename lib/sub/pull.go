@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,21 +30,37 @@ const (
 	ptsMask     = 1<<33 - 1
 )
 
-// pull reads one track, over as many sessions as it takes.
+// pull reads one track, from as many relays and over as many sessions as it takes: a feeder for each session puts what
+// comes into the assembler, and one reader takes it out in order.
 type pull struct {
 	c       Config
+	rs      *relays
 	out     *output
 	log     *slog.Logger
-	written string // the name as given
-	name    object.TrackName
-	named   bool // name has the track
+	written string        // the name as given
+	begun   chan struct{} // closed when it is known what to read
 
-	resolved bool
-	follow   bool   // the name is a namespace, and another track may become its current one
-	moved    string // to which track
-	declared bool
-	to       moqt.Location // exclusive
-	asm      *assembler
+	resolving sync.Mutex // held while a relay is asked what the name means
+	resolved  bool
+
+	// gate guards what is being read from then on: feeders hold it for reading, who changes it holds it for writing.
+	gate    sync.RWMutex
+	name    object.TrackName
+	named   bool          // name has the track
+	follow  bool          // the name is a namespace, and another track may become its current one
+	to      moqt.Location // exclusive
+	asm     *assembler
+	reading context.Context // ends when something else is to be read
+	leave   context.CancelFunc
+
+	feeding atomic.Int32 // sessions at work
+
+	mu        sync.Mutex // guards what follows
+	declared  bool
+	exhausted map[int]bool // relays that will bring nothing more
+
+	// Owned by the reader.
+	moved string // to which track the broadcast went
 
 	// Of the last object written:
 	began    time.Time // of the first one
@@ -55,65 +72,145 @@ type pull struct {
 	brokeOff bool // objects of the group in progress are missing
 }
 
+func newPull(ctx context.Context, rs *relays, written string, name object.TrackName, named bool) *pull {
+	p := &pull{
+		c: rs.c, rs: rs, out: rs.out, log: rs.c.Log, written: written, name: name, named: named,
+		asm: newAssembler(rs.c.Buffer), begun: make(chan struct{}), exhausted: map[int]bool{},
+	}
+	p.reading, p.leave = context.WithCancel(ctx)
+	return p
+}
+
 // errTrackOver says that the track ended and Config.ExitAtEnd wants to know.
 var errTrackOver = errors.New("track ended")
 
 // errMoved says that the broadcast goes on under another track.
 var errMoved = errors.New("broadcast moved to another track")
 
-// session reads over one session. nil means that nothing is left to read.
-func (p *pull) session(ctx context.Context, sess *moqt.Session) error {
+// run writes the track until nothing is left to read.
+func (p *pull) run(ctx context.Context) error {
+	defer func() { p.leave() }() // the feeders do
+	select {
+	case <-p.begun:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	for {
-		if err := p.resolve(ctx, sess); err != nil {
+		g, gctx := errgroup.WithContext(ctx)
+		g.Go(func() error {
+			if err := p.drain(gctx); err != nil {
+				return err
+			}
+			return errDone
+		})
+		if p.follow {
+			g.Go(func() error { return p.watch(gctx) })
+		}
+		err := g.Wait()
+		switch {
+		case errors.Is(err, errDone):
+			return nil
+		case !errors.Is(err, errMoved):
 			return err
 		}
-		if err := p.track(ctx, sess); !errors.Is(err, errMoved) {
-			return err
-		}
-		if err := p.move(ctx, sess); err != nil {
+		p.leave()
+		p.gate.Lock() // when the feeders have left
+		err = p.move(ctx)
+		p.reading, p.leave = context.WithCancel(ctx)
+		p.gate.Unlock()
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// track reads the track that the name stands for at the moment.
-func (p *pull) track(ctx context.Context, sess *moqt.Session) error {
-	p.asm.reset()
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		err := p.feed(gctx, sess)
-		if errors.Is(err, errTrackOver) {
-			p.asm.finish()
-			return nil
-		}
+// feeder brings what a relay has, over one session. nil means that nothing is left to read.
+func (p *pull) feeder(ctx context.Context, relay int, sess *moqt.Session) error {
+	if err := p.resolve(ctx, sess); err != nil {
 		return err
-	})
-	g.Go(func() error {
-		if err := p.drain(gctx, sess); err != nil {
+	}
+	p.feeding.Add(1)
+	defer p.feeding.Add(-1)
+	for {
+		reading, err := p.feedOnce(ctx, sess)
+		if err == nil || errors.Is(err, errTrackOver) { // the reader may need the session still
+			p.exhaust(relay)
+			select {
+			case <-ctx.Done():
+			case <-reading.Done():
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case reading.Err() == nil:
 			return err
 		}
-		return errDone
-	})
-	if p.follow {
-		g.Go(func() error { return p.watch(gctx, sess) })
+		p.gate.RLock() // while something else is made ready to be read
+		over := p.reading == reading
+		p.gate.RUnlock()
+		if over {
+			return nil
+		}
 	}
-	err := g.Wait()
-	if errors.Is(err, errDone) {
+}
+
+// feedOnce brings what is being read at the moment.
+func (p *pull) feedOnce(ctx context.Context, sess *moqt.Session) (reading context.Context, _ error) {
+	p.gate.RLock()
+	defer p.gate.RUnlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.reading, cancel)()
+	p.asm.touch()
+	return p.reading, p.feed(ctx, sess)
+}
+
+// exhaust notes that a relay brought all it will ever bring, or (-1) that one was given up. When that is all of them the
+// reader is told.
+func (p *pull) exhaust(relay int) {
+	p.mu.Lock()
+	if relay >= 0 {
+		p.exhausted[relay] = true
+	}
+	all := len(p.exhausted) > 0
+	for i := range p.c.Relays {
+		all = all && (p.exhausted[i] || p.rs.hopeless(i))
+	}
+	p.mu.Unlock()
+	if all {
+		p.asm.finish()
+	}
+}
+
+// declare writes the track's record, once.
+func (p *pull) declare(properties []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.declared {
 		return nil
 	}
-	return err
+	p.declared = true
+	return p.out.track(p.name, properties)
+}
+
+func (p *pull) isDeclared() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.declared
 }
 
 // feed brings what is past by FETCH, then what comes by SUBSCRIBE.
 func (p *pull) feed(ctx context.Context, sess *moqt.Session) error {
 	for {
-		if err := p.catchUp(ctx, sess); err != nil {
+		tried, err := p.catchUp(ctx, sess)
+		if err != nil {
 			return err
 		}
-		if at, started := p.asm.needed(); started && !at.Less(p.to) {
+		if at, started := p.asm.needed(); started && !maxLocation(at, tried).Less(p.to) {
 			return nil
 		}
-		err := p.live(ctx, sess)
+		err = p.live(ctx, sess)
 		done, ended := errors.AsType[*moqt.DoneError](err)
 		switch {
 		case err == nil:
@@ -132,22 +229,25 @@ func (p *pull) feed(ctx context.Context, sess *moqt.Session) error {
 	}
 }
 
-// catchUp fetches until the live edge is near.
-func (p *pull) catchUp(ctx context.Context, sess *moqt.Session) error {
+// catchUp fetches until the live edge is near. It returns up to where this relay was asked: what it lacks it is not
+// asked for again.
+func (p *pull) catchUp(ctx context.Context, sess *moqt.Session) (tried moqt.Location, _ error) {
 	for {
 		at, started := p.asm.needed()
 		if !started {
-			return nil
+			return tried, nil
 		}
+		at = maxLocation(at, tried)
 		info, err := sess.TrackStatus(ctx, p.name)
 		if err != nil {
 			if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestNotSupported {
-				return nil
+				return tried, nil
 			}
-			return refused(p.written, err)
+			return tried, refused(p.written, err)
 		}
+		p.rs.works(sess)
 		if info.Largest == nil {
-			return nil
+			return tried, nil
 		}
 		edge := moqt.Location{Group: info.Largest.Group, Object: info.Largest.Object + 1}
 		last := p.to
@@ -156,12 +256,20 @@ func (p *pull) catchUp(ctx context.Context, sess *moqt.Session) error {
 		}
 		past := info.Largest.Group > at.Group+liveGroups || !edge.Less(p.to)
 		if !past || !at.Less(last) {
-			return nil
+			return tried, nil
 		}
 		if err := p.fetch(ctx, sess, at, last, false); err != nil {
-			return err
+			return tried, err
 		}
+		tried = last
 	}
+}
+
+func maxLocation(a, b moqt.Location) moqt.Location {
+	if a.Less(b) {
+		return b
+	}
+	return a
 }
 
 // live subscribes, fetches what lies between what is due and the subscription's beginning, and reads streams
@@ -172,11 +280,9 @@ func (p *pull) live(ctx context.Context, sess *moqt.Session) error {
 		return refused(p.written, err)
 	}
 	defer sub.Unsubscribe()
-	if !p.declared {
-		p.declared = true
-		if err := p.out.track(p.name, sub.Info().Properties); err != nil {
-			return err
-		}
+	p.rs.works(sess)
+	if err := p.declare(sub.Info().Properties); err != nil {
+		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	var reading sync.WaitGroup // a subscription is over once its streams were read
@@ -291,7 +397,7 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 			return err
 		}
 		p.log.Debug("relay cannot serve a range", "track", p.name.String(), "from", start.String(), "to", end.String(), "error", err)
-		if !healing && (r.Code == wire.RequestInvalidRange || r.Code == wire.RequestDoesNotExist) {
+		if !healing && len(p.c.Relays) == 1 && (r.Code == wire.RequestInvalidRange || r.Code == wire.RequestDoesNotExist) {
 			p.asm.upTo(end)
 		}
 		return nil
@@ -313,25 +419,25 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 	stop := context.AfterFunc(ctx, func() { r.Cancel() })
 	defer stop()
 	defer r.Cancel()
-	if !p.declared {
+	if !p.isDeclared() {
 		info, err := r.Info(ctx)
 		if err != nil {
 			return refusal(err)
 		}
-		p.declared = true
-		if err := p.out.track(p.name, info.Properties); err != nil {
+		if err := p.declare(info.Properties); err != nil {
 			return err
 		}
 	}
 	last := start    // the location after the last object
 	unknown := false // whether the relay may lack what follows last
+	lacks := false   // whether another relay may have some of it
 	for {
 		f, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			if !unknown && last.Object > 0 && last.Group < end.Group {
 				p.asm.endGroup(last.Group, last.Object) // the relay has no more of a group that it knows whole
 			}
-			if !healing {
+			if !healing && !lacks {
 				p.asm.upTo(end)
 			}
 			return nil
@@ -345,7 +451,7 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 		}
 		switch f.Kind {
 		case moqt.FetchedUnknown:
-			unknown = true
+			unknown, lacks = true, len(p.c.Relays) > 1
 			p.asm.unknown(last.Group)
 			p.log.Debug("relay does not know a range", "track", p.name.String(), "from", last.String(), "to", moqt.Location{Group: f.Group, Object: f.ID}.String())
 			continue
@@ -372,7 +478,7 @@ func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Lo
 		if err := p.asm.put(ctx, o, healing); err != nil {
 			return err
 		}
-		if !healing {
+		if !healing && !lacks {
 			p.asm.upTo(last)
 		}
 	}

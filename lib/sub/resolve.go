@@ -27,6 +27,8 @@ var sourcePrefix = object.Namespace{"ec", "source"}
 
 // resolve finds out, once, which track and which part of it is meant.
 func (p *pull) resolve(ctx context.Context, sess *moqt.Session) error {
+	p.resolving.Lock()
+	defer p.resolving.Unlock()
 	if p.resolved {
 		return nil
 	}
@@ -89,6 +91,7 @@ func (p *pull) resolve(ctx context.Context, sess *moqt.Session) error {
 		p.to = moqt.Location{Group: g + 1}
 	}
 	p.resolved = true
+	close(p.begun)
 	return nil
 }
 

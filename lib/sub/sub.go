@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
@@ -20,10 +17,13 @@ import (
 
 // Config says what to read and how patient to be.
 type Config struct {
-	// Relay is an address as moqt.Dial takes it, such as moqt://host:port.
-	Relay string
+	// Relays are addresses, as moqt.Dial takes them. All are read at once: each object is taken from
+	// whichever brings it first, so that the loss of a relay is not seen while another one has the track.
+	Relays []string
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config
+	// Versions are the drafts to offer. Default: all that are spoken.
+	Versions []moqt.Version
 	// Names are written names of namespaces or tracks. A namespace stands for the current ts track of its catalog.
 	Names []string
 	// From and To bound what is read. Default: from the start of the group that is being sent, without end.
@@ -122,55 +122,27 @@ func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
 	}
 	c.silence = max(c.silence, 2*c.Reorder) // by then everything that came was written
 	switch {
+	case len(c.Relays) == 0:
+		return Stats{}, usageError{errors.New("no relay to read from")}
 	case len(c.Names) == 0:
 		return Stats{}, usageError{errors.New("no name to read")}
 	case c.TS && len(c.Names) > 1:
 		return Stats{}, usageError{errors.New("a transport stream is one track, and several were named")}
 	}
-	out := newOutput(c, w)
-	pulls := make([]*pull, len(c.Names))
-	for i, name := range c.Names {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	rs := &relays{c: c, out: newOutput(c, w), end: cancel, failed: make([]error, len(c.Relays)), sessions: map[*moqt.Session]upSession{}}
+	for _, name := range c.Names {
 		t, hasTrack, err := object.ParseName(name)
 		if err != nil {
 			return Stats{}, usageError{err}
 		}
-		pulls[i] = &pull{c: c, out: out, written: name, name: t, named: hasTrack, asm: newAssembler(c.Buffer), log: c.Log}
+		rs.pulls = append(rs.pulls, newPull(ctx, rs, name, t, hasTrack))
 	}
-	var sessions int64
-	var mu sync.Mutex
-	finished := make([]bool, len(pulls))
-	err := client.Run(ctx, client.Config{
-		Relay: c.Relay, TLS: c.TLS, Session: moqt.Config{Logger: c.Log, QLogDir: c.QLogDir}, Dial: c.dial,
-		RetryStart: c.RetryStart, RetryLost: c.RetryLost, Log: c.Log,
-	}, func(ctx context.Context, sess *moqt.Session) error {
-		sessions++
-		out.session(sessions)
-		g, gctx := errgroup.WithContext(ctx)
-		for i, p := range pulls {
-			mu.Lock()
-			skip := finished[i]
-			mu.Unlock()
-			if skip {
-				continue
-			}
-			g.Go(func() error {
-				err := p.session(gctx, sess)
-				if err == nil {
-					mu.Lock()
-					finished[i] = true
-					mu.Unlock()
-				}
-				return err
-			})
-		}
-		return g.Wait()
-	})
-	stats := out.snapshot()
+	err := rs.run(ctx)
+	stats := rs.out.snapshot()
 	if c.Progress != nil {
 		c.Progress(stats)
-	}
-	if errors.Is(err, errDone) {
-		err = nil
 	}
 	if err == nil && stats.Mismatches > 0 {
 		err = fmt.Errorf("%d %w and were left out", stats.Mismatches, ErrMismatch)

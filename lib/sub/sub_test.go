@@ -91,7 +91,7 @@ func wantObjects(t testing.TB, got, want []object.Object) {
 }
 
 func config(t testing.TB, r *relaytest.Relay) Config {
-	return Config{Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), Relay: r.URL(), TLS: r.TLS(), Names: []string{name.String()}, Reorder: 300 * time.Millisecond}
+	return Config{Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), Relays: []string{r.URL()}, TLS: r.TLS(), Names: []string{name.String()}, Reorder: 300 * time.Millisecond}
 }
 
 func point(t testing.TB, s string) Point {

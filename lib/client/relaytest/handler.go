@@ -83,8 +83,10 @@ func (h handler) Fetch(ctx context.Context, q *moqt.FetchRequest) {
 	t := r.tracks[q.Track.String()]
 	var list []object.Object
 	var info moqt.FetchInfo
+	beyond := true
 	if t != nil && t.largest() != nil {
 		l := *t.largest()
+		beyond = l.Less(q.Start)
 		info = moqt.FetchInfo{End: moqt.Location{Group: l.Group, Object: l.Object + 1}, Properties: t.Properties}
 		if q.End.Less(info.End) {
 			info.End = q.End
@@ -101,7 +103,7 @@ func (h handler) Fetch(ctx context.Context, q *moqt.FetchRequest) {
 		q.Reject(wire.RequestDoesNotExist, "")
 		return
 	}
-	if len(list) == 0 {
+	if beyond {
 		q.Reject(wire.RequestInvalidRange, "nothing there")
 		return
 	}
