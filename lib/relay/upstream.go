@@ -20,7 +20,7 @@ import (
 type Upstream struct {
 	Relay string      // an address as moqt.Dial takes it
 	TLS   *tls.Config // whom to trust; nil is the system's certificates
-	// Session is what the session needs; its handler and silence are set here. Server fills it in.
+	// Session is what the session needs. Its handler is set here, and all of it by Run.
 	Session moqt.Config
 }
 
