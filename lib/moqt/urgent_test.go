@@ -165,7 +165,7 @@ func TestUrgentGoesFirst(t *testing.T) {
 		for _, v := range wire.Versions() {
 			t.Run(scheme+" "+v.String(), func(t *testing.T) {
 				var tried []string
-				for range 4 {
+				for range 6 {
 					passed := map[string]int64{}
 					for _, tt := range urgentCases[1:] {
 						t.Run(tt.name, func(t *testing.T) {
