@@ -1,9 +1,10 @@
 package moqt
 
-import "every.channel/ec/lib/moqt/wire"
-
 // Urgencies of RFC 9218, 0 first. The control stream goes before all data (§7.2).
-const urgencyControl int8 = 0
+const (
+	urgencyControl int8 = 0
+	urgencyLast    int8 = 7
+)
 
 // urgency maps subscriber and publisher priority (§7), 256 levels each, to the seven a transport has left. Subscriber
 // priority decides before publisher priority (§7.2), so the mapping follows that order and merges neighbours: publisher
@@ -25,7 +26,3 @@ func urgency(subscriber, publisher uint8) int8 {
 	}
 	return 5
 }
-
-// incremental says how streams of equal urgency share: in order of opening for ascending groups, so that older groups
-// complete first; in turns for descending ones, because a transport cannot put the newest stream first.
-func incremental(o GroupOrder) bool { return o == wire.GroupOrderDescending }

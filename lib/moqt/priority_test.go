@@ -1,6 +1,8 @@
 package moqt
 
 import (
+	"context"
+	"sync"
 	"testing"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -25,7 +27,81 @@ func TestUrgencyKeepsTheOrder(t *testing.T) {
 			t.Errorf("%v", pair)
 		}
 	}
-	if incremental(wire.GroupOrderAscending) || !incremental(wire.GroupOrderDescending) {
-		t.Error("ascending groups go in order of opening, descending ones in turns")
+}
+
+// TestDescendingGroupOrder: the newest group's streams go before those of older groups, whichever opens or closes.
+func TestDescendingGroupOrder(t *testing.T) {
+	inMemory(t, func(t *draftT) {
+		ctx := testContext(t)
+		h, pubs := accepting(TrackInfo{})
+		a, b := Pipe(PipeOptions{Version: t.v})
+		seen := &prioritySeen{Conn: b, urgency: map[int]int8{}}
+		c, s := NewClient(a, "", "/", nil), NewServer(seen, &Config{Handler: h})
+		run(t, c)
+		run(t, s)
+		if _, err := c.Subscribe(ctx, testTrack, SubscribeOptions{GroupOrder: wire.GroupOrderDescending}); err != nil {
+			t.Fatal(err)
+		}
+		p := recv(t, pubs)
+		var ws []*SubgroupWriter
+		first := len(seen.urgency) // streams that carry no data
+		check := func(want ...int8) {
+			t.Helper()
+			for i, u := range want {
+				if got := seen.of(first + i); got != u {
+					t.Errorf("stream %d has urgency %d, want %d", i, got, u)
+				}
+			}
+		}
+		for _, g := range []uint64{5, 3, 6, 6} {
+			w, err := p.OpenSubgroup(ctx, SubgroupHeader{Group: g, Subgroup: uint64(len(ws))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ws = append(ws, w)
+		}
+		base := urgency(DefaultPriority, DefaultPriority)
+		check(base+1, base+1, base, base)
+		ws[2].Close()
+		check(base+1, base+1, base, base)
+		ws[3].Close()
+		check(base, base+1)
+	})
+}
+
+// prioritySeen notes the urgency of unidirectional streams in the order of opening.
+type prioritySeen struct {
+	Conn
+	mu      sync.Mutex
+	urgency map[int]int8
+}
+
+func (c *prioritySeen) of(i int) int8 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.urgency[i]
+}
+
+func (c *prioritySeen) OpenUniStream(ctx context.Context) (SendStream, error) {
+	st, err := c.Conn.OpenUniStream(ctx)
+	if err != nil {
+		return nil, err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := len(c.urgency)
+	c.urgency[i] = 0
+	return priorityStream{st, c, i}, nil
+}
+
+type priorityStream struct {
+	SendStream
+	c *prioritySeen
+	i int
+}
+
+func (s priorityStream) SetPriority(urgency int8, _ bool) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.c.urgency[s.i] = urgency
 }

@@ -410,18 +410,10 @@ func (p *Publication) update(params wire.Parameters) {
 		p.state.resolve(largest)
 	}
 	p.limitTimeout()
-	reorder := params.SubscriberPriority != nil
-	var ws []*SubgroupWriter
-	for w := range p.streams {
-		ws = append(ws, w)
+	if params.SubscriberPriority != nil {
+		p.prioritize()
 	}
-	st := p.state
 	p.mu.Unlock()
-	if reorder {
-		for _, w := range ws {
-			w.st.SetPriority(urgency(st.Priority, w.priority), incremental(st.GroupOrder))
-		}
-	}
 	signal(p.updates)
 }
 
@@ -470,10 +462,31 @@ func (p *Publication) OpenSubgroup(ctx context.Context, h SubgroupHeader) (*Subg
 	}
 	p.streams[w] = struct{}{}
 	p.opened++
-	state := p.state
+	if p.state.GroupOrder == wire.GroupOrderDescending {
+		p.prioritize()
+	} else {
+		st.SetPriority(urgency(p.state.Priority, w.priority), false)
+	}
 	p.mu.Unlock()
-	st.SetPriority(urgency(state.Priority, w.priority), incremental(state.GroupOrder))
 	return w, nil
+}
+
+// prioritize gives every open stream its priority; mu is held. In ascending order those of equal urgency go in the order of
+// opening, so that older groups complete first. A transport cannot put the newest first: in descending order the streams of
+// the newest group stay where they are and those of older ones share what is left in turns, one level below.
+func (p *Publication) prioritize() {
+	var newest uint64
+	for w := range p.streams {
+		newest = max(newest, w.header.Group)
+	}
+	descending := p.state.GroupOrder == wire.GroupOrderDescending
+	for w := range p.streams {
+		u := urgency(p.state.Priority, w.priority)
+		if descending && w.header.Group < newest {
+			u = min(u+1, urgencyLast)
+		}
+		w.st.SetPriority(u, descending)
+	}
 }
 
 // SendDatagram sends an object as a datagram, or drops it if it does not fit the path (§10.3).
@@ -544,5 +557,8 @@ func (p *Publication) end(cause error) (opened uint64, ok bool) {
 func (p *Publication) forget(w *SubgroupWriter) {
 	p.mu.Lock()
 	delete(p.streams, w)
+	if p.state.GroupOrder == wire.GroupOrderDescending {
+		p.prioritize() // another group may be the newest now
+	}
 	p.mu.Unlock()
 }
