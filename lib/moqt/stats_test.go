@@ -70,6 +70,9 @@ func TestStats(t *testing.T) {
 		if _, err := io.ReadAll(f); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := f.Info(ctx); err != nil { // the objects may overtake FETCH_OK
+			t.Fatal(err)
+		}
 		var re *RequestError
 		if _, err := c.TrackStatus(ctx, testTrack); !errors.As(err, &re) {
 			t.Fatal(err)
