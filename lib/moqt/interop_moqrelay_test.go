@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -25,18 +26,29 @@ func TestInteropMOQRelay(t *testing.T) {
 		t.Skip("EC_MOQ_RELAY is not set")
 	}
 	for _, v := range wire.Versions() {
-		t.Run(v.String(), func(t *testing.T) { throughMOQRelay(t, bin, v) })
+		for _, scheme := range []string{"moqt", "unix", "tcp"} {
+			t.Run(v.String()+" "+scheme, func(t *testing.T) { throughMOQRelay(t, bin, v, scheme) })
+		}
 	}
 }
 
-func throughMOQRelay(t *testing.T, bin string, v Version) {
+func throughMOQRelay(t *testing.T, bin string, v Version, scheme string) {
 	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr := udp.LocalAddr().String()
 	udp.Close()
-	cmd := exec.Command(bin, "--listen", addr, "--listen-tls-generate", "localhost", "--auth-public", "**", "--listen-version", fmt.Sprintf("moq-transport-%d", v))
+	listen := []string{"--listen", addr, "--listen-tls-generate", "localhost"}
+	switch scheme {
+	case "unix":
+		addr = filepath.Join(t.TempDir(), "s")
+		listen = []string{"--listen-unix-bind", addr}
+	case "tcp": // free, or it would be very bad luck
+		listen = []string{"--listen-tcp-bind", addr}
+	}
+	addr = scheme + "://" + addr
+	cmd := exec.Command(bin, append(listen, "--auth-public", "**", "--listen-version", fmt.Sprintf("moq-transport-%d", v))...)
 	cmd.Dir = t.TempDir()
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
@@ -59,7 +71,7 @@ func throughMOQRelay(t *testing.T, bin string, v Version) {
 		}
 	}
 	started := make(chan struct{})
-	publisher := dialPeer(t, "moqt://"+addr, &Config{Handler: handlers{subscribe: func(ctx context.Context, r *SubscribeRequest) {
+	publisher := dialPeer(t, addr, &Config{Handler: handlers{subscribe: func(ctx context.Context, r *SubscribeRequest) {
 		if r.Track.String() != track.String() {
 			r.Reject(wire.RequestDoesNotExist, "")
 			return
@@ -99,7 +111,7 @@ func throughMOQRelay(t *testing.T, bin string, v Version) {
 		t.Fatal(err)
 	}
 
-	subscriber := dialPeer(t, "moqt://"+addr, nil)
+	subscriber := dialPeer(t, addr, nil)
 	list, err := subscriber.SubscribeNamespace(ctx, track.Namespace[:1], SubscribeNamespaceOptions{})
 	if err != nil {
 		t.Fatal(err)

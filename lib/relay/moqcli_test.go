@@ -18,7 +18,7 @@ import (
 )
 
 // TestMoqCli: moq-cli of moq-dev publishes H.264 through a relay, and another one writes out what was put in, with each draft
-// over QUIC and WebTransport.
+// over QUIC, WebTransport and QMux.
 func TestMoqCli(t *testing.T) {
 	program := os.Getenv("EC_MOQ_CLI")
 	if program == "" {
@@ -26,20 +26,31 @@ func TestMoqCli(t *testing.T) {
 	}
 	raw, want := encodeH264(t)
 	for _, v := range wire.Versions() {
-		for _, scheme := range []string{"moqt", "https"} {
+		for _, scheme := range []string{"moqt", "https", "unix", "tcp", "ws"} {
 			t.Run(scheme+" "+v.String(), func(t *testing.T) { testMoqCli(t, program, v, scheme, raw, want) })
 		}
 	}
 }
 
 func testMoqCli(t *testing.T, program string, v wire.Version, scheme, raw string, want [][]byte) {
-	s := startWith(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{v}})
+	addr := "127.0.0.1:0"
+	switch scheme {
+	case "unix":
+		addr = "unix://" + filepath.Join(t.TempDir(), "relay")
+	case "tcp", "ws":
+		addr = scheme + "://" + addr
+	}
+	s := startWith(t, t.TempDir(), addr, Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{v}})
 	cert, err := moqt.LoadCertificate(filepath.Join(s.dir, CertificateFile), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
+	url := s.addr
+	if addr == "127.0.0.1:0" {
+		url = scheme + "://" + s.addr + "/"
+	}
 	moq := func(args ...string) []string {
-		return append([]string{"--connect", scheme + "://" + s.addr + "/", "--connect-tls-fingerprint", fmt.Sprintf("%x", sha256.Sum256(cert.Certificate[0])),
+		return append([]string{"--connect", url, "--connect-tls-fingerprint", fmt.Sprintf("%x", sha256.Sum256(cert.Certificate[0])),
 			"--connect-version", fmt.Sprintf("moq-transport-%d", v), "--broadcast", "live/cam.hang"}, args...)
 	}
 	source := exec.Command("ffmpeg", "-v", "error", "-re", "-f", "h264", "-framerate", "25", "-i", raw, "-c", "copy", "-f", "h264", "-")
