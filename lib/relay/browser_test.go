@@ -57,7 +57,10 @@ func (s *server) browse(t *testing.T, base, page string, conf browserConfig, han
 		t.Fatal(err)
 	}
 	hash := sha256.Sum256(cert.Certificate[0])
-	conf.URL, conf.Fingerprint, conf.Hash = "https://"+s.addr+"/", hex.EncodeToString(hash[:]), hash[:]
+	if conf.URL = s.addr; !strings.Contains(s.addr, "://") {
+		conf.URL = "https://" + s.addr + "/"
+	}
+	conf.Fingerprint, conf.Hash = hex.EncodeToString(hash[:]), hash[:]
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServer(http.Dir("testdata/browser")))
 	mux.Handle("GET /npm/", http.StripPrefix("/npm/", http.FileServer(http.Dir("testdata/browser/node_modules"))))
@@ -290,18 +293,23 @@ func TestBrowserMoqNet(t *testing.T) {
 	if _, err := os.Stat("testdata/browser/node_modules/@moq/net"); errors.Is(err, os.ErrNotExist) {
 		t.Skip("@moq/net is missing: npm ci --ignore-scripts --prefix lib/relay/testdata/browser")
 	}
-	// What it offers when nobody says, and each draft that both sides have.
+	// What it offers when nobody says, and each draft that both sides have. Over WebSocket it offers all, and the relay takes one.
 	for _, offer := range [][]string{nil, {wire.Draft18.ALPN()}, {wire.Draft16.ALPN()}} {
-		t.Run(strings.Join(append([]string{"offers"}, offer...), " "), func(t *testing.T) { testBrowserMoqNet(t, offer) })
+		t.Run(strings.Join(append([]string{"offers"}, offer...), " "), func(t *testing.T) { testBrowserMoqNet(t, "127.0.0.1:0", offer, nil) })
+	}
+	for _, v := range wire.Versions() {
+		t.Run("WebSocket "+v.String(), func(t *testing.T) {
+			testBrowserMoqNet(t, "ws://127.0.0.1:0", []string{v.ALPN()}, &moqt.Config{Versions: []moqt.Version{v}})
+		})
 	}
 }
 
-func testBrowserMoqNet(t *testing.T, offer []string) {
+func testBrowserMoqNet(t *testing.T, addr string, offer []string, sessions *moqt.Config) {
 	type group struct {
 		Group  uint64
 		Frames []string
 	}
-	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	s := startWith(t, t.TempDir(), addr, Config{}, store.Config{}, sessions)
 	p := s.publisher(t, ts)
 	p.group(0) // so that the track exists
 	s.stored(t, parts+1)
