@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -37,6 +39,10 @@ var (
 	plainQUIC = ground{"quic", openPlain}
 	grounds   = []ground{
 		plainQUIC, {"moqt-16", openSessions("moqt", wire.Draft16)}, {"moqt-18", openSessions("moqt", wire.Draft18)},
+	}
+	qmuxGrounds = []ground{
+		{"unix socket", openSocket}, {"moqt-18 on unix", openSessions("unix", wire.Draft18)}, {"moqt-18 on tcp", openSessions("tcp", wire.Draft18)},
+		{"moqt-18 on ws", openSessions("ws", wire.Draft18)}, {"moqt-18 on QUIC", openSessions("moqt", wire.Draft18)},
 	}
 	webGrounds = []ground{
 		plainQUIC, {"moqt-16 on h3", openSessions("https", wire.Draft16)}, {"moqt-18 on h3", openSessions("https", wire.Draft18)},
@@ -135,6 +141,41 @@ func both(ctx context.Context, fan int, publish, subscribe func(ctx context.Cont
 	return g.Wait()
 }
 
+// openSocket moves the same bytes over a Unix socket, a write and a read for each object.
+func openSocket(tb testing.TB, size, fan int) func(context.Context, int) error {
+	l, err := net.Listen("unix", filepath.Join(tb.TempDir(), "s"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { l.Close() })
+	clients, servers := pairs(tb, fan,
+		func(ctx context.Context) (net.Conn, error) { return net.Dial("unix", l.Addr().String()) },
+		func(context.Context) (net.Conn, error) { return l.Accept() })
+	tb.Cleanup(func() {
+		for i := range clients {
+			clients[i].Close()
+			servers[i].Close()
+		}
+	})
+	payload := make([]byte, size)
+	return func(ctx context.Context, n int) error {
+		return both(ctx, fan,
+			func(_ context.Context, i int) (err error) {
+				for k := 0; k < n && err == nil; k++ {
+					_, err = servers[i].Write(payload)
+				}
+				return err
+			},
+			func(_ context.Context, i int) (err error) {
+				buf := make([]byte, size)
+				for k := 0; k < n && err == nil; k++ {
+					_, err = io.ReadFull(clients[i], buf)
+				}
+				return err
+			})
+	}
+}
+
 func openPlain(tb testing.TB, size, fan int) func(context.Context, int) error {
 	cert, err := SelfSigned(time.Now(), "localhost")
 	if err != nil {
@@ -225,13 +266,24 @@ func openSessions(scheme string, v Version) func(tb testing.TB, size, fan int) f
 		if err != nil {
 			tb.Fatal(err)
 		}
-		l, err := ListenQUIC("127.0.0.1:0", ServerTLS(cert), conf)
+		at := "127.0.0.1:0"
+		switch scheme {
+		case "unix":
+			at = "unix://" + filepath.Join(tb.TempDir(), "s")
+		case "tcp", "ws":
+			at = scheme + "://" + at
+		}
+		l, err := Listen(at, ServerTLS(cert), conf)
 		if err != nil {
 			tb.Fatal(err)
 		}
 		tb.Cleanup(func() { l.Close() })
+		to := l.Addr().String()
+		if at == "127.0.0.1:0" {
+			to = scheme + "://" + to + "/"
+		}
 		subs, ps := pairs(tb, fan, func(ctx context.Context) (*Subscription, error) {
-			c, err := Dial(ctx, scheme+"://"+l.Addr().String()+"/", pin, &Config{Versions: []Version{v}})
+			c, err := Dial(ctx, to, pin, &Config{Versions: []Version{v}})
 			if err != nil {
 				return nil, err
 			}

@@ -17,21 +17,31 @@ var speedRounds = flag.Int("speed", 0, "rounds of TestSpeed; 0 skips it")
 // table has medians. The ratios are medians of what each round gave against plain quic-go in the same round, so that a machine
 // whose load changes does not favour one. Run it with scripts/bench moqt.
 func TestSpeed(t *testing.T) {
+	compare(t, comparison{"1→1", grounds, 1, 256 << 20}, comparison{"1→50", grounds, 50, 256 << 20},
+		comparison{"1→1 over WebTransport", webGrounds, 1, 256 << 20})
+}
+
+// TestSpeedQMux compares sessions over QMux with a plain Unix socket, and with sessions over QUIC:
+// scripts/bench moqt 7 TestSpeedQMux.
+func TestSpeedQMux(t *testing.T) {
+	compare(t, comparison{"1→1", qmuxGrounds, 1, 1 << 30})
+}
+
+// comparison is a table of measurements.
+type comparison struct {
+	title   string
+	grounds []ground // the first one is what the others are compared with
+	fan     int
+	bytes   int // per measurement
+}
+
+func compare(t *testing.T, tables ...comparison) {
 	if *speedRounds <= 0 {
 		t.Skip("a measurement: scripts/bench moqt runs it")
 	}
 	load, _ := os.ReadFile("/proc/loadavg")
 	fmt.Printf("%d rounds, %d cores, load %s\n", *speedRounds, runtime.NumCPU(), strings.Join(strings.Fields(string(load))[:1], ""))
-	for _, tt := range []struct {
-		title   string
-		grounds []ground
-		fan     int
-		bytes   int // per measurement
-	}{
-		{"1→1", grounds, 1, 256 << 20},
-		{"1→50", grounds, 50, 256 << 20},
-		{"1→1 over WebTransport", webGrounds, 1, 256 << 20},
-	} {
+	for _, tt := range tables {
 		t.Run(tt.title, func(t *testing.T) {
 			out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 			fmt.Fprintf(out, "%s\t\tMB/s\tratio\tCPU-s/GB\tratio\talloc B/B\t\n", tt.title)
