@@ -142,7 +142,7 @@ func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
 			case d > 0 && newer && o.at.After(p.began) && now.Sub(o.at) > d:
 				err = errTimeout
 			case whole:
-				err = p.send(ctx, &o.Object, payload)
+				err = p.send(ctx, &o.Object, payload, o.opens)
 			default:
 				err = p.follow(ctx, g, o, timer)
 			}
@@ -176,7 +176,7 @@ func (p *pump) wait() {
 
 // follow sends an object while it arrives, and its end when it is whole.
 func (p *pump) follow(ctx context.Context, g *group, o *obj, timer *time.Timer) error {
-	w, err := p.open(ctx, &o.Object)
+	w, err := p.open(ctx, &o.Object, o.opens)
 	if err != nil {
 		return err
 	}
@@ -364,7 +364,8 @@ func (p *pump) disk(ctx context.Context) (outcome, error) {
 			return p.unfinished(r.Info()), nil
 		}
 		if w := p.stream(o.Subgroup); int64(o.ID) > w.sent {
-			if err := p.send(ctx, o, o.Payload); err != nil {
+			opens := p.start == 0 && r.Info().Complete // all of the group is here
+			if err := p.send(ctx, o, o.Payload, opens); err != nil {
 				return 0, deadline(err)
 			}
 			t.r.stats.sentFromDisk.Add(1)

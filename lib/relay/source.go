@@ -121,6 +121,7 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 		}}
 		// The first object of a stream is the first of its subgroup, unless this source came in the middle of the group.
 		o.place = place{prev, hasPrev, !hasPrev && (oh.ID == 0 || h.SubgroupFromFirst || h.Group != src.firstGroup)}
+		o.opens = !hasPrev && h.FirstObject
 		o.source, o.at = src.name, time.Now()
 		sum, err := f.read(o, int(oh.Size))
 		kept := false

@@ -294,15 +294,15 @@ func (p *pump) stream(sub uint64) *writer {
 	return w
 }
 
-// open returns the stream an object goes on.
-func (p *pump) open(ctx context.Context, o *object.Object) (*writer, error) {
+// open returns the stream an object goes on; opens: it is the first of its subgroup for sure.
+func (p *pump) open(ctx context.Context, o *object.Object, opens bool) (*writer, error) {
 	w := p.stream(o.Subgroup)
 	if w.closed {
 		return nil, errRefused
 	}
 	if w.w == nil {
 		prio := o.Priority
-		sw, err := p.s.pub.OpenSubgroup(ctx, moqt.SubgroupHeader{Group: o.Group, Subgroup: o.Subgroup, Priority: &prio, HasProperties: true})
+		sw, err := p.s.pub.OpenSubgroup(ctx, moqt.SubgroupHeader{Group: o.Group, Subgroup: o.Subgroup, Priority: &prio, HasProperties: true, FirstObject: opens})
 		if err != nil {
 			return nil, err
 		}
@@ -312,8 +312,8 @@ func (p *pump) open(ctx context.Context, o *object.Object) (*writer, error) {
 }
 
 // send writes one object that is whole.
-func (p *pump) send(ctx context.Context, o *object.Object, payload []byte) error {
-	w, err := p.open(ctx, o)
+func (p *pump) send(ctx context.Context, o *object.Object, payload []byte, opens bool) error {
+	w, err := p.open(ctx, o, opens)
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,8 @@ type obj struct {
 	source string    // who brought it first
 	at     time.Time // when it began to come
 
+	opens bool // its publisher said that it is the first of its subgroup (FIRST_OBJECT, draft 18)
+
 	arrival *arrival // nil if it was not seen before it was whole
 	done    bool     // it arrived
 
