@@ -61,7 +61,8 @@ type Config struct {
 	// dropped, which datagrams allow. Default 64.
 	MaxPendingDatagrams int
 	// MaxBuffered bounds what a peer can make this side hold of streams that nobody reads, in bytes: the receive window of
-	// the QUIC connection. It begins at 4 MiB, or this if less, and grows as data is read. Default 32 MiB, at least 64 KiB.
+	// the QUIC connection. It begins at 4 MiB, or this if less, and grows as data is read. Over QMux it is half of this, up
+	// to 16 MiB, and 16 KiB for each stream. Default 32 MiB, at least 64 KiB.
 	MaxBuffered int64
 	// MaxObjectSize bounds the payload of one object, in bytes. A larger one resets its stream.
 	// Default 64 MiB.

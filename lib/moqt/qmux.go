@@ -57,6 +57,7 @@ func qmuxConfig(c *Config) qmux.Config {
 		Protocols: alpns(c), MaxStreams: c.MaxStreams + 1, // and the control stream
 		HandshakeTimeout: c.HandshakeTimeout,
 		IdleTimeout:      c.IdleTimeout, KeepAlive: c.KeepAlive,
+		SharedWindow: int(min(c.MaxBuffered/2, 16<<20)),
 	}
 }
 
@@ -162,5 +163,6 @@ func (s qmuxStream) Write(p []byte) (int, error) {
 }
 
 func (s qmuxStream) Close() error               { return qmuxError(s.Stream.Close()) }
+func (s qmuxStream) StreamID() uint64           { return s.Stream.ID() }
 func (s qmuxStream) CancelRead(code ResetCode)  { s.Stream.CancelRead(uint64(code)) }
 func (s qmuxStream) CancelWrite(code ResetCode) { s.Stream.CancelWrite(uint64(code)) }

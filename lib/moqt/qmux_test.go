@@ -48,6 +48,7 @@ func TestRolesOverQMux(t *testing.T) {
 				"PublishBothEnds": TestPublishBothEnds, "UpdatePausesAndResumes": TestUpdatePausesAndResumes,
 				"ResetReachesTheReader": TestResetReachesTheReader, "GoAway": TestGoAway, "RequestCredit": TestRequestCredit,
 				"RequestsWaitForCredit": TestRequestsWaitForCredit, "TokenAliases": TestTokenAliases,
+				"QLog": TestQLog, "Stats": TestStats, "NamespacesAreBounded": TestNamespacesAreBounded,
 			} {
 				t.Run(name, test)
 			}

@@ -42,6 +42,9 @@ func TestOverWebTransport(t *testing.T) {
 		{"many subgroups", TestManyOpenSubgroups},
 		{"writer", TestWriterKeepsTheOrder},
 		{"delivery timeout", TestDeliveryTimeoutResetsTheStream},
+		{"qlog", TestQLog},
+		{"stats", TestStats},
+		{"many namespaces", TestNamespacesAreBounded},
 	} {
 		t.Run(tt.name, tt.test)
 	}
