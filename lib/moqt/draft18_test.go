@@ -395,3 +395,27 @@ func testTimeoutsReachTheHandler(t *draftT) {
 		t.Errorf("%v, %v", rendezvous, fill)
 	}
 }
+
+// TestRedirectIsShown: who asked learns where to ask instead, and the session goes on.
+func TestRedirectIsShown(t *testing.T) {
+	p := attack18(t, false, nil)
+	ctx := testContext(t)
+	refused := make(chan error, 1)
+	go func() {
+		_, err := p.s.Subscribe(ctx, testTrack, SubscribeOptions{})
+		refused <- err
+	}()
+	cs, m := p.accept()
+	if _, ok := m.(*wire.Subscribe); !ok {
+		t.Fatalf("%T", m)
+	}
+	to := Redirect{URI: "moqt://elsewhere:4443/", Track: object.TrackName{Namespace: object.Namespace{"ec", "other"}, Name: "ts"}}
+	if err := cs.send(&wire.RequestError{Code: wire.RequestRedirect, Reason: "moved", Redirect: &to}); err != nil {
+		t.Fatal(err)
+	}
+	var e *RequestError
+	if err := recv(t, refused); !errors.As(err, &e) || e.Code != wire.RequestRedirect || e.Redirect == nil || e.Redirect.URI != to.URI || !e.Redirect.Track.Equal(to.Track) {
+		t.Errorf("%+v", e)
+	}
+	p.stillAlive(1)
+}

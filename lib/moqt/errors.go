@@ -51,9 +51,15 @@ type RequestError struct {
 	// RetryInterval is how long to wait before asking again; Retry says whether asking again may help.
 	RetryInterval time.Duration
 	Retry         bool
+	// Redirect says where to ask instead, with code REDIRECT (from draft 18 on); else nil. It is not followed: whoever
+	// asked knows whether the other place may be trusted with its tokens.
+	Redirect *Redirect
 }
 
 func (e *RequestError) Error() string {
+	if r := e.Redirect; r != nil {
+		return fmt.Sprintf("request refused: %v to %q, track %q: %s", e.Code, r.URI, r.Track.String(), e.Reason)
+	}
 	if e.Reason == "" {
 		return fmt.Sprintf("request refused: %v", e.Code)
 	}

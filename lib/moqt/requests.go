@@ -322,7 +322,7 @@ func (s *Session) gaveUp(ctx context.Context, c *call) {
 }
 
 func requestError(m *wire.RequestError) *RequestError {
-	e := &RequestError{Code: m.Code, Reason: m.Reason, Retry: m.RetryInterval > 0}
+	e := &RequestError{Code: m.Code, Reason: m.Reason, Retry: m.RetryInterval > 0, Redirect: m.Redirect}
 	if e.Retry {
 		e.RetryInterval = duration(m.RetryInterval - 1)
 	}

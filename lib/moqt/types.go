@@ -7,6 +7,7 @@ type (
 	Version      = wire.Version
 	Location     = wire.Location
 	Filter       = wire.Filter
+	Redirect     = wire.Redirect
 	GroupOrder   = wire.GroupOrder
 	ObjectStatus = wire.ObjectStatus
 	Token        = wire.Token
