@@ -21,11 +21,14 @@ type Listener struct {
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	once     sync.Once      // starts serve
-	sessions chan *Session  // unbuffered: connections nobody takes wait in the transport
+	sessions chan *Session  // nobody took yet; further connections wait in the transport, which refuses all but 32
 	ended    chan struct{}  // serve is over
 	err      error          // why; set before ended is closed
 	conns    sync.WaitGroup // of connections with HTTP/3
 }
+
+// crowd is how many connections may come in an instant without being refused.
+const crowd = 256
 
 // ListenQUIC listens on a UDP address. tlsConf needs a certificate; ALPN is set here.
 func ListenQUIC(addr string, tlsConf *tls.Config, conf *Config) (*Listener, error) {
@@ -47,7 +50,7 @@ func ListenQUIC(addr string, tlsConf *tls.Config, conf *Config) (*Listener, erro
 	if err != nil {
 		return nil, errors.Join(err, tr.Close(), udp.Close())
 	}
-	l := &Listener{udp: udp, tr: tr, l: ql, conf: conf, sessions: make(chan *Session), ended: make(chan struct{}), err: ErrClosed}
+	l := &Listener{udp: udp, tr: tr, l: ql, conf: conf, sessions: make(chan *Session, crowd), ended: make(chan struct{}), err: ErrClosed}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.web = newWebServer(conf, l.offer)
 	return l, nil

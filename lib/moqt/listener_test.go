@@ -1,6 +1,7 @@
 package moqt
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -53,4 +54,48 @@ func TestRestartedServer(t *testing.T) {
 		t.Errorf("noticed after %v", d)
 	}
 	l.Close()
+}
+
+// TestCrowdIsNotRefused: connections that come while nobody has time to accept them wait.
+func TestCrowdIsNotRefused(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cert, err := SelfSigned(time.Now(), "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := ListenQUIC("127.0.0.1:0", ServerTLS(cert), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	pin, err := PinFingerprint(Fingerprint(cert))
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := make(chan error, 1)
+	go func() { // the first one; until then nothing is accepted at all
+		_, err := l.Accept(ctx)
+		took <- err
+	}()
+	const crowd = 100
+	for range crowd + 1 {
+		c, err := dialConn(ctx, l.Addr().String(), clientTLS(pin, "localhost", "moqt-16"), quicConfig((*Config)(nil).withDefaults()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.CloseWithError(0, "")
+	}
+	if err := recv(t, took); err != nil {
+		t.Fatal(err)
+	}
+	for n := range crowd {
+		s, err := l.Accept(ctx)
+		if err != nil {
+			t.Fatalf("after %d: %v", n, err)
+		}
+		if err := s.conn.Context().Err(); err != nil {
+			t.Fatalf("connection %d is over: %v", n, err)
+		}
+	}
 }

@@ -31,9 +31,10 @@ type feed struct {
 	mu    sync.Mutex // guards what follows, against the timer; taken before the track's
 	o     *obj       // the one being read; nil: none, or it is not forwarded
 	buf   []byte
-	pos   int  // read
-	sent  int  // forwarded
-	armed bool // the timer runs
+	pos   int       // read
+	sent  int       // forwarded
+	since time.Time // when something came that is not forwarded yet
+	armed bool      // the timer runs
 
 	// Of o, guarded by the track's mutex or, between objects, by nobody:
 	into    *obj // what it feeds
@@ -103,7 +104,10 @@ func (f *feed) came(o *obj, buf []byte, pos int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.o != o {
-		f.o, f.sent = o, 0
+		f.o, f.pos, f.sent = o, 0, 0
+	}
+	if f.pos == f.sent {
+		f.since = time.Now()
 	}
 	f.buf, f.pos = buf, pos
 	if pos-f.sent >= forwardStep {
@@ -126,9 +130,15 @@ func (f *feed) late() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.armed = false
-	if f.o != nil {
-		f.flush()
+	if f.o == nil || f.pos == f.sent {
+		return
 	}
+	if wait := forwardAfter - time.Since(f.since); wait > 0 { // it was set for what came before
+		f.armed = true
+		f.timer.Reset(wait)
+		return
+	}
+	f.flush()
 }
 
 func (f *feed) flush() {
@@ -151,7 +161,9 @@ func (f *feed) end(o *obj, kept bool, err error) {
 
 // close ends the feed with its stream.
 func (f *feed) close() {
-	if f.timer != nil {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.o = nil; f.timer != nil {
 		f.timer.Stop()
 	}
 }

@@ -114,6 +114,10 @@ func (l *load) run() error {
 		}
 		reading.Go(func() {
 			s, err := l.dial(ctx, nil)
+			for try := 0; err != nil && try < 20; try++ { // a crowd may be told to come again
+				time.Sleep(100 * time.Millisecond)
+				s, err = l.dial(ctx, nil)
+			}
 			var sub *moqt.Subscription
 			for range 100 { // a relay may need a moment to know the namespace
 				if err != nil {
