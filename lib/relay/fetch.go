@@ -31,7 +31,11 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	}
 	all := span{r.Start, minLocation(half(r.End), startOf(info.Largest.Group+1))}
 	if len(s.r.upstreams) > 0 && (r.FillTimeout == nil || *r.FillTimeout > 0) {
-		s.r.fillNear(ctx, t, span{maxLocation(all.from, startOf(info.Largest.Group-min(info.Largest.Group, 1))), all.to}, through)
+		near := span{maxLocation(all.from, startOf(info.Largest.Group-min(info.Largest.Group, 1))), all.to}
+		if !near.to.Less(next(*info.Largest)) { // and whether that was the group's end
+			near.to = startOf(info.Largest.Group + 1)
+		}
+		s.r.fillNear(ctx, t, near, through)
 	}
 	if i, ok := t.st.Group(info.Largest.Group); !ok || !i.Complete { // what will follow in it is not known
 		all.to = minLocation(all.to, next(*info.Largest))

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"testing"
@@ -143,6 +144,36 @@ func TestChainPast(t *testing.T) {
 	check()
 	if b := e.Stats().Backfilled; b != 6*parts+2 {
 		t.Errorf("%d objects backfilled", b)
+	}
+}
+
+// Who joins between two groups and fetches the one before has it whole, and nothing is waited for in it.
+func TestChainJoinsBetweenGroups(t *testing.T) {
+	origin := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	e := edge(t, origin.upstream())
+	p := origin.publisher(t, ts)
+	p.group(1)
+	origin.stored(t, parts+1)
+	e.knows(t, ts.Namespace)
+	v := e.viewer(t, ts, moqt.SubscribeOptions{})
+	if l := v.sub.Info().Largest; l == nil || *l != (moqt.Location{Group: 1, Object: parts}) {
+		t.Fatalf("largest is %v", l)
+	}
+	r, err := v.c.Fetch(within(t, 10*time.Second), ts, moqt.Location{Group: 1}, moqt.Location{Group: 1, Object: parts + 1}, moqt.FetchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; ; n++ {
+		if _, err := r.Next(); err == io.EOF && n == parts {
+			break
+		} else if err != nil {
+			t.Fatalf("after %d objects: %v", n, err)
+		}
+	}
+	p.group(2)
+	v.whole(1)
+	if i, _ := e.store.Track(ts).Group(1); !i.Complete || e.Stats().ResetIncomplete > 0 {
+		t.Errorf("%+v, %+v", i, e.Stats())
 	}
 }
 
