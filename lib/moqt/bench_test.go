@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"path/filepath"
 	"runtime"
 	"syscall"
@@ -269,7 +270,7 @@ func openSessions(scheme string, v Version) func(tb testing.TB, size, fan int) f
 		at := "127.0.0.1:0"
 		switch scheme {
 		case "unix":
-			at = "unix://" + filepath.Join(tb.TempDir(), "s")
+			at = (&url.URL{Scheme: "unix", Path: filepath.Join(tb.TempDir(), "s")}).String() // go test's names have a #
 		case "tcp", "ws":
 			at = scheme + "://" + at
 		}

@@ -61,11 +61,12 @@ type Conn struct {
 	server   uint64 // bit 0 of the ids of this side's streams
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
-	ready    chan struct{} // closed when the peer's parameters are known
-	flushed  chan struct{} // closed when the writer is over
-	wake     chan struct{} // for the writer
-	protocol string        // valid once ready
-	peer     parameters    // valid once ready
+	ready    chan struct{}        // closed when the peer's parameters are known
+	flushed  chan struct{}        // closed when the writer is over
+	wake     chan struct{}        // for the writer
+	take     func() *recordBuffer // takes the buffer of the record being read, if the transport has such; else nil
+	protocol string               // valid once ready
+	peer     parameters           // valid once ready
 
 	consumed atomic.Uint64 // bytes of streams the application took or that will never be delivered
 	recvMax  atomic.Uint64 // MAX_DATA announced
@@ -124,6 +125,9 @@ func start(ctx context.Context, t Transport, conf Config, server uint64) (*Conn,
 		t: t, conf: conf.withDefaults(), server: server, began: time.Now(),
 		ready: make(chan struct{}), flushed: make(chan struct{}), wake: make(chan struct{}, 1),
 		streams: map[uint64]*Stream{}, credit: make(chan struct{}), arrived: make(chan struct{}, 1),
+	}
+	if bt, ok := t.(*byteTransport); ok {
+		c.take = bt.take
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.recvMax.Store(c.conf.window() + slack)

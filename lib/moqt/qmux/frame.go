@@ -44,6 +44,7 @@ type frame struct {
 	hasOff bool   // STREAM: value was sent
 	fin    bool   // STREAM
 	size   int    // of the frame in the record
+	last   bool   // nothing follows in the record; set by the connection
 }
 
 // parseFrame reads the frame at the beginning of a record and returns what follows it. Padding is one frame however long.

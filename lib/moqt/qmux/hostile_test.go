@@ -208,3 +208,72 @@ func FuzzConn(f *testing.F) {
 		}
 	})
 }
+
+// TestHalfOpen: a peer that says no more, or is cut off inside a record, is gone; so is one that was never there.
+func TestHalfOpen(t *testing.T) {
+	for name, said := range map[string][]byte{
+		"nothing": nil, "half a record": record(hello(parameters{}))[:5], "parameters": record(hello(parameters{})),
+		"and half a record": append(record(hello(parameters{})), 0x40, 0x50, frameStream),
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, server := networks["tcp"](t)
+			defer client.Close()
+			go func() {
+				client.Write(said)
+				client.(*net.TCPConn).CloseWrite()
+			}()
+			c, err := Server(testContext(t), Bytes(server), Config{})
+			if err == nil {
+				<-c.Context().Done()
+				err = context.Cause(c.Context())
+			}
+			if !errors.Is(err, ErrLost) {
+				t.Error(err)
+			}
+			client.SetReadDeadline(time.Now().Add(time.Minute))
+			if _, err := io.Copy(io.Discard, client); err != nil {
+				t.Errorf("the other half stays open: %v", err)
+			}
+		})
+	}
+}
+
+// TestFloodOfStreams: as many streams as may be, opened by the last one's number, with a byte each, and reset as fast as they
+// are opened: no more are held than may be, and the application gets them all.
+func TestFloodOfStreams(t *testing.T) {
+	const most, all = 100, 2000
+	a, b := networks["unix"](t)
+	client, server := pair(t, a, b, Config{}, Config{MaxStreams: most})
+	ctx := testContext(t)
+	go func() {
+		for i := range all {
+			st, err := client.OpenUniStream(ctx)
+			if err != nil {
+				return
+			}
+			st.Write([]byte{byte(i)})
+			st.SetReliableBoundary()
+			st.CancelWrite(uint64(i))
+		}
+	}()
+	eventually(t, ctx, server, func() bool { return len(server.theirs[uni].queue) == most })
+	for i := range all {
+		server.mu.Lock()
+		if n := len(server.streams); n > most {
+			t.Errorf("%d streams are held", n)
+		}
+		server.mu.Unlock()
+		st, err := server.AcceptUniStream(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(st); len(b) != 1 || b[0] != byte(i) || !isReset(err, uint64(i), true) {
+			t.Fatalf("stream %d: %v, %v", i, b, err)
+		}
+	}
+	server.mu.Lock()
+	defer server.mu.Unlock()
+	if server.shared != 0 {
+		t.Errorf("%d bytes of window were not given back", server.shared)
+	}
+}

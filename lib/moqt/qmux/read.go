@@ -66,6 +66,7 @@ func (c *Conn) record(b []byte, first bool) error {
 		if known := c.known(); known == (f.kind == frameParameters) {
 			return broken(ProtocolViolation, "frame %#x with transport parameters known: %v", f.kind, known)
 		}
+		f.last = len(b) == 0
 		if err := c.frame(&f); err != nil {
 			return err
 		}
@@ -221,7 +222,11 @@ func (c *Conn) receive(f *frame) error {
 	r.mu.Lock()
 	discard, finished := r.stopped != nil, false
 	if !discard && f.kind == frameStream {
-		r.append(f.data)
+		var take func() *recordBuffer
+		if f.last {
+			take = c.take
+		}
+		r.append(f.data, take)
 	}
 	if r.ended {
 		r.fin = f.kind == frameStream

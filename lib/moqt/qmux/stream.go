@@ -231,10 +231,14 @@ const chunkSize = 16 << 10
 type chunk struct {
 	next       *chunk
 	head, tail int
-	b          [chunkSize]byte
+	b          []byte
+	record     *recordBuffer // that b is a part of; nil: b is the chunk's own
 }
 
-var chunks = sync.Pool{New: func() any { return new(chunk) }}
+var (
+	chunks = sync.Pool{New: func() any { return &chunk{b: make([]byte, chunkSize)} }}
+	taken  = sync.Pool{New: func() any { return new(chunk) }}
+)
 
 // recvHalf is what this side reads.
 type recvHalf struct {
@@ -258,22 +262,49 @@ type recvHalf struct {
 	deadline    deadline
 }
 
-func (r *recvHalf) append(b []byte) {
+// append keeps a copy of b, or b itself if it is most of a record whose buffer it may have.
+func (r *recvHalf) append(b []byte, take func() *recordBuffer) {
+	if take != nil && len(b) >= maxRecord/2 {
+		if record := take(); record != nil {
+			k := taken.Get().(*chunk)
+			k.b, k.record, k.tail = b, record, len(b)
+			r.add(k)
+			return
+		}
+	}
 	for len(b) > 0 {
 		if r.last == nil || r.last.tail == len(r.last.b) {
-			k := chunks.Get().(*chunk)
-			k.next, k.head, k.tail = nil, 0, 0
-			if r.last == nil {
-				r.first = k
-			} else {
-				r.last.next = k
-			}
-			r.last = k
+			r.add(chunks.Get().(*chunk))
 		}
 		n := copy(r.last.b[r.last.tail:], b)
 		r.last.tail += n
 		b = b[n:]
 	}
+}
+
+func (r *recvHalf) add(k *chunk) {
+	if r.last == nil {
+		r.first = k
+	} else {
+		r.last.next = k
+	}
+	r.last = k
+}
+
+// remove drops the first piece.
+func (r *recvHalf) remove() {
+	k := r.first
+	if r.first = k.next; r.first == nil {
+		r.last = nil
+	}
+	k.next, k.head, k.tail = nil, 0, 0
+	if k.record == nil {
+		chunks.Put(k)
+		return
+	}
+	records.Put(k.record)
+	k.b, k.record = nil, nil
+	taken.Put(k)
 }
 
 // take moves what is there to p.
@@ -284,10 +315,7 @@ func (r *recvHalf) take(p []byte) (n int) {
 		k.head += m
 		n += m
 		if k.head == k.tail {
-			if r.first = k.next; r.first == nil {
-				r.last = nil
-			}
-			chunks.Put(k)
+			r.remove()
 		}
 	}
 	return n
@@ -296,12 +324,9 @@ func (r *recvHalf) take(p []byte) (n int) {
 // drop returns how many bytes were not read.
 func (r *recvHalf) drop() (n int) {
 	for r.first != nil {
-		k := r.first
-		n += k.tail - k.head
-		r.first = k.next
-		chunks.Put(k)
+		n += r.first.tail - r.first.head
+		r.remove()
 	}
-	r.last = nil
 	return n
 }
 

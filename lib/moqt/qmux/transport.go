@@ -29,8 +29,10 @@ type Transport interface {
 // maxRecord is the largest record sent and accepted: an object of 64 KiB with its headers fits.
 const maxRecord = 65 << 10
 
+type recordBuffer [Headroom + maxRecord]byte
+
 // records are the buffers of records in work; a connection at rest holds none.
-var records = sync.Pool{New: func() any { return new([Headroom + maxRecord]byte) }}
+var records = sync.Pool{New: func() any { return new(recordBuffer) }}
 
 // Bytes makes a Transport of a stream of bytes: each record follows its length (§3.2).
 func Bytes(rw io.ReadWriteCloser) Transport {
@@ -40,7 +42,7 @@ func Bytes(rw io.ReadWriteCloser) Transport {
 type byteTransport struct {
 	rw  io.ReadWriteCloser
 	br  *bufio.Reader
-	buf *[Headroom + maxRecord]byte
+	buf *recordBuffer
 }
 
 func (t *byteTransport) ReadRecord(limit int) ([]byte, error) {
@@ -55,12 +57,19 @@ func (t *byteTransport) ReadRecord(limit int) ([]byte, error) {
 	if size > uint64(min(limit, maxRecord)) {
 		return nil, broken(FrameEncodingError, "record of %d bytes", size)
 	}
-	t.buf = records.Get().(*[Headroom + maxRecord]byte)
+	t.buf = records.Get().(*recordBuffer)
 	b := t.buf[:size]
 	if _, err = io.ReadFull(t.br, b); err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	return b, err
+}
+
+// take hands the buffer of the last record over, or returns nil.
+func (t *byteTransport) take() *recordBuffer {
+	b := t.buf
+	t.buf = nil
+	return b
 }
 
 func (t *byteTransport) WriteRecord(b []byte) error {

@@ -8,7 +8,7 @@ import (
 // writeLoop sends what is due until the connection ends, and says why then.
 func (c *Conn) writeLoop() {
 	defer close(c.flushed)
-	var buf *[Headroom + maxRecord]byte
+	var buf *recordBuffer
 	release := func() {
 		if buf != nil {
 			records.Put(buf)
@@ -18,7 +18,7 @@ func (c *Conn) writeLoop() {
 	defer release()
 	for {
 		if buf == nil {
-			buf = records.Get().(*[Headroom + maxRecord]byte)
+			buf = records.Get().(*recordBuffer)
 		}
 		limit := Headroom + defaultMaxRecordSize
 		if c.known() {
