@@ -36,7 +36,11 @@ func measureUrgent(tb testing.TB, scheme string, v Version, bulk bool, urgentPri
 	defer cancel()
 	h, pubs := accepting(TrackInfo{})
 	only := []Version{v}
-	c, _ := dialedPair(tb, scheme, &Config{Versions: only}, &Config{Versions: only, Handler: h})
+	pair := dialedPair
+	if scheme == "tcp" || scheme == "wss" {
+		pair = qmuxPair
+	}
+	c, _ := pair(tb, scheme, &Config{Versions: only}, &Config{Versions: only, Handler: h})
 	open := func(name string, priority uint8) (*Subscription, *Publication) {
 		t := testTrack
 		t.Name = name
@@ -134,7 +138,7 @@ func TestUrgentDelay(t *testing.T) {
 	const n = 200
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(out, "16 KB every 5 ms\tp50 ms\tp99 ms\tbulk KB that passed, p50\tp99\t\n")
-	for _, scheme := range []string{"moqt", "https"} {
+	for _, scheme := range []string{"moqt", "https", "tcp", "wss"} {
 		for _, v := range wire.Versions() {
 			for _, tt := range urgentCases {
 				var p50, p99, passed50, passed99 []float64
