@@ -67,7 +67,7 @@ type Error struct {
 func (e *Error) Error() string { return e.Relay + ": " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// ExitCode is 69 unreachable, 76 protocol, 77 refused or 64 for a bad address.
+// ExitCode is 69 unreachable, 75 busy, 76 protocol, 77 refused or 64 for a bad address.
 func (e *Error) ExitCode() int { return e.code }
 
 // Hint is what to do about it, or that of the cause.
@@ -77,6 +77,7 @@ func (e *Error) Hint() string { return e.hint }
 const (
 	exitUsage       = 64
 	exitUnreachable = 69
+	exitBusy        = 75
 	exitProtocol    = 76
 	exitNotAllowed  = 77
 )
@@ -227,15 +228,21 @@ func permanent(relay string, err error, connected bool) error {
 		case wire.Unauthorized, wire.MalformedAuthToken, wire.ExpiredAuthToken, wire.UnknownAuthTokenAlias:
 			return &Error{relay, err, exitNotAllowed, "the relay asks for a token"}
 		default:
-			return &Error{relay, err, exitProtocol, "is it a relay for MoQ Transport draft 16, and of a version that fits?"}
+			return &Error{relay, err, exitProtocol, "is it a relay for MoQ Transport, drafts 16 or 18?"}
 		}
 	}
 	if r, ok := errors.AsType[*moqt.RequestError](err); ok && !errors.Is(err, ErrAgain) {
 		switch r.Code {
 		case wire.RequestUnauthorized, wire.RequestMalformedAuthToken, wire.RequestExpiredAuthToken:
 			return &Error{relay, err, exitNotAllowed, "the relay does not let us do this; it may want a token"}
-		case wire.RequestInternalError, wire.RequestTimeout:
+		case wire.RequestInternalError, wire.RequestTimeout, wire.RequestGoingAway, wire.RequestExcessiveLoad:
 			return nil
+		case wire.RequestRedirect: // not followed: whether the other relay is trusted is the caller's to say
+			hint := ""
+			if r.Redirect != nil && r.Redirect.URI != "" {
+				hint = "the relay sends us to " + r.Redirect.URI
+			}
+			return &Error{relay, err, exitUnreachable, hint}
 		}
 		return &Error{relay, err, exitProtocol, ""}
 	}
@@ -254,7 +261,7 @@ func permanent(relay string, err error, connected bool) error {
 		}
 	}
 	if a, ok := errors.AsType[tls.AlertError](err); ok && a == 120 { // no_application_protocol, RFC 7301 §3.2
-		return &Error{relay, err, exitProtocol, "the relay does not speak MoQ Transport draft 16"}
+		return &Error{relay, err, exitProtocol, "the relay speaks no draft of MoQ Transport that we do"}
 	}
 	if connected {
 		if _, lost := errors.AsType[lostError](err); !lost {
@@ -276,6 +283,9 @@ func unreachable(relay string, err error, connected bool) error {
 	var coder interface{ ExitCode() int }
 	if errors.Is(err, ErrAgain) && errors.As(err, &coder) {
 		return err
+	}
+	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestExcessiveLoad {
+		return &Error{relay, err, exitBusy, "the relay is busy; --retry TIME keeps trying"}
 	}
 	hint := "is ec-relay running there? --retry TIME keeps trying"
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {

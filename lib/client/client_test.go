@@ -11,6 +11,7 @@ import (
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/client/relaytest"
 	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -112,6 +113,37 @@ func TestRetryLimits(t *testing.T) {
 	})
 	if code(err) != 69 {
 		t.Errorf("lost, not to be tried again: %v", err)
+	}
+}
+
+// What a relay refuses with decides what the exit code is.
+func TestRefusals(t *testing.T) {
+	for _, test := range []struct {
+		code wire.RequestCode
+		exit int
+	}{
+		{wire.RequestUnauthorized, 77}, {wire.RequestExpiredAuthToken, 77}, {wire.RequestExcessiveLoad, 75}, {wire.RequestRedirect, 69},
+		{wire.RequestGoingAway, 69}, {wire.RequestInternalError, 69}, {wire.RequestMalformedTrack, 76}, {wire.RequestNotSupported, 76},
+	} {
+		relay := relaytest.New(t)
+		refusal := &moqt.RequestError{Code: test.code, Reason: "test"}
+		err := client.Run(testContext(t), client.Config{Relay: relay.URL(), TLS: relay.TLS(), RetryLost: -1}, func(context.Context, *moqt.Session) error {
+			return refusal
+		})
+		if code(err) != test.exit || !errors.Is(err, refusal) {
+			t.Errorf("%v: exit code %d, want %d: %v", test.code, code(err), test.exit, err)
+		}
+	}
+}
+
+func TestVersions(t *testing.T) {
+	for draft, n := range map[string]int{"": 0, "16": 1, "18": 1} {
+		if v, err := client.Versions(draft); err != nil || len(v) != n {
+			t.Errorf("Versions(%q) = %v, %v", draft, v, err)
+		}
+	}
+	if _, err := client.Versions("17"); code(err) != 64 {
+		t.Errorf("draft 17: %v", err)
 	}
 }
 
