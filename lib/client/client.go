@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -90,6 +91,17 @@ func CheckURL(relay string) error {
 	return nil
 }
 
+// mayMove says whether a relay may send its clients to another address. It may not make them give up encryption and the check
+// of a certificate, or open sockets on their own host, if its own address is not of that kind.
+func mayMove(from, to string) bool {
+	if CheckURL(to) != nil {
+		return false
+	}
+	was, _, _ := strings.Cut(strings.ToLower(from), ":")
+	is, _, _ := strings.Cut(strings.ToLower(to), ":")
+	return is == was || is == "moqt" || is == "https" || is == "wss"
+}
+
 // Run calls work with a session, and again with a new one when that was lost, until work returns nil or an error
 // of its own. The context of work ends with the session; Run waits for work.
 func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *moqt.Session) error) error {
@@ -129,7 +141,7 @@ func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *moq
 		if time.Since(began) > settled {
 			pause = firstPause
 		}
-		if relay = c.Relay; moved != "" && CheckURL(moved) == nil {
+		if relay = c.Relay; moved != "" && mayMove(c.Relay, moved) {
 			relay = moved
 		}
 		wait := pause + rand.N(pause/2)
