@@ -405,6 +405,7 @@ func TestLiveReplayAndFetch(t *testing.T) {
 		p.group(102 + g)
 	}
 	v.whole(10)
+	wait(t, "the rest of a group", func() bool { return v.count(func(r *received) bool { return r.fin }) == 11 })
 	v.mu.Lock()
 	if r := v.got[101]; r == nil || !slices.Equal(r.ids, allIDs[1:]) || v.got[100] != nil {
 		t.Errorf("live subscriber got %+v", v.got[101])
