@@ -32,9 +32,10 @@ type spool struct {
 	names  []*track // in order of declaration
 	groups []*group // all tracks', in order of arrival
 	bytes  int64
-	next   uint64 // sequence number of the next group
-	gone   []bool // relays that failed for good
-	ended  bool   // no more input
+	next   uint64   // sequence number of the next group
+	gone   []bool   // relays that failed for good
+	ended  bool     // no more input
+	passed []passed // groups that left the spool lately, sent and perhaps not arrived
 
 	claims claims
 
@@ -288,6 +289,7 @@ func (s *spool) trim(ctx context.Context, now time.Time) error {
 		switch {
 		case sent != nil:
 			s.evict(sent)
+			s.pass(sent, now)
 		case old == nil && !over:
 			return nil
 		case old == nil: // one group larger than the spool, and unfinished: let it be
@@ -366,6 +368,33 @@ func (s *spool) allGone() bool {
 		}
 	}
 	return true
+}
+
+// passed is the last object of a group that made room for others soon after it was sent.
+type passed struct {
+	track object.TrackName
+	at    moqt.Location
+	when  time.Time
+}
+
+// last is the object whose arrival says that all of a whole group arrived: one stream carries a group in order. False if there
+// is none.
+func (g *group) last() (moqt.Location, bool) {
+	if g.state != whole || len(g.objects) == 0 {
+		return moqt.Location{}, false
+	}
+	return moqt.Location{Group: g.id, Object: g.lastID[g.objects[len(g.objects)-1].Subgroup]}, true
+}
+
+// pass remembers a group that leaves the spool. What is older than the spool has arrived, or was resent, or was lost with its
+// session.
+func (s *spool) pass(g *group, now time.Time) {
+	for len(s.passed) > 0 && (len(s.passed) >= maxGroups || now.Sub(s.passed[0].when) > s.maxAge) {
+		s.passed = s.passed[1:]
+	}
+	if at, ok := g.last(); ok && !g.dropped && now.Sub(g.touched) <= s.maxAge {
+		s.passed = append(s.passed, passed{g.track.name, at, now})
+	}
 }
 
 // evict forgets a group; senders at work on one that is dropped reset its stream.

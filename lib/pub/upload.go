@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -288,22 +289,14 @@ func (u *uploader) streamError(g *group, err error) error {
 	return nil
 }
 
-// confirm asks the relay for the last object of each group in the spool: one stream carries a group in order, so
-// who has its last object has all of it. QUIC's acknowledgements do not reach us, and would not say "stored".
+// confirm asks the relay for the last object of each group that may be on its way. QUIC's acknowledgements do not reach us, and
+// would not say "stored".
 func (u *uploader) confirm(ctx context.Context, sess *moqt.Session) error {
-	type last struct {
-		track object.TrackName
-		at    moqt.Location
-	}
-	var todo []last
 	u.s.mu.Lock()
+	todo := slices.Clone(u.s.passed)
 	for _, g := range u.s.groups {
-		if g.state == whole && len(g.objects) > 0 {
-			for sub, id := range g.lastID {
-				if sub == g.objects[len(g.objects)-1].Subgroup {
-					todo = append(todo, last{g.track.name, moqt.Location{Group: g.id, Object: id}})
-				}
-			}
+		if at, ok := g.last(); ok {
+			todo = append(todo, passed{track: g.track.name, at: at})
 		}
 	}
 	u.s.mu.Unlock()

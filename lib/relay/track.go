@@ -165,7 +165,8 @@ func (t *track) put(src *source, f *feed, o *obj, sum object.Hash) (kept bool) {
 		if f != nil && f.into != nil && f.into != old { // the group left memory meanwhile
 			return t.complete(f.into, o)
 		}
-		return false
+		// Who stored it may not have come to say so yet, and need not have been one of those who bring what subscribers wait for.
+		return old != nil && !old.whole() && t.complete(old, o)
 	}
 	c.objects.Add(1)
 	c.bytes.Add(int64(len(o.Payload)))
