@@ -297,6 +297,7 @@ func TestTimeouts(t *testing.T) {
 					if d := time.Since(start); d != 3*time.Second {
 						t.Errorf("after %v", d)
 					}
+					synctest.Wait() // it is counted after the peer was told
 					if f.s.ctx.Err() != nil || f.s.Stats().Limits[tt.name] != 1 {
 						t.Errorf("session %v, limits %v", context.Cause(f.s.ctx), f.s.Stats().Limits)
 					}

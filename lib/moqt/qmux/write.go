@@ -21,10 +21,10 @@ func (c *Conn) writeLoop() {
 			buf = records.Get().(*recordBuffer)
 		}
 		limit := Headroom + defaultMaxRecordSize
+		c.mu.Lock()
 		if c.known() {
 			limit = Headroom + int(min(c.peer.maxRecordSize, maxRecord))
 		}
-		c.mu.Lock()
 		b := c.fill(buf[:Headroom:limit])
 		err := c.err
 		c.mu.Unlock()
