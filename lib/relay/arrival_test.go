@@ -132,6 +132,33 @@ func TestForwardedWhileItArrives(t *testing.T) {
 	})
 }
 
+// Another home's copy was stored while this one was on its way, and nobody has said so yet: this one is whole all the same.
+func TestStoredWhileItArrives(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		s := start(t, t.TempDir(), pipe, Config{}, store.Config{})
+		p := s.publisher(t, ts)
+		p.put(part(1, 0))
+		s.stored(t, 1)
+		w := s.watcher(t, from(1))
+		w.next(0)
+		o := large(1, 1)
+		half := len(o.Payload) / 2
+		p.begin(o, half)
+		w.next(1)
+		w.until(o, half)
+		if _, err := s.store.Track(ts).Put(o, object.Sum(o.Payload)); err != nil {
+			t.Fatal(err)
+		}
+		p.more(o, half, len(o.Payload))
+		w.until(o, len(o.Payload))
+		p.put(&object.Object{Group: 1, ID: 2, Status: object.EndOfGroup})
+		w.next(2)
+		if st := s.Stats(); st.ResetBroken != 0 || st.Duplicates != 1 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
 // A few bytes do not wait for more either.
 func TestForwardedAfterAWhile(t *testing.T) {
 	inMemory(t, func(t *testing.T) {
