@@ -142,6 +142,15 @@ func both(ctx context.Context, fan int, publish, subscribe func(ctx context.Cont
 	return g.Wait()
 }
 
+// readBuffers are what fan subscribers read objects into. They are made once, so that the measured allocation is the transport's.
+func readBuffers(size, fan int) [][]byte {
+	bufs := make([][]byte, fan)
+	for i := range bufs {
+		bufs[i] = make([]byte, size)
+	}
+	return bufs
+}
+
 // openSocket moves the same bytes over a Unix socket, a write and a read for each object.
 func openSocket(tb testing.TB, size, fan int) func(context.Context, int) error {
 	l, err := net.Listen("unix", filepath.Join(tb.TempDir(), "s"))
@@ -158,7 +167,7 @@ func openSocket(tb testing.TB, size, fan int) func(context.Context, int) error {
 			servers[i].Close()
 		}
 	})
-	payload := make([]byte, size)
+	payload, bufs := make([]byte, size), readBuffers(size, fan)
 	return func(ctx context.Context, n int) error {
 		return both(ctx, fan,
 			func(_ context.Context, i int) (err error) {
@@ -168,9 +177,8 @@ func openSocket(tb testing.TB, size, fan int) func(context.Context, int) error {
 				return err
 			},
 			func(_ context.Context, i int) (err error) {
-				buf := make([]byte, size)
 				for k := 0; k < n && err == nil; k++ {
-					_, err = io.ReadFull(clients[i], buf)
+					_, err = io.ReadFull(clients[i], bufs[i])
 				}
 				return err
 			})
@@ -201,11 +209,12 @@ func openPlain(tb testing.TB, size, fan int) func(context.Context, int) error {
 	})
 	msg := make([]byte, 8+size)
 	binary.BigEndian.PutUint64(msg, uint64(size))
+	bufs := readBuffers(size, fan)
 	return func(ctx context.Context, n int) error {
 		return both(ctx, fan,
 			func(ctx context.Context, i int) error { return plainPublisher(ctx, servers[i], msg, n) },
 			func(ctx context.Context, i int) error {
-				return plainSubscriber(ctx, clients[i], make([]byte, size), n)
+				return plainSubscriber(ctx, clients[i], bufs[i], n)
 			})
 	}
 }
@@ -298,14 +307,14 @@ func openSessions(scheme string, v Version) func(tb testing.TB, size, fan int) f
 			run(tb, s)
 			return recv(tb, pubs), nil
 		})
-		payload := make([]byte, size)
+		payload, bufs := make([]byte, size), readBuffers(size, fan)
 		group := uint64(0)
 		return func(ctx context.Context, n int) error {
 			defer func() { group += uint64(n) }()
 			return both(ctx, fan,
 				func(ctx context.Context, i int) error { return sessionPublisher(ctx, ps[i], group, payload, n) },
 				func(ctx context.Context, i int) error {
-					return sessionSubscriber(ctx, subs[i], make([]byte, size), n)
+					return sessionSubscriber(ctx, subs[i], bufs[i], n)
 				})
 		}
 	}
