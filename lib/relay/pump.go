@@ -183,8 +183,6 @@ func (p *pump) follow(ctx context.Context, g *group, o *obj, timer *time.Timer) 
 	if err := w.w.WriteObjectHeader(o.ID, o.Properties, uint64(o.size)); err != nil {
 		return err
 	}
-	p.setBlocked(w.w)
-	defer p.setBlocked(nil)
 	t := p.s.t
 	stall := t.r.c.StallWait
 	for off := 0; off < o.size; {
@@ -207,7 +205,8 @@ func (p *pump) follow(ctx context.Context, g *group, o *obj, timer *time.Timer) 
 		t.mu.Unlock()
 		if len(b) > 0 && !failed {
 			p.waiting.Store(false)
-			if _, err := w.w.Write(b); err != nil {
+			err := p.write(ctx, w.w, o.Priority, func() error { _, err := w.w.Write(b); return err })
+			if err != nil {
 				return err
 			}
 			off += len(b)

@@ -79,6 +79,7 @@ type Relay struct {
 	stats counters
 	tally *moqt.Tally // what the transport counts; nil: nothing
 	id    string      // among relays
+	turns turns
 
 	mu        sync.Mutex // guards what follows
 	tracks    map[string]*track
@@ -93,7 +94,7 @@ type Relay struct {
 func New(c Config) *Relay {
 	c = c.withDefaults()
 	r := &Relay{
-		c: c, store: c.Store, log: c.Logger, id: newRelayID(),
+		c: c, store: c.Store, log: c.Logger, id: newRelayID(), turns: newTurns(),
 		tracks: make(map[string]*track), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand),
 		announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}

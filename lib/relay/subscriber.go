@@ -30,6 +30,7 @@ type subscriber struct {
 	// refused: no other group could be begun because those that were are being sent.
 	refused atomic.Bool
 	through []string // the relays it came through
+	pace    pace
 
 	// Owned by run.
 	cursor  uint64           // groups from here on have not been begun
@@ -158,7 +159,7 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 			return true
 		}
 	}
-	p := &pump{s: s, id: id, writers: make(map[uint64]*writer), lag: make(chan struct{})}
+	p := &pump{s: s, id: id, writers: make(map[uint64]*writer), lag: make(chan struct{}), turn: turn{turns: s.t.r.turns, pace: &s.pace}}
 	if id == s.floor.Group {
 		p.start = s.floor.Object
 	}
@@ -238,6 +239,8 @@ type pump struct {
 	lingering atomic.Bool
 	over      atomic.Bool
 	lag       chan struct{} // closed when the subscriber is too far behind
+
+	turn turn
 
 	mu      sync.Mutex
 	blocked *moqt.SubgroupWriter // the writer in use
@@ -321,14 +324,25 @@ func (p *pump) send(ctx context.Context, o *object.Object, payload []byte, opens
 	if o.Status != object.Normal {
 		props = nil
 	}
-	p.setBlocked(w.w)
-	err = w.w.WriteObject(o.ID, props, moqt.ObjectStatus(o.Status), payload)
-	p.setBlocked(nil)
+	err = p.write(ctx, w.w, o.Priority, func() error { return w.w.WriteObject(o.ID, props, moqt.ObjectStatus(o.Status), payload) })
 	if err != nil {
 		return err
 	}
 	p.sent(w, o, len(payload))
 	return nil
+}
+
+// write lets f write to w when it is the pump's turn.
+func (p *pump) write(ctx context.Context, w *moqt.SubgroupWriter, priority uint8, f func() error) error {
+	if !urgent(p.s.pub.State(), priority) {
+		if err := p.turn.begin(ctx, p.lag); err != nil {
+			return err
+		}
+		defer p.turn.end()
+	}
+	p.setBlocked(w)
+	defer p.setBlocked(nil)
+	return f()
 }
 
 func (p *pump) sent(w *writer, o *object.Object, size int) {
