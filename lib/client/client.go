@@ -2,7 +2,7 @@
 // a piece of work, and tells what a failure means for the command that runs it.
 //
 // A relay's address and work flow in; sessions flow to the work; an error with an exit code and a hint flows
-// out. The transport is package moqt, draft-ietf-moq-transport-16.
+// out. The transport is package moqt, draft-ietf-moq-transport-16 and -18.
 package client
 
 import (
@@ -104,7 +104,7 @@ func mayMove(from, to string) bool {
 
 // Run calls work with a session, and again with a new one when that was lost, until work returns nil or an error
 // of its own. The context of work ends with the session; Run waits for work.
-func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *moqt.Session) error) error {
+func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *Session) error) error {
 	if err := CheckURL(c.Relay); err != nil {
 		return err
 	}
@@ -170,8 +170,9 @@ type lostError struct{ err error }
 func (e lostError) Error() string { return e.err.Error() }
 func (e lostError) Unwrap() error { return e.err }
 
-// once dials and runs work on the session. moved is where a GOAWAY sends us.
-func once(ctx context.Context, c Config, relay string, work func(context.Context, *moqt.Session) error) (connected bool, moved string, _ error) {
+// once dials and runs work on the session. moved is where a GOAWAY sends us, or, when the relay was lost, where it had sent
+// requests before.
+func once(ctx context.Context, c Config, relay string, work func(context.Context, *Session) error) (connected bool, moved string, _ error) {
 	sess, err := c.Dial(ctx, relay, c.TLS, &c.Session)
 	if err != nil {
 		return false, "", err
@@ -202,14 +203,16 @@ func once(ctx context.Context, c Config, relay string, work func(context.Context
 	})
 	var done, own bool
 	var result error
+	away := &places{c: c, ctx: gctx, open: map[string]*place{}}
 	g.Go(func() error {
-		result = work(gctx, sess)
+		result = work(gctx, &Session{sess, relay, away})
 		done = result == nil
 		own = !done && sess.Context().Err() == nil && gctx.Err() == nil && !errors.Is(result, moqt.ErrGoingAway)
 		sess.Close(wire.NoError, "")
 		return context.Canceled // ends the others
 	})
 	err = g.Wait()
+	away.runs.Wait()
 	switch {
 	case done:
 		return true, moved, nil
@@ -223,7 +226,7 @@ func once(ctx context.Context, c Config, relay string, work func(context.Context
 	if _, lost := errors.AsType[lostError](err); !lost {
 		err = lostError{err}
 	}
-	return true, moved, err
+	return true, cmp.Or(moved, away.last), err
 }
 
 // permanent returns the final error if trying again cannot help.
@@ -249,12 +252,8 @@ func permanent(relay string, err error, connected bool) error {
 			return &Error{relay, err, exitNotAllowed, "the relay does not let us do this; it may want a token"}
 		case wire.RequestInternalError, wire.RequestTimeout, wire.RequestGoingAway, wire.RequestExcessiveLoad:
 			return nil
-		case wire.RequestRedirect: // not followed: whether the other relay is trusted is the caller's to say
-			hint := ""
-			if r.Redirect != nil && r.Redirect.URI != "" {
-				hint = "the relay sends us to " + r.Redirect.URI
-			}
-			return &Error{relay, err, exitUnreachable, hint}
+		case wire.RequestRedirect: // without a place to go to, or in answer to what cannot be sent elsewhere
+			return &Error{relay, err, exitUnreachable, ""}
 		}
 		return &Error{relay, err, exitProtocol, ""}
 	}

@@ -49,7 +49,7 @@ func TestCheckURL(t *testing.T) {
 func TestWorkFails(t *testing.T) {
 	relay := relaytest.New(t)
 	own := errors.New("enough")
-	err := client.Run(testContext(t), client.Config{Relay: relay.URL(), TLS: relay.TLS()}, func(context.Context, *moqt.Session) error { return own })
+	err := client.Run(testContext(t), client.Config{Relay: relay.URL(), TLS: relay.TLS()}, func(context.Context, *client.Session) error { return own })
 	if !errors.Is(err, own) || relay.Sessions() != 1 {
 		t.Errorf("%v after %d sessions", err, relay.Sessions())
 	}
@@ -59,7 +59,7 @@ func TestWorkFails(t *testing.T) {
 func TestLoss(t *testing.T) {
 	relay := relaytest.New(t)
 	n := 0
-	err := client.Run(testContext(t), client.Config{Relay: relay.URL(), TLS: relay.TLS()}, func(ctx context.Context, sess *moqt.Session) error {
+	err := client.Run(testContext(t), client.Config{Relay: relay.URL(), TLS: relay.TLS()}, func(ctx context.Context, sess *client.Session) error {
 		if n++; n == 2 {
 			return nil
 		}
@@ -79,7 +79,7 @@ func TestGoAway(t *testing.T) {
 	var relays []string
 	conf := a.TLS()
 	conf.VerifyConnection = nil // both
-	err := client.Run(testContext(t), client.Config{Relay: a.URL(), TLS: conf}, func(ctx context.Context, sess *moqt.Session) error {
+	err := client.Run(testContext(t), client.Config{Relay: a.URL(), TLS: conf}, func(ctx context.Context, sess *client.Session) error {
 		relays = append(relays, sess.RemoteAddr().String())
 		if len(relays) == 2 {
 			return nil
@@ -97,7 +97,7 @@ func TestRetryLimits(t *testing.T) {
 	url, trust := relay.URL(), relay.TLS()
 	relay.Stop()
 	quick := moqt.Config{HandshakeTimeout: 100 * time.Millisecond}
-	never := func(context.Context, *moqt.Session) error { t.Error("connected"); return nil }
+	never := func(context.Context, *client.Session) error { t.Error("connected"); return nil }
 	for name, retry := range map[string]time.Duration{"at once": 0, "after some time": time.Second} {
 		began := time.Now()
 		err := client.Run(testContext(t), client.Config{Relay: url, TLS: trust, RetryStart: retry, Session: quick}, never)
@@ -106,7 +106,7 @@ func TestRetryLimits(t *testing.T) {
 		}
 	}
 	relay.Start()
-	err := client.Run(testContext(t), client.Config{Relay: url, TLS: trust, RetryLost: -1, Session: quick}, func(ctx context.Context, sess *moqt.Session) error {
+	err := client.Run(testContext(t), client.Config{Relay: url, TLS: trust, RetryLost: -1, Session: quick}, func(ctx context.Context, sess *client.Session) error {
 		go relay.Stop()
 		<-ctx.Done()
 		return context.Cause(ctx)
@@ -127,7 +127,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		relay := relaytest.New(t)
 		refusal := &moqt.RequestError{Code: test.code, Reason: "test"}
-		err := client.Run(testContext(t), client.Config{Relay: relay.URL(), TLS: relay.TLS(), RetryLost: -1}, func(context.Context, *moqt.Session) error {
+		err := client.Run(testContext(t), client.Config{Relay: relay.URL(), TLS: relay.TLS(), RetryLost: -1}, func(context.Context, *client.Session) error {
 			return refusal
 		})
 		if code(err) != test.exit || !errors.Is(err, refusal) {
@@ -151,7 +151,7 @@ func TestCancelled(t *testing.T) {
 	relay := relaytest.New(t)
 	cause := errors.New("signal")
 	ctx, cancel := context.WithCancelCause(testContext(t))
-	err := client.Run(ctx, client.Config{Relay: relay.URL(), TLS: relay.TLS()}, func(ctx context.Context, _ *moqt.Session) error {
+	err := client.Run(ctx, client.Config{Relay: relay.URL(), TLS: relay.TLS()}, func(ctx context.Context, _ *client.Session) error {
 		cancel(cause)
 		<-ctx.Done()
 		return context.Cause(ctx)

@@ -51,8 +51,8 @@ type RequestError struct {
 	// RetryInterval is how long to wait before asking again; Retry says whether asking again may help.
 	RetryInterval time.Duration
 	Retry         bool
-	// Redirect says where to ask instead, with code REDIRECT (from draft 18 on); else nil. It is not followed: whoever
-	// asked knows whether the other place may be trusted with its tokens.
+	// Redirect says where to ask instead, with code REDIRECT (from draft 18 on); else nil. A session cannot follow it;
+	// package client does.
 	Redirect *Redirect
 }
 

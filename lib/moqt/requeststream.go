@@ -211,6 +211,9 @@ func (rs *requestStream) take(m wire.Message) error {
 			return err
 		}
 		m.RequestID = id
+		if err := rs.s.checkRedirect(m.Redirect, rs.typ == typePublishNamespace); err != nil {
+			return err
+		}
 		err = rs.s.onReply(id, m)
 		if id == rs.id {
 			rs.close()

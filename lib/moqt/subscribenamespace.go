@@ -141,6 +141,9 @@ func (s *Session) namespaceRequest(ctx context.Context, build func(id uint64) wi
 		}
 		err = violation("REQUEST_OK for request %d in answer to %d", m.RequestID, c.id)
 	case *wire.RequestError:
+		if err = s.checkRedirect(m.Redirect, true); err != nil {
+			break
+		}
 		if implied || m.RequestID == c.id {
 			s.count.request(sent, c.request, refused)
 			return fail(requestError(m))
@@ -389,7 +392,11 @@ func (s *Session) claimPrefix(claimed map[uint64]object.Namespace, in *inbound, 
 
 // Reject answers REQUEST_ERROR.
 func (r *SubscribeNamespaceRequest) Reject(code RequestCode, reason string) error {
-	err := r.in.answer(&wire.RequestError{RequestID: r.in.id, Code: code, Reason: reason})
+	return r.refuse(&wire.RequestError{RequestID: r.in.id, Code: code, Reason: reason})
+}
+
+func (r *SubscribeNamespaceRequest) refuse(m *wire.RequestError) error {
+	err := r.in.answer(m)
 	if err != ErrAnswered {
 		r.st.st.Close() // §9.25: the stream is closed at once
 		r.in.s.releasePrefix(r.in.id)

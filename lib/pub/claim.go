@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
 )
@@ -103,7 +104,7 @@ func (s *spool) adopt(ctx context.Context, name object.TrackName) error {
 }
 
 // settleClaims asks the relay for the chunks that wait, once a second, until the input ends.
-func (u *uploader) settleClaims(ctx context.Context, sess *moqt.Session) error {
+func (u *uploader) settleClaims(ctx context.Context, sess *client.Session) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for seen := 0; ; {
@@ -133,7 +134,7 @@ func (u *uploader) settleClaims(ctx context.Context, sess *moqt.Session) error {
 }
 
 // settle asks the relay for one chunk.
-func (u *uploader) settle(ctx context.Context, sess *moqt.Session, c claim) error {
+func (u *uploader) settle(ctx context.Context, sess *client.Session, c claim) error {
 	first, ok := u.s.firstHash(c.ManifestEntry)
 	for _, name := range c.Candidates {
 		if !ok {
@@ -179,7 +180,7 @@ func (s *spool) firstHash(e *catalog.ManifestEntry) (object.Hash, bool) {
 }
 
 // heldHash is the hash of the first part of a group as the relay holds it.
-func heldHash(ctx context.Context, sess *moqt.Session, name object.TrackName, group uint64) (object.Hash, bool) {
+func heldHash(ctx context.Context, sess *client.Session, name object.TrackName, group uint64) (object.Hash, bool) {
 	r, err := sess.Fetch(ctx, name, moqt.Location{Group: group}, moqt.Location{Group: group, Object: 1}, moqt.FetchOptions{})
 	if err != nil {
 		return object.Hash{}, false

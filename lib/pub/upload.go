@@ -49,7 +49,7 @@ func (u *uploader) run(ctx context.Context) error {
 }
 
 // session sends everything in the spool and what comes, until the input is over and the relay has it.
-func (u *uploader) session(ctx context.Context, sess *moqt.Session) error {
+func (u *uploader) session(ctx context.Context, sess *client.Session) error {
 	u.s.mu.Lock()
 	for _, g := range u.s.groups {
 		g.sent[u.index] = false // whether it was stored is not known
@@ -97,7 +97,7 @@ func wait(g *errgroup.Group) error {
 }
 
 // announce tells the relay of a namespace. A relay that knows it already, from us, is fine.
-func announce(ctx context.Context, sess *moqt.Session, ns object.Namespace) error {
+func announce(ctx context.Context, sess *client.Session, ns object.Namespace) error {
 	_, err := sess.PublishNamespace(ctx, ns)
 	if refused, ok := errors.AsType[*moqt.RequestError](err); ok && refused.Code == wire.RequestNotSupported {
 		return nil // PUBLISH may do
@@ -109,7 +109,7 @@ func announce(ctx context.Context, sess *moqt.Session, ns object.Namespace) erro
 var errUnsubscribed = errors.New("relay unsubscribed")
 
 // track offers a track and sends it, to whoever subscribes if the offer is not taken.
-func (u *uploader) track(ctx context.Context, sess *moqt.Session, t *track) error {
+func (u *uploader) track(ctx context.Context, sess *client.Session, t *track) error {
 	pub, err := sess.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties})
 	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
 		switch refused.Code {
@@ -291,7 +291,7 @@ func (u *uploader) streamError(g *group, err error) error {
 
 // confirm asks the relay for the last object of each group that may be on its way. QUIC's acknowledgements do not reach us, and
 // would not say "stored".
-func (u *uploader) confirm(ctx context.Context, sess *moqt.Session) error {
+func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 	u.s.mu.Lock()
 	todo := slices.Clone(u.s.passed)
 	for _, g := range u.s.groups {
@@ -319,7 +319,7 @@ const confirmAtOnce = 32
 var errNoFetch = errors.New("no FETCH")
 
 // awaitObject asks until the relay has an object.
-func awaitObject(ctx context.Context, sess *moqt.Session, t object.TrackName, at moqt.Location) error {
+func awaitObject(ctx context.Context, sess *client.Session, t object.TrackName, at moqt.Location) error {
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		has, err := hasObject(ctx, sess, t, at)
 		if refused, ok := errors.AsType[*moqt.RequestError](err); ok && refused.Code == wire.RequestNotSupported {
@@ -348,7 +348,7 @@ func linger(ctx context.Context) error {
 	}
 }
 
-func hasObject(ctx context.Context, sess *moqt.Session, t object.TrackName, at moqt.Location) (bool, error) {
+func hasObject(ctx context.Context, sess *client.Session, t object.TrackName, at moqt.Location) (bool, error) {
 	r, err := sess.Fetch(ctx, t, at, moqt.Location{Group: at.Group, Object: at.Object + 1}, moqt.FetchOptions{})
 	if err != nil {
 		return false, err

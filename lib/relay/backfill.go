@@ -202,7 +202,7 @@ func (r *Relay) known(ctx context.Context, name object.TrackName, through []stri
 			continue
 		}
 		wg.Go(func() {
-			info, err := s.s.TrackStatus(ctx, name, u.hops(through)...)
+			info, err := s.ask.TrackStatus(ctx, name, u.hops(through)...)
 			if err != nil {
 				return
 			}
@@ -275,7 +275,7 @@ func (b *backfill) run(ctx context.Context, s span, through []string) error {
 	if up == nil {
 		return moqt.ErrClosed
 	}
-	r, err := up.s.Fetch(ctx, b.t.name, s.from, full(s.to), moqt.FetchOptions{Tokens: b.u.hops(through)})
+	r, err := up.ask.Fetch(ctx, b.t.name, s.from, full(s.to), moqt.FetchOptions{Tokens: b.u.hops(through)})
 	if err != nil {
 		return err
 	}

@@ -149,7 +149,7 @@ func (r *Relay) link(t *track, d *demand, u *upstream, through []string) *link {
 
 // follow subscribes at an upstream and takes objects until the subscription ends. It returns how long not to try again.
 func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moqt.SubscribeOptions) time.Duration {
-	sub, err := s.s.Subscribe(ctx, t.name, o)
+	sub, err := s.ask.Subscribe(ctx, t.name, o)
 	if err != nil {
 		refused, ok := errors.AsType[*moqt.RequestError](err)
 		if ctx.Err() == nil && (!ok || refused.Code != wire.RequestDoesNotExist) {

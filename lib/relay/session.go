@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	keep "every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -17,8 +18,9 @@ import (
 type session struct {
 	r    *Relay
 	s    *moqt.Session
-	name string    // for logs: its address
-	up   *upstream // the upstream that it is with, if it is one
+	name string        // for logs: its address
+	up   *upstream     // the upstream that it is with, if it is one
+	ask  *keep.Session // with an upstream: for requests, which go where it sends them
 
 	ingest *semaphore.Weighted // bytes of payloads on their way in
 	claims sync.WaitGroup      // one for each of claimed

@@ -67,9 +67,9 @@ func (u *upstream) run(ctx context.Context) {
 }
 
 // session learns what the upstream has; what is wanted of it, links take.
-func (u *upstream) session(ctx context.Context, ms *moqt.Session) error {
+func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 	r := u.r
-	s := &session{r: r, s: ms, name: u.c.Relay, ingest: semaphore.NewWeighted(r.c.IngestBytes), up: u}
+	s := &session{r: r, s: ms.Session, ask: ms, name: u.c.Relay, ingest: semaphore.NewWeighted(r.c.IngestBytes), up: u}
 	peer, err := ms.Peer(ctx)
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (u *upstream) session(ctx context.Context, ms *moqt.Session) error {
 }
 
 // list follows the namespaces of the upstream until it or the session ends the list.
-func (u *upstream) list(ctx context.Context, ms *moqt.Session) error {
+func (u *upstream) list(ctx context.Context, ms *keep.Session) error {
 	var prefix object.Namespace
 	if u.ours {
 		prefix = object.Namespace{routesField}

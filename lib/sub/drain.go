@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
 )
@@ -95,7 +96,7 @@ func (p *pull) drain(ctx context.Context) error {
 
 // heal fetches what is missing, from the relays in turn until one brings something.
 func (p *pull) heal(ctx context.Context, from, to moqt.Location) {
-	p.rs.ask(ctx, func(ctx context.Context, sess *moqt.Session) bool {
+	p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {
 		if err := p.fetch(ctx, sess, from, to, true); err != nil {
 			p.log.Debug("relay did not heal a hole", "track", p.name.String(), "from", from.String(), "to", to.String(), "error", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
 )
 
@@ -17,7 +18,7 @@ func (p *pull) watch(ctx context.Context) error {
 	for {
 		wait := p.c.silence - p.asm.idle()
 		if wait <= 0 {
-			moved := p.rs.ask(ctx, func(ctx context.Context, sess *moqt.Session) bool {
+			moved := p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {
 				c, err := readStored(ctx, sess, catalog.Of(p.name.Namespace))
 				if err != nil || c == nil {
 					return false
@@ -49,7 +50,7 @@ func (p *pull) move(ctx context.Context) error {
 	p.log.Warn("the broadcast goes on under another track", "from", old, "to", p.name.String())
 	for {
 		var at, to moqt.Location
-		known := p.rs.ask(ctx, func(ctx context.Context, sess *moqt.Session) bool {
+		known := p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {
 			var err error
 			if at, to, err = p.newTrack(ctx, sess); err != nil {
 				p.log.Debug("new track not found yet", "track", p.name.String(), "error", err)
@@ -73,7 +74,7 @@ func (p *pull) move(ctx context.Context) error {
 }
 
 // newTrack asks where to begin and end with the track that the broadcast moved to.
-func (p *pull) newTrack(ctx context.Context, sess *moqt.Session) (at, to moqt.Location, err error) {
+func (p *pull) newTrack(ctx context.Context, sess *client.Session) (at, to moqt.Location, err error) {
 	info, err := sess.TrackStatus(ctx, p.name)
 	if err != nil {
 		return at, to, err

@@ -39,7 +39,7 @@ func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w
 	err := client.Run(ctx, client.Config{
 		Relay: c.Relays[0], TLS: c.TLS, Session: moqt.Config{Logger: c.Log, QLogDir: c.QLogDir, Versions: c.Versions}, Dial: c.dial,
 		RetryStart: c.RetryStart, RetryLost: c.RetryLost, Log: c.Log,
-	}, func(ctx context.Context, sess *moqt.Session) error {
+	}, func(ctx context.Context, sess *client.Session) error {
 		list = nil
 		all, err := namespaces(ctx, sess, prefix)
 		if err != nil {
@@ -75,7 +75,7 @@ func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w
 }
 
 // promotions are the tracks that sources promote to, by namespace.
-func promotions(ctx context.Context, sess *moqt.Session) (map[string][]string, error) {
+func promotions(ctx context.Context, sess *client.Session) (map[string][]string, error) {
 	sources, err := namespaces(ctx, sess, sourcePrefix)
 	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) {
 		return nil, err
@@ -94,7 +94,7 @@ func promotions(ctx context.Context, sess *moqt.Session) (map[string][]string, e
 }
 
 // listNamespace lists the tracks of the catalog, those that sources promote to, and those every namespace of ours may have.
-func listNamespace(ctx context.Context, sess *moqt.Session, ns object.Namespace, promoted []string) (list []Listing, err error) {
+func listNamespace(ctx context.Context, sess *client.Session, ns object.Namespace, promoted []string) (list []Listing, err error) {
 	c, err := readStored(ctx, sess, catalog.Of(ns))
 	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, catalog.ErrCatalog) {
 		return nil, err

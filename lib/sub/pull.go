@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -125,7 +126,7 @@ func (p *pull) run(ctx context.Context) error {
 }
 
 // feeder brings what a relay has, over one session. nil means that nothing is left to read.
-func (p *pull) feeder(ctx context.Context, relay int, sess *moqt.Session) error {
+func (p *pull) feeder(ctx context.Context, relay int, sess *client.Session) error {
 	if err := p.resolve(ctx, sess); err != nil {
 		return err
 	}
@@ -156,7 +157,7 @@ func (p *pull) feeder(ctx context.Context, relay int, sess *moqt.Session) error 
 }
 
 // feedOnce brings what is being read at the moment.
-func (p *pull) feedOnce(ctx context.Context, sess *moqt.Session) (reading context.Context, _ error) {
+func (p *pull) feedOnce(ctx context.Context, sess *client.Session) (reading context.Context, _ error) {
 	p.gate.RLock()
 	defer p.gate.RUnlock()
 	ctx, cancel := context.WithCancel(ctx)
@@ -201,7 +202,7 @@ func (p *pull) isDeclared() bool {
 }
 
 // feed brings what is past by FETCH, then what comes by SUBSCRIBE.
-func (p *pull) feed(ctx context.Context, sess *moqt.Session) error {
+func (p *pull) feed(ctx context.Context, sess *client.Session) error {
 	for {
 		tried, err := p.catchUp(ctx, sess)
 		if err != nil {
@@ -231,7 +232,7 @@ func (p *pull) feed(ctx context.Context, sess *moqt.Session) error {
 
 // catchUp fetches until the live edge is near. It returns up to where this relay was asked: what it lacks it is not
 // asked for again.
-func (p *pull) catchUp(ctx context.Context, sess *moqt.Session) (tried moqt.Location, _ error) {
+func (p *pull) catchUp(ctx context.Context, sess *client.Session) (tried moqt.Location, _ error) {
 	for {
 		at, started := p.asm.needed()
 		if !started {
@@ -274,7 +275,7 @@ func maxLocation(a, b moqt.Location) moqt.Location {
 
 // live subscribes, fetches what lies between what is due and the subscription's beginning, and reads streams
 // until the subscription ends.
-func (p *pull) live(ctx context.Context, sess *moqt.Session) error {
+func (p *pull) live(ctx context.Context, sess *client.Session) error {
 	sub, err := sess.Subscribe(ctx, p.name, moqt.SubscribeOptions{GroupOrder: wire.GroupOrderAscending})
 	if err != nil {
 		return refused(p.written, err)
@@ -385,7 +386,7 @@ const healingPatience = 5
 
 // fetch puts the objects from start to before end. healing is the reader's own fetch of a hole: what it does not
 // bring may still come.
-func (p *pull) fetch(ctx context.Context, sess *moqt.Session, start, end moqt.Location, healing bool) error {
+func (p *pull) fetch(ctx context.Context, sess *client.Session, start, end moqt.Location, healing bool) error {
 	wireEnd := end
 	if end.Object == 0 { // "the whole group" in FETCH, so ours is the one before
 		wireEnd = moqt.Location{Group: end.Group - 1}

@@ -34,7 +34,7 @@ type relays struct {
 
 	mu       sync.Mutex // guards what follows
 	failed   []error    // by relay: why it was given up; nil while there is hope
-	sessions map[*moqt.Session]upSession
+	sessions map[*client.Session]upSession
 	count    int64 // of sessions ever
 }
 
@@ -68,7 +68,7 @@ func (rs *relays) keep(ctx context.Context, i int) {
 		RetryStart: rs.c.RetryStart, RetryLost: rs.c.RetryLost, Log: rs.c.Log,
 	}
 	for {
-		err := client.Run(ctx, c, func(ctx context.Context, sess *moqt.Session) error { return rs.session(ctx, i, sess) })
+		err := client.Run(ctx, c, func(ctx context.Context, sess *client.Session) error { return rs.session(ctx, i, sess) })
 		if err == nil || ctx.Err() != nil || rs.fail(i, err) {
 			return
 		}
@@ -122,7 +122,7 @@ func (rs *relays) hopeless(i int) bool {
 }
 
 // session reads all tracks over one session until they were read or it ends.
-func (rs *relays) session(ctx context.Context, i int, sess *moqt.Session) error {
+func (rs *relays) session(ctx context.Context, i int, sess *client.Session) error {
 	rs.mu.Lock()
 	rs.count++
 	rs.sessions[sess] = upSession{ctx, i}
@@ -158,7 +158,7 @@ func (rs *relays) session(ctx context.Context, i int, sess *moqt.Session) error 
 }
 
 // works notes that the relay of a session knows a track.
-func (rs *relays) works(sess *moqt.Session) {
+func (rs *relays) works(sess *client.Session) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if s, ok := rs.sessions[sess]; ok {
@@ -167,7 +167,7 @@ func (rs *relays) works(sess *moqt.Session) {
 }
 
 // ask puts a question to the relays that are up, one after the other, until one has an answer.
-func (rs *relays) ask(ctx context.Context, question func(ctx context.Context, sess *moqt.Session) (answered bool)) bool {
+func (rs *relays) ask(ctx context.Context, question func(ctx context.Context, sess *client.Session) (answered bool)) bool {
 	rs.mu.Lock()
 	up := maps.Clone(rs.sessions)
 	rs.mu.Unlock()

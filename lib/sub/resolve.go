@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -26,7 +27,7 @@ const (
 var sourcePrefix = object.Namespace{"ec", "source"}
 
 // resolve finds out, once, which track and which part of it is meant.
-func (p *pull) resolve(ctx context.Context, sess *moqt.Session) error {
+func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 	p.resolving.Lock()
 	defer p.resolving.Unlock()
 	if p.resolved {
@@ -97,7 +98,7 @@ func (p *pull) resolve(ctx context.Context, sess *moqt.Session) error {
 
 // find finds the track that a namespace alone stands for: the current one of its catalog. A broadcast of which the
 // relay has only variants, such as a transcode, has no catalog of that name; then a source tells what it promotes to.
-func (p *pull) find(ctx context.Context, sess *moqt.Session) error {
+func (p *pull) find(ctx context.Context, sess *client.Session) error {
 	ns := p.name.Namespace
 	c, err := readCatalog(ctx, sess, catalog.Of(ns))
 	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestDoesNotExist {
@@ -130,7 +131,7 @@ func (p *pull) find(ctx context.Context, sess *moqt.Session) error {
 }
 
 // firstGroup asks for everything and looks at the first object only.
-func (p *pull) firstGroup(ctx context.Context, sess *moqt.Session, largest *moqt.Location) (uint64, error) {
+func (p *pull) firstGroup(ctx context.Context, sess *client.Session, largest *moqt.Location) (uint64, error) {
 	if largest == nil {
 		return 0, nil
 	}
@@ -155,7 +156,7 @@ func (p *pull) firstGroup(ctx context.Context, sess *moqt.Session, largest *moqt
 }
 
 // latest reads the payloads of the newest groups of a track, at most from so many groups back.
-func latest(ctx context.Context, sess *moqt.Session, t object.TrackName, back uint64) (payloads [][]byte, err error) {
+func latest(ctx context.Context, sess *client.Session, t object.TrackName, back uint64) (payloads [][]byte, err error) {
 	info, err := sess.TrackStatus(ctx, t)
 	if err != nil {
 		return nil, err
@@ -168,7 +169,7 @@ func latest(ctx context.Context, sess *moqt.Session, t object.TrackName, back ui
 }
 
 // fetchAll reads the payloads of a range that is known to be small; ones too large for what they are, are left out.
-func fetchAll(ctx context.Context, sess *moqt.Session, t object.TrackName, start, end moqt.Location) (payloads [][]byte, err error) {
+func fetchAll(ctx context.Context, sess *client.Session, t object.TrackName, start, end moqt.Location) (payloads [][]byte, err error) {
 	r, err := sess.Fetch(ctx, t, start, end, moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
 	if err != nil {
 		return nil, err
@@ -194,7 +195,7 @@ func fetchAll(ctx context.Context, sess *moqt.Session, t object.TrackName, start
 }
 
 // readCatalog reads the newest catalog of a track of catalogs, waiting a little for the first one.
-func readCatalog(ctx context.Context, sess *moqt.Session, t object.TrackName) (*catalog.Catalog, error) {
+func readCatalog(ctx context.Context, sess *client.Session, t object.TrackName) (*catalog.Catalog, error) {
 	payloads, err := latest(ctx, sess, t, 0)
 	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestNotSupported {
 		payloads, err = nil, nil // a relay without TRACK_STATUS or FETCH
@@ -215,7 +216,7 @@ func readCatalog(ctx context.Context, sess *moqt.Session, t object.TrackName) (*
 }
 
 // nextObject subscribes for one object.
-func nextObject(ctx context.Context, sess *moqt.Session, t object.TrackName) ([][]byte, error) {
+func nextObject(ctx context.Context, sess *client.Session, t object.TrackName) ([][]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
 	defer cancel()
 	sub, err := sess.Subscribe(ctx, t, moqt.SubscribeOptions{})
@@ -267,7 +268,7 @@ func ticks(d time.Duration) int64 {
 
 // chunkAt is the group that was on at a time. Chunks start at random access points, so the one of that bucket may have
 // begun later, and the one before was still on. Each source tells of what it heard: none need have heard both.
-func (p *pull) chunkAt(ctx context.Context, sess *moqt.Session, w *wallClock, t time.Time) (uint64, error) {
+func (p *pull) chunkAt(ctx context.Context, sess *client.Session, w *wallClock, t time.Time) (uint64, error) {
 	g := w.group(t)
 	if len(w.timelines) == 0 || g < 2 {
 		return g, nil
@@ -294,7 +295,7 @@ func (p *pull) chunkAt(ctx context.Context, sess *moqt.Session, w *wallClock, t 
 
 // wallClock finds what ties the track's groups to UTC: an entry of the timeline of any source that promotes into
 // it (docs/format/names.md), else the name of its timeline, which is good for half an hour either way.
-func (p *pull) wallClock(ctx context.Context, sess *moqt.Session, largest *moqt.Location) (*wallClock, error) {
+func (p *pull) wallClock(ctx context.Context, sess *client.Session, largest *moqt.Location) (*wallClock, error) {
 	if largest == nil {
 		return nil, &unknownTrack{p.written, errors.New("nothing was published yet, so no time is known")}
 	}
@@ -351,7 +352,7 @@ func (*noTimeline) ExitCode() int { return 69 }
 func (*noTimeline) Hint() string  { return "name groups instead; ec-sub --list shows which there are" }
 
 // sources are the namespaces whose timeline may speak of the track: its own, or those that promote into it.
-func (p *pull) sources(ctx context.Context, sess *moqt.Session) ([]object.Namespace, error) {
+func (p *pull) sources(ctx context.Context, sess *client.Session) ([]object.Namespace, error) {
 	ns := p.name.Namespace
 	if ns.HasPrefix(sourcePrefix) {
 		return []object.Namespace{ns}, nil
@@ -372,7 +373,7 @@ func (p *pull) sources(ctx context.Context, sess *moqt.Session) ([]object.Namesp
 }
 
 // readStored is readCatalog without waiting; nil if there is none.
-func readStored(ctx context.Context, sess *moqt.Session, t object.TrackName) (*catalog.Catalog, error) {
+func readStored(ctx context.Context, sess *client.Session, t object.TrackName) (*catalog.Catalog, error) {
 	payloads, err := latest(ctx, sess, t, 0)
 	if err != nil || len(payloads) == 0 {
 		return nil, err
@@ -384,7 +385,7 @@ func readStored(ctx context.Context, sess *moqt.Session, t object.TrackName) (*c
 const quiet = 300 * time.Millisecond
 
 // namespaces lists what the relay has below a prefix at this moment.
-func namespaces(ctx context.Context, sess *moqt.Session, prefix object.Namespace) (list []object.Namespace, err error) {
+func namespaces(ctx context.Context, sess *client.Session, prefix object.Namespace) (list []object.Namespace, err error) {
 	s, err := sess.SubscribeNamespace(ctx, prefix, moqt.SubscribeNamespaceOptions{})
 	if err != nil {
 		return nil, err

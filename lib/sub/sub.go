@@ -131,7 +131,7 @@ func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	rs := &relays{c: c, out: newOutput(c, w), end: cancel, failed: make([]error, len(c.Relays)), sessions: map[*moqt.Session]upSession{}}
+	rs := &relays{c: c, out: newOutput(c, w), end: cancel, failed: make([]error, len(c.Relays)), sessions: map[*client.Session]upSession{}}
 	for _, name := range c.Names {
 		t, hasTrack, err := object.ParseName(name)
 		if err != nil {

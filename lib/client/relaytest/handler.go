@@ -17,12 +17,32 @@ func (h handler) refuse(verb string, t object.TrackName) (wire.RequestCode, bool
 	return h.r.Refuse(verb, t)
 }
 
+// elsewhere answers a request with a redirect, if it is to go elsewhere.
+func (h handler) elsewhere(verb string, t object.TrackName, q interface {
+	Redirect(moqt.Redirect, string) error
+}) bool {
+	if h.r.Redirect == nil {
+		return false
+	}
+	to := h.r.Redirect(verb, t)
+	if to != nil {
+		q.Redirect(*to, "test")
+	}
+	return to != nil
+}
+
 func (h handler) PublishNamespace(ctx context.Context, q *moqt.PublishNamespaceRequest) {
+	if h.elsewhere("announce", object.TrackName{Namespace: q.Namespace}, q) {
+		return
+	}
 	h.r.Announce(q.Namespace)
 	q.Accept()
 }
 
 func (h handler) Publish(ctx context.Context, q *moqt.PublishRequest) {
+	if h.elsewhere("publish", q.Track, q) {
+		return
+	}
 	if len(h.r.Wants) > 0 {
 		q.Reject(wire.RequestNotSupported, "")
 		return
@@ -38,6 +58,9 @@ func (h handler) Publish(ctx context.Context, q *moqt.PublishRequest) {
 }
 
 func (h handler) TrackStatus(_ context.Context, q *moqt.TrackStatusRequest) {
+	if h.elsewhere("status", q.Track, q) {
+		return
+	}
 	r := h.r
 	r.mu.Lock()
 	t := r.tracks[q.Track.String()]
@@ -54,6 +77,9 @@ func (h handler) TrackStatus(_ context.Context, q *moqt.TrackStatusRequest) {
 }
 
 func (h handler) SubscribeNamespace(ctx context.Context, q *moqt.SubscribeNamespaceRequest) {
+	if h.elsewhere("list", object.TrackName{Namespace: q.Prefix}, q) {
+		return
+	}
 	a, err := q.Accept()
 	if err != nil {
 		return
@@ -70,6 +96,9 @@ func (h handler) SubscribeNamespace(ctx context.Context, q *moqt.SubscribeNamesp
 }
 
 func (h handler) Fetch(ctx context.Context, q *moqt.FetchRequest) {
+	if h.elsewhere("fetch", q.Track, q) {
+		return
+	}
 	if code, no := h.refuse("fetch", q.Track); no {
 		q.Reject(code, "test")
 		return
@@ -121,6 +150,9 @@ func (h handler) Fetch(ctx context.Context, q *moqt.FetchRequest) {
 }
 
 func (h handler) Subscribe(ctx context.Context, q *moqt.SubscribeRequest) {
+	if h.elsewhere("subscribe", q.Track, q) {
+		return
+	}
 	if code, no := h.refuse("subscribe", q.Track); no {
 		q.Reject(code, "test")
 		return

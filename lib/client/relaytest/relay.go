@@ -22,6 +22,9 @@ import (
 type Relay struct {
 	// Refuse, if set, refuses PUBLISH, SUBSCRIBE or FETCH of a track ("publish", "subscribe", "fetch").
 	Refuse func(verb string, t object.TrackName) (wire.RequestCode, bool)
+	// Redirect, if set, sends requests elsewhere ("publish", "subscribe", "fetch", "status", and "announce" and "list" of a
+	// namespace); PUBLISH knows no such answer in the draft, but is sent on all the same.
+	Redirect func(verb string, t object.TrackName) *moqt.Redirect
 	// Silent, if set, gives a FETCH that begins there no answer.
 	Silent func(start moqt.Location) bool
 	// Lose, if set, forgets objects on arrival.
