@@ -48,7 +48,7 @@ func listenQMux(u *url.URL, tlsConf *tls.Config, conf *Config) (*QMuxListener, e
 	if u.Scheme == "unix" {
 		nl, err = listenUnix(u.Path)
 	} else {
-		nl, err = net.Listen("tcp", u.Host)
+		nl, err = listenTCP(u.Host)
 	}
 	if err != nil {
 		return nil, err
@@ -75,6 +75,12 @@ func listenQMux(u *url.URL, tlsConf *tls.Config, conf *Config) (*QMuxListener, e
 		l.running.Go(func() { l.end(l.serveSockets()) })
 	}
 	return l, nil
+}
+
+func listenTCP(addr string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: shortQueue}
+	lc.SetMultipathTCP(false) // its sockets do not know the option
+	return lc.Listen(context.Background(), "tcp", addr)
 }
 
 // listenUnix makes a socket that this user alone may open. One that was left behind by a process that is gone is replaced.

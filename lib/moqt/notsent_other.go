@@ -1,0 +1,8 @@
+//go:build !linux
+
+package moqt
+
+import "syscall"
+
+// shortQueue does nothing here.
+func shortQueue(string, string, syscall.RawConn) error { return nil }
