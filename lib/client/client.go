@@ -203,7 +203,7 @@ func once(ctx context.Context, c Config, relay string, work func(context.Context
 	})
 	var done, own bool
 	var result error
-	away := &places{c: c, ctx: gctx, open: map[string]*place{}}
+	away := newPlaces(gctx, c, relay, sess)
 	g.Go(func() error {
 		result = work(gctx, &Session{sess, relay, away})
 		done = result == nil

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -77,6 +78,29 @@ func (s *Session) Publish(ctx context.Context, track object.TrackName, o moqt.Pu
 	})
 }
 
+// Request is one that its receiver may send elsewhere with GOAWAY on its stream (draft-18 §10.4).
+type Request interface {
+	Session() *moqt.Session
+	Relocation() moqt.Relocation
+}
+
+// Move gives the session on which a request that was sent elsewhere is to be made again: that of another relay, or its own,
+// where it must end first.
+func (s *Session) Move(ctx context.Context, r Request) (*Session, error) {
+	at := s.away.address(r.Session())
+	to := cmp.Or(r.Relocation().URI, at)
+	s.away.c.Log.Info("the relay wants a request made elsewhere", "relay", at, "to", to)
+	if to == at {
+		return &Session{r.Session(), at, s.away}, nil
+	}
+	sess, err := s.away.session(ctx, at, to)
+	if err != nil {
+		return nil, err
+	}
+	s.away.settled(to)
+	return &Session{sess, to, s.away}, nil
+}
+
 // refuse is the error of a place that is not gone to.
 func (s *Session) refuse(to, why string, code int) error {
 	return &Error{s.at, fmt.Errorf("sends us to %s, %s", to, why), code, ""}
@@ -137,7 +161,8 @@ type places struct {
 
 	mu   sync.Mutex // guards what follows
 	open map[string]*place
-	last string // where a request was sent to under its own name
+	at   map[*moqt.Session]string // address of each session
+	last string                   // where a request was sent to under its own name
 }
 
 // place is a session with one of them.
@@ -145,6 +170,20 @@ type place struct {
 	ready chan struct{} // closed when the others are valid
 	sess  *moqt.Session
 	err   error
+}
+
+// newPlaces begins with the relay that was dialed.
+func newPlaces(ctx context.Context, c Config, relay string, sess *moqt.Session) *places {
+	first := &place{ready: make(chan struct{}), sess: sess}
+	close(first.ready)
+	return &places{c: c, ctx: ctx, open: map[string]*place{relay: first}, at: map[*moqt.Session]string{sess: relay}}
+}
+
+// address is that of a session, for as long as it lasts.
+func (p *places) address(sess *moqt.Session) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cmp.Or(p.at[sess], p.c.Relay)
 }
 
 func (p *places) settled(at string) {
@@ -161,7 +200,7 @@ func (p *places) session(ctx context.Context, from, to string) (*moqt.Session, e
 	p.mu.Lock()
 	at := p.open[to]
 	if at == nil {
-		if len(p.open) >= maxPlaces {
+		if len(p.open) > maxPlaces {
 			p.mu.Unlock()
 			return nil, &Error{from, fmt.Errorf("sends us to %s, and to more than %d other places", to, maxPlaces), exitProtocol, ""}
 		}
@@ -192,10 +231,20 @@ func (p *places) run(to string, at *place) {
 	}
 	defer forget()
 	at.sess, at.err = p.c.Dial(p.ctx, to, p.c.TLS, &p.c.Session)
+	if at.err == nil {
+		p.mu.Lock()
+		p.at[at.sess] = to
+		p.mu.Unlock()
+	}
 	close(at.ready)
 	if at.err != nil {
 		return
 	}
+	defer func() {
+		p.mu.Lock()
+		delete(p.at, at.sess)
+		p.mu.Unlock()
+	}()
 	p.runs.Go(func() {
 		select {
 		case <-at.sess.GoingAway():

@@ -109,6 +109,11 @@ func TestAttacks18(t *testing.T) {
 		{"PUBLISH_DONE from a subscriber", func(p *raw18) { p.request(subscribe, &wire.PublishDone{}) }, wire.ProtocolViolation},
 		{"NAMESPACE on a subscription", func(p *raw18) { p.request(subscribe, &wire.Namespace{}) }, wire.ProtocolViolation},
 		{"GOAWAY twice on a request", func(p *raw18) { p.request(subscribe, &wire.GoAway{}, &wire.GoAway{}) }, wire.ProtocolViolation},
+		{"GOAWAY with a URI on a request of a client", func(p *raw18) { p.request(subscribe, &wire.GoAway{NewSessionURI: "moqt://a:1"}) }, wire.ProtocolViolation},
+		{"GOAWAY with a URI on a namespace request of a client", func(p *raw18) {
+			p.request(&wire.SubscribeNamespace{}, &wire.GoAway{NewSessionURI: "moqt://a:1"})
+		}, wire.ProtocolViolation},
+		{"GOAWAY twice on a namespace request", func(p *raw18) { p.request(&wire.SubscribeNamespace{}, &wire.GoAway{}, &wire.GoAway{}) }, wire.ProtocolViolation},
 		{"REQUEST_UPDATE of TRACK_STATUS", func(p *raw18) {
 			p.request(&wire.TrackStatus{Subscribe: *subscribe}, &wire.RequestUpdate{RequestID: 2})
 		}, wire.ProtocolViolation},
@@ -122,6 +127,7 @@ func TestAttacks18(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h, _ := accepting(TrackInfo{})
 			h.trackStatus = func(_ context.Context, r *TrackStatusRequest) { r.Accept(TrackInfo{}) }
+			h.subscribeNamespace = func(_ context.Context, r *SubscribeNamespaceRequest) { r.Accept() }
 			p := attack18(t, true, &Config{Handler: h})
 			p.t = t
 			tt.do(p)
@@ -139,6 +145,7 @@ func TestAnswers18(t *testing.T) {
 		{"FETCH_OK to SUBSCRIBE", []wire.Message{&wire.FetchOK{}}},
 		{"REQUEST_OK to SUBSCRIBE", []wire.Message{&wire.RequestOK{}}},
 		{"SUBSCRIBE_OK twice", []wire.Message{&wire.SubscribeOK{}, &wire.SubscribeOK{}}},
+		{"GOAWAY twice", []wire.Message{&wire.GoAway{}, &wire.SubscribeOK{}, &wire.GoAway{}}},
 		{"REQUEST_UPDATE from the publisher", []wire.Message{&wire.SubscribeOK{}, &wire.RequestUpdate{RequestID: 1}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -78,7 +78,7 @@ func (s *Session) fetch(ctx context.Context, m wire.Fetch, start Location, o Fet
 		ms := milliseconds(*o.FillTimeout)
 		m.Parameters.FillTimeout = &ms
 	}
-	f := &FetchReader{sess: s, descending: o.GroupOrder == wire.GroupOrderDescending, begun: make(chan struct{}), told: make(chan struct{})}
+	f := &FetchReader{movable: newMovable(s), sess: s, descending: o.GroupOrder == wire.GroupOrderDescending, begun: make(chan struct{}), told: make(chan struct{})}
 	f.state.Descending = f.descending
 	ctx, cancel := s.responseContext(ctx)
 	defer cancel()
@@ -146,6 +146,7 @@ func (s *Session) fetch(ctx context.Context, m wire.Fetch, start Location, o Fet
 
 // FetchReader reads the response to a fetch. It is not for concurrent use, except Cancel and Info.
 type FetchReader struct {
+	movable
 	objectReader
 	sess       *Session
 	id         uint64

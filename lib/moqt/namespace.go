@@ -10,6 +10,7 @@ import (
 
 // NamespacePublication is an announced namespace.
 type NamespacePublication struct {
+	movable
 	s      *Session
 	id     uint64
 	ns     object.Namespace
@@ -23,7 +24,7 @@ func (s *Session) PublishNamespace(ctx context.Context, ns object.Namespace, tok
 	if err := wire.CheckNamespace(ns, 1); err != nil {
 		return nil, err
 	}
-	p := &NamespacePublication{s: s, ns: ns}
+	p := &NamespacePublication{movable: newMovable(s), s: s, ns: ns}
 	p.ctx, p.cancel = context.WithCancelCause(s.ctx)
 	err := s.request(ctx, func(id uint64) wire.Message {
 		p.id = id

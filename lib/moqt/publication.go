@@ -82,6 +82,7 @@ func (s *PublicationState) apply(p wire.Parameters) {
 
 // Publication is the publisher's end of a subscription, whoever started it.
 type Publication struct {
+	movable
 	s       *Session
 	id      uint64 // request id of SUBSCRIBE or PUBLISH
 	alias   uint64
@@ -108,7 +109,7 @@ func (s *Session) newPublication(id uint64, track object.TrackName, info TrackIn
 		return nil, err
 	}
 	p := &Publication{
-		s: s, id: id, alias: id, track: track, props: props, in: in, saved: info.Largest,
+		movable: newMovable(s), s: s, id: id, alias: id, track: track, props: props, in: in, saved: info.Largest,
 		updates: make(chan struct{}, 1), streams: map[*SubgroupWriter]struct{}{},
 	}
 	if info.Largest != nil {
@@ -458,7 +459,10 @@ func (p *Publication) OpenSubgroup(ctx context.Context, h SubgroupHeader) (*Subg
 	if p.over {
 		p.mu.Unlock()
 		st.CancelWrite(wire.ResetCancelled)
-		return nil, context.Cause(p.ctx)
+		if err := context.Cause(p.ctx); err != nil {
+			return nil, err
+		}
+		return nil, ErrClosed // it is about to end
 	}
 	p.streams[w] = struct{}{}
 	p.opened++

@@ -26,8 +26,11 @@ type requestStream struct {
 	order sync.Mutex // keeps calls in the order of the messages
 	mu    sync.Mutex
 	calls []uint64 // own requests and updates awaiting their answer on this stream, which come in that order
-	over  bool     // this side is done with the request
-	told  bool     // GOAWAY came
+	ended bool     // this side is done with the request
+	// leaving: GOAWAY was sent.
+	leaving bool
+	goaway  *wire.GoAway // that came; the reader's
+	pending bool         // it was not told to the owner of the request, who is not known before the answer
 }
 
 // Message.Type of the requests.
@@ -157,7 +160,7 @@ func (rs *requestStream) update(id uint64, m wire.Message) error {
 	rs.order.Lock()
 	defer rs.order.Unlock()
 	rs.mu.Lock()
-	over := rs.over
+	over := rs.ended
 	if !over {
 		rs.calls = append(rs.calls, id)
 	}
@@ -177,10 +180,13 @@ func (rs *requestStream) serve() error {
 	for {
 		m, err := rs.cs.receive()
 		if err != nil {
-			return rs.ended(err)
+			return rs.finished(err)
 		}
 		if err := rs.take(m); err != nil {
 			return err
+		}
+		if rs.pending {
+			rs.pending = !rs.s.relocate(rs.id, rs.goaway)
 		}
 	}
 }
@@ -248,12 +254,11 @@ func (rs *requestStream) take(m wire.Message) error {
 		rs.close()
 		return err
 	case *wire.GoAway:
-		// The peer wants this request elsewhere and ends it when its patience does; who asked learns of the end.
-		if m.RequestID != nil || rs.told {
-			return violation("GOAWAY with a request id, or twice, on the stream of a request")
+		if err := rs.s.checkRequestGoAway(m, rs.goaway != nil); err != nil {
+			return err
 		}
-		rs.told = true
 		rs.s.log.Debug("peer wants a request moved", "request", rs.id, "uri", m.NewSessionURI)
+		rs.goaway, rs.pending = m, true
 		return nil
 	}
 	return violation("%T on the stream of a request", m)
@@ -301,14 +306,14 @@ func (rs *requestStream) awaitAnswer() {
 func (rs *requestStream) isOver() bool {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	return rs.over
+	return rs.ended
 }
 
 // leave marks the request as over, once, and forgets it.
 func (rs *requestStream) leave() bool {
 	rs.mu.Lock()
-	over := rs.over
-	rs.over = true
+	over := rs.ended
+	rs.ended = true
 	rs.mu.Unlock()
 	if over {
 		return false
@@ -372,8 +377,8 @@ func (rs *requestStream) stopSending() {
 	})
 }
 
-// ended handles the end of the peer's half.
-func (rs *requestStream) ended(err error) error {
+// finished handles the end of the peer's half.
+func (rs *requestStream) finished(err error) error {
 	var we *wire.Error
 	if errors.As(err, &we) {
 		return err
@@ -410,14 +415,17 @@ func (rs *requestStream) ended(err error) error {
 }
 
 // cancelled tells the session that the peer ended the request.
-func (rs *requestStream) cancelled(code ResetCode) error {
+func (rs *requestStream) cancelled(code ResetCode) error { return rs.over(code, wire.ResetCancelled) }
+
+// over ends the request, whoever wanted that, for a reason; the stream is reset with a code, unless it has ended.
+func (rs *requestStream) over(code, reset ResetCode) error {
 	s, id := rs.s, rs.id
 	if !rs.leave() {
 		return nil
 	}
 	defer func() {
-		rs.cs.st.CancelWrite(wire.ResetCancelled)
-		rs.cs.st.CancelRead(wire.ResetCancelled)
+		rs.cs.st.CancelWrite(reset)
+		rs.cs.st.CancelRead(reset)
 	}()
 	switch {
 	case rs.typ == typeSubscribe && rs.own, rs.typ == typePublish && !rs.own:

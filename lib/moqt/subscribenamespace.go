@@ -37,7 +37,19 @@ type NamespaceSubscription struct {
 	st     *controlStream
 	tracks *controlStream // of SUBSCRIBE_TRACKS besides, in drafts where it is another request
 	known  map[string]struct{}
+	goaway *wire.GoAway // that came; Next's
 	closed sync.Once
+}
+
+// Session is the session the subscription was made on.
+func (sub *NamespaceSubscription) Session() *Session { return sub.s }
+
+// Relocation is what Next told with *GoAwayError.
+func (sub *NamespaceSubscription) Relocation() Relocation {
+	if sub.goaway == nil {
+		return Relocation{}
+	}
+	return relocation(sub.goaway)
 }
 
 // SubscribeNamespace asks for the namespaces below prefix, present and future (*RequestError if refused). It travels on a
@@ -169,6 +181,9 @@ func (sub *NamespaceSubscription) drainTracks() {
 			sub.broke(err)
 			return
 		}
+		if m, ok := m.(*wire.GoAway); ok && sub.s.checkRequestGoAway(m, false) == nil {
+			continue // the listing's is acted on
+		}
 		blocked, ok := m.(*wire.PublishBlocked)
 		if !ok {
 			sub.broke(violation("%T on the stream of SUBSCRIBE_TRACKS", m))
@@ -187,7 +202,8 @@ func (sub *NamespaceSubscription) broke(err error) error {
 	return sub.s.orCause(err)
 }
 
-// Next returns the next event. io.EOF: the publisher ended the subscription.
+// Next returns the next event. io.EOF: the publisher ended the subscription. *GoAwayError: it wants the subscription made
+// elsewhere; this one goes on.
 func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, error) {
 	stop := context.AfterFunc(ctx, func() { sub.st.st.SetReadDeadline(time.Unix(1, 0)) })
 	m, err := sub.st.receive()
@@ -228,6 +244,15 @@ func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, err
 		return NamespaceEvent{Namespace: ns, Done: true}, nil
 	case *wire.PublishBlocked:
 		return NamespaceEvent{Namespace: whole(m.Suffix), Blocked: &m.Name}, nil
+	case *wire.GoAway:
+		if !sub.s.v.RequestStreams() {
+			break
+		}
+		if err := sub.s.checkRequestGoAway(m, sub.goaway != nil); err != nil {
+			return NamespaceEvent{}, sub.broke(err)
+		}
+		sub.goaway = m
+		return NamespaceEvent{}, &GoAwayError{relocation(m)}
 	}
 	return NamespaceEvent{}, sub.broke(violation("%T on the stream of SUBSCRIBE_NAMESPACE", m))
 }
@@ -318,9 +343,14 @@ func (s *Session) takeRequestStream(st Stream) error {
 		}
 	})
 	// Besides updates, where they travel here, the peer says nothing more; FIN or RESET ends the subscription (§6.1).
+	left := false
 	for err == nil {
 		if m, err = cs.receive(); err != nil {
 			break
+		}
+		if m, ok := m.(*wire.GoAway); ok && s.v.RequestStreams() { // nobody here can ask elsewhere for the peer
+			err, left = s.checkRequestGoAway(m, left), true
+			continue
 		}
 		update, ok := m.(*wire.RequestUpdate)
 		if !ok || !s.v.RequestStreams() {
@@ -418,6 +448,8 @@ type NamespaceAnnouncer struct {
 	r    *SubscribeNamespaceRequest
 	mu   sync.Mutex // also orders the messages
 	told map[string]struct{}
+	// leaving: GOAWAY was sent.
+	leaving bool
 }
 
 // Context ends when the subscriber left.

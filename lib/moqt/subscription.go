@@ -61,6 +61,7 @@ type UpdateOptions struct {
 
 // Subscription is the subscriber's end of a subscription, whoever started it.
 type Subscription struct {
+	movable
 	s      *Session
 	id     uint64 // request id of SUBSCRIBE or PUBLISH
 	track  object.TrackName
@@ -86,7 +87,7 @@ type Subscription struct {
 }
 
 func (s *Session) newSubscription(track object.TrackName) *Subscription {
-	sub := &Subscription{s: s, track: track, wake: make(chan struct{}, 1), wakeData: make(chan struct{}, 1)}
+	sub := &Subscription{movable: newMovable(s), s: s, track: track, wake: make(chan struct{}, 1), wakeData: make(chan struct{}, 1)}
 	sub.ctx, sub.cancel = context.WithCancelCause(s.ctx)
 	return sub
 }

@@ -29,8 +29,9 @@ type uploader struct {
 	relay string
 	log   *slog.Logger
 
-	mu   sync.Mutex
-	subs map[string]chan *moqt.Publication // by track: subscriptions that the relay made
+	mu    sync.Mutex
+	subs  map[string]chan *moqt.Publication // by track: subscriptions that the relay made
+	where map[string]*client.Session        // by track: where it goes, if not where the session is
 }
 
 func newUploader(c Config, s *spool, index int, relay string) *uploader {
@@ -55,7 +56,14 @@ func (u *uploader) session(ctx context.Context, sess *client.Session) error {
 		g.sent[u.index] = false // whether it was stored is not known
 	}
 	u.s.mu.Unlock()
+	u.mu.Lock()
+	u.where = map[string]*client.Session{}
+	u.mu.Unlock()
 
+	var announcing sync.WaitGroup
+	actx, leave := context.WithCancel(ctx)
+	defer announcing.Wait()
+	defer leave()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return u.settleClaims(gctx, sess) })
 	announced := map[string]bool{}
@@ -72,8 +80,12 @@ func (u *uploader) session(ctx context.Context, sess *client.Session) error {
 		}
 		if ns := t.name.Namespace.String(); !announced[ns] {
 			announced[ns] = true
-			if err := announce(gctx, sess, t.name.Namespace); err != nil {
+			p, err := announce(gctx, sess, t.name.Namespace)
+			if err != nil {
 				return errors.Join(fmt.Errorf("namespace %v: %w", t.name.Namespace, err), wait(g))
+			}
+			if p != nil {
+				announcing.Go(func() { u.moveNamespace(actx, sess, p) })
 			}
 		}
 		g.Go(func() error {
@@ -97,12 +109,12 @@ func wait(g *errgroup.Group) error {
 }
 
 // announce tells the relay of a namespace. A relay that knows it already, from us, is fine.
-func announce(ctx context.Context, sess *client.Session, ns object.Namespace) error {
-	_, err := sess.PublishNamespace(ctx, ns)
+func announce(ctx context.Context, sess *client.Session, ns object.Namespace) (*moqt.NamespacePublication, error) {
+	p, err := sess.PublishNamespace(ctx, ns)
 	if refused, ok := errors.AsType[*moqt.RequestError](err); ok && refused.Code == wire.RequestNotSupported {
-		return nil // PUBLISH may do
+		return nil, nil // PUBLISH may do
 	}
-	return err
+	return p, err
 }
 
 // errUnsubscribed says that the relay no longer wants a track.
@@ -119,7 +131,7 @@ func (u *uploader) track(ctx context.Context, sess *client.Session, t *track) er
 	}
 	for {
 		if err == nil {
-			err = u.send(ctx, pub, t)
+			pub, err = u.sendAnywhere(ctx, sess, pub, t)
 		}
 		if err == nil {
 			return pub.Done(u.doneCode(t), "")
@@ -303,7 +315,7 @@ func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(confirmAtOnce)
 	for _, l := range todo {
-		g.Go(func() error { return awaitObject(gctx, sess, l.track, l.at) })
+		g.Go(func() error { return awaitObject(gctx, u.at(sess, l.track), l.track, l.at) })
 	}
 	err := g.Wait()
 	if errors.Is(err, errNoFetch) {

@@ -275,7 +275,7 @@ func (b *backfill) run(ctx context.Context, s span, through []string) error {
 	if up == nil {
 		return moqt.ErrClosed
 	}
-	r, err := up.ask.Fetch(ctx, b.t.name, s.from, full(s.to), moqt.FetchOptions{Tokens: b.u.hops(through)})
+	r, err := up.asks(b.t).Fetch(ctx, b.t.name, s.from, full(s.to), moqt.FetchOptions{Tokens: b.u.hops(through)})
 	if err != nil {
 		return err
 	}

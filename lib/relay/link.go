@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
+	keep "every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -28,7 +30,8 @@ type link struct {
 
 	// Relay.mu guards these.
 	up       bool
-	unwanted time.Time // since when nobody needs it
+	moved    *keep.Session // where the upstream wants the track asked for; nil: at itself
+	unwanted time.Time     // since when nobody needs it
 }
 
 // demand is what a track wants of upstreams.
@@ -157,28 +160,81 @@ func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moq
 		}
 		return refusedTrackPause
 	}
-	had := t.info().Largest
-	has := sub.Info().Largest
-	t.learn(has)
-	src := s.attach(t, sub)
-	r.mu.Lock()
-	l.up = true
-	r.mu.Unlock()
-	close(l.answered)
-	done := make(chan struct{})
-	go func() { // what subscribers missed while no upstream was there
-		defer close(done)
-		if had != nil && has != nil && had.Less(*has) && t.wanted() {
-			first := moqt.Location{Group: had.Group}
-			if has.Group-first.Group > lateGroups {
-				first.Group = has.Group - lateGroups
-			}
-			r.fill(ctx, t, span{first, startOf(has.Group + 1)}, nil)
+	var running sync.WaitGroup
+	defer running.Wait()
+	answered := func() {
+		r.mu.Lock()
+		l.up = true
+		r.mu.Unlock()
+		close(l.answered)
+	}
+	for old := (*moqt.Subscription)(nil); ; {
+		had, has := t.info().Largest, sub.Info().Largest
+		t.learn(has)
+		src := s.attach(t, sub)
+		answered()
+		answered = func() {}
+		if old != nil { // the new one is there
+			old.Unsubscribe()
 		}
-	}()
-	src.run(ctx)
-	<-done
-	return endedTrackPause
+		running.Go(func() { r.catchUp(ctx, t, had, has) })
+		over := make(chan struct{})
+		running.Go(func() { src.run(ctx); close(over) })
+		select {
+		case <-over:
+			return endedTrackPause
+		case <-sub.GoingAway():
+		}
+		next, to, err := r.elsewhere(ctx, t, s, sub, o)
+		if err != nil { // it stays until it is ended
+			if ctx.Err() == nil {
+				r.log.Warn("upstream wants a track read elsewhere, which fails", "track", t.name.String(), "upstream", s.name, "err", err)
+			}
+			<-over
+			return endedTrackPause
+		}
+		r.mu.Lock()
+		l.moved = to
+		r.mu.Unlock()
+		old, sub = sub, next
+	}
+}
+
+// catchUp fetches what subscribers missed while no upstream was there.
+func (r *Relay) catchUp(ctx context.Context, t *track, had, has *moqt.Location) {
+	if had == nil || has == nil || !had.Less(*has) || !t.wanted() {
+		return
+	}
+	first := moqt.Location{Group: had.Group}
+	if has.Group-first.Group > lateGroups {
+		first.Group = has.Group - lateGroups
+	}
+	r.fill(ctx, t, span{first, startOf(has.Group + 1)}, nil)
+}
+
+// elsewhere subscribes to a track where the upstream wants that (GOAWAY on the stream of the request).
+func (r *Relay) elsewhere(ctx context.Context, t *track, s *session, sub *moqt.Subscription, o moqt.SubscribeOptions) (*moqt.Subscription, *keep.Session, error) {
+	to, err := s.ask.Move(ctx, sub)
+	if err != nil {
+		return nil, nil, err
+	}
+	if to.Session == sub.Session() { // a session has one subscription to a track at most
+		sub.Unsubscribe()
+	}
+	next, err := to.Subscribe(ctx, t.name, o)
+	return next, to, err
+}
+
+// asks is where an upstream is asked for a track.
+func (s *session) asks(t *track) *keep.Session {
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	if d := s.r.demands[t]; d != nil {
+		if l := d.links[s.up]; l != nil && l.moved != nil {
+			return l.moved
+		}
+	}
+	return s.ask
 }
 
 // steer keeps links as subscribers need them until ctx ends.

@@ -3,6 +3,7 @@ package relay
 import (
 	"crypto/tls"
 	"testing"
+	"time"
 
 	"every.channel/ec/lib/client/relaytest"
 	"every.channel/ec/lib/moqt"
@@ -30,4 +31,42 @@ func TestUpstreamRedirects(t *testing.T) {
 	if got := e.fetchAll(t, ts, moqt.Location{}); len(got) == 0 {
 		t.Error("nothing was fetched")
 	}
+}
+
+// An upstream wants a track of an edge read at another relay in the middle of a group, then ends the subscription there; later
+// it wants the list of namespaces asked for there, too. Viewers see nothing of it.
+func TestUpstreamSendsAway(t *testing.T) {
+	a, b := relaytest.New(t), relaytest.New(t)
+	put := func(r *relaytest.Relay, group uint64, ids ...uint64) {
+		for _, id := range ids {
+			r.Put(ts, *part(group, id))
+		}
+	}
+	var all []uint64
+	for id := range uint64(parts + 1) {
+		all = append(all, id)
+	}
+	put(a, 1, all...)
+	put(b, 1, all...)
+	e := edge(t, Upstream{Relay: a.URL(), TLS: &tls.Config{InsecureSkipVerify: true}})
+	e.knows(t, ts.Namespace)
+	v := e.viewer(t, ts, from(1))
+	v.whole(1)
+	put(a, 2, 0, 1)
+	put(b, 2, 0, 1)
+	e.stored(t, parts+3)
+	wait(t, "the subscription", func() bool { return a.GoAway(ts.String(), b.URL(), time.Millisecond) > 0 })
+	for id := uint64(2); id <= parts; id++ {
+		put(b, 2, id)
+	}
+	for g := uint64(3); g < 6; g++ {
+		put(b, g, all...)
+	}
+	v.whole(5)
+
+	other := ts
+	other.Namespace = object.Namespace{"ec", "atsc", "1", "2"}
+	b.Announce(other.Namespace)
+	wait(t, "the list", func() bool { return a.GoAway("", b.URL(), 0) > 0 })
+	e.knows(t, other.Namespace)
 }

@@ -88,6 +88,10 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 	}()
 	for {
 		err := u.list(ctx, ms)
+		if moved, ok := errors.AsType[*movedList](err); ok {
+			ms = moved.to
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -96,6 +100,11 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 		}
 	}
 }
+
+// movedList says that the upstream wants its namespaces asked for elsewhere.
+type movedList struct{ to *keep.Session }
+
+func (m *movedList) Error() string { return "the list is to be had elsewhere" }
 
 // list follows the namespaces of the upstream until it or the session ends the list.
 func (u *upstream) list(ctx context.Context, ms *keep.Session) error {
@@ -117,6 +126,14 @@ func (u *upstream) list(ctx context.Context, ms *keep.Session) error {
 	defer sub.Close()
 	for {
 		e, err := sub.Next(ctx)
+		if _, away := errors.AsType[*moqt.GoAwayError](err); away {
+			to, err := ms.Move(ctx, sub)
+			if err != nil {
+				u.r.log.Warn("upstream wants namespaces asked for elsewhere, which fails", "upstream", u.c.Relay, "err", err)
+				continue // until it ends the list
+			}
+			return &movedList{to}
+		}
 		if err != nil {
 			return err
 		}

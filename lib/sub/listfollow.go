@@ -51,7 +51,7 @@ func Follow(ctx context.Context, c Config, prefix object.Namespace, asJSON bool,
 		if err != nil {
 			return err
 		}
-		defer s.Close()
+		defer func() { s.Close() }()
 		missing := maps.Clone(told) // from before a loss, and not told again
 		for {
 			next, cancel := ctx, context.CancelFunc(func() {})
@@ -60,6 +60,20 @@ func Follow(ctx context.Context, c Config, prefix object.Namespace, asJSON bool,
 			}
 			e, err := s.Next(next)
 			cancel()
+			if _, away := errors.AsType[*moqt.GoAwayError](err); away { // to where the list is to be had from now on
+				to, err := sess.Move(ctx, s)
+				if err != nil {
+					return err
+				}
+				s.Close()
+				again, err := to.SubscribeNamespace(ctx, prefix, moqt.SubscribeNamespaceOptions{})
+				if err != nil {
+					return err
+				}
+				s = again
+				missing = maps.Clone(told)
+				continue
+			}
 			switch {
 			case err != nil && ctx.Err() != nil:
 				return context.Cause(ctx)

@@ -276,40 +276,15 @@ func maxLocation(a, b moqt.Location) moqt.Location {
 // live subscribes, fetches what lies between what is due and the subscription's beginning, and reads streams
 // until the subscription ends.
 func (p *pull) live(ctx context.Context, sess *client.Session) error {
-	sub, err := sess.Subscribe(ctx, p.name, moqt.SubscribeOptions{GroupOrder: wire.GroupOrderAscending})
-	if err != nil {
-		return refused(p.written, err)
-	}
-	defer sub.Unsubscribe()
-	p.rs.works(sess)
-	if err := p.declare(sub.Info().Properties); err != nil {
+	g, gctx := errgroup.WithContext(ctx)
+	l := &liveReader{p: p, g: g, ctx: gctx}
+	if err := l.subscribe(sess); err != nil {
+		g.Wait()
 		return err
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	var reading sync.WaitGroup // a subscription is over once its streams were read
-	begin := func(f func() error) {
-		reading.Add(1)
-		g.Go(func() error { defer reading.Done(); return f() })
-	}
-	if l := sub.Info().Largest; l != nil {
-		p.asm.start(moqt.Location{Group: l.Group})
-		at, _ := p.asm.needed()
-		edge := moqt.Location{Group: l.Group, Object: l.Object + 1}
-		if at.Less(edge) {
-			begin(func() error { return p.fetch(gctx, sess, at, edge, false) })
-		}
-	}
-	g.Go(func() error {
-		for {
-			r, err := sub.AcceptSubgroup(gctx)
-			if err != nil {
-				reading.Wait()
-				return err
-			}
-			begin(func() error { return p.subgroup(gctx, r) })
-		}
-	})
-	g.Go(func() error { return p.datagrams(gctx, sub) })
+	defer l.unsubscribe()
+	p.rs.works(sess)
+	g.Go(l.move)
 	return g.Wait()
 }
 

@@ -37,6 +37,7 @@ func (h handler) PublishNamespace(ctx context.Context, q *moqt.PublishNamespaceR
 	}
 	h.r.Announce(q.Namespace)
 	q.Accept()
+	h.r.keep(ctx, q.Namespace.String(), q)
 }
 
 func (h handler) Publish(ctx context.Context, q *moqt.PublishRequest) {
@@ -53,6 +54,7 @@ func (h handler) Publish(ctx context.Context, q *moqt.PublishRequest) {
 	}
 	sub, err := q.Accept(moqt.SubscribeOptions{})
 	if err == nil {
+		h.r.keep(ctx, q.Track.String(), sub)
 		h.r.receive(ctx, sub)
 	}
 }
@@ -84,6 +86,7 @@ func (h handler) SubscribeNamespace(ctx context.Context, q *moqt.SubscribeNamesp
 	if err != nil {
 		return
 	}
+	h.r.keep(ctx, q.Prefix.String(), a)
 	h.r.mu.Lock()
 	list := append([]object.Namespace(nil), h.r.spaces...)
 	h.r.mu.Unlock()
@@ -175,6 +178,7 @@ func (h handler) Subscribe(ctx context.Context, q *moqt.SubscribeRequest) {
 	if err != nil {
 		return
 	}
+	r.keep(ctx, q.Track.String(), pub)
 	stop := context.AfterFunc(pub.Context(), func() { r.mu.Lock(); defer r.mu.Unlock(); r.cond.Broadcast() })
 	defer stop()
 	streams := map[uint64]*moqt.SubgroupWriter{}

@@ -49,6 +49,12 @@ type Relay struct {
 	wait      sync.WaitGroup
 	sessions  int
 	elsewhere string
+	requests  map[request]string // open ones, of which GoAway can be told
+}
+
+// request is one of a client.
+type request interface {
+	GoAway(uri string, patience time.Duration) error
 }
 
 // Track is what the relay has of a track, in order of arrival.
@@ -94,7 +100,7 @@ func (r *Relay) Fingerprint() string { return moqt.Fingerprint(r.cert) }
 
 // Start listens again after Stop, on the same port, with the objects it had.
 func (r *Relay) Start() {
-	l, err := moqt.ListenQUIC(r.addr, moqt.ServerTLS(r.cert), &moqt.Config{Handler: handler{r}})
+	l, err := moqt.ListenQUIC(r.addr, moqt.ServerTLS(r.cert), &moqt.Config{Handler: handler{r}, Implementation: "relaytest"})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -149,6 +155,39 @@ func (r *Relay) Leave(to string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.elsewhere = to
+}
+
+// GoAway asks clients to make their requests for a track or namespace, by its written form, elsewhere; it reports how many were asked.
+func (r *Relay) GoAway(name, uri string, patience time.Duration) (n int) {
+	r.mu.Lock()
+	var list []request
+	for q, of := range r.requests {
+		if of == name {
+			list = append(list, q)
+		}
+	}
+	r.mu.Unlock()
+	for _, q := range list {
+		if q.GoAway(uri, patience) == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// keep remembers an open request until ctx ends.
+func (r *Relay) keep(ctx context.Context, name string, q request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.requests == nil {
+		r.requests = map[request]string{}
+	}
+	r.requests[q] = name
+	context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.requests, q)
+	})
 }
 
 // Sessions is how many there were.

@@ -1,0 +1,180 @@
+package moqt
+
+import (
+	"fmt"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// Relocation is a GOAWAY on the stream of one request (draft-18 §10.4): the peer wants the request made again elsewhere and
+// this one ended. Nothing has ended yet.
+type Relocation struct {
+	URI     string        // of the session to make it on; "" is the one it is on
+	Timeout time.Duration // after which the peer ends it; 0: it did not say, but would have it soon
+}
+
+// GoAwayError is a Relocation of a namespace subscription, which goes on.
+type GoAwayError struct{ Relocation }
+
+func (e *GoAwayError) Error() string {
+	return fmt.Sprintf("the peer wants the request made at %q", e.URI)
+}
+
+// movable is a request that the peer can ask to be made elsewhere.
+type movable struct {
+	home *Session
+	away chan struct{}
+	to   Relocation
+	told bool // guarded by home.mu
+}
+
+func newMovable(s *Session) movable { return movable{home: s, away: make(chan struct{})} }
+
+// Session is the session the request was made on.
+func (m *movable) Session() *Session { return m.home }
+
+// GoingAway is closed when the peer wants the request made elsewhere, with GOAWAY on its stream. Draft 16 has no such thing.
+func (m *movable) GoingAway() <-chan struct{} { return m.away }
+
+// Relocation says where to; it is valid once GoingAway is closed.
+func (m *movable) Relocation() Relocation {
+	select {
+	case <-m.away:
+		return m.to
+	default:
+		return Relocation{}
+	}
+}
+
+func relocation(m *wire.GoAway) Relocation {
+	return Relocation{URI: m.NewSessionURI, Timeout: duration(m.Timeout)}
+}
+
+// relocate tells who owns a request of a GOAWAY on its stream. It reports false if nobody does, or not yet.
+func (s *Session) relocate(id uint64, m *wire.GoAway) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var to *movable
+	switch {
+	case s.subs[id] != nil:
+		to = &s.subs[id].movable
+	case s.pubs[id] != nil:
+		to = &s.pubs[id].movable
+	case s.announced[id] != nil:
+		to = &s.announced[id].movable
+	case s.fetches[id] != nil:
+		to = &s.fetches[id].movable
+	default:
+		return false
+	}
+	if !to.told {
+		to.told, to.to = true, relocation(m)
+		close(to.away)
+	}
+	return true
+}
+
+// checkRequestGoAway says what is wrong with a GOAWAY on the stream of a request; again: it is not the first.
+func (s *Session) checkRequestGoAway(m *wire.GoAway, again bool) error {
+	switch {
+	case m.RequestID != nil || again:
+		return violation("GOAWAY with a request id, or twice, on the stream of a request")
+	case !s.client && m.NewSessionURI != "":
+		return violation("GOAWAY with a URI from a client")
+	}
+	return nil
+}
+
+// goAwayRequest sends GOAWAY on the stream of a request of the peer, and resets it after some patience; 0: it does not.
+func (s *Session) goAwayRequest(id uint64, uri string, patience time.Duration) error {
+	if !s.v.RequestStreams() {
+		return fmt.Errorf("GOAWAY of one request in %v: %w", s.v, wire.ErrValue)
+	}
+	if s.client && uri != "" {
+		return wire.ErrValue // a client may not send its server elsewhere
+	}
+	rs := s.stream(id)
+	if rs == nil {
+		return s.orCause(errRequestOver)
+	}
+	rs.mu.Lock()
+	again := rs.leaving
+	rs.leaving = true
+	rs.mu.Unlock()
+	if again {
+		return nil
+	}
+	if err := rs.cs.send(&wire.GoAway{NewSessionURI: uri, Timeout: milliseconds(patience)}); err != nil {
+		return s.orCause(err)
+	}
+	if patience > 0 {
+		s.spawn(func() {
+			timer := time.NewTimer(patience)
+			defer timer.Stop()
+			select {
+			case <-rs.gone:
+			case <-s.ctx.Done():
+			case <-timer.C:
+				s.fail(rs.over(wire.ResetGoingAway, wire.ResetGoingAway))
+			}
+		})
+	}
+	return nil
+}
+
+// GoAway asks the subscriber to make its subscription elsewhere: at uri, which only a server may name, or on this session
+// anew. If it has not left after some patience, the subscription ends; 0: it does not. From draft 18 on.
+func (p *Publication) GoAway(uri string, patience time.Duration) error {
+	return p.s.goAwayRequest(p.id, uri, patience)
+}
+
+// GoAway asks the publisher of a track to publish it elsewhere, as Publication.GoAway does.
+func (sub *Subscription) GoAway(uri string, patience time.Duration) error {
+	return sub.s.goAwayRequest(sub.id, uri, patience)
+}
+
+// GoAway asks the publisher of a namespace to publish it elsewhere, as Publication.GoAway does.
+func (r *PublishNamespaceRequest) GoAway(uri string, patience time.Duration) error {
+	return r.in.s.goAwayRequest(r.in.id, uri, patience)
+}
+
+// GoAway asks the subscriber to fetch what is left elsewhere, as Publication.GoAway does.
+func (w *FetchWriter) GoAway(uri string, patience time.Duration) error {
+	return w.in.s.goAwayRequest(w.in.id, uri, patience)
+}
+
+// GoAway asks the subscriber to ask for namespaces elsewhere, as Publication.GoAway does.
+func (a *NamespaceAnnouncer) GoAway(uri string, patience time.Duration) error {
+	in := a.r.in
+	s := in.s
+	if !s.v.RequestStreams() {
+		return fmt.Errorf("GOAWAY of one request in %v: %w", s.v, wire.ErrValue)
+	}
+	if s.client && uri != "" {
+		return wire.ErrValue
+	}
+	a.mu.Lock()
+	again := a.leaving
+	a.leaving = true
+	a.mu.Unlock()
+	if again {
+		return nil
+	}
+	if err := a.r.st.send(&wire.GoAway{NewSessionURI: uri, Timeout: milliseconds(patience)}); err != nil {
+		return s.orCause(err)
+	}
+	if patience > 0 {
+		s.spawn(func() {
+			timer := time.NewTimer(patience)
+			defer timer.Stop()
+			select {
+			case <-in.ctx.Done():
+			case <-timer.C:
+				a.r.st.st.CancelWrite(wire.ResetGoingAway)
+				a.r.st.st.CancelRead(wire.ResetGoingAway) // which ends the request
+			}
+		})
+	}
+	return nil
+}

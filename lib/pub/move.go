@@ -1,0 +1,110 @@
+package pub
+
+import (
+	"context"
+	"errors"
+
+	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// A relay may want a track or a namespace published elsewhere, with GOAWAY on the stream of that request. It is published there
+// first, and then ends here. The track's whole spool is sent again, because what of it was stored is not known: nothing is
+// missing, and relays know what they have.
+
+// errElsewhere says that a track goes on at another place.
+var errElsewhere = errors.New("published elsewhere")
+
+// at is the session that a track goes to.
+func (u *uploader) at(sess *client.Session, name object.TrackName) *client.Session {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if where := u.where[name.String()]; where != nil {
+		return where
+	}
+	return sess
+}
+
+// sendAnywhere sends a track to the subscriber that took it, and wherever the relay wants it published from then on. It returns
+// the last publication, which is over unless there was no error.
+func (u *uploader) sendAnywhere(ctx context.Context, sess *client.Session, pub *moqt.Publication, t *track) (*moqt.Publication, error) {
+	for {
+		sctx, cancel := context.WithCancelCause(ctx)
+		result := make(chan error, 1)
+		go func(pub *moqt.Publication) { result <- u.send(sctx, pub, t) }(pub)
+		var next *moqt.Publication
+		var err error
+		select {
+		case err = <-result:
+			cancel(nil)
+			return pub, err
+		case <-pub.GoingAway():
+			next, err = u.moveTrack(ctx, sess, pub, t)
+		}
+		if err != nil { // it stays here until the relay ends it
+			if ctx.Err() == nil {
+				u.log.Warn("the relay wants a track published elsewhere, which fails", "track", t.name.String(), "error", err)
+			}
+			err = <-result
+			cancel(nil)
+			return pub, err
+		}
+		cancel(errElsewhere)
+		<-result
+		if ctx.Err() != nil {
+			return next, context.Cause(ctx)
+		}
+		pub.Done(wire.DoneGoingAway, "published elsewhere")
+		pub = next
+	}
+}
+
+// moveTrack publishes a track where the relay wants it.
+func (u *uploader) moveTrack(ctx context.Context, sess *client.Session, pub *moqt.Publication, t *track) (*moqt.Publication, error) {
+	to, err := u.at(sess, t.name).Move(ctx, pub)
+	if err != nil {
+		return nil, err
+	}
+	if to.Session == pub.Session() { // a session has one subscription to a track at most
+		pub.Done(wire.DoneGoingAway, "published anew")
+	}
+	next, err := to.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties})
+	if err != nil {
+		return nil, err
+	}
+	u.mu.Lock()
+	u.where[t.name.String()] = to
+	u.mu.Unlock()
+	return next, nil
+}
+
+// moveNamespace publishes a namespace wherever the relay wants it, until ctx ends.
+func (u *uploader) moveNamespace(ctx context.Context, sess *client.Session, p *moqt.NamespacePublication) {
+	for {
+		select {
+		case <-p.GoingAway():
+		case <-p.Context().Done():
+			return
+		case <-ctx.Done():
+			return
+		}
+		to, err := sess.Move(ctx, p)
+		if err == nil && to.Session == p.Session() {
+			p.Done()
+		}
+		var next *moqt.NamespacePublication
+		if err == nil {
+			next, err = announce(ctx, to, p.Namespace())
+		}
+		if err != nil || next == nil {
+			if ctx.Err() == nil {
+				u.log.Warn("the relay wants a namespace published elsewhere, which fails", "namespace", p.Namespace().String(), "error", err)
+			}
+			return
+		}
+		p.Done()
+		p = next
+	}
+}

@@ -1,0 +1,144 @@
+package sub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// maxMoves is how often the relays may want a subscription elsewhere before the session is begun anew, which takes its time.
+const maxMoves = 16
+
+// liveReader reads what comes of a track, by one subscription after the other if relays want it elsewhere.
+type liveReader struct {
+	p    *pull
+	g    *errgroup.Group
+	ctx  context.Context
+	sess *client.Session // move's, once that runs
+
+	mu  sync.Mutex
+	sub *moqt.Subscription // the current one
+}
+
+// subscribe begins a subscription and fetches what lies between what is due and its beginning. The one before ends.
+func (l *liveReader) subscribe(sess *client.Session) error {
+	p := l.p
+	sub, err := sess.Subscribe(l.ctx, p.name, moqt.SubscribeOptions{GroupOrder: wire.GroupOrderAscending})
+	if err != nil {
+		return refused(p.written, err)
+	}
+	l.mu.Lock()
+	old := l.sub
+	l.sub = sub
+	l.mu.Unlock()
+	l.sess = sess
+	if old != nil {
+		old.Unsubscribe()
+	}
+	if err := p.declare(sub.Info().Properties); err != nil {
+		sub.Unsubscribe()
+		return err
+	}
+	var reading sync.WaitGroup // the subscription is over once its streams were read
+	begin := func(f func() error) {
+		reading.Add(1)
+		l.g.Go(func() error { defer reading.Done(); return f() })
+	}
+	if largest := sub.Info().Largest; largest != nil {
+		p.asm.start(moqt.Location{Group: largest.Group})
+		at, _ := p.asm.needed()
+		edge := moqt.Location{Group: largest.Group, Object: largest.Object + 1}
+		if at.Less(edge) {
+			begin(func() error { return p.fetch(l.ctx, sess, at, edge, false) })
+		}
+	}
+	l.g.Go(func() error {
+		for {
+			r, err := sub.AcceptSubgroup(l.ctx)
+			if err != nil {
+				reading.Wait()
+				if l.current() != sub {
+					return nil // another one goes on
+				}
+				return err
+			}
+			begin(func() error { return p.subgroup(l.ctx, r) })
+		}
+	})
+	l.g.Go(func() error { return p.datagrams(l.ctx, sub) })
+	return nil
+}
+
+func (l *liveReader) current() *moqt.Subscription {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sub
+}
+
+func (l *liveReader) unsubscribe() {
+	if sub := l.current(); sub != nil {
+		sub.Unsubscribe()
+	}
+}
+
+// move makes the subscription elsewhere when its publisher wants that, first there, then ending it here. If that fails it stays
+// until it is ended.
+func (l *liveReader) move() error {
+	for moves := 1; ; moves++ {
+		sub := l.current()
+		select {
+		case <-sub.GoingAway():
+		case <-sub.Context().Done():
+			return nil
+		case <-l.ctx.Done():
+			return nil
+		}
+		if moves > maxMoves {
+			return fmt.Errorf("sent elsewhere %d times: %w", maxMoves, client.ErrAgain)
+		}
+		to, err := l.sess.Move(l.ctx, sub)
+		if err == nil && to.Session == sub.Session() { // a session has one subscription to a track at most
+			l.mu.Lock()
+			l.sub = nil
+			l.mu.Unlock()
+			sub.Unsubscribe()
+			if err := l.anew(to); err != nil {
+				return err
+			}
+			continue
+		}
+		if err == nil {
+			err = l.subscribe(to)
+		}
+		if err != nil {
+			if l.ctx.Err() == nil {
+				l.p.log.Warn("the relay wants the track read elsewhere, which fails", "track", l.p.name.String(), "error", err)
+			}
+			return nil
+		}
+	}
+}
+
+// anew subscribes again where the subscription just ended: the relay may not have seen that yet.
+func (l *liveReader) anew(sess *client.Session) error {
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		err := l.subscribe(sess)
+		r, ok := errors.AsType[*moqt.RequestError](err)
+		if !ok || r.Code != wire.RequestDuplicateSubscription || pause > time.Second {
+			return err
+		}
+		select {
+		case <-l.ctx.Done():
+			return context.Cause(l.ctx)
+		case <-time.After(pause):
+		}
+	}
+}
