@@ -3,6 +3,7 @@ package pub
 import (
 	"context"
 	"errors"
+	"time"
 
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
@@ -57,6 +58,11 @@ func (u *uploader) sendAnywhere(ctx context.Context, sess *client.Session, pub *
 			return next, context.Cause(ctx)
 		}
 		pub.Done(wire.DoneGoingAway, "published elsewhere")
+		u.s.mu.Lock()
+		for _, g := range t.groups {
+			g.sent[u.index] = false // whether it is stored there is not known
+		}
+		u.s.mu.Unlock()
 		pub = next
 	}
 }
@@ -70,7 +76,7 @@ func (u *uploader) moveTrack(ctx context.Context, sess *client.Session, pub *moq
 	if to.Session == pub.Session() { // a session has one subscription to a track at most
 		pub.Done(wire.DoneGoingAway, "published anew")
 	}
-	next, err := to.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties})
+	next, err := u.publishAnew(ctx, to, t)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +84,22 @@ func (u *uploader) moveTrack(ctx context.Context, sess *client.Session, pub *moq
 	u.where[t.name.String()] = to
 	u.mu.Unlock()
 	return next, nil
+}
+
+// publishAnew publishes a track again: a relay may not have seen yet that it ended before, as that came on another stream.
+func (u *uploader) publishAnew(ctx context.Context, to *client.Session, t *track) (*moqt.Publication, error) {
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		pub, err := to.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties})
+		r, ok := errors.AsType[*moqt.RequestError](err)
+		if !ok || r.Code != wire.RequestDuplicateSubscription || pause > time.Second {
+			return pub, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
 }
 
 // moveNamespace publishes a namespace wherever the relay wants it, until ctx ends.
