@@ -3,6 +3,8 @@ package relay
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -57,6 +59,11 @@ func (s *server) browse(t *testing.T, base, page string, conf browserConfig, han
 		t.Fatal(err)
 	}
 	hash := sha256.Sum256(cert.Certificate[0])
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo) // a WebSocket has no other way to trust it
 	if conf.URL = s.addr; !strings.Contains(s.addr, "://") {
 		conf.URL = "https://" + s.addr + "/"
 	}
@@ -82,7 +89,7 @@ func (s *server) browse(t *testing.T, base, page string, conf browserConfig, han
 	}
 	cmd := exec.Command(chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
 		"--no-proxy-server", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-		"--user-data-dir="+t.TempDir(), base+strings.TrimPrefix(web.URL, "http://127.0.0.1")+"/"+page)
+		"--ignore-certificate-errors-spki-list="+base64.StdEncoding.EncodeToString(key[:]), "--user-data-dir="+t.TempDir(), base+strings.TrimPrefix(web.URL, "http://127.0.0.1")+"/"+page)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -297,10 +304,12 @@ func TestBrowserMoqNet(t *testing.T) {
 	for _, offer := range [][]string{nil, {wire.Draft18.ALPN()}, {wire.Draft16.ALPN()}} {
 		t.Run(strings.Join(append([]string{"offers"}, offer...), " "), func(t *testing.T) { testBrowserMoqNet(t, "127.0.0.1:0", offer, nil) })
 	}
-	for _, v := range wire.Versions() {
-		t.Run("WebSocket "+v.String(), func(t *testing.T) {
-			testBrowserMoqNet(t, "ws://127.0.0.1:0", []string{v.ALPN()}, &moqt.Config{Versions: []moqt.Version{v}})
-		})
+	for _, scheme := range []string{"ws", "wss"} {
+		for _, v := range wire.Versions() {
+			t.Run(scheme+" "+v.String(), func(t *testing.T) {
+				testBrowserMoqNet(t, scheme+"://127.0.0.1:0", []string{v.ALPN()}, &moqt.Config{Versions: []moqt.Version{v}})
+			})
+		}
 	}
 }
 
