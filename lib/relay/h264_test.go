@@ -3,12 +3,15 @@ package relay
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"every.channel/ec/lib/foreign"
 )
 
 // encodeH264 makes two minutes of video with ffmpeg, and gives its slices in order.
@@ -92,31 +95,30 @@ func slicesOf(units [][]byte) (slices [][]byte) {
 	return slices
 }
 
-// background runs a program until the end of the test.
-func background(t *testing.T, program string, args ...string) {
+// play gives out a file of encodeH264 in its own time, as ffmpeg packs it with the arguments, until the end of the test.
+func play(t *testing.T, file string, args ...string) io.Reader {
 	t.Helper()
-	started(t, nil, nil, program, args...)
+	out, into := io.Pipe()
+	foreign.Run(t, nil, into, "ffmpeg", append([]string{"-v", "error", "-re", "-f", "h264", "-framerate", "25", "-i", file, "-c", "copy"}, args...)...)
+	t.Cleanup(func() { out.Close() })
+	return out
 }
 
-// started runs a program with these pipes until the end of the test; what it says is shown if that fails.
-func started(t *testing.T, in io.Reader, out io.Writer, program string, args ...string) {
+// collect reads what a program writes until it holds n units, as units finds them in all that was written.
+func collect(t *testing.T, n int, units func([]byte) [][]byte, program string, args ...string) [][]byte {
 	t.Helper()
-	cmd := exec.Command(program, args...)
-	cmd.Dir = t.TempDir()
-	var log bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, &log
-	if out == nil {
-		cmd.Stdout = &log
-	}
-	cmd.WaitDelay = time.Second // the pipes may outlive it
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("%s: %s", program, log.Bytes())
+	out, into := io.Pipe()
+	foreign.Run(t, nil, into, program, args...)
+	t.Cleanup(func() { out.Close() }) // first of all: who still writes would be waited for
+	late := time.AfterFunc(browserTimeout, func() { into.CloseWithError(fmt.Errorf("no more after %v", browserTimeout)) })
+	defer late.Stop()
+	var text bytes.Buffer
+	var got [][]byte
+	for len(got) < n {
+		if _, err := io.CopyN(&text, out, 1000); err != nil {
+			t.Fatalf("%d units came: %v", len(got), err)
 		}
-	})
+		got = units(text.Bytes())
+	}
+	return got
 }

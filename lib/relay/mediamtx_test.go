@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/foreign"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -25,10 +26,7 @@ import (
 // ours carries its tracks over); a second MediaMTX reads them from the relay and gives them out over RTSP. At the relay and at the
 // end every slice is one that ffmpeg sent, in order; at the relay none is missing.
 func TestMediaMTX(t *testing.T) {
-	binary := os.Getenv("EC_MEDIAMTX")
-	if binary == "" {
-		t.Skip("EC_MEDIAMTX is not set: the path of a mediamtx that speaks draft 18")
-	}
+	binary := foreign.Path(t, "EC_MEDIAMTX", "the path of a mediamtx that speaks draft 18")
 	raw, want := encodeH264(t)
 	for _, scheme := range []string{"moqt", "https"} {
 		t.Run(scheme, func(t *testing.T) { testMediaMTX(t, binary, scheme, raw, want) })
@@ -39,8 +37,7 @@ func testMediaMTX(t *testing.T, program, scheme, raw string, want [][]byte) {
 	cam := object.Namespace{"live", "cam"}
 	s := startWith(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{wire.Draft18}, Lenient: true})
 	source := runMediaMTX(t, program, "")
-	background(t, "ffmpeg", "-v", "error", "-re", "-f", "h264", "-framerate", "25", "-i", raw, "-c", "copy", "-f", "rtsp",
-		"-rtsp_transport", "tcp", "rtsp://"+source.rtsp+"/cam")
+	play(t, raw, "-f", "rtsp", "-rtsp_transport", "tcp", "rtsp://"+source.rtsp+"/cam")
 
 	url := "moqt://" + source.quic + "/cam"
 	if scheme == "https" {
@@ -206,7 +203,7 @@ type mediaMTX struct{ rtsp, quic, web string }
 // runMediaMTX runs one until the end of the test; path is YAML below paths.
 func runMediaMTX(t *testing.T, program, path string) (m mediaMTX) {
 	t.Helper()
-	m.rtsp, m.quic, m.web = freePort(t), freePort(t), freePort(t)
+	m.rtsp, m.quic, m.web = foreign.Address(t), foreign.Address(t), foreign.Address(t)
 	dir := t.TempDir()
 	conf := fmt.Sprintf(`rtspTransports: [tcp]
 rtspAddress: %s
@@ -225,7 +222,7 @@ paths:
 	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	background(t, program, file)
+	foreign.Run(t, nil, nil, program, file)
 	wait(t, "MediaMTX to listen", func() bool {
 		c, err := net.Dial("tcp", m.rtsp)
 		if err == nil {
@@ -234,24 +231,4 @@ paths:
 		return err == nil
 	})
 	return m
-}
-
-// freePort is a loopback address whose port is free for TCP and UDP right now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().String()
-		u, err := net.ListenPacket("udp", addr)
-		l.Close()
-		if err == nil {
-			u.Close()
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }

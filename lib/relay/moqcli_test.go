@@ -1,17 +1,14 @@
 package relay
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/foreign"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/store"
@@ -20,70 +17,75 @@ import (
 // TestMoqCli: moq-cli of moq-dev publishes H.264 through a relay, and another one writes out what was put in, with each draft
 // over QUIC, WebTransport and QMux.
 func TestMoqCli(t *testing.T) {
-	program := os.Getenv("EC_MOQ_CLI")
-	if program == "" {
-		t.Skip("EC_MOQ_CLI is not set: the path of moq, which cargo install moq-cli makes")
-	}
+	program := moqCli(t)
 	raw, want := encodeH264(t)
 	for _, v := range wire.Versions() {
 		for _, scheme := range []string{"moqt", "https", "unix", "tcp", "ws"} {
-			t.Run(scheme+" "+v.String(), func(t *testing.T) { testMoqCli(t, program, v, scheme, raw, want) })
+			t.Run(scheme+" "+v.String(), func(t *testing.T) {
+				addr := "127.0.0.1:0"
+				switch scheme {
+				case "unix":
+					addr = "unix://" + filepath.Join(t.TempDir(), "relay")
+				case "tcp", "ws":
+					addr = scheme + "://" + addr
+				}
+				s := startWith(t, t.TempDir(), addr, Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{v}})
+				at := s.moq(t, v)
+				if addr == "127.0.0.1:0" {
+					at.url = scheme + "://" + s.addr + "/"
+				}
+				moqCliThrough(t, program, at, at, raw, want)
+			})
 		}
 	}
 }
 
-func testMoqCli(t *testing.T, program string, v wire.Version, scheme, raw string, want [][]byte) {
-	addr := "127.0.0.1:0"
-	switch scheme {
-	case "unix":
-		addr = "unix://" + filepath.Join(t.TempDir(), "relay")
-	case "tcp", "ws":
-		addr = scheme + "://" + addr
-	}
-	s := startWith(t, t.TempDir(), addr, Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{v}})
+func moqCli(t *testing.T) string {
+	return foreign.Path(t, "EC_MOQ_CLI", "the path of moq, which cargo install moq-cli makes")
+}
+
+// moqTarget is a relay as programs of moq-dev are told of it.
+type moqTarget struct {
+	url, fingerprint string // of its certificate; empty: any
+	v                moqt.Version
+}
+
+// moq is how this relay is dialed.
+func (s *server) moq(t *testing.T, v moqt.Version) moqTarget {
+	t.Helper()
 	cert, err := moqt.LoadCertificate(filepath.Join(s.dir, CertificateFile), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := s.addr
-	if addr == "127.0.0.1:0" {
-		url = scheme + "://" + s.addr + "/"
-	}
-	moq := func(args ...string) []string {
-		return append([]string{"--connect", url, "--connect-tls-fingerprint", fmt.Sprintf("%x", sha256.Sum256(cert.Certificate[0])),
-			"--connect-version", fmt.Sprintf("moq-transport-%d", v), "--broadcast", "live/cam.hang"}, args...)
-	}
-	source := exec.Command("ffmpeg", "-v", "error", "-re", "-f", "h264", "-framerate", "25", "-i", raw, "-c", "copy", "-f", "h264", "-")
-	pipe, err := source.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := source.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { source.Process.Kill(); source.Wait() })
-	started(t, pipe, nil, program, moq("import", "avc3")...)
+	return moqTarget{url: s.url(t), fingerprint: fmt.Sprintf("%x", sha256.Sum256(cert.Certificate[0])), v: v}
+}
 
-	out, into := io.Pipe()
-	started(t, nil, into, program, moq("export", "h264")...)
-	t.Cleanup(func() { out.Close() }) // first of all: who still writes would be waited for
-	within := time.AfterFunc(browserTimeout, func() { into.CloseWithError(fmt.Errorf("no more after %v", browserTimeout)) })
-	defer within.Stop()
-	var text bytes.Buffer
-	var got [][]byte
-	for len(got) < 100 {
-		if _, err := io.CopyN(&text, out, 1000); err != nil {
-			t.Fatalf("%d slices came: %v", len(got), err)
-		}
-		got = slicesOf(annexB(text.Bytes()))
+// connect are the flags for dialing it.
+func (m moqTarget) connect() []string {
+	trust := []string{"--connect-tls-insecure"}
+	if m.fingerprint != "" {
+		trust = []string{"--connect-tls-fingerprint", m.fingerprint}
+	}
+	return append(trust, "--connect-version", fmt.Sprintf("moq-transport-%d", m.v))
+}
+
+// moqCliThrough publishes with one moq-cli and reads with another until 100 slices came, which are a run of what was put in.
+func moqCliThrough(t *testing.T, program string, in, out moqTarget, raw string, want [][]byte) {
+	t.Helper()
+	moq := func(at moqTarget, args ...string) []string {
+		return slices.Concat([]string{"--connect", at.url}, at.connect(), []string{"--broadcast", "live/cam.hang"}, args)
+	}
+	foreign.Run(t, play(t, raw, "-f", "h264", "-"), nil, program, moq(in, "import", "avc3")...)
+	got := collect(t, 100, func(b []byte) [][]byte {
+		got := slicesOf(annexB(b))
 		got = got[:max(len(got)-1, 0)] // the last one may be cut
 		// Whenever the catalog changes, it writes the group it is in once more.
 		seen := map[string]bool{}
-		got = slices.DeleteFunc(got, func(b []byte) bool {
+		return slices.DeleteFunc(got, func(b []byte) bool {
 			again := seen[string(b)]
 			seen[string(b)] = true
 			return again
 		})
-	}
+	}, program, moq(out, "export", "h264")...)
 	checkRun(t, "moq export", got, want, 0)
 }
