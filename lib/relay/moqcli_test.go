@@ -22,22 +22,26 @@ func TestMoqCli(t *testing.T) {
 	for _, v := range wire.Versions() {
 		for _, scheme := range []string{"moqt", "https", "unix", "tcp", "ws"} {
 			t.Run(scheme+" "+v.String(), func(t *testing.T) {
-				addr := "127.0.0.1:0"
-				switch scheme {
-				case "unix":
-					addr = "unix://" + filepath.Join(t.TempDir(), "relay")
-				case "tcp", "ws":
-					addr = scheme + "://" + addr
-				}
-				s := startWith(t, t.TempDir(), addr, Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{v}})
+				s := startWith(t, t.TempDir(), listenAt(t, scheme), Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{v}})
 				at := s.moq(t, v)
-				if addr == "127.0.0.1:0" {
-					at.url = scheme + "://" + s.addr + "/"
+				if scheme == "https" {
+					at.url = "https://" + s.addr + "/"
 				}
 				moqCliThrough(t, program, at, at, raw, want)
 			})
 		}
 	}
+}
+
+// listenAt is where a relay listens for a scheme.
+func listenAt(t *testing.T, scheme string) string {
+	switch scheme {
+	case "unix":
+		return "unix://" + filepath.Join(t.TempDir(), "relay")
+	case "tcp", "ws":
+		return scheme + "://127.0.0.1:0"
+	}
+	return "127.0.0.1:0"
 }
 
 func moqCli(t *testing.T) string {
