@@ -104,6 +104,15 @@ func readGroup(t *testing.T, sub *moqt.Subscription) (id uint64, objects [][]byt
 func runMLMPub(t *testing.T) string {
 	t.Helper()
 	bin, root := mlm(t, "mlmpub")
+	cert, key := pemFiles(t)
+	addr := foreign.Address(t)
+	foreign.Run(t, nil, nil, bin, "-addr", addr, "-cert", cert, "-key", key, "-asset", filepath.Join(root, "assets", "test10s"))
+	return addr
+}
+
+// pemFiles are a certificate and its key, a file for each.
+func pemFiles(t *testing.T) (cert, key string) {
+	t.Helper()
 	dir := t.TempDir()
 	if _, err := moqt.LoadCertificate(filepath.Join(dir, "both.pem"), time.Now(), "localhost"); err != nil {
 		t.Fatal(err)
@@ -112,19 +121,15 @@ func runMLMPub(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-asset", filepath.Join(root, "assets", "test10s"), "-qlog", filepath.Join(dir, "qlog")}
-	for _, kind := range []string{"cert", "key"} {
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for _, file := range []string{cert, key} {
 		var block *pem.Block
 		block, rest = pem.Decode(rest)
-		file := filepath.Join(dir, kind+".pem")
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		args = append(args, "-"+kind, file)
 	}
-	addr := foreign.Address(t)
-	foreign.Run(t, nil, nil, bin, append(args, "-addr", addr)...)
-	return addr
+	return cert, key
 }
 
 // TestMLMCases: the six cases of moq-interop-runner, as mlmtest has them.
