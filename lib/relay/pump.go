@@ -128,6 +128,7 @@ func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
 		if o != nil {
 			o.retain()
 			whole, payload = o.whole(), o.Payload
+			p.published(g, o.Subgroup)
 		}
 		t.mu.Unlock()
 		for _, w := range closing {
@@ -147,6 +148,11 @@ func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
 				err = p.follow(ctx, g, o, timer)
 			}
 			o.release()
+			if late(err) { // the other subgroups go on
+				t.r.stats.resetTimeout.Add(1)
+				p.stream(o.Subgroup).closed = true
+				continue
+			}
 			if err != nil {
 				return 0, deadline(err)
 			}
@@ -165,6 +171,26 @@ func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
 		case <-timer.C:
 		}
 	}
+}
+
+// published starts the delivery timeout of a subgroup whose end is known, as seen when the stream is written to next: from when
+// its publisher ended it (draft-18 §8), or from when the pump began, for who asked later. The track's mutex is held.
+func (p *pump) published(g *group, sub uint64) {
+	s, w := g.subs[sub], p.writers[sub]
+	if !s.finished || w == nil || w.w == nil || w.closed {
+		return
+	}
+	at := s.at
+	if at.Before(p.began) {
+		at = p.began
+	}
+	w.w.Published(at)
+}
+
+// late reports that a delivery timeout of the stream itself ended it.
+func late(err error) bool {
+	reset, ok := errors.AsType[*moqt.StreamResetError](err)
+	return ok && !reset.Remote && reset.Code == wire.ResetDeliveryTimeout
 }
 
 // wait tells that the pump waits for a publisher. The subscriber is woken only if it wanted to begin another group.

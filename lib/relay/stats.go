@@ -38,7 +38,7 @@ type Stats struct {
 	Backfilled             int64 // objects fetched from upstreams
 	ResetIncomplete        int64 // groups reset because nobody continued them
 	ResetLag               int64 // groups reset because the subscriber was too far behind
-	ResetTimeout           int64 // groups reset because the subscriber's delivery timeout passed
+	ResetTimeout           int64 // groups or subgroups reset because the subscriber's delivery timeout passed
 	ResetBroken            int64 // streams reset inside an object, whose rest did not come or contradicted its hash
 }
 

@@ -61,6 +61,7 @@ type group struct {
 type subgroup struct {
 	finished bool // a source said that last is the last one
 	last     uint64
+	at       time.Time // when it said so
 }
 
 // obj is an object that is stored, or on its way.
@@ -315,7 +316,7 @@ func (t *track) streamClosed(opened *group, id, sub, last uint64, clean bool) {
 		return
 	}
 	if s := g.subs[sub]; clean && (!s.finished || s.last < last) {
-		g.subs[sub] = subgroup{finished: true, last: last}
+		g.subs[sub] = subgroup{finished: true, last: last, at: time.Now()}
 	}
 	g.change()
 }

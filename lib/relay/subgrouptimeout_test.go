@@ -1,0 +1,63 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// The delivery timeout of a subgroup runs from the moment its publisher ended it: what a subscriber is too slow for is reset.
+func TestSubgroupTimeout(t *testing.T) {
+	for name, timeout := range map[string]time.Duration{"short": 2 * time.Second, "long": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			inMemory(t, func(t *testing.T) {
+				s := start(t, t.TempDir(), pipe, Config{}, store.Config{})
+				p := s.publisher(t, ts)
+				c, sc := moqt.Pipe(moqt.PipeOptions{Version: wire.Draft18})
+				ms := moqt.NewClient(c, "relay", "/", nil)
+				over := make(chan struct{}, 2)
+				go func() { s.serve(context.Background(), moqt.NewServer(sc, nil)); over <- struct{}{} }()
+				go func() { ms.Run(context.Background()); over <- struct{}{} }()
+				p.put(large(0, 0)) // the track is there
+				s.stored(t, 1)
+				o := from(1)
+				o.SubgroupTimeout = timeout
+				sub, err := ms.Subscribe(within(t, time.Minute), ts, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.w.Close()
+				p.w = nil
+				for id := range uint64(3) {
+					p.put(large(1, id)) // more than fits without being read
+				}
+				p.put(&object.Object{Group: 1, ID: 3, Status: object.EndOfGroup})
+				s.stored(t, 5)
+				time.Sleep(10 * time.Second)
+				r, err := sub.AcceptSubgroup(within(t, time.Minute))
+				for n := 0; err == nil && n < 5; n++ {
+					if _, err = r.Next(); err == nil {
+						_, err = io.Copy(io.Discard, r)
+					}
+				}
+				var reset *moqt.StreamResetError
+				switch late := errors.As(err, &reset) && reset.Code == wire.ResetDeliveryTimeout; {
+				case late != (timeout < time.Minute), !late && err != io.EOF:
+					t.Errorf("the subgroup ends with %v", err)
+				case late && s.Stats().ResetTimeout != 1:
+					t.Errorf("%+v", s.Stats())
+				}
+				ms.Close(wire.NoError, "")
+				<-over
+				<-over
+			})
+		})
+	}
+}
