@@ -175,6 +175,18 @@ func (r *Relay) GoAway(name, uri string, patience time.Duration) (n int) {
 	return n
 }
 
+// Requests counts the open requests for a track or namespace.
+func (r *Relay) Requests(name string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, of := range r.requests {
+		if of == name {
+			n++
+		}
+	}
+	return n
+}
+
 // keep remembers an open request until ctx ends.
 func (r *Relay) keep(ctx context.Context, name string, q request) {
 	r.mu.Lock()
