@@ -2,21 +2,19 @@ package main
 
 import (
 	"bytes"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"every.channel/ec/lib/foreign"
 )
 
 // TestInteropMOQRelay: what ec-pub publishes at moq-relay of moq-dev, ec-sub reads there, byte for byte, with each draft.
 func TestInteropMOQRelay(t *testing.T) {
-	foreign := os.Getenv("EC_MOQ_RELAY")
-	if foreign == "" {
-		t.Skip("EC_MOQ_RELAY is not set: the path of moq-relay")
-	}
+	relay := foreign.Path(t, "EC_MOQ_RELAY", "the path of moq-relay")
 	bin := t.TempDir()
 	build := []string{"build", "-buildvcs=false", "-o", bin}
 	for _, tool := range []string{"ec-sim", "ec-chop", "ec-pub", "ec-sub"} {
@@ -26,17 +24,12 @@ func TestInteropMOQRelay(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, draft := range []string{"18", "16"} {
-		t.Run("moqt-"+draft, func(t *testing.T) { throughMOQRelay(t, foreign, bin, draft) })
+		t.Run("moqt-"+draft, func(t *testing.T) { throughMOQRelay(t, relay, bin, draft) })
 	}
 }
 
-func throughMOQRelay(t *testing.T, foreign, bin, draft string) {
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := udp.LocalAddr().String()
-	udp.Close()
+func throughMOQRelay(t *testing.T, relay, bin, draft string) {
+	addr := foreign.Address(t)
 	dir := t.TempDir()
 	var log bytes.Buffer
 	command := func(name string, args ...string) *exec.Cmd {
@@ -46,25 +39,22 @@ func throughMOQRelay(t *testing.T, foreign, bin, draft string) {
 		cmd.Env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "EC_INSECURE=true", "RELAY=moqt://"+addr)
 		return cmd
 	}
-	for _, cmd := range []*exec.Cmd{
-		command(foreign, "--listen", addr, "--listen-tls-generate", "localhost", "--auth-public", "**", "--listen-version", "moq-transport-"+draft),
-		command("sh", "-c", `ec-sim --live --duration 1m write 5.1 | tee live.ts | ec-chop --source home | ec-pub --retry 1m "$RELAY" 2>pub.log`),
-	} {
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its own group
-			cmd.Wait()
-		})
+	foreign.Run(t, nil, nil, relay, "--listen", addr, "--listen-tls-generate", "localhost", "--auth-public", "**", "--listen-version", "moq-transport-"+draft)
+	pub := command("sh", "-c", `ec-sim --live --duration 1m write 5.1 | tee live.ts | ec-chop --source home | ec-pub --retry 1m "$RELAY" 2>pub.log`)
+	if err := pub.Start(); err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		syscall.Kill(-pub.Process.Pid, syscall.SIGKILL) // its own group
+		pub.Wait()
+	})
 	// The relay passes on what is live: the first group may have begun before, and its end is waited for in vain for a while.
 	sub := command("sh", "-c", `exec ec-sub --ts --retry 1m --duration 20s -o out.ts "$RELAY" ec-atsc-2065-3 2>sub.log`)
 	if err := sub.Start(); err != nil {
 		t.Fatal(err)
 	}
 	late := time.AfterFunc(2*time.Minute, func() { sub.Process.Kill() })
-	err = sub.Wait()
+	err := sub.Wait()
 	late.Stop()
 	for _, name := range []string{"pub.log", "sub.log"} {
 		b, _ := os.ReadFile(filepath.Join(dir, name))

@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/foreign"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
@@ -21,10 +19,7 @@ import (
 // TestInteropMOQRelay: what we publish through moq-relay of moq-dev arrives at our subscriber byte for byte, and is listed.
 // Point EC_MOQ_RELAY at the program.
 func TestInteropMOQRelay(t *testing.T) {
-	bin := os.Getenv("EC_MOQ_RELAY")
-	if bin == "" {
-		t.Skip("EC_MOQ_RELAY is not set")
-	}
+	bin := foreign.Path(t, "EC_MOQ_RELAY", "the path of moq-relay")
 	for _, v := range wire.Versions() {
 		for _, scheme := range []string{"moqt", "unix", "tcp"} {
 			t.Run(v.String()+" "+scheme, func(t *testing.T) { throughMOQRelay(t, bin, v, scheme) })
@@ -33,35 +28,17 @@ func TestInteropMOQRelay(t *testing.T) {
 }
 
 func throughMOQRelay(t *testing.T, bin string, v Version, scheme string) {
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := udp.LocalAddr().String()
-	udp.Close()
+	addr := foreign.Address(t)
 	listen := []string{"--listen", addr, "--listen-tls-generate", "localhost"}
 	switch scheme {
 	case "unix":
 		addr = filepath.Join(t.TempDir(), "s")
 		listen = []string{"--listen-unix-bind", addr}
-	case "tcp": // free, or it would be very bad luck
+	case "tcp":
 		listen = []string{"--listen-tcp-bind", addr}
 	}
 	addr = scheme + "://" + addr
-	cmd := exec.Command(bin, append(listen, "--auth-public", "**", "--listen-version", fmt.Sprintf("moq-transport-%d", v))...)
-	cmd.Dir = t.TempDir()
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("moq-relay:\n%s", tail(log.String()))
-		}
-	})
+	foreign.Run(t, nil, nil, bin, append(listen, "--auth-public", "**", "--listen-version", fmt.Sprintf("moq-transport-%d", v))...)
 	ctx := testContext(t)
 	track := object.TrackName{Namespace: object.Namespace{"ec", "atsc", "2065", "3"}, Name: "ts_t07"}
 	groups := make([][][]byte, 4)

@@ -7,15 +7,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/foreign"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
@@ -23,10 +22,7 @@ import (
 // The programs of Eyevinn/moqlivemock are foreign peers for draft 16. Point EC_MLM at a checkout in whose root mlmpub and
 // mlmsub were built.
 func mlm(t *testing.T, program string) (bin, root string) {
-	root = os.Getenv("EC_MLM")
-	if root == "" {
-		t.Skip("EC_MLM is not set")
-	}
+	root = foreign.Path(t, "EC_MLM", "a checkout of moqlivemock")
 	bin = filepath.Join(root, program)
 	if _, err := os.Stat(bin); err != nil {
 		t.Skip(err)
@@ -54,26 +50,9 @@ func startMLMPub(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := udp.LocalAddr().String()
-	udp.Close()
-	cmd := exec.Command(bin, "-addr", addr, "-asset", filepath.Join(root, "assets", "test10s"), "-qlog", filepath.Join(dir, "qlog"))
-	cmd.Dir = dir
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("mlmpub:\n%s", tail(log.String()))
-		}
-	})
+	addr := foreign.Address(t)
+	foreign.Run(t, nil, nil, bin, "-addr", addr, "-cert", filepath.Join(dir, "cert.pem"), "-key", filepath.Join(dir, "key.pem"),
+		"-asset", filepath.Join(root, "assets", "test10s"))
 	return addr
 }
 
@@ -174,7 +153,7 @@ func subscribeToMLMPub(t *testing.T, scheme string) {
 }
 
 // forward serves a session's subscriptions and fetches from another session, object by object.
-func forward(upstream *Session, video *recorder) handlers {
+func forward(upstream *Session, video *foreign.Tap) handlers {
 	return handlers{
 		subscribe: func(ctx context.Context, r *SubscribeRequest) {
 			sub, err := upstream.Subscribe(ctx, r.Track, SubscribeOptions{Filter: r.State.Filter})
@@ -250,19 +229,6 @@ func forwardGroup(ctx context.Context, p *Publication, g *SubgroupReader, tee io
 	}
 }
 
-// recorder keeps what was forwarded.
-type recorder struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.b = append(r.b, p...)
-	return len(p), nil
-}
-
 // TestInteropMLMSubThroughUs: a foreign subscriber gets a foreign publisher's media through our sessions, on both sides.
 func TestInteropMLMSubThroughUs(t *testing.T) {
 	t.Run("QUIC", func(t *testing.T) { mlmSubThroughUs(t, "moqt", "") })
@@ -277,7 +243,7 @@ func mlmSubThroughUs(t *testing.T, scheme, prefix string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var video recorder
+	var video foreign.Tap
 	l, err := ListenQUIC("127.0.0.1:0", ServerTLS(cert), &Config{Handler: forward(up, &video)})
 	if err != nil {
 		t.Fatal(err)
@@ -304,12 +270,11 @@ func mlmSubThroughUs(t *testing.T, scheme, prefix string) {
 		t.Error(err)
 	}
 	b, _ := os.ReadFile(out)
-	video.mu.Lock()
-	defer video.mu.Unlock()
+	sent := video.Bytes()
 	fragments := bytes.Count(b, []byte("moof"))
-	first := bytes.Index(b, video.b[:min(64, len(video.b))])
-	if fragments < 50 || first < 0 || !bytes.HasPrefix(video.b, b[first:]) {
-		t.Fatalf("%d bytes of video with %d fragments, %d forwarded, media from byte %d\n%s", len(b), fragments, len(video.b), first, tail(string(log)))
+	first := bytes.Index(b, sent[:min(64, len(sent))])
+	if fragments < 50 || first < 0 || !bytes.HasPrefix(sent, b[first:]) {
+		t.Fatalf("%d bytes of video with %d fragments, %d forwarded, media from byte %d\n%s", len(b), fragments, len(sent), first, tail(string(log)))
 	}
 	t.Logf("%d bytes of video, %d fragments, equal to what was published", len(b)-first, fragments)
 }
