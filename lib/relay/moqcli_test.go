@@ -73,7 +73,8 @@ func (m moqTarget) connect() []string {
 	return append(trust, "--connect-version", fmt.Sprintf("moq-transport-%d", m.v))
 }
 
-// moqCliThrough publishes with one moq-cli and reads with another until 100 slices came, which are a run of what was put in.
+// moqCliThrough publishes with one moq-cli and reads with another until 100 slices came, which are a run of what was put in. At its
+// start the reader cancels and subscribes again; on a busy machine the group in which it does that, 25 slices, is lost to it.
 func moqCliThrough(t *testing.T, program string, in, out moqTarget, raw string, want [][]byte) {
 	t.Helper()
 	moq := func(at moqTarget, args ...string) []string {
@@ -91,5 +92,5 @@ func moqCliThrough(t *testing.T, program string, in, out moqTarget, raw string, 
 			return again
 		})
 	}, program, moq(out, "export", "h264")...)
-	checkRun(t, "moq export", got, want, 0)
+	checkRun(t, "moq export", got, want, 25)
 }
