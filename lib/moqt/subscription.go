@@ -206,9 +206,19 @@ func (sub *Subscription) AcceptSubgroup(ctx context.Context) (*SubgroupReader, e
 		select {
 		case <-sub.wake:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			if !sub.ended() {
+				return nil, context.Cause(ctx)
+			}
 		}
 	}
+}
+
+// ended reports that no more comes but what waits to be accepted. The context of a PUBLISH ends with its subscription, which is
+// no reason to leave that.
+func (sub *Subscription) ended() bool {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	return sub.endErr != nil
 }
 
 // AcceptDatagram returns the next object that came as a datagram.
@@ -231,7 +241,9 @@ func (sub *Subscription) AcceptDatagram(ctx context.Context) (Datagram, error) {
 		select {
 		case <-sub.wakeData:
 		case <-ctx.Done():
-			return Datagram{}, context.Cause(ctx)
+			if !sub.ended() {
+				return Datagram{}, context.Cause(ctx)
+			}
 		}
 	}
 }

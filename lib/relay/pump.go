@@ -347,7 +347,11 @@ func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration,
 		return whole, 0, closing // every object up to the end
 	case sent && g.hasEnd && g.open == 0 && finished && last == g.end:
 		return whole, 0, closing // ids were left out by their publisher
-	case g.newer.IsZero():
+	case p.s.t.over && sent && g.open == 0 && (finished || !p.s.t.ends):
+		return whole, 0, closing
+	case p.s.t.over && sent:
+		return incomplete, 0, closing
+	case g.newer.IsZero() && !p.s.t.over:
 		return more, time.Hour, closing
 	}
 	// A track whose groups do not carry their end may still bring another subgroup.

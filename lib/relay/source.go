@@ -63,7 +63,8 @@ func (src *source) run(ctx context.Context) {
 		src.sub.Unsubscribe()
 	}
 	wg.Wait()
-	src.t.detach(src)
+	done, _ := errors.AsType[*moqt.DoneError](err)
+	src.t.detach(src, done != nil && done.Code == wire.DoneTrackEnded)
 	r := src.t.r
 	r.log.Info("publisher left", "track", src.t.name.String(), "source", src.name, "objects", src.objects.Load(),
 		"duplicates", src.duplicates.Load(), "conflicts", src.conflicts.Load(), "refused", src.refused.Load(), "reason", err)

@@ -108,11 +108,11 @@ func (s *subscriber) run(ctx context.Context) {
 		if forward {
 			for s.begin(s.pumps, st) {
 			}
-			if s.complete(st) {
-				s.running.Wait()
-				s.pub.Done(wire.DoneSubscriptionEnded, "all groups sent")
-				return
-			}
+		}
+		if code, ok := s.complete(st); ok {
+			s.running.Wait()
+			s.pub.Done(code, "all groups sent")
+			return
 		}
 		select {
 		case <-ctx.Done():
@@ -184,13 +184,28 @@ func (s *subscriber) late(id uint64) bool {
 	return !begun && id >= s.floor.Group && id+lateGroups > s.cursor
 }
 
-// complete reports that the last group asked for has been begun and nothing more can come of it.
-func (s *subscriber) complete(st moqt.PublicationState) bool {
+// complete reports that all that was asked for was sent and nothing more can come of it, and which end that is.
+func (s *subscriber) complete(st moqt.PublicationState) (moqt.DoneCode, bool) {
+	over := s.t.ended() // asked first: what came before is known by now
 	for _, p := range s.begun {
 		if !p.over.Load() {
-			return false
+			return 0, false
 		}
 	}
+	switch {
+	case st.Forward && s.reached(st):
+		return wire.DoneSubscriptionEnded, true
+	case !over:
+		return 0, false
+	case !st.Forward: // it wants nothing of what there is
+		return wire.DoneTrackEnded, true
+	}
+	_, more := s.t.nextGroup(s.cursor, s.late)
+	return wire.DoneTrackEnded, !more
+}
+
+// reached reports that the last group asked for was begun, or will not be.
+func (s *subscriber) reached(st moqt.PublicationState) bool {
 	l := s.t.info().Largest
 	if l == nil || l.Group < st.EndGroup {
 		return false
@@ -198,8 +213,7 @@ func (s *subscriber) complete(st moqt.PublicationState) bool {
 	if l.Group > st.EndGroup {
 		return s.cursor > st.EndGroup || !s.t.has(s.cursor, st.EndGroup)
 	}
-	p := s.begun[st.EndGroup]
-	return p != nil
+	return s.begun[st.EndGroup] != nil
 }
 
 // behind counts the groups after id.

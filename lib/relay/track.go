@@ -39,6 +39,7 @@ type track struct {
 	props   []byte         // track properties
 	sources map[*source]struct{}
 	subs    map[*subscriber]struct{}
+	over    bool // its last publisher said TRACK_ENDED, and no other has come since
 }
 
 // group is a group in memory. Its objects never change, and all subscribers are sent the same memory.
@@ -328,19 +329,42 @@ func (t *track) attach(src *source, props []byte) {
 		t.r.stats.liveTracks.Add(1)
 	}
 	t.sources[src] = struct{}{}
+	t.over = false
 	if len(t.props) == 0 {
 		t.props = slices.Clone(props)
 	}
 }
 
-// detach forgets a source. Without any, nothing in memory is awaited any more: the store has it all.
-func (t *track) detach(src *source) {
+// detach forgets a source. Without any, nothing in memory is awaited any more: the store has it all. ended: it said that the
+// track is; the last one's word counts, and then nobody waits for what is missing.
+func (t *track) detach(src *source, ended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.sources, src)
-	if len(t.sources) == 0 {
-		t.r.stats.liveTracks.Add(-1)
+	if len(t.sources) > 0 {
+		return
 	}
+	t.r.stats.liveTracks.Add(-1)
+	if !ended {
+		return
+	}
+	t.over = true
+	for _, g := range t.groups {
+		for _, o := range slices.Clone(g.objs) {
+			t.fail(o)
+		}
+		g.change()
+	}
+	for s := range t.subs {
+		s.kick()
+	}
+}
+
+// ended reports that nobody will publish more of the track, as far as its last publisher knew.
+func (t *track) ended() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.over
 }
 
 // others reports whether anybody but src publishes the track.
