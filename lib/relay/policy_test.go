@@ -357,15 +357,51 @@ func TestDatagrams(t *testing.T) {
 	if err := pub.SendDatagram(moqt.Datagram{Group: 1, Payload: []byte("hello")}); err != nil {
 		t.Fatal(err)
 	}
+	d, err := v.AcceptDatagram(within(t, time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Group != 1 || d.ID != 0 || string(d.Payload) != "hello" {
+		t.Errorf("%+v", d)
+	}
+	// Streams and datagrams may share a group.
+	w, err := pub.OpenSubgroup(within(t, time.Minute), moqt.SubgroupHeader{Group: 1, SubgroupFromFirst: true})
+	if err == nil {
+		err = errors.Join(w.WriteObject(1, nil, wire.StatusNormal, []byte("on a stream")), w.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pub.SendDatagram(moqt.Datagram{Group: 1, ID: 2, Status: wire.StatusEndOfGroup}); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := v.AcceptDatagram(within(t, time.Minute)); err != nil || d.ID != 2 || d.Status != wire.StatusEndOfGroup {
+		t.Errorf("%+v, %v", d, err)
+	}
 	r, err := v.AcceptSubgroup(within(t, time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Next(); err != nil {
+	h, err := r.Next()
+	if b, rerr := io.ReadAll(r); h.ID != 1 || string(b) != "on a stream" || err != nil || rerr != nil {
+		t.Errorf("%d, %q, %v, %v", h.ID, b, err, rerr)
+	}
+	if _, err := r.Next(); err != io.EOF {
+		t.Errorf("after the last object: %v", err)
+	}
+	pub.Done(wire.DoneTrackEnded, "")
+	if _, err := v.AcceptSubgroup(within(t, time.Minute)); !errors.Is(err, io.EOF) {
+		t.Errorf("after the track: %v", err)
+	}
+	// What is stored comes on streams.
+	f, err := s.dial(t, nil).Fetch(within(t, time.Minute), name, moqt.Location{Group: 1}, moqt.Location{Group: 1, Object: 3}, moqt.FetchOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := io.ReadAll(r); string(b) != "hello" || err != nil {
-		t.Errorf("%q, %v", b, err)
+	for id := range uint64(2) {
+		if o, err := f.Next(); err != nil || o.Kind != moqt.FetchedObject || o.Group != 1 || o.ID != id {
+			t.Fatalf("fetched %+v, %v; want object %d", o, err, id)
+		}
 	}
 }
 

@@ -142,6 +142,8 @@ func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
 			switch {
 			case d > 0 && newer && o.at.After(p.began) && now.Sub(o.at) > d:
 				err = errTimeout
+			case o.datagram != nil:
+				err = p.sendDatagram(o)
 			case whole:
 				err = p.send(ctx, &o.Object, payload, o.opens)
 			default:
@@ -290,6 +292,12 @@ func (p *pump) next(g *group, now time.Time) (o *obj, retry time.Duration) {
 	retry = time.Hour
 	var stuck []uint64
 	for _, o := range g.objs[i:] {
+		if o.datagram != nil {
+			if !p.datagrams[o.ID] {
+				return o, 0
+			}
+			continue
+		}
 		w := p.stream(o.Subgroup)
 		id := int64(o.ID)
 		if id <= w.sent || w.closed || slices.Contains(stuck, o.Subgroup) {
@@ -328,10 +336,12 @@ func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration,
 	i, _ := g.search(p.start)
 	sent, last := true, uint64(0)
 	for _, o := range g.objs[i:] {
-		if w := p.stream(o.Subgroup); !w.closed && int64(o.ID) > w.sent {
+		last = o.ID
+		if o.datagram != nil {
+			sent = sent && p.datagrams[o.ID]
+		} else if w := p.stream(o.Subgroup); !w.closed && int64(o.ID) > w.sent {
 			sent = false
 		}
-		last = o.ID
 	}
 	finished := len(g.subs) > 0
 	for sub, w := range p.writers {
@@ -346,6 +356,9 @@ func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration,
 	case sent && g.hasEnd && (p.start > g.end || n == g.end-p.start+1):
 		return whole, 0, closing // every object up to the end
 	case sent && g.hasEnd && g.open == 0 && finished && last == g.end:
+		if left := stall - now.Sub(g.touched); left > 0 && g.objs[len(g.objs)-1].datagram != nil {
+			return more, left, closing // the end may have overtaken a stream
+		}
 		return whole, 0, closing // ids were left out by their publisher
 	case p.s.t.over && sent && g.open == 0 && (finished || !p.s.t.ends):
 		return whole, 0, closing
@@ -392,7 +405,7 @@ func (p *pump) disk(ctx context.Context) (outcome, error) {
 		if o.ID > expect && ends {
 			return p.unfinished(r.Info()), nil
 		}
-		if w := p.stream(o.Subgroup); int64(o.ID) > w.sent {
+		if w := p.stream(o.Subgroup); int64(o.ID) > w.sent && !p.datagrams[o.ID] {
 			opens := p.start == 0 && r.Info().Complete // all of the group is here
 			if err := p.send(ctx, o, o.Payload, opens); err != nil {
 				return 0, deadline(err)

@@ -169,7 +169,7 @@ func (src *source) datagrams(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		o := &obj{size: len(d.Payload), place: place{first: true}, Object: object.Object{
+		o := &obj{size: len(d.Payload), datagram: &d, place: place{first: true}, Object: object.Object{
 			Group: d.Group, Subgroup: d.ID, ID: d.ID, Priority: moqt.DefaultPriority, Status: object.Status(d.Status),
 			Properties: d.Properties, Payload: d.Payload,
 		}}

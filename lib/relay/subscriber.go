@@ -248,6 +248,8 @@ type pump struct {
 	writers map[uint64]*writer
 	began   time.Time
 
+	datagrams map[uint64]bool // ids of objects sent as such
+
 	waiting atomic.Bool // for a publisher, not for the peer
 	// lingering: everything known was sent and its streams are closed, but there may be more.
 	lingering atomic.Bool
@@ -346,6 +348,19 @@ func (p *pump) send(ctx context.Context, o *object.Object, payload []byte, opens
 	return nil
 }
 
+// sendDatagram sends an object as the datagram that it came as. It may be lost, as on its way here.
+func (p *pump) sendDatagram(o *obj) error {
+	if err := p.s.pub.SendDatagram(*o.datagram); err != nil {
+		return err
+	}
+	if p.datagrams == nil {
+		p.datagrams = make(map[uint64]bool)
+	}
+	p.datagrams[o.ID] = true
+	p.count(o.size)
+	return nil
+}
+
 // write lets f write to w when it is the pump's turn.
 func (p *pump) write(ctx context.Context, w *moqt.SubgroupWriter, priority uint8, f func() error) error {
 	if !urgent(p.s.pub.State(), priority) {
@@ -361,6 +376,10 @@ func (p *pump) write(ctx context.Context, w *moqt.SubgroupWriter, priority uint8
 
 func (p *pump) sent(w *writer, o *object.Object, size int) {
 	w.sent, w.some = int64(o.ID), true
+	p.count(size)
+}
+
+func (p *pump) count(size int) {
 	c := &p.s.t.r.stats
 	c.sentObjects.Add(1)
 	c.sentBytes.Add(int64(size))

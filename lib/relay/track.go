@@ -73,6 +73,8 @@ type obj struct {
 	source string    // who brought it first
 	at     time.Time // when it began to come
 
+	datagram *moqt.Datagram // as it came, if it did as one: it leaves as one (draft-16 §10.2.1), unless it comes from the store
+
 	opens bool // its publisher said that it is the first of its subgroup (FIRST_OBJECT, draft 18)
 
 	arrival *arrival // nil if it was not seen before it was whole
@@ -212,7 +214,7 @@ func (t *track) insert(g *group, o *obj) {
 	o.refs.Store(1)
 	i, _ := slices.BinarySearchFunc(g.objs, o.ID, func(o *obj, id uint64) int { return cmp.Compare(o.ID, id) })
 	g.objs = slices.Insert(g.objs, i, o)
-	g.several = g.several || g.objs[0].Subgroup != o.Subgroup || g.objs[len(g.objs)-1].Subgroup != o.Subgroup
+	g.several = g.several || o.datagram != nil || g.objs[0].Subgroup != o.Subgroup || g.objs[len(g.objs)-1].Subgroup != o.Subgroup
 	g.bytes += int64(o.size)
 	t.bytes += int64(o.size)
 	if o.Status != object.Normal {
