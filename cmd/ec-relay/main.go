@@ -28,7 +28,7 @@ func app() *cli.App {
 		&cli.StringFlag{Name: "cert", Usage: "show the certificate in `FILE` (PEM)"},
 		&cli.StringFlag{Name: "key", Usage: "whose key is in `FILE` (PEM)"},
 		&cli.StringSliceFlag{Name: "allow-origin", Usage: "let browser pages of `ORIGIN` connect, * is any; may be repeated"},
-		&cli.BoolFlag{Name: "lenient", Usage: "serve peers that break rules of draft 18 without harm to others, such as MediaMTX"},
+		&cli.BoolFlag{Name: "lenient", Usage: "serve peers that break rules without harm to others, such as MediaMTX and mlmsub"},
 		&cli.DurationFlag{Name: "retain", Value: 24 * time.Hour, Usage: "keep groups for `TIME`; 0: for ever"},
 		cmdutil.SizeFlag("max-bytes", 50<<30, "keep at most `SIZE` of them; 0: no bound"),
 		&cli.StringSliceFlag{Name: "keep", Usage: "keep those of namespaces with a prefix otherwise: `PREFIX=TIME[/SIZE]`; may be repeated"},

@@ -75,6 +75,57 @@ func TestMLMUpstream(t *testing.T) {
 	}
 }
 
+// TestMLMThroughRelay: mlmsub plays from a relay whose upstream is mlmpub, and what it writes is what comes from the relay.
+func TestMLMThroughRelay(t *testing.T) {
+	for scheme, prefix := range map[string]string{"moqt": "", "https": "https://"} {
+		t.Run(scheme, func(t *testing.T) {
+			bin, _ := mlm(t, "mlmsub")
+			conf := moqt.Config{Versions: []moqt.Version{wire.Draft16}}
+			up := Upstream{Relay: scheme + "://" + runMLMPub(t) + "/moq", TLS: &tls.Config{InsecureSkipVerify: true}, Session: conf}
+			s := startWith(t, t.TempDir(), "127.0.0.1:0", Config{Upstreams: []Upstream{up}, Lenient: true}, store.Config{}, &conf)
+			video := object.TrackName{Namespace: object.Namespace{"cmsf/clear"}, Name: "video_400kbps_avc"}
+			wait(t, "mlmpub's namespace", func() bool { _, ok := s.namespaces()[video.Namespace.String()]; return ok })
+			ours, err := s.dial(t, nil).Subscribe(within(t, browserTimeout), video, moqt.SubscribeOptions{Filter: moqt.Filter{Type: wire.FilterNextGroupStart}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, objects := readGroup(t, ours)
+			sent := bytes.Join(objects, nil) // from before mlmsub came
+
+			dir := t.TempDir()
+			out := filepath.Join(dir, "video.mp4")
+			cmd := exec.CommandContext(within(t, 8*time.Second), bin, "-addr", prefix+s.addr, "-draft", "16", "-duration", "5", "-catalog-mode", "subscribe",
+				"-videoout", out, "-catalogout", filepath.Join(dir, "catalog"), "-qlog", filepath.Join(dir, "qlog"))
+			cmd.Dir = dir                  // where it leaves its log
+			log, _ := cmd.CombinedOutput() // mlmsub does not end by itself
+			got, err := os.ReadFile(out)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, log)
+			}
+			media := got[max(bytes.Index(got, []byte("moof"))-4, 0):] // behind the initialization, which the catalog has
+			fragments := bytes.Count(media, []byte("moof"))
+			if fragments < 50 {
+				t.Fatalf("%d bytes of video with %d fragments\n%s", len(got), fragments, log)
+			}
+			for {
+				_, objects := readGroup(t, ours)
+				sent = append(sent, bytes.Join(objects, nil)...)
+				first := bytes.Index(sent, media[:64])
+				if first < 0 {
+					t.Fatalf("what mlmsub wrote did not come to the relay\n%s", log)
+				}
+				if n := len(sent) - first; n >= len(media) {
+					if !bytes.HasPrefix(sent[first:], media) {
+						t.Fatalf("%d fragments are not those that came to the relay\n%s", fragments, log)
+					}
+					break
+				}
+			}
+			t.Logf("%d fragments, equal to those that came to the relay", fragments)
+		})
+	}
+}
+
 // readGroup reads a group to its end.
 func readGroup(t *testing.T, sub *moqt.Subscription) (id uint64, objects [][]byte) {
 	t.Helper()

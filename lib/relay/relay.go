@@ -39,6 +39,9 @@ type Config struct {
 	DrainTimeout time.Duration
 	// Upstreams are relays to get things from that are not here. Default: none.
 	Upstreams []Upstream
+	// Lenient sends a track that has one object yet, such as a catalog, whole to those who subscribe to what comes after it:
+	// they would be refused by FETCH for their layout of it, and wait for ever.
+	Lenient bool
 	// Linger is how long a track is still taken from upstreams when its last subscriber left. Default 10 s.
 	Linger time.Duration
 }

@@ -31,7 +31,7 @@ type ServerConfig struct {
 	AllowOrigins []string
 	// QLogDir is where sessions are logged, as moqt.Config.QLogDir. Default: nowhere.
 	QLogDir string
-	// Lenient serves peers of draft 18 that break its rules without harm to others, as moqt.Config.Lenient.
+	// Lenient serves peers that break rules without harm to others, as moqt.Config.Lenient and Config.Lenient of this package.
 	Lenient bool
 	// Versions are the drafts to speak. Default: as moqt.Config has it.
 	Versions []moqt.Version
@@ -95,6 +95,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 			l.Close()
 		}
 	}()
+	c.Relay.Lenient = c.Lenient
 	c.Relay.Upstreams = slices.Clone(c.Relay.Upstreams)
 	for i := range c.Relay.Upstreams {
 		c.Relay.Upstreams[i].Session = sessions

@@ -167,6 +167,7 @@ func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
 // Subscribe serves a track to the peer.
 func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	name, through := s.named(r.Track), hopsOf(r.Tokens)
+	had, live := s.r.largest(name)
 	t := s.r.find(ctx, name, through)
 	if t == nil && r.Rendezvous > 0 {
 		if t = s.r.rendezvous(ctx, name, through, min(r.Rendezvous, maxRendezvous)); t == nil {
@@ -179,6 +180,10 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 		return
 	}
 	info := t.info()
+	if !live {
+		// Its publishers are sending because of this subscriber: what came meanwhile is for it, too.
+		info.Largest = t.largestAsked(had)
+	}
 	pub, err := r.Accept(info)
 	if err != nil {
 		return
@@ -192,10 +197,42 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	if info.Largest != nil && sub.floor.Less(next(*info.Largest)) && len(s.r.upstreams) > 0 {
 		s.r.fill(pub.Context(), t, span{sub.floor, startOf(info.Largest.Group + 1)}, through)
 	}
+	if s.r.c.Lenient && info.Largest != nil && *info.Largest == (moqt.Location{}) && sub.floor == next(moqt.Location{}) {
+		sub.floor = moqt.Location{}
+	}
 	sub.run(pub.Context())
 	if len(s.r.upstreams) > 0 {
 		s.r.namespacesChanged() // links may be left
 	}
+}
+
+// largest is the largest location of a track, and whether somebody sends it.
+func (r *Relay) largest(name object.TrackName) (l *moqt.Location, live bool) {
+	if t := r.lookup(name); t != nil {
+		return t.info().Largest, t.live()
+	}
+	return nil, false
+}
+
+// largestAsked is the largest of had and what the publishers had when they were asked.
+func (t *track) largestAsked(had *moqt.Location) *moqt.Location {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.sources) == 0 {
+		return later(had, later(t.largest, t.remote))
+	}
+	for src := range t.sources {
+		had = later(had, src.sub.Info().Largest)
+	}
+	return later(had, t.remote)
+}
+
+// later returns the later one of two locations that may be unknown.
+func later(a, b *moqt.Location) *moqt.Location {
+	if a == nil || b != nil && a.Less(*b) {
+		return b
+	}
+	return a
 }
 
 // maxRendezvous bounds how long a SUBSCRIBE is held for a publisher.

@@ -36,6 +36,7 @@ type subscriber struct {
 	cursor  uint64           // groups from here on have not been begun
 	begun   map[uint64]*pump // groups begun, as far back as lateGroups; nil when over
 	floor   moqt.Location    // nothing before it is sent
+	start   moqt.Location    // of the filter in force
 	lag     int              // groups it may be behind
 	order   []uint64         // groups begun, in that order
 	running sync.WaitGroup
@@ -46,7 +47,7 @@ type subscriber struct {
 func newSubscriber(t *track, name string, pub *moqt.Publication, largest *moqt.Location) *subscriber {
 	s := &subscriber{t: t, name: name, pub: pub, wake: make(chan struct{}, 1), begun: make(map[uint64]*pump)}
 	st := pub.State()
-	s.floor = st.Start
+	s.start, s.floor = st.Start, st.Start
 	if st.Filter.Type == wire.FilterNone && largest != nil {
 		s.floor = next(*largest) // all that is received from now on, not all that is stored
 	}
@@ -101,8 +102,8 @@ func (s *subscriber) run(ctx context.Context) {
 				delete(s.begun, s.cursor)
 			}
 		}
-		if s.floor.Less(st.Start) {
-			s.floor = st.Start
+		if st.Start != s.start && s.floor.Less(st.Start) { // it was updated
+			s.start, s.floor = st.Start, st.Start
 			s.cursor = max(s.cursor, s.floor.Group)
 		}
 		if forward {

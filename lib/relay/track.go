@@ -117,11 +117,9 @@ func (t *track) info() moqt.TrackInfo {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := moqt.TrackInfo{Properties: t.props}
-	for _, l := range []*moqt.Location{t.largest, t.remote} {
-		if l != nil && (i.Largest == nil || i.Largest.Less(*l)) {
-			l := *l
-			i.Largest = &l
-		}
+	if l := later(t.largest, t.remote); l != nil {
+		l := *l
+		i.Largest = &l
 	}
 	return i
 }
