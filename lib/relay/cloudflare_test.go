@@ -53,8 +53,7 @@ func mdats(b []byte) (boxes [][]byte) {
 	return boxes
 }
 
-// TestCloudflareCases: moq-test-client's cases of draft 18, those of moq-interop-runner and more. docs/interop.md says which are
-// not among them.
+// TestCloudflareCases: moq-test-client's cases of draft 18, those of moq-interop-runner and more.
 func TestCloudflareCases(t *testing.T) {
 	dir := cloudflare(t)
 	for _, scheme := range []string{"moqt", "https"} {
@@ -62,7 +61,7 @@ func TestCloudflareCases(t *testing.T) {
 			"setup-only", "publish-namespace-only", "subscribe-error", "publish-namespace-subscribe", "subscribe-before-publish-namespace",
 			"publish-namespace-done", "publish-track-only", "publish-track-subscribe", "rendezvous-timeout", "data-subgroup-basic",
 			"moq-test-subgroup-per-group-eog", "moq-test-subgroup-per-object", "moq-test-two-subgroups-eog", "moq-test-increments",
-			"moq-test-forward-zero", "moq-test-datagram", "moq-test-datagram-eog",
+			"moq-test-forward-zero", "moq-test-datagram", "moq-test-datagram-eog", "moq-test-extensions",
 		} {
 			t.Run(scheme+" "+name, func(t *testing.T) {
 				s := startWith(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{wire.Draft18}})

@@ -221,14 +221,58 @@ func TestPropertiesBetweenDrafts(t *testing.T) {
 			t.Errorf("%v: %x, %v", v, d.Properties, err)
 		}
 	}
-	// An integer of draft 18 that draft 16 cannot write refuses its object, not the session.
-	big, err := AppendKeyValues(nil, Draft18, []KeyValue{{Type: 4, Value: 1 << 62}})
+}
+
+// TestWideProperties: integers that draft 16 cannot write lie in one pair, leave by draft 18 as they came, and by draft 16 in that pair.
+func TestWideProperties(t *testing.T) {
+	for name, kvs := range map[string][]KeyValue{
+		"value":         {{Type: 4, Value: 1 << 62}},
+		"largest":       {{Type: 2, Value: 7}, {Type: 4, Value: 1<<64 - 1}, {Type: 4, Value: 8}, {Type: 5, Bytes: []byte("x")}, {Type: 6, Value: 1 << 63}},
+		"same type":     {{Type: 4, Value: 1}, {Type: 4, Value: 1 << 62}, {Type: 4, Value: 2}, {Type: 8, Value: 3}},
+		"type":          {{Type: 1, Bytes: []byte("a")}, {Type: 1<<63 + 1, Bytes: []byte("b")}, {Type: 1<<64 - 2, Value: 1<<64 - 1}},
+		"the pair's":    {{Type: PropertyWide, Bytes: []byte("not pairs")}},
+		"the pair's, 2": {{Type: PropertyWide, Bytes: []byte{4, 1}}, {Type: PropertyWide, Bytes: nil}},
+	} {
+		block, err := AppendKeyValues(nil, Draft18, kvs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, err := heldProperties(block, Draft18)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if pairs, err := ParseKeyValues(held, PropertyForm); err != nil || pairs[len(pairs)-1].Type != PropertyWide {
+			t.Errorf("%s: held as %v, %v", name, pairs, err)
+		}
+		for _, v := range bothDrafts { // it goes on by either draft, and comes out the same by 18
+			b := AppendSubgroupObject(nil, v, nil, true, SubgroupObject{Properties: held, Length: 1})
+			o, _, err := ParseSubgroupObject(b, v, nil, true, 1000)
+			if err != nil || !bytes.Equal(o.Properties, held) {
+				t.Errorf("%s, %v: %x, %v; want %x", name, v, o.Properties, err, held)
+			}
+			if v == Draft18 && !bytes.Contains(b, block) {
+				t.Errorf("%s: %x left as %x", name, block, b)
+			}
+		}
+	}
+	// What looks like the pair and is not stays as it is.
+	other, err := AppendKeyValues(nil, PropertyForm, []KeyValue{{Type: 2, Value: 1}, {Type: PropertyWide, Bytes: []byte{0xff}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := append([]byte{0, byte(len(big))}, big...)
-	if _, _, err := ParseSubgroupObject(append(b, 0, 0), Draft18, nil, true, 100); !errors.Is(err, ErrLimit) {
-		t.Errorf("property of 2^62: %v", err)
+	b := AppendSubgroupObject(nil, Draft18, nil, true, SubgroupObject{Properties: other, Length: 1})
+	if _, _, err := ParseSubgroupObject(b, Draft18, nil, true, 1000); err != nil {
+		t.Errorf("another's pair: %v", err)
+	}
+	// Values of known properties are seen in it.
+	block, _ := AppendKeyValues(nil, Draft18, []KeyValue{{Type: PropertyDefaultPriority, Value: 1 << 62}})
+	held, err := heldProperties(block, Draft18)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseTrackProperties(held, Draft18); err == nil {
+		t.Error("a priority of 2^62 is taken")
 	}
 }
 

@@ -28,7 +28,7 @@ type TrackProperties struct {
 // ParseTrackProperties reads the known properties of a block, checking their values by draft v.
 func ParseTrackProperties(b []byte, v Version) (TrackProperties, error) {
 	p := TrackProperties{Priority: 128, GroupOrder: GroupOrderAscending}
-	kvs, err := ParseKeyValues(b, PropertyForm)
+	kvs, err := heldPairs(b)
 	if err != nil {
 		return p, err
 	}
@@ -71,7 +71,7 @@ func MandatoryProperty(b []byte, v Version) (t uint64, ok bool) {
 	if !drafts[v].requestStreams || len(b) == 0 {
 		return 0, false
 	}
-	kvs, _ := ParseKeyValues(b, PropertyForm)
+	kvs, _ := heldPairs(b)
 	for _, kv := range kvs {
 		if kv.Type >= 0x4000 && kv.Type < 0x8000 {
 			return kv.Type, true
@@ -121,12 +121,24 @@ func (w *writer) sentProperties(b []byte) {
 
 // recode appends pairs written in another form, one integer after the other: types are differences in every form.
 func (w *writer) recode(b []byte, from Version) {
+	start, all := len(w.b), b
 	r := reader{b: b, v: from, vi: drafts[from].varint}
 	var typ uint64
 	for r.err == nil && len(r.b) > 0 {
 		next := r.delta(typ, "key-value type")
 		if r.err != nil {
 			break
+		}
+		if next >= PropertyWide {
+			if from == PropertyForm && next == PropertyWide {
+				w.b = w.b[:start]
+				w.unfold(all)
+				return
+			}
+			if w.v == PropertyForm {
+				w.fail(fmt.Errorf("property %#x: %w", next, ErrLimit))
+				return
+			}
 		}
 		w.varint(next - typ)
 		typ = next
@@ -158,7 +170,7 @@ func (w *writer) objectProperties(b []byte) {
 	w.vi.append(w.b[:at], uint64(n))
 }
 
-// heldProperties turns a block from the wire into PropertyForm. ErrLimit: an integer has no form there.
+// heldProperties turns a block from the wire into PropertyForm.
 func heldProperties(b []byte, v Version) ([]byte, error) {
 	if v == PropertyForm || len(b) == 0 {
 		return b, nil
@@ -168,7 +180,7 @@ func heldProperties(b []byte, v Version) ([]byte, error) {
 	}
 	w := writer{b: make([]byte, 0, len(b)+len(b)/4), v: PropertyForm, vi: drafts[PropertyForm].varint}
 	if w.recode(b, v); w.err != nil {
-		return nil, fmt.Errorf("properties: %w: %w", ErrLimit, w.err)
+		return wideProperties(b, v)
 	}
 	return w.b, nil
 }
