@@ -118,6 +118,29 @@ func testTrackEndsInAGroup(t *testing.T) {
 	}
 }
 
+// Ids that its publisher left out are not waited for, whether a group is in memory or comes from the store, which does not know
+// that they were.
+func TestTrackEndsWithGaps(t *testing.T) { inMemory(t, testTrackEndsWithGaps) }
+
+func testTrackEndsWithGaps(t *testing.T) {
+	const groups = 2 * maxGroups
+	s := start(t, t.TempDir(), pipe, Config{CacheBytes: 1}, store.Config{})
+	p := s.publisher(t, ts)
+	for g := range uint64(groups) {
+		p.put(part(g, 1))
+		p.put(part(g, 3))
+		p.put(part(g, parts))
+	}
+	s.stored(t, 3*groups)
+	p.done(wire.DoneTrackEnded)
+	wait(t, "the end", s.Relay.track(ts).ended)
+	v := s.viewer(t, ts, from(0))
+	v.ends(wire.DoneTrackEnded)
+	if n := v.count(func(r *received) bool { return r.fin && slices.Equal(r.ids, []uint64{1, 3, parts}) }); n != groups {
+		t.Errorf("%d groups are whole, want %d", n, groups)
+	}
+}
+
 // An upstream passes the end on, and its subscriber does.
 func TestChainTrackEnds(t *testing.T) {
 	origin := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})

@@ -309,6 +309,8 @@ func (p *pump) next(g *group, now time.Time) (o *obj, retry time.Duration) {
 		// How long nothing may have come before it is sent although ids before it are missing.
 		patience := time.Duration(-1)
 		switch {
+		case p.s.t.over: // what is missing will not come
+			patience = 0
 		case o.hasPrev && int64(o.prev) <= w.sent, !w.some && o.first:
 			patience = 0
 			if !g.several && len(p.s.t.sources) > 1 {
@@ -360,7 +362,7 @@ func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration,
 			return more, left, closing // the end may have overtaken a stream
 		}
 		return whole, 0, closing // ids were left out by their publisher
-	case p.s.t.over && sent && g.open == 0 && (finished || !p.s.t.ends):
+	case p.s.t.over && sent && g.open == 0 && (finished || g.hasEnd || !p.s.t.ends):
 		return whole, 0, closing
 	case p.s.t.over && sent:
 		return incomplete, 0, closing
@@ -400,9 +402,9 @@ func (p *pump) disk(ctx context.Context) (outcome, error) {
 			return 0, err
 		}
 		t.mu.Lock()
-		ends := t.ends
+		complete := t.ends && !t.over // else ids may be left out
 		t.mu.Unlock()
-		if o.ID > expect && ends {
+		if o.ID > expect && complete {
 			return p.unfinished(r.Info()), nil
 		}
 		if w := p.stream(o.Subgroup); int64(o.ID) > w.sent && !p.datagrams[o.ID] {
