@@ -181,8 +181,8 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	}
 	info := t.info()
 	if !live {
-		// Its publishers are sending because of this subscriber: what came meanwhile is for it, too.
-		info.Largest = t.largestAsked(had)
+		// It is being sent because of this subscriber: what came meanwhile is for it, too.
+		info.Largest = t.largestBefore(had)
 	}
 	pub, err := r.Accept(info)
 	if err != nil {
@@ -214,15 +214,12 @@ func (r *Relay) largest(name object.TrackName) (l *moqt.Location, live bool) {
 	return nil, false
 }
 
-// largestAsked is the largest of had and what the publishers had when they were asked.
-func (t *track) largestAsked(had *moqt.Location) *moqt.Location {
+// largestBefore is the largest location before the track was asked for, when it was had, as far as it was known here and upstream.
+func (t *track) largestBefore(had *moqt.Location) *moqt.Location {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.sources) == 0 {
 		return later(had, later(t.largest, t.remote))
-	}
-	for src := range t.sources {
-		had = later(had, src.sub.Info().Largest)
 	}
 	return later(had, t.remote)
 }
