@@ -110,7 +110,7 @@ func TestGoAwayOfTheNamespace(t *testing.T) {
 	out := object.NewWriter(w)
 	for i := range want {
 		if i == 6 {
-			for a.GoAway(name.Namespace.String(), b.URL(), time.Millisecond) == 0 {
+			for a.GoAway(name.Namespace.String(), b.URL(), 10*time.Second) == 0 {
 				time.Sleep(time.Millisecond)
 			}
 			b.Await(name, func(tr *relaytest.Track) bool { return tr.Len() == i })
