@@ -55,7 +55,7 @@ func TestUpstreamSendsAway(t *testing.T) {
 	put(a, 2, 0, 1)
 	put(b, 2, 0, 1)
 	e.stored(t, parts+3)
-	wait(t, "the subscription", func() bool { return a.GoAway(ts.String(), b.URL(), time.Millisecond) > 0 })
+	wait(t, "the subscription", func() bool { return a.GoAway(ts.String(), b.URL(), 10*time.Second) > 0 })
 	wait(t, "the subscription there", func() bool { return b.Requests(ts.String()) > 0 })
 	for id := uint64(2); id <= parts; id++ {
 		put(b, 2, id)

@@ -47,7 +47,7 @@ func TestGoAwayOfTheTrack(t *testing.T) {
 	c.From, c.To = point(t, "first"), point(t, "28")
 	rd := start(t, testContext(t), c)
 	rd.until(15, 1)
-	for a.GoAway(name.String(), b.URL(), time.Millisecond) == 0 { // until it has subscribed
+	for a.GoAway(name.String(), b.URL(), 10*time.Second) == 0 { // until it has subscribed
 		time.Sleep(time.Millisecond)
 	}
 	b.Put(name, all[4*5+2:4*10+2]...) // what comes from now on, a does not have
