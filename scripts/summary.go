@@ -1,6 +1,6 @@
 //go:build ignore
 
-// summary reads go test -json from stdin and prints one line per package and the output of what failed. It
+// Command summary reads go test -json from stdin and prints one line per package and the output of what failed. It
 // writes "PASSED FAILED" to its first argument and appends a line per skipped test to its second.
 package main
 

@@ -1,4 +1,4 @@
-// relayload loads a relay with one publisher and many subscribers, all in this process, and prints a line of what the relay's
+// Command relayload loads a relay with one publisher and many subscribers, all in this process, and prints a line of what the relay's
 // process spent on it: CPU per gigabyte that subscribers got, resident memory, and how long objects took. scripts/bench-relay
 // runs it. Subscribers compare the hash of every tenth object they get.
 package main
