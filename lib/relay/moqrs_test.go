@@ -60,11 +60,16 @@ func testMoqRs(t *testing.T, v wire.Version, scheme string) {
 				for i := range frames {
 					want = append(want, fmt.Sprintf("%x", sha256.Sum256(payload(g.Group, i))))
 				}
-				if !slices.Equal(g.Frames, want) {
+				n := len(g.Frames)
+				if n > len(want) || !slices.Equal(g.Frames, want[:n]) {
 					t.Fatalf("%s: group %d is %v, want %v", who, g.Group, g.Frames, want)
 				}
-				got++
-				if g.Group == newest { // not before: it leaves a group it has not read to its end when the next one begins
+				if n == len(want) {
+					got++
+				} else { // it leaves a group that it has not read to its end when the next one begins
+					t.Logf("%s: %d frames of group %d", who, n, g.Group)
+				}
+				if g.Group == newest { // not before, so that it need not leave a group
 					newest = next()
 				}
 			case <-time.After(2 * time.Second): // it may have joined at what is published from now on

@@ -36,7 +36,12 @@ async def subscribe(client, broadcast: str, track: str) -> None:
     if asyncio.iscoroutine(t):
         t = await t
     async for group in t:
-        frames = [hashlib.sha256(bytes(f.payload)).hexdigest() async for f in group]
+        frames = []
+        try:
+            async for f in group:
+                frames.append(hashlib.sha256(bytes(f.payload)).hexdigest())
+        except moq.Error:  # it left the group, as it is behind
+            pass
         print(json.dumps({"group": group.sequence, "frames": frames}), flush=True)
 
 
