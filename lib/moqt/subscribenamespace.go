@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -33,11 +34,13 @@ type SubscribeNamespaceOptions struct {
 // NamespaceSubscription delivers namespaces. Next is for one goroutine.
 type NamespaceSubscription struct {
 	s      *Session
-	prefix object.Namespace
 	st     *controlStream
 	tracks *controlStream // of SUBSCRIBE_TRACKS besides, in drafts where it is another request
-	known  map[string]struct{}
-	goaway *wire.GoAway // that came; Next's
+	prefix prefixOf       // of st
+	pushed prefixOf       // of tracks
+	known  map[string]object.Namespace
+	left   []object.Namespace // that an update of the prefix left behind; Next's, like what follows
+	goaway *wire.GoAway       // that came
 	closed sync.Once
 }
 
@@ -63,7 +66,9 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 	}
 	ctx, cancel := s.responseContext(ctx)
 	defer cancel()
-	sub := &NamespaceSubscription{s: s, prefix: slices.Clone(prefix), known: map[string]struct{}{}}
+	sub := &NamespaceSubscription{
+		s: s, prefix: prefixOf{now: slices.Clone(prefix)}, pushed: prefixOf{now: slices.Clone(prefix)}, known: map[string]object.Namespace{},
+	}
 	var forward *bool
 	if o.NoForward {
 		forward = new(bool)
@@ -184,12 +189,19 @@ func (sub *NamespaceSubscription) drainTracks() {
 		if m, ok := m.(*wire.GoAway); ok && sub.s.checkRequestGoAway(m, false) == nil {
 			continue // the listing's is acted on
 		}
+		if ok, err := sub.pushed.answer(sub.s, m); ok {
+			if err != nil {
+				sub.s.log.Warn("publisher refused another prefix for its tracks", "err", err)
+				return
+			}
+			continue
+		}
 		blocked, ok := m.(*wire.PublishBlocked)
 		if !ok {
 			sub.broke(violation("%T on the stream of SUBSCRIBE_TRACKS", m))
 			return
 		}
-		sub.s.log.Debug("publisher has no stream for a track", "namespace", append(slices.Clone(sub.prefix), blocked.Suffix...), "track", blocked.Name)
+		sub.s.log.Debug("publisher has no stream for a track", "namespace", append(slices.Clone(sub.pushed.now), blocked.Suffix...), "track", blocked.Name)
 	}
 }
 
@@ -203,8 +215,22 @@ func (sub *NamespaceSubscription) broke(err error) error {
 }
 
 // Next returns the next event. io.EOF: the publisher ended the subscription. *GoAwayError: it wants the subscription made
-// elsewhere; this one goes on.
+// elsewhere; this one goes on. *RequestError: it refused an update, and the subscription is over.
 func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, error) {
+	for {
+		if n := len(sub.left); n > 0 {
+			ns := sub.left[n-1]
+			sub.left = sub.left[:n-1]
+			return NamespaceEvent{Namespace: ns, Done: true}, nil
+		}
+		ev, err := sub.next(ctx)
+		if err != errUpdated {
+			return ev, err
+		}
+	}
+}
+
+func (sub *NamespaceSubscription) next(ctx context.Context) (NamespaceEvent, error) {
 	stop := context.AfterFunc(ctx, func() { sub.st.st.SetReadDeadline(time.Unix(1, 0)) })
 	m, err := sub.st.receive()
 	if !stop() {
@@ -220,7 +246,14 @@ func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, err
 		return NamespaceEvent{}, sub.broke(err)
 	}
 	whole := func(suffix object.Namespace) object.Namespace {
-		return append(slices.Clone(sub.prefix), suffix...)
+		return append(slices.Clone(sub.prefix.now), suffix...)
+	}
+	if ok, err := sub.prefix.answer(sub.s, m); ok {
+		if err != nil {
+			return NamespaceEvent{}, err
+		}
+		sub.narrow()
+		return NamespaceEvent{}, errUpdated
 	}
 	switch m := m.(type) {
 	case *wire.Namespace:
@@ -233,7 +266,7 @@ func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, err
 			sub.Close()
 			return NamespaceEvent{}, fmt.Errorf("%w: more than %d namespaces", ErrTooLarge, len(sub.known))
 		}
-		sub.known[ns.String()] = struct{}{}
+		sub.known[ns.String()] = ns
 		return NamespaceEvent{Namespace: ns}, nil
 	case *wire.NamespaceDone:
 		ns := whole(m.Suffix)
@@ -273,8 +306,9 @@ type SubscribeNamespaceRequest struct {
 	Prefix  object.Namespace // may be empty: everything
 	Options SubscribeNamespaceOptions
 
-	in *inbound
-	st *controlStream
+	in        *inbound
+	st        *controlStream
+	announcer atomic.Pointer[NamespaceAnnouncer] // once it was accepted
 }
 
 // takeRequestStream serves a bidirectional stream opened by the peer.
@@ -377,8 +411,7 @@ func (s *Session) releasePrefix(id uint64) {
 	s.mu.Unlock()
 }
 
-// updateNamespaces answers a REQUEST_UPDATE of a namespace subscription. Another prefix is refused, and what was asked for is
-// asked for anew; a refused update ends the stream (draft-18 §10.9.1).
+// updateNamespaces answers a REQUEST_UPDATE of a namespace subscription; a refused one ends the stream (draft-18 §10.9.1).
 func (s *Session) updateNamespaces(r *SubscribeNamespaceRequest, m *wire.RequestUpdate) error {
 	s.renumber(&m.RequestID)
 	in, err := s.admit(m.RequestID, m)
@@ -397,7 +430,9 @@ func (s *Session) updateNamespaces(r *SubscribeNamespaceRequest, m *wire.Request
 		return err
 	}
 	if refusal == nil && m.Parameters.NamespacePrefix != nil {
-		refusal = &RequestError{Code: wire.RequestNotSupported, Reason: "a prefix cannot be changed"}
+		if refusal, err = r.move(in, *m.Parameters.NamespacePrefix); refusal == nil {
+			return err
+		}
 	}
 	if refusal == nil {
 		return in.answer(&wire.RequestOK{RequestID: in.id})
@@ -406,13 +441,13 @@ func (s *Session) updateNamespaces(r *SubscribeNamespaceRequest, m *wire.Request
 	return refusal
 }
 
-// claimPrefix refuses a prefix that overlaps another one of its kind in the session (§9.25).
+// claimPrefix refuses a prefix that overlaps another one of its kind in the session (§9.25). in may have one already.
 func (s *Session) claimPrefix(claimed map[uint64]object.Namespace, in *inbound, prefix object.Namespace) *RequestError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range claimed {
+	for id, p := range claimed {
 		n := min(len(p), len(prefix))
-		if slices.Equal(p[:n], prefix[:n]) {
+		if id != in.id && slices.Equal(p[:n], prefix[:n]) {
 			return &RequestError{Code: wire.RequestPrefixOverlap, Reason: "overlaps " + p.String()}
 		}
 	}
@@ -435,19 +470,28 @@ func (r *SubscribeNamespaceRequest) refuse(m *wire.RequestError) error {
 	return err
 }
 
-// Accept answers REQUEST_OK and returns what namespaces are told with.
+// Accept answers REQUEST_OK and returns what namespaces are told with. An update with another prefix is refused.
 func (r *SubscribeNamespaceRequest) Accept() (*NamespaceAnnouncer, error) {
+	return r.accept(nil)
+}
+
+func (r *SubscribeNamespaceRequest) accept(all map[string]object.Namespace) (*NamespaceAnnouncer, error) {
+	a := &NamespaceAnnouncer{r: r, prefix: r.Prefix, told: map[string]struct{}{}, all: all, changed: make(chan struct{}, 1)}
+	r.announcer.Store(a)
 	if err := r.in.answer(&wire.RequestOK{RequestID: r.in.id}); err != nil {
 		return nil, err
 	}
-	return &NamespaceAnnouncer{r: r, told: map[string]struct{}{}}, nil
+	return a, nil
 }
 
 // NamespaceAnnouncer tells a namespace subscriber what is there; it may be used concurrently.
 type NamespaceAnnouncer struct {
-	r    *SubscribeNamespaceRequest
-	mu   sync.Mutex // also orders the messages
-	told map[string]struct{}
+	r       *SubscribeNamespaceRequest
+	changed chan struct{}
+	mu      sync.Mutex // also orders the messages
+	prefix  object.Namespace
+	told    map[string]struct{}
+	all     map[string]object.Namespace // with every prefix; nil: the prefix does not change
 	// leaving: GOAWAY was sent.
 	leaving bool
 }
@@ -455,35 +499,45 @@ type NamespaceAnnouncer struct {
 // Context ends when the subscriber left.
 func (a *NamespaceAnnouncer) Context() context.Context { return a.r.in.ctx }
 
-// Add tells of a namespace, which must have the prefix; telling twice is not an error and sends nothing.
+// Add tells of a namespace, which must have the prefix, unless that may change; telling twice is not an error and sends nothing.
 func (a *NamespaceAnnouncer) Add(ns object.Namespace) error { return a.tell(ns, false) }
 
 // Remove tells that it went away; a namespace not told of sends nothing.
 func (a *NamespaceAnnouncer) Remove(ns object.Namespace) error { return a.tell(ns, true) }
 
 func (a *NamespaceAnnouncer) tell(ns object.Namespace, gone bool) error {
-	n := len(a.r.Prefix)
-	if len(ns) < n || !slices.Equal(ns[:n], a.r.Prefix) {
-		return wire.ErrValue
-	}
 	if a.r.in.ctx.Err() != nil {
 		return context.Cause(a.r.in.ctx)
-	}
-	if a.r.Options.NoListing {
-		return nil // the subscriber wants PUBLISH only
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	key := ns.String()
+	switch {
+	case a.all == nil:
+	case gone:
+		delete(a.all, key)
+	default:
+		a.all[key] = ns
+	}
+	if !ns.HasPrefix(a.prefix) {
+		if a.all != nil {
+			return nil
+		}
+		return wire.ErrValue
+	}
+	if a.r.Options.NoListing {
+		return nil // the subscriber wants PUBLISH only
+	}
 	if _, told := a.told[key]; told != gone {
 		return nil
 	}
+	suffix := ns[len(a.prefix):]
 	if gone {
 		delete(a.told, key)
-		return a.r.in.s.orCause(a.r.st.send(&wire.NamespaceDone{Suffix: ns[n:]}))
+		return a.r.in.s.orCause(a.r.st.send(&wire.NamespaceDone{Suffix: suffix}))
 	}
 	a.told[key] = struct{}{}
-	return a.r.in.s.orCause(a.r.st.send(&wire.Namespace{Suffix: ns[n:]}))
+	return a.r.in.s.orCause(a.r.st.send(&wire.Namespace{Suffix: suffix}))
 }
 
 // Close ends the response.

@@ -62,22 +62,22 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 		req.Reject(wire.RequestNotSupported, "tracks are not pushed; ask for namespaces")
 		return
 	}
-	a, err := req.Accept()
-	if err != nil {
-		return
-	}
 	r := s.r
-	wake, unlisten := r.listen()
-	defer unlisten()
 	list := r.namespaces
 	if len(req.Prefix) > 0 && req.Prefix[0] == routesField { // a relay asks
 		list = r.routes
 	}
+	a, err := req.AcceptAny()
+	if err != nil {
+		return
+	}
+	wake, unlisten := r.listen()
+	defer unlisten()
 	told := make(map[string]object.Namespace)
 	for {
 		now := list()
 		for key, ns := range now {
-			if _, ok := told[key]; !ok && ns.HasPrefix(req.Prefix) {
+			if _, ok := told[key]; !ok {
 				told[key] = ns
 				err = errors.Join(err, a.Add(ns))
 			}

@@ -1,0 +1,145 @@
+package moqt
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// From draft 18 on a namespace subscription may get another prefix (§10.9.2): after REQUEST_OK, suffixes are relative to it. The
+// text does not say what becomes of namespaces told of before. A publisher of ours tells of all that have the new prefix again; a
+// subscriber takes those that have it for known, and the others for gone.
+
+// errUpdated: the prefix changed.
+var errUpdated = errors.New("updated")
+
+// prefixOf is the prefix of a namespace subscription, and those asked for instead whose answers are awaited.
+type prefixOf struct {
+	now   object.Namespace // for who reads the stream
+	mu    sync.Mutex
+	asked []prefixUpdate // in order
+}
+
+type prefixUpdate struct {
+	call   *call
+	prefix object.Namespace
+}
+
+// UpdatePrefix asks for another prefix, from draft 18 on. It does not wait for the answer, which Next reads: then Next tells as gone
+// what does not have the new prefix, and goes on with what does. A refusal ends the subscription. Of a subscription to namespaces and
+// tracks each part is asked.
+func (sub *NamespaceSubscription) UpdatePrefix(ctx context.Context, prefix object.Namespace) error {
+	if !sub.s.v.RequestStreams() {
+		return wire.ErrValue
+	}
+	if err := wire.CheckNamespace(prefix, 0); err != nil {
+		return err
+	}
+	prefix = slices.Clone(prefix)
+	if sub.tracks != nil {
+		if err := sub.pushed.ask(ctx, sub.s, sub.tracks, prefix); err != nil {
+			return err
+		}
+	}
+	return sub.prefix.ask(ctx, sub.s, sub.st, prefix)
+}
+
+func (p *prefixOf) ask(ctx context.Context, s *Session, cs *controlStream, prefix object.Namespace) error {
+	p.mu.Lock() // until it is known that an answer may come
+	defer p.mu.Unlock()
+	c, err := s.issueCallOn(ctx, cs.send, func(id uint64) wire.Message {
+		return &wire.RequestUpdate{RequestID: id, Parameters: wire.Parameters{NamespacePrefix: &prefix}}
+	}, nil)
+	if err != nil {
+		return s.orCause(err)
+	}
+	s.dropCall(c.id) // the answer comes on the stream
+	p.asked = append(p.asked, prefixUpdate{c, prefix})
+	return nil
+}
+
+// answer takes the answer to the oldest update. false: m is none.
+func (p *prefixOf) answer(s *Session, m wire.Message) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.asked) == 0 {
+		return false, nil
+	}
+	u := p.asked[0]
+	switch m := m.(type) {
+	case *wire.RequestOK:
+		s.count.request(sent, u.call.request, accepted)
+		p.now, p.asked = u.prefix, p.asked[1:]
+		return true, nil
+	case *wire.RequestError:
+		s.count.request(sent, u.call.request, refused)
+		p.asked = nil
+		return true, requestError(m)
+	}
+	return false, nil
+}
+
+// narrow takes namespaces without the prefix for gone.
+func (sub *NamespaceSubscription) narrow() {
+	for key, ns := range sub.known {
+		if !ns.HasPrefix(sub.prefix.now) {
+			delete(sub.known, key)
+			sub.left = append(sub.left, ns)
+		}
+	}
+}
+
+// AcceptAny is Accept for those who can serve any prefix: Add and Remove are to be told of all namespaces there are, and send those
+// with the prefix in force. Updates tells when that changed, for those who PUBLISH what is below it.
+func (r *SubscribeNamespaceRequest) AcceptAny() (*NamespaceAnnouncer, error) {
+	return r.accept(map[string]object.Namespace{})
+}
+
+// Prefix is the prefix in force.
+func (a *NamespaceAnnouncer) Prefix() object.Namespace {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.prefix
+}
+
+// Updates is sent a value when the prefix changed.
+func (a *NamespaceAnnouncer) Updates() <-chan struct{} { return a.changed }
+
+// move answers an update, in, with another prefix, unless it is refused.
+func (r *SubscribeNamespaceRequest) move(in *inbound, prefix object.Namespace) (*RequestError, error) {
+	a := r.announcer.Load()
+	if a == nil || a.all == nil {
+		return &RequestError{Code: wire.RequestNotSupported, Reason: "the prefix cannot be changed"}, nil
+	}
+	s, claimed := in.s, in.s.prefixes
+	if r.Options.NoListing {
+		claimed = s.tracks
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if refusal := s.claimPrefix(claimed, r.in, prefix); refusal != nil {
+		return refusal, nil
+	}
+	if err := in.answer(&wire.RequestOK{RequestID: in.id}); err != nil {
+		return nil, err
+	}
+	a.prefix, a.told = prefix, map[string]struct{}{}
+	signal(a.changed)
+	if r.Options.NoListing {
+		return nil, nil
+	}
+	for key, ns := range a.all {
+		if !ns.HasPrefix(prefix) {
+			continue
+		}
+		a.told[key] = struct{}{}
+		if err := r.st.send(&wire.Namespace{Suffix: ns[len(prefix):]}); err != nil {
+			return nil, s.orCause(err)
+		}
+	}
+	return nil, nil
+}
