@@ -160,6 +160,7 @@ func (g *generator) stamp(t int64) uint64 { return g.clock(t) / 300 }
 // run multiplexes.
 func (g *generator) run() {
 	h := &g.spec.H
+	g.out.packets = make([]packet, 0, 350*(g.length/second))
 	slot := int64(0)
 	if h[hCBR] != 0 {
 		n := int64(len(g.tables)+8) * (g.length / (second / 5))
@@ -264,7 +265,8 @@ type field struct {
 // fill builds a packet and returns how much of payload it took. H.222.0 §2.4.3.4.
 func fill(p *ts.Packet, pid ts.PID, start bool, cc uint8, f *field, payload []byte) int {
 	p.SetHeader(pid, start, cc)
-	af := make([]byte, 0, 184)
+	var space [ts.PacketSize]byte
+	af := space[:0]
 	flags := byte(0)
 	set := func(on bool, bit byte) bool {
 		if on {

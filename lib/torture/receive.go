@@ -134,7 +134,7 @@ func (s *Stream) receive(n int, r *Receiver) *reception {
 func (s *Stream) arrivals(c *reception, rng *rand.Rand) []arrival {
 	h := &c.r.H
 	from := int64(h[rJoin]) * second / 1000
-	var all []arrival
+	all := make([]arrival, 0, len(s.packets)+16)
 	ccPAT, ccPMT := uint8(rng.IntN(16)), uint8(rng.IntN(16))
 	c.join = -1
 	for i := range s.packets {

@@ -29,12 +29,14 @@ func (g *generator) sections(pid ts.PID, k kind, change bool, all ...[]byte) {
 			if f.disc {
 				room = 182
 			}
-			body := rest[:min(len(rest), room)]
-			rest = rest[len(body):]
-			for len(body) < room { // sections are followed by stuffing bytes
-				body = append(body[:len(body):len(body)], 0xff)
+			var body [184]byte
+			n := copy(body[:room], rest)
+			rest = rest[n:]
+			for n < room { // sections are followed by stuffing bytes
+				body[n] = 0xff
+				n++
 			}
-			fill(&p.data, pid, first, *cc, &f, body)
+			fill(&p.data, pid, first, *cc, &f, body[:room])
 			*cc = (*cc + 1) & 15
 			p.whole = i == len(all)-1 && len(rest) == 0
 			g.queue = append(g.queue, p)
