@@ -53,6 +53,7 @@ type generator struct {
 	queue    []packet // sections on their way
 	pcrEvery int64
 	pcrDue   int64
+	pcrLast  int64
 	now      int64
 }
 
@@ -98,8 +99,11 @@ func Generate(spec *Spec) *Stream {
 	g.elementary()
 	g.psi()
 	g.pcrEvery = second / 1000 * int64(20+h[hPCREvery])
-	if h[hPCR] == 0 {
+	switch h[hPCR] { // at most 100 ms apart, H.222.0 §2.7.2
+	case 0: // the next packet of video may take a while
 		g.pcrEvery = min(g.pcrEvery, second/20)
+	case 2:
+		g.pcrEvery = min(g.pcrEvery, second*7/100)
 	}
 	g.run()
 	g.out.longest = g.out.cut.longestGap()
@@ -171,7 +175,7 @@ func (g *generator) run() {
 		}
 		n += g.length / g.pcrEvery
 		n += n * int64(h[hDup]) / 1000
-		slot = g.length / (n * 12 / 10)
+		slot = g.length / (n * 15 / 10)
 	}
 	for _, s := range g.sources {
 		s.next = never
@@ -198,15 +202,18 @@ func (g *generator) run() {
 					next, src, tab = t.next, nil, t
 				}
 			}
-			if h[hPCR] != 0 {
+			{
 				due := g.pcrDue
-				if h[hPCR] == 2 {
+				switch h[hPCR] {
+				case 0: // a bare packet only where there would be none for 100 ms
+					due = g.pcrLast + second*95/1000
+				case 2:
 					due += g.pcrEvery / 4
 				}
-				if len(g.steps) > 0 {
+				if len(g.steps) > 0 && h[hPCR] != 0 {
 					due = min(due, g.steps[0].at)
 				}
-				if due < next {
+				if due < next || slot != 0 && due <= g.now+slot { // ahead of what waits
 					next, src, tab, pcr = due, nil, nil, true
 				}
 			}
@@ -367,7 +374,7 @@ func (g *generator) clocked(f *field, bare bool) {
 		}
 	}
 	f.clock = g.clock(g.now)
-	g.pcrDue = g.now + g.pcrEvery
+	g.pcrDue, g.pcrLast = g.now+g.pcrEvery, g.now
 	if h[hPCRIrregular] != 0 {
 		g.pcrDue = g.now + second/200 + g.mux.Int64N(g.pcrEvery)
 	}

@@ -66,7 +66,7 @@ func (g *generator) video(r *rand.Rand) []coded {
 	fields := h[hFields] != 0
 	small := h[hFPS] == 3 || h[hFPS] == 4
 	var all []coded
-	t := int64(0) // decoding time of the next picture
+	t := videoDelay + r.Int64N(second/3) // decoding time of the next picture
 	first := true
 	steps := append([]int64(nil), g.stepAt...)
 	emit := func(p picture, shown int64) {
@@ -209,7 +209,7 @@ func (g *generator) videoUnits(r *rand.Rand, all []coded) (units []unit) {
 		}
 		offs[len(all)] = len(stream)
 		for at, i := 0, 0; at < len(stream); {
-			end := min(at+200+r.IntN(2500), len(stream))
+			end := min(at+200+r.IntN(1300), len(stream))
 			u := unit{body: stream[at:end], start: -1, rai: false}
 			limit(&u)
 			for j := i; j > 0 && offs[j] > at; j-- { // the access unit that goes on here
