@@ -735,6 +735,9 @@ func (j *judge) live(i int) {
 				continue
 			}
 			lost := change
+			for _, p := range c.cut { // what lay in bytes that are missing nobody knows
+				lost = lost || p >= chunks[k-1].from && p <= end
+			}
 			for p := chunks[k-1].from; p <= end; p++ {
 				lost = lost || !c.heard[p] && s.packets[p].kind != kindNull && s.packets[p].kind != kindSI && s.packets[p].kind != kindOther && !s.packets[p].copy && !s.copied(int(p))
 			}

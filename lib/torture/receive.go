@@ -37,8 +37,9 @@ type loss struct {
 // reception is what one receiver got, and what came of it.
 type reception struct {
 	r       *Receiver
-	join    int32  // index of its first whole packet
-	heard   []bool // by packet of the broadcast: it came intact
+	join    int32   // index of its first whole packet
+	heard   []bool  // by packet of the broadcast: it came intact
+	cut     []int32 // packets that were torn
 	losses  []loss
 	objects []gotObject
 	entries []gotEntry
@@ -331,6 +332,7 @@ func (s *Stream) account(c *reception, all []arrival) {
 		p := &s.packets[a.index]
 		if a.torn && !a.data.TransportError() {
 			torn[a.index] = true
+			c.cut = append(c.cut, a.index)
 		}
 		if a.drop || a.torn || i == 0 && c.r.H[rJoinByte] > 0 {
 			continue
