@@ -157,7 +157,8 @@ func (a *analyzer) packet(p *ts.Packet) {
 		a.damage++
 	case ts.Duplicate:
 		st.dups++
-	case ts.Reset:
+	}
+	if p.Discontinuity() {
 		st.resets++
 	}
 	if p.HasAdaptation() {

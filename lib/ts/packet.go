@@ -99,3 +99,17 @@ func (p *Packet) PCR() (pcr uint64, ok bool) {
 	}
 	return base*300 + ext, true
 }
+
+// TakePCR removes the PCR from the adaptation field: what follows moves up, and stuffing takes the room. It reports whether there was one.
+func (p *Packet) TakePCR() bool {
+	if p.flags()&0x10 == 0 || p[4] < 7 {
+		return false
+	}
+	end := 5 + int(p[4])
+	copy(p[6:end], p[12:end])
+	for i := end - 6; i < end; i++ {
+		p[i] = 0xff // H.222.0 §2.4.3.4
+	}
+	p[5] &^= 0x10
+	return true
+}
