@@ -41,7 +41,7 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 		e := newEmitter(&cfg, sink, &emitted, c.free)
 		for d := range out {
 			if e.source == nil {
-				e.setSource(cfg.sourceID(d.part.chunk), d.part.chunk.layout.program)
+				e.setSource(cfg.sourceID(&d.chunk), d.chunk.layout.program)
 			}
 			if err := e.deliver(d); err != nil {
 				return err
@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 }
 
 func newCutter(cfg *Config) *cutter {
-	c := &cutter{cfg: cfg, d: clock.TicksOf(cfg.Duration), partD: clock.TicksOf(cfg.Part), resetPos: -1, held: -1, free: make(chan []byte, 2*ahead)}
+	c := &cutter{cfg: cfg, grid: clock.Grid(clock.TicksOf(cfg.Duration)), partD: clock.TicksOf(cfg.Part), held: -1, free: make(chan []byte, 2*ahead)}
 	c.prog.init(cfg)
 	return c
 }
@@ -90,8 +90,7 @@ func (c *cutter) next(tr *ts.Reader) error {
 	var lost *ts.SyncError
 	if errors.As(err, &lost) {
 		c.cfg.Log.Warn("lost sync", "offset", lost.Offset, "skipped", lost.Skipped)
-		// The packet before may be torn, too.
-		c.taint(taint{from: c.pos, to: c.pos + 1, kind: taintSync})
+		c.unreadable(lost.Skipped)
 		return nil
 	}
 	if err != nil {
@@ -112,10 +111,12 @@ func (c *cutter) flush() error {
 
 // sourceID is the configured source, or one that tells this receiver and this join from every other: host,
 // transport stream and where in it the first chunk starts. The same input gives the same id.
-func (c *Config) sourceID(first *chunk) string {
+func (c *Config) sourceID(first *chunkInfo) string {
 	if c.Source != "" {
 		return c.Source
 	}
-	h := object.Sum(fmt.Appendf(nil, "%d %x", first.start, first.layout.init))
+	head := make([]byte, first.layout.head())
+	first.layout.tables(head, first.layout.patTSID, 0)
+	h := object.Sum(fmt.Appendf(nil, "%d %x", first.start, head))
 	return fmt.Sprintf("%s_%s", c.Host, h.String()[:8])
 }

@@ -1,5 +1,7 @@
 package psi
 
+import "every.channel/ec/lib/es"
+
 // StreamType is stream_type of a PMT, H.222.0 table 2-34 and what ATSC, SCTE and DVB added.
 type StreamType uint8
 
@@ -40,7 +42,7 @@ var typeNames = map[StreamType]string{
 func (t StreamType) String() string { return typeNames[t] }
 
 // Codec is what a stream most likely carries.
-type Codec string
+type Codec = es.Codec
 
 // Codecs that Stream.Codec tells apart.
 const (
@@ -68,24 +70,6 @@ const (
 	Data       Codec = "data"
 	Unknown    Codec = "unknown"
 )
-
-// Video tells whether c is a video codec.
-func (c Codec) Video() bool {
-	switch c {
-	case MPEG1Video, MPEG2Video, MPEG4Video, H264, HEVC, VVC, VC1:
-		return true
-	}
-	return false
-}
-
-// Audio tells whether c is an audio codec.
-func (c Codec) Audio() bool {
-	switch c {
-	case MP2, AAC, AACLATM, AC3, EAC3, AC4, DTS, Opus, MPEGH:
-		return true
-	}
-	return false
-}
 
 // Codec guesses from stream_type, registration and DVB descriptors.
 func (s Stream) Codec() Codec {

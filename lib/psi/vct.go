@@ -124,3 +124,13 @@ func (t VCT) Append(b []byte) []byte {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// Channel finds the channel of this transport stream with a program_number.
+func (t VCT) Channel(program uint16) (VirtualChannel, bool) {
+	for _, c := range t.Channels {
+		if c.Program == program && program != 0 && program != 0xffff && c.TSID == t.TSID {
+			return c, true
+		}
+	}
+	return VirtualChannel{}, false
+}

@@ -87,6 +87,9 @@ func (p *Packet) Discontinuity() bool { return p.flags()&0x80 != 0 }
 // RandomAccess is random_access_indicator.
 func (p *Packet) RandomAccess() bool { return p.flags()&0x40 != 0 }
 
+// HasPCR is PCR_flag.
+func (p *Packet) HasPCR() bool { return p.flags()&0x10 != 0 }
+
 // PCR is the program clock reference in 27 MHz ticks, 0 … 2^33·300−1.
 func (p *Packet) PCR() (pcr uint64, ok bool) {
 	if p.flags()&0x10 == 0 || p[4] < 7 {

@@ -1,6 +1,5 @@
-package chop
+package es
 
-import "every.channel/ec/lib/psi"
 
 // A verdict says whether an access unit is a random access point.
 type verdict uint8
@@ -21,19 +20,6 @@ const (
 	codecHEVC
 	codecAudio // every PES is a random access point
 )
-
-// codecOf maps stream_type (H.222.0 Table 2-34, A/53) to the inspection to use.
-func codecOf(t psi.StreamType) codec {
-	switch t {
-	case 0x01, 0x02, 0x80:
-		return codecMPEG2
-	case 0x1b:
-		return codecH264
-	case 0x24:
-		return codecHEVC
-	}
-	return codecOther
-}
 
 // probeBytes bounds how much of an access unit is looked at. Headers that make a random access point
 // stand at its start; four packets hold them with room for SEI messages.
