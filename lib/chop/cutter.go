@@ -71,6 +71,7 @@ type cutter struct {
 	queue     []*part // cut, not yet settled
 	closed    int64   // the newest chunk that has an end of its own
 	chunks    int64   // begun
+	cutParts  int64   // likewise
 	promoted  []sent  // chunks that went out under the broadcast's name, for what is told late
 	ended     bool    // no more input
 	out       func(delivery)
@@ -545,6 +546,7 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 func (c *cutter) openPart(ch *chunk, pos int64) {
 	p := &part{chunk: ch, id: ch.parts, start: pos, buf: c.buffer()}
 	ch.parts++
+	c.cutParts++
 	for range ch.layout.head() / ts.PacketSize {
 		p.buf = append(p.buf, nothing[:]...)
 	}

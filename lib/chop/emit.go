@@ -186,6 +186,9 @@ func (e *emitter) deliver(d delivery) error {
 // begin takes up a new chunk, whose tag is known with its first part.
 func (e *emitter) begin(tag uint16) error {
 	ch := &e.ch
+	if e.cfg.Rendition != "" {
+		tag = 0 // its bytes are not the same at every receiver, but its names should be
+	}
 	e.group = clock.GroupID(ch.bucket, tag)
 	name := "ts"
 	if !ch.synced {

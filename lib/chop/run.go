@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,7 +34,7 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 		}
 	}
 	out := make(chan delivery, ahead)
-	g, gctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	stopped := make(chan struct{}) // closed when the sink failed
 	var emitted Stats
 	g.Go(func() error {
@@ -59,9 +60,17 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 				failed = true
 			}
 		}
+		w := &watch{log: cfg.Log}
+		watching, stop := context.WithCancel(ctx)
+		var watcher sync.WaitGroup
+		watcher.Go(func() { w.run(watching) })
+		defer watcher.Wait()
+		defer stop()
 		tr := ts.NewReader(r)
 		for !failed && ctx.Err() == nil {
-			if err := c.next(tr); err == io.EOF {
+			err := c.next(tr)
+			w.look(c)
+			if err == io.EOF {
 				break
 			} else if err != nil {
 				return errors.Join(err, c.flush())
@@ -72,7 +81,6 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 		}
 		return c.finish()
 	})
-	_ = gctx
 	err := g.Wait()
 	emitted.Packets, emitted.Leading = c.stats.Packets, c.stats.Leading
 	return emitted, err
