@@ -225,11 +225,9 @@ const maxSI = 1 << 16
 
 func (p *program) onSI(pid ts.PID, section []byte) {
 	if utc, ok := psi.TableUTC(section); ok {
-		if plausible(utc) {
-			p.utc = utc
-			p.stt = p.stt || section[0] == psi.TableSTT
-			p.dvb = p.dvb || section[0] != psi.TableSTT
-		}
+		p.utc = utc
+		p.stt = p.stt || section[0] == psi.TableSTT
+		p.dvb = p.dvb || section[0] != psi.TableSTT
 		return
 	}
 	key := sectionKey(pid, section)
@@ -254,7 +252,7 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 			for _, c := range vct.Channels {
 				if c.Program == p.number {
 					p.vctTSID, p.haveVCT = c.TSID, true
-					p.label = label{"callsign": c.ShortName, "channel": fmt.Sprintf("%d.%d", c.Major, c.Minor)}
+					p.label = label{"callsign": c.ShortName, "channel": c.Channel()}
 					p.current = nil
 				}
 			}

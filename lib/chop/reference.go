@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/psi"
 )
 
 // maxStep is the longest step between two PCRs that is still one clock. H.222.0 §2.7.2 allows 100 ms, real
@@ -110,12 +111,6 @@ func (t *timebase) set(utc time.Time) {
 	t.ref, t.known = clock.Reference{UTC: utc, PCR: t.pcr}, true
 }
 
-// plausible rejects what no broadcast clock says: a clock that was never set, or garbage that passed a CRC.
-// The bounds keep group ids positive and inside 62 bits.
-func plausible(utc time.Time) bool {
-	return utc.Year() >= 1980 && utc.Year() < 2200
-}
-
 // clockFileWait is how long a clock file may take to get its first record: DVB repeats TDT every 30 s.
 const clockFileWait = 35 * time.Second
 
@@ -187,7 +182,7 @@ func (c *clockFile) more() error {
 			return &InputError{Err: fmt.Errorf("clock file %s: %w", c.path, err), Tip: "record it with ec-tune --clock FILE"}
 		case err != nil:
 			return fmt.Errorf("clock file: %w", err)
-		case plausible(rec.UTC):
+		case psi.Plausible(rec.UTC):
 			c.records = append(c.records, rec)
 		}
 	}
