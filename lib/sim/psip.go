@@ -70,7 +70,7 @@ func atscEIT(b []byte, m *Mux, ahead, service int, at time.Time) []byte {
 	n := block(at) + int64(ahead)
 	t := psi.EIT{SourceID: uint16(1 + service), Version: uint8(block(at) & 0x1f)}
 	for e := n * events; e < (n+1)*events; e++ {
-		title, stuffing := compressedTitle(eventTitle(m.Services[service], e))
+		title, stuffing := compressedTitle("The News, " + eventTitle(m.Services[service], e))
 		t.Events = append(t.Events, psi.Event{
 			ID:          uint16(e & 0x3fff),
 			Start:       uint32(eventStart(e).Unix() - psi.GPSEpoch + gpsUTCOffset),
