@@ -318,8 +318,8 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 			}
 		}
 	case psi.TableTVCT, psi.TableCVCT:
-		if vct, err := psi.ParseVCT(section); err == nil && !vct.Next {
-			if c, ok := vct.Channel(p.number); ok {
+		if vct, err := psi.ParseVCT(section); err == nil {
+			if c, ok := vct.Of(p.number); ok {
 				p.atsc = Identity{System: "atsc", TSID: c.TSID, Program: p.number}
 				p.label = label{"callsign": c.ShortName, "channel": c.Channel()}
 				p.current = nil

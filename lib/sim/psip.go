@@ -70,14 +70,29 @@ func atscEIT(b []byte, m *Mux, ahead, service int, at time.Time) []byte {
 	n := block(at) + int64(ahead)
 	t := psi.EIT{SourceID: uint16(1 + service), Version: uint8(block(at) & 0x1f)}
 	for e := n * events; e < (n+1)*events; e++ {
+		title, stuffing := compressedTitle("The News, " + eventTitle(m.Services[service], e))
 		t.Events = append(t.Events, psi.Event{
-			ID:     uint16(e & 0x3fff),
-			Start:  uint32(eventStart(e).Unix() - psi.GPSEpoch + gpsUTCOffset),
-			Length: eventTime,
-			Title:  psi.English(eventTitle(m.Services[service], e)),
+			ID:          uint16(e & 0x3fff),
+			Start:       uint32(eventStart(e).Unix() - psi.GPSEpoch + gpsUTCOffset),
+			Length:      eventTime,
+			Title:       title,
+			Descriptors: stuffing,
 		})
 	}
 	return t.Append(b)
+}
+
+// compressedTitle is a title in Huffman code, A/65 annex C, and as much stuffing as makes events with titles of one
+// length equally long: in the code they are not. A title that the code makes longer goes without it.
+func compressedTitle(s string) (title psi.Text, stuffing psi.Descriptors) {
+	title = psi.English(s)
+	long := len(title.Append(nil))
+	title[0].Compression = psi.TitleHuffman
+	short := len(title.Append(nil))
+	if short > long {
+		title[0].Compression, short = psi.Uncompressed, long
+	}
+	return title, psi.AppendDescriptor(nil, psi.TagStuffing, make([]byte, long-short))
 }
 
 // eventStart is when event number e since the Unix epoch starts.
