@@ -48,9 +48,33 @@ func (c *cutter) identified(ch *chunk) Identity {
 	return now
 }
 
+// synced reports whether the clock that a chunk began on is tied to UTC by now.
 func (c *cutter) synced(ch *chunk) bool {
-	_, ok := c.reference(ch)
-	return ok
+	switch {
+	case c.cfg.Clock == ClockFile:
+		return len(c.file.records) > 0
+	case ch.run == nil:
+		return false
+	case c.cfg.Clock == ClockHost || ch.run.hasSeed:
+		return true
+	}
+	for _, kind := range c.kinds(ch) {
+		if len(ch.run.times[kind]) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// kinds are the tables that tell the time of a chunk's broadcast, the first that were heard before the others.
+func (c *cutter) kinds(ch *chunk) [3]table {
+	switch id := c.identified(ch); {
+	case id.System == "atsc" || id.System == "" && c.prog.stt:
+		return [...]table{tableSTT, tableOther, tableOther}
+	case c.tdtLost: // it may be that no TOT was heard because all were lost
+		return [...]table{tableTOT, tableOther, tableOther}
+	}
+	return [...]table{tableTOT, tableTDT, tableOther}
 }
 
 // reference ties the clock that a chunk began on to UTC.
@@ -58,13 +82,7 @@ func (c *cutter) reference(ch *chunk) (clock.Reference, bool) {
 	if c.cfg.Clock == ClockFile {
 		return c.recorded(ch.start)
 	}
-	kinds := [...]table{tableTOT, tableTDT, tableOther}
-	if c.tdtLost {
-		kinds[1] = tableOther // it may be that no TOT was heard because all were lost
-	}
-	if id := c.identified(ch); id.System == "atsc" || id.System == "" && c.prog.stt {
-		kinds = [...]table{tableSTT, tableOther, tableOther}
-	}
+	kinds := c.kinds(ch)
 	ref, ok := ch.run.reference(kinds[:]...)
 	if !ok && c.cfg.Clock == ClockHost && ch.run != nil {
 		ref = clock.Reference{UTC: c.cfg.Now(), PCR: c.base.pcr}
