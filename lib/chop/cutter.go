@@ -317,7 +317,8 @@ func (c *cutter) programHeard() {
 	if pr.next == nil {
 		return
 	}
-	if pid, _ := cutOf(pr.next); pr.inForce && pid == pr.cutPID && c.cur != nil && c.cur.chunk != nil {
+	if pid, codec := cutOf(pr.next); pr.inForce && pid == pr.cutPID && c.cur != nil && c.cur.chunk != nil {
+		pr.codec = codec // the random access point that the new PMT waits for is of this codec
 		return
 	}
 	c.copyHeld()

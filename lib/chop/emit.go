@@ -63,7 +63,7 @@ type emitter struct {
 	bytes    int64 // of ch
 
 	done      map[string]map[uint64]bool // groups promoted, by track
-	entries   [maxSent]catalog.ManifestEntry
+	told      [maxSent]told // what the manifest said of the newest chunks
 	lastLocal map[string]uint64 // newest group of the source's own tracks, by name
 	epochs    map[string]int    // how often their groups went back
 	manifest  log
@@ -72,6 +72,12 @@ type emitter struct {
 	catalogs  map[string]*published
 	props     []byte
 	objects   object.Object
+}
+
+// told is what the manifest said of a chunk.
+type told struct {
+	seq   int64
+	entry catalog.ManifestEntry
 }
 
 // published is what stands in a catalog track.
@@ -237,8 +243,7 @@ func (e *emitter) end(d delivery) error {
 	if err := e.sink.WriteObject(track, &e.objects); err != nil {
 		return err
 	}
-	entry := &e.entries[ch.seq%maxSent]
-	*entry = catalog.ManifestEntry{
+	entry := catalog.ManifestEntry{
 		Group: e.group, Track: track, Scope: catalog.ScopeSource, Objects: int(n), Bytes: e.bytes,
 		Hash: e.hashes.Sum(), PTS: uint64(ch.start), Reason: broken, Promoted: int(e.promoted), Damage: d.damage.entry(),
 	}
@@ -269,6 +274,7 @@ func (e *emitter) end(d delivery) error {
 			return err
 		}
 	}
+	e.told[ch.seq%maxSent] = told{ch.seq, entry}
 	return e.record(&e.manifest, ch.bucket, entry)
 }
 
@@ -284,10 +290,11 @@ func (e *emitter) remember(track string) {
 
 // tellLate names a chunk again that was promoted before something showed that it may lack packets.
 func (e *emitter) tellLate(d delivery) error {
-	entry := e.entries[d.chunk.seq%maxSent]
-	if entry.Scope != catalog.ScopeBroadcast {
+	was := &e.told[d.chunk.seq%maxSent]
+	if was.seq != d.chunk.seq || was.entry.Scope != catalog.ScopeBroadcast {
 		return nil
 	}
+	entry := was.entry
 	e.stats.Late++
 	entry.Late, entry.Reason, entry.Damage = true, catalog.ReasonDamaged, d.damage.entry()
 	return e.record(&e.manifest, int64(e.manifest.group), entry)
