@@ -7,6 +7,7 @@ import (
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/es"
 	"every.channel/ec/lib/ts"
 )
 
@@ -59,8 +60,7 @@ type accessUnit struct {
 	pos      int64 // packet position
 	offset   int   // in the current part's buf
 	pts, dts clock.PTS
-	rai      bool
-	es       []byte
+	find     es.Finder
 }
 
 // cutter turns packets into parts. One goroutine owns it.
@@ -366,14 +366,14 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 		}
 		au := &c.au
 		au.active, au.pos, au.offset = true, c.pos, 0
-		au.pts, au.dts, au.rai = clock.PTS(pes.PTS), clock.PTS(pes.PTS), p.RandomAccess()
+		au.pts, au.dts = clock.PTS(pes.PTS), clock.PTS(pes.PTS)
 		if pes.HasDTS {
 			au.dts = clock.PTS(pes.DTS)
 		}
 		c.tailTime(au.dts)
-		au.es = au.es[:0]
+		au.find.Begin(c.prog.codec, p.RandomAccess())
 		if err == nil {
-			au.es = append(au.es, payload[min(pes.HeaderLen, len(payload)):]...)
+			au.find.Feed(payload[min(pes.HeaderLen, len(payload)):])
 		}
 		if c.cur == nil {
 			c.cur = &part{buf: c.buffer(), start: c.pos}
@@ -383,7 +383,7 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 			c.clock(au.dts.PCR(), false, false) // no PCR: decoding times are the only clock there is
 		}
 	} else if c.au.active {
-		c.au.es = append(c.au.es, payload...)
+		c.au.find.Feed(payload)
 	}
 	if c.au.active {
 		c.decide(false)
@@ -393,15 +393,18 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 // decide settles what the pending access unit is, if its bytes tell or no more will come.
 func (c *cutter) decide(last bool) {
 	au := &c.au
-	v := inspect(c.prog.codec, au.es, au.rai, last)
-	if v == undecided {
+	v := au.find.Feed(nil)
+	if last {
+		v = au.find.End()
+	}
+	if v == es.Undecided {
 		return
 	}
 	au.active = false
 	if c.cur == nil {
 		return
 	}
-	if v == isRAP && c.startsChunk(au) {
+	if v == es.RandomAccess && c.startsChunk(au) {
 		c.startChunk(au)
 	} else if ch := c.cur.chunk; ch == nil {
 		// Before the first random access point nothing can be decoded.
@@ -409,10 +412,10 @@ func (c *cutter) decide(last bool) {
 		c.recycle(c.cur.buf)
 		c.cur = nil
 	} else if ch.slot(au.dts, c.partD) != ch.slot(c.lastDTS, c.partD) {
-		c.split(au, ch, v == isRAP)
+		c.split(au, ch, v == es.RandomAccess)
 	}
 	c.lastDTS = au.dts
-	if v == isRAP {
+	if v == es.RandomAccess {
 		c.prevRAP.known, c.prevRAP.pts, c.prevRAP.pos = true, au.pts, au.pos
 		c.resetPos = -1
 	}
@@ -466,7 +469,7 @@ func (c *cutter) startChunk(au *accessUnit) {
 	case c.resetPos >= 0:
 		ch.from = c.resetPos
 	}
-	ch.layout = c.prog.layout(ch.identity, codecString(c.prog.codec, au.es))
+	ch.layout = c.prog.layout(ch.identity, au.find.Name())
 	c.mergeable, c.started = false, true
 	discont := c.resetPos >= 0
 	c.split(au, ch, true)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/es"
 	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/ts"
 )
@@ -38,7 +39,7 @@ type program struct {
 	pmtPID     ts.PID
 	number     uint16
 	cutPID     ts.PID
-	codec      codec
+	codec      es.Codec
 
 	stt, dvb bool // which system's tables were heard
 	vctTSID  uint16
@@ -193,18 +194,18 @@ func (p *program) onPMT(section []byte) {
 	for i := range p.roles {
 		p.roles[i] &^= roleKeep | rolePCR | roleCut | roleAudio | roleTail
 	}
-	p.cutPID, p.codec = ts.PIDNull, codecOther
+	p.cutPID, p.codec = ts.PIDNull, es.Unknown
 	for _, s := range pmt.Streams {
 		if s.PID != ts.PIDNull {
 			p.roles[s.PID] |= roleKeep
 		}
-		if p.cutPID == ts.PIDNull && s.Codec().Video() {
-			p.cutPID, p.codec = s.PID, codecOf(s.Type)
+		if p.cutPID == ts.PIDNull && pmt.Codec(s).Video() {
+			p.cutPID, p.codec = s.PID, pmt.Codec(s)
 		}
 	}
 	for _, s := range pmt.Streams {
-		if p.cutPID == ts.PIDNull && s.Codec().Audio() {
-			p.cutPID, p.codec = s.PID, codecAudio
+		if p.cutPID == ts.PIDNull && pmt.Codec(s).Audio() {
+			p.cutPID, p.codec = s.PID, pmt.Codec(s)
 		}
 	}
 	if p.cutPID != ts.PIDNull {
@@ -214,7 +215,7 @@ func (p *program) onPMT(section []byte) {
 		p.roles[pmt.PCRPID] |= roleKeep | rolePCR
 	}
 	for _, s := range pmt.Streams {
-		if s.Codec().Audio() && p.roles[s.PID]&(rolePCR|roleCut) == 0 && s.PID != ts.PIDNull {
+		if pmt.Codec(s).Audio() && p.roles[s.PID]&(rolePCR|roleCut) == 0 && s.PID != ts.PIDNull {
 			p.roles[s.PID] |= roleAudio
 		}
 	}
@@ -324,10 +325,10 @@ func (p *program) layout(id Identity, video string) *layout {
 	pmt.Version, pmt.Next = 0, false
 	init := psi.AppendPackets(nil, ts.PIDPAT, &patCC, pat.Append(nil))
 	init = psi.AppendPackets(init, p.pmtPID, &pmtCC, pmt.Append(nil))
-	l := &layout{id: id, program: p.number, pmtPID: p.pmtPID, pcrPID: p.pmt.PCRPID, audioOnly: p.codec == codecAudio, label: p.label,
+	l := &layout{id: id, program: p.number, pmtPID: p.pmtPID, pcrPID: p.pmt.PCRPID, audioOnly: p.codec.Audio(), label: p.label,
 		init: init, video: video}
 	for _, s := range p.pmt.Streams {
-		l.streams = append(l.streams, catalog.Stream{PID: int(s.PID), Type: int(s.Type), Codec: string(s.Codec()), Lang: s.Descriptors.Language()})
+		l.streams = append(l.streams, catalog.Stream{PID: int(s.PID), Type: int(s.Type), Codec: p.pmt.Codec(s).String(), Lang: s.Descriptors.Language()})
 	}
 	p.current = l
 	return l
