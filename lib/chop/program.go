@@ -245,7 +245,7 @@ func (p *program) onPMT(pid ts.PID, section []byte) {
 
 // cutOf is the PID that a PMT lets access units be cut on.
 func cutOf(pmt *psi.PMT) (ts.PID, es.Codec) {
-	for _, role := range []es.Role{es.Video, es.Audio} {
+	for _, role := range []es.Role{es.RoleVideo, es.RoleAudio} {
 		for _, s := range pmt.Streams {
 			if c := s.Codec(); c.Role() == role && s.PID != ts.PIDNull {
 				return s.PID, c
@@ -275,10 +275,10 @@ func (p *program) apply() bool {
 		}
 		p.roles[s.PID] |= roleKeep
 		role := s.Codec().Role()
-		if role == es.Video || role == es.Audio {
+		if role.Steady() {
 			p.awaited = append(p.awaited, s.PID)
 		}
-		if role == es.Audio && s.PID != p.cutPID {
+		if role == es.RoleAudio && s.PID != p.cutPID {
 			p.roles[s.PID] |= roleAudio
 			p.tailed = append(p.tailed, s.PID)
 		}
@@ -405,7 +405,7 @@ func (p *program) layout(video string) *layout {
 	for pmt.PCRPID == p.pmtPID || slices.ContainsFunc(pmt.Streams, func(s psi.Stream) bool { return s.PID == pmt.PCRPID }) {
 		pmt.PCRPID--
 	}
-	l := &layout{program: p.number, patTSID: p.patTSID, pmtPID: p.pmtPID, pcrPID: pmt.PCRPID, audioOnly: p.codec.Role() == es.Audio,
+	l := &layout{program: p.number, patTSID: p.patTSID, pmtPID: p.pmtPID, pcrPID: pmt.PCRPID, audioOnly: p.codec.Role() == es.RoleAudio,
 		label: p.label, video: video}
 	var cc uint8
 	l.pmt = psi.AppendPackets(nil, p.pmtPID, &cc, pmt.Append(nil))

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/es"
 	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/ts"
 )
@@ -137,12 +138,12 @@ func (a *analyzer) programMap(section []byte, pid ts.PID, fresh bool) {
 	p.pmt = &t
 	for _, s := range t.Streams {
 		st := &a.pids[s.PID]
-		c := s.Codec()
+		c := t.Codec(s)
 		if st.kind == kindUnknown && s.PID != ts.PIDNull {
 			switch {
-			case c == psi.SCTE35:
+			case c == es.SCTE35:
 				a.follow(s.PID, 0xff)
-			case c != psi.Data || s.Type == psi.TypePrivate:
+			case !s.Type.Sections():
 				st.kind = kindPES
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/es"
 	"every.channel/ec/lib/ts"
 	"github.com/asticode/go-astits"
 )
@@ -179,30 +180,30 @@ func TestCodec(t *testing.T) {
 	reg := func(s string) Descriptors { return AppendDescriptor(nil, TagRegistration, []byte(s)) }
 	for _, c := range []struct {
 		s    Stream
-		want Codec
+		want es.Codec
 	}{
-		{Stream{Type: TypeMPEG2Video}, MPEG2Video},
-		{Stream{Type: TypeH264}, H264},
-		{Stream{Type: TypeHEVC}, HEVC},
-		{Stream{Type: TypeMPEG2Audio}, MP2},
-		{Stream{Type: TypeAC3}, AC3},
-		{Stream{Type: TypeAACLATM}, AACLATM},
-		{Stream{Type: TypeSCTE35}, SCTE35},
-		{Stream{Type: TypePrivate, Descriptors: ac3}, AC3},
-		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(english, TagEAC3, nil)}, EAC3},
-		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagTeletext, nil)}, Teletext},
-		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagSubtitling, nil)}, DVBSub},
-		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagExtension, []byte{0x15})}, AC4},
-		{Stream{Type: TypePrivate, Descriptors: reg("AC-4")}, AC4},
-		{Stream{Type: TypePrivate, Descriptors: reg("Opus")}, Opus},
-		{Stream{Type: TypePrivate}, Data},
-		{Stream{Type: 0xfe}, Unknown},
+		{Stream{Type: TypeMPEG2Video}, es.MPEG2Video},
+		{Stream{Type: TypeH264}, es.H264},
+		{Stream{Type: TypeHEVC}, es.HEVC},
+		{Stream{Type: TypeMPEG2Audio}, es.MP2},
+		{Stream{Type: TypeAC3}, es.AC3},
+		{Stream{Type: TypeAACLATM}, es.AACLATM},
+		{Stream{Type: TypeSCTE35}, es.SCTE35},
+		{Stream{Type: TypePrivate, Descriptors: ac3}, es.AC3},
+		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(english, TagEAC3, nil)}, es.EAC3},
+		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagTeletext, nil)}, es.Teletext},
+		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagSubtitling, nil)}, es.DVBSub},
+		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagExtension, []byte{0x15})}, es.AC4},
+		{Stream{Type: TypePrivate, Descriptors: reg("AC-4")}, es.AC4},
+		{Stream{Type: TypePrivate, Descriptors: reg("Opus")}, es.Opus},
+		{Stream{Type: TypePrivate}, es.Data},
+		{Stream{Type: 0xfe}, es.Unknown},
 	} {
 		if got := c.s.Codec(); got != c.want {
 			t.Errorf("%v %x: %s, want %s", c.s.Type, []byte(c.s.Descriptors), got, c.want)
 		}
 	}
-	if !H264.Video() || H264.Audio() || !AC4.Audio() || Teletext.Video() || Teletext.Audio() {
+	if !es.H264.Video() || es.H264.Audio() || !es.AC4.Audio() || es.Teletext.Video() || es.Teletext.Audio() {
 		t.Error("video and audio are mixed up")
 	}
 }
@@ -320,7 +321,7 @@ func captured(t *testing.T, name string, f func(pid ts.PID, section []byte)) {
 
 func TestCaptureArte(t *testing.T) {
 	var tdt, tot []time.Time
-	codecs := map[Codec]int{}
+	codecs := map[es.Codec]int{}
 	captured(t, "dvbt-arte-hd-tot-lossy.ts", func(pid ts.PID, s []byte) {
 		switch s[0] {
 		case TableTDT, TableTOT:
@@ -338,15 +339,15 @@ func TestCaptureArte(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			for _, es := range pmt.Streams {
-				codecs[es.Codec()]++
+			for _, s := range pmt.Streams {
+				codecs[s.Codec()]++
 			}
 		}
 	})
 	if len(tdt) != 1 || len(tot) != 8 {
 		t.Errorf("%d TDT and %d TOT, 1 and 8 are in the capture", len(tdt), len(tot))
 	}
-	if codecs[H264] == 0 || codecs[EAC3] == 0 {
+	if codecs[es.H264] == 0 || codecs[es.EAC3] == 0 {
 		t.Errorf("codecs %v, H.264 and E-AC-3 are in the capture", codecs)
 	}
 	first := time.Date(2019, 1, 22, 12, 51, 9, 0, time.UTC)
