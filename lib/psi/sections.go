@@ -3,8 +3,7 @@ package psi
 import "bytes"
 
 // Sections puts the sections of one table together, as H.222.0 §2.4.4.3 divides a PAT: sections numbered from
-// section_number 0 to last_section_number, of one version_number. The zero value is ready. What Add reports does not
-// depend on where in a round of sections it began.
+// section_number 0 to last_section_number, of one version_number. The zero value is ready.
 type Sections struct {
 	heard round // of the round under way
 	whole round // the last whole one
@@ -41,7 +40,7 @@ func (s *Sections) Add(section []byte) (whole, changed bool) {
 	return true, changed
 }
 
-// All are the sections of the last whole round in order, none if there was no whole one. They are valid until the next
+// All are the sections of the last whole table in order, none if there was no whole one. They are valid until the next
 // Add.
 func (s *Sections) All() [][]byte { return s.whole.sections }
 
