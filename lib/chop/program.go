@@ -326,14 +326,12 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 			}
 		}
 	case psi.TableSDT:
-		if sdt, err := psi.ParseSDT(section); err == nil && !sdt.Next {
-			for _, s := range sdt.Services {
-				if s.ID == p.number {
-					p.sdt = Identity{System: "dvb", ONID: sdt.ONID, TSID: sdt.TSID, Program: p.number}
-					_, _, name := s.Name()
-					p.label = label{"service": name}
-					p.current = nil
-				}
+		if sdt, err := psi.ParseSDT(section); err == nil {
+			if s, ok := sdt.Of(p.number); ok {
+				p.sdt = Identity{System: "dvb", ONID: sdt.ONID, TSID: sdt.TSID, Program: p.number}
+				_, _, name := s.Name()
+				p.label = label{"service": name}
+				p.current = nil
 			}
 		}
 	case psi.TableTDT, psi.TableTOT, psi.TableSTT:

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// part is section number of last+1 of a PAT that lists programs.
-func part(version, number, last uint8, programs ...uint16) []byte {
+// patPart is section number of last+1 of a PAT that lists programs.
+func patPart(version, number, last uint8, programs ...uint16) []byte {
 	t := PAT{TSID: 7, Version: version, Number: number, LastNumber: last}
 	for _, p := range programs {
 		t.Programs = append(t.Programs, Program{p, 0x30})
@@ -43,31 +43,31 @@ func TestSections(t *testing.T) {
 		name  string
 		steps []step
 	}{
-		{"one section", []step{{part(0, 0, 0, 3), "changed", "3"}, {part(0, 0, 0, 3), "whole", "3"}, {part(1, 0, 0, 4), "changed", "4"}}},
+		{"one section", []step{{patPart(0, 0, 0, 3), "changed", "3"}, {patPart(0, 0, 0, 3), "whole", "3"}, {patPart(1, 0, 0, 4), "changed", "4"}}},
 		{"two sections", []step{
-			{part(0, 0, 1, 7), "", ""}, {part(0, 1, 1, 3), "changed", "7 3"},
-			{part(0, 0, 1, 7), "", "7 3"}, {part(0, 1, 1, 3), "whole", "7 3"}}},
-		{"joined in the middle", []step{{part(0, 1, 1, 3), "", ""}, {part(0, 0, 1, 7), "changed", "7 3"}, {part(0, 1, 1, 3), "", "7 3"}, {part(0, 0, 1, 7), "whole", "7 3"}}},
-		{"a section is lost", []step{{part(0, 0, 2, 1), "", ""}, {part(0, 2, 2, 3), "", ""}, {part(0, 0, 2, 1), "", ""}, {part(0, 1, 2, 2), "changed", "1 2 3"}}},
-		{"a section comes twice", []step{{part(0, 0, 1, 1), "", ""}, {part(0, 0, 1, 1), "", ""}, {part(0, 1, 1, 2), "changed", "1 2"}}},
+			{patPart(0, 0, 1, 7), "", ""}, {patPart(0, 1, 1, 3), "changed", "7 3"},
+			{patPart(0, 0, 1, 7), "", "7 3"}, {patPart(0, 1, 1, 3), "whole", "7 3"}}},
+		{"joined in the middle", []step{{patPart(0, 1, 1, 3), "", ""}, {patPart(0, 0, 1, 7), "changed", "7 3"}, {patPart(0, 1, 1, 3), "", "7 3"}, {patPart(0, 0, 1, 7), "whole", "7 3"}}},
+		{"a section is lost", []step{{patPart(0, 0, 2, 1), "", ""}, {patPart(0, 2, 2, 3), "", ""}, {patPart(0, 0, 2, 1), "", ""}, {patPart(0, 1, 2, 2), "changed", "1 2 3"}}},
+		{"a section comes twice", []step{{patPart(0, 0, 1, 1), "", ""}, {patPart(0, 0, 1, 1), "", ""}, {patPart(0, 1, 1, 2), "changed", "1 2"}}},
 		{"the version changes in the middle", []step{
-			{part(0, 0, 1, 1), "", ""}, {part(0, 1, 1, 2), "changed", "1 2"},
-			{part(0, 0, 1, 1), "", "1 2"}, {part(1, 1, 1, 4), "", "1 2"}, {part(1, 0, 1, 3), "changed", "3 4"}}},
-		{"A, B, A with versions", []step{{part(0, 0, 0, 1), "changed", "1"}, {part(1, 0, 0, 2), "changed", "2"}, {part(2, 0, 0, 1), "changed", "1"}}},
-		{"A, B, A of one version", []step{{part(0, 0, 0, 1), "changed", "1"}, {part(0, 0, 0, 2), "changed", "2"}, {part(0, 0, 0, 1), "changed", "1"}}},
+			{patPart(0, 0, 1, 1), "", ""}, {patPart(0, 1, 1, 2), "changed", "1 2"},
+			{patPart(0, 0, 1, 1), "", "1 2"}, {patPart(1, 1, 1, 4), "", "1 2"}, {patPart(1, 0, 1, 3), "changed", "3 4"}}},
+		{"A, B, A with versions", []step{{patPart(0, 0, 0, 1), "changed", "1"}, {patPart(1, 0, 0, 2), "changed", "2"}, {patPart(2, 0, 0, 1), "changed", "1"}}},
+		{"A, B, A of one version", []step{{patPart(0, 0, 0, 1), "changed", "1"}, {patPart(0, 0, 0, 2), "changed", "2"}, {patPart(0, 0, 0, 1), "changed", "1"}}},
 		{"A, B, A of one version in two sections", []step{
-			{part(0, 0, 1, 1), "", ""}, {part(0, 1, 1, 2), "changed", "1 2"}, {part(0, 0, 1, 1), "", "1 2"},
-			{part(0, 0, 1, 5), "", "1 2"}, {part(0, 1, 1, 6), "changed", "5 6"},
-			{part(0, 0, 1, 1), "", "5 6"}, {part(0, 1, 1, 2), "changed", "1 2"}}},
-		{"a device that counts versions each time", []step{{part(0, 0, 0, 1), "changed", "1"}, {part(1, 0, 0, 1), "whole", "1"}, {part(2, 0, 0, 1), "whole", "1"}}},
+			{patPart(0, 0, 1, 1), "", ""}, {patPart(0, 1, 1, 2), "changed", "1 2"}, {patPart(0, 0, 1, 1), "", "1 2"},
+			{patPart(0, 0, 1, 5), "", "1 2"}, {patPart(0, 1, 1, 6), "changed", "5 6"},
+			{patPart(0, 0, 1, 1), "", "5 6"}, {patPart(0, 1, 1, 2), "changed", "1 2"}}},
+		{"a device that counts versions each time", []step{{patPart(0, 0, 0, 1), "changed", "1"}, {patPart(1, 0, 0, 1), "whole", "1"}, {patPart(2, 0, 0, 1), "whole", "1"}}},
 		{"so in two sections", []step{
-			{part(0, 0, 1, 1), "", ""}, {part(0, 1, 1, 2), "changed", "1 2"}, {part(1, 0, 1, 1), "", "1 2"}, {part(1, 1, 1, 2), "whole", "1 2"}}},
+			{patPart(0, 0, 1, 1), "", ""}, {patPart(0, 1, 1, 2), "changed", "1 2"}, {patPart(1, 0, 1, 1), "", "1 2"}, {patPart(1, 1, 1, 2), "whole", "1 2"}}},
 		{"more sections, and fewer", []step{
-			{part(0, 0, 0, 1), "changed", "1"}, {part(1, 0, 2, 1), "", "1"}, {part(1, 1, 2, 2), "", "1"}, {part(1, 2, 2, 3), "changed", "1 2 3"},
-			{part(2, 0, 0, 1), "changed", "1"}}},
-		{"not yet applicable", []step{{next, "", ""}, {part(0, 0, 1, 1), "", ""}, {next, "", ""}, {part(0, 1, 1, 2), "changed", "1 2"}}},
-		{"another transport stream", []step{{part(0, 0, 1, 1), "", ""}, {other, "changed", "9"}, {part(0, 1, 1, 2), "", "9"}, {part(0, 0, 1, 1), "changed", "1 2"}}},
-		{"malformed", []step{{part(0, 2, 1, 1), "", ""}, {nil, "", ""}, {[]byte{0, 0xb0, 9}, "", ""}, {TDT{day}.Append(nil), "", ""}, {part(0, 0, 0, 1), "changed", "1"}}},
+			{patPart(0, 0, 0, 1), "changed", "1"}, {patPart(1, 0, 2, 1), "", "1"}, {patPart(1, 1, 2, 2), "", "1"}, {patPart(1, 2, 2, 3), "changed", "1 2 3"},
+			{patPart(2, 0, 0, 1), "changed", "1"}}},
+		{"not yet applicable", []step{{next, "", ""}, {patPart(0, 0, 1, 1), "", ""}, {next, "", ""}, {patPart(0, 1, 1, 2), "changed", "1 2"}}},
+		{"another transport stream", []step{{patPart(0, 0, 1, 1), "", ""}, {other, "changed", "9"}, {patPart(0, 1, 1, 2), "", "9"}, {patPart(0, 0, 1, 1), "changed", "1 2"}}},
+		{"malformed", []step{{patPart(0, 2, 1, 1), "", ""}, {nil, "", ""}, {[]byte{0, 0xb0, 9}, "", ""}, {TDT{day}.Append(nil), "", ""}, {patPart(0, 0, 0, 1), "changed", "1"}}},
 	} {
 		var s Sections
 		for i, st := range c.steps {
@@ -89,7 +89,7 @@ func TestSections(t *testing.T) {
 
 func TestSectionsAllocateNothing(t *testing.T) {
 	var s Sections
-	a, b := part(0, 0, 1, 1), part(0, 1, 1, 2)
+	a, b := patPart(0, 0, 1, 1), patPart(0, 1, 1, 2)
 	s.Add(a)
 	s.Add(b)
 	s.Add(a)
@@ -100,8 +100,8 @@ func TestSectionsAllocateNothing(t *testing.T) {
 }
 
 func FuzzSections(f *testing.F) {
-	f.Add(bytes.Join([][]byte{part(0, 0, 1, 7), part(0, 1, 1, 3), part(0, 0, 1, 7), part(1, 0, 0, 7)}, nil))
-	f.Add(part(3, 255, 255, 1))
+	f.Add(bytes.Join([][]byte{patPart(0, 0, 1, 7), patPart(0, 1, 1, 3), patPart(0, 0, 1, 7), patPart(1, 0, 0, 7)}, nil))
+	f.Add(patPart(3, 255, 255, 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var s Sections
 		for len(b) >= 3 {
