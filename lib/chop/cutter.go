@@ -526,6 +526,7 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 		c.cur = old
 		if starts {
 			c.closed = old.chunk.seq
+			old.buf = closeClock(old, au)
 		}
 		c.closePart(au.pos, au.dts.Sub(old.dts), starts)
 		c.cur = next
@@ -541,6 +542,15 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	if leading {
 		c.recycle(old.buf)
 	}
+}
+
+// closeClock appends the PCRs that are due between a chunk's last one and the next chunk's first.
+func closeClock(old *part, au *accessUnit) []byte {
+	b := old.chunk.clock.fill(nil, old.chunk.layout.pcrPID, au.dts)
+	if len(b) == 0 {
+		return old.buf
+	}
+	return append(old.buf[:len(old.buf):len(old.buf)], b...) // what was moved lies behind, and is still to be read
 }
 
 // openPart starts a part at a packet position, with room for PAT and PMT at its head.

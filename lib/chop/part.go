@@ -69,24 +69,33 @@ func (m *madeClock) insert(b []byte, at int, pid ts.PID, dts clock.PTS) []byte {
 		return b
 	}
 	rest := len(b) - at
-	put := func(dts clock.PTS, flag bool) {
-		var p ts.Packet
-		p.Fill(&ts.Header{PID: pid, HasPCR: true, PCR: uint64(dts.Add(-pcrLead).PCR()), Discontinuity: flag}, nil)
-		b = append(b, p[:]...)
+	if !stepped {
+		b = m.fill(b, pid, dts)
 	}
-	if m.some && !stepped {
-		for next := m.last.Add(pcrEvery); dts.Sub(next) >= pcrEvery; next = next.Add(pcrEvery) {
-			put(next, false)
-		}
-	}
-	put(dts, stepped)
+	b = appendPCR(b, pid, dts, stepped)
 	m.some, m.last = true, dts
-	if rest > 0 { // they go before what came since
-		made := len(b) - at - rest
+	if made := len(b) - at - rest; rest > 0 { // they go before what came since
 		b = append(b, b[at:at+rest]...)
 		copy(b[at:], b[at+rest:at+rest+made])
 		copy(b[at+made:], b[len(b)-rest:])
 		b = b[:len(b)-rest]
 	}
 	return b
+}
+
+// fill appends the PCRs between the last one and that of an access unit that is far from it.
+func (m *madeClock) fill(b []byte, pid ts.PID, dts clock.PTS) []byte {
+	if d := dts.Sub(m.last); !m.some || d < 0 || d >= pcrFar {
+		return b
+	}
+	for next := m.last.Add(pcrEvery); dts.Sub(next) >= pcrEvery; next = next.Add(pcrEvery) {
+		b = appendPCR(b, pid, next, false)
+	}
+	return b
+}
+
+func appendPCR(b []byte, pid ts.PID, dts clock.PTS, stepped bool) []byte {
+	var p ts.Packet
+	p.Fill(&ts.Header{PID: pid, HasPCR: true, PCR: uint64(dts.Add(-pcrLead).PCR()), Discontinuity: stepped}, nil)
+	return append(b, p[:]...)
 }
