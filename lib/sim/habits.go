@@ -50,7 +50,7 @@ type Habits struct {
 	SCTE35, Subtitles, Teletext, PrivateSections, PrivateData time.Duration
 	// SilentAudio lists an audio PID that never sends.
 	SilentAudio bool
-	// SecondAudio sends the audio on a second PID too, in other words: Pause says when it is quiet.
+	// SecondAudio sends the audio on a second PID too; Pause says when it is quiet.
 	SecondAudio bool
 	Pause       Pause
 
@@ -154,7 +154,7 @@ func HabitFlags() []HabitFlag {
 		length("sections", "4s", "a PID with private sections", func(h *Habits) *time.Duration { return &h.PrivateSections }),
 		length("data", "7s", "a PID with private data in PES packets", func(h *Habits) *time.Duration { return &h.PrivateData }),
 		yes("silent-audio", "an audio PID that is listed and never sends", func(m *Mux) *bool { return &m.Habits.SilentAudio }),
-		h("second-audio", "12s,5s", "a second audio PID that pauses: each EVERY,FOR; 0s,0s: never", func(m *Mux, v string) error {
+		h("second-audio", "12s/5s", "a second audio PID that pauses, EVERY/FOR; 0s/0s: never", func(m *Mux, v string) error {
 			m.Habits.SecondAudio = true
 			return lengths(v, &m.Habits.Pause.Every, &m.Habits.Pause.For)
 		}),
@@ -183,11 +183,11 @@ func HabitFlags() []HabitFlag {
 		h("dst", "2026-03-29T01:00:00Z", "when daylight saving starts", func(m *Mux, v string) error { return day(v, &m.Habits.DST) }),
 		h("leap", "2026-07-01T00:00:00Z", "when a leap second ends", func(m *Mux, v string) error { return day(v, &m.Habits.Leap) }),
 		h("drift", "30", "the broadcast's clock is so many millionths fast", func(m *Mux, v string) error { return number(v, &m.Habits.Drift) }),
-		h("step", "-4s,20s", "the clock steps BY,EVERY, each time further", func(m *Mux, v string) error {
+		h("step", "-4s/20s", "the clock steps BY/EVERY, each time further", func(m *Mux, v string) error {
 			m.Jump.For, m.Jump.Restart = 0, false
 			return lengths(v, &m.Jump.By, &m.Jump.Every)
 		}),
-		h("splice", "6s,20s,7s", "the clock steps BY,EVERY,FOR and is home after FOR", func(m *Mux, v string) error {
+		h("splice", "6s/20s/7s", "the clock steps BY/EVERY/FOR and is home after FOR", func(m *Mux, v string) error {
 			m.Jump.Restart = false
 			return lengths(v, &m.Jump.By, &m.Jump.Every, &m.Jump.For)
 		}),
@@ -241,11 +241,11 @@ func day(v string, to *time.Time) (err error) {
 	return unless(err == nil, "want a time as 2026-03-14T12:00:00Z")
 }
 
-// lengths reads as many times as there is room for, with commas between.
+// lengths reads as many times as there is room for, with slashes between.
 func lengths(v string, to ...*time.Duration) error {
-	all := strings.Split(v, ",")
+	all := strings.Split(v, "/")
 	if len(all) != len(to) {
-		return fmt.Errorf("want %d times, with commas between", len(to))
+		return fmt.Errorf("want %d times, with slashes between", len(to))
 	}
 	for i, s := range all {
 		d, err := time.ParseDuration(s)
