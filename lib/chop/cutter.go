@@ -13,8 +13,9 @@ import (
 
 // accessUnit is one whose role is not decided yet.
 type accessUnit struct {
-	active   bool
-	header   []byte // of the PES packet, while it is not whole
+	active   bool   // it is not decided what it is
+	begins   bool   // the header of its PES packet is not whole
+	header   []byte // what there is of it
 	pos      int64  // packet position
 	offset   int    // in the current part's buf
 	pts, dts clock.PTS
@@ -43,10 +44,11 @@ type cutter struct {
 	stats Stats
 
 	heard     [ts.NumPIDs]mark
+	before    map[ts.PID]earlier // until the PMT is known
 	tdtLost   bool  // packets of the PID of TDT and TOT were lost since a TDT came in succession
 	tdtBefore bool  // the last table on that PID was a TDT, and none was lost since
 	clockPos  int64 // position of the last PCR
-	flagStep  int64 // position of the last announced step of the clock
+	flagBack  int64 // position of the last announced step back of the clock
 	scrambled int64 // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
@@ -144,8 +146,8 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	role := c.prog.roles[pid]
 	if role&(roleKeep|rolePCR) == 0 {
 		if role&(roleTable|roleSI) == 0 {
-			if !c.prog.patKnown {
-				c.prog.foreshadow(p, pid)
+			if !c.prog.inForce {
+				c.foreshadow(p, pid)
 			}
 			return false, nil
 		}
@@ -159,7 +161,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 			if !c.pcrHeard {
 				c.pcrHeard, c.base.have = true, false
 			}
-			c.clock(clock.PCR(pcr), p.Discontinuity(), ev == ts.Gap || c.dark > before.dark)
+			c.clock(clock.PCR(pcr), p.Discontinuity(), ev == ts.Gap || ev == ts.Jump || c.dark > before.dark)
 		}
 	}
 	if role&(roleTable|roleSI) != 0 { // a PID that is more than one thing
@@ -193,7 +195,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		c.scrambled++
 		c.event(taint{from: c.pos, to: c.pos, pid: pid, kind: taintScrambled})
 	}
-	if role&roleCut != 0 && (c.au.active || p.UnitStart()) {
+	if role&roleCut != 0 && (c.au.active || c.au.begins || p.UnitStart()) {
 		c.copyHeld()
 		c.cutPacket(p)
 	}
@@ -204,9 +206,37 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	return c.prog.roles[pid]&roleKeep != 0, nil
 }
 
-// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5).
+// foreshadow looks at a packet before the PMT says what it is: it may be a PMT that came before the PAT, or an access unit that later
+// proves where the first chunk starts.
+func (c *cutter) foreshadow(p *ts.Packet, pid ts.PID) {
+	if !c.prog.patKnown {
+		c.prog.foreshadow(p, pid)
+	}
+	if c.cont.Check(p) != ts.Ok {
+		delete(c.before, pid)
+	}
+	if !p.HasPayload() {
+		return
+	}
+	c.heard[pid] = mark{c.pos, c.dark, c.base.now}
+	if _, ok := c.before[pid]; ok || !p.UnitStart() || p.Scrambled() {
+		return
+	}
+	if pes, err := ts.ParsePES(p.Payload()); err == nil && pes.HasPTS {
+		c.before[pid] = earlier{clock.PTS(pes.DTS), c.dark}
+	}
+}
+
+// earlier is an access unit that came before the PMT.
+type earlier struct {
+	dts  clock.PTS
+	dark int64
+}
+
+// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5); that
+// is believed of a step back, as a loss makes a clock go ahead.
 func (c *cutter) lost(pid ts.PID, from int64, announced bool) {
-	if announced && c.flagStep > from {
+	if announced && c.flagBack > from {
 		return
 	}
 	c.event(taint{from: from, to: c.pos, pid: pid, kind: taintContinuity})
@@ -236,7 +266,7 @@ func (c *cutter) unreadable(bytes int64) {
 func (c *cutter) overflow() {
 	c.closeTail()
 	ch := c.cur.chunk
-	c.au.active = false
+	c.au.active, c.au.begins = false, false
 	if ch == nil {
 		c.stats.Leading += int64(len(c.cur.buf) / ts.PacketSize)
 		c.recycle(c.cur.buf)
@@ -323,7 +353,7 @@ func (c *cutter) programHeard() {
 	}
 	c.copyHeld()
 	c.closeTail()
-	c.au.active = false
+	c.au.active, c.au.begins = false, false
 	c.prevRAP.known = false
 	c.proof = proof{began: c.proof.began}
 	if c.cur != nil && c.cur.chunk != nil {
@@ -343,6 +373,10 @@ func (c *cutter) applyProgram() {
 	if !c.prog.apply() {
 		return
 	}
+	if e, ok := c.before[c.prog.cutPID]; ok && e.dark == c.dark {
+		c.proof.au, c.proof.dts = true, e.dts
+	}
+	c.before = nil
 	for _, pid := range c.prog.awaited {
 		if c.heard[pid].pos == 0 {
 			c.heard[pid].at = c.base.now - dormant // it may be listed and never sent
@@ -372,9 +406,12 @@ func (c *cutter) clockless(dts clock.PTS) bool {
 
 // clock takes a PCR of the program, or what stands for one.
 func (c *cutter) clock(pcr clock.PCR, flagged, gap bool) {
+	was := c.base.pcr
 	switch c.base.tick(pcr, flagged, gap) {
 	case stepFlag:
-		c.flagStep = c.pos
+		if pcr.Sub(was) < 0 {
+			c.flagBack = c.pos
+		}
 	case stepSilent:
 		c.proof = proof{began: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
@@ -387,28 +424,39 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 	au := &c.au
 	payload := p.Payload()
 	switch {
-	case p.UnitStart():
-		if au.active && len(au.header) == 0 {
+	case p.Scrambled():
+		au.active, au.begins = false, false
+	case p.UnitStart() && stamped(payload):
+		if au.active {
 			c.decide(au.finder.End())
 		}
-		au.active = !p.Scrambled()
-		au.header, au.pos, au.random = au.header[:0], c.pos, p.RandomAccess()
+		au.active, au.begins, au.header = false, true, au.header[:0]
+		au.pos, au.random, au.offset = c.pos, p.RandomAccess(), 0
 		if c.cur != nil {
 			au.offset = len(c.cur.buf)
-		} else {
-			au.offset = 0
 		}
-		if au.active {
-			c.beginUnit(payload)
-		}
-	case p.Scrambled():
-		au.active = false
-	case len(au.header) > 0:
 		c.beginUnit(payload)
-	default:
-		if v := au.finder.Feed(payload); v != es.Undecided {
-			c.decide(v)
+	case au.begins:
+		c.beginUnit(payload)
+	case p.UnitStart(): // without a PTS it goes on with what has begun before
+		if pes, err := ts.ParsePES(payload); err == nil {
+			c.feedUnit(payload[pes.HeaderLen:])
 		}
+	default:
+		c.feedUnit(payload)
+	}
+}
+
+// stamped reports whether the PES packet that begins with b has a PTS, or may have one.
+func stamped(b []byte) bool { return len(b) < 8 || b[7]>>6 != 0 } // PTS_DTS_flags, H.222.0 §2.4.3.6
+
+// feedUnit takes more of the elementary stream of the pending access unit.
+func (c *cutter) feedUnit(b []byte) {
+	if !c.au.active {
+		return
+	}
+	if v := c.au.finder.Feed(b); v != es.Undecided {
+		c.decide(v)
 	}
 }
 
@@ -422,19 +470,18 @@ func (c *cutter) beginUnit(payload []byte) {
 		au.header = append(au.header, payload...)
 		payload = au.header
 	}
+	if c.cur == nil { // so that the packets of the access unit are kept
+		c.cur = &part{buf: c.buffer(), start: au.pos}
+	}
 	pes, err := ts.ParsePES(payload)
 	if errors.Is(err, ts.ErrPESShort) && len(payload) < maxPESHeader {
 		if len(au.header) == 0 {
 			au.header = append(au.header, payload...)
 		}
-		if c.cur == nil {
-			c.cur = &part{buf: c.buffer(), start: c.pos}
-		}
 		return
 	}
-	au.header = au.header[:0]
+	au.begins = false
 	if err != nil || !pes.HasPTS {
-		au.active = false
 		return
 	}
 	au.pts, au.dts = clock.PTS(pes.PTS), clock.PTS(pes.PTS)
@@ -445,13 +492,9 @@ func (c *cutter) beginUnit(payload []byte) {
 		c.clock(au.dts.PCR(), false, false)
 	}
 	c.tailTime(au.dts)
-	if c.cur == nil {
-		c.cur = &part{buf: c.buffer(), start: au.pos}
-	}
+	au.active = true
 	au.finder.Begin(c.prog.codec, au.random)
-	if v := au.finder.Feed(payload[pes.HeaderLen:]); v != es.Undecided {
-		c.decide(v)
-	}
+	c.feedUnit(payload[pes.HeaderLen:])
 }
 
 // decide takes what the pending access unit is.
@@ -581,7 +624,7 @@ func (c *cutter) closePart(pos int64, duration clock.Ticks, last bool) {
 
 // finish ends the stream: the last chunk has no end of its own.
 func (c *cutter) finish() error {
-	if c.au.active && len(c.au.header) == 0 {
+	if c.au.active {
 		c.decide(c.au.finder.End())
 	}
 	c.pos++

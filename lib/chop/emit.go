@@ -63,9 +63,9 @@ type emitter struct {
 	bytes    int64 // of ch
 
 	done      map[string]map[uint64]bool // groups promoted, by track
-	told      [maxSent]told // what the manifest said of the newest chunks
-	lastLocal map[string]uint64 // newest group of the source's own tracks, by name
-	epochs    map[string]int    // how often their groups went back
+	told      [maxSent]told              // what the manifest said of the newest chunks
+	lastLocal map[string]uint64          // newest group of the source's own tracks, by name
+	epochs    map[string]int             // how often their groups went back
 	manifest  log
 	timeline  log
 	si        log
@@ -341,26 +341,34 @@ func (e *emitter) said(track object.TrackName, ch *chunkInfo) bool {
 		return true
 	}
 	p.said = now
-	return p.log.group > e.catalogGroup(ch) // UTC went back: said under a later group already
+	return clock.GroupBucket(p.log.group) > e.catalogBucket(ch) // UTC went back: said under a later group already
 }
 
-// catalogGroup counts chunk lengths of UTC, not of the broadcaster's clock: a clock that was restarted must not
-// leave the newest catalog with the groups of before.
-func (e *emitter) catalogGroup(ch *chunkInfo) uint64 {
-	return uint64(max(clock.Bucket(ch.utc, clock.TicksOf(e.cfg.Duration)), 0))
+// catalogBucket counts chunk lengths of UTC, not of the broadcaster's clock: a clock that was restarted must not
+// leave the newest catalog with the groups of before. The tag that makes it a group id keeps two catalogs of one bucket apart.
+func (e *emitter) catalogBucket(ch *chunkInfo) int64 {
+	return max(clock.Bucket(ch.utc, clock.TicksOf(e.cfg.Duration)), 0)
 }
 
 // publish writes a catalog. Each is a group of its own, so the newest group is always whole.
 func (e *emitter) publish(track object.TrackName, ch *chunkInfo, c *catalog.Catalog) error {
-	p := e.catalogs[catalog.For(track).String()]
+	l := &e.catalogs[catalog.For(track).String()].log
 	data, err := c.Encode()
 	if err != nil {
 		return err
 	}
-	if err := e.append(&p.log, int64(e.catalogGroup(ch)), data); err != nil {
+	sum := object.Sum(data)
+	group := clock.GroupID(e.catalogBucket(ch), binary.BigEndian.Uint16(sum[:]))
+	if group == l.group { // it stands there
+		return nil
+	}
+	l.group = group
+	if err := e.append(l, int64(group), data); err != nil {
 		return err
 	}
-	return e.close(&p.log)
+	l.open = false
+	e.objects = object.Object{Group: group, ID: 1, Priority: priorityMeta, Status: object.EndOfGroup}
+	return e.sink.WriteObject(l.track, &e.objects)
 }
 
 // media describes a track of canonical TS, from the chunk alone.
