@@ -1,0 +1,32 @@
+package clock
+
+// Grid is the length of chunks, 90 kHz. Its buckets begin anew at each wrap of the PTS, so that the one a PTS lies in
+// does not depend on k.
+type Grid Ticks
+
+// Buckets is how many there are from wrap to wrap; the last one is shorter.
+func (g Grid) Buckets() int64 { return (Wrap + int64(g) - 1) / int64(g) }
+
+// Of is the bucket of x = PTS + k·2^33: k·Buckets + floor(PTS/D).
+func (g Grid) Of(x Ticks) int64 {
+	k, p := floorDiv(int64(x), Wrap)
+	return k*g.Buckets() + p/int64(g)
+}
+
+// Start is the least x of a bucket.
+func (g Grid) Start(bucket int64) Ticks {
+	k, n := floorDiv(bucket, g.Buckets())
+	return Ticks(k*Wrap + n*int64(g))
+}
+
+// Same reports whether two time stamps lie in one bucket, whatever their k.
+func (g Grid) Same(a, b PTS) bool { return int64(a)/int64(g) == int64(b)/int64(g) }
+
+// TagBits is how many low bits of a group id are the chunk's tag (docs/format/chunk.md, "Name").
+const TagBits = 16
+
+// GroupID is the group of the chunk with a tag in a bucket; a bucket before 1970 counts as 0.
+func GroupID(bucket int64, tag uint16) uint64 { return uint64(max(bucket, 0))<<TagBits | uint64(tag) }
+
+// GroupBucket is the bucket of a group.
+func GroupBucket(group uint64) int64 { return int64(group >> TagBits) }
