@@ -372,6 +372,9 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 		}
 		c.tailTime(au.dts)
 		au.find.Begin(c.prog.codec, p.RandomAccess())
+		if !pes.DataAlignment {
+			au.find.Several()
+		}
 		if err == nil {
 			au.find.Feed(payload[min(pes.HeaderLen, len(payload)):])
 		}

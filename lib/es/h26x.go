@@ -49,7 +49,7 @@ func readH264(f *Finder, b []byte, whole bool) int {
 			if len(b) < 4 && !whole {
 				return 4
 			}
-			if len(b) >= 4 {
+			if len(b) >= 4 && b[3] != 0 {
 				f.name(b[1:4]...)
 			}
 		}
