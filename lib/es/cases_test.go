@@ -3,6 +3,7 @@ package es_test
 import (
 	"bytes"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -181,6 +182,59 @@ func TestCases(t *testing.T) {
 			t.Logf("%d packets, %d access units, %d random access points", len(units), len(at), found)
 		})
 	}
+}
+
+// However a stream is cut into PES packets, each of its random access points is found in the packet where it commences or in the next, where its
+// first slice is, unless the start code of that slice lies in both; and no other packet is one.
+func TestCasesAnew(t *testing.T) {
+	_, stream, _ := judge(t, folder(t, "EC_CASES", "sps_every.ts"))
+	at, points := truth(stream, 9, func(c byte) bool { return c&0x1f == 5 })
+	slices, _ := truth(stream, 0x65, func(byte) bool { return false })
+	r := rand.New(rand.NewPCG(5, 6))
+	found, split := 0, 0
+	for range 200 {
+		size := 50 + r.IntN(3000)
+		packets := map[int]bool{} // those that the Finder names
+		for n := 0; n*size < len(stream); n++ {
+			var f es.Finder
+			f.Begin(es.H264, false)
+			f.Several()
+			for rest := stream[n*size : min((n+1)*size, len(stream))]; len(rest) > 0; {
+				m := min(len(rest), 1+r.IntN(184))
+				f.Feed(rest[:m])
+				rest = rest[m:]
+			}
+			if f.End() == es.RandomAccess {
+				packets[n] = true
+			}
+		}
+		k := 0
+		for j, a := range at {
+			if !points[j] {
+				continue
+			}
+			slice := slices[k] // of this access unit: each has one
+			k++
+			first, last := a/size, slice/size
+			whole := (slice-3)/size == last && (slice+1)/size == last // prefix, header, first_mb_in_slice
+			switch {
+			case packets[last]:
+				found++
+				delete(packets, last)
+			case whole:
+				t.Errorf("packets of %d bytes: the access unit at %d, slice at %d, is not found in %d to %d", size, a, slice, first, last)
+			default:
+				split++
+			}
+		}
+		for n := range packets {
+			t.Errorf("packets of %d bytes: %d is no random access point", size, n)
+		}
+	}
+	if found < 2000 || split > found/50 {
+		t.Errorf("%d found, %d with a start code in two packets", found, split)
+	}
+	t.Logf("%d found, %d with a start code in two packets", found, split)
 }
 
 // What is not what its type says is cut by random_access_indicator.
