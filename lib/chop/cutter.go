@@ -494,6 +494,9 @@ func (c *cutter) beginUnit(payload []byte) {
 	c.tailTime(au.dts)
 	au.active = true
 	au.finder.Begin(c.prog.codec, au.random)
+	if !pes.DataAlignment {
+		au.finder.Several()
+	}
 	c.feedUnit(payload[pes.HeaderLen:])
 }
 
