@@ -107,6 +107,13 @@ func Generate(spec *Spec) *Stream {
 	}
 	g.run()
 	g.out.longest = g.out.cut.longestGap()
+	g.out.jitter = second/10 + second/1000*int64(h[hTimeJitter]) + second*int64(h[hLeap])
+	for _, b := range g.base {
+		off := mod(g.utc-b+wrap/2, wrap) - wrap/2
+		hour := 3600 * int64(second)
+		edge := mod(off, hour) - hour/2
+		g.out.edges = append(g.out.edges, min(max(edge, -edge), wrap/2-max(off, -off)))
+	}
 	return g.out
 }
 
@@ -418,6 +425,7 @@ func (g *generator) send(s *source) {
 	h := &g.spec.H
 	if s.again != nil {
 		g.copy(s)
+		s.next = g.now + s.gap
 		if len(s.rest) == 0 {
 			g.after(s)
 		}
@@ -476,7 +484,10 @@ func (g *generator) send(s *source) {
 	s.next += s.gap
 	if h[hDup] > 0 && s.kind != kindOther && g.mux.IntN(1000) < h[hDup] {
 		s.again = &packet{data: p.data, kind: p.kind, unit: p.unit, local: p.local, pcr: p.pcr, jump: p.jump}
-		s.next = g.now + g.mux.Int64N(second/500)
+		s.next = 0 // at once
+		if h[hDupApart] != 0 {
+			s.next = g.now + g.mux.Int64N(second/100)
+		}
 		return
 	}
 	if len(s.rest) == 0 {

@@ -415,21 +415,24 @@ func (g *generator) elementary() {
 	}
 }
 
-// random finds the longest distance of random access points.
+// longestGap is the longest distance of random access points; where PES packets hold several access units, of those that are
+// the first to commence in theirs, because that is where it must be possible to cut.
 func (t *track) longestGap() (longest int64) {
-	last := int64(-1)
-	shown := make([]int64, 0, len(t.aus))
-	for _, a := range t.aus {
-		if a.rap {
+	var shown []int64
+	for i, a := range t.aus {
+		if i == 0 || i == len(t.aus)-1 || t.opens(i) {
 			shown = append(shown, a.shown)
 		}
 	}
 	sort.Slice(shown, func(i, j int) bool { return shown[i] < shown[j] })
-	for _, s := range shown {
-		if last >= 0 {
-			longest = max(longest, s-last)
-		}
-		last = s
+	for i := 1; i < len(shown); i++ {
+		longest = max(longest, shown[i]-shown[i-1])
 	}
 	return longest
+}
+
+// opens tells whether access unit i is a random access point and the first to commence in its PES packet.
+func (t *track) opens(i int) bool {
+	unit := func(i int) int { return sort.SearchInts(t.units, t.aus[i].at+1) }
+	return t.aus[i].rap && (i == 0 || unit(i) != unit(i-1))
 }

@@ -37,8 +37,10 @@ type loss struct {
 // reception is what one receiver got, and what came of it.
 type reception struct {
 	r       *Receiver
-	join    int32  // index of its first whole packet
-	heard   []bool // by packet of the broadcast: it came intact
+	join    int32             // index of its first whole packet
+	heard   []bool            // by packet of the broadcast: it came intact
+	got     map[*track][]bool // by packet of the track: it came, or its copy did
+	cut     []int32           // packets that were torn
 	losses  []loss
 	objects []gotObject
 	entries []gotEntry
@@ -322,6 +324,7 @@ func wire(r *Receiver, all []arrival, rng *rand.Rand) []byte {
 func (s *Stream) account(c *reception, all []arrival) {
 	c.heard = make([]bool, len(s.packets))
 	got := map[*track][]bool{}
+	c.got = got
 	torn := map[int32]bool{}
 	for _, t := range s.order {
 		got[t] = make([]bool, len(t.starts))
@@ -331,6 +334,7 @@ func (s *Stream) account(c *reception, all []arrival) {
 		p := &s.packets[a.index]
 		if a.torn && !a.data.TransportError() {
 			torn[a.index] = true
+			c.cut = append(c.cut, a.index)
 		}
 		if a.drop || a.torn || i == 0 && c.r.H[rJoinByte] > 0 {
 			continue
@@ -340,6 +344,24 @@ func (s *Stream) account(c *reception, all []arrival) {
 			continue
 		}
 		got[s.tracks[p.data.PID()]][p.local] = true
+	}
+	// A copy that takes the place of a lost packet stands elsewhere if others were sent between the two.
+	for i := range s.packets {
+		p := &s.packets[i]
+		if !p.copy || !p.unit || !c.heard[i] {
+			continue
+		}
+		t := s.tracks[p.data.PID()]
+		first := t.index[p.local]
+		if c.heard[first] || first < c.join {
+			continue
+		}
+		for k := first + 1; k < int32(i); k++ {
+			if s.packets[k].unit {
+				c.losses = append(c.losses, loss{track: t, last: first, from: first, to: int32(i), next: int32(i), invisible: true})
+				break
+			}
+		}
 	}
 	for _, t := range s.order {
 		have := got[t]

@@ -59,6 +59,7 @@ const (
 	hStuff
 	hAF
 	hDup
+	hDupApart
 	hDisc
 	hPrograms
 	hPATSections
@@ -108,6 +109,7 @@ var streamHabits = [numHabits]habit{
 	hStuff:        {"stuff", "1 stuffing in adaptation fields, 2 bare stuffing packets, 3 both", pick(0, 0, 0, 1, 2, 3)},
 	hAF:           {"af", "bits: 1 OPCR, 2 private data, 4 splice_countdown, 8 elementary_stream_priority", func(r *rand.Rand) int { return r.IntN(16) & r.IntN(16) }},
 	hDup:          {"dup", "duplicate packets in a thousand", pick(0, 0, 0, 0, 3, 20, 200)},
+	hDupApart:     {"apart", "1: packets of other PIDs between a packet and its duplicate", pick(0, 0, 1)},
 	hDisc:         {"disc", "discontinuity_indicator: 1 with every PCR, 2 on first packets, 3 anywhere off the PCR PID, 4 on PAT and PMT", pick(0, 0, 0, 0, 0, 1, 2, 3, 4)},
 	hPrograms:     {"programs", "other programs", pick(0, 0, 0, 1, 2)},
 	hPATSections:  {"patsec", "1: PAT in two sections, this program in the second; 2: in the first", pick(0, 0, 0, 1, 2)},
@@ -280,6 +282,9 @@ func (s *Spec) tidy() {
 	}
 	if h[hPrograms] == 0 {
 		h[hPATSections] = 0
+	}
+	if h[hDup] == 0 {
+		h[hDupApart] = 0
 	}
 }
 

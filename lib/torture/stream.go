@@ -73,4 +73,6 @@ type Stream struct {
 	named   bool    // it has an identity of its own
 	steps   []int64 // when the clock stepped
 	longest int64   // longest distance of random access points
+	jitter  int64   // by how much time tables may disagree
+	edges   []int64 // by run of the clock: how far its offset from UTC is from where its name changes
 }
