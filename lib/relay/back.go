@@ -1,0 +1,123 @@
+package relay
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Groups of a track come in ascending order of their ids, give or take. But a broadcast's clock may be set back, and then all its
+// publishers go on with lower ids (docs/format/chunk.md, "Name"). Who subscribed without a filter gets those in the order in which
+// they came; what a publisher brings late, or uploads of the past while others are live, is no reason to go back.
+
+const (
+	// maxBirths is how many groups are remembered in the order in which they came.
+	maxBirths = 1024
+	// quietSource is how long a publisher must have brought nothing for the others to be able to go back without it.
+	quietSource = 10 * time.Second
+)
+
+// birth is a group that came live and of which nothing was stored.
+type birth struct {
+	id   uint64
+	seq  uint64 // from 1, in the order in which they came
+	back bool   // the track went back to it
+}
+
+// progress is how far a source is; the track's mutex guards it.
+type progress struct {
+	some    bool
+	last    uint64 // group of its last object
+	high    uint64 // highest group ever
+	touched time.Time
+}
+
+// at notes that a source brought something of a group.
+func (src *source) at(id uint64) {
+	p := &src.progress
+	p.some, p.last, p.high, p.touched = true, id, max(p.high, id), time.Now()
+}
+
+// born notes a group that is new here and from where it comes, before src.at does. The track's mutex is held.
+func (t *track) born(src *source, g *group) {
+	if src.sub == nil { // fetched
+		return
+	}
+	t.seq++
+	g.seq = t.seq
+	if t.largest != nil && g.id < t.largest.Group {
+		g.back = src.progress.some && src.progress.high > g.id || !t.above(src, g.id)
+	}
+	if len(t.births) == maxBirths {
+		t.births = slices.Delete(t.births, 0, 1)
+	}
+	t.births = append(t.births, g.birth)
+	if g.back {
+		t.backAt = time.Now()
+		for _, o := range t.groups {
+			if o.newer.IsZero() {
+				o.change() // what nobody continues is now waited for with a limit
+			}
+		}
+	}
+}
+
+// above reports whether another source than src is at a group above id.
+func (t *track) above(src *source, id uint64) bool {
+	for o := range t.sources {
+		if p := o.progress; o != src && p.some && p.last > id && time.Since(p.touched) < quietSource {
+			return true
+		}
+	}
+	return false
+}
+
+// overtaken is since when a group has a newer one; zero: it is the newest. The track's mutex is held.
+func (t *track) overtaken(g *group) time.Time {
+	if g.newer.IsZero() && g.open == 0 && t.backAt.After(g.touched) {
+		return t.backAt
+	}
+	return g.newer
+}
+
+// bornAt is the seq of a group; 0 is before all that is remembered. The track's mutex is held.
+func (t *track) bornAt(id uint64) uint64 {
+	for _, b := range slices.Backward(t.births) {
+		if b.id == id {
+			return b.seq
+		}
+	}
+	return 0
+}
+
+// bornUpTo is the seq of the newest group.
+func (t *track) bornUpTo() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.seq
+}
+
+// backFrom returns the births after a seq. The track's mutex is held.
+func (t *track) bornAfter(seq uint64) []birth {
+	i, found := slices.BinarySearchFunc(t.births, seq, func(b birth, seq uint64) int { return cmp.Compare(b.seq, seq) })
+	if found {
+		i++
+	}
+	return t.births[i:]
+}
+
+// back returns the first group that the track went back to and that is to be sent to s. The track's mutex is held.
+func (s *subscriber) back() (b birth, ok bool) {
+	for _, b := range s.t.bornAfter(s.backed) {
+		if _, begun := s.begun[b.id]; b.back && !begun && s.wants(b.id) {
+			return b, true
+		}
+	}
+	return b, false
+}
+
+// wants reports whether a group passes the filter. Without one all passes that comes, with one what lies behind its start.
+func (s *subscriber) wants(id uint64) bool { return s.unfiltered || id >= s.floor.Group }
+
+// queued reports whether a group is one that back will return in its turn.
+func (s *subscriber) queued(b birth) bool { return b.back && b.seq > s.backed && s.wants(b.id) }
