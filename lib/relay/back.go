@@ -74,7 +74,7 @@ func (t *track) above(src *source, id uint64) bool {
 
 // overtaken is since when a group has a newer one; zero: it is the newest. The track's mutex is held.
 func (t *track) overtaken(g *group) time.Time {
-	if g.newer.IsZero() && g.open == 0 && t.backAt.After(g.touched) {
+	if t.ends && g.newer.IsZero() && g.open == 0 && t.backAt.After(g.touched) {
 		return t.backAt
 	}
 	return g.newer
@@ -97,7 +97,7 @@ func (t *track) bornUpTo() uint64 {
 	return t.seq
 }
 
-// backFrom returns the births after a seq. The track's mutex is held.
+// bornAfter returns the births after a seq. The track's mutex is held.
 func (t *track) bornAfter(seq uint64) []birth {
 	i, found := slices.BinarySearchFunc(t.births, seq, func(b birth, seq uint64) int { return cmp.Compare(b.seq, seq) })
 	if found {
@@ -108,9 +108,18 @@ func (t *track) bornAfter(seq uint64) []birth {
 
 // back returns the first group that the track went back to and that is to be sent to s. The track's mutex is held.
 func (s *subscriber) back() (b birth, ok bool) {
+	settled := true
 	for _, b := range s.t.bornAfter(s.backed) {
-		if _, begun := s.begun[b.id]; b.back && !begun && s.wants(b.id) {
+		_, begun := s.begun[b.id]
+		switch {
+		case !b.back || begun || !s.wants(b.id):
+			if settled {
+				s.backed = b.seq
+			}
+		case b.id < s.cursor && !(s.t.groups[b.id] != nil && s.late(b.id)): // else it has its turn with others
 			return b, true
+		default:
+			settled = false
 		}
 	}
 	return b, false
@@ -118,6 +127,3 @@ func (s *subscriber) back() (b birth, ok bool) {
 
 // wants reports whether a group passes the filter. Without one all passes that comes, with one what lies behind its start.
 func (s *subscriber) wants(id uint64) bool { return s.unfiltered || id >= s.floor.Group }
-
-// queued reports whether a group is one that back will return in its turn.
-func (s *subscriber) queued(b birth) bool { return b.back && b.seq > s.backed && s.wants(b.id) }

@@ -160,13 +160,12 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 	if !ok || id > st.EndGroup {
 		return false
 	}
-	if b.back {
-		s.backed = b.seq
-	}
 	if oldest == nil && (b.back || id >= s.cursor) {
 		if behind := s.behind(b); behind > s.lag {
 			s.t.r.stats.resetLag.Add(1)
-			if !b.back {
+			if b.back {
+				s.backed = b.seq
+			} else {
 				s.cursor = id + 1
 			}
 			return true
@@ -251,7 +250,7 @@ func (s *subscriber) behind(b birth) (n int) {
 		return len(t.bornAfter(b.seq))
 	}
 	for _, o := range t.bornAfter(s.backed) {
-		if o.id <= b.id && s.queued(o) {
+		if _, begun := s.begun[o.id]; o.back && o.id <= b.id && !begun && s.wants(o.id) {
 			n++
 		}
 	}
@@ -271,24 +270,11 @@ func (s *subscriber) nextGroup() (next birth, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	back, went := s.back()
-	var later map[uint64]bool
-	if went {
-		later = make(map[uint64]bool)
-		for _, b := range t.bornAfter(s.backed) {
-			if s.queued(b) {
-				later[b.id] = true
-			}
-		}
-	}
-	i, stored := t.st.Next(s.cursor)
-	for stored && later[i.Group] {
-		i, stored = t.st.Next(i.Group + 1)
-	}
-	if stored {
+	if i, stored := t.st.Next(s.cursor); stored {
 		next.id, ok = i.Group, true
 	}
 	for g := range t.groups { // also those that could not be stored
-		if !later[g] && (g >= s.cursor && (!ok || g < next.id) || g < s.cursor && s.late(g)) {
+		if g >= s.cursor && (!ok || g < next.id) || g < s.cursor && s.late(g) {
 			next.id, ok = g, true
 		}
 	}
