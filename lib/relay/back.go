@@ -21,7 +21,8 @@ const (
 type birth struct {
 	id   uint64
 	seq  uint64 // from 1, in the order in which they came
-	back bool   // the track went back to it
+	at   time.Time
+	back bool // the track went back to it
 }
 
 // progress is how far a source is; the track's mutex guards it.
@@ -32,10 +33,14 @@ type progress struct {
 	touched time.Time
 }
 
-// at notes that a source brought something of a group.
+// at notes that a source brought something of a group. The track's mutex is held.
 func (src *source) at(id uint64) {
 	p := &src.progress
+	down := p.some && id < p.last
 	p.some, p.last, p.high, p.touched = true, id, max(p.high, id), time.Now()
+	if down {
+		src.t.reconsider(src)
+	}
 }
 
 // born notes a group that is new here and from where it comes, before src.at does. The track's mutex is held.
@@ -43,24 +48,52 @@ func (t *track) born(src *source, g *group) {
 	if src.sub == nil { // fetched
 		return
 	}
+	g.at = time.Now()
+	t.bear(&g.birth, t.below(g.id) && !t.above(src, max(g.id, src.progress.high)))
+}
+
+// bear puts a birth last.
+func (t *track) bear(b *birth, back bool) {
 	t.seq++
-	g.seq = t.seq
-	if t.largest != nil && g.id < t.largest.Group {
-		g.back = src.progress.some && src.progress.high > g.id || !t.above(src, g.id)
-	}
+	b.seq, b.back = t.seq, back
 	if len(t.births) == maxBirths {
 		t.births = slices.Delete(t.births, 0, 1)
 	}
-	t.births = append(t.births, g.birth)
-	if g.back {
-		t.backAt = time.Now()
-		for _, o := range t.groups {
-			if o.newer.IsZero() {
-				o.change() // what nobody continues is now waited for with a limit
-			}
+	t.births = append(t.births, *b)
+	if !back {
+		return
+	}
+	t.backAt = time.Now()
+	for _, o := range t.groups {
+		if o.newer.IsZero() {
+			o.change() // what nobody continues is now waited for with a limit
+		}
+	}
+	for s := range t.subs {
+		s.kick()
+	}
+}
+
+// reconsider looks again at the groups that came while others than their source were above them: src has followed.
+func (t *track) reconsider(src *source) {
+	var followed []birth
+	t.births = slices.DeleteFunc(t.births, func(b birth) bool {
+		ok := !b.back && t.below(b.id) && b.id >= src.progress.last && time.Since(b.at) < quietSource && !t.above(src, src.progress.high)
+		if ok {
+			followed = append(followed, b)
+		}
+		return ok
+	})
+	for _, b := range followed {
+		t.bear(&b, true)
+		if g := t.groups[b.id]; g != nil {
+			g.birth = b
 		}
 	}
 }
+
+// below reports whether an id is below the track's largest.
+func (t *track) below(id uint64) bool { return t.largest != nil && id < t.largest.Group }
 
 // above reports whether another source than src is at a group above id.
 func (t *track) above(src *source, id uint64) bool {

@@ -67,6 +67,8 @@ func TestClockSetBack(t *testing.T) {
 			filtered := s.viewer(t, ts, next)
 			a.chunks(at+6, at+8)
 			b.chunks(at+7, at+8)
+			s.stored(t, 9*(parts+1))
+			wait(t, "the other home", func() bool { return s.Stats().Duplicates == 2*(parts+1) })
 
 			low := at + 8 - back
 			again := func(p *publisher, from, to uint64) { // the same time once more, other bytes
