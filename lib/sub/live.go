@@ -56,8 +56,8 @@ func (l *liveReader) subscribe(sess *client.Session) error {
 		p.asm.start(moqt.Location{Group: largest.Group})
 		at, _ := p.asm.needed()
 		edge := moqt.Location{Group: largest.Group, Object: largest.Object + 1}
-		if at.Less(edge) {
-			begin(func() error { return p.fetch(l.ctx, sess, at, edge, false) })
+		if at.Less(edge) && p.mayFetch() {
+			begin(func() error { return p.fetch(l.ctx, sess, at, edge, fetched) })
 		}
 	}
 	l.g.Go(func() error {
