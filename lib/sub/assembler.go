@@ -255,11 +255,11 @@ func (a *assembler) put(ctx context.Context, o object.Object, how origin) error 
 	return nil
 }
 
-// upTo notes that everything below a location that exists was put.
+// upTo notes that everything below a location that exists was put. While the clock is behind where it was, more of it may come.
 func (a *assembler) upTo(at moqt.Location) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.fetched.Less(at) {
+	if a.fetched.Less(at) && a.turn.top == 0 {
 		a.fetched = at
 		a.changed()
 	}

@@ -50,7 +50,9 @@ func (a *assembler) mayGoBack(id uint64) bool {
 }
 
 // wasWritten reports whether a group is one that was written before the clock was set back.
-func (a *assembler) wasWritten(id uint64) bool { return id != a.next.Group && a.turn.written[id] }
+func (a *assembler) wasWritten(id uint64) bool {
+	return a.turn.written[id] && !(id == a.next.Group && a.next.Object > 0)
+}
 
 // wrote notes that something of a group is written. What came before that group did, and is not written, is late.
 func (a *assembler) wrote(id uint64, g *assembly) {

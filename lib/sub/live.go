@@ -70,6 +70,7 @@ func (l *liveReader) subscribe(sess *client.Session) error {
 				}
 				return err
 			}
+			p.asm.opened(r.Header().Group) // in the order in which they came
 			begin(func() error { return p.subgroup(l.ctx, r) })
 		}
 	})

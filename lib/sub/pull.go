@@ -316,12 +316,11 @@ func (p *pull) datagrams(ctx context.Context, sub *moqt.Subscription) error {
 	}
 }
 
-// subgroup reads one stream.
+// subgroup reads one stream, of which the assembler knows that it was opened.
 func (p *pull) subgroup(ctx context.Context, r *moqt.SubgroupReader) error {
 	stop := context.AfterFunc(ctx, func() { r.Cancel(wire.ResetCancelled) })
 	defer stop()
 	h := r.Header()
-	p.asm.opened(h.Group)
 	var end uint64
 	for {
 		oh, err := r.Next()
@@ -370,8 +369,6 @@ const healingPatience = 5
 // fetch puts the objects from start to before end. healing is the reader's own fetch of a hole: what it does not
 // bring may still come.
 func (p *pull) fetch(ctx context.Context, sess *client.Session, start, end moqt.Location, how origin) error {
-	back, _ := p.asm.isBack() // then what is not here may still come
-	sure := how != healing && !back
 	wireEnd := end
 	if end.Object == 0 { // "the whole group" in FETCH, so ours is the one before
 		wireEnd = moqt.Location{Group: end.Group - 1}
@@ -383,7 +380,7 @@ func (p *pull) fetch(ctx context.Context, sess *client.Session, start, end moqt.
 			return err
 		}
 		p.log.Debug("relay cannot serve a range", "track", p.name.String(), "from", start.String(), "to", end.String(), "error", err)
-		if sure && len(p.c.Relays) == 1 && (r.Code == wire.RequestInvalidRange || r.Code == wire.RequestDoesNotExist) {
+		if how != healing && len(p.c.Relays) == 1 && (r.Code == wire.RequestInvalidRange || r.Code == wire.RequestDoesNotExist) {
 			p.asm.upTo(end)
 		}
 		return nil
@@ -423,7 +420,7 @@ func (p *pull) fetch(ctx context.Context, sess *client.Session, start, end moqt.
 			if !unknown && last.Object > 0 && last.Group < end.Group {
 				p.asm.endGroup(last.Group, last.Object) // the relay has no more of a group that it knows whole
 			}
-			if sure && !lacks {
+			if how != healing && !lacks {
 				p.asm.upTo(end)
 			}
 			return nil
@@ -464,7 +461,7 @@ func (p *pull) fetch(ctx context.Context, sess *client.Session, start, end moqt.
 		if err := p.asm.put(ctx, o, how); err != nil {
 			return err
 		}
-		if sure && !lacks {
+		if how != healing && !lacks {
 			p.asm.upTo(last)
 		}
 	}
