@@ -28,7 +28,6 @@ func app() *cli.App {
 		&cli.StringFlag{Name: "broadcast", Usage: "`NAME` of the broadcast, such as ec-atsc-2065-3, whatever the stream says"},
 		&cli.StringFlag{Name: "rendition", Usage: "`NAME` of this version of the broadcast, if it is not the broadcast's own bytes"},
 		&cli.BoolFlag{Name: "verbatim", Usage: "with --clock file: the stream is the broadcast's own bytes, not a rendition"},
-		&cli.StringFlag{Name: "timeline", Usage: "`tNN` to take when the broadcast's clock lies on the edge between two timelines"},
 		&cli.BoolFlag{Name: "ts", Usage: "write the canonical transport stream instead of objects"},
 		&cli.StringFlag{Name: "scope", Value: "all", Usage: "with --ts: chunks of which scope: broadcast, source or all"},
 	}
@@ -40,7 +39,7 @@ func run(c *cli.Context) error {
 	cfg := chop.Config{Program: c.Uint("program"), Duration: c.Duration("duration"), Part: c.Duration("part"), Source: c.String("source"),
 		Rendition: c.String("rendition"), Verbatim: c.Bool("verbatim"), Log: cmdutil.Logger(c)}
 	cfg.Host, _ = os.Hostname()
-	if err := cfg.Settings(c.String("promote"), c.String("clock"), c.String("broadcast"), c.String("timeline")); err != nil {
+	if err := cfg.Settings(c.String("promote"), c.String("clock"), c.String("broadcast")); err != nil {
 		return cmdutil.UsageError(err)
 	}
 	in, err := cmdutil.Input(c, c.Args().Slice(), "pipe a transport stream in, for example: ec-tune 5.1 | ec-chop | ec-pub moqt://relay:4443")

@@ -40,6 +40,7 @@ func flags() []cli.Flag {
 		&cli.DurationFlag{Name: "jump-every", Usage: "the clock jumps at each UTC multiple of `TIME`"},
 		&cli.DurationFlag{Name: "jump-by", Value: time.Hour, Usage: "it jumps ahead by `TIME`"},
 		&cli.BoolFlag{Name: "jump-silent", Usage: "it jumps without discontinuity_indicator"},
+		&cli.StringSliceFlag{Name: "habit", Usage: "broadcast with a habit, `NAME[=VALUE]`; help lists them"},
 		&cli.BoolFlag{Name: "no-time", Usage: "broadcast no STT, TDT and TOT"},
 		&cli.DurationFlag{Name: "tdt-every", Value: 10 * time.Second, Usage: "interval of TDT and TOT, a `TIME` up to 30s"},
 		&cli.IntFlag{Name: "rate", Usage: "fill multiplexes up to `BITS` per second; default what the services need"},
@@ -161,6 +162,11 @@ func configOf(c *cli.Context) (_ *config, err error) {
 		m.NoTime = m.NoTime || c.Bool("no-time")
 		m.TDTEvery = c.Duration("tdt-every")
 		m.Rate = c.Int("rate")
+		for _, h := range c.StringSlice("habit") {
+			if err := m.SetHabit(h); err != nil {
+				return nil, cmdutil.UsageError(cmdutil.Hint(err, "ec-sim --habit help lists them"))
+			}
+		}
 		if err := m.Validate(); err != nil {
 			return nil, cmdutil.UsageError(err)
 		}

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -21,6 +22,9 @@ func app() *cli.App {
 		"A CHANCE is 0.01, 1% or 1/100, for each packet; a TIME is RFC 3339, @SECONDS since 1970 or now."
 	a.Flags = flags()
 	a.Action = func(c *cli.Context) error {
+		if slices.Contains(c.StringSlice("habit"), "help") {
+			return habits(c.App.Writer)
+		}
 		cfg, err := configOf(c)
 		if err != nil {
 			return err

@@ -182,3 +182,16 @@ func list(cfg *config, w io.Writer) error {
 	}
 	return t.Flush()
 }
+
+// habits lists what --habit takes.
+func habits(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, h := range sim.HabitFlags() {
+		name := h.Name
+		if h.Value != "" {
+			name += "=" + h.Value
+		}
+		fmt.Fprintf(t, "%s\t%s\n", name, h.Usage)
+	}
+	return t.Flush()
+}

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/object"
 )
 
@@ -113,7 +112,6 @@ type Config struct {
 	Host      string   // part of the default source id; default "host"
 	Broadcast Identity // overrides what the stream says; default: from the stream
 	Rendition string   // names a version of the broadcast that is not its own bytes; default: none
-	Timeline  *int     // settles which timeline, −13 … 13, when it is near an edge; default: stay source-scoped
 
 	Log *slog.Logger // default: discard
 }
@@ -145,9 +143,6 @@ func (c *Config) setDefaults() error {
 		if (r < 'a' || r > 'z') && (r < '0' || r > '9') {
 			return &InputError{Code: 64, Err: fmt.Errorf("rendition %q: only a-z and 0-9", c.Rendition)}
 		}
-	}
-	if c.Timeline != nil && (*c.Timeline < -13 || *c.Timeline > 13) {
-		return &InputError{Code: 64, Err: fmt.Errorf("timeline %d is outside -13 to 13", *c.Timeline)}
 	}
 	if c.Clock == ClockFile && c.Rendition == "" && !c.Verbatim {
 		c.Rendition = "filtered"
@@ -207,6 +202,7 @@ type Stats struct {
 	Identified int64 // of them, whose broadcast is known
 	Promoted   int64 // of them, that went out whole under the broadcast's name
 	Damaged    int64 // of them, with damage
+	Late       int64 // promoted chunks of which damage was told later
 	Bytes      int64 // canonical, promoted or not
 }
 
@@ -216,7 +212,7 @@ func (s Stats) Report(cfg Config) {
 	if log == nil || s.Chunks == 0 {
 		return
 	}
-	log.Info("end of stream", "chunks", s.Chunks, "promoted", s.Promoted, "damaged", s.Damaged, "bytes", s.Bytes, "packets", s.Packets, "leading", s.Leading)
+	log.Info("end of stream", "chunks", s.Chunks, "promoted", s.Promoted, "damaged", s.Damaged, "late", s.Late, "bytes", s.Bytes, "packets", s.Packets, "leading", s.Leading)
 	if s.Synced == 0 {
 		log.Warn("no broadcast time was heard, so every chunk is source-scoped",
 			"hint", "use --clock host, or --clock file:FILE with a record made by ec-tune --clock FILE")
@@ -226,7 +222,7 @@ func (s Stats) Report(cfg Config) {
 }
 
 // Settings reads the values of a command's flags into the config.
-func (c *Config) Settings(promote, clk, broadcast, timeline string) (err error) {
+func (c *Config) Settings(promote, clk, broadcast string) (err error) {
 	switch promote {
 	case "chunk":
 		c.Promote = PromoteChunk
@@ -250,13 +246,6 @@ func (c *Config) Settings(promote, clk, broadcast, timeline string) (err error) 
 		if c.Broadcast, err = ParseIdentity(broadcast); err != nil {
 			return err
 		}
-	}
-	if timeline != "" {
-		hours, ok := clock.ParseTimeline(timeline)
-		if !ok {
-			return fmt.Errorf("--timeline %q: want t00 to t26", timeline)
-		}
-		c.Timeline = &hours
 	}
 	return nil
 }

@@ -7,79 +7,52 @@ import (
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/es"
 	"every.channel/ec/lib/ts"
 )
 
-// part is a run of canonical packets on its way out.
-type part struct {
-	chunk      *chunk
-	id         uint64 // object id
-	buf        []byte
-	head       int           // bytes of PAT and PMT
-	start, end int64         // packet positions; end is the position after the last packet
-	endClock   clock.Ticks27 // steady clock when it ended
-	pts, dts   clock.PTS
-	duration   clock.Ticks // 0: not known
-	rap        bool
-	discont    bool
-	last       bool // of its chunk: ends it
-	tailed     bool // last, and what follows a clock reset goes on in the same group
-}
-
-// chunk is what its parts share. The cutter fills it in, settle decides it, emit writes it.
-type chunk struct {
-	group    int64
-	synced   bool        // group is on broadcast time
-	x        clock.Ticks // of its first access unit
-	start    clock.PTS   // of its first access unit
-	utc      clock.Ticks // broadcast UTC there, 90 kHz since 1970; meaningful when synced
-	hours    int         // timeline
-	edge     bool
-	neighbor int // timeline across the edge
-	identity Identity
-	tail     bool // what followed a clock reset, up to the next random access point
-
-	begin int64  // position of its first packet
-	from  int64  // position of the random access point before, or of the reset; −1 not known
-	cause string // what keeps it from being promoted whatever else comes
-
-	parts  uint64 // ids given out so far
-	bytes  int64
-	broken string // why it is not promoted, "" as far as is known
-	claim  bool   // the broadcast's, if its first part is
-	damage damage
-	patCC  uint8
-	pmtCC  uint8
-	layout *layout
-}
-
 // accessUnit is one whose role is not decided yet.
 type accessUnit struct {
-	active   bool
-	pos      int64 // packet position
-	offset   int   // in the current part's buf
+	active   bool   // it is not decided what it is
+	begins   bool   // the header of its PES packet is not whole
+	header   []byte // what there is of it
+	pos      int64  // packet position
+	offset   int    // in the current part's buf
 	pts, dts clock.PTS
-	rai      bool
-	es       []byte
+	random   bool // random_access_indicator
+	finder   es.Finder
+}
+
+// mark is what was known when a packet of a PID, or a table, was heard last.
+type mark struct {
+	pos  int64         // packet position, 0 if never
+	dark int64         // unreadable packets until then
+	at   clock.Ticks27 // steady clock
 }
 
 // cutter turns packets into parts. One goroutine owns it.
 type cutter struct {
-	cfg     *Config
-	d       clock.Ticks // chunk
-	partD   clock.Ticks
-	prog    program
-	base    timebase
-	file    *clockFile
-	cont    ts.Continuity
-	pos     int64 // of the packet being looked at
-	barePos int64 // of the last PCR without payload
-	stats   Stats
+	cfg   *Config
+	grid  clock.Grid  // chunks
+	partD clock.Ticks // parts
+	prog  program
+	base  timebase
+	file  *clockFile
+	cont  ts.Continuity
+	pos   int64 // of the packet being looked at
+	dark  int64 // unreadable packets so far: transport_error_indicator, lost sync
+	stats Stats
 
-	seen      [ts.NumPIDs]int64         // position of the last good packet or whole table, of tracked PIDs
-	seenClock [ts.NumPIDs]clock.Ticks27 // when
-	awaited   []ts.PID                  // PIDs that must be seen again before an end is certain
-	scrambled int64                     // packets, for the message when nothing comes out
+	heard     [ts.NumPIDs]mark
+	before    map[ts.PID]earlier // until the PMT is known
+	tdtLost   bool  // packets of the PID of TDT and TOT were lost since a TDT came in succession
+	tdtBefore bool  // the last table on that PID was a TDT, and none was lost since
+	clockPos  int64 // position of the last PCR
+	flagBack  int64 // position of the last announced step back of the clock
+	scrambled int64 // packets, for the message when nothing comes out
+	pcrHeard  bool
+	dtsHeard  bool
+	firstDTS  clock.PTS // while no PCR was heard
 
 	run  []byte // being looked at
 	at   int    // in run, of the packet being looked at
@@ -91,18 +64,28 @@ type cutter struct {
 	prevRAP struct {
 		known bool
 		pts   clock.PTS
-		pos   int64
 	}
-	lastDTS  clock.PTS // of the access unit before, inside a chunk
-	resetPos int64     // of a reset since the last random access point, −1 if none
+	proof   proof     // of where the next chunk starts
+	lastDTS clock.PTS // of the access unit before, inside a chunk
 
 	events    []taint // newest last
 	mergeable bool    // the newest may take up a neighbour
 	queue     []*part // cut, not yet settled
+	closed    int64   // the newest chunk that has an end of its own
+	chunks    int64   // begun
+	cutParts  int64   // likewise
+	promoted  []sent  // chunks that went out under the broadcast's name, for what is told late
 	ended     bool    // no more input
-	started   bool    // a chunk was begun
 	out       func(delivery)
 	free      chan []byte
+}
+
+// proof is what was heard since the last loss on the cut PID: it tells whether a random access point starts a chunk at every receiver.
+type proof struct {
+	rap   bool // a random access point was heard
+	au    bool // an access unit was heard
+	dts   clock.PTS
+	began bool // something was lost before; else the stream began
 }
 
 // packets takes a run of packets of the input. Those that are kept are copied as far as they lie together.
@@ -110,7 +93,8 @@ func (c *cutter) packets(run []byte, stride int) error {
 	c.run, c.held = run, -1
 	for c.at = 0; len(run)-c.at >= ts.PacketSize; c.at += stride {
 		c.stats.Packets++
-		keep, err := c.packet((*ts.Packet)(run[c.at:]))
+		p := (*ts.Packet)(run[c.at:])
+		keep, err := c.packet(p)
 		switch {
 		case err != nil:
 			c.copyHeld()
@@ -119,6 +103,11 @@ func (c *cutter) packets(run []byte, stride int) error {
 			c.copyHeld()
 		case c.cur == nil:
 			c.stats.Leading++
+		case p.HasAdaptation() && p.HasPCR():
+			// What may differ between the copies of a duplicate does not go out (docs/format/chunk.md, "Canonical TS").
+			c.copyHeld()
+			c.cur.buf = append(c.cur.buf, p[:]...)
+			(*ts.Packet)(c.cur.buf[len(c.cur.buf)-ts.PacketSize:]).TakePCR()
 		case c.held < 0:
 			c.held = c.at
 		}
@@ -150,40 +139,63 @@ func (c *cutter) copyHeld() {
 func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	c.pos++
 	if p.TransportError() {
-		// Its PID may be wrong too, so it counts for all.
-		c.taint(taint{from: c.pos, to: c.pos, kind: taintTEI})
+		c.dark++ // counters tell whether that matters
 		return false, nil
 	}
 	pid := p.PID()
 	role := c.prog.roles[pid]
-	if role&roleKeep == 0 {
-		if role == 0 {
+	if role&(roleKeep|rolePCR) == 0 {
+		if role&(roleTable|roleSI) == 0 {
+			if !c.prog.inForce {
+				c.foreshadow(p, pid)
+			}
 			return false, nil
 		}
-		return false, c.table(p, pid, role)
+		return false, c.table(p, pid)
 	}
-	if c.cont.Check(p) == ts.Gap {
-		c.taint(taint{from: c.seen[pid], to: c.pos, kind: taintContinuity})
-		if role&rolePCR != 0 {
-			c.base.gap = true
-		}
-	}
-	if p.Scrambled() {
-		c.scrambled++
-		c.taint(taint{from: c.pos, to: c.pos, kind: taintScrambled})
-	}
+	m := &c.heard[pid]
+	before := *m
+	ev := c.cont.Check(p)
 	if role&rolePCR != 0 && p.HasAdaptation() {
 		if pcr, ok := p.PCR(); ok {
-			c.clock(clock.PCR(pcr), p.Discontinuity(), !p.HasPayload())
+			if !c.pcrHeard {
+				c.pcrHeard, c.base.have = true, false
+			}
+			c.clock(clock.PCR(pcr), p.Discontinuity(), ev == ts.Gap || ev == ts.Jump || c.dark > before.dark)
 		}
 	}
-	c.seen[pid], c.seenClock[pid] = c.pos, c.base.now
-	if role&(rolePMT|rolePAT|roleSI) != 0 { // a PID that is elementary stream and table at once
-		if err := c.table(p, pid, role); err != nil {
+	if role&(roleTable|roleSI) != 0 { // a PID that is more than one thing
+		if err := c.table(p, pid); err != nil {
 			return false, err
 		}
 	}
-	if role&roleCut != 0 && (c.au.active || p.UnitStart()) {
+	if role&roleKeep == 0 {
+		return false, nil
+	}
+	if !p.HasPayload() {
+		// It carries nothing and no counter shows its loss; but a jump of the counter that it alone announces must reach the player.
+		if ev == ts.Jump {
+			c.lost(pid, before.pos, true)
+		}
+		return ev == ts.Jump, nil
+	}
+	*m = mark{c.pos, c.dark, c.base.now}
+	if before.pos > 0 {
+		switch {
+		case ev == ts.Gap || ev == ts.Jump:
+			c.lost(pid, before.pos, ev == ts.Jump)
+		case c.dark-before.dark >= 16:
+			c.event(taint{from: before.pos, to: c.pos, pid: pid, kind: taintTEI}) // so many may hide from a counter of four bits
+		}
+	}
+	if ev == ts.Duplicate {
+		return false, nil
+	}
+	if p.Scrambled() || p.UnitStart() && scrambledPES(p.Payload()) {
+		c.scrambled++
+		c.event(taint{from: c.pos, to: c.pos, pid: pid, kind: taintScrambled})
+	}
+	if role&roleCut != 0 && (c.au.active || c.au.begins || p.UnitStart()) {
 		c.copyHeld()
 		c.cutPacket(p)
 	}
@@ -191,14 +203,70 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		c.copyHeld()
 		return !c.toTail(p), nil
 	}
-	return true, nil
+	return c.prog.roles[pid]&roleKeep != 0, nil
+}
+
+// foreshadow looks at a packet before the PMT says what it is: it may be a PMT that came before the PAT, or an access unit that later
+// proves where the first chunk starts.
+func (c *cutter) foreshadow(p *ts.Packet, pid ts.PID) {
+	if !c.prog.patKnown {
+		c.prog.foreshadow(p, pid)
+	}
+	if c.cont.Check(p) != ts.Ok {
+		delete(c.before, pid)
+	}
+	if !p.HasPayload() {
+		return
+	}
+	c.heard[pid] = mark{c.pos, c.dark, c.base.now}
+	if _, ok := c.before[pid]; ok || !p.UnitStart() || p.Scrambled() {
+		return
+	}
+	if pes, err := ts.ParsePES(p.Payload()); err == nil && pes.HasPTS {
+		c.before[pid] = earlier{clock.PTS(pes.DTS), c.dark}
+	}
+}
+
+// earlier is an access unit that came before the PMT.
+type earlier struct {
+	dts  clock.PTS
+	dark int64
+}
+
+// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5); that
+// is believed of a step back, as a loss makes a clock go ahead.
+func (c *cutter) lost(pid ts.PID, from int64, announced bool) {
+	if announced && c.flagBack > from {
+		return
+	}
+	c.event(taint{from: from, to: c.pos, pid: pid, kind: taintContinuity})
+}
+
+// scrambledPES reports whether a PES packet's payload is scrambled: PES_scrambling_control, H.222.0 §2.4.3.7.
+func scrambledPES(b []byte) bool {
+	return len(b) > 6 && b[0] == 0 && b[1] == 0 && b[2] == 1 && b[6]&0xc0 == 0x80 && b[6]&0x30 != 0
+}
+
+// event takes an event of one PID.
+func (c *cutter) event(t taint) {
+	if t.pid == c.prog.cutPID || t.kind == taintSync {
+		c.proof = proof{began: true}
+	}
+	c.taint(t)
+	c.tellLate(t)
+}
+
+// unreadable takes note of bytes that are no packets.
+func (c *cutter) unreadable(bytes int64) {
+	c.dark += (bytes + ts.PacketSize - 1) / ts.PacketSize
+	c.event(taint{from: c.pos, to: c.pos + 1, pid: ts.PIDNull, kind: taintSync}) // the packet before may be torn, too
 }
 
 // overflow cuts a part that has grown beyond what an object may hold: a stream without access units.
 func (c *cutter) overflow() {
 	c.closeTail()
 	ch := c.cur.chunk
-	c.au.active = false
+	c.au.active, c.au.begins = false, false
 	if ch == nil {
 		c.stats.Leading += int64(len(c.cur.buf) / ts.PacketSize)
 		c.recycle(c.cur.buf)
@@ -214,9 +282,20 @@ func (c *cutter) overflow() {
 }
 
 // table takes a packet of PAT, PMT or SI.
-func (c *cutter) table(p *ts.Packet, pid ts.PID, role uint8) error {
+func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 	pr := &c.prog
-	pr.feed(p)
+	role := pr.roles[pid]
+	lost := false
+	if role&(roleKeep|rolePCR) == 0 {
+		lost = c.cont.Check(p) == ts.Gap
+	}
+	if pid == ts.PIDTDT && lost {
+		c.tdtLost, c.tdtBefore = true, false
+	}
+	if lost || c.dark-c.heard[pid].dark >= 16 {
+		c.heard[pid].dark = -1 // until the table is heard whole
+	}
+	pr.feed(p, pid)
 	if pr.err != nil {
 		return pr.err
 	}
@@ -225,258 +304,257 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID, role uint8) error {
 		pr.patWhole, pr.patChanged = false, false
 	}
 	if pr.pmtWhole {
-		changed := pr.pmtChanged
-		c.tableSeen(pr.pmtPID, changed)
+		c.tableSeen(pr.pmtPID, pr.pmtChanged)
 		pr.pmtWhole, pr.pmtChanged = false, false
-		if changed || c.awaited == nil {
-			c.programChanged()
-		}
+		c.programHeard()
 	}
 	if !pr.utc.IsZero() {
-		if c.base.have && c.cfg.Clock != ClockFile {
-			c.base.set(pr.utc)
-		}
+		c.timeHeard(pr.utcKind, clock.Reference{UTC: pr.utc, PCR: c.base.pcr})
 		pr.utc = time.Time{}
 	}
 	return nil
 }
 
-// tableSeen notes that PAT or PMT was heard whole. Where it had changed since it was heard last is not known
-// to every receiver, so what lies between is nobody's to promote. A lost repetition of a table that did not
-// change leaves no trace in the canonical TS and is no damage.
+// timeHeard takes the time of a table.
+func (c *cutter) timeHeard(kind table, ref clock.Reference) {
+	switch kind {
+	case tableTDT:
+		if c.tdtBefore {
+			c.tdtLost = false
+		}
+		c.tdtBefore = true
+	case tableTOT:
+		c.tdtBefore = false
+	}
+	if c.base.have && c.cfg.Clock != ClockFile {
+		c.base.run.add(kind, ref)
+	}
+}
+
+// tableSeen notes that PAT or PMT was heard whole. If it has changed and packets of it were lost, where it changed is not known: a chunk
+// that began in between may have begun with the other. A lost repetition of a table that did not change is no damage.
 func (c *cutter) tableSeen(pid ts.PID, changed bool) {
-	if changed {
-		c.taint(taint{from: c.seen[pid], to: c.pos, kind: taintPSI})
+	m := &c.heard[pid]
+	if changed && m.dark < 0 {
+		c.taint(taint{from: m.pos, to: c.pos, pid: pid, kind: taintPSI})
 	}
-	c.seen[pid], c.seenClock[pid] = c.pos, c.base.now
+	*m = mark{c.pos, c.dark, c.base.now}
 }
 
-// programChanged takes up a new PMT: other PIDs, perhaps another codec.
-func (c *cutter) programChanged() {
+// programHeard takes up a PMT: at once before the first chunk, and when another PID is to be cut; else the next chunk begins with it.
+func (c *cutter) programHeard() {
 	pr := &c.prog
-	c.awaited = append(c.awaited[:0], ts.PIDPAT, pr.pmtPID)
-	for pid, role := range pr.roles {
-		if role&roleKeep != 0 {
-			c.awaited = append(c.awaited, ts.PID(pid))
-			if c.seen[pid] == 0 {
-				c.seen[pid], c.seenClock[pid] = c.pos, c.base.now
-			}
-		}
-	}
-	c.copyHeld()
-	c.closeTail()
-	if c.au.active {
-		c.au.active = false
-		if c.cur != nil && c.cur.chunk == nil {
-			c.recycle(c.cur.buf)
-			c.cur = nil
-		}
-	}
-}
-
-// clock takes a PCR of the program.
-func (c *cutter) clock(pcr clock.PCR, flagged, bare bool) {
-	reset, late := c.base.tick(pcr, flagged, bare)
-	if late {
-		c.taint(taint{from: c.barePos, to: c.pos, kind: taintContinuity})
-	}
-	if bare {
-		c.barePos = c.pos
-	}
-	if reset {
-		if !flagged {
-			// It may be the reception that jumped.
-			c.taint(taint{from: c.pos, to: c.pos, kind: taintClock})
-		}
-		c.reset()
-	}
-	if !c.base.known {
-		c.seek(pcr.PTS())
-	}
-}
-
-// seek looks for broadcast time where the tables do not give it.
-func (c *cutter) seek(p clock.PTS) {
-	switch c.cfg.Clock {
-	case ClockHost:
-		c.base.set(c.cfg.Now())
-	case ClockFile:
-		program := c.prog.number
-		if c.cfg.Broadcast.Known() {
-			program = c.cfg.Broadcast.Program
-		}
-		err := c.file.more()
-		var records []clock.Record
-		if err == nil {
-			records, err = c.file.of(program)
-		}
-		if err != nil {
-			c.prog.err = err
-			return
-		}
-		if r, ok := nearest(records, p); ok {
-			c.base.ref, c.base.known = r.Reference(), true
-			c.base.set(c.base.ref.At(p))
-			c.prog.recorded = identityIn(records)
-		}
-	}
-}
-
-// reset closes the group where the clock was reset. What follows up to the next random access point goes on
-// under the same group, source-scoped.
-func (c *cutter) reset() {
-	c.copyHeld()
-	c.closeTail()
-	c.resetPos = c.pos
-	c.prevRAP.known = false
-	c.au.active = false
-	if c.cur == nil {
+	if pr.next == nil {
 		return
 	}
-	ch := c.cur.chunk
-	if ch == nil {
+	if pid, codec := cutOf(pr.next); pr.inForce && pid == pr.cutPID && c.cur != nil && c.cur.chunk != nil {
+		pr.codec = codec // the random access point that the new PMT waits for is of this codec
+		return
+	}
+	c.copyHeld()
+	c.closeTail()
+	c.au.active, c.au.begins = false, false
+	c.prevRAP.known = false
+	c.proof = proof{began: c.proof.began}
+	if c.cur != nil && c.cur.chunk != nil {
+		c.cur.chunk.cause = catalog.ReasonCut
+		c.closePart(c.pos, 0, true)
+	}
+	if c.cur != nil {
 		c.recycle(c.cur.buf)
 		c.cur = nil
+	}
+	c.applyProgram()
+	c.settle()
+}
+
+// applyProgram puts the PMT in force that was heard last.
+func (c *cutter) applyProgram() {
+	if !c.prog.apply() {
 		return
 	}
-	if c.cur.start == c.pos || len(c.cur.buf) == 0 {
-		return
+	if e, ok := c.before[c.prog.cutPID]; ok && e.dark == c.dark {
+		c.proof.au, c.proof.dts = true, e.dts
 	}
-	c.cur.tailed = true
-	c.closePart(c.pos, 0, true)
-	tail := &chunk{group: ch.group, synced: ch.synced, x: ch.x, start: ch.start, utc: ch.utc, hours: ch.hours, edge: ch.edge,
-		identity: ch.identity, layout: ch.layout, tail: true, begin: c.pos, from: -1, cause: catalog.ReasonDiscontinuity, parts: ch.parts, patCC: ch.patCC, pmtCC: ch.pmtCC}
-	c.openPart(tail, c.pos)
-	c.cur.discont = true
+	c.before = nil
+	for _, pid := range c.prog.awaited {
+		if c.heard[pid].pos == 0 {
+			c.heard[pid].at = c.base.now - dormant // it may be listed and never sent
+		}
+	}
+}
+
+// pcrPatience is how long, by decoding times, a PCR is waited for.
+const pcrPatience = 2 * clock.Hz
+
+// clockless reports whether decoding times are the only clock there is: the PMT names no PCR_PID, or no PCR comes on it.
+func (c *cutter) clockless(dts clock.PTS) bool {
+	switch {
+	case c.pcrHeard:
+		return false
+	case c.prog.pmt.PCRPID == ts.PIDNull || c.base.have:
+		return true
+	case !c.dtsHeard:
+		c.dtsHeard, c.firstDTS = true, dts
+	}
+	if d := dts.Sub(c.firstDTS); d < pcrPatience && d > -pcrPatience {
+		return false
+	}
+	c.cfg.Log.Warn("no PCR comes, decoding times stand in for it", "program", c.prog.number, "pcr_pid", c.prog.pmt.PCRPID)
+	return true
+}
+
+// clock takes a PCR of the program, or what stands for one.
+func (c *cutter) clock(pcr clock.PCR, flagged, gap bool) {
+	was := c.base.pcr
+	switch c.base.tick(pcr, flagged, gap) {
+	case stepFlag:
+		if pcr.Sub(was) < 0 {
+			c.flagBack = c.pos
+		}
+	case stepSilent:
+		c.proof = proof{began: true}
+		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
+	}
+	c.clockPos = c.pos
 }
 
 // cutPacket looks at a packet of the PID that cuts: it may start an access unit, or say more about one.
 func (c *cutter) cutPacket(p *ts.Packet) {
+	au := &c.au
 	payload := p.Payload()
-	if p.UnitStart() {
-		if c.au.active {
-			c.decide(true)
+	switch {
+	case p.Scrambled():
+		au.active, au.begins = false, false
+	case p.UnitStart() && stamped(payload):
+		if au.active {
+			c.decide(au.finder.End())
 		}
-		if p.Scrambled() {
-			return
+		au.active, au.begins, au.header = false, true, au.header[:0]
+		au.pos, au.random, au.offset = c.pos, p.RandomAccess(), 0
+		if c.cur != nil {
+			au.offset = len(c.cur.buf)
 		}
-		pes, err := ts.ParsePES(payload)
-		if err != nil && !errors.Is(err, ts.ErrPESShort) || !pes.HasPTS {
-			return
+		c.beginUnit(payload)
+	case au.begins:
+		c.beginUnit(payload)
+	case p.UnitStart(): // without a PTS it goes on with what has begun before
+		if pes, err := ts.ParsePES(payload); err == nil {
+			c.feedUnit(payload[pes.HeaderLen:])
 		}
-		au := &c.au
-		au.active, au.pos, au.offset = true, c.pos, 0
-		au.pts, au.dts, au.rai = clock.PTS(pes.PTS), clock.PTS(pes.PTS), p.RandomAccess()
-		if pes.HasDTS {
-			au.dts = clock.PTS(pes.DTS)
-		}
-		c.tailTime(au.dts)
-		au.es = au.es[:0]
-		if err == nil {
-			au.es = append(au.es, payload[min(pes.HeaderLen, len(payload)):]...)
-		}
-		if c.cur == nil {
-			c.cur = &part{buf: c.buffer(), start: c.pos}
-		}
-		au.offset = len(c.cur.buf)
-		if c.prog.pmt.PCRPID == ts.PIDNull {
-			c.clock(au.dts.PCR(), false, false) // no PCR: decoding times are the only clock there is
-		}
-	} else if c.au.active {
-		c.au.es = append(c.au.es, payload...)
-	}
-	if c.au.active {
-		c.decide(false)
+	default:
+		c.feedUnit(payload)
 	}
 }
 
-// decide settles what the pending access unit is, if its bytes tell or no more will come.
-func (c *cutter) decide(last bool) {
-	au := &c.au
-	v := inspect(c.prog.codec, au.es, au.rai, last)
-	if v == undecided {
+// stamped reports whether the PES packet that begins with b has a PTS, or may have one.
+func stamped(b []byte) bool { return len(b) < 8 || b[7]>>6 != 0 } // PTS_DTS_flags, H.222.0 §2.4.3.6
+
+// feedUnit takes more of the elementary stream of the pending access unit.
+func (c *cutter) feedUnit(b []byte) {
+	if !c.au.active {
 		return
 	}
+	if v := c.au.finder.Feed(b); v != es.Undecided {
+		c.decide(v)
+	}
+}
+
+// maxPESHeader is the longest header of a PES packet, H.222.0 §2.4.3.6.
+const maxPESHeader = 9 + 255
+
+// beginUnit takes the payload of a packet in which the header of a PES packet stands or goes on.
+func (c *cutter) beginUnit(payload []byte) {
+	au := &c.au
+	if len(au.header) > 0 {
+		au.header = append(au.header, payload...)
+		payload = au.header
+	}
+	if c.cur == nil { // so that the packets of the access unit are kept
+		c.cur = &part{buf: c.buffer(), start: au.pos}
+	}
+	pes, err := ts.ParsePES(payload)
+	if errors.Is(err, ts.ErrPESShort) && len(payload) < maxPESHeader {
+		if len(au.header) == 0 {
+			au.header = append(au.header, payload...)
+		}
+		return
+	}
+	au.begins = false
+	if err != nil || !pes.HasPTS {
+		return
+	}
+	au.pts, au.dts = clock.PTS(pes.PTS), clock.PTS(pes.PTS)
+	if pes.HasDTS {
+		au.dts = clock.PTS(pes.DTS)
+	}
+	if c.clockless(au.dts) {
+		c.clock(au.dts.PCR(), false, false)
+	}
+	c.tailTime(au.dts)
+	au.active = true
+	au.finder.Begin(c.prog.codec, au.random)
+	if !pes.DataAlignment {
+		au.finder.Several()
+	}
+	c.feedUnit(payload[pes.HeaderLen:])
+}
+
+// decide takes what the pending access unit is.
+func (c *cutter) decide(v es.Verdict) {
+	au := &c.au
 	au.active = false
 	if c.cur == nil {
 		return
 	}
-	if v == isRAP && c.startsChunk(au) {
+	rap := v == es.RandomAccess
+	if ch := c.cur.chunk; rap && (ch == nil || !c.prevRAP.known || !c.grid.Same(au.pts, c.prevRAP.pts)) {
 		c.startChunk(au)
-	} else if ch := c.cur.chunk; ch == nil {
+	} else if ch == nil {
 		// Before the first random access point nothing can be decoded.
 		c.stats.Leading += int64(len(c.cur.buf) / ts.PacketSize)
 		c.recycle(c.cur.buf)
 		c.cur = nil
 	} else if ch.slot(au.dts, c.partD) != ch.slot(c.lastDTS, c.partD) {
-		c.split(au, ch, v == isRAP)
+		c.split(au, ch, rap)
+	} else {
+		c.cur.buf = ch.clock.insert(c.cur.buf, au.offset, ch.layout.pcrPID, au.dts)
 	}
 	c.lastDTS = au.dts
-	if v == isRAP {
-		c.prevRAP.known, c.prevRAP.pts, c.prevRAP.pos = true, au.pts, au.pos
-		c.resetPos = -1
+	if !c.proof.au {
+		c.proof.au, c.proof.dts = true, au.dts
+	}
+	if rap {
+		c.prevRAP.known, c.prevRAP.pts = true, au.pts
+		c.proof.rap = true
 	}
 	c.settle()
 }
 
-// slot is the bucket of --part a decoding time falls in. It is reckoned from the chunk's own x, so nothing
-// heard inside the chunk can move a cut.
-func (ch *chunk) slot(dts clock.PTS, d clock.Ticks) int64 {
-	return clock.Bucket(ch.x+dts.Sub(ch.start), d)
-}
-
-// extend is x of an access unit. Without broadcast time k is 0.
-func (c *cutter) extend(p clock.PTS) clock.Ticks {
-	if !c.base.known {
-		return clock.Ticks(p)
+// proven reports whether a random access point starts a chunk at every receiver: the one before it was heard, or must lie in
+// another bucket, because an access unit before it was decoded so early.
+func (c *cutter) proven(au *accessUnit) bool {
+	if c.proof.rap || !c.proof.au {
+		return c.proof.rap
 	}
-	return clock.Extend(p, c.base.ref.At(p))
-}
-
-// startsChunk is the rule: the bucket differs from the previous random access point's, both on the clock as
-// it is known now. It has no other memory.
-func (c *cutter) startsChunk(au *accessUnit) bool {
-	if !c.prevRAP.known || c.cur.chunk == nil || c.cur.chunk.tail {
-		return true
-	}
-	x := c.extend(au.pts)
-	prev := x + c.prevRAP.pts.Sub(au.pts)
-	return clock.Bucket(x, c.d) != clock.Bucket(prev, c.d)
+	d := au.dts.Sub(c.proof.dts)
+	return d > clock.Ticks(int64(au.pts)%int64(c.grid)) && d < clock.Wrap/4
 }
 
 func (c *cutter) startChunk(au *accessUnit) {
 	c.closeTail()
-	if c.cfg.Clock == ClockFile && !c.prog.recorded.Known() {
-		c.seek(au.pts) // a DVB receiver may have heard the time before the network
-	}
-	x := c.extend(au.pts)
-	ch := &chunk{group: clock.Bucket(x, c.d), synced: c.base.known, x: x, start: au.pts, begin: au.pos, from: -1, identity: c.prog.identity()}
-	if ch.synced {
-		utc := c.base.ref.At(au.pts)
-		ch.utc = clock.TicksAt(utc)
-		ch.hours, ch.edge = clock.Timeline(utc, x)
-		if t := c.cfg.Timeline; ch.edge && t != nil && ch.near(*t) {
-			ch.hours, ch.edge = *t, false
+	c.chunks++
+	ch := &chunk{seq: c.chunks, start: au.pts, startDTS: au.dts, begin: au.pos, run: c.base.of(au.dts), identity: c.prog.identity()}
+	if !c.proven(au) {
+		ch.doubt = catalog.ReasonUnsure
+		if !c.proof.began {
+			ch.doubt = catalog.ReasonFirst
 		}
-		ch.neighbor = clock.Neighbor(utc, x)
 	}
-	switch {
-	case c.prevRAP.known:
-		ch.from = c.prevRAP.pos
-	case c.resetPos >= 0:
-		ch.from = c.resetPos
-	}
-	ch.layout = c.prog.layout(ch.identity, codecString(c.prog.codec, au.es))
-	c.mergeable, c.started = false, true
-	discont := c.resetPos >= 0
+	c.applyProgram()
+	ch.layout = c.prog.layout(au.finder.Name())
+	c.mergeable = false
 	c.split(au, ch, true)
-	c.cur.discont = discont
-}
-
-// near reports whether a timeline the user chose is one of those the edge lies between.
-func (ch *chunk) near(hours int) bool {
-	d := ch.hours - hours
-	return d >= -1 && d <= 1 || d >= 2*clock.MaxTimeline-1 || d <= 1-2*clock.MaxTimeline
 }
 
 // split ends the current part before the access unit and goes on in a new one, of the same chunk or of another.
@@ -484,36 +562,51 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	old := c.cur
 	moved := old.buf[au.offset:]
 	old.buf = old.buf[:au.offset]
-	dropped := old.chunk == nil || au.offset == old.head // nothing but tables: a reset and a random access point in one packet
-	c.cur = nil
+	leading := old.chunk == nil
 	c.openPart(ch, au.pos)
 	next := c.cur
 	next.pts, next.dts, next.rap = au.pts, au.dts, rap
+	next.buf = ch.clock.insert(next.buf, len(next.buf), ch.layout.pcrPID, au.dts)
 	starts := ch != old.chunk
-	if !dropped {
+	if !leading {
 		c.cur = old
+		if starts {
+			c.closed = old.chunk.seq
+			old.buf = closeClock(old, au)
+		}
 		c.closePart(au.pos, au.dts.Sub(old.dts), starts)
 		c.cur = next
 	}
 	switch {
 	case !starts:
 		next.buf = append(next.buf, moved...)
-	case dropped:
+	case leading:
 		c.openTail(nil, au.dts, moved)
 	default:
 		c.openTail(old, au.dts, moved)
 	}
-	if dropped {
+	if leading {
 		c.recycle(old.buf)
 	}
 }
 
-// openPart starts a part at a packet position, with PAT and PMT at its head.
+// closeClock appends the PCRs that are due between a chunk's last one and the next chunk's first.
+func closeClock(old *part, au *accessUnit) []byte {
+	b := old.chunk.clock.fill(nil, old.chunk.layout.pcrPID, au.dts)
+	if len(b) == 0 {
+		return old.buf
+	}
+	return append(old.buf[:len(old.buf):len(old.buf)], b...) // what was moved lies behind, and is still to be read
+}
+
+// openPart starts a part at a packet position, with room for PAT and PMT at its head.
 func (c *cutter) openPart(ch *chunk, pos int64) {
-	p := &part{chunk: ch, id: ch.parts, start: pos}
+	p := &part{chunk: ch, id: ch.parts, start: pos, buf: c.buffer()}
 	ch.parts++
-	p.buf = c.prog.layout(ch.identity, ch.layout.video).appendTables(c.buffer(), &ch.patCC, &ch.pmtCC)
-	p.head = len(p.buf)
+	c.cutParts++
+	for range ch.layout.head() / ts.PacketSize {
+		p.buf = append(p.buf, nothing[:]...)
+	}
 	c.cur = p
 }
 
@@ -535,7 +628,7 @@ func (c *cutter) closePart(pos int64, duration clock.Ticks, last bool) {
 // finish ends the stream: the last chunk has no end of its own.
 func (c *cutter) finish() error {
 	if c.au.active {
-		c.decide(true)
+		c.decide(c.au.finder.End())
 	}
 	c.pos++
 	c.closeTail()
@@ -547,15 +640,22 @@ func (c *cutter) finish() error {
 	}
 	c.ended = true
 	c.settle()
+	switch {
+	case c.prog.err != nil:
+		return c.prog.err
+	case c.chunks > 0:
+		return nil
+	}
+	return c.why()
+}
+
+// why says why there is no chunk.
+func (c *cutter) why() *InputError {
 	pr := &c.prog
 	switch {
-	case pr.err != nil:
-		return pr.err
-	case c.started:
-		return nil
-	case pr.patSection == nil:
+	case !pr.patKnown:
 		return &InputError{Err: errors.New("no PAT: the stream names no program")}
-	case !pr.known():
+	case !pr.inForce:
 		if a := pr.assemblers[pr.pmtPID]; a != nil && a.CRCErrors() > 0 {
 			return &InputError{Err: fmt.Errorf("no whole PMT of program %d on PID %d: %d sections do not verify", pr.number, pr.pmtPID, a.CRCErrors())}
 		}
@@ -564,6 +664,8 @@ func (c *cutter) finish() error {
 		return &InputError{Err: fmt.Errorf("program %d has neither video nor audio", pr.number)}
 	case c.scrambled > 0:
 		return &InputError{Err: fmt.Errorf("program %d is scrambled: %d packets", pr.number, c.scrambled), Tip: scrambledTip}
+	case c.heard[pr.cutPID].pos == 0:
+		return &InputError{Err: fmt.Errorf("nothing comes on PID %d, where program %d has its %s", pr.cutPID, pr.number, pr.codec)}
 	}
 	return &InputError{Err: fmt.Errorf("program %d has no random access point on PID %d", pr.number, pr.cutPID),
 		Tip: "the stream may be shorter than one group of pictures"}

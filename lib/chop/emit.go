@@ -1,6 +1,7 @@
 package chop
 
 import (
+	"encoding/binary"
 	"strconv"
 
 	"every.channel/ec/lib/catalog"
@@ -9,13 +10,23 @@ import (
 	"every.channel/ec/lib/ts"
 )
 
-// delivery is a part whose scope is settled.
+// chunkInfo is what the parts of a chunk share when they go out. It never changes.
+type chunkInfo struct {
+	seq   int64
+	start clock.PTS // of its first access unit
+	naming
+	layout *layout
+}
+
+// delivery is a part whose scope is settled, or what is told late of a chunk.
 type delivery struct {
-	part    *part
+	chunk   chunkInfo
+	part    *part // the receiver's from now on
 	promote bool
+	late    bool // no part: damage of a chunk that was promoted
+	damage  damage
 	// with the last part of a chunk:
 	broken string
-	damage damage
 	claim  bool
 	si     []siSection
 }
@@ -29,6 +40,9 @@ const (
 // catalogEvery is how often a catalog is repeated, on the broadcast's clock.
 const catalogEvery = 30 * clock.Hz
 
+// maxRepeated bounds the names that are kept to notice that one comes again.
+const maxRepeated = 1 << 14
+
 // emitter hashes parts, gives them their names and writes them, with all that describes them. One goroutine
 // owns it, beside the one that cuts.
 type emitter struct {
@@ -38,24 +52,32 @@ type emitter struct {
 	free   chan<- []byte
 	stats  *Stats
 
-	ch       *chunk // of the part before
+	ch       chunkInfo // of the part before
+	group    uint64    // of ch
 	hashes   *object.Hasher
 	promoted uint64 // parts of ch that went out under the broadcast's name
 	sent     uint64 // parts of ch that went out under the source's
+	repeated bool   // ch has a name that was promoted before
 	track    object.TrackName
 	local    object.TrackName
+	bytes    int64 // of ch
 
-	pending   *ending
-	bytes     int64            // of ch
-	last      map[string]int64 // newest promoted group by track
-	lastLocal map[string]int64 // newest group of the source's own tracks, by name
-	epochs    map[string]int   // how often their groups went back
+	done      map[string]map[uint64]bool // groups promoted, by track
+	told      [maxSent]told              // what the manifest said of the newest chunks
+	lastLocal map[string]uint64          // newest group of the source's own tracks, by name
+	epochs    map[string]int             // how often their groups went back
 	manifest  log
 	timeline  log
 	si        log
 	catalogs  map[string]*published
 	props     []byte
 	objects   object.Object
+}
+
+// told is what the manifest said of a chunk.
+type told struct {
+	seq   int64
+	entry catalog.ManifestEntry
 }
 
 // published is what stands in a catalog track.
@@ -111,14 +133,31 @@ func (e *emitter) close(l *log) error {
 
 // deliver writes one part, and with a chunk's last part what there is to say about the chunk.
 func (e *emitter) deliver(d delivery) error {
-	p := d.part
-	ch := p.chunk
-	if e.ch != ch {
-		if err := e.begin(ch); err != nil {
+	if d.late {
+		return e.tellLate(d)
+	}
+	p, first := d.part, false
+	if e.ch.seq != d.chunk.seq {
+		e.ch, e.promoted, e.sent, e.bytes = d.chunk, 0, 0, 0
+		e.hashes.Reset()
+		first = true
+	}
+	ch := &e.ch
+	ch.layout.tables(p.buf, ch.tsid(), int(p.id))
+	if p.last {
+		p.buf = ch.layout.pad(p.buf, ch.tsid(), int(p.id)+1)
+	}
+	props := object.Properties{Hash: object.Sum(p.buf), HasHash: true, PTS: uint64(p.pts), HasPTS: true,
+		Duration: uint64(p.duration), HasDuration: p.duration > 0}
+	if p.rap {
+		props.Flags |= object.RandomAccess
+	}
+	if first {
+		if err := e.begin(binary.BigEndian.Uint16(props.Hash[:])); err != nil {
 			return err
 		}
 	}
-	promote := d.promote && !e.repeated(ch)
+	promote := d.promote && !e.repeated
 	track := e.local
 	if promote {
 		track = e.track
@@ -127,103 +166,66 @@ func (e *emitter) deliver(d delivery) error {
 				return err
 			}
 		}
-	}
-	props := object.Properties{Hash: object.Sum(p.buf), HasHash: true, PTS: uint64(p.pts), HasPTS: true,
-		Duration: uint64(p.duration), HasDuration: p.duration > 0}
-	if p.rap {
-		props.Flags |= object.RandomAccess
-	}
-	if p.discont {
-		props.Flags |= object.Discontinuity
-	}
-	e.hashes.Write(props.Hash[:])
-	e.props = props.Append(e.props[:0])
-	e.objects = object.Object{Group: uint64(ch.group), ID: p.id, Priority: priorityMedia, Properties: e.props, Payload: p.buf}
-	if err := e.sink.WriteObject(track, &e.objects); err != nil {
-		return err
-	}
-	if promote {
 		e.promoted++
-		e.last[track.Name] = ch.group
 	} else {
 		e.sent++
 	}
+	e.hashes.Write(props.Hash[:])
+	e.props = props.Append(e.props[:0])
+	e.objects = object.Object{Group: e.group, ID: p.id, Priority: priorityMedia, Properties: e.props, Payload: p.buf}
+	if err := e.sink.WriteObject(track, &e.objects); err != nil {
+		return err
+	}
 	e.stats.Bytes += int64(len(p.buf))
-	size := len(p.buf)
+	e.bytes += int64(len(p.buf))
 	select {
 	case e.free <- p.buf:
 	default:
 	}
 	p.buf = nil
-	e.bytes += int64(size)
 	if p.last {
 		return e.end(d)
 	}
 	return nil
 }
 
-// repeated reports whether the broadcast's clock has come back to a group that this run has already promoted:
-// two contents must not share a name.
-func (e *emitter) repeated(ch *chunk) bool {
-	last, ok := e.last[e.track.Name]
-	return ok && (ch.group < last || ch.group == last && e.promoted == 0)
-}
-
-// ending is an end of group that waits to know whether the group goes on.
-type ending struct {
-	track     object.TrackName
-	group, id uint64
-}
-
-// endGroup writes the end of group that is due.
-func (e *emitter) endGroup() error {
-	p := e.pending
-	if p == nil {
-		return nil
+// begin takes up a new chunk, whose tag is known with its first part.
+func (e *emitter) begin(tag uint16) error {
+	ch := &e.ch
+	if e.cfg.Rendition != "" {
+		tag = 0 // its bytes are not the same at every receiver, but its names should be
 	}
-	e.pending = nil
-	e.objects = object.Object{Group: p.group, ID: p.id, Priority: priorityMedia, Status: object.EndOfGroup}
-	return e.sink.WriteObject(p.track, &e.objects)
-}
-
-// begin takes up a new chunk.
-func (e *emitter) begin(ch *chunk) error {
-	if ch.tail {
-		e.pending = nil // its own end will be the group's
-	}
-	if err := e.endGroup(); err != nil {
-		return err
-	}
-	e.ch, e.promoted, e.sent, e.bytes = ch, 0, 0, 0
-	e.hashes.Reset()
+	e.group = clock.GroupID(ch.bucket, tag)
 	name := "ts"
 	if !ch.synced {
 		name = "ts_unsynced"
 	}
-	e.local = e.localTrack(name, ch)
+	e.local = e.localTrack(name)
 	e.track = object.TrackName{}
+	e.repeated = false
 	if ch.synced && ch.identity.Known() {
 		e.track = object.TrackName{Namespace: ch.identity.Namespace(), Name: e.cfg.trackName(clock.TimelineName(ch.hours))}
+		e.repeated = e.done[e.track.String()][e.group]
 	}
 	return e.sourceCatalog(ch)
 }
 
 // localTrack is the source's own track for a chunk. A clock that went back starts another track, so that no
 // group of this source is ever said twice.
-func (e *emitter) localTrack(name string, ch *chunk) object.TrackName {
-	if last, ok := e.lastLocal[name]; ok && !ch.tail && ch.group <= last {
+func (e *emitter) localTrack(name string) object.TrackName {
+	if last, ok := e.lastLocal[name]; ok && e.group <= last {
 		e.epochs[name]++
 	}
-	e.lastLocal[name] = ch.group
+	e.lastLocal[name] = e.group
 	if n := e.epochs[name]; n > 0 {
 		name += "_e" + strconv.Itoa(n)
 	}
 	return object.TrackName{Namespace: e.source, Name: name}
 }
 
-// end closes a chunk's groups and writes its manifest and timeline entries.
+// end closes a chunk's group and writes its manifest and timeline entries.
 func (e *emitter) end(d delivery) error {
-	ch := d.part.chunk
+	ch := &e.ch
 	n := d.part.id + 1
 	e.stats.Chunks++
 	whole := e.sent == 0 && d.broken == ""
@@ -235,28 +237,22 @@ func (e *emitter) end(d delivery) error {
 	if whole {
 		track = e.track
 		e.stats.Promoted++
+		e.remember(track.String())
 	}
-	e.pending = &ending{track, uint64(ch.group), n}
-	if whole || !d.part.tailed {
-		if err := e.endGroup(); err != nil {
-			return err
-		}
+	e.objects = object.Object{Group: e.group, ID: n, Priority: priorityMedia, Status: object.EndOfGroup}
+	if err := e.sink.WriteObject(track, &e.objects); err != nil {
+		return err
 	}
 	entry := catalog.ManifestEntry{
-		Group: uint64(ch.group), Track: track, Scope: catalog.ScopeSource, Objects: int(n), Bytes: e.bytes,
+		Group: e.group, Track: track, Scope: catalog.ScopeSource, Objects: int(n), Bytes: e.bytes,
 		Hash: e.hashes.Sum(), PTS: uint64(ch.start), Reason: broken, Promoted: int(e.promoted), Damage: d.damage.entry(),
 	}
 	if whole {
 		entry.Scope = catalog.ScopeBroadcast
+		entry.Promoted = 0
 	}
-	if d.claim {
-		timelines := []int{ch.hours}
-		if ch.edge {
-			timelines = append(timelines, ch.neighbor)
-		}
-		for _, hours := range timelines {
-			entry.Candidates = append(entry.Candidates, object.TrackName{Namespace: e.track.Namespace, Name: e.cfg.trackName(clock.TimelineName(hours))})
-		}
+	if d.claim && e.track.Name != "" {
+		entry.Candidates = []object.TrackName{e.track}
 	}
 	if entry.Damage != nil {
 		e.stats.Damaged++
@@ -268,17 +264,40 @@ func (e *emitter) end(d delivery) error {
 		e.stats.Synced++
 		utc := catalog.TimeOf(ch.utc.Time())
 		entry.UTC = &utc
-		t := catalog.TimelineEntry{Group: uint64(ch.group), PTS: uint64(ch.start), UTC: utc, Track: track}
-		if err := e.record(&e.timeline, ch.group, t); err != nil {
+		t := catalog.TimelineEntry{Group: e.group, PTS: uint64(ch.start), UTC: utc, Track: track}
+		if err := e.record(&e.timeline, ch.bucket, t); err != nil {
 			return err
 		}
 	}
 	if len(d.si) > 0 {
-		if err := e.append(&e.si, ch.group, appendSI(nil, d.si)); err != nil {
+		if err := e.append(&e.si, ch.bucket, appendSI(nil, d.si)); err != nil {
 			return err
 		}
 	}
-	return e.record(&e.manifest, ch.group, entry)
+	e.told[ch.seq%maxSent] = told{ch.seq, entry}
+	return e.record(&e.manifest, ch.bucket, entry)
+}
+
+// remember notes that a name is taken.
+func (e *emitter) remember(track string) {
+	groups := e.done[track]
+	if groups == nil || len(groups) >= maxRepeated {
+		groups = make(map[uint64]bool)
+		e.done[track] = groups
+	}
+	groups[e.group] = true
+}
+
+// tellLate names a chunk again that was promoted before something showed that it may lack packets.
+func (e *emitter) tellLate(d delivery) error {
+	was := &e.told[d.chunk.seq%maxSent]
+	if was.seq != d.chunk.seq || was.entry.Scope != catalog.ScopeBroadcast {
+		return nil
+	}
+	entry := was.entry
+	e.stats.Late++
+	entry.Late, entry.Reason, entry.Damage = true, catalog.ReasonDamaged, d.damage.entry()
+	return e.record(&e.manifest, int64(e.manifest.group), entry)
 }
 
 // record appends an entry to a log.
@@ -301,9 +320,6 @@ func (d *damage) entry() *catalog.Damage {
 
 // finish closes what is open.
 func (e *emitter) finish() error {
-	if err := e.endGroup(); err != nil {
-		return err
-	}
 	for _, l := range []*log{&e.timeline, &e.si, &e.manifest} {
 		if err := e.close(l); err != nil {
 			return err
@@ -313,61 +329,73 @@ func (e *emitter) finish() error {
 }
 
 // said reports whether the catalog that describes a track says all there is to say at ch, and not too long ago.
-func (e *emitter) said(track object.TrackName, ch *chunk) bool {
+func (e *emitter) said(track object.TrackName, ch *chunkInfo) bool {
 	name := catalog.For(track)
 	p := e.catalogs[name.String()]
 	if p == nil {
 		p = &published{log: log{track: name}}
 		e.catalogs[name.String()] = p
 	}
-	now := saying{ch.layout, e.local.Name, e.track.Name, ch.hours, clock.Bucket(ch.when(), catalogEvery)}
+	now := saying{ch.layout, e.local.Name, e.track.Name, ch.hours, clock.Bucket(ch.utc, catalogEvery)}
 	if p.said == now {
 		return true
 	}
 	p.said = now
-	return p.log.group > e.catalogGroup(ch) // UTC went back: said under a later group already
+	return clock.GroupBucket(p.log.group) > e.catalogBucket(ch) // UTC went back: said under a later group already
 }
 
-// catalogGroup counts chunk lengths of UTC, not of the broadcaster's clock: a clock that was restarted must not
-// leave the newest catalog with the groups of before.
-func (e *emitter) catalogGroup(ch *chunk) uint64 {
-	return uint64(max(clock.Bucket(ch.when(), clock.TicksOf(e.cfg.Duration)), 0))
-}
-
-// when is UTC, as far as it is known.
-func (ch *chunk) when() clock.Ticks {
-	if ch.synced {
-		return ch.utc
-	}
-	return ch.x
+// catalogBucket counts chunk lengths of UTC, not of the broadcaster's clock: a clock that was restarted must not
+// leave the newest catalog with the groups of before. The tag that makes it a group id keeps two catalogs of one bucket apart.
+func (e *emitter) catalogBucket(ch *chunkInfo) int64 {
+	return max(clock.Bucket(ch.utc, clock.TicksOf(e.cfg.Duration)), 0)
 }
 
 // publish writes a catalog. Each is a group of its own, so the newest group is always whole.
-func (e *emitter) publish(track object.TrackName, ch *chunk, c *catalog.Catalog) error {
-	p := e.catalogs[catalog.For(track).String()]
+func (e *emitter) publish(track object.TrackName, ch *chunkInfo, c *catalog.Catalog) error {
+	l := &e.catalogs[catalog.For(track).String()].log
 	data, err := c.Encode()
 	if err != nil {
 		return err
 	}
-	if err := e.append(&p.log, int64(e.catalogGroup(ch)), data); err != nil {
+	sum := object.Sum(data)
+	group := clock.GroupID(e.catalogBucket(ch), binary.BigEndian.Uint16(sum[:]))
+	if group == l.group { // it stands there
+		return nil
+	}
+	l.group = group
+	if err := e.append(l, int64(group), data); err != nil {
 		return err
 	}
-	return e.close(&p.log)
+	l.open = false
+	e.objects = object.Object{Group: group, ID: 1, Priority: priorityMeta, Status: object.EndOfGroup}
+	return e.sink.WriteObject(l.track, &e.objects)
 }
 
 // media describes a track of canonical TS, from the chunk alone.
-func (e *emitter) media(ch *chunk, name string) catalog.Track {
+func (e *emitter) media(ch *chunkInfo, name string) catalog.Track {
 	m := ch.layout
+	init := make([]byte, m.head())
+	m.tables(init, ch.tsid(), 0)
 	t := catalog.Track{
 		Name: name, Packaging: catalog.PackagingM2TS, IsLive: true, Role: "video", Codec: m.video,
 		M2TSPacketSize: ts.PacketSize, M2TSProgramNumber: int(m.program), M2TSPMTPID: int(m.pmtPID), M2TSPCRPID: int(m.pcrPID),
-		M2TSRandomAccess: true, InitData: m.init,
-		EC: &catalog.Private{Streams: m.streams},
+		M2TSRandomAccess: true, InitData: init, EC: &catalog.Private{},
+	}
+	for _, s := range m.streams {
+		t.EC.Streams = append(t.EC.Streams, catalog.Stream{PID: int(s.pid), Type: int(s.kind), Codec: s.codec, Lang: s.lang})
 	}
 	if m.audioOnly {
 		t.Role = "audio"
 	}
 	return t
+}
+
+// tsid is the transport_stream_id: the broadcast's, or, while that is not known, what the PAT says.
+func (ch *chunkInfo) tsid() uint16 {
+	if ch.identity.Known() {
+		return ch.identity.TSID
+	}
+	return ch.layout.patTSID
 }
 
 // grid is the private part of both catalogs.
@@ -376,7 +404,7 @@ func (e *emitter) grid(track string) *catalog.Private {
 }
 
 // broadcastCatalog describes the broadcast's track with nothing that another receiver may know otherwise.
-func (e *emitter) broadcastCatalog(ch *chunk) error {
+func (e *emitter) broadcastCatalog(ch *chunkInfo) error {
 	if e.said(e.track, ch) {
 		return nil
 	}
@@ -386,7 +414,7 @@ func (e *emitter) broadcastCatalog(ch *chunk) error {
 }
 
 // sourceCatalog describes this receiver: its own tracks, what it promotes to, and how people call it.
-func (e *emitter) sourceCatalog(ch *chunk) error {
+func (e *emitter) sourceCatalog(ch *chunkInfo) error {
 	if e.said(e.local, ch) {
 		return nil
 	}
@@ -414,7 +442,7 @@ func (e *emitter) sourceCatalog(ch *chunk) error {
 
 func newEmitter(cfg *Config, sink Sink, stats *Stats, free chan<- []byte) *emitter {
 	return &emitter{cfg: cfg, sink: sink, stats: stats, free: free, hashes: object.NewHasher(),
-		last: make(map[string]int64), lastLocal: make(map[string]int64), epochs: make(map[string]int),
+		done: make(map[string]map[uint64]bool), lastLocal: make(map[string]uint64), epochs: make(map[string]int),
 		catalogs: make(map[string]*published)}
 }
 

@@ -8,22 +8,25 @@ import (
 	"strings"
 	"time"
 
-	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/es"
 	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/ts"
 )
 
 // Roles of a PID, as bits.
 const (
-	rolePAT   = 1 << iota // PID 0
-	rolePMT               // of the program
+	roleTable = 1 << iota // PAT, or a PMT, or not known yet which
 	roleSI                // PSIP or DVB SI
 	roleKeep              // goes into canonical TS
 	rolePCR               // carries the program's clock
 	roleCut               // access units of this PID make parts and chunks
 	roleAudio             // its PES packets are kept whole in a chunk
 	roleTail              // since the chunk began no PES packet has: what comes is of the chunk before
+	roleES                // some program's elementary stream: no tables are read from it
 )
+
+// maxEarly bounds the PIDs on which a PMT is looked for before a PAT says where it is.
+const maxEarly = 32
 
 // program follows the tables of one program and says what role each PID has.
 type program struct {
@@ -31,31 +34,37 @@ type program struct {
 	roles [ts.NumPIDs]uint8
 
 	assemblers map[ts.PID]*psi.Assembler
-	pat        psi.PAT
-	patSection []byte // as last seen, to tell a change
-	pmt        psi.PMT
-	pmtSection []byte
+	pat        psi.Sections
+	patTSID    uint16
+	patKnown   bool
+	number     uint16 // of the program, 0 while not known
 	pmtPID     ts.PID
-	number     uint16
-	cutPID     ts.PID
-	codec      codec
+	early      map[ts.PID]map[uint16][]byte // PMT sections heard before the PAT, by program
+	others     map[uint16][]byte            // PMT of the other programs, as last heard
+	pmtSection []byte                       // as last heard, to tell a change
+	next       *psi.PMT                     // heard, not in force yet
+
+	pmt     psi.PMT // in force
+	inForce bool
+	cutPID  ts.PID
+	codec   es.Codec
+	awaited []ts.PID // audio and video: their silence means something
+	tailed  []ts.PID // audio whose PES packets are kept whole
 
 	stt, dvb bool // which system's tables were heard
-	vctTSID  uint16
-	haveVCT  bool
-	onid     uint16
-	sdtTSID  uint16
-	haveSDT  bool
+	atsc     Identity
+	sdt      Identity
 	label    label
 	recorded Identity // of a clock file
-	current  *layout  // for identity and video as below; nil when a table changed
+	current  *layout  // what layout returned last; nil when something in it changed
+	versions psi.Versions
 
 	// what a packet's tables amounted to; read and cleared by the cutter
 	patWhole, patChanged bool
 	pmtWhole, pmtChanged bool
 	utc                  time.Time // of a time table, zero if none
+	utcKind              table
 	si                   []siSection
-	siSeen               map[uint64]struct{}
 	err                  error
 }
 
@@ -70,19 +79,17 @@ type siSection struct {
 func (p *program) init(cfg *Config) {
 	p.cfg = cfg
 	p.assemblers = make(map[ts.PID]*psi.Assembler)
-	p.siSeen = make(map[uint64]struct{})
-	p.roles[ts.PIDPAT] = rolePAT
+	p.early = make(map[ts.PID]map[uint16][]byte)
+	p.others = make(map[uint16][]byte)
+	p.cutPID = ts.PIDNull
+	p.roles[ts.PIDPAT] = roleTable
 	for _, pid := range []ts.PID{ts.PIDNIT, ts.PIDSDT, ts.PIDEIT, ts.PIDTDT, ts.PIDPSIP} {
 		p.roles[pid] = roleSI
 	}
 }
 
-// known reports whether PAT and PMT have been heard.
-func (p *program) known() bool { return p.pmtSection != nil }
-
 // feed takes a packet of a PID that carries tables.
-func (p *program) feed(pkt *ts.Packet) {
-	pid := pkt.PID()
+func (p *program) feed(pkt *ts.Packet, pid ts.PID) {
 	a := p.assemblers[pid]
 	if a == nil {
 		a = new(psi.Assembler)
@@ -90,36 +97,54 @@ func (p *program) feed(pkt *ts.Packet) {
 	}
 	a.Feed(pkt, func(section []byte) {
 		switch role := p.roles[pid]; {
-		case role&rolePAT != 0:
+		case pid == ts.PIDPAT:
 			p.onPAT(section)
-		case role&rolePMT != 0:
-			p.onPMT(section)
-		case role&roleSI != 0:
+		case role&roleTable != 0:
+			p.onPMT(pid, section)
+		case role&roleSI != 0 && role&roleES == 0:
 			p.onSI(pid, section)
 		}
 	})
 }
 
+// foreshadow looks for a PMT before the PAT was heard: where it stands first, the first random access point should not be lost for that.
+func (p *program) foreshadow(pkt *ts.Packet, pid ts.PID) {
+	if b := pkt.Payload(); pkt.UnitStart() && len(b) > 3 && b[0] == 0 && b[1] == psi.TablePMT && b[2]&0xc0 == 0x80 && len(p.early) < maxEarly {
+		p.early[pid] = make(map[uint16][]byte)
+		p.roles[pid] |= roleTable
+		p.feed(pkt, pid)
+	}
+}
+
 // same compares tables by what they say: a device that makes PAT and PMT anew may count versions its own way.
 func same(a, b []byte) bool {
 	const version = 5 // H.222.0 §2.4.4.3: version_number shares this byte with current_next_indicator
-	return len(a) == len(b) && len(a) > version+4 && bytes.Equal(a[:version], b[:version]) &&
+	return len(a) == len(b) && len(a) > version+4 && bytes.Equal(a[:version], b[:version]) && a[version]&1 == b[version]&1 &&
 		bytes.Equal(a[version+1:len(a)-4], b[version+1:len(b)-4])
 }
 
 func (p *program) onPAT(section []byte) {
-	if section[0] != 0x00 {
+	if section[0] != psi.TablePAT {
 		return
 	}
-	if same(p.patSection, section) {
+	whole, changed := p.pat.Add(section)
+	if !whole {
+		return
+	}
+	if !changed && p.patKnown {
 		p.patWhole = true
 		return
 	}
-	pat, err := psi.ParsePAT(section)
-	if err != nil || pat.Next {
-		return
+	var programs []psi.Program
+	var tsid uint16
+	for _, s := range p.pat.All() {
+		pat, err := psi.ParsePAT(s)
+		if err != nil {
+			return
+		}
+		tsid = pat.TSID
+		programs = append(programs, pat.Programs...)
 	}
-	programs := pat.Programs
 	want := uint16(p.cfg.Program)
 	if want == 0 {
 		want = p.number // stay with the program that was found, whatever else appears
@@ -138,27 +163,33 @@ func (p *program) onPAT(section []byte) {
 	}
 	i := slices.IndexFunc(programs, func(e psi.Program) bool { return e.Number == want })
 	if i < 0 {
-		if !p.known() {
+		if !p.inForce {
 			p.err = &InputError{Err: fmt.Errorf("program %d is not in the stream, which has %s", want, numbers(programs))}
 		}
 		return
 	}
-	if p.number != want {
-		clear(p.siSeen) // SI is to be looked at again, for this program
-		p.number = want
-	}
-	p.current = nil
+	pid := programs[i].PID
 	p.patWhole = true
-	p.patChanged = p.patSection != nil
-	p.patSection = append(p.patSection[:0], section...)
-	p.pat = pat
-	if pmtPID := programs[i].PID; pmtPID != p.pmtPID {
-		if p.pmtPID != 0 {
-			p.roles[p.pmtPID] &^= rolePMT
-			delete(p.assemblers, p.pmtPID)
+	if p.patKnown && (pid != p.pmtPID || tsid != p.patTSID) {
+		p.patChanged = true
+	}
+	if !p.patKnown || pid != p.pmtPID || tsid != p.patTSID {
+		p.current = nil
+	}
+	p.number, p.pmtPID, p.patTSID, p.patKnown = want, pid, tsid, true
+	for other := range p.roles {
+		p.roles[other] &^= roleTable
+	}
+	p.roles[ts.PIDPAT] |= roleTable
+	for _, e := range programs {
+		if e.PID != ts.PIDNull {
+			p.roles[e.PID] |= roleTable
 		}
-		p.pmtPID = pmtPID
-		p.roles[pmtPID] |= rolePMT
+	}
+	early := p.early[pid][want]
+	p.early = nil
+	if early != nil {
+		p.onPMT(pid, early)
 	}
 }
 
@@ -173,73 +204,110 @@ func numbers(programs []psi.Program) string {
 	return strings.Join(s, ", ")
 }
 
-func (p *program) onPMT(section []byte) {
-	if section[0] != 0x02 {
+func (p *program) onPMT(pid ts.PID, section []byte) {
+	if section[0] != psi.TablePMT {
 		return
 	}
-	if same(p.pmtSection, section) {
+	if pid == p.pmtPID && same(p.pmtSection, section) {
 		p.pmtWhole = true
 		return
 	}
-	pmt, err := psi.ParsePMT(section)
-	if err != nil || pmt.Next || pmt.Program != p.number {
+	h, err := psi.ParseHeader(section)
+	if err != nil || h.Next {
 		return
 	}
-	p.current = nil
+	if !p.patKnown {
+		if p.early[pid] != nil && len(p.early[pid]) < maxEarly {
+			p.early[pid][h.Extension] = bytes.Clone(section)
+		}
+		return
+	}
+	mine := pid == p.pmtPID && h.Extension == p.number
+	if !mine && same(p.others[h.Extension], section) {
+		return
+	}
+	pmt, err := psi.ParsePMT(section)
+	if err != nil {
+		return
+	}
+	for _, s := range pmt.Streams {
+		p.roles[s.PID] |= roleES
+	}
+	if !mine {
+		p.others[h.Extension] = bytes.Clone(section)
+		return
+	}
 	p.pmtWhole = true
 	p.pmtChanged = p.pmtSection != nil
 	p.pmtSection = append(p.pmtSection[:0], section...)
-	p.pmt = pmt
+	p.next = &pmt
+}
+
+// cutOf is the PID that a PMT lets access units be cut on.
+func cutOf(pmt *psi.PMT) (ts.PID, es.Codec) {
+	for _, role := range []es.Role{es.RoleVideo, es.RoleAudio} {
+		for _, s := range pmt.Streams {
+			if c := pmt.Codec(s); c.Role() == role && !s.Type.Part() && s.PID != ts.PIDNull {
+				return s.PID, c
+			}
+		}
+	}
+	return ts.PIDNull, es.Unknown
+}
+
+// apply puts the PMT in force that was heard last, and reports whether it is another one.
+func (p *program) apply() bool {
+	if p.next == nil {
+		return false
+	}
+	p.pmt, p.next, p.inForce, p.current = *p.next, nil, true, nil
 	for i := range p.roles {
 		p.roles[i] &^= roleKeep | rolePCR | roleCut | roleAudio | roleTail
 	}
-	p.cutPID, p.codec = ts.PIDNull, codecOther
-	for _, s := range pmt.Streams {
-		if s.PID != ts.PIDNull {
-			p.roles[s.PID] |= roleKeep
-		}
-		if p.cutPID == ts.PIDNull && s.Codec().Video() {
-			p.cutPID, p.codec = s.PID, codecOf(s.Type)
-		}
+	p.awaited, p.tailed = p.awaited[:0], p.tailed[:0]
+	p.cutPID, p.codec = cutOf(&p.pmt)
+	if p.pmt.PCRPID != ts.PIDNull {
+		p.roles[p.pmt.PCRPID] |= rolePCR
 	}
-	for _, s := range pmt.Streams {
-		if p.cutPID == ts.PIDNull && s.Codec().Audio() {
-			p.cutPID, p.codec = s.PID, codecAudio
+	for _, s := range p.pmt.Streams {
+		if s.PID == ts.PIDNull || p.roles[s.PID]&roleKeep != 0 {
+			continue
+		}
+		p.roles[s.PID] |= roleKeep
+		role := p.pmt.Codec(s).Role()
+		if role.Steady() {
+			p.awaited = append(p.awaited, s.PID)
+		}
+		if role == es.RoleAudio && s.PID != p.cutPID {
+			p.roles[s.PID] |= roleAudio
+			p.tailed = append(p.tailed, s.PID)
 		}
 	}
 	if p.cutPID != ts.PIDNull {
 		p.roles[p.cutPID] |= roleCut
 	}
-	if pmt.PCRPID != ts.PIDNull {
-		p.roles[pmt.PCRPID] |= roleKeep | rolePCR
-	}
-	for _, s := range pmt.Streams {
-		if s.Codec().Audio() && p.roles[s.PID]&(rolePCR|roleCut) == 0 && s.PID != ts.PIDNull {
-			p.roles[s.PID] |= roleAudio
-		}
-	}
+	return true
 }
 
-// maxSI bounds what is remembered of SI sections already passed on.
-const maxSI = 1 << 16
-
 func (p *program) onSI(pid ts.PID, section []byte) {
+	if !p.inForce && p.next == nil {
+		return // whether this PID holds tables is known with the PMT
+	}
 	if utc, ok := psi.TableUTC(section); ok {
-		if plausible(utc) {
-			p.utc = utc
-			p.stt = p.stt || section[0] == psi.TableSTT
-			p.dvb = p.dvb || section[0] != psi.TableSTT
+		p.utc = utc
+		switch section[0] {
+		case psi.TableSTT:
+			p.utcKind, p.stt = tableSTT, true
+		case psi.TableTOT:
+			p.utcKind, p.dvb = tableTOT, true
+		default:
+			p.utcKind, p.dvb = tableTDT, true
 		}
 		return
 	}
-	key := sectionKey(pid, section)
-	if _, ok := p.siSeen[key]; ok {
+	if !p.versions.New(uint16(pid), section) {
 		return
 	}
-	if len(p.siSeen) >= maxSI {
-		clear(p.siSeen)
-	}
-	p.siSeen[key] = struct{}{}
 	switch section[0] {
 	case psi.TableMGT:
 		if mgt, err := psi.ParseMGT(section); err == nil {
@@ -251,23 +319,19 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 		}
 	case psi.TableTVCT, psi.TableCVCT:
 		if vct, err := psi.ParseVCT(section); err == nil {
-			for _, c := range vct.Channels {
-				if c.Program == p.number {
-					p.vctTSID, p.haveVCT = c.TSID, true
-					p.label = label{"callsign": c.ShortName, "channel": fmt.Sprintf("%d.%d", c.Major, c.Minor)}
-					p.current = nil
-				}
+			if c, ok := vct.Of(p.number); ok {
+				p.atsc = Identity{System: "atsc", TSID: c.TSID, Program: p.number}
+				p.label = label{"callsign": c.ShortName, "channel": c.Channel()}
+				p.current = nil
 			}
 		}
 	case psi.TableSDT:
 		if sdt, err := psi.ParseSDT(section); err == nil {
-			for _, s := range sdt.Services {
-				if s.ID == p.number {
-					p.onid, p.sdtTSID, p.haveSDT = sdt.ONID, sdt.TSID, true
-					_, _, name := s.Name()
-					p.label = label{"service": name}
-					p.current = nil
-				}
+			if s, ok := sdt.Of(p.number); ok {
+				p.sdt = Identity{System: "dvb", ONID: sdt.ONID, TSID: sdt.TSID, Program: p.number}
+				_, _, name := s.Name()
+				p.label = label{"service": name}
+				p.current = nil
 			}
 		}
 	case psi.TableTDT, psi.TableTOT, psi.TableSTT:
@@ -288,63 +352,94 @@ func (p *program) identity() Identity {
 			id.Program = p.number
 		}
 		return id
-	case p.haveVCT && (p.stt || !p.haveSDT):
-		return Identity{System: "atsc", TSID: p.vctTSID, Program: p.number}
-	case p.haveSDT:
-		return Identity{System: "dvb", ONID: p.onid, TSID: p.sdtTSID, Program: p.number}
+	case p.atsc.somebody() && (p.stt || !p.sdt.Known()):
+		return p.atsc
+	case p.sdt.somebody():
+		return p.sdt
 	}
 	return Identity{}
 }
 
-// layout is what a chunk's catalog says of the program, as it was when the chunk began.
+// somebody reports whether id names one broadcast: not the ids of private and temporary use (ETSI TS 101 162), and not those that
+// multiplexers put where nobody told them any.
+func (id Identity) somebody() bool {
+	switch id.System {
+	case "atsc":
+		return id.TSID != 0 && id.TSID != 0xffff
+	case "dvb":
+		return id.ONID != 0 && id.ONID < 0xff00
+	}
+	return false
+}
+
+// layout is what a chunk's bytes and its catalog say of the program, as it was when the chunk began. It never changes.
 type layout struct {
-	id        Identity
 	program   uint16
+	patTSID   uint16
 	pmtPID    ts.PID
-	pcrPID    ts.PID
-	init      []byte // PAT and PMT packets
+	pcrPID    ts.PID // of the PCR made anew
+	pmt       []byte // packets, counters from 0
 	video     string // RFC 6381 name where there is one
-	streams   []catalog.Stream
+	streams   []stream
 	audioOnly bool
 	label     label
 }
 
+type stream struct {
+	pid   ts.PID
+	kind  psi.StreamType
+	codec string
+	lang  string
+}
+
 // layout is made anew only when something in it has changed, so whoever keeps it can compare pointers.
-func (p *program) layout(id Identity, video string) *layout {
-	if l := p.current; l != nil && l.id == id && l.video == video {
+func (p *program) layout(video string) *layout {
+	if l := p.current; l != nil && l.video == video {
 		return l
 	}
-	tsid := p.pat.TSID
-	if id.Known() {
-		tsid = id.TSID
-	}
-	var patCC, pmtCC uint8
-	pat := psi.PAT{TSID: tsid, Programs: []psi.Program{{Number: p.number, PID: p.pmtPID}}}
 	pmt := p.pmt
 	pmt.Version, pmt.Next = 0, false
-	init := psi.AppendPackets(nil, ts.PIDPAT, &patCC, pat.Append(nil))
-	init = psi.AppendPackets(init, p.pmtPID, &pmtCC, pmt.Append(nil))
-	l := &layout{id: id, program: p.number, pmtPID: p.pmtPID, pcrPID: p.pmt.PCRPID, audioOnly: p.codec == codecAudio, label: p.label,
-		init: init, video: video}
+	pmt.PCRPID = ts.PIDPSIP - 1
+	for pmt.PCRPID == p.pmtPID || slices.ContainsFunc(pmt.Streams, func(s psi.Stream) bool { return s.PID == pmt.PCRPID }) {
+		pmt.PCRPID--
+	}
+	l := &layout{program: p.number, patTSID: p.patTSID, pmtPID: p.pmtPID, pcrPID: pmt.PCRPID, audioOnly: p.codec.Role() == es.RoleAudio,
+		label: p.label, video: video}
+	var cc uint8
+	l.pmt = psi.AppendPackets(nil, p.pmtPID, &cc, pmt.Append(nil))
 	for _, s := range p.pmt.Streams {
-		l.streams = append(l.streams, catalog.Stream{PID: int(s.PID), Type: int(s.Type), Codec: string(s.Codec()), Lang: s.Descriptors.Language()})
+		l.streams = append(l.streams, stream{s.PID, s.Type, p.pmt.Codec(s).String(), s.Descriptors.Language()})
 	}
 	p.current = l
 	return l
 }
 
-// appendTables writes the canonical PAT and PMT packets: made anew, so that nothing a device may have
-// rewritten (versions, other programs, section order) is in them. They are the layout's with the counters set.
-func (l *layout) appendTables(b []byte, patCC, pmtCC *uint8) []byte {
-	start := len(b)
-	b = append(b, l.init...)
-	for i := start; i < len(b); i += ts.PacketSize {
-		p, cc := (*ts.Packet)(b[i:]), pmtCC
-		if p.PID() == ts.PIDPAT {
-			cc = patCC
+// head is how many bytes of tables stand at the start of each part.
+func (l *layout) head() int { return ts.PacketSize + len(l.pmt) }
+
+// tables writes PAT and PMT as the n-th of their chunk over the first bytes of b. Nothing that a device may have rewritten
+// (versions, other programs, section order) is in them.
+func (l *layout) tables(b []byte, tsid uint16, n int) {
+	pat := psi.PAT{TSID: tsid, Programs: []psi.Program{{Number: l.program, PID: l.pmtPID}}}
+	cc := uint8(n) & 0x0f
+	copy(b, psi.AppendPackets(make([]byte, 0, ts.PacketSize), ts.PIDPAT, &cc, pat.Append(nil)))
+	copy(b[ts.PacketSize:], l.pmt)
+	for i := ts.PacketSize; i < l.head(); i += ts.PacketSize {
+		(*ts.Packet)(b[i:]).SetContinuity(uint8(n*len(l.pmt)/ts.PacketSize + i/ts.PacketSize - 1))
+	}
+}
+
+// tablesEach is what the number of tables in a chunk is a multiple of, so that their counters go on from chunk to chunk.
+const tablesEach = 16
+
+// pad writes more tables behind a chunk's last packets, of which it has n so far.
+func (l *layout) pad(b []byte, tsid uint16, n int) []byte {
+	for ; n%tablesEach != 0; n++ {
+		at := len(b)
+		for range l.head() / ts.PacketSize {
+			b = append(b, nothing[:]...)
 		}
-		p.SetContinuity(*cc)
-		*cc = (*cc + 1) & 0x0f
+		l.tables(b[at:], tsid, n)
 	}
 	return b
 }

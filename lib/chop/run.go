@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,7 +34,7 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 		}
 	}
 	out := make(chan delivery, ahead)
-	g, gctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	stopped := make(chan struct{}) // closed when the sink failed
 	var emitted Stats
 	g.Go(func() error {
@@ -41,7 +42,7 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 		e := newEmitter(&cfg, sink, &emitted, c.free)
 		for d := range out {
 			if e.source == nil {
-				e.setSource(cfg.sourceID(d.part.chunk), d.part.chunk.layout.program)
+				e.setSource(cfg.sourceID(&d.chunk), d.chunk.layout.program)
 			}
 			if err := e.deliver(d); err != nil {
 				return err
@@ -59,9 +60,17 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 				failed = true
 			}
 		}
+		w := &watch{log: cfg.Log}
+		watching, stop := context.WithCancel(ctx)
+		var watcher sync.WaitGroup
+		watcher.Go(func() { w.run(watching) })
+		defer watcher.Wait()
+		defer stop()
 		tr := ts.NewReader(r)
 		for !failed && ctx.Err() == nil {
-			if err := c.next(tr); err == io.EOF {
+			err := c.next(tr)
+			w.look(c)
+			if err == io.EOF {
 				break
 			} else if err != nil {
 				return errors.Join(err, c.flush())
@@ -72,14 +81,13 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 		}
 		return c.finish()
 	})
-	_ = gctx
 	err := g.Wait()
 	emitted.Packets, emitted.Leading = c.stats.Packets, c.stats.Leading
 	return emitted, err
 }
 
 func newCutter(cfg *Config) *cutter {
-	c := &cutter{cfg: cfg, d: clock.TicksOf(cfg.Duration), partD: clock.TicksOf(cfg.Part), resetPos: -1, held: -1, free: make(chan []byte, 2*ahead)}
+	c := &cutter{cfg: cfg, grid: clock.Grid(clock.TicksOf(cfg.Duration)), partD: clock.TicksOf(cfg.Part), held: -1, before: make(map[ts.PID]earlier), free: make(chan []byte, 2*ahead)}
 	c.prog.init(cfg)
 	return c
 }
@@ -90,8 +98,7 @@ func (c *cutter) next(tr *ts.Reader) error {
 	var lost *ts.SyncError
 	if errors.As(err, &lost) {
 		c.cfg.Log.Warn("lost sync", "offset", lost.Offset, "skipped", lost.Skipped)
-		// The packet before may be torn, too.
-		c.taint(taint{from: c.pos, to: c.pos + 1, kind: taintSync})
+		c.unreadable(lost.Skipped)
 		return nil
 	}
 	if err != nil {
@@ -112,10 +119,12 @@ func (c *cutter) flush() error {
 
 // sourceID is the configured source, or one that tells this receiver and this join from every other: host,
 // transport stream and where in it the first chunk starts. The same input gives the same id.
-func (c *Config) sourceID(first *chunk) string {
+func (c *Config) sourceID(first *chunkInfo) string {
 	if c.Source != "" {
 		return c.Source
 	}
-	h := object.Sum(fmt.Appendf(nil, "%d %x", first.start, first.layout.init))
+	head := make([]byte, first.layout.head())
+	first.layout.tables(head, first.layout.patTSID, 0)
+	h := object.Sum(fmt.Appendf(nil, "%d %x", first.start, head))
 	return fmt.Sprintf("%s_%s", c.Host, h.String()[:8])
 }

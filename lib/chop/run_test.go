@@ -187,43 +187,6 @@ func TestClockFileErrors(t *testing.T) {
 	}
 }
 
-// TestEdge: a clock between two timelines stays source-scoped until an operator chooses one of the two.
-func TestEdge(t *testing.T) {
-	m, s := mux(t, "5.1")
-	m.Offset = 30 * time.Minute
-	in := func() io.Reader { return m.Reader(epoch, epoch.Add(30*time.Second), s.Program) }
-	r := receive(t, chop.Config{}, in())
-	if r.stats.Promoted != 0 {
-		t.Errorf("%d promoted", r.stats.Promoted)
-	}
-	if e := r.manifest[2]; e.Reason != catalog.ReasonEdge || fmt.Sprint(e.Candidates) != "[ec-atsc-2065-3--ts_t13 ec-atsc-2065-3--ts_t12]" && fmt.Sprint(e.Candidates) != "[ec-atsc-2065-3--ts_t12 ec-atsc-2065-3--ts_t13]" {
-		t.Errorf("reason %s, candidates %v", e.Reason, e.Candidates)
-	}
-	if e := r.manifest[0]; e.Reason == catalog.ReasonEdge {
-		t.Error("the first chunk has no other reason than the edge")
-	}
-	// Under either name the bytes are the same: what is promoted by hand is what is held back.
-	chosen := receive(t, chop.Config{Timeline: new(int)}, in())
-	for key, h := range r.objects {
-		if held, ok := strings.CutPrefix(key, "ec-source-here-3--ts "); ok {
-			if other, ok := chosen.objects["ec-atsc-2065-3--ts_t13 "+held]; ok && other != h {
-				t.Errorf("%s: other bytes when promoted", held)
-			}
-		}
-	}
-	for hours, want := range map[int]bool{0: true, -1: true, 5: false} {
-		r := receive(t, chop.Config{Timeline: &hours}, in())
-		if got := r.stats.Promoted > 5; got != want {
-			t.Errorf("timeline %d: %d promoted", hours, r.stats.Promoted)
-		}
-		for key := range r.chunks {
-			if !strings.Contains(key, "--ts_"+clock.TimelineName(hours)+" ") {
-				t.Errorf("timeline %d: %s", hours, key)
-			}
-		}
-	}
-}
-
 // TestEveryChunkIsInTheManifest: what was written and what the manifest says are the same, chunk by chunk.
 func TestEveryChunkIsInTheManifest(t *testing.T) {
 	m, s := mux(t, "5.2")

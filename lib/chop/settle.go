@@ -12,22 +12,30 @@ import (
 type taintKind uint8
 
 const (
-	taintTEI        taintKind = iota // transport_error_indicator
+	taintTEI        taintKind = iota // so many packets were unreadable that a loss may not show
 	taintContinuity                  // packets are missing
-	taintScrambled                   // transport_scrambling_control
+	taintScrambled                   // transport_scrambling_control, PES_scrambling_control
 	taintSync                        // bytes that are no packets
-	taintPSI                         // PAT or PMT changed
+	taintPSI                         // PAT or PMT changed, it is not known where
 	taintClock                       // the clock jumped unannounced
 	taintKinds
 )
 
-// taint says that between two packet positions the stream is not what the broadcaster sent, or that not every
-// receiver can know where in between something changed. A loss is bounded by the last good packet of its PID
-// and the packet that revealed it, so it may reach back over a chunk's end.
+// taint says that between two packet positions the stream is not what the broadcaster sent. A loss lies between the last good packet of
+// its PID and the packet that revealed it, so it may reach back over a chunk's end.
 type taint struct {
 	from, to int64
+	pid      ts.PID
 	kind     taintKind
 	n        int64
+}
+
+// hits reports whether t lies, in part, between two positions; a table that changed hits those that begin within.
+func (t *taint) hits(begin, end int64) bool {
+	if t.kind == taintPSI {
+		return t.from < begin && begin <= t.to
+	}
+	return t.from < end && (t.to > begin || t.from == begin)
 }
 
 // damage counts taints by kind.
@@ -35,15 +43,17 @@ type damage [taintKinds]int64
 
 func (d *damage) any() bool { return *d != damage{} }
 
-// silence is how long a PID must have been quiet before an end for nobody to wait for it: subtitles and
-// splice messages come when they come.
-const silence = clock.Ticks27(27_000_000)
+// dormant is how long a PID must have been silent for nobody to wait for it: it is listed, but not sent.
+const dormant = 10 * second
+
+// timePatience is how long, from the start on, chunks wait for a first time or identity.
+const timePatience = 10 * second
 
 // taint notes an event. Neighbours of one kind are kept as one, unless a chunk may start between them.
 func (c *cutter) taint(t taint) {
 	t.n = 1
 	if n := len(c.events); n > 0 && c.mergeable {
-		if e := &c.events[n-1]; e.kind == t.kind && t.from <= e.to+64 {
+		if e := &c.events[n-1]; e.kind == t.kind && t.kind != taintPSI && t.from <= e.to+64 {
 			e.from, e.to, e.n = min(e.from, t.from), max(e.to, t.to), e.n+1
 			return
 		}
@@ -52,10 +62,10 @@ func (c *cutter) taint(t taint) {
 	c.events = append(c.events, t)
 }
 
-// tainted reports whether anything happened between two positions.
-func (c *cutter) tainted(from, end int64) bool {
+// tainted reports whether anything happened to what lies between two positions.
+func (c *cutter) tainted(begin, end int64) bool {
 	for i := len(c.events) - 1; i >= 0; i-- {
-		if e := &c.events[i]; e.from < end && e.to >= from {
+		if c.events[i].hits(begin, end) {
 			return true
 		}
 	}
@@ -63,9 +73,9 @@ func (c *cutter) tainted(from, end int64) bool {
 }
 
 // count sums up what happened between two positions.
-func (c *cutter) count(from, end int64) (d damage) {
-	for _, e := range c.events {
-		if e.from < end && e.to >= from {
+func (c *cutter) count(begin, end int64) (d damage) {
+	for i := range c.events {
+		if e := &c.events[i]; e.hits(begin, end) {
 			d[e.kind] += e.n
 		}
 	}
@@ -75,49 +85,33 @@ func (c *cutter) count(from, end int64) (d damage) {
 // forget drops events that can touch no chunk that is still open.
 func (c *cutter) forget() {
 	oldest := c.pos
-	consider := func(ch *chunk) {
-		if ch != nil {
-			oldest = min(oldest, ch.begin)
-			if ch.from >= 0 {
-				oldest = min(oldest, ch.from)
-			}
-		}
-	}
-	if c.prevRAP.known {
-		oldest = min(oldest, c.prevRAP.pos)
-	}
-	if c.resetPos >= 0 {
-		oldest = min(oldest, c.resetPos)
-	}
-	if c.cur != nil {
-		consider(c.cur.chunk)
+	if c.cur != nil && c.cur.chunk != nil {
+		oldest = min(oldest, c.cur.chunk.begin)
 	}
 	for _, p := range c.queue {
-		consider(p.chunk)
+		oldest = min(oldest, p.chunk.begin)
+	}
+	if c.au.active {
+		oldest = min(oldest, c.au.pos)
 	}
 	c.events = slices.DeleteFunc(c.events, func(e taint) bool { return e.to < oldest })
 }
 
-// certain reports whether everything up to end has been heard: each PID was heard again after it, so a loss
-// before it would have shown. A PID that had been silent is not waited for.
-func (c *cutter) certain(end int64, at clock.Ticks27) bool {
-	if c.base.cadence.limit > 0 && c.barePos < end {
+// certain reports whether everything of a chunk up to end has been heard: PAT and PMT since it began, each audio and video PID since end, so
+// a loss before would have shown. In the end the next chunk tells: who is silent for so long shows nothing.
+func (c *cutter) certain(ch *chunk, end int64, at clock.Ticks27) bool {
+	if c.closed > ch.seq {
+		return true
+	}
+	if c.heard[ts.PIDPAT].pos <= ch.begin || c.heard[c.prog.pmtPID].pos <= ch.begin {
 		return false
 	}
-	for _, pid := range c.awaited {
-		if c.seen[pid] >= end {
-			continue
-		}
-		if pid == ts.PIDPAT || pid == c.prog.pmtPID || c.seenClock[pid] >= at-silence {
+	for _, pid := range c.prog.awaited {
+		if m := &c.heard[pid]; m.pos < end && m.at > at-dormant {
 			return false
 		}
 	}
 	return true
-}
-
-// overdue reports whether the wait for certainty is over.
-func (c *cutter) overdue(at clock.Ticks27) bool {
-	return c.ended || c.base.now-at > clock.Ticks27(c.d)*300
 }
 
 // against is why a chunk cannot be promoted, whatever is still to come; "" if it may.
@@ -125,14 +119,11 @@ func (c *cutter) against(ch *chunk) string {
 	switch {
 	case ch.cause != "":
 		return ch.cause
-	case !ch.synced:
+	case c.base.now < timePatience:
+	case !c.synced(ch):
 		return catalog.ReasonUnsynced
-	case !ch.identity.Known():
+	case !c.identified(ch).Known():
 		return catalog.ReasonUnidentified
-	case ch.edge:
-		return catalog.ReasonEdge
-	case ch.from < 0:
-		return catalog.ReasonFirst
 	}
 	return ""
 }
@@ -142,11 +133,8 @@ func (c *cutter) settle() {
 	for len(c.queue) > 0 {
 		p := c.queue[0]
 		ch := p.chunk
-		if c.tail.of(p) {
-			if !c.overdue(p.endClock) {
-				return
-			}
-			c.closeTail()
+		if c.tail.of(p) && !c.ended {
+			return
 		}
 		last := c.lastOf(ch)
 		if ch.broken == "" {
@@ -155,8 +143,8 @@ func (c *cutter) settle() {
 		if ch.broken == "" {
 			end, at := p.end, p.endClock
 			if c.cfg.Promote == PromoteChunk {
-				if last == nil || c.tail.of(last) {
-					if !c.tainted(ch.from, c.pos) {
+				if last == nil || c.tail.of(last) && !c.ended {
+					if ch.doubt == "" && !c.tainted(ch.begin, c.pos) {
 						return
 					}
 					end, at = c.pos, c.base.now
@@ -165,70 +153,45 @@ func (c *cutter) settle() {
 				}
 			}
 			switch {
-			case c.tainted(ch.from, ch.begin):
-				ch.broken = catalog.ReasonUnsure
 			case c.tainted(ch.begin, end):
 				ch.broken = catalog.ReasonDamaged
-			case c.certain(end, at):
-			case c.overdue(at):
+			case ch.doubt != "":
+				ch.broken = ch.doubt
+			case c.certain(ch, end, at):
+			case c.ended:
 				ch.broken = catalog.ReasonUnconfirmed
 			default:
 				return
 			}
 		}
+		d := delivery{part: p}
 		if p.last {
 			// The manifest wants all of the damage.
-			if !c.certain(p.end, p.endClock) && !c.overdue(p.endClock) {
+			if !c.certain(ch, p.end, p.endClock) && !c.ended {
 				return
 			}
-			ch.damage = c.count(ch.begin, p.end)
-			if ch.broken == catalog.ReasonEdge {
-				ch.broken = c.edgeReason(ch, p)
-			}
-			ch.claim = c.claims(ch, p)
-			if ch.broken == catalog.ReasonUnsure && ch.damage.any() {
+			d.damage = c.count(ch.begin, p.end)
+			if d.damage.any() && (ch.broken == "" || ch.broken == ch.doubt) {
 				ch.broken = catalog.ReasonDamaged
 			}
+			d.claim = ch.broken != "" && ch.broken == ch.doubt && c.certain(ch, p.end, p.endClock)
 		}
+		c.name(ch)
 		c.queue = slices.Delete(c.queue, 0, 1)
-		d := delivery{part: p, promote: ch.broken == ""}
+		d.chunk = chunkInfo{seq: ch.seq, start: ch.start, naming: ch.name, layout: ch.layout}
+		d.promote = ch.broken == ""
 		if p.last {
-			d.broken, d.damage, d.claim = ch.broken, ch.damage, ch.claim
+			d.broken = ch.broken
 			d.si, c.prog.si = c.prog.si, nil
+			if d.promote {
+				c.remember(ch, p.end)
+			}
 		}
 		c.out(d)
 		if len(c.events) > 0 {
 			c.forget()
 		}
 	}
-}
-
-// edgeReason is why a chunk on an edge was not promoted: "edge" if nothing else is against it.
-func (c *cutter) edgeReason(ch *chunk, last *part) string {
-	switch {
-	case ch.from < 0:
-		return catalog.ReasonFirst
-	case c.tainted(ch.from, ch.begin):
-		return catalog.ReasonUnsure
-	case c.tainted(ch.begin, last.end):
-		return catalog.ReasonDamaged
-	case !c.certain(last.end, last.endClock):
-		return catalog.ReasonUnconfirmed
-	}
-	return catalog.ReasonEdge
-}
-
-// claims reports whether a chunk that was not promoted is the broadcast's if it starts where the broadcast's does:
-// nothing happened between its start and its end, but where it starts, or which timeline it is on, is not certain. Who
-// sees the same first part under the broadcast's name knows.
-func (c *cutter) claims(ch *chunk, last *part) bool {
-	switch ch.broken {
-	case catalog.ReasonEdge:
-		return true
-	case catalog.ReasonUnsure, catalog.ReasonFirst:
-		return !ch.edge && !c.tainted(ch.begin, last.end) && c.certain(last.end, last.endClock)
-	}
-	return false
 }
 
 // lastOf is the queued part that ends ch, nil while the chunk goes on.
@@ -239,4 +202,31 @@ func (c *cutter) lastOf(ch *chunk) *part {
 		}
 	}
 	return nil
+}
+
+// sent is a chunk that went out under the broadcast's name.
+type sent struct {
+	seq        int64
+	begin, end int64
+}
+
+// maxSent bounds what may still be told late.
+const maxSent = 1024
+
+func (c *cutter) remember(ch *chunk, end int64) {
+	if len(c.promoted) == maxSent {
+		c.promoted = slices.Delete(c.promoted, 0, maxSent/4)
+	}
+	c.promoted = append(c.promoted, sent{ch.seq, ch.begin, end})
+}
+
+// tellLate names the chunks that went out before an event showed that they may lack something: a PID that nobody waits for was silent.
+func (c *cutter) tellLate(t taint) {
+	for i := len(c.promoted) - 1; i >= 0 && c.promoted[i].end > t.from; i-- {
+		if s := &c.promoted[i]; t.hits(s.begin, s.end) {
+			d := delivery{late: true, chunk: chunkInfo{seq: s.seq}}
+			d.damage[t.kind]++
+			c.out(d)
+		}
+	}
 }

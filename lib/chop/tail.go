@@ -26,19 +26,18 @@ func (t *tail) of(p *part) bool { return t.open > 0 && t.part == p }
 func (c *cutter) openTail(p *part, dts clock.PTS, since []byte) {
 	c.tail = tail{part: p, dts: dts}
 	roles := &c.prog.roles
-	for _, pid := range c.awaited {
-		if roles[pid]&roleAudio != 0 {
-			roles[pid] |= roleTail
-			c.tail.open++
-		}
+	for _, pid := range c.prog.tailed {
+		roles[pid] |= roleTail
+		c.tail.open++
 	}
 	if c.tail.open == 0 {
 		c.tail = tail{}
 	}
+	cur := c.cur // toTail may end the search
 	for ; len(since) > 0; since = since[ts.PacketSize:] {
 		// The tail grows over packets that were looked at already.
 		if p := (*ts.Packet)(since); roles[p.PID()]&roleTail == 0 || !c.toTail(p) {
-			c.cur.buf = append(c.cur.buf, p[:]...)
+			cur.buf = append(cur.buf, p[:]...)
 		}
 	}
 }
@@ -58,6 +57,7 @@ func (c *cutter) toTail(p *ts.Packet) bool {
 		return true
 	}
 	last.buf = append(last.buf, p[:]...)
+	(*ts.Packet)(last.buf[len(last.buf)-ts.PacketSize:]).TakePCR()
 	last.chunk.bytes += ts.PacketSize
 	if len(last.buf) >= maxPart {
 		last.chunk.cause = catalog.ReasonOversize
@@ -79,7 +79,7 @@ func (c *cutter) closeTail() {
 		c.tail.part.end = max(c.tail.part.end, c.pos)
 	}
 	if c.tail.open > 0 {
-		for _, pid := range c.awaited {
+		for _, pid := range c.prog.tailed {
 			c.prog.roles[pid] &^= roleTail
 		}
 	}

@@ -181,25 +181,19 @@ func TestTimeline(t *testing.T) {
 			name  string
 			ahead time.Duration // how far utc is ahead of x
 			hours int
-			edge  bool
 		}{
-			{"in step", 0, 0, false},
-			{"20 min", 20 * time.Minute, 0, false},
-			{"just before the edge", 28 * time.Minute, 0, false},
-			{"at the edge, below", 29 * time.Minute, 0, true},
-			{"at the edge, above", 31 * time.Minute, 1, true},
-			{"past the edge", 32 * time.Minute, 1, false},
-			{"behind", -5 * time.Hour, -5, false},
-			{"behind, at the edge", -5*time.Hour - 30*time.Minute + time.Second, -5, true},
-			{"13 h", 13 * time.Hour, 13, false},
-			{"near the wrap", 13*time.Hour + 14*time.Minute, 13, true},
-			{"13 h behind", -13 * time.Hour, -13, false},
-			{"near the wrap, behind", -13*time.Hour - 14*time.Minute, -13, true},
+			{"in step", 0, 0},
+			{"just before the edge", 30*time.Minute - time.Millisecond, 0},
+			{"at the edge", 30 * time.Minute, 1},
+			{"behind", -5 * time.Hour, -5},
+			{"behind, at the edge", -5*time.Hour - 30*time.Minute, -5},
+			{"behind, past the edge", -5*time.Hour - 30*time.Minute - time.Millisecond, -6},
+			{"near the wrap", 13*time.Hour + 14*time.Minute, 13},
+			{"near the wrap, behind", -13*time.Hour - 14*time.Minute, -13},
 		} {
 			x := TicksAt(utc.Add(-c.ahead))
-			hours, edge := Timeline(utc, x)
-			if hours != c.hours || edge != c.edge {
-				t.Errorf("%v, %s: %d %v, want %d %v", utc, c.name, hours, edge, c.hours, c.edge)
+			if hours := Timeline(utc, x); hours != c.hours {
+				t.Errorf("%v, %s: %d, want %d", utc, c.name, hours, c.hours)
 			}
 			if x2 := Extend(x.PTS(), utc); x2 != x {
 				t.Errorf("%v, %s: Extend gives %d, want %d", utc, c.name, x2, x)
@@ -209,19 +203,42 @@ func TestTimeline(t *testing.T) {
 }
 
 func TestTimelineName(t *testing.T) {
-	for h := -MaxTimeline; h <= MaxTimeline; h++ {
-		got, ok := ParseTimeline(TimelineName(h))
-		if !ok || got != h {
-			t.Errorf("%d is written %s and read %d", h, TimelineName(h), got)
-		}
-	}
 	if TimelineName(0) != "t13" || TimelineName(-13) != "t00" || TimelineName(13) != "t26" {
 		t.Error("t13 is zero, t00 is −13, t26 is 13")
 	}
-	for _, s := range []string{"", "t", "t1", "t27", "t99", "t-1", "x13", "t130", "t1a"} {
-		if _, ok := ParseTimeline(s); ok {
-			t.Errorf("%q is no timeline", s)
+}
+
+func TestGrid(t *testing.T) {
+	for _, d := range []Ticks{18_000, 180_000, 180_180, 5_400_000, Wrap} {
+		g := Grid(d)
+		for _, c := range []struct {
+			name    string
+			x       Ticks
+			k, part int64
+		}{
+			{"the first", 0, 0, 0},
+			{"the end of the first", d - 1, 0, 0},
+			{"the last before a wrap", 7*Wrap - 1, 6, g.Buckets() - 1},
+			{"the first after it", 7 * Wrap, 7, 0},
+			{"before the epoch", -1, -1, g.Buckets() - 1},
+		} {
+			got := g.Of(c.x)
+			if want := c.k*g.Buckets() + c.part; got != want {
+				t.Errorf("grid %d, %s: bucket %d, want %d", d, c.name, got, want)
+			}
+			if start := g.Start(got); start > c.x || g.Of(start) != got || g.Of(start-1) != got-1 {
+				t.Errorf("grid %d, %s: bucket %d starts at %d", d, c.name, got, start)
+			}
 		}
+		if n := Ticks(g.Buckets()); n*d < Wrap || (n-1)*d >= Wrap {
+			t.Errorf("grid %d: %d buckets", d, n)
+		}
+	}
+	if g := Grid(180_000); !g.Same(0, 179_999) || g.Same(179_999, 180_000) || g.Same(Wrap-1, 0) {
+		t.Error("two time stamps are in one bucket or not")
+	}
+	if id := GroupID(897_720_256, 0xbeef); id != 897_720_256<<16|0xbeef || GroupBucket(id) != 897_720_256 || GroupID(-5, 1) != 1 {
+		t.Errorf("group id %d", id)
 	}
 }
 
@@ -237,7 +254,7 @@ func FuzzExtend(f *testing.F) {
 		if d := TicksAt(utc) - x; d < -Wrap/2 || d > Wrap/2 {
 			t.Fatalf("x is %d ticks from utc", d)
 		}
-		if h, _ := Timeline(utc, x); h < -MaxTimeline || h > MaxTimeline {
+		if h := Timeline(utc, x); h < -MaxTimeline || h > MaxTimeline {
 			t.Fatalf("timeline %d", h)
 		}
 	})

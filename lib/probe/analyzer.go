@@ -67,19 +67,19 @@ type analyzer struct {
 	cc      ts.Continuity
 	pids    [ts.NumPIDs]pidState
 
-	pat      bool
-	patVer   uint8
-	tsid     uint16
-	onid     int // −1: not known
-	cat      bool
-	programs map[uint16]*program
-	labels   map[uint16]label
-	versions psi.Versions
-	leap     uint8 // GPS_UTC_offset of the last STT
-	time     timeStats
-	pidCheck clock.Ticks27
-	patAt    clock.Ticks27 // of the last packet on PID 0
-	patHad   bool
+	pat         bool
+	patSections psi.Sections
+	tsid        uint16
+	onid        int // −1: not known
+	cat         bool
+	programs    map[uint16]*program
+	labels      map[uint16]label
+	versions    psi.Versions
+	leap        uint8 // GPS_UTC_offset of the last STT
+	time        timeStats
+	pidCheck    clock.Ticks27
+	patAt       clock.Ticks27 // of the last packet on PID 0
+	patHad      bool
 
 	start    time.Time // of the first data
 	arrived  time.Time // of the data at hand
@@ -157,7 +157,8 @@ func (a *analyzer) packet(p *ts.Packet) {
 		a.damage++
 	case ts.Duplicate:
 		st.dups++
-	case ts.Reset:
+	}
+	if p.Discontinuity() {
 		st.resets++
 	}
 	if p.HasAdaptation() {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/es"
 	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/ts"
 )
@@ -61,7 +62,7 @@ type Program struct {
 type Stream struct {
 	PID   ts.PID         `json:"pid"`
 	Type  psi.StreamType `json:"streamType"`
-	Codec psi.Codec      `json:"codec"`
+	Codec es.Codec       `json:"codec"`
 	Lang  string         `json:"lang,omitempty"`
 	Rate  int64          `json:"bitsPerSecond,omitempty"`
 }
@@ -226,7 +227,7 @@ func (a *analyzer) program(p *program, _ float64) Program {
 	}
 	out.PMT, out.Version, out.Changes, out.PCRPID = true, p.pmt.Version, p.changes, p.pmt.PCRPID
 	for _, s := range p.pmt.Streams {
-		out.Streams = append(out.Streams, Stream{s.PID, s.Type, s.Codec(), s.Descriptors.Language(), a.rate(a.pids[s.PID].packets)})
+		out.Streams = append(out.Streams, Stream{s.PID, s.Type, p.pmt.Codec(s), s.Descriptors.Language(), a.rate(a.pids[s.PID].packets)})
 	}
 	return out
 }
@@ -265,7 +266,7 @@ func (a *analyzer) describe() map[ts.PID]string {
 			what[p.pmt.PCRPID] = "PCR"
 		}
 		for _, s := range p.pmt.Streams {
-			what[s.PID] = string(s.Codec())
+			what[s.PID] = p.pmt.Codec(s).String()
 		}
 	}
 	return what

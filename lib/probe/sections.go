@@ -84,8 +84,8 @@ func decode(section []byte, leap uint8) (decoded any, text []string, err error) 
 		say("program %d, PCR 0x%04x%s", t.Program, t.PCRPID, tags(t.Descriptors))
 		streams := []fields{}
 		for _, s := range t.Streams {
-			streams = append(streams, fields{"pid": s.PID, "streamType": s.Type, "codec": s.Codec(), "descriptors": loop(s.Descriptors)})
-			say("0x%04x type 0x%02x %s %s%s", s.PID, uint8(s.Type), s.Codec(), s.Descriptors.Language(), tags(s.Descriptors))
+			streams = append(streams, fields{"pid": s.PID, "streamType": s.Type, "codec": t.Codec(s), "descriptors": loop(s.Descriptors)})
+			say("0x%04x type 0x%02x %s %s%s", s.PID, uint8(s.Type), t.Codec(s), s.Descriptors.Language(), tags(s.Descriptors))
 		}
 		return fields{"program": t.Program, "pcrPid": t.PCRPID, "streams": streams, "descriptors": loop(t.Descriptors)}, text, err
 	case id == psi.TableSTT:

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/es"
 	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/ts"
 )
@@ -50,20 +51,17 @@ func (a *analyzer) section(pid ts.PID, s *sections, section []byte, n int64) {
 		return
 	}
 	fresh := a.versions.New(uint16(pid), section)
+	if id == psi.TablePAT {
+		a.association(section)
+	}
 	switch id {
 	case psi.TableSTT, psi.TableTDT, psi.TableTOT:
 		a.clock(pid, section, n)
 		fresh = true
 	case psi.TableCAT:
 		a.cat = true
-	case psi.TablePAT:
-		if fresh {
-			a.association(section)
-		}
 	case psi.TablePMT:
-		if fresh {
-			a.programMap(section, pid)
-		}
+		a.programMap(section, pid, fresh)
 	case psi.TableSDT:
 		if fresh {
 			a.services(section)
@@ -82,18 +80,29 @@ func (a *analyzer) section(pid ts.PID, s *sections, section []byte, n int64) {
 	}
 }
 
-// association takes a new PAT.
+// association takes a section of the PAT. What it lists counts at once; what is not in a whole PAT any more goes with
+// that.
 func (a *analyzer) association(section []byte) {
 	t, err := psi.ParsePAT(section)
 	if err != nil || t.Next {
 		return
 	}
-	if !a.pat || t.Version != a.patVer || t.TSID != a.tsid {
+	if _, changed := a.patSections.Add(section); changed {
 		for _, p := range a.programs {
 			p.listed = false
 		}
+		for _, s := range a.patSections.All() {
+			if t, err := psi.ParsePAT(s); err == nil {
+				a.listPrograms(t)
+			}
+		}
+		return
 	}
-	a.pat, a.patVer, a.tsid = true, t.Version, t.TSID
+	a.listPrograms(t)
+}
+
+func (a *analyzer) listPrograms(t psi.PAT) {
+	a.pat, a.tsid = true, t.TSID
 	for _, e := range t.Programs {
 		p := a.programs[e.Number]
 		if p == nil {
@@ -113,15 +122,15 @@ func (a *analyzer) association(section []byte) {
 	}
 }
 
-// programMap takes a new PMT.
-func (a *analyzer) programMap(section []byte, pid ts.PID) {
+// programMap takes a PMT, which says something new if fresh, or was heard before its program was known.
+func (a *analyzer) programMap(section []byte, pid ts.PID, fresh bool) {
 	t, err := psi.ParsePMT(section)
 	if err != nil || t.Next {
 		return
 	}
 	p := a.programs[t.Program]
-	if p == nil || p.pid != pid {
-		return // the PAT does not know it
+	if p == nil || p.pid != pid || p.pmt != nil && !fresh {
+		return // the PAT does not know it, or it is known
 	}
 	if p.pmt != nil {
 		p.changes++
@@ -129,12 +138,12 @@ func (a *analyzer) programMap(section []byte, pid ts.PID) {
 	p.pmt = &t
 	for _, s := range t.Streams {
 		st := &a.pids[s.PID]
-		c := s.Codec()
+		c := t.Codec(s)
 		if st.kind == kindUnknown && s.PID != ts.PIDNull {
 			switch {
-			case c == psi.SCTE35:
+			case c == es.SCTE35:
 				a.follow(s.PID, 0xff)
-			case c != psi.Data || s.Type == psi.TypePrivate:
+			case !s.Type.Sections():
 				st.kind = kindPES
 			}
 		}
@@ -152,7 +161,7 @@ func (a *analyzer) programMap(section []byte, pid ts.PID) {
 
 func (a *analyzer) services(section []byte) {
 	t, err := psi.ParseSDT(section)
-	if err != nil {
+	if err != nil || t.Next {
 		return
 	}
 	a.onid = int(t.ONID)
@@ -168,9 +177,10 @@ func (a *analyzer) channels(section []byte) {
 	if err != nil {
 		return
 	}
-	for _, c := range t.Channels {
-		if c.TSID != t.TSID {
-			continue // of another transport stream
+	for _, entry := range t.Channels {
+		c, ok := t.Of(entry.Program)
+		if !ok {
+			continue
 		}
 		l := a.labels[c.Program]
 		l.name, l.channel = c.ShortName, c.Channel()

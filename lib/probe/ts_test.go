@@ -214,6 +214,9 @@ func TestReportDoesNotDependOnReads(t *testing.T) {
 	}
 }
 
+// table is any table of psi.
+type table interface{ Append([]byte) []byte }
+
 // builder makes streams that break one rule.
 type builder struct {
 	out []byte
@@ -221,7 +224,7 @@ type builder struct {
 	t   uint64 // 27 MHz
 }
 
-func (b *builder) table(pid ts.PID, x interface{ Append([]byte) []byte }) {
+func (b *builder) table(pid ts.PID, x table) {
 	b.out = psi.AppendPackets(b.out, pid, &b.cc[pid], x.Append(nil))
 }
 
@@ -446,6 +449,119 @@ func TestImplausibleTime(t *testing.T) {
 	}
 }
 
+// A program is found in whichever section of the PAT lists it, and even if its PMT came before that; it goes with a
+// whole PAT that does not list it, whatever version that has.
+func TestPATInSections(t *testing.T) {
+	pat := func(version, number, last uint8, program uint16) psi.PAT {
+		return psi.PAT{TSID: 1, Version: version, Number: number, LastNumber: last, Programs: []psi.Program{{Number: program, PID: 0x30}}}
+	}
+	pmt := func(program uint16) psi.PMT {
+		return psi.PMT{Program: program, PCRPID: 0x31, Streams: []psi.Stream{{Type: psi.TypeH264, PID: 0x32}}}
+	}
+	first, second := pat(0, 0, 1, 7), pat(0, 1, 1, 3)
+	for _, c := range []struct {
+		name   string
+		tables []table
+		want   string // programs, with their PMTs
+	}{
+		{"two sections", []table{first, second, pmt(7), pmt(3)}, "3 PMT true, 7 PMT true, "},
+		{"PMT between them", []table{first, pmt(3), second, pmt(7), pmt(3)}, "3 PMT true, 7 PMT true, "},
+		{"one of them only", []table{first, pmt(7)}, "7 PMT true, "},
+		{"A, B, A of one version", []table{pat(0, 0, 0, 7), pmt(7), pat(0, 0, 0, 3), pmt(3), pat(0, 0, 0, 7), pmt(7)}, "7 PMT true, "},
+		{"a version for each", []table{pat(0, 0, 0, 7), pmt(7), pat(1, 0, 0, 7), pat(2, 0, 0, 7)}, "7 PMT true, "},
+		{"not yet applicable", []table{pat(0, 0, 0, 7), pmt(7), psi.PAT{TSID: 1, Version: 1, Next: true, Programs: []psi.Program{{Number: 9, PID: 0x30}}}}, "7 PMT true, "},
+	} {
+		b := new(builder)
+		for _, x := range c.tables {
+			pid := ts.PID(0x30)
+			if _, ok := x.(psi.PAT); ok {
+				pid = ts.PIDPAT
+			}
+			b.table(pid, x)
+		}
+		rep, _, err := dump(t, Config{}, bytes.NewReader(b.out))
+		got := ""
+		for _, p := range rep.Programs {
+			got += fmt.Sprintf("%d PMT %v, ", p.Number, p.PMT)
+		}
+		if err != nil || got != c.want {
+			t.Errorf("%s: %q, %v, want %q", c.name, got, err, c.want)
+		}
+	}
+}
+
+// Only what applies to this transport stream names a program.
+func TestNames(t *testing.T) {
+	channel := func(name string, major, minor, tsid, program uint16) psi.VirtualChannel {
+		return psi.VirtualChannel{ShortName: name, Major: major, Minor: minor, TSID: tsid, Program: program}
+	}
+	vct := func(next bool, channels ...psi.VirtualChannel) psi.VCT {
+		return psi.VCT{TSID: 1, Next: next, Channels: channels}
+	}
+	sdt := func(next bool, name string) psi.SDT {
+		return psi.SDT{TSID: 1, ONID: 2, Next: next, Services: []psi.Service{{ID: 1, Descriptors: psi.AppendDescriptor(nil, psi.TagService, append([]byte{1, 0, byte(len(name))}, name...))}}}
+	}
+	for _, c := range []struct {
+		name          string
+		pid           ts.PID
+		tables        []table
+		want, channel string
+	}{
+		{"a channel", ts.PIDPSIP, []table{vct(false, channel("HERE", 5, 1, 1, 1))}, "HERE", "5.1"},
+		{"one-part number", ts.PIDPSIP, []table{vct(false, channel("CABLE", 0x3f1, 210, 1, 1))}, "CABLE", "1234"},
+		{"another transport stream's, before and after", ts.PIDPSIP, []table{vct(false, channel("A", 7, 1, 9, 1), channel("HERE", 5, 1, 1, 1), channel("B", 8, 1, 9, 1))}, "HERE", "5.1"},
+		{"a VCT to come", ts.PIDPSIP, []table{vct(false, channel("NOW", 5, 1, 1, 1)), vct(true, channel("NEXT", 6, 1, 1, 1))}, "NOW", "5.1"},
+		{"an SDT to come", ts.PIDSDT, []table{sdt(false, "now"), sdt(true, "next")}, "now", ""},
+		{"A, B, A", ts.PIDSDT, []table{sdt(false, "A"), sdt(false, "B"), sdt(false, "A")}, "A", ""},
+		{"GB 2312", ts.PIDSDT, []table{sdt(false, "\x13\xd6\xd0\xd1\xeb")}, "中央", ""},
+	} {
+		b := new(builder)
+		for _, x := range c.tables {
+			b.table(c.pid, x)
+		}
+		b.run(func(string, time.Duration) bool { return false })
+		rep, _, err := dump(t, Config{}, bytes.NewReader(b.out))
+		if err != nil || len(rep.Programs) != 1 || rep.Programs[0].Name != c.want || rep.Programs[0].Channel != c.channel {
+			t.Errorf("%s: %+v, %v, want %q %s", c.name, rep.Programs, err, c.want, c.channel)
+		}
+	}
+}
+
+// Streams of others, or as others sent them.
+func TestCases(t *testing.T) {
+	dir := os.Getenv("EC_CASES")
+	if dir == "" {
+		t.Skip("EC_CASES is not set")
+	}
+	for _, c := range []struct{ file, programs, first, last string }{
+		{"stt_proto", "3 5.1 TEST, ", "2026-01-15T12:00:00Z", "2026-01-15T12:00:12Z"},
+		{"stt_1990", "3 5.1 TEST, ", "1990-01-01T00:00:00Z", "1990-01-01T00:00:12Z"},
+		{"vct_other", "3 5.1 HERE, ", "2026-01-15T12:00:00Z", "2026-01-15T12:00:12Z"},
+		{"vct_next", "3 5.1 TEST, ", "2026-01-15T12:00:00Z", "2026-01-15T12:00:12Z"},
+		{"cvct_onepart", "3 1234 CABLE, ", "2026-01-15T12:00:00Z", "2026-01-15T12:00:12Z"},
+		{"dvb_gb2312", "3  中央, ", "2026-01-15T12:00:00Z", "2026-01-15T12:00:00Z"},
+		{"pat2", "3 5.1 TEST, 7  , ", "2026-01-15T12:00:00Z", "2026-01-15T12:00:12Z"},
+	} {
+		f, err := os.Open(filepath.Join(dir, c.file+".ts"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rep, _, err := dump(t, Config{}, f)
+		f.Close()
+		programs := ""
+		for _, p := range rep.Programs {
+			programs += fmt.Sprintf("%d %s %s, ", p.Number, p.Channel, p.Name)
+		}
+		if programs != c.programs || rep.Time == nil || rep.Time.First == nil {
+			t.Errorf("%s: programs %q, want %q; time %+v, %v", c.file, programs, c.programs, rep.Time, err)
+			continue
+		}
+		if first, last := rep.Time.First.Format(time.RFC3339), rep.Time.Last.Format(time.RFC3339); first != c.first || last != c.last {
+			t.Errorf("%s: from %s to %s, want %s to %s", c.file, first, last, c.first, c.last)
+		}
+	}
+}
+
 func TestSections(t *testing.T) {
 	for _, c := range []struct {
 		std  sim.Standard
@@ -465,6 +581,12 @@ func TestSections(t *testing.T) {
 			seen[name]++
 			if s["error"] != nil || s["decoded"] == nil {
 				t.Errorf("%s: %v", name, s)
+			}
+			if name == "EIT" { // Huffman coded
+				events := s["decoded"].(map[string]any)["events"].([]any)
+				if e := events[0].(map[string]any); !strings.Contains(e["title"].(string), " at ") || e["compressed"] != false {
+					t.Errorf("%v", e)
+				}
 			}
 		}
 		for _, name := range c.want {

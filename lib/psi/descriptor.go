@@ -18,6 +18,7 @@ const (
 	TagDTS             = 0x7b
 	TagAAC             = 0x7c
 	TagExtension       = 0x7f
+	TagStuffing        = 0x80 // of A/65 §6.9
 	TagATSCAC3         = 0x81
 )
 

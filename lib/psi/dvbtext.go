@@ -4,10 +4,15 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/korean"
+	"golang.org/x/text/encoding/simplifiedchinese"
+	"golang.org/x/text/encoding/traditionalchinese"
 )
 
 // DVBText decodes a text field of EN 300 468 annex A. Emphasis marks are dropped, 0x8A becomes a newline,
-// what has no character becomes U+FFFD.
+// what has no character becomes U+FFFD, and so does a whole text in an encoding of somebody's own (0x1F).
 func DVBText(b []byte) string {
 	if len(b) == 0 {
 		return ""
@@ -23,10 +28,25 @@ func DVBText(b []byte) string {
 		b = b[min(3, len(b)):]
 	case c == 0x11: // ISO/IEC 10646 basic multilingual plane
 		return controls(utf16BE(b[1:]))
-	case c == 0x15:
+	case c == 0x12: // KS X 1001
+		s, _ := twoByte(b[1:], korean.EUCKR)
+		return s
+	case c == 0x13: // GB 2312
+		s, _ := twoByte(b[1:], simplifiedchinese.GBK)
+		return s
+	case c == 0x14: // "Big5 subset of ISO/IEC 10646": some send Big5, some the code points of ISO/IEC 10646
+		s, ok := twoByte(b[1:], traditionalchinese.Big5)
+		if !ok && len(b)%2 == 1 {
+			return controls(utf16BE(b[1:]))
+		}
+		return s
+	case c == 0x15: // UTF-8
 		return controls(strings.ToValidUTF8(string(b[1:]), "\ufffd"))
-	case c == 0x1f: // encoding_type_id of somebody's own
-		b = b[min(2, len(b)):]
+	case c == 0x1f: // encoding_type_id of somebody's own, TS 101 162
+		if len(b) > 2 {
+			return "\ufffd"
+		}
+		return ""
 	default:
 		b = b[1:]
 	}
@@ -55,6 +75,41 @@ func DVBText(b []byte) string {
 		}
 	}
 	return s.String()
+}
+
+// twoByte decodes bytes of a table whose characters above ASCII have two, and drops the control codes of annex A: those of
+// one byte as in other tables, and 0xE080 to 0xE09F. It is ok if all of b had a meaning.
+func twoByte(b []byte, table encoding.Encoding) (text string, ok bool) {
+	var s strings.Builder
+	ok = true
+	plain := 0 // b[plain:i] are characters that wait to be decoded
+	flush := func(i int) {
+		decoded, err := table.NewDecoder().Bytes(b[plain:i])
+		part := string(decoded)
+		ok = ok && err == nil && !strings.ContainsRune(part, utf8.RuneError)
+		s.WriteString(controls(part))
+	}
+	for i := 0; i < len(b); {
+		n, control := 1, byte(0)
+		switch c := b[i]; {
+		case c == 0x86, c == 0x87, c == 0x8a:
+			control = c
+		case c == 0xe0 && i+1 < len(b) && b[i+1] >= 0x80 && b[i+1] < 0xa0:
+			n, control = 2, b[i+1]
+		case c >= 0x80 && i+1 < len(b):
+			n = 2
+		}
+		if control != 0 {
+			flush(i)
+			plain = i + n
+			if control == 0x8a {
+				s.WriteByte('\n')
+			}
+		}
+		i += n
+	}
+	flush(len(b))
+	return s.String(), ok
 }
 
 // AppendDVBText encodes s: plain ASCII in the default table, all else as UTF-8 (0x15).

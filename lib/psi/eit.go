@@ -32,7 +32,7 @@ func (e Event) StartUTC(offset uint8) time.Time {
 
 // ParseEIT reads a section.
 func ParseEIT(section []byte) (EIT, error) {
-	h, b, err := parse(section, TableEIT)
+	h, b, err := parsePSIP(section, TableEIT)
 	if err != nil {
 		return EIT{}, err
 	}

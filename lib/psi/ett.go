@@ -12,7 +12,7 @@ type ETT struct {
 
 // ParseETT reads a section.
 func ParseETT(section []byte) (ETT, error) {
-	h, b, err := parse(section, TableETT)
+	h, b, err := parsePSIP(section, TableETT)
 	if err != nil {
 		return ETT{}, err
 	}

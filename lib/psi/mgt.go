@@ -48,7 +48,7 @@ func (t MGTTable) Name() string {
 
 // ParseMGT reads a section.
 func ParseMGT(section []byte) (MGT, error) {
-	h, b, err := parse(section, TableMGT)
+	h, b, err := parsePSIP(section, TableMGT)
 	if err != nil {
 		return MGT{}, err
 	}

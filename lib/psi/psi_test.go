@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/es"
 	"every.channel/ec/lib/ts"
 	"github.com/asticode/go-astits"
 )
@@ -179,30 +180,30 @@ func TestCodec(t *testing.T) {
 	reg := func(s string) Descriptors { return AppendDescriptor(nil, TagRegistration, []byte(s)) }
 	for _, c := range []struct {
 		s    Stream
-		want Codec
+		want es.Codec
 	}{
-		{Stream{Type: TypeMPEG2Video}, MPEG2Video},
-		{Stream{Type: TypeH264}, H264},
-		{Stream{Type: TypeHEVC}, HEVC},
-		{Stream{Type: TypeMPEG2Audio}, MP2},
-		{Stream{Type: TypeAC3}, AC3},
-		{Stream{Type: TypeAACLATM}, AACLATM},
-		{Stream{Type: TypeSCTE35}, SCTE35},
-		{Stream{Type: TypePrivate, Descriptors: ac3}, AC3},
-		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(english, TagEAC3, nil)}, EAC3},
-		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagTeletext, nil)}, Teletext},
-		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagSubtitling, nil)}, DVBSub},
-		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagExtension, []byte{0x15})}, AC4},
-		{Stream{Type: TypePrivate, Descriptors: reg("AC-4")}, AC4},
-		{Stream{Type: TypePrivate, Descriptors: reg("Opus")}, Opus},
-		{Stream{Type: TypePrivate}, Data},
-		{Stream{Type: 0xfe}, Unknown},
+		{Stream{Type: TypeMPEG2Video}, es.MPEG2Video},
+		{Stream{Type: TypeH264}, es.H264},
+		{Stream{Type: TypeHEVC}, es.HEVC},
+		{Stream{Type: TypeMPEG2Audio}, es.MP2},
+		{Stream{Type: TypeAC3}, es.AC3},
+		{Stream{Type: TypeAACLATM}, es.AACLATM},
+		{Stream{Type: TypeSCTE35}, es.SCTE35},
+		{Stream{Type: TypePrivate, Descriptors: ac3}, es.AC3},
+		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(english, TagEAC3, nil)}, es.EAC3},
+		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagTeletext, nil)}, es.Teletext},
+		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagSubtitling, nil)}, es.DVBSub},
+		{Stream{Type: TypePrivate, Descriptors: AppendDescriptor(nil, TagExtension, []byte{0x15})}, es.AC4},
+		{Stream{Type: TypePrivate, Descriptors: reg("AC-4")}, es.AC4},
+		{Stream{Type: TypePrivate, Descriptors: reg("Opus")}, es.Opus},
+		{Stream{Type: TypePrivate}, es.Data},
+		{Stream{Type: 0xfe}, es.Unknown},
 	} {
 		if got := c.s.Codec(); got != c.want {
 			t.Errorf("%v %x: %s, want %s", c.s.Type, []byte(c.s.Descriptors), got, c.want)
 		}
 	}
-	if !H264.Video() || H264.Audio() || !AC4.Audio() || Teletext.Video() || Teletext.Audio() {
+	if !es.H264.Video() || es.H264.Audio() || !es.AC4.Audio() || es.Teletext.Video() || es.Teletext.Audio() {
 		t.Error("video and audio are mixed up")
 	}
 }
@@ -320,7 +321,7 @@ func captured(t *testing.T, name string, f func(pid ts.PID, section []byte)) {
 
 func TestCaptureArte(t *testing.T) {
 	var tdt, tot []time.Time
-	codecs := map[Codec]int{}
+	codecs := map[es.Codec]int{}
 	captured(t, "dvbt-arte-hd-tot-lossy.ts", func(pid ts.PID, s []byte) {
 		switch s[0] {
 		case TableTDT, TableTOT:
@@ -338,15 +339,15 @@ func TestCaptureArte(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			for _, es := range pmt.Streams {
-				codecs[es.Codec()]++
+			for _, s := range pmt.Streams {
+				codecs[s.Codec()]++
 			}
 		}
 	})
 	if len(tdt) != 1 || len(tot) != 8 {
 		t.Errorf("%d TDT and %d TOT, 1 and 8 are in the capture", len(tdt), len(tot))
 	}
-	if codecs[H264] == 0 || codecs[EAC3] == 0 {
+	if codecs[es.H264] == 0 || codecs[es.EAC3] == 0 {
 		t.Errorf("codecs %v, H.264 and E-AC-3 are in the capture", codecs)
 	}
 	first := time.Date(2019, 1, 22, 12, 51, 9, 0, time.UTC)
@@ -387,15 +388,18 @@ func TestTableUTC(t *testing.T) {
 		{"TDT", TDT{day}.Append(nil), "2026-11-23T02:41:59Z"},
 		{"TOT", TOT{UTC: day}.Append(nil), "2026-11-23T02:41:59Z"},
 		{"STT", STTAt(day, 18).Append(nil), "2026-11-23T02:41:59Z"},
-		{"the example of EN 300 468 annex C", mjd(0xb0, 0xa2, 0x12, 0x45, 0x00), ""}, // 1982: before there was digital television
+		{"the example of EN 300 468 annex C", mjd(0xb0, 0xa2, 0x12, 0x45, 0x00), "1982-09-06T12:45:00Z"},
+		{"the first day of 1980", mjd(0xac, 0xcf, 0x00, 0x00, 0x00), "1980-01-01T00:00:00Z"},
+		{"the last day of 1979", mjd(0xac, 0xce, 0x23, 0x59, 0x59), ""},
 		{"the last day of MJD", mjd(0xff, 0xff, 0x23, 0x59, 0x59), "2038-04-22T23:59:59Z"},
 		{"MJD wrapped", mjd(0x00, 0x00, 0x00, 0x00, 0x00), ""},
 		{"undefined", mjd(0xff, 0xff, 0xff, 0xff, 0xff), ""},
 		{"no BCD", mjd(0xee, 0xee, 0x1a, 0x00, 0x00), ""},
 		{"25 o'clock", mjd(0xee, 0xee, 0x25, 0x00, 0x00), ""},
 		{"61 minutes", mjd(0xee, 0xee, 0x20, 0x61, 0x00), ""},
-		{"a receiver that never had time", STT{SystemTime: 0, GPSUTCOffset: 0}.Append(nil), ""},
-		{"system_time in the year 2106", STT{SystemTime: 0xf0000000, GPSUTCOffset: 18}.Append(nil), ""},
+		{"the first system_time", STT{SystemTime: 0, GPSUTCOffset: 0}.Append(nil), "1980-01-06T00:00:00Z"},
+		{"the last system_time", STT{SystemTime: 1<<32 - 1, GPSUTCOffset: 18}.Append(nil), "2116-02-12T06:27:57Z"},
+		{"protocol_version 1", protocol(STTAt(day, 18), 1), ""},
 		{"not a time table", PAT{}.Append(nil), ""},
 		{"nothing", nil, ""},
 		{"cut", TDT{day}.Append(nil)[:7], ""},
@@ -407,6 +411,125 @@ func TestTableUTC(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// protocol is the section of a PSIP table with another protocol_version.
+func protocol(x table, version byte) []byte {
+	b := x.Append(nil)
+	b[headerLen] = version
+	return end(b[:len(b)-crcLen], 0)
+}
+
+// A/65 §6: what follows a protocol_version that is not known may mean anything.
+func TestProtocolVersion(t *testing.T) {
+	n := 0
+	for _, s := range samples {
+		if b := s.table.Append(nil); b[0] < TableMGT || b[0] > TableSTT {
+			continue
+		}
+		n++
+		if _, err := s.parse(protocol(s.table, 0)); err != nil {
+			t.Errorf("%s: %v", s.name, err)
+		}
+		if _, err := s.parse(protocol(s.table, 1)); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s of protocol_version 1: %v, want %v", s.name, err, ErrProtocol)
+		}
+	}
+	if n < 6 {
+		t.Errorf("%d tables of PSIP, want 6", n)
+	}
+}
+
+func TestPlausible(t *testing.T) {
+	for _, c := range []struct {
+		utc  string
+		want bool
+	}{
+		{"1858-11-17T00:00:00Z", false}, // an MJD of 0
+		{"1979-12-31T23:59:59Z", false},
+		{"1980-01-01T00:00:00Z", true},
+		{"1979-12-31T23:30:00-01:00", true}, // 1980 in UTC
+		{"1990-01-01T00:00:00Z", true},
+		{"2199-12-31T23:59:59Z", true},
+		{"2200-01-01T00:00:00Z", false},
+	} {
+		utc, err := time.Parse(time.RFC3339, c.utc)
+		if err != nil || Plausible(utc) != c.want {
+			t.Errorf("%s: %v, %v", c.utc, !c.want, err)
+		}
+	}
+}
+
+func TestChannelNumber(t *testing.T) {
+	for _, c := range []struct {
+		major, minor uint16
+		want         string
+	}{
+		{5, 1, "5.1"},
+		{99, 999, "99.999"},
+		{5, 0, "5.0"}, // analogue
+		{0, 0, ""},
+		{0x3f0 | 1234>>10, 1234 & 0x3ff, "1234"},
+		{0x3f0, 7, "7"},
+		{0x3ff, 0x3ff, "16383"},
+		{0x3ef, 1, "1007.1"},
+	} {
+		if got := (VirtualChannel{Major: c.major, Minor: c.minor}).Channel(); got != c.want {
+			t.Errorf("%#x, %#x: %q, want %q", c.major, c.minor, got, c.want)
+		}
+	}
+}
+
+func TestVCTOf(t *testing.T) {
+	v := VCT{TSID: 2065, Channels: []VirtualChannel{
+		{ShortName: "FAR", TSID: 999, Program: 3},
+		{ShortName: "HERE", TSID: 2065, Program: 3},
+		{ShortName: "FAR2", TSID: 999, Program: 4},
+		{ShortName: "OFF", TSID: 2065, Program: 0},
+		{ShortName: "NTSC", TSID: 2065, Program: 0xffff},
+	}}
+	next := v
+	next.Next = true
+	for _, c := range []struct {
+		name    string
+		table   VCT
+		program uint16
+		want    string
+	}{
+		{"of this transport stream", v, 3, "HERE"},
+		{"only of another", v, 4, ""},
+		{"not listed", v, 5, ""},
+		{"inactive", v, 0, ""},
+		{"analogue", v, 0xffff, ""},
+		{"not yet applicable", next, 3, ""},
+	} {
+		got, ok := c.table.Of(c.program)
+		if ok != (c.want != "") || got.ShortName != c.want {
+			t.Errorf("%s: %q, %v, want %q", c.name, got.ShortName, ok, c.want)
+		}
+		if parsed, err := ParseVCT(c.table.Append(nil)); err != nil || parsed.Next != c.table.Next {
+			t.Errorf("%s: next %v, %v", c.name, parsed.Next, err)
+		}
+	}
+}
+
+func TestSDTOf(t *testing.T) {
+	here := SDT{TSID: 1, ONID: 8468, Services: []Service{{ID: 3, Running: 4}}}
+	next, other := here, here
+	next.Next, other.Other = true, true
+	for _, c := range []struct {
+		name    string
+		table   SDT
+		program uint16
+		want    bool
+	}{
+		{"listed", here, 3, true}, {"not listed", here, 4, false}, {"not yet applicable", next, 3, false}, {"of another transport stream", other, 3, false},
+	} {
+		parsed, err := ParseSDT(c.table.Append(nil))
+		if s, ok := parsed.Of(c.program); err != nil || ok != c.want || ok && s.Running != 4 {
+			t.Errorf("%s: %+v, %v, %v", c.name, s, ok, err)
 		}
 	}
 }

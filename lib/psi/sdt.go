@@ -43,6 +43,20 @@ func (s Service) Name() (kind uint8, provider, name string) {
 	return kind, provider, DVBText(b[p+1 : n])
 }
 
+// Of is the service of a program of this transport stream. A table of another one or one that is not yet applicable
+// has none.
+func (t SDT) Of(program uint16) (Service, bool) {
+	if t.Other || t.Next {
+		return Service{}, false
+	}
+	for _, s := range t.Services {
+		if s.ID == program {
+			return s, true
+		}
+	}
+	return Service{}, false
+}
+
 // ServiceDescriptor names a service.
 func ServiceDescriptor(kind uint8, provider, name string) Descriptors {
 	p, n := AppendDVBText(nil, provider), AppendDVBText(nil, name)

@@ -40,6 +40,8 @@ var (
 	ErrShort = errors.New("section is cut short")
 	// ErrTable: the table_id is not the one asked for.
 	ErrTable = errors.New("not the table asked for")
+	// ErrProtocol: protocol_version is not 0, so that what follows may mean anything (A/65 §6).
+	ErrProtocol = errors.New("unknown protocol_version")
 	// ErrCRC: CRC_32 does not verify.
 	ErrCRC = errors.New("section checksum is wrong")
 	// ErrSyntax: a field has a value the specification does not allow.
@@ -123,6 +125,20 @@ func parse(section []byte, tables ...uint8) (Header, []byte, error) {
 		return h, nil, fmt.Errorf("table %#02x: %w", h.TableID, ErrTable)
 	}
 	return h, section[headerLen : n-crcLen], nil
+}
+
+// parsePSIP splits a section of A/65, whose body begins with protocol_version 0.
+func parsePSIP(section []byte, tables ...uint8) (Header, []byte, error) {
+	h, b, err := parse(section, tables...)
+	switch {
+	case err != nil:
+		return h, nil, err
+	case len(b) == 0:
+		return h, nil, ErrShort
+	case b[0] != 0:
+		return h, nil, ErrProtocol
+	}
+	return h, b, nil
 }
 
 // begin appends the head of a long section; end completes it.

@@ -29,7 +29,7 @@ func STTAt(utc time.Time, offset uint8) STT {
 
 // ParseSTT reads a section.
 func ParseSTT(section []byte) (STT, error) {
-	_, b, err := parse(section, TableSTT)
+	_, b, err := parsePSIP(section, TableSTT)
 	if err != nil {
 		return STT{}, err
 	}

@@ -4,15 +4,13 @@ import (
 	"time"
 )
 
-// Times outside this range are taken for a clock that was never set, or for an MJD beyond its 16 bits.
-// 16 bits of MJD end on 2038-04-22 (EN 300 468 annex C); what comes after cannot be told from 1858.
-var (
-	minTime = time.Date(1996, 1, 1, 0, 0, 0, 0, time.UTC)
-	maxTime = time.Date(2106, 1, 1, 0, 0, 0, 0, time.UTC)
-)
-
-// Plausible tells whether a broadcast may give t as the time.
-func Plausible(t time.Time) bool { return !t.Before(minTime) && t.Before(maxTime) }
+// Plausible tells whether a broadcast may give t as the time: from 1980, where system_time of A/65 §6.1 begins, to
+// 2199. So whatever is counted from a plausible time is positive and small. The 16 bits of an MJD end on 2038-04-22
+// (EN 300 468 annex C); a date after that reads as one of 1858, which is not plausible.
+func Plausible(t time.Time) bool {
+	year := t.UTC().Year()
+	return year >= 1980 && year <= 2199
+}
 
 // TableUTC is the time in an STT, TDT or TOT section. It is not ok for another table, a malformed one,
 // or a time that is not plausible.

@@ -35,12 +35,36 @@ type VirtualChannel struct {
 	Descriptors Descriptors
 }
 
-// Channel is the number as people write it: "5.1".
-func (c VirtualChannel) Channel() string { return itoa(int(c.Major)) + "." + itoa(int(c.Minor)) }
+// Channel is the number as people write it: "5.1", or "1234" where it has one part (A/65 §6.3.2); "" without a
+// number.
+func (c VirtualChannel) Channel() string {
+	switch {
+	case c.Major == 0 && c.Minor == 0:
+		return ""
+	case c.Major>>4 == 0x3f: // the upper six of ten bits
+		return itoa(int(c.Major&0x0f)<<10 | int(c.Minor))
+	}
+	return itoa(int(c.Major)) + "." + itoa(int(c.Minor))
+}
+
+// Of is the channel of a program of this transport stream. A table that is not yet applicable has none, nor does an
+// entry count that is of another transport stream (A/65 §6.3.1, channel_TSID), or of none: program_number 0 is for
+// inactive channels, 0xFFFF for analogue ones.
+func (t VCT) Of(program uint16) (VirtualChannel, bool) {
+	if t.Next || program == 0 || program == 0xffff {
+		return VirtualChannel{}, false
+	}
+	for _, c := range t.Channels {
+		if c.Program == program && c.TSID == t.TSID {
+			return c, true
+		}
+	}
+	return VirtualChannel{}, false
+}
 
 // ParseVCT reads a section.
 func ParseVCT(section []byte) (VCT, error) {
-	h, b, err := parse(section, TableTVCT, TableCVCT)
+	h, b, err := parsePSIP(section, TableTVCT, TableCVCT)
 	if err != nil {
 		return VCT{}, err
 	}

@@ -14,18 +14,20 @@ type sectionKey struct {
 	pid       uint16
 	table     uint8
 	number    uint8
+	next      bool // not yet applicable: sent beside what applies
 	extension uint16
 	net       uint32 // TSID and ONID where the extension alone is ambiguous
 }
 
-// New tells whether section, on pid, differs from the last one with the same identity. Time tables always do.
+// New tells whether section, on pid, differs from the one with the same identity that was heard last: what comes back
+// after something else is new again. Time tables always are.
 func (v *Versions) New(pid uint16, section []byte) bool {
 	if len(section) < 3 {
 		return false
 	}
 	k := sectionKey{pid: pid, table: section[0]}
 	if Long(section) && len(section) >= headerLen+crcLen {
-		k.extension, k.number = uint16At(section, 3), section[6]
+		k.extension, k.number, k.next = uint16At(section, 3), section[6], section[5]&1 == 0
 		if t := section[0]; t >= TableDVBEIT && t <= 0x6f && len(section) >= 12 {
 			k.net = binary.BigEndian.Uint32(section[8:])
 		} else if (t == TableSDT || t == TableSDTOther) && len(section) >= 10 {

@@ -41,10 +41,14 @@ const fileFrequency, channelWidth = 599_000_000, 6_000_000
 func (b *Backend) Lineup() []hdhr.Channel {
 	var all []hdhr.Channel
 	for _, m := range b.muxes() {
+		codec := func(string) string { return "" }
+		if p, err := m.built(); err == nil {
+			m, codec = p.mux, p.codec // as its habits make it
+		}
 		for _, s := range m.Services {
 			c := hdhr.Channel{
 				Number: s.Number, Name: s.Name, HD: strings.Contains(s.Video, "h264"), DRM: s.DRM,
-				VideoCodec: codecNames[m.codec(s.Video)], AudioCodec: codecNames[m.codec(s.Audio)],
+				VideoCodec: codecNames[codec(s.Video)], AudioCodec: codecNames[codec(s.Audio)],
 				Frequency: m.Frequency, Modulation: m.Modulation, TSID: int(m.TSID), ONID: -1, Program: int(s.Program),
 				SignalStrength: strength, SignalQuality: quality,
 			}
@@ -71,15 +75,6 @@ func (b *Backend) muxes() []*Mux {
 		return nil
 	}
 	return b.Broadcast.All()
-}
-
-// codec is that of a clip of the multiplex.
-func (m *Mux) codec(clip string) string {
-	p, err := m.built()
-	if err != nil {
-		return ""
-	}
-	return p.codec(clip)
 }
 
 // Tune implements hdhr.Backend. It refuses with the codes of a device: 811 a protected channel, 807 one

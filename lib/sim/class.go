@@ -112,7 +112,7 @@ func (c *classifier) learn(section []byte) {
 		}
 		for _, e := range t.Streams {
 			c.class[e.PID] = Audio
-			if e.Codec().Video() {
+			if t.Codec(e).Video() {
 				c.class[e.PID] = Video
 			}
 		}

@@ -234,6 +234,40 @@ func TestEventsFollowUTC(t *testing.T) {
 	}
 }
 
+// Titles of the ATSC guide are Huffman coded (A/65 annex C), and a guide is equally long at any time all the same.
+func TestATSCTitlesAreCompressed(t *testing.T) {
+	m := DefaultMuxes()[0]
+	long, all, shorter := 0, 0, 0
+	for at := noon; at.Before(noon.Add(24 * time.Hour)); at = at.Add(blockTime) {
+		for i, s := range m.Services {
+			section := atscEIT(nil, m, 0, i, at)
+			if long == 0 {
+				long = len(section)
+			}
+			if i == 0 && len(section) != long {
+				t.Errorf("at %s the EIT of %s is %d bytes long, want %d", at, s.Name, len(section), long)
+			}
+			eit, err := psi.ParseEIT(section)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range eit.Events {
+				want := "The News, " + s.Name + " at " + e.StartUTC(gpsUTCOffset).Format("15:04") + " UTC"
+				if got := e.Title.String(); got != want || e.Title[0].Compressed {
+					t.Errorf("title %q, want %q", got, want)
+				}
+				all++
+				if e.Title[0].Compression == psi.TitleHuffman && len(e.Title.Append(nil)) < len(psi.English(want).Append(nil)) {
+					shorter++
+				}
+			}
+		}
+	}
+	if shorter != all {
+		t.Errorf("%d of %d titles are compressed", shorter, all)
+	}
+}
+
 // Counters follow from lengths that never change, so check those over a day, each block and event.
 func TestTableLengthsAreConstant(t *testing.T) {
 	for _, m := range DefaultMuxes() {

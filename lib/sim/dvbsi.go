@@ -9,12 +9,22 @@ import (
 )
 
 // tdt is the Time and Date Table, EN 300 468 §5.2.5.
-func tdt(b []byte, at time.Time) []byte { return psi.TDT{UTC: at}.Append(b) }
+func (p *plan) tdt(b []byte, at time.Time) []byte {
+	utc, _ := p.told(at)
+	return psi.TDT{UTC: utc.Add(p.mux.Habits.TDTWrong)}.Append(b)
+}
 
-// tot is the Time Offset Table, §5.2.6: local time is an hour ahead.
-func tot(b []byte, at time.Time) []byte {
-	d := psi.AppendTimeOffset(nil, psi.TimeOffset{Country: "DEU", Offset: time.Hour, Next: time.Hour})
-	return psi.TOT{UTC: at, Descriptors: d}.Append(b)
+// tot is the Time Offset Table, §5.2.6: local time is an hour ahead, two where daylight is saved.
+func (p *plan) tot(b []byte, at time.Time) []byte {
+	o := psi.TimeOffset{Country: "DEU", Offset: time.Hour, Next: time.Hour}
+	if change := p.mux.Habits.DST; !change.IsZero() {
+		o.Next, o.Change = 2*time.Hour, change
+		if !at.Before(change) {
+			o.Offset, o.Next, o.Change = 2*time.Hour, time.Hour, change.AddDate(0, 0, 210)
+		}
+	}
+	utc, _ := p.told(at)
+	return psi.TOT{UTC: utc, Descriptors: psi.AppendTimeOffset(nil, o)}.Append(b)
 }
 
 // Descriptors of a NIT, §6.2 and EN 62216 (logical channels).
@@ -59,12 +69,43 @@ func serviceType(s Service) byte { // table 87
 const running = 4
 
 // sdt is the Service Description Table, §5.2.3.
-func sdt(m *Mux) []byte {
-	t := psi.SDT{TSID: m.TSID, ONID: m.ONID}
+func (p *plan) sdt(b []byte, at time.Time) []byte {
+	m, turn := p.mux, turns(p.mux.Habits.Rename, at)
+	t := psi.SDT{TSID: m.TSID, ONID: m.ONID, Version: uint8(turn & 0x1f)}
+	for _, s := range m.Services {
+		d := psi.ServiceDescriptor(serviceType(s), m.Name, nameAt(s.Name, turn))
+		if c := charsets[m.Habits.Charset]; c.table != 0 {
+			name := append([]byte{c.table}, c.name...)
+			if turn%2 == 1 {
+				name = append(name, '+')
+			}
+			body := append([]byte{serviceType(s), byte(len(m.Name))}, m.Name...)
+			d = psi.AppendDescriptor(nil, psi.TagService, append(append(body, byte(len(name))), name...))
+		}
+		t.Services = append(t.Services, psi.Service{
+			ID: s.Program, EITPF: true, Running: running, FreeCA: s.Scrambled || m.Habits.PESScrambled, Descriptors: d,
+		})
+	}
+	return t.Append(b)
+}
+
+// charsets are names in encodings of EN 300 468 annex A.2 (table A.3), and the byte that selects each: "central
+// television" in Chinese twice, "Korean broadcast" in Korean.
+var charsets = map[string]struct {
+	table byte
+	name  string
+}{
+	"ksx1001": {0x12, "\xc7\xd1\xb1\xb9\xb9\xe6\xbc\xdb"},
+	"gb2312":  {0x13, "\xd6\xd0\xd1\xeb\xb5\xe7\xca\xd3"},
+	"big5":    {0x14, "\x4e\x2d\x59\x2e\x96\xfb\x89\x96"}, // the Big5 subset of ISO/IEC 10646, two bytes each
+}
+
+// nextSDT is one that is not yet applicable, with nothing in it that is true.
+func nextSDT(m *Mux) []byte {
+	t := psi.SDT{TSID: m.TSID + 2, ONID: m.ONID + 2, Next: true, Version: 21}
 	for _, s := range m.Services {
 		t.Services = append(t.Services, psi.Service{
-			ID: s.Program, EITPF: true, Running: running, FreeCA: s.Scrambled,
-			Descriptors: psi.ServiceDescriptor(serviceType(s), m.Name, s.Name),
+			ID: s.Program, Running: 1, Descriptors: psi.ServiceDescriptor(serviceType(s), m.Name, "next"),
 		})
 	}
 	return t.Append(nil)

@@ -23,53 +23,110 @@ const clockParts = 3
 
 // A plan is what follows from the configuration of a Mux.
 type plan struct {
-	mux     *Mux
-	packets int64 // in a slot
-	clips   map[string]*clip
-	streams []*stream
-	owner   []int // index of the service that a stream belongs to
-	tables  []table
-	pat     []ts.Packet // the PAT for each service alone
-	vctSize int         // of the TVCT, for the MGT
-	eitSize int         // of the EIT sections of all services
+	mux      *Mux  // as its habits make it
+	packets  int64 // in a slot
+	clips    map[string]*clip
+	services []service
+	streams  []*stream
+	owner    []int // index of the service that a stream belongs to
+	tables   []table
+	resets   []reset
+	pat      []ts.Packet // the PAT for each service alone, nil where the PAT goes as it is
+	vctSize  int         // of the VCT, for the MGT
+	eitSize  int         // of the EIT sections of all services
 }
+
+// A service has its PIDs, and the streams that it sends.
+type service struct {
+	Service
+	video, audio, second, clock ts.PID // clock is the PCR_PID
+	pcr                         int    // index of the stream with the PCR_PID, or noStream
+}
+
+const noStream = -1
+
+// A reset is a PID whose counter starts anew, where that is announced.
+type reset struct {
+	pid     ts.PID
+	service int
+}
+
+// PIDs of what habits add, from that of the PMT on.
+const (
+	afterSecond ts.PID = 5 + iota
+	afterSubtitles
+	afterTeletext
+	afterSCTE35
+	afterSections
+	afterData
+	afterSilent
+	afterClock
+	afterAdded
+	afterAll
+)
 
 // allServices selects the whole multiplex, null packets included.
 const allServices = -1
 
-func newPlan(m *Mux) (*plan, error) {
+func newPlan(mux *Mux) (*plan, error) {
+	m := mux.formed()
+	h := &m.Habits
 	p := &plan{mux: m, clips: map[string]*clip{}}
 	if len(m.Services) == 0 || len(m.Services) > 16 {
 		return nil, fmt.Errorf("%d services: want 1 to 16", len(m.Services))
 	}
-	if m.Jump.Every != 0 && m.Jump.Every < slotTime {
-		return nil, fmt.Errorf("clock jumps every %s: want %s or more", m.Jump.Every, slotTime)
-	}
-	if err := checkPIDs(m); err != nil {
+	if err := errors.Join(h.check(), m.Jump.check(), checkPIDs(m)); err != nil {
 		return nil, err
 	}
-	for i, s := range m.Services {
+	for i, v := range m.Services {
+		s := service{Service: v, video: v.videoPID(), audio: v.audioPID(), second: v.PID + afterSecond, pcr: noStream}
+		if h.LowPIDs && i == 0 {
+			s.video, s.audio = ts.PIDSDT, ts.PIDTDT
+			if m.Standard == DVB {
+				s.video, s.audio = v.videoPID(), ts.PIDPSIP
+			}
+		}
+		if s.clock = s.video; v.Video == "" {
+			s.clock = s.audio
+		}
+		if h.PCR == PCROwnPID {
+			s.clock = v.PID + afterClock
+		}
 		for _, c := range []struct {
-			name string
-			pid  ts.PID
-		}{{s.Video, s.videoPID()}, {s.Audio, s.audioPID()}} {
-			if c.name == "" {
+			name  string
+			pid   ts.PID
+			pause Pause
+			want  bool
+		}{{v.Video, s.video, Pause{}, true}, {v.Audio, s.audio, Pause{}, true}, {v.Audio, s.second, h.Pause, h.SecondAudio}} {
+			if c.name == "" || !c.want {
 				continue
 			}
 			clip, err := p.clip(c.name)
 			if err != nil {
 				return nil, err
 			}
-			if s.Dead {
+			if v.Dead {
 				continue
 			}
-			p.streams = append(p.streams, newStream(clip, c.pid, c.pid == s.pcrPID(), s.Scrambled))
+			pcr := pcrNowhere
+			if c.pid == s.clock {
+				s.pcr = len(p.streams)
+				switch h.PCR {
+				case PCRMixed, PCRCadence:
+					pcr = pcrStarts
+				case PCRPayload:
+					pcr = pcrAnywhere
+				}
+			}
+			p.streams = append(p.streams, newStream(clip, c.pid, pcr, v.Scrambled, h, c.pause))
 			p.owner = append(p.owner, i)
 		}
+		p.services = append(p.services, s)
 	}
 	if err := p.makeTables(); err != nil {
 		return nil, err
 	}
+	p.listResets()
 	p.packets = p.least()
 	if n := int64(m.Rate) / (8 * ts.PacketSize) / int64(time.Second/slotTime); n > p.packets {
 		p.packets = n
@@ -77,6 +134,52 @@ func newPlan(m *Mux) (*plan, error) {
 		return nil, fmt.Errorf("rate %d bit/s: these services need %d", m.Rate, p.rate())
 	}
 	return p, nil
+}
+
+// listResets lists every PID with a counter, for a multiplex that announces that they start anew.
+func (p *plan) listResets() {
+	if !p.mux.Jump.Counters || p.mux.Jump.Silent || p.mux.Jump.Every == 0 {
+		return
+	}
+	add := func(pid ts.PID, service int) {
+		for _, r := range p.resets {
+			if r.pid == pid {
+				return
+			}
+		}
+		p.resets = append(p.resets, reset{pid, service})
+	}
+	for i := range p.tables {
+		add(p.tables[i].pid, p.tables[i].service)
+	}
+	for i, s := range p.streams {
+		add(s.pid, p.owner[i])
+	}
+}
+
+// parts is how often a slot sends the PCR of each service on its own.
+func (p *plan) parts() int64 {
+	if every := p.mux.Habits.PCREvery; every > 0 {
+		return int64((slotTime + every - 1) / every)
+	}
+	return clockParts
+}
+
+// clocks tells whether service i sends its PCR on its own in slot n.
+func (p *plan) clocks(i int, n int64) bool {
+	s := &p.services[i]
+	if s.Dead {
+		return false
+	}
+	switch p.mux.Habits.PCR {
+	case PCRCadence:
+		return n/(10*int64(time.Second/slotTime))%2 == 0
+	case PCRPayload:
+		return s.pcr == noStream || p.streams[s.pcr].firstIn(n) == p.streams[s.pcr].firstIn(n+1)
+	case PCRNone:
+		return false
+	}
+	return true
 }
 
 // clip loads a clip once.
@@ -114,7 +217,8 @@ func (p *plan) least() int64 {
 			head += t.packets
 		}
 	}
-	sum := head + half + (clockParts-2)*len(p.mux.Services)
+	head += len(p.resets)
+	sum := head + half + (max(clockParts, int(p.parts()))-2)*len(p.mux.Services)
 	for _, s := range p.streams {
 		sum += s.most()
 	}
@@ -132,7 +236,10 @@ func checkPIDs(m *Mux) error {
 			return fmt.Errorf("service %s: program number %d is 0 or taken", s.Number, s.Program)
 		}
 		numbers[s.Program] = true
-		for _, pid := range []ts.PID{s.PID, s.videoPID(), s.audioPID()} {
+		for pid := s.PID; pid < s.PID+afterAll; pid++ {
+			if pid > s.videoPID() && pid < s.audioPID() || pid > s.audioPID() && m.Habits == (Habits{}) {
+				continue
+			}
 			if pid < 0x20 || pid >= ts.PIDPSIP || pids[pid] != "" {
 				return fmt.Errorf("service %s: PID %#x is reserved or taken", s.Number, pid)
 			}
@@ -150,7 +257,7 @@ func (p *plan) service(program uint16) (int, error) {
 	if program == 0 {
 		return allServices, nil
 	}
-	for i, s := range p.mux.Services {
+	for i, s := range p.services {
 		if s.Program == program {
 			return i, nil
 		}
@@ -163,6 +270,7 @@ const (
 	sendNull  uint16 = 0xffff
 	sendClock uint16 = 0x8000 // plus the index of the service
 	sendTable uint16 = 0x4000 // plus an index into the slot's table packets
+	sendReset uint16 = 0x2000 // plus an index into the plan's resets
 )
 
 // A slot is the layout of one slot and the state of its streams while it is sent.
@@ -172,6 +280,7 @@ type slot struct {
 	offset  clock.Ticks
 	jump    bool
 	layout  []uint16
+	marks   []uint8 // of the packets of streams; nil when none has any
 	cursors []cursor
 	tables  []*table // of each table packet
 	packets []byte   // table packets
@@ -182,6 +291,7 @@ type slot struct {
 func (p *plan) begin(sl *slot, n int64) {
 	sl.number, sl.at = n, 0
 	sl.offset, sl.jump = p.mux.offset(n), p.mux.jumps(n)
+	base, counted := p.mux.counted(n)
 	if sl.layout == nil {
 		sl.layout = make([]uint16, p.packets)
 		sl.cursors = make([]cursor, len(p.streams))
@@ -200,11 +310,17 @@ func (p *plan) begin(sl *slot, n int64) {
 		sl.layout[at] = what
 		taken++
 	}
-	for part := range int64(clockParts) {
-		for i, s := range p.mux.Services {
-			if !s.Dead {
-				put(int(part*p.packets/clockParts), sendClock+uint16(i))
+	parts := p.parts()
+	for part := range parts {
+		for i := range p.services {
+			if p.clocks(i, n) {
+				put(int(part*p.packets/parts), sendClock+uint16(i))
 			}
+		}
+	}
+	if counted && base == n {
+		for i := range p.resets {
+			put(0, sendReset+uint16(i))
 		}
 	}
 	p.fillTables(sl)
@@ -217,11 +333,15 @@ func (p *plan) begin(sl *slot, n int64) {
 	}
 	// The streams share the rest, each evenly.
 	type share struct{ next, step, left int64 } // next and step in 1/65536 of a free place
-	var shares [32]share
+	var shares [48]share
 	left, room := int64(0), p.packets-int64(taken)
 	for i, s := range p.streams {
 		first, end := s.firstIn(n), s.firstIn(n+1)
-		sl.cursors[i] = s.at(first)
+		from := int64(0)
+		if counted {
+			from = s.firstIn(base)
+		}
+		sl.cursors[i] = s.at(first, from)
 		if count := s.before(end) - s.before(first); count > 0 {
 			step := room << 16 / count
 			shares[i] = share{step / 2, step, count}
@@ -249,6 +369,92 @@ func (p *plan) begin(sl *slot, n int64) {
 		}
 		place++
 	}
+	if p.mux.Habits.Duplicates > 0 {
+		p.joinCopies(sl)
+	}
+	p.mark(sl)
+}
+
+// joinCopies moves clocks that lie between a packet and its copy behind the copy: the two come one after the other
+// on their PID (H.222.0 §2.4.3.3).
+func (p *plan) joinCopies(sl *slot) {
+	var k, last [48]int
+	for i := range p.streams {
+		k[i] = sl.cursors[i].k
+	}
+	for at, what := range sl.layout {
+		if int(what) >= len(p.streams) {
+			continue
+		}
+		s := p.streams[what]
+		if s.packets[k[what]].copy {
+			to := at
+			for from := at - 1; from > last[what]; from-- {
+				if w := sl.layout[from]; w >= sendClock && w != sendNull && p.services[w-sendClock].clock == s.pid {
+					sl.layout[from], sl.layout[to] = what, w
+					to = from
+				}
+			}
+		}
+		last[what] = at
+		if k[what]++; k[what] == len(s.packets) {
+			k[what] = 0
+		}
+	}
+}
+
+// mark chooses the packets with payload that carry a PCR or discontinuity_indicator, where not all do.
+func (p *plan) mark(sl *slot) {
+	h := &p.mux.Habits
+	announce := sl.jump && !p.mux.Jump.Silent
+	first := h.DiscontinuityFirst > 0 && sl.number%int64(h.DiscontinuityFirst/slotTime) == 0
+	if h.PCR != PCRPayload && !(h.PCR == PCRCadence && announce) && !first {
+		sl.marks = nil
+		return
+	}
+	if sl.marks = sl.marks[:0]; cap(sl.marks) < len(sl.layout) {
+		sl.marks = make([]uint8, 0, len(sl.layout))
+	}
+	every := h.PCREvery
+	if every == 0 {
+		every = slotTime / clockParts
+	}
+	gap := int(p.packets * int64(every) * 3 / 4 / int64(slotTime)) // a little less, the next place may be late
+	var k [48]int
+	var before [48]uint8 // the mark of the packet before
+	var last [16]int     // where the last PCR of a service was, plus one
+	var done [48]bool    // discontinuity_indicator was set
+	for i := range p.streams {
+		k[i] = sl.cursors[i].k
+	}
+	for at, what := range sl.layout {
+		mark := uint8(0)
+		switch {
+		case int(what) < len(p.streams):
+			s, own := p.streams[what], p.owner[what]
+			q := &s.packets[k[what]]
+			switch {
+			case q.copy:
+				mark = before[what]
+			case q.pcr && (s.pcr == pcrStarts || last[own] == 0 || at-last[own]+1 >= gap):
+				mark = markPCR
+				if announce && last[own] == 0 {
+					mark |= markDiscontinuity
+				}
+			case first && s.audio && s.pcr == pcrNowhere && q.start && q.field && !done[what]:
+				mark, done[what] = markDiscontinuity, true
+			}
+			if before[what] = mark; mark&markPCR != 0 {
+				last[own] = at + 1
+			}
+			if k[what]++; k[what] == len(s.packets) {
+				k[what] = 0
+			}
+		case what >= sendClock && what != sendNull:
+			last[what-sendClock] = at + 1
+		}
+		sl.marks = append(sl.marks, mark)
+	}
 }
 
 // skip passes over a packet of the slot without writing it.
@@ -267,7 +473,16 @@ func (p *plan) send(sl *slot, service int, out *ts.Packet) bool {
 		own := service == allServices || p.owner[what] == service
 		s := p.streams[what]
 		if own {
-			s.put(out, &sl.cursors[what], p.pcr(sl), sl.offset, p.mux.Services[p.owner[what]].Scrambled)
+			mark := uint8(0)
+			if sl.marks != nil {
+				mark = sl.marks[sl.at]
+			}
+			s.put(out, &sl.cursors[what], mark, p.pcr(sl), sl.offset)
+			if p.mux.Habits.DiscontinuityEvery {
+				if _, ok := out.PCR(); ok {
+					out[5] |= 0x80 // discontinuity_indicator
+				}
+			}
 		}
 		s.next(&sl.cursors[what])
 		sl.at++
@@ -284,6 +499,15 @@ func (p *plan) send(sl *slot, service int, out *ts.Packet) bool {
 		p.sendClock(sl, i, out)
 		sl.at++
 		return true
+	case what < sendTable:
+		r := &p.resets[what-sendReset]
+		if service != allServices && r.service != allServices && r.service != service {
+			break
+		}
+		h := ts.Header{PID: r.pid, Discontinuity: true, Continuity: 0x0f} // the next with payload has 0
+		out.Fill(&h, nil)
+		sl.at++
+		return true
 	default:
 		i := int(what - sendTable)
 		t := sl.tables[i]
@@ -291,7 +515,7 @@ func (p *plan) send(sl *slot, service int, out *ts.Packet) bool {
 			break
 		}
 		*out = ts.Packet(sl.packets[i*ts.PacketSize:])
-		if t.pat && service != allServices {
+		if t.pat && service != allServices && p.pat != nil {
 			cc := out.Continuity()
 			*out = p.pat[service]
 			out.SetContinuity(cc)
@@ -306,13 +530,11 @@ func (p *plan) send(sl *slot, service int, out *ts.Packet) bool {
 // sendClock writes a packet that holds the PCR of service i and nothing else. Its continuity counter is
 // that of the packet before on the same PID (H.222.0 §2.4.3.3).
 func (p *plan) sendClock(sl *slot, i int, out *ts.Packet) {
-	pid := p.mux.Services[i].pcrPID()
-	h := ts.Header{PID: pid, HasPCR: true, PCR: p.pcr(sl)}
-	h.Discontinuity = sl.jump && sl.at < len(sl.layout)/clockParts && !p.mux.Jump.Silent
-	for j, s := range p.streams {
-		if s.pid == pid {
-			h.Continuity = (sl.cursors[j].cc - 1) & 0x0f
-		}
+	v := &p.services[i]
+	h := ts.Header{PID: v.clock, HasPCR: true, PCR: p.pcr(sl)}
+	h.Discontinuity = sl.jump && sl.at < len(sl.layout)/int(p.parts()) && !p.mux.Jump.Silent || p.mux.Habits.DiscontinuityEvery
+	if v.pcr != noStream {
+		h.Continuity = (sl.cursors[v.pcr].cc - 1) & 0x0f
 	}
 	out.Fill(&h, nil)
 }

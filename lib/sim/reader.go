@@ -43,7 +43,8 @@ func (m *Mux) Reader(from, to time.Time, program uint16) *Reader {
 // position is the number of the first packet that is sent at t or later. Packet number q is sent at
 // slot q/packets, a share of q%packets into it.
 func (p *plan) position(t time.Time) int64 {
-	ticks := max(int64(clock.TicksAt(t)), 10*clock.Hz) // streams start before they are decoded
+	at := clock.TicksAt(t)
+	ticks := max(int64(at+p.ahead(at)), 10*clock.Hz) // streams start before they are decoded
 	n, in := ticks/slotTicks, ticks%slotTicks
 	return n*p.packets + (in*p.packets+slotTicks-1)/slotTicks
 }
@@ -51,8 +52,25 @@ func (p *plan) position(t time.Time) int64 {
 // timeOf is when packet number q is sent.
 func (p *plan) timeOf(q int64) time.Time {
 	n, at := q/p.packets, q%p.packets
-	return clock.Ticks(n*slotTicks + at*slotTicks/p.packets).Time()
+	return p.utc(clock.Ticks(n*slotTicks + at*slotTicks/p.packets))
 }
+
+// driftFrom is 2026-01-01, when a clock that drifts is right.
+const driftFrom = clock.Ticks(1_767_225_600 * clock.Hz)
+
+// ahead is how far the broadcast's clock, which counts slots, is ahead of UTC.
+func (p *plan) ahead(utc clock.Ticks) clock.Ticks {
+	return (utc - driftFrom) * clock.Ticks(p.mux.Habits.Drift) / 1_000_000
+}
+
+// utc is the time when the broadcast's clock is at t.
+func (p *plan) utc(t clock.Ticks) time.Time {
+	d := clock.Ticks(p.mux.Habits.Drift)
+	return (t - (t-driftFrom)*d/(1_000_000+d)).Time()
+}
+
+// slotUTC is the time that the tables of slot n give: its start.
+func (p *plan) slotUTC(n int64) time.Time { return p.utc(clock.Ticks(n * slotTicks)) }
 
 // begin lays out the slot of r.pos and passes over what comes before.
 func (r *Reader) begin() {

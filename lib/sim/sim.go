@@ -109,13 +109,31 @@ func (s Service) pcrPID() ts.PID {
 	return s.videoPID()
 }
 
-// Jump makes the clock of a broadcast jump: at each UTC multiple of Every it moves ahead by By. Every
-// receiver sees it at the same packet.
+// Jump makes the clock of a broadcast jump at each UTC multiple of Every. Every receiver sees it at the same packet.
 type Jump struct {
 	Every time.Duration // default 0: never; rounded down to slots of 100 ms
-	By    time.Duration // may be negative
+	// By is how far it jumps ahead, each time from where it is; may be negative.
+	By time.Duration
+	// For, unless 0, is how long it stays away: it is By ahead for so long, then home again. Less than Every.
+	For time.Duration
+	// Restart starts the clock anew at By instead.
+	Restart bool
+	// Counters starts all continuity counters anew too, at each multiple of Every.
+	Counters bool
 	// Silent leaves discontinuity_indicator out.
 	Silent bool
+}
+
+func (j *Jump) check() error {
+	switch {
+	case j.Every == 0:
+		return nil
+	case j.Every < slotTime:
+		return fmt.Errorf("clock jumps every %s: want %s or more", j.Every, slotTime)
+	case j.For != 0 && (j.For < slotTime || j.For > j.Every-slotTime):
+		return fmt.Errorf("clock jumps every %s for %s: want %s to %s", j.Every, j.For, slotTime, j.Every-slotTime)
+	}
+	return nil
 }
 
 // Mux is one transport stream. Its fields must not change once it is in use.
@@ -134,6 +152,8 @@ type Mux struct {
 	// WrapAt, unless zero, replaces Offset so that the PCR wraps to 0 at this time.
 	WrapAt time.Time
 	Jump   Jump
+	// Habits are what this multiplexer does besides the ordinary.
+	Habits Habits
 
 	// NoTime leaves out STT, TDT and TOT.
 	NoTime bool
@@ -170,8 +190,17 @@ func (m *Mux) offset(slot int64) clock.Ticks {
 	if !m.WrapAt.IsZero() {
 		off = -clock.TicksAt(m.WrapAt)
 	}
-	if every := int64(m.Jump.Every / slotTime); every > 0 {
-		off += clock.TicksOf(m.Jump.By) * clock.Ticks(slot/every) // wraps around harmlessly
+	every, by := int64(m.Jump.Every/slotTime), clock.TicksOf(m.Jump.By)
+	switch {
+	case every <= 0:
+	case m.Jump.Restart:
+		off = by - clock.Ticks(slot/every*every*slotTicks)
+	case m.Jump.For > 0:
+		if slot%every < int64(m.Jump.For/slotTime) {
+			off += by
+		}
+	default:
+		off += by * clock.Ticks(slot/every) // wraps around harmlessly
 	}
 	return off & (clock.Wrap - 1)
 }
@@ -179,5 +208,14 @@ func (m *Mux) offset(slot int64) clock.Ticks {
 // jumps tells whether the clock jumps where the slot starts.
 func (m *Mux) jumps(slot int64) bool {
 	every := int64(m.Jump.Every / slotTime)
-	return every > 0 && slot%every == 0
+	return every > 0 && (slot%every == 0 || m.Jump.For > 0 && slot%every == int64(m.Jump.For/slotTime))
+}
+
+// counted is the slot from which continuity counters count, if it is not the first of all.
+func (m *Mux) counted(slot int64) (base int64, ok bool) {
+	every := int64(m.Jump.Every / slotTime)
+	if every <= 0 || !m.Jump.Counters {
+		return 0, false
+	}
+	return slot / every * every, true
 }

@@ -9,28 +9,42 @@ import (
 	"every.channel/ec/lib/ts"
 )
 
-// A table is sent in every slot whose number is phase modulo every.
+// A table is sent in every slot whose number is phase modulo every, unless late says that it comes later.
 type table struct {
 	pid          ts.PID
 	every, phase int64
-	half         bool // in the middle of the slot, not at its head
-	service      int  // goes only with this service; allServices: with any
-	pat          bool // is the PAT: a service alone gets one of its own
-	packets      int  // each time; a table's length never changes, or counters would not follow from UTC
+	half         bool  // in the middle of the slot, not at its head
+	service      int   // goes only with this service; allServices: with any
+	pat          bool  // is the PAT: a service alone gets one of its own
+	pes          bool  // is no section but a PES packet with a PTS
+	packets      int   // each time; a table's length never changes, or counters would not follow from UTC
+	late         int64 // slots by which it is late at most, each time by another number
 
 	// make appends the section at a time. It stays the same while at/lasts does; lasts 0 is for ever.
 	make  func(b []byte, at time.Time) []byte
 	lasts time.Duration
 }
 
-// due tells whether t is sent in slot n.
-func (t *table) due(n int64) bool { return n%t.every == t.phase }
+// delay is how many slots the k-th sending of t is late.
+func (t *table) delay(k int64) int64 {
+	if t.late == 0 {
+		return 0
+	}
+	x := uint64(k)*0x9e3779b97f4a7c15 + uint64(t.phase)
+	return int64((x ^ x>>29) * 0xbf58476d1ce4e5b9 >> 33 % uint64(t.late+1))
+}
+
+// due tells whether t is sent in slot n. A delay of an interval or more does not move it further, only what it says.
+func (t *table) due(n int64) bool { return (n-t.phase)%t.every == t.delay((n-t.phase)/t.every)%t.every }
 
 // times is how often t was sent before slot n.
-func (t *table) times(n int64) int64 { return (n - t.phase + t.every - 1) / t.every }
-
-// slotAt is the time that the tables of slot n give: its start.
-func slotAt(n int64) time.Time { return clock.Ticks(n * slotTicks).Time() }
+func (t *table) times(n int64) int64 {
+	k := (n - 1 - t.phase) / t.every // the last that may have been
+	if t.phase+k*t.every+t.delay(k)%t.every < n {
+		k++
+	}
+	return k
+}
 
 // made is a section that a reader keeps while it stays the same.
 type made struct {
@@ -39,8 +53,8 @@ type made struct {
 }
 
 // section is what t sends in slot n.
-func (t *table) section(kept *made, n int64) []byte {
-	at, epoch := slotAt(n), int64(1)
+func (p *plan) section(t *table, kept *made, n int64) []byte {
+	at, epoch := p.slotUTC(n-t.delay((n-t.phase)/t.every)), int64(1)
 	if t.lasts > 0 {
 		epoch = at.Unix()/int64(t.lasts/time.Second) + 1
 	}
@@ -53,6 +67,7 @@ func (t *table) section(kept *made, n int64) []byte {
 // fillTables makes the table packets of a slot.
 func (p *plan) fillTables(sl *slot) {
 	sl.tables, sl.packets = sl.tables[:0], sl.packets[:0]
+	base, counted := p.mux.counted(sl.number)
 	for i := range p.tables {
 		t := &p.tables[i]
 		if !t.due(sl.number) {
@@ -62,17 +77,37 @@ func (p *plan) fillTables(sl *slot) {
 		for j := range p.tables {
 			if u := &p.tables[j]; u.pid == t.pid {
 				count += u.times(sl.number) * int64(u.packets)
+				if counted {
+					count -= u.times(base) * int64(u.packets)
+				}
 				if j < i && u.due(sl.number) {
 					count += int64(u.packets)
 				}
 			}
 		}
 		cc := uint8(count) & 0x0f
-		sl.packets = psi.AppendPackets(sl.packets, t.pid, &cc, t.section(&sl.made[i], sl.number))
+		section := p.section(t, &sl.made[i], sl.number)
+		if t.pes {
+			pts := clock.Ticks(sl.number*slotTicks) + sl.offset + audioLead
+			putStamp(section[9:14], 2, pts.PTS())
+			sl.packets = appendPES(sl.packets, t.pid, cc, section)
+		} else {
+			sl.packets = psi.AppendPackets(sl.packets, t.pid, &cc, section)
+		}
 		for range t.packets {
 			sl.tables = append(sl.tables, t)
 		}
 	}
+}
+
+// appendPES appends the packets of a PES packet.
+func appendPES(b []byte, pid ts.PID, cc uint8, pes []byte) []byte {
+	for start := true; len(pes) > 0; start, cc = false, cc+1 {
+		var p ts.Packet
+		pes = pes[p.Fill(&ts.Header{PID: pid, UnitStart: start, Continuity: cc & 0x0f}, pes):]
+		b = append(b, p[:]...)
+	}
+	return b
 }
 
 // makeTables lists the tables of the multiplex: those at the head of a slot, then those in its middle.
@@ -81,19 +116,36 @@ func (p *plan) makeTables() error {
 	add := func(t table) { p.tables = append(p.tables, t) }
 	seconds := func(s int64) int64 { return s * int64(time.Second/slotTime) }
 
+	h := &m.Habits
 	fixed := func(section []byte) func([]byte, time.Time) []byte {
 		return func(b []byte, _ time.Time) []byte { return append(b, section...) }
 	}
-	p.vctSize = len(tvct(m))
+	slots := func(d time.Duration) int64 { return int64(d / slotTime) }
+	sample := p.slotUTC(1 << 32)
+	p.vctSize = len(p.vct(nil, sample))
 	for i := range m.Services {
 		var cc uint8
-		p.pat = append(p.pat, ts.Packet(psi.AppendPackets(nil, ts.PIDPAT, &cc, pat(m, i))))
-		p.eitSize += len(atscEIT(nil, m, 0, i, slotAt(1<<32)))
+		if !h.PATSections {
+			p.pat = append(p.pat, ts.Packet(psi.AppendPackets(nil, ts.PIDPAT, &cc, pat(m, i))))
+		}
+		p.eitSize += len(atscEIT(nil, m, 0, i, sample))
 	}
+	patEvery := max(slots(h.TablesEvery), 1)
 	for _, half := range []bool{false, true} {
-		add(table{pid: ts.PIDPAT, every: 1, half: half, service: allServices, pat: true, make: fixed(pat(m, allServices))})
+		if half && h.TablesEvery > 0 {
+			break
+		}
+		if h.PATSections {
+			for number := range uint8(2) {
+				add(table{pid: ts.PIDPAT, every: patEvery, half: half, service: allServices, make: fixed(patSection(m, number))})
+			}
+		} else {
+			add(table{pid: ts.PIDPAT, every: patEvery, half: half, service: allServices, pat: true, make: fixed(pat(m, allServices))})
+		}
 		for i, s := range m.Services {
-			add(table{pid: s.PID, every: 1, half: half, service: i, make: fixed(pmt(m, s, p.codec(s.Video), p.codec(s.Audio)))})
+			t := table{pid: s.PID, every: patEvery, half: half, service: i, lasts: h.pmtLasts()}
+			t.make = func(b []byte, at time.Time) []byte { return p.pmt(b, i, at) }
+			add(t)
 		}
 		if half {
 			break
@@ -101,10 +153,16 @@ func (p *plan) makeTables() error {
 		if m.Standard == ATSC {
 			// A/65 §7.2: STT 1 s, MGT 150 ms, VCT 400 ms, EIT-0 500 ms at most.
 			if !m.NoTime {
-				add(table{pid: ts.PIDPSIP, every: seconds(1), service: allServices, make: stt, lasts: time.Second})
+				add(table{pid: ts.PIDPSIP, every: seconds(1), service: allServices, make: p.stt, lasts: time.Second, late: slots(h.TimeJitter)})
+				if h.STTProtocol {
+					add(table{pid: ts.PIDPSIP, every: seconds(1), phase: 5, service: allServices, make: p.otherSTT, lasts: time.Second})
+				}
 			}
 			add(table{pid: ts.PIDPSIP, every: 1, service: allServices, make: p.mgt, lasts: blockTime})
-			add(table{pid: ts.PIDPSIP, every: 4, phase: 1, service: allServices, make: fixed(tvct(m))})
+			add(table{pid: ts.PIDPSIP, every: 4, phase: 1, service: allServices, make: p.vct, lasts: h.Rename})
+			if h.Next {
+				add(table{pid: ts.PIDPSIP, every: 4, phase: 3, service: allServices, make: fixed(nextVCT(m))})
+			}
 			for i := range eitBlocks {
 				for j := range m.Services {
 					add(table{pid: eitPID + ts.PID(i), every: 4 << i, phase: int64(2+j) % 4, service: allServices,
@@ -121,11 +179,22 @@ func (p *plan) makeTables() error {
 				return fmt.Errorf("TDT every %s: want 100ms to 30s", m.TDTEvery)
 			}
 			if !m.NoTime {
-				add(table{pid: ts.PIDTDT, every: tdtEvery, service: allServices, make: tdt, lasts: time.Second})
-				add(table{pid: ts.PIDTDT, every: tdtEvery, phase: tdtEvery / 2, service: allServices, make: tot, lasts: time.Second})
+				for _, t := range []struct {
+					make  func(b []byte, at time.Time) []byte
+					phase int64
+					left  bool
+				}{{p.tdt, 0, h.NoTDT}, {p.tot, tdtEvery / 2, h.NoTOT}} {
+					if !t.left {
+						add(table{pid: ts.PIDTDT, every: tdtEvery, phase: t.phase, service: allServices, make: t.make, lasts: time.Second,
+							late: slots(h.TimeJitter)})
+					}
+				}
 			}
 			add(table{pid: ts.PIDNIT, every: seconds(5), phase: 3, service: allServices, make: fixed(nit(m))})
-			add(table{pid: ts.PIDSDT, every: seconds(1), phase: 4, service: allServices, make: fixed(sdt(m))})
+			add(table{pid: ts.PIDSDT, every: seconds(1), phase: 4, service: allServices, make: p.sdt, lasts: h.Rename})
+			if h.Next {
+				add(table{pid: ts.PIDSDT, every: seconds(1), phase: 9, service: allServices, make: fixed(nextSDT(m))})
+			}
 			for j := range m.Services {
 				for following := range 2 {
 					add(table{pid: ts.PIDEIT, every: seconds(1), phase: int64(5 + (2*j+following)%5), service: allServices,
@@ -134,20 +203,47 @@ func (p *plan) makeTables() error {
 			}
 		}
 	}
+	p.addSparse()
 	for i := range p.tables {
 		t := &p.tables[i]
-		n := len(t.make(nil, slotAt(1<<32)))
+		n := len(t.make(nil, sample))
 		if n > maxSection {
 			return fmt.Errorf("table on PID %#x is %d bytes long: too many services", t.pid, n)
 		}
+		if t.pes {
+			t.packets = len(appendPES(nil, t.pid, 0, make([]byte, n))) / ts.PacketSize
+			continue
+		}
 		var cc uint8
 		t.packets = len(psi.AppendPackets(nil, t.pid, &cc, make([]byte, n))) / ts.PacketSize
+		// What a table becomes later must not be longer by a packet.
+		for _, later := range []time.Duration{h.PMTChange, h.PMTVersion, h.Rename} {
+			if n := len(t.make(nil, sample.Add(later))); len(psi.AppendPackets(nil, t.pid, &cc, make([]byte, n)))/ts.PacketSize != t.packets {
+				return fmt.Errorf("table on PID %#x changes its length", t.pid)
+			}
+		}
 	}
 	return nil
 }
 
 // maxSection is the longest section of a table of H.222.0, §2.4.4.
 const maxSection = 1024
+
+// turns is how often a thing that changes at each UTC multiple of every has changed; 0 when it never does.
+func turns(every time.Duration, at time.Time) int64 {
+	if every < time.Second {
+		return 0
+	}
+	return at.Unix() / int64(every/time.Second)
+}
+
+// pmtLasts is how long a PMT stays the same at least.
+func (h *Habits) pmtLasts() time.Duration {
+	if h.PMTChange > 0 && h.PMTVersion > 0 {
+		return time.Second
+	}
+	return h.PMTChange + h.PMTVersion
+}
 
 // pat lists one service or all.
 func pat(m *Mux, service int) []byte {
@@ -163,21 +259,54 @@ func pat(m *Mux, service int) []byte {
 	return t.Append(nil)
 }
 
-// pmt describes a service; codecs are those of its clips, "" where it has none.
-func pmt(m *Mux, s Service, video, audio string) []byte {
-	t := psi.PMT{Program: s.Program, PCRPID: s.pcrPID()}
+// patSection is one of two sections of the PAT: the first service is in the last.
+func patSection(m *Mux, number uint8) []byte {
+	t := psi.PAT{TSID: m.TSID, Number: number, LastNumber: 1}
+	if number == 0 && m.Standard == DVB {
+		t.NIT = ts.PIDNIT
+	}
+	for i, s := range m.Services {
+		if uint8(1-i%2) == number {
+			t.Programs = append(t.Programs, psi.Program{Number: s.Program, PID: s.PID})
+		}
+	}
+	return t.Append(nil)
+}
+
+// pmt describes service i.
+func (p *plan) pmt(b []byte, i int, at time.Time) []byte {
+	m, h, s := p.mux, &p.mux.Habits, &p.services[i]
+	change, version := turns(h.PMTChange, at), turns(h.PMTVersion, at)
+	t := psi.PMT{Program: s.Program, PCRPID: s.clock, Version: uint8((change + version) & 0x1f)}
 	if s.Scrambled {
 		t.Descriptors = psi.AppendDescriptor(nil, psi.TagCA, []byte{0x0b, 0x00, 0xff, 0xf0}) // H.222.0 §2.6.16
 	}
-	if video != "" {
-		t.Streams = append(t.Streams, describe(m.Standard, video, s.videoPID()))
+	if s.Video != "" {
+		t.Streams = append(t.Streams, describe(m.Standard, p.codec(s.Video), s.video))
 	}
-	if audio != "" {
-		e := describe(m.Standard, audio, s.audioPID())
-		e.Descriptors = append(e.Descriptors, psi.LanguageDescriptor("eng")...)
+	language := "eng"
+	if change%2 == 1 {
+		language = "deu"
+	}
+	audio := func(pid ts.PID, language string) {
+		e := describe(m.Standard, p.codec(s.Audio), pid)
+		e.Descriptors = append(e.Descriptors, psi.LanguageDescriptor(language)...)
 		t.Streams = append(t.Streams, e)
 	}
-	return t.Append(nil)
+	if s.Audio != "" {
+		audio(s.audio, language)
+		if h.SecondAudio {
+			audio(s.second, "spa")
+		}
+		if h.SilentAudio {
+			audio(s.PID+afterSilent, "fra")
+		}
+	}
+	t.Streams = append(t.Streams, p.sparse(i)...)
+	if change%2 == 1 {
+		t.Streams = append(t.Streams, psi.Stream{Type: psi.TypeMetadata, PID: s.PID + afterAdded})
+	}
+	return t.Append(b)
 }
 
 // describe gives a codec's stream_type and the descriptors that go with it.

@@ -12,8 +12,8 @@ const (
 	Duplicate
 	// Gap: packets of this PID are missing before this one.
 	Gap
-	// Reset: discontinuity_indicator announces that counter and clock may have jumped.
-	Reset
+	// Jump: the counter does not go on, and discontinuity_indicator announces that; packets may be missing, too.
+	Jump
 )
 
 func (e Event) String() string {
@@ -24,8 +24,8 @@ func (e Event) String() string {
 		return "duplicate"
 	case Gap:
 		return "gap"
-	case Reset:
-		return "reset"
+	case Jump:
+		return "jump"
 	}
 	return "unknown"
 }
@@ -38,13 +38,15 @@ const (
 // Continuity follows the counters of all PIDs by H.222.0 §2.4.3.3. The zero value is ready.
 type Continuity struct {
 	state [NumPIDs]uint8
+	bare  [NumPIDs]uint8  // how packets without payload count, see moves
 	print [NumPIDs]uint64 // of the last payload, to tell a duplicate from 15 lost packets
 	lost  int
 	total uint64
 }
 
 // Check judges p against the packets of its PID before. A packet with transport_error_indicator, a null
-// packet and one with the reserved adaptation_field_control 0 are Ok and teach nothing.
+// packet and one with the reserved adaptation_field_control 0 are Ok and teach nothing, and neither does a packet without
+// payload: its counter stands still, and shows nothing that the next packet with payload does not show.
 func (c *Continuity) Check(p *Packet) Event {
 	afc := p[3] & 0x30
 	pid := p.PID() & (NumPIDs - 1)
@@ -53,18 +55,17 @@ func (c *Continuity) Check(p *Packet) Event {
 	}
 	cc := p[3] & 0x0f
 	s := c.state[pid]
-	if afc != 0x10 && p.Discontinuity() {
-		c.state[pid] = ccSeen | cc
-		c.print[pid] = fingerprint(p)
-		return Reset
-	}
-	if afc == 0x20 { // no payload: the counter stands still
-		if s&ccSeen == 0 || s&0x0f == cc {
-			c.state[pid] = ccSeen | s&ccDup | cc
+	flagged := afc != 0x10 && p.Discontinuity()
+	if afc == 0x20 {
+		moved := s&ccSeen != 0 && c.moves(pid, s, cc)
+		if !flagged && !moved {
 			return Ok
 		}
 		c.state[pid] = ccSeen | cc
-		return c.gap(int(cc-s) & 0x0f)
+		if moved || s&ccSeen == 0 || cc == s&0x0f {
+			return Ok
+		}
+		return Jump
 	}
 	f := fingerprint(p)
 	last := c.print[pid]
@@ -77,16 +78,33 @@ func (c *Continuity) Check(p *Packet) Event {
 		c.state[pid] = ccSeen | ccDup | cc
 		return Duplicate
 	}
-	return c.gap(int(cc-s-1) & 0x0f)
-}
-
-func (c *Continuity) gap(n int) Event {
-	c.lost = n
-	c.total += uint64(n)
+	c.lost = int(cc-s-1) & 0x0f
+	if flagged {
+		return Jump
+	}
+	c.total += uint64(c.lost)
 	return Gap
 }
 
-// Lost is the number of packets missing before the last Gap, modulo 16.
+const (
+	bareStill = 0xff // a packet without payload had the counter of the packet before, as it should
+	bareMoves = 3    // so many in a row, and never another, moved it
+)
+
+// moves reports whether the counter of a packet without payload counts: some multiplexers count those, too. One such packet may as
+// well follow a lost one, so it takes three, and none that stood still.
+func (c *Continuity) moves(pid PID, s, cc uint8) bool {
+	switch {
+	case cc == s&0x0f:
+		c.bare[pid] = bareStill
+	case cc == (s+1)&0x0f && c.bare[pid] < bareMoves:
+		c.bare[pid]++
+		s &^= ccDup
+	}
+	return c.bare[pid] == bareMoves && cc == (s+1)&0x0f
+}
+
+// Lost is the number of packets missing before the last Gap or Jump, modulo 16.
 func (c *Continuity) Lost() int { return c.lost }
 
 // TotalLost is the sum of Lost over all gaps: at least so many packets are missing.
@@ -97,8 +115,11 @@ func (c *Continuity) Forget(pid PID) { c.state[pid&(NumPIDs-1)] = 0 }
 
 // fingerprint samples the payload. A duplicate repeats every byte but the PCR (§2.4.3.3), which lies
 // before byte 12.
-func fingerprint(p *Packet) uint64 {
-	a := binary.LittleEndian.Uint64(p[PacketSize-8:])
-	b := binary.LittleEndian.Uint64(p[96:])
-	return a*0x9e3779b97f4a7c15 + b
+func fingerprint(p *Packet) (f uint64) {
+	const odd = 0x9e3779b97f4a7c15
+	for _, i := range [...]int{12, 48, 96, 144, PacketSize - 8} {
+		f = (f ^ binary.LittleEndian.Uint64(p[i:])) * odd
+		f ^= f >> 29
+	}
+	return f ^ uint64(p[1]&0x40)
 }

@@ -87,6 +87,9 @@ func (p *Packet) Discontinuity() bool { return p.flags()&0x80 != 0 }
 // RandomAccess is random_access_indicator.
 func (p *Packet) RandomAccess() bool { return p.flags()&0x40 != 0 }
 
+// HasPCR is PCR_flag.
+func (p *Packet) HasPCR() bool { return p.flags()&0x10 != 0 }
+
 // PCR is the program clock reference in 27 MHz ticks, 0 … 2^33·300−1.
 func (p *Packet) PCR() (pcr uint64, ok bool) {
 	if p.flags()&0x10 == 0 || p[4] < 7 {
@@ -98,4 +101,18 @@ func (p *Packet) PCR() (pcr uint64, ok bool) {
 		return 0, false // an extension is 0 … 299; more is no clock
 	}
 	return base*300 + ext, true
+}
+
+// TakePCR removes the PCR from the adaptation field: what follows moves up, and stuffing takes the room. It reports whether there was one.
+func (p *Packet) TakePCR() bool {
+	if p.flags()&0x10 == 0 || p[4] < 7 {
+		return false
+	}
+	end := 5 + int(p[4])
+	copy(p[6:end], p[12:end])
+	for i := end - 6; i < end; i++ {
+		p[i] = 0xff // H.222.0 §2.4.3.4
+	}
+	p[5] &^= 0x10
+	return true
 }

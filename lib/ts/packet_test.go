@@ -112,8 +112,14 @@ func TestContinuity(t *testing.T) {
 		{"two duplicates are one too many", []step{{3, 1, false, Ok, 0}, {3, 1, false, Duplicate, 0}, {3, 1, false, Gap, 15}}},
 		{"same counter, other bytes: 15 lost", []step{{3, 1, false, Ok, 0}, {3, 2, false, Gap, 15}, {4, 3, false, Ok, 0}}},
 		{"adaptation only stands still", []step{{3, 1, false, Ok, 0}, {3, 0, false, Ok, 0}, {3, 0, false, Ok, 0}, {4, 2, false, Ok, 0}}},
-		{"adaptation only after a loss", []step{{3, 1, false, Ok, 0}, {5, 0, false, Gap, 2}, {6, 2, false, Ok, 0}}},
-		{"announced jump", []step{{3, 1, false, Ok, 0}, {9, 2, true, Reset, 0}, {10, 3, false, Ok, 0}}},
+		{"a loss before a packet without payload shows in the next with payload", []step{{3, 1, false, Ok, 0}, {5, 0, false, Ok, 0}, {6, 2, false, Gap, 2}}},
+		{"the same with one lost", []step{{3, 1, false, Ok, 0}, {4, 0, false, Ok, 0}, {5, 2, false, Gap, 1}}},
+		{"a multiplexer that counts packets without payload", []step{{0, 1, false, Ok, 0}, {1, 0, false, Ok, 0}, {2, 1, false, Gap, 1}, {3, 0, false, Ok, 0}, {4, 2, false, Gap, 1},
+			{5, 0, false, Ok, 0}, {6, 3, false, Ok, 0}, {7, 0, false, Ok, 0}, {9, 4, false, Gap, 1}}},
+		{"announced jump", []step{{3, 1, false, Ok, 0}, {9, 2, true, Jump, 0}, {10, 3, false, Ok, 0}}},
+		{"announced, but it goes on", []step{{3, 1, false, Ok, 0}, {4, 2, true, Ok, 0}, {5, 3, true, Ok, 0}}},
+		{"jump announced without payload", []step{{3, 1, false, Ok, 0}, {9, 0, true, Jump, 0}, {10, 3, false, Ok, 0}}},
+		{"announced duplicate", []step{{3, 1, false, Ok, 0}, {4, 2, true, Ok, 0}, {4, 2, true, Duplicate, 0}, {5, 3, false, Ok, 0}}},
 		{"first packet is adaptation only", []step{{7, 0, false, Ok, 0}, {8, 1, false, Ok, 0}}},
 	} {
 		var k Continuity
@@ -216,4 +222,23 @@ func FuzzPES(f *testing.F) {
 			t.Fatalf("%d bytes of header in %d", h.HeaderLen, len(b))
 		}
 	})
+}
+
+func TestTakePCR(t *testing.T) {
+	payload := []byte("elementary stream")
+	var with, without Packet
+	with.Fill(&Header{PID: 0x31, RandomAccess: true, HasPCR: true, PCR: 12345}, payload)
+	without.Fill(&Header{PID: 0x31, RandomAccess: true}, payload)
+	if with == without || !with.TakePCR() || with != without {
+		t.Errorf("% x, want % x", with[:16], without[:16])
+	}
+	if with.TakePCR() {
+		t.Error("there is no other PCR")
+	}
+	with.Fill(&Header{PID: 0x31, HasPCR: true}, payload)
+	with[5] |= 0x04 // splicing_point_flag, H.222.0 table 2-6
+	with[12] = 0x7f
+	if !with.TakePCR() || with[6] != 0x7f || with[12] != 0xff || !bytes.Equal(with.Payload(), payload) {
+		t.Errorf("% x", with[:20])
+	}
 }

@@ -19,7 +19,8 @@ type tap struct {
 	continuity ts.Continuity
 	watched    [ts.NumPIDs]uint8 // what to do with a PID's packets
 	sections   map[ts.PID]*psi.Assembler
-	versions   psi.Versions // tables are repeated many times a second; only news are parsed
+	pat        psi.Sections
+	versions   psi.Versions // other tables are repeated many times a second; only news are parsed
 	clocks     map[ts.PID]clock.PCR
 
 	record func(clock.Record) // nil: nobody wants them
@@ -70,7 +71,7 @@ func (t *tap) reset() {
 	t.continuity = ts.Continuity{}
 	t.watched = [ts.NumPIDs]uint8{}
 	t.sections = map[ts.PID]*psi.Assembler{}
-	t.versions = psi.Versions{}
+	t.pat, t.versions = psi.Sections{}, psi.Versions{}
 	t.clocks = map[ts.PID]clock.PCR{}
 	t.patTSID, t.tsid, t.onid = -1, -1, -1
 	t.pmtPID = map[ts.PID]bool{}
@@ -131,14 +132,16 @@ func (t *tap) packet(p *ts.Packet, w uint8) {
 }
 
 func (t *tap) section(pid ts.PID, s []byte) {
+	if s[0] == psi.TablePAT {
+		if pid == ts.PIDPAT {
+			t.association(s)
+		}
+		return
+	}
 	if !t.versions.New(uint16(pid), s) {
 		return
 	}
 	switch s[0] {
-	case psi.TablePAT:
-		if pat, err := psi.ParsePAT(s); err == nil && pid == ts.PIDPAT && !pat.Next {
-			t.pat(pat)
-		}
 	case psi.TablePMT:
 		if pmt, err := psi.ParsePMT(s); err == nil && t.pmtPID[pid] && !pmt.Next {
 			if p := t.programs[pmt.Program]; p != nil {
@@ -149,8 +152,8 @@ func (t *tap) section(pid ts.PID, s []byte) {
 	case psi.TableTVCT, psi.TableCVCT:
 		if vct, err := psi.ParseVCT(s); err == nil && pid == ts.PIDPSIP && !vct.Next {
 			t.tsid = int(vct.TSID)
-			for _, c := range vct.Channels {
-				if p := t.programs[c.Program]; p != nil && c.TSID == vct.TSID {
+			for number, p := range t.programs {
+				if c, ok := vct.Of(number); ok {
 					p.name, p.channel = c.ShortName, c.Channel()
 				}
 			}
@@ -177,29 +180,37 @@ func (t *tap) section(pid ts.PID, s []byte) {
 	}
 }
 
-func (t *tap) pat(pat psi.PAT) {
-	if t.patTSID != int(pat.TSID) {
-		// Another multiplex: what the old one said of itself no longer holds.
-		t.programs, t.pmtPID, t.tsid, t.onid = map[uint16]*program{}, map[ts.PID]bool{}, -1, -1
-		t.patTSID = int(pat.TSID)
+// association takes a section of the PAT, and acts when a whole one says something new.
+func (t *tap) association(section []byte) {
+	if _, changed := t.pat.Add(section); !changed {
+		return
 	}
+	listed := map[uint16]bool{}
 	known := true
-	for _, p := range pat.Programs {
-		if t.programs[p.Number] == nil {
-			t.programs[p.Number] = new(program)
-			known = false
+	for _, section := range t.pat.All() {
+		pat, err := psi.ParsePAT(section)
+		if err != nil {
+			continue
 		}
-		t.pmtPID[p.PID] = true
-		t.watch(p.PID, wantSections)
+		if t.patTSID != int(pat.TSID) {
+			// Another multiplex: what the old one said of itself no longer holds.
+			t.programs, t.pmtPID, t.tsid, t.onid = map[uint16]*program{}, map[ts.PID]bool{}, -1, -1
+			t.patTSID = int(pat.TSID)
+		}
+		for _, p := range pat.Programs {
+			listed[p.Number] = true
+			if t.programs[p.Number] == nil {
+				t.programs[p.Number] = new(program)
+				known = false
+			}
+			t.pmtPID[p.PID] = true
+			t.watch(p.PID, wantSections)
+		}
 	}
 	if !known {
 		t.versions = psi.Versions{} // tables that came before speak of the new programs too
 	}
-	if pat.Number == 0 && pat.LastNumber == 0 {
-		maps.DeleteFunc(t.programs, func(number uint16, _ *program) bool {
-			return !slices.ContainsFunc(pat.Programs, func(p psi.Program) bool { return p.Number == number })
-		})
-	}
+	maps.DeleteFunc(t.programs, func(number uint16, _ *program) bool { return !listed[number] })
 }
 
 // time makes a record for every program whose clock is known.

@@ -23,6 +23,7 @@ import (
 
 	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/hdhr"
+	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/sim"
 	"every.channel/ec/lib/ts"
 )
@@ -188,6 +189,58 @@ func TestLineupSpeaksForTheTunedProgram(t *testing.T) {
 	}
 	if len(got) < 2 {
 		t.Errorf("%d records", len(got))
+	}
+}
+
+// A PAT may come in several sections; all of its programs have a clock, and none that a whole new PAT leaves out.
+func TestPATInSections(t *testing.T) {
+	var got []string
+	tp := newTap()
+	tp.record = func(r clock.Record) { got = append(got, fmt.Sprint(r.Program)) }
+	cc := map[ts.PID]*uint8{}
+	table := func(pid ts.PID, x interface{ Append([]byte) []byte }) {
+		if cc[pid] == nil {
+			cc[pid] = new(uint8)
+		}
+		tp.feed(psi.AppendPackets(nil, pid, cc[pid], x.Append(nil)))
+	}
+	pat := func(version, number, last uint8, programs ...uint16) {
+		p := psi.PAT{TSID: 1, Version: version, Number: number, LastNumber: last}
+		for _, n := range programs {
+			p.Programs = append(p.Programs, psi.Program{Number: n, PID: 0x30})
+		}
+		table(ts.PIDPAT, p)
+	}
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	records := func() string {
+		for _, n := range []uint16{3, 7} {
+			table(0x30, psi.PMT{Program: n, PCRPID: 0x31})
+		}
+		var p ts.Packet
+		p.Fill(&ts.Header{PID: 0x31, HasPCR: true, PCR: 27_000_000}, nil)
+		tp.feed(p[:])
+		got, at = nil, at.Add(time.Second)
+		table(ts.PIDPSIP, psi.STTAt(at, 18))
+		return strings.Join(got, " ")
+	}
+	for _, c := range []struct {
+		name string
+		send func()
+		want string
+	}{
+		{"the first of two", func() { pat(0, 0, 1, 7) }, ""},
+		{"the second", func() { pat(0, 1, 1, 3) }, "3 7"},
+		{"repeated", func() { pat(0, 0, 1, 7); pat(0, 1, 1, 3) }, "3 7"},
+		{"a new one, half", func() { pat(1, 0, 1, 7) }, "3 7"},
+		{"the other half, empty", func() { pat(1, 1, 1) }, "7"},
+		{"A, B, A: B", func() { pat(2, 0, 0, 3) }, "3"},
+		{"A, B, A: A of B's version", func() { pat(2, 0, 0, 7) }, "7"},
+		{"a device counts versions", func() { pat(3, 0, 0, 7); pat(4, 0, 0, 7) }, "7"},
+	} {
+		c.send()
+		if got := records(); got != c.want {
+			t.Errorf("%s: records of %q, want %q", c.name, got, c.want)
+		}
 	}
 }
 

@@ -13,108 +13,8 @@ import (
 	"time"
 
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/psi"
 )
-
-// maxStep is the longest step between two PCRs that is still one clock. H.222.0 §2.7.2 allows 100 ms, real
-// streams take up to a second.
-const maxStep = clock.Ticks27(27_000_000)
-
-// trustedStep is how far a clock may step forward, unannounced, and its relation to UTC still be near enough
-// to pick k: reception was lost, or frames were.
-const trustedStep = 60 * clock.Ticks27(27_000_000)
-
-// timebase follows one program's clock and its relation to UTC.
-type timebase struct {
-	have bool
-	pcr  clock.PCR
-	gap  bool          // packets of the PCR PID are missing since pcr
-	now  clock.Ticks27 // steady count of 27 MHz since the start, for spans only
-
-	ref   clock.Reference
-	known bool // ref is valid
-
-	cadence cadence
-}
-
-// cadence knows how far apart bare PCRs come: those in packets without payload. Such a packet does not move the
-// continuity counter (H.222.0 §2.4.3.3), so if it is lost no counter tells, but the next one is late.
-type cadence struct {
-	steps [64]clock.Ticks27
-	n     int // steps seen, in all
-	last  clock.PCR
-	have  bool
-	limit clock.Ticks27 // a longer step is late; 0 while there is no cadence
-}
-
-// steady is the longest cadence that is one: H.222.0 §2.7.2 asks for a PCR every 100 ms.
-const steady = 27_000_000 / 10
-
-// bare takes the PCR of a packet without payload and reports whether one before it may have been lost.
-func (d *cadence) bare(pcr clock.PCR) (late bool) {
-	step := pcr.Sub(d.last)
-	d.last = pcr
-	if !d.have || step <= 0 || step > maxStep {
-		d.have = true
-		return false
-	}
-	late = d.limit > 0 && step > d.limit
-	d.steps[d.n%len(d.steps)] = step
-	d.n++
-	d.limit = 0
-	if d.n >= 16 {
-		sorted := d.steps
-		known := sorted[:min(d.n, len(d.steps))]
-		slices.Sort(known)
-		if long := known[len(known)-1-len(known)/16]; long <= steady { // a few may have been late themselves
-			d.limit = long + long/2
-		}
-	}
-	return late
-}
-
-// tick takes a PCR, which may be flagged by discontinuity_indicator and may stand in a packet without payload. It
-// reports whether the clock was reset, and whether the PCR is late.
-func (t *timebase) tick(pcr clock.PCR, flagged, bare bool) (reset, late bool) {
-	if !t.have {
-		t.have, t.pcr, t.gap = true, pcr, false
-		return false, false
-	}
-	step := pcr.Sub(t.pcr)
-	limit := maxStep
-	if t.gap {
-		limit = 10 * maxStep
-	}
-	reset = flagged || step < 0 || step > limit
-	if reset && (flagged || step < 0 || step > trustedStep) {
-		t.known = false
-	}
-	if step > 0 && step <= trustedStep {
-		t.now += step
-	}
-	if reset {
-		t.cadence.have = false
-	}
-	if bare {
-		late = t.cadence.bare(pcr)
-	}
-	t.pcr, t.gap = pcr, false
-	// Keep the reference near, so that a wrap after the last table is no different from any other moment.
-	if t.known && pcr.Sub(t.ref.PCR) > 60*maxStep {
-		t.set(t.ref.At(pcr.PTS()))
-	}
-	return reset, late
-}
-
-// set says that it is utc now.
-func (t *timebase) set(utc time.Time) {
-	t.ref, t.known = clock.Reference{UTC: utc, PCR: t.pcr}, true
-}
-
-// plausible rejects what no broadcast clock says: a clock that was never set, or garbage that passed a CRC.
-// The bounds keep group ids positive and inside 62 bits.
-func plausible(utc time.Time) bool {
-	return utc.Year() >= 1980 && utc.Year() < 2200
-}
 
 // clockFileWait is how long a clock file may take to get its first record: DVB repeats TDT every 30 s.
 const clockFileWait = 35 * time.Second
@@ -187,7 +87,7 @@ func (c *clockFile) more() error {
 			return &InputError{Err: fmt.Errorf("clock file %s: %w", c.path, err), Tip: "record it with ec-tune --clock FILE"}
 		case err != nil:
 			return fmt.Errorf("clock file: %w", err)
-		case plausible(rec.UTC):
+		case psi.Plausible(rec.UTC):
 			c.records = append(c.records, rec)
 		}
 	}
@@ -241,22 +141,6 @@ func (c *clockFile) of(program uint16) ([]clock.Record, error) {
 	return c.records, nil
 }
 
-// nearest is the record whose clock is nearest to p.
-func nearest(records []clock.Record, p clock.PTS) (clock.Record, bool) {
-	var best clock.Record
-	var dist clock.Ticks = -1
-	for _, r := range records {
-		d := p.Sub(r.PCR.PTS())
-		if d < 0 {
-			d = -d
-		}
-		if dist < 0 || d < dist {
-			best, dist = r, d
-		}
-	}
-	return best, dist >= 0
-}
-
 // identityIn is the broadcast that records name; the newest that names it whole counts.
 func identityIn(records []clock.Record) Identity {
 	for _, r := range slices.Backward(records) {
@@ -277,4 +161,29 @@ func recordIdentity(r clock.Record) Identity {
 		id.ONID = uint16(r.ONID)
 	}
 	return id
+}
+
+// nearest is the relation to UTC that the records near p give: the greatest of those that agree with the nearest.
+func nearest(records []clock.Record, p clock.PTS) (clock.Reference, bool) {
+	if len(records) == 0 {
+		return clock.Reference{}, false
+	}
+	far := func(r clock.Record) clock.Ticks {
+		d := p.Sub(r.PCR.PTS())
+		return max(d, -d)
+	}
+	i := 0
+	for j, r := range records {
+		if far(r) <= far(records[i]) {
+			i = j
+		}
+	}
+	base := records[i].Reference()
+	list := []clock.Reference{base}
+	for _, r := range records[max(0, i-heard/2):min(len(records), i+heard/2-1)] {
+		if d := r.UTC.Sub(base.At(r.PCR.PTS())); d > -outlier && d < outlier {
+			list = append(list, r.Reference())
+		}
+	}
+	return greatest(list), true
 }

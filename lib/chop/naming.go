@@ -1,0 +1,112 @@
+package chop
+
+import (
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/clock"
+)
+
+// naming is where a chunk belongs: in the broadcast and on its clock.
+type naming struct {
+	identity Identity
+	synced   bool        // the bucket is on broadcast time
+	bucket   int64       // of the grid
+	utc      clock.Ticks // broadcast UTC of its first access unit, 90 kHz since 1970; x when not synced
+	hours    int         // timeline
+}
+
+// name settles where a chunk belongs, once: with what was heard until its first part goes out.
+func (c *cutter) name(ch *chunk) {
+	if ch.named {
+		return
+	}
+	ch.named = true
+	n := &ch.name
+	n.identity = c.identified(ch)
+	x := clock.Ticks(ch.start)
+	n.utc = x
+	if ref, ok := c.reference(ch); ok {
+		utc := ref.At(ch.start)
+		x = clock.Extend(ch.start, utc)
+		n.synced, n.utc, n.hours = true, clock.TicksAt(utc), clock.Timeline(utc, x)
+	}
+	n.bucket = c.grid.Of(x)
+	switch {
+	case ch.broken != "":
+	case !n.synced:
+		ch.broken = catalog.ReasonUnsynced
+	case !n.identity.Known():
+		ch.broken = catalog.ReasonUnidentified
+	}
+}
+
+// identified is whose chunk it is: known when it began or since, and not two different things.
+func (c *cutter) identified(ch *chunk) Identity {
+	now := c.prog.identity()
+	if ch.identity.Known() && ch.identity != now {
+		return Identity{}
+	}
+	return now
+}
+
+// synced reports whether the clock that a chunk began on is tied to UTC by now.
+func (c *cutter) synced(ch *chunk) bool {
+	switch {
+	case c.cfg.Clock == ClockFile:
+		return len(c.file.records) > 0
+	case ch.run == nil:
+		return false
+	case c.cfg.Clock == ClockHost || ch.run.hasSeed:
+		return true
+	}
+	for _, kind := range c.kinds(ch) {
+		if len(ch.run.times[kind]) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// kinds are the tables that tell the time of a chunk's broadcast, the first that were heard before the others.
+func (c *cutter) kinds(ch *chunk) [3]table {
+	switch id := c.identified(ch); {
+	case id.System == "atsc" || id.System == "" && c.prog.stt:
+		return [...]table{tableSTT, tableOther, tableOther}
+	case c.tdtLost: // it may be that no TOT was heard because all were lost
+		return [...]table{tableTOT, tableOther, tableOther}
+	}
+	return [...]table{tableTOT, tableTDT, tableOther}
+}
+
+// reference ties the clock that a chunk began on to UTC.
+func (c *cutter) reference(ch *chunk) (clock.Reference, bool) {
+	if c.cfg.Clock == ClockFile {
+		return c.recorded(ch.start)
+	}
+	kinds := c.kinds(ch)
+	ref, ok := ch.run.reference(kinds[:]...)
+	if !ok && c.cfg.Clock == ClockHost && ch.run != nil {
+		ref = clock.Reference{UTC: c.cfg.Now(), PCR: c.base.pcr}
+		ch.run.add(tableOther, ref)
+		ok = true
+	}
+	return ref, ok
+}
+
+// recorded asks the clock file.
+func (c *cutter) recorded(p clock.PTS) (clock.Reference, bool) {
+	program := c.prog.number
+	if c.cfg.Broadcast.Known() {
+		program = c.cfg.Broadcast.Program
+	}
+	err := c.file.more()
+	var records []clock.Record
+	if err == nil {
+		records, err = c.file.of(program)
+	}
+	if err != nil {
+		c.prog.err = err
+		return clock.Reference{}, false
+	}
+	c.prog.recorded = identityIn(records)
+	return nearest(records, p)
+}

@@ -1,0 +1,181 @@
+package chop
+
+import (
+	"slices"
+	"time"
+
+	"every.channel/ec/lib/clock"
+)
+
+const (
+	second = clock.Ticks27(clock.SystemHz)
+
+	// maxStep is the longest step between two PCRs that is no jump. H.222.0 §2.7.2 allows 100 ms, real streams take up to a second.
+	maxStep = second
+	// maxFlagged is the same where discontinuity_indicator is set, which some multiplexers do with every PCR.
+	maxFlagged = second / 4
+	// trustedStep is how far a clock may go ahead, unannounced, and still be the same: reception was lost, or frames were.
+	trustedStep = 60 * second
+	// aged is when the tables heard are moved to now, so that a wrap after the last of them is no different from any other moment.
+	aged = 3600 * second
+)
+
+// timebase follows one program's clock and what time tables say about it.
+type timebase struct {
+	have bool
+	pcr  clock.PCR
+	now  clock.Ticks27 // steady count since the start, for spans only
+	run  *run          // the clock since its last step
+	past *run          // the clock before
+}
+
+// step is what a PCR says about the clock.
+type step uint8
+
+const (
+	stepNone   step = iota // the clock goes on
+	stepFlag               // it steps, announced
+	stepSilent             // it steps, unannounced: it may be the reception that jumped
+)
+
+// tick takes a PCR, which may be flagged by discontinuity_indicator; gap says that packets before it are missing.
+func (t *timebase) tick(pcr clock.PCR, flagged, gap bool) step {
+	if !t.have {
+		t.have, t.pcr, t.run = true, pcr, new(run)
+		return stepNone
+	}
+	d := pcr.Sub(t.pcr)
+	limit := maxStep
+	switch {
+	case flagged:
+		limit = maxFlagged
+	case gap:
+		limit = 10 * maxStep
+	}
+	was := t.pcr
+	t.pcr = pcr
+	if d >= 0 && d <= trustedStep {
+		t.now += d
+	}
+	if d >= 0 && d <= limit {
+		t.run.age(pcr)
+		return stepNone
+	}
+	if flagged || d < 0 || d > trustedStep {
+		t.past, t.run = t.run, t.run.carried(was, pcr, flagged && !gap)
+	}
+	if flagged {
+		return stepFlag
+	}
+	return stepSilent
+}
+
+// of is the run that an access unit with a decoding time belongs to: near a step, streams of a program change over one after another.
+func (t *timebase) of(dts clock.PTS) *run {
+	near := func(r *run) bool {
+		d := dts.PCR().Sub(r.pcr)
+		return d > -10*second && d < 20*second
+	}
+	if !t.have {
+		return nil
+	}
+	t.run.pcr = t.pcr
+	if t.past != nil && !near(t.run) && near(t.past) {
+		return t.past
+	}
+	return t.run
+}
+
+// table is which kind of table a time came from.
+type table uint8
+
+const (
+	tableSTT table = iota
+	tableTOT
+	tableTDT
+	tableOther // the host, or a record
+	tables
+)
+
+// heard is how many times of each kind a run keeps.
+const heard = 64
+
+// run is a clock between two of its steps, and the times heard on it.
+type run struct {
+	pcr     clock.PCR // the last one
+	times   [tables][]clock.Reference
+	carry   clock.Reference // what the run before told, if hasSeed
+	hasSeed bool
+}
+
+// add notes that a table gave a time at a PCR.
+func (r *run) add(kind table, ref clock.Reference) {
+	if len(r.times[kind]) == heard {
+		r.times[kind] = slices.Delete(r.times[kind], 0, 1)
+	}
+	r.times[kind] = append(r.times[kind], ref)
+}
+
+// age moves the times to now when they are old.
+func (r *run) age(pcr clock.PCR) {
+	r.pcr = pcr
+	move := func(ref *clock.Reference) { ref.UTC, ref.PCR = ref.At(pcr.PTS()), pcr.PTS().PCR() }
+	for _, list := range r.times {
+		if len(list) > 0 && pcr.Sub(list[len(list)-1].PCR) > aged {
+			for i := range list {
+				move(&list[i])
+			}
+		}
+	}
+	if r.hasSeed && pcr.Sub(r.carry.PCR) > aged {
+		move(&r.carry)
+	}
+}
+
+// carried is the run after a step from one PCR to another: it begins with the relation to UTC of the one before, if no time has passed
+// unseen.
+func (r *run) carried(from, to clock.PCR, seen bool) *run {
+	next := &run{pcr: to}
+	r.pcr = from
+	if ref, ok := r.reference(tableSTT, tableTOT, tableTDT, tableOther); ok && seen {
+		next.carry, next.hasSeed = clock.Reference{UTC: ref.At(from.PTS()), PCR: to}, true
+	}
+	return next
+}
+
+// outlier is how far from the median a time may be.
+const outlier = 5 * time.Second
+
+// reference is the relation to UTC that the kinds give, the first that gives one. Tables come late and never early, so it is the greatest
+// that was heard, but for what is off by far.
+func (r *run) reference(kinds ...table) (clock.Reference, bool) {
+	if r == nil {
+		return clock.Reference{}, false
+	}
+	for _, kind := range kinds {
+		if list := r.times[kind]; len(list) > 0 {
+			return greatest(list), true
+		}
+	}
+	return r.carry, r.hasSeed
+}
+
+func greatest(list []clock.Reference) clock.Reference {
+	base := list[len(list)-1]
+	var store [heard]time.Duration
+	ahead := store[:0]
+	for _, ref := range list {
+		ahead = append(ahead, ref.UTC.Sub(base.At(ref.PCR.PTS())))
+	}
+	sorted := store
+	median := sorted[:len(ahead)]
+	slices.Sort(median)
+	limit := median[(len(median)-1)/2] + outlier
+	best := -1
+	for i, d := range ahead {
+		if d <= limit && (best < 0 || d > ahead[best]) {
+			best = i
+		}
+	}
+	return list[best]
+}

@@ -1,0 +1,97 @@
+package chop
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// silent is how long nothing may come of a live input before a line says why.
+const silent = 5 * time.Second
+
+// watch tells people why nothing comes of an input: within 5 s, and again when the reason changes.
+type watch struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	read   int64 // packets
+	cut    int64 // parts
+	reason string
+
+	looked    time.Time // the rest is the cutter's
+	scrambled int64
+	heard     int64
+}
+
+// look takes a look at the cutter, at most once a second.
+func (w *watch) look(c *cutter) {
+	now := time.Now()
+	if now.Sub(w.looked) < time.Second {
+		return
+	}
+	w.looked = now
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.read = c.stats.Packets
+	if cut := c.cutParts; cut != w.cut {
+		w.cut, w.reason = cut, ""
+	} else {
+		w.reason = w.why(c)
+	}
+	w.scrambled, w.heard = c.scrambled, c.heard[c.prog.cutPID].pos
+}
+
+// why is the reason as it is now, which may not be the one at the start.
+func (w *watch) why(c *cutter) string {
+	pr := &c.prog
+	switch {
+	case !pr.inForce || c.chunks == 0:
+		return c.why().Error()
+	case c.scrambled > w.scrambled:
+		return fmt.Sprintf("program %d is scrambled now, on PID %d and perhaps others", pr.number, pr.cutPID)
+	case c.heard[pr.cutPID].pos == w.heard:
+		return fmt.Sprintf("nothing comes any more on PID %d, where program %d has its %s", pr.cutPID, pr.number, pr.codec)
+	}
+	return fmt.Sprintf("program %d has no access unit with a time stamp on PID %d", pr.number, pr.cutPID)
+}
+
+// run says so until ctx ends.
+func (w *watch) run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var read, cut int64
+	said := ""
+	start := time.Now()
+	input, output := start, start // when there was some last
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			w.mu.Lock()
+			if w.read != read {
+				read, input = w.read, now
+			}
+			if w.cut != cut {
+				cut, output = w.cut, now
+			}
+			reason := w.reason
+			w.mu.Unlock()
+			if now.Sub(input) >= silent-time.Second {
+				reason = "no input comes"
+			}
+			switch {
+			case now.Sub(output) < silent-time.Second:
+				if said != "" {
+					w.log.Info("the stream is being cut again")
+				}
+				said = ""
+			case reason != "" && reason != said:
+				w.log.Warn("nothing to publish: "+reason, "packets", read, "seconds", int(now.Sub(output).Seconds()))
+				said = reason
+			}
+		}
+	}
+}

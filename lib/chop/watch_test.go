@@ -1,0 +1,91 @@
+package chop_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"every.channel/ec/lib/chop"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/ts"
+)
+
+// TestLiveInputThatYieldsNothing: within 5 s a line says why, and again when the reason changes.
+func TestLiveInputThatYieldsNothing(t *testing.T) {
+	read := func(number string, d time.Duration, keep func(*ts.Packet) bool) []byte {
+		m, s := mux(t, number)
+		b, err := io.ReadAll(filtered(m.Reader(epoch, epoch.Add(d), s.Program), keep))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	all := func(*ts.Packet) bool { return true }
+	without := func(pid ts.PID) func(*ts.Packet) bool { return func(p *ts.Packet) bool { return p.PID() != pid } }
+	const long = 8 * time.Second
+	for _, c := range []struct {
+		name string
+		data [][]byte // each in 8 s
+		want []string
+	}{
+		{"scrambled", [][]byte{read("7.2", long, all)}, []string{"program 2 is scrambled"}},
+		{"no PAT", [][]byte{read("5.1", long, without(ts.PIDPAT))}, []string{"no PAT"}},
+		{"no PMT", [][]byte{read("5.1", long, without(0x30))}, []string{"no PMT of program 3 on PID 48"}},
+		{"no video", [][]byte{read("5.1", long, without(0x31))}, []string{"nothing comes on PID 49"}},
+		{"no bytes", [][]byte{nil}, []string{"no input"}},
+		{"whole", [][]byte{read("5.1", long, all)}, nil},
+		{"no PMT, then no video", [][]byte{read("5.1", long, without(0x30)), read("5.1", long, without(0x31))},
+			[]string{"no PMT of program 3 on PID 48", "nothing comes on PID 49"}},
+		{"the video ends, and comes again", [][]byte{read("5.1", long, all), read("5.1", long, without(0x31)), read("5.1", long, all)},
+			[]string{"nothing comes any more on PID 49", "being cut again"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				r, w := io.Pipe()
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					_, _ = chop.Run(context.Background(), chop.Config{Source: "x", Log: slog.New(slog.NewTextHandler(&log, nil))}, r, object.NewWriter(io.Discard))
+				}()
+				start := time.Now()
+				for _, data := range c.data {
+					const steps = 80
+					for i := range steps {
+						if part := data[len(data)*i/steps : len(data)*(i+1)/steps]; len(part) > 0 {
+							if _, err := w.Write(part); err != nil {
+								t.Fatal(err)
+							}
+						}
+						time.Sleep(long / steps)
+					}
+				}
+				w.Close()
+				<-done
+				rest := log.String()
+				if len(c.want) == 0 && strings.Contains(rest, "nothing to publish") {
+					t.Errorf("said without need: %s", rest)
+				}
+				for i, want := range c.want {
+					at := strings.Index(rest, want)
+					if at < 0 {
+						t.Fatalf("no line says %q:\n%s", want, log.String())
+					}
+					line := rest[strings.LastIndexByte(rest[:at], '\n')+1:]
+					stamp, err := time.Parse("time=2006-01-02T15:04:05.999Z07:00", strings.Fields(line)[0])
+					if late := stamp.Sub(start) - long*time.Duration(i); err == nil && i == 0 && len(c.data) == 1 && late > 5*time.Second {
+						t.Errorf("%q is said after %v", want, late)
+					} else if err != nil {
+						t.Error(err)
+					}
+					rest = rest[at+len(want):]
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,422 @@
+package torture
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/chop"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/psi"
+	"every.channel/ec/lib/ts"
+)
+
+// arrival is a packet on its way to a receiver.
+type arrival struct {
+	index int32 // in the broadcast
+	data  ts.Packet
+	kind  kind
+	drop  bool
+	torn  bool // bytes of it are missing
+}
+
+// loss is a run of packets of one PID that a receiver did not get.
+type loss struct {
+	track     *track
+	last      int32 // index of the packet of the PID that it got before, −1: none
+	from, to  int32 // indexes of the first and the last packet lost
+	next      int32 // index of the packet of the PID that it got next, −1: none
+	invisible bool  // by H.222.0 nothing shows it
+}
+
+// reception is what one receiver got, and what came of it.
+type reception struct {
+	r       *Receiver
+	join    int32             // index of its first whole packet
+	heard   []bool            // by packet of the broadcast: it came intact
+	got     map[*track][]bool // by packet of the track: it came, or its copy did
+	cut     []int32           // packets that were torn
+	losses  []loss
+	objects []gotObject
+	entries []gotEntry
+	err     error
+	stats   chop.Stats
+}
+
+// gotObject is a media object or a broadcast's catalog.
+type gotObject struct {
+	track   object.TrackName
+	name    string // of track, group and id
+	wide    bool   // broadcast-scoped
+	group   uint64
+	id      uint64
+	hash    object.Hash
+	payload []byte
+	claimed bool
+}
+
+// gotEntry is a line of the manifest, and how many objects had been written before it.
+type gotEntry struct {
+	catalog.ManifestEntry
+	after int
+}
+
+// WriteObject takes what ec-chop writes.
+func (c *reception) WriteObject(t object.TrackName, o *object.Object) error {
+	if o.Status != object.Normal {
+		return nil
+	}
+	if t.Name == catalog.TrackManifest {
+		e, err := catalog.ParseManifestEntry(o.Payload)
+		if err != nil {
+			return err
+		}
+		c.entries = append(c.entries, gotEntry{*e, len(c.objects)})
+		return nil
+	}
+	wide := len(t.Namespace) > 1 && t.Namespace[0] == "ec" && t.Namespace[1] != "source"
+	media := strings.HasPrefix(t.Name, "ts")
+	if !media && !wide {
+		return nil
+	}
+	g := gotObject{track: t, wide: wide, group: o.Group, id: o.ID, hash: object.Sum(o.Payload)}
+	g.name = fmt.Sprintf("%s %d %d", t, o.Group, o.ID)
+	if media {
+		g.payload = bytes.Clone(o.Payload)
+	}
+	c.objects = append(c.objects, g)
+	return nil
+}
+
+// pieces reads b in reads of random sizes.
+type pieces struct {
+	b    []byte
+	r    *rand.Rand
+	most int
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b[:min(len(b), 1+p.r.IntN(p.most))], p.b)
+	p.b = p.b[n:]
+	return n, nil
+}
+
+// receive lets a receiver hear the stream and chop it.
+func (s *Stream) receive(n int, r *Receiver) *reception {
+	c := &reception{r: r}
+	rng := rand.New(rand.NewPCG(r.Seed, 0x7278))
+	all := s.arrivals(c, rng)
+	s.impair(c, all, rng)
+	s.account(c, all)
+	data := wire(r, all, rng)
+	var in io.Reader = bytes.NewReader(data)
+	if r.H[rRead] != 0 {
+		in = &pieces{data, rng, []int{0, 5000, 300}[r.H[rRead]]}
+	}
+	cfg := chop.Config{Source: fmt.Sprintf("r%d", n)}
+	if s.spec.H[hPrograms] > 0 {
+		cfg.Program = uint(s.program)
+	}
+	if r.H[rPart] != 0 {
+		cfg.Promote = chop.PromotePart
+	}
+	c.stats, c.err = chop.Run(context.Background(), cfg, in, c)
+	return c
+}
+
+// arrivals are the packets from the join on, as a device hands them on.
+func (s *Stream) arrivals(c *reception, rng *rand.Rand) []arrival {
+	h := &c.r.H
+	from := int64(h[rJoin]) * second / 1000
+	all := make([]arrival, 0, len(s.packets)+16)
+	ccPAT, ccPMT := uint8(rng.IntN(16)), uint8(rng.IntN(16))
+	c.join = -1
+	for i := range s.packets {
+		p := &s.packets[i]
+		if p.at < from {
+			continue
+		}
+		if c.join < 0 {
+			c.join = int32(i)
+		}
+		a := arrival{index: int32(i), data: p.data, kind: p.kind}
+		if h[rStrip]&1 != 0 && p.kind == kindNull || h[rStrip]&2 != 0 && p.kind == kindSI || h[rRemake] != 0 && p.kind == kindOther {
+			continue
+		}
+		if p.copy {
+			if d := h[rDupDrop]; d == 2 || d == 3 && rng.IntN(2) == 0 {
+				continue
+			}
+			if d := h[rDupDrop]; d == 1 || d == 3 && rng.IntN(2) == 0 {
+				if k := previous(all, &a); k >= 0 {
+					all = append(all[:k], all[k+1:]...)
+				}
+			}
+		}
+		if h[rRemake] != 0 {
+			switch p.kind {
+			case kindPAT:
+				if !p.whole {
+					continue
+				}
+				id := uint16(tsid)
+				if h[rRemake] == 2 {
+					id = 1
+				}
+				pat := psi.PAT{TSID: id, Version: 9, Programs: []psi.Program{{Number: s.program, PID: s.pmtPID}}}
+				copy(a.data[:], psi.AppendPackets(nil, ts.PIDPAT, &ccPAT, pat.Append(nil)))
+			case kindPMT:
+				if a.data.UnitStart() && p.whole {
+					if t, err := psi.ParsePMT(a.data.Payload()[1:]); err == nil {
+						t.Version = (t.Version + 7) & 31
+						copy(a.data[:], psi.AppendPackets(nil, s.pmtPID, &ccPMT, t.Append(nil)))
+					}
+				}
+			}
+		}
+		all = append(all, a)
+		twin := p.copy || s.copied(i)
+		if h[rDupAdd] > 0 && p.unit && !twin && rng.IntN(1000) < h[rDupAdd] {
+			if v, ok := a.data.PCR(); ok {
+				a.data.SetPCR((v + uint64(rng.IntN(1000))) % wrap)
+			}
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// previous finds the packet of a's PID before it.
+func previous(all []arrival, a *arrival) int {
+	for k := len(all) - 1; k >= 0 && k > len(all)-200; k-- {
+		if all[k].data.PID() == a.data.PID() {
+			return k
+		}
+	}
+	return -1
+}
+
+// copied tells whether packet i is followed by its copy.
+func (s *Stream) copied(i int) bool {
+	pid := s.packets[i].data.PID()
+	for k := i + 1; k < len(s.packets) && k < i+200; k++ {
+		if s.packets[k].data.PID() == pid {
+			return s.packets[k].copy
+		}
+	}
+	return false
+}
+
+// matches tells whether an arrival is of the kind that is lost.
+func (a *arrival) matches(of int) bool {
+	switch of {
+	case 1:
+		return a.kind == kindVideo
+	case 2:
+		return a.kind == kindAudio
+	case 3:
+		return a.kind == kindSparse
+	case 4:
+		_, ok := a.data.PCR()
+		return ok
+	case 5:
+		return a.kind == kindPAT || a.kind == kindPMT
+	case 6:
+		return a.kind == kindTime
+	case 7:
+		return a.kind == kindSI || a.kind == kindIdentity
+	}
+	return true
+}
+
+func (s *Stream) impair(c *reception, all []arrival, rng *rand.Rand) {
+	h := &c.r.H
+	if len(all) == 0 {
+		return
+	}
+	for range h[rLoss] {
+		at := rng.IntN(len(all))
+		n := 1
+		if h[rBurst] > 0 {
+			n += rng.IntN(h[rBurst] + 1)
+		}
+		if h[rSixteen] != 0 {
+			var pid ts.PID
+			left := 16
+			last := int32(-1)
+			for k := at; k < len(all); k++ {
+				a := &all[k]
+				if pid == 0 && (a.kind == kindVideo || a.kind == kindAudio) && s.packets[a.index].unit && !s.packets[a.index].copy {
+					pid = a.data.PID()
+				}
+				if pid == 0 || a.data.PID() != pid || !s.packets[a.index].unit {
+					continue
+				}
+				if local := s.packets[a.index].local; local != last {
+					if left == 0 {
+						break
+					}
+					last = local
+					left--
+				}
+				a.drop = true
+			}
+			continue
+		}
+		for k := at; k < len(all) && n > 0; k++ {
+			if all[k].matches(h[rLossKind]) {
+				all[k].drop = true
+				n--
+			}
+		}
+	}
+	for range h[rTEI] {
+		a := &all[rng.IntN(len(all))]
+		for range 1 + rng.IntN(8) {
+			a.data[1+rng.IntN(ts.PacketSize-1)] ^= byte(1 + rng.IntN(255))
+		}
+		a.data.SetTransportError(true)
+		a.torn = true
+	}
+	for range h[rCut] {
+		k := rng.IntN(len(all))
+		for n := rng.IntN(4); n >= 0 && k < len(all); k, n = k+1, n-1 {
+			all[k].torn = true
+			all[k].drop = n > 0 // the last one keeps its end, see wire
+		}
+	}
+}
+
+// wire is the bytes that arrive.
+func wire(r *Receiver, all []arrival, rng *rand.Rand) []byte {
+	out := make([]byte, 0, len(all)*204)
+	for i := range all {
+		a := &all[i]
+		if a.drop {
+			continue
+		}
+		cut := 0
+		if i == 0 {
+			cut = r.H[rJoinByte]
+		} else if a.torn && !a.data.TransportError() {
+			cut = 1 + rng.IntN(ts.PacketSize-2)
+		}
+		if r.H[rPack] == 1 && cut == 0 {
+			out = append(out, byte(i>>24), byte(i>>16), byte(i>>8), byte(i))
+		}
+		out = append(out, a.data[cut:]...)
+		if r.H[rPack] == 2 {
+			out = append(out, make([]byte, 16)...)
+		}
+	}
+	return out
+}
+
+// account finds what was lost, by PID, and whether anything shows it.
+func (s *Stream) account(c *reception, all []arrival) {
+	c.heard = make([]bool, len(s.packets))
+	got := map[*track][]bool{}
+	c.got = got
+	torn := map[int32]bool{}
+	for _, t := range s.order {
+		got[t] = make([]bool, len(t.starts))
+	}
+	for i := range all {
+		a := &all[i]
+		p := &s.packets[a.index]
+		if a.torn && !a.data.TransportError() {
+			torn[a.index] = true
+			c.cut = append(c.cut, a.index)
+		}
+		if a.drop || a.torn || i == 0 && c.r.H[rJoinByte] > 0 {
+			continue
+		}
+		c.heard[a.index] = true
+		if !p.unit {
+			continue
+		}
+		got[s.tracks[p.data.PID()]][p.local] = true
+	}
+	// A copy that takes the place of a lost packet stands elsewhere if others were sent between the two.
+	for i := range s.packets {
+		p := &s.packets[i]
+		if !p.copy || !p.unit || !c.heard[i] {
+			continue
+		}
+		t := s.tracks[p.data.PID()]
+		first := t.index[p.local]
+		if c.heard[first] || first < c.join {
+			continue
+		}
+		for k := first + 1; k < int32(i); k++ {
+			if s.packets[k].unit {
+				c.losses = append(c.losses, loss{track: t, last: first, from: first, to: int32(i), next: int32(i), invisible: true})
+				break
+			}
+		}
+	}
+	for _, t := range s.order {
+		have := got[t]
+		last := int32(-1)
+		for i := 0; i < len(have); i++ {
+			if t.index[i] < c.join || i == 0 && have[i] {
+				if have[i] {
+					last = t.index[i]
+				}
+				continue
+			}
+			if have[i] {
+				last = t.index[i]
+				continue
+			}
+			k := i
+			shown := false
+			for ; k < len(have) && !have[k]; k++ {
+				shown = shown || torn[t.index[k]]
+			}
+			l := loss{track: t, last: last, from: t.index[i], to: t.index[k-1], next: -1}
+			if k < len(have) {
+				l.next = t.index[k]
+				b := &s.packets[l.next]
+				if last >= 0 {
+					l.invisible = b.jump || b.data.Continuity() == (s.packets[last].data.Continuity()+1)&15
+				} else {
+					l.invisible = true // the first packet of a PID says nothing of those before
+				}
+			} else {
+				l.invisible = true
+			}
+			if shown {
+				l.invisible = false
+			}
+			if !(last < 0 && t.index[i] <= c.join) {
+				c.losses = append(c.losses, l)
+			}
+			i = k - 1
+		}
+	}
+}
+
+// Write puts what each receiver hears into files NAME.0.ts, NAME.1.ts …
+func Write(spec *Spec, name string) error {
+	s := Generate(spec)
+	for i := range spec.Receivers {
+		r := &spec.Receivers[i]
+		rng := rand.New(rand.NewPCG(r.Seed, 0x7278))
+		c := &reception{r: r}
+		all := s.arrivals(c, rng)
+		s.impair(c, all, rng)
+		if err := os.WriteFile(fmt.Sprintf("%s.%d.ts", name, i), wire(r, all, rng), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

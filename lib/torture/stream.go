@@ -1,0 +1,78 @@
+package torture
+
+import (
+	"every.channel/ec/lib/ts"
+)
+
+// second is one second of the generator's time, which runs at 27 MHz.
+const second = 27_000_000
+
+// kind is what a packet is for.
+type kind uint8
+
+const (
+	kindNull kind = iota
+	kindVideo
+	kindAudio
+	kindSparse // subtitles, teletext, splice information, data
+	kindPCR    // a PCR PID of its own
+	kindPAT
+	kindPMT
+	kindTime
+	kindIdentity // SDT, VCT
+	kindSI
+	kindOther // of another program
+)
+
+// packet is one packet as it was broadcast.
+type packet struct {
+	data   ts.Packet
+	at     int64 // when it was sent, 27 MHz
+	kind   kind
+	seg    int16 // which run of the clock it belongs to
+	copy   bool  // second copy of the packet of this PID before
+	jump   bool  // its counter does not follow, and discontinuity_indicator says so
+	pcr    bool
+	unit   bool  // its payload is part of a track
+	whole  bool  // last packet of a whole table: of all sections
+	local  int32 // index in its track
+	change bool  // first packet of a PMT that differs from the one before
+}
+
+// accessUnit is one as the generator knows it.
+type accessUnit struct {
+	at    int   // offset in the track's bytes
+	rap   bool  // decoding can start here
+	shown int64 // presentation time, 27 MHz
+}
+
+// track is what the generator sent on one elementary PID: payloads without copies, one after the other.
+type track struct {
+	pid    ts.PID
+	kind   kind
+	bytes  []byte
+	starts []int32 // offset of each packet's payload
+	index  []int32 // its index in the broadcast
+	units  []int   // offsets of PES packets
+	aus    []accessUnit
+	byKey  map[uint64][]int32 // payload to local indexes; made when asked for
+}
+
+// Stream is a broadcast with all that is true of it.
+type Stream struct {
+	spec    *Spec
+	packets []packet
+	tracks  map[ts.PID]*track
+	order   []*track
+	cut     *track // access units that chunks start at are here
+	program uint16
+	pmtPID  ts.PID
+	pcrPID  ts.PID
+	patSecs int // packets of a whole PAT
+	atsc    bool
+	named   bool    // it has an identity of its own
+	steps   []int64 // when the clock stepped
+	longest int64   // longest distance of random access points
+	jitter  int64   // by how much time tables may disagree
+	edges   []int64 // by run of the clock: how far its offset from UTC is from where its name changes
+}

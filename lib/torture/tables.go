@@ -1,0 +1,265 @@
+package torture
+
+import (
+	"time"
+
+	"every.channel/ec/lib/psi"
+	"every.channel/ec/lib/ts"
+)
+
+const (
+	tsid = 2065
+	onid = 8468
+)
+
+// sections queues the packets of whole sections.
+func (g *generator) sections(pid ts.PID, k kind, change bool, all ...[]byte) {
+	cc := g.counters[pid]
+	if cc == nil {
+		cc = new(uint8)
+		*cc = uint8(g.mux.IntN(16))
+		g.counters[pid] = cc
+	}
+	for i, s := range all {
+		rest := append([]byte{0}, s...)
+		for first := true; len(rest) > 0; first = false {
+			p := packet{kind: k, change: change && first}
+			f := field{disc: g.spec.H[hDisc] == 4 && (k == kindPAT || k == kindPMT)}
+			room := 184
+			if f.disc {
+				room = 182
+			}
+			var body [184]byte
+			n := copy(body[:room], rest)
+			rest = rest[n:]
+			for n < room { // sections are followed by stuffing bytes
+				body[n] = 0xff
+				n++
+			}
+			fill(&p.data, pid, first, *cc, &f, body[:room])
+			*cc = (*cc + 1) & 15
+			p.whole = i == len(all)-1 && len(rest) == 0
+			g.queue = append(g.queue, p)
+		}
+	}
+}
+
+// psi plans all tables.
+func (g *generator) psi() {
+	h := &g.spec.H
+	out := g.out
+	jitter := h[hTableJitter] != 0
+	add := func(first, every int64, f func(n int, now int64)) {
+		n := 0
+		g.tables = append(g.tables, &table{next: first, make: func(now int64) int64 {
+			f(n, now)
+			n++
+			if jitter {
+				return now + every/2 + g.mux.Int64N(every)
+			}
+			return now + every
+		}})
+	}
+	const ms = second / 1000
+	every := ms * int64(20+h[hTables])
+	pat, pmt := int64(0), int64(3*ms)
+	if h[hPMTFirst] != 0 {
+		pat, pmt = every/2, 0
+	}
+	add(pat, every, func(int, int64) { g.sections(ts.PIDPAT, kindPAT, false, g.pat()...) })
+	last := uint8(255)
+	add(pmt, every, func(_ int, now int64) {
+		p := g.pmt(now)
+		change := last != 255 && p.Version != last && h[hPMTChange] > 1
+		last = p.Version
+		g.sections(out.pmtPID, kindPMT, change, p.Append(nil))
+	})
+	for _, o := range g.others {
+		add(10*ms, every, func(int, int64) {
+			g.sections(o.pmt, kindOther, false, psi.PMT{Program: o.number, PCRPID: o.s.pid, Streams: []psi.Stream{o.s.stream}}.Append(nil))
+		})
+	}
+	trap := h[hTrap]
+	id := uint16(tsid)
+	orig := uint16(onid)
+	if h[hIdent] == 2 {
+		id, orig = 0, 0xff01
+	}
+	if out.atsc {
+		add(20*ms, 150*ms, func(int, int64) {
+			m := psi.MGT{Tables: []psi.MGTTable{{Type: 0, PID: ts.PIDPSIP, Bytes: 100}, {Type: 0x100, PID: 0x1d00, Bytes: 200}}}
+			g.sections(ts.PIDPSIP, kindSI, false, m.Append(nil))
+		})
+		vct := func(channel uint16, next bool) []byte {
+			v := psi.VCT{TSID: id, Version: 1, Next: next}
+			if next {
+				v.Version++
+			}
+			own := psi.VirtualChannel{ShortName: "TEST", Major: 5, Minor: 1, Modulation: 4, TSID: channel, Program: out.program, ServiceType: 2, SourceID: 1}
+			if trap&1 != 0 {
+				other := own
+				other.TSID, other.Minor, other.SourceID = 4000, 2, 2
+				v.Channels = append(v.Channels, other)
+			}
+			v.Channels = append(v.Channels, own)
+			return v.Append(nil)
+		}
+		if h[hIdent] != 1 {
+			add(70*ms, 400*ms, func(n int, _ int64) {
+				g.sections(ts.PIDPSIP, kindIdentity, false, vct(id, false))
+				if trap&2 != 0 && n%3 == 1 {
+					g.sections(ts.PIDPSIP, kindSI, false, vct(id+1, true))
+				}
+			})
+		}
+		add(90*ms, 500*ms, func(int, int64) { // EIT-0
+			g.sections(0x1d00, kindSI, false, privateTable(psi.TableEIT, 1, noise(nil, g.mux, 250)))
+		})
+	} else {
+		sdt := func(other, next bool, name string, version int) []byte {
+			s := psi.SDT{TSID: id, ONID: orig, Version: uint8(version & 31), Other: other, Next: next}
+			if other {
+				s.TSID, s.ONID = 77, 1
+			}
+			if next {
+				s.ONID++
+			}
+			s.Services = []psi.Service{{ID: out.program, EITPF: true, Running: 4, Descriptors: psi.ServiceDescriptor(1, "P", name)}}
+			for _, o := range g.others {
+				s.Services = append(s.Services, psi.Service{ID: o.number, Running: 4, Descriptors: psi.ServiceDescriptor(1, "P", "other")})
+			}
+			return s.Append(nil)
+		}
+		if h[hIdent] != 1 {
+			add(70*ms, second, func(n int, now int64) {
+				name, version := "A", 1
+				if trap&16 != 0 {
+					version = 1 + n/4
+					name = []string{"A", "B"}[n/4%2]
+				}
+				if trap&1 != 0 {
+					g.sections(ts.PIDSDT, kindSI, false, sdt(true, false, "X", 1))
+				}
+				g.sections(ts.PIDSDT, kindIdentity, false, sdt(false, false, name, version))
+				if trap&2 != 0 && n%3 == 1 {
+					g.sections(ts.PIDSDT, kindSI, false, sdt(false, true, "next", version+1))
+				}
+			})
+		}
+		add(90*ms, second, func(int, int64) {
+			g.sections(ts.PIDEIT, kindSI, false, privateTable(psi.TableDVBEIT, out.program, noise(nil, g.mux, 250)))
+			g.sections(ts.PIDNIT, kindSI, false, privateTable(psi.TableNIT, 5, []byte{0xf0, 0, 0xf0, 0}))
+		})
+	}
+	g.timeTables()
+}
+
+// privateTable is a long section with any body.
+func privateTable(id uint8, ext uint16, body []byte) []byte {
+	n := len(body) + 9
+	b := append([]byte{id, 0xf0 | byte(n>>8), byte(n), byte(ext >> 8), byte(ext), 0xc1, 0, 0}, body...)
+	return appendCRC(b)
+}
+
+func appendCRC(b []byte) []byte {
+	crc := psi.CRC32(b)
+	return append(b, byte(crc>>24), byte(crc>>16), byte(crc>>8), byte(crc))
+}
+
+func (g *generator) pat() (all [][]byte) {
+	id := uint16(tsid)
+	if g.spec.H[hIdent] == 2 {
+		id = 0
+	}
+	t := psi.PAT{TSID: id, Version: 2}
+	own := psi.Program{Number: g.out.program, PID: g.out.pmtPID}
+	var others []psi.Program
+	for _, o := range g.others {
+		others = append(others, psi.Program{Number: o.number, PID: o.pmt})
+	}
+	switch g.spec.H[hPATSections] {
+	case 0:
+		t.Programs = append(others, own)
+		return [][]byte{t.Append(nil)}
+	case 1:
+		others, t.Programs = []psi.Program{own}, others
+	case 2:
+		t.Programs = []psi.Program{own}
+	}
+	t.LastNumber = 1
+	first := t.Append(nil)
+	t.Number, t.Programs = 1, others
+	return [][]byte{first, t.Append(nil)}
+}
+
+// timeTables plans STT, or TDT and TOT. A table names a whole second and is sent then or a little later.
+func (g *generator) timeTables() {
+	h := &g.spec.H
+	r := g.rng("time")
+	every := int64(1 + h[hTime])
+	late := func() int64 {
+		if h[hTimeJitter] == 0 {
+			return 0
+		}
+		return r.Int64N(second / 1000 * int64(h[hTimeJitter]))
+	}
+	first := (g.utc/second+1)*second - g.utc // the first whole second
+	plan := func(offset int64, f func(utc int64, now int64)) {
+		at := first + offset*second
+		g.tables = append(g.tables, &table{next: at + late(), make: func(now int64) int64 {
+			f(g.utc+at, now)
+			at += every * second
+			return at + late()
+		}})
+	}
+	seconds := func(utc int64) time.Time { return time.Unix(utc/second, 0).UTC() }
+	leap := func(now int64) int64 {
+		if now >= g.leapAt {
+			return 1
+		}
+		return 0
+	}
+	switch {
+	case g.out.atsc:
+		n := 0
+		plan(0, func(utc, now int64) {
+			t := psi.STTAt(seconds(utc), 18) // GPS time runs on
+			t.GPSUTCOffset += uint8(leap(now))
+			if h[hDST] != 0 {
+				t.DaylightSavings = 0xe000
+				if now < g.length/2 {
+					t.DaylightSavings = 0xe000 | 1<<8 | 2
+				}
+			}
+			b := t.Append(nil)
+			if n++; h[hTrap]&4 != 0 && n%3 == 2 {
+				b[8] = 1 // protocol_version, A/65 §4.5
+				b[9] ^= 0x55
+				b = appendCRC(b[:len(b)-4])
+				g.sections(ts.PIDPSIP, kindSI, false, b)
+				return
+			}
+			g.sections(ts.PIDPSIP, kindTime, false, b)
+		})
+	default:
+		plan(0, func(utc, now int64) {
+			at := seconds(utc).Add(-time.Duration(leap(now)) * time.Second)
+			if h[hIllegal] == 2 {
+				at = at.Add(-3 * time.Hour)
+			}
+			g.sections(ts.PIDTDT, kindTime, false, psi.TDT{UTC: at}.Append(nil))
+		})
+		if h[hTOT] != 0 {
+			plan(every/2, func(utc, now int64) {
+				at := seconds(utc).Add(-time.Duration(leap(now)) * time.Second)
+				o := psi.TimeOffset{Country: "DEU", Offset: time.Hour, Change: at.Add(time.Hour), Next: 2 * time.Hour}
+				if h[hDST] != 0 && now > g.length/2 {
+					o.Offset, o.Next, o.Change = 2*time.Hour, time.Hour, at.Add(180*24*time.Hour)
+				}
+				t := psi.TOT{UTC: at}
+				t.Descriptors = psi.AppendTimeOffset(t.Descriptors, o)
+				g.sections(ts.PIDTDT, kindTime, false, t.Append(nil))
+			})
+		}
+	}
+}

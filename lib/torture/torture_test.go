@@ -1,0 +1,207 @@
+package torture
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var (
+	duration = flag.Duration("torture.duration", byDefault, "how long TestPromises runs, of one core")
+	seed     = flag.Uint64("torture.seed", 1, "seed of the first combination")
+	workers  = flag.Int("torture.workers", 1, "combinations at a time")
+	keep     = flag.Int("torture.shrink", 3, "failures of each promise that are shrunk")
+	stop     = flag.Bool("torture.stop", false, "stop at the first violation")
+	habits   = flag.Bool("torture.habits", false, "print the promoted share by habit")
+	replay   = flag.String("replay", "", "a combination, as a failure prints it")
+)
+
+// byDefault is how long go test runs TestPromises: not at all, while the cutter still breaks its promises.
+const byDefault = 0 * time.Second
+
+// tally sums up a run.
+type tally struct {
+	mu           sync.Mutex
+	combinations int
+	receptions   int
+	sum          Result
+	broken       map[string][]Spec
+	count        map[string]int
+	byHabit      map[string]*[4]int // combinations, violations, due, done
+}
+
+func (t *tally) add(spec *Spec, r *Result) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.combinations++
+	t.receptions += len(spec.Receivers)
+	t.sum.Packets += r.Packets
+	t.sum.Chunks += r.Chunks
+	t.sum.Promoted += r.Promoted
+	t.sum.Due += r.Due
+	t.sum.DueDone += r.DueDone
+	t.sum.Compared += r.Compared
+	t.sum.Invisible += r.Invisible
+	t.sum.Edge += r.Edge
+	t.sum.LateTold += r.LateTold
+	t.sum.Unripe += r.Unripe
+	for _, h := range append(spec.habits(), "any") {
+		n := t.byHabit[h]
+		if n == nil {
+			n = new([4]int)
+			t.byHabit[h] = n
+		}
+		n[0]++
+		if len(r.Violations) > 0 {
+			n[1]++
+		}
+		n[2] += r.Due
+		n[3] += r.DueDone
+	}
+	once := map[string]bool{}
+	for _, v := range r.Violations {
+		if t.count[v.Promise]++; once[v.Promise] {
+			continue
+		}
+		once[v.Promise] = true
+		t.broken[v.Promise] = append(t.broken[v.Promise], *spec)
+	}
+}
+
+func share(n, of int) string {
+	if of == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%.2f %%", 100*float64(n)/float64(of))
+}
+
+// torture runs combinations from a seed on until the time is over.
+func torture(from uint64, for_ time.Duration, stop bool) *tally {
+	t := &tally{broken: map[string][]Spec{}, count: map[string]int{}, byHabit: map[string]*[4]int{}}
+	until := time.Now().Add(for_)
+	next := from
+	var wg sync.WaitGroup
+	for range *workers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for time.Now().Before(until) {
+				t.mu.Lock()
+				n := next
+				next++
+				done := stop && len(t.count) > 0
+				t.mu.Unlock()
+				if done {
+					return
+				}
+				spec := Random(n)
+				t.add(&spec, Check(&spec))
+			}
+		}()
+	}
+	wg.Wait()
+	return t
+}
+
+// TestPromises asserts both promises on random streams and receivers for a while.
+func TestPromises(t *testing.T) {
+	if *replay != "" {
+		t.Skip("replaying")
+	}
+	d := *duration
+	if d == 0 {
+		t.Skip("give -torture.duration")
+	}
+	if testing.Short() {
+		d = min(d, 5*time.Second)
+	}
+	if *workers == 0 {
+		*workers = runtime.NumCPU()
+	}
+	began := time.Now()
+	sum := torture(*seed, d, *stop)
+	took := time.Since(began).Seconds()
+	s := &sum.sum
+	t.Logf("%d combinations from seed %d, %d receptions, %d packets broadcast, in %.0f s: %.1f combinations/s", sum.combinations, *seed,
+		sum.receptions, s.Packets, took, float64(sum.combinations)/took)
+	t.Logf("%d chunks, %d promoted (%s); of %d whose promotion is promised, %d (%s); %d objects compared", s.Chunks, s.Promoted,
+		share(s.Promoted, s.Chunks), s.Due, s.DueDone, share(s.DueDone, s.Due), s.Compared)
+	t.Logf("excused: %d that no signal of H.222.0 shows, %d told late in time, %d when the input ended too early, %d named by time tables that disagree", s.Invisible, s.LateTold, s.Unripe, s.Edge)
+	if s.Due == 0 || s.Compared == 0 {
+		t.Error("nothing was promised, or nothing compared: this test saw nothing")
+	}
+	if *habits {
+		for _, h := range slices.SortedFunc(maps.Keys(sum.byHabit), func(a, b string) int {
+			x, y := sum.byHabit[a], sum.byHabit[b]
+			return cmp.Or(cmp.Compare(y[1]*x[0], x[1]*y[0]), cmp.Compare(a, b))
+		}) {
+			n := sum.byHabit[h]
+			t.Logf("%-14s %5d combinations, %5d with violations (%s), %s promoted of what is promised", h, n[0], n[1], share(n[1], n[0]), share(n[3], n[2]))
+		}
+	}
+	for _, promise := range slices.Sorted(maps.Keys(sum.broken)) {
+		specs := sum.broken[promise]
+		t.Errorf("%s: %d violations in %d of %d combinations", promise, sum.count[promise], len(specs), sum.combinations)
+		for n, spec := range specs {
+			if n >= *keep {
+				break
+			}
+			small := Shrink(spec, promise, 10*time.Second)
+			t.Errorf("seed %d, shrunk:\n  go test ./lib/torture -run TestReplay -replay '%s'\n%s", spec.Seed, small, shown(&small, promise))
+		}
+	}
+}
+
+// shown is the first violation of a promise.
+func shown(spec *Spec, promise string) string {
+	for _, v := range Check(spec).Violations {
+		if v.Promise == promise {
+			return "  " + v.String()
+		}
+	}
+	return "  not seen again"
+}
+
+// TestReplay judges one combination again.
+func TestReplay(t *testing.T) {
+	if *replay == "" {
+		t.Skip("no -replay")
+	}
+	spec, err := ParseSpec(*replay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := os.Getenv("TORTURE_WRITE"); name != "" { // the stream of each receiver, for other tools
+		if err := Write(&spec, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := Check(&spec)
+	t.Logf("%d packets, %d of %d chunks promoted, %d of %d promised; excused: %d invisible, %d told late, %d unripe, %d edge", r.Packets, r.Promoted, r.Chunks,
+		r.DueDone, r.Due, r.Invisible, r.LateTold, r.Unripe, r.Edge)
+	for _, v := range r.Violations {
+		t.Error(v)
+	}
+}
+
+// TestSpecRoundTrip: the line that a failure prints is the combination that failed.
+func TestSpecRoundTrip(t *testing.T) {
+	for seed := range uint64(200) {
+		want := Random(seed)
+		got, err := ParseSpec(want.String())
+		if err != nil || got.String() != want.String() {
+			t.Fatalf("%s\nbecame %s, %v", want, got, err)
+		}
+	}
+	if _, err := ParseSpec("seed=1 colour=3"); err == nil || !strings.Contains(err.Error(), "colour") {
+		t.Errorf("an unknown habit: %v", err)
+	}
+}
