@@ -216,6 +216,10 @@ func TSTrack(name string) (timeline int, variant string, ok bool) {
 	return n - 13, rest[:i], true
 }
 
+// IsTS reports whether a track holds chunks: `ts`, `ts_unsynced`, `ts_t13`, `ts_ref1_t13`. Their group ids are those of
+// docs/format/chunk.md, a bucket and a tag.
+func IsTS(name string) bool { return name == TrackTS || strings.HasPrefix(name, TrackTS+"_") }
+
 // For returns the catalog that describes a track. Each variant of a broadcast has its own, `catalog_ref1`, because two
 // publishers must not write different catalogs under one name; all timelines of a variant share one.
 func For(t object.TrackName) object.TrackName {

@@ -72,7 +72,7 @@ func TestCases(t *testing.T) {
 		{"stt_1990", chop.Config{}, "ec-atsc-2065-3--ts_t", six},
 		{"sps_every", chop.Config{}, "ec-atsc-2065-3--ts_t13", six},
 		{"hevc_ps_every", chop.Config{}, "ec-atsc-2065-3--ts_t13", "first B B B B cut"},
-		{"pes_unaligned_h264", here, "ec-dvb-9018-1-1--ts_t", "B B B B B cut"},
+		{"pes_unaligned_h264", here, "ec-dvb-9018-1-1--ts_t", "first B B B B B cut"},
 		{"pes_scrambled", chop.Config{}, "", "damaged damaged damaged damaged damaged damaged damaged"},
 		{"pcr_none", chop.Config{}, "ec-atsc-2065-3--ts_t13", "first unsynced B B B B cut"},
 		{"avs", chop.Config{}, "ec-atsc-2065-3--ts_t13", "B B B B B cut"},

@@ -48,7 +48,7 @@ type cutter struct {
 	tdtLost   bool  // packets of the PID of TDT and TOT were lost since a TDT came in succession
 	tdtBefore bool  // the last table on that PID was a TDT, and none was lost since
 	clockPos  int64 // position of the last PCR
-	flagBack  int64 // position of the last announced step back of the clock
+	flagStep  int64 // position of the last announced step of the clock
 	scrambled int64 // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
@@ -83,6 +83,7 @@ type cutter struct {
 // proof is what was heard since the last loss on the cut PID: it tells whether a random access point starts a chunk at every receiver.
 type proof struct {
 	rap   bool // a random access point was heard
+	step  bool // the clock stepped, so that access units prove nothing
 	au    bool // an access unit was heard
 	dts   clock.PTS
 	began bool // something was lost before; else the stream began
@@ -233,10 +234,9 @@ type earlier struct {
 	dark int64
 }
 
-// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5); that
-// is believed of a step back, as a loss makes a clock go ahead.
+// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5).
 func (c *cutter) lost(pid ts.PID, from int64, announced bool) {
-	if announced && c.flagBack > from {
+	if announced && c.flagStep > from {
 		return
 	}
 	c.event(taint{from: from, to: c.pos, pid: pid, kind: taintContinuity})
@@ -251,6 +251,7 @@ func scrambledPES(b []byte) bool {
 func (c *cutter) event(t taint) {
 	if t.pid == c.prog.cutPID || t.kind == taintSync {
 		c.proof = proof{began: true}
+		c.au.active, c.au.begins = false, false // what is left of it shows nothing
 	}
 	c.taint(t)
 	c.tellLate(t)
@@ -406,14 +407,12 @@ func (c *cutter) clockless(dts clock.PTS) bool {
 
 // clock takes a PCR of the program, or what stands for one.
 func (c *cutter) clock(pcr clock.PCR, flagged, gap bool) {
-	was := c.base.pcr
 	switch c.base.tick(pcr, flagged, gap) {
 	case stepFlag:
-		if pcr.Sub(was) < 0 {
-			c.flagBack = c.pos
-		}
+		c.proof.step = true
+		c.flagStep = c.pos
 	case stepSilent:
-		c.proof = proof{began: true}
+		c.proof = proof{began: true, step: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}
 	c.clockPos = c.pos
@@ -494,6 +493,9 @@ func (c *cutter) beginUnit(payload []byte) {
 	c.tailTime(au.dts)
 	au.active = true
 	au.finder.Begin(c.prog.codec, au.random)
+	if !pes.DataAlignment {
+		au.finder.Several()
+	}
 	c.feedUnit(payload[pes.HeaderLen:])
 }
 
@@ -531,7 +533,7 @@ func (c *cutter) decide(v es.Verdict) {
 // proven reports whether a random access point starts a chunk at every receiver: the one before it was heard, or must lie in
 // another bucket, because an access unit before it was decoded so early.
 func (c *cutter) proven(au *accessUnit) bool {
-	if c.proof.rap || !c.proof.au {
+	if c.proof.rap || c.proof.step || !c.proof.au {
 		return c.proof.rap
 	}
 	d := au.dts.Sub(c.proof.dts)

@@ -247,7 +247,7 @@ func (p *program) onPMT(pid ts.PID, section []byte) {
 func cutOf(pmt *psi.PMT) (ts.PID, es.Codec) {
 	for _, role := range []es.Role{es.RoleVideo, es.RoleAudio} {
 		for _, s := range pmt.Streams {
-			if c := s.Codec(); c.Role() == role && s.PID != ts.PIDNull {
+			if c := pmt.Codec(s); c.Role() == role && !s.Type.Part() && s.PID != ts.PIDNull {
 				return s.PID, c
 			}
 		}
@@ -274,7 +274,7 @@ func (p *program) apply() bool {
 			continue
 		}
 		p.roles[s.PID] |= roleKeep
-		role := s.Codec().Role()
+		role := p.pmt.Codec(s).Role()
 		if role.Steady() {
 			p.awaited = append(p.awaited, s.PID)
 		}
@@ -408,7 +408,7 @@ func (p *program) layout(video string) *layout {
 	var cc uint8
 	l.pmt = psi.AppendPackets(nil, p.pmtPID, &cc, pmt.Append(nil))
 	for _, s := range p.pmt.Streams {
-		l.streams = append(l.streams, stream{s.PID, s.Type, s.Codec().String(), s.Descriptors.Language()})
+		l.streams = append(l.streams, stream{s.PID, s.Type, p.pmt.Codec(s).String(), s.Descriptors.Language()})
 	}
 	p.current = l
 	return l

@@ -24,6 +24,7 @@ const (
 type timebase struct {
 	have bool
 	pcr  clock.PCR
+	flag bool          // it had discontinuity_indicator
 	now  clock.Ticks27 // steady count since the start, for spans only
 	run  *run          // the clock since its last step
 	past *run          // the clock before
@@ -41,10 +42,11 @@ const (
 // tick takes a PCR, which may be flagged by discontinuity_indicator; gap says that packets before it are missing.
 func (t *timebase) tick(pcr clock.PCR, flagged, gap bool) step {
 	if !t.have {
-		t.have, t.pcr, t.run = true, pcr, new(run)
+		t.have, t.pcr, t.flag, t.run = true, pcr, flagged, new(run)
 		return stepNone
 	}
 	d := pcr.Sub(t.pcr)
+	flagged, t.flag = flagged && !t.flag, flagged // where each PCR has it, it announces nothing
 	limit := maxStep
 	switch {
 	case flagged:

@@ -37,6 +37,7 @@ type Finder struct {
 	state   state
 	zeros   uint8 // bytes of zero just before the next byte, up to 2
 	aligned bool  // the payload begins with the start code of an access unit
+	several bool  // there may be more access units behind the first
 	seen    bool  // pictures of the codec were read
 	open    bool  // an access unit has commenced, and its first slice has not come
 	marks   uint8 // what came in it: markSequence and so on
@@ -88,6 +89,11 @@ func (f *Finder) Begin(c Codec, randomAccess bool) {
 		f.state, f.want = inHead, 1
 	}
 }
+
+// Several says, after Begin, that the PES packet may hold several access units though it begins with one: all of it is looked at.
+// It is for packets without data_alignment_indicator, H.222.0 §2.4.3.7, which begin with an access unit by chance. With it looking ends at
+// the first slice: broadcasters send one access unit in each PES packet then (A/53 part 4).
+func (f *Finder) Several() { f.several = true }
 
 // Feed takes the next bytes of its payload, after the PES header. PES packets without a PTS go on with what the one before
 // has begun, so their payload is to be fed too. After a decision further bytes change nothing.
@@ -262,7 +268,7 @@ func (f *Finder) picture(point bool) int {
 	switch {
 	case point:
 		f.verdict = RandomAccess
-	case f.aligned:
+	case f.aligned && !f.several:
 		f.verdict = NotRandomAccess
 	}
 	return readOn

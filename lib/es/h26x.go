@@ -49,7 +49,7 @@ func readH264(f *Finder, b []byte, whole bool) int {
 			if len(b) < 4 && !whole {
 				return 4
 			}
-			if len(b) >= 4 {
+			if len(b) >= 4 && b[3] != 0 {
 				f.name(b[1:4]...)
 			}
 		}
@@ -160,7 +160,7 @@ func unescape(to, b []byte, skip int) (n int) {
 	return n
 }
 
-// readVVC looks at a NAL unit, H.266 §7.3.1.2 and table 5; what begins a picture unit is in §7.4.2.4.3.
+// readVVC looks at a NAL unit, H.266 §7.3.1.2 and table 5; what begins a picture unit is in §7.4.2.4.
 func readVVC(f *Finder, b []byte, whole bool) int {
 	if len(b) < 2 {
 		return 2

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/object"
 )
 
@@ -103,7 +104,7 @@ func (x *extract) choose(name object.TrackName) (bool, error) {
 	if x.only != nil {
 		return x.only.Equal(name), nil
 	}
-	if !isTS(name.Name) {
+	if !catalog.IsTS(name.Name) {
 		return false, nil
 	}
 	scope, ns := ofSource(name.Namespace), name.Namespace.String()

@@ -186,11 +186,6 @@ func about(name string) bool {
 	return false
 }
 
-// isTS tells the tracks that hold canonical TS: ts, ts_unsynced, ts_t13, ts_720p_t13 (docs/format/names.md).
-func isTS(name string) bool {
-	return name == catalog.TrackTS || strings.HasPrefix(name, catalog.TrackTS+"_")
-}
-
 // ofSource tells a receiver's own namespace from a broadcast's.
 func ofSource(n object.Namespace) bool { return len(n) > 1 && n[0] == "ec" && n[1] == "source" }
 

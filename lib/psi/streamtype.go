@@ -192,6 +192,10 @@ func (s Stream) private(format string) es.Codec {
 			return es.MPEG4Video
 		case 0x1c, 0x2e: // MPEG-4_audio_descriptor and its extension
 			return es.MPEG4Audio
+		case 0x26: // metadata_descriptor, H.222.0 §2.6.60
+			if c := formats[metadataFormat(b)]; c != es.Unknown {
+				return c
+			}
 		case 0x28: // AVC_video_descriptor
 			return es.H264
 		case 0x32: // J2K_video_descriptor
@@ -244,11 +248,25 @@ func (s Stream) private(format string) es.Codec {
 					return es.TTML
 				case 0x21: // DTS-UHD_descriptor
 					return es.DTSUHD
-				case 0x80: // Opus, ETSI TS 103 491
+				case 0x80: // opus_audio_descriptor, as the codec's authors proposed it
 					return es.Opus
 				}
 			}
 		}
 	}
 	return es.Unknown
+}
+
+// metadataFormat is metadata_format_identifier, or metadata_application_format_identifier, of a metadata_descriptor.
+func metadataFormat(b []byte) string {
+	application := ""
+	if len(b) >= 6 && b[0] == 0xff && b[1] == 0xff {
+		application, b = string(b[2:6]), b[6:]
+	} else if len(b) >= 2 {
+		b = b[2:]
+	}
+	if len(b) >= 5 && b[0] == 0xff {
+		return string(b[1:5])
+	}
+	return application
 }

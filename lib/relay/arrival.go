@@ -33,7 +33,10 @@ func (t *track) join(f *feed) bool {
 		if !t.st.Wants(o.Group, o.ID) {
 			return false
 		}
-		g = t.newGroup(o.Group)
+		if g = t.newGroup(o.Group); len(g.objs) == 0 {
+			t.born(f.src, g)
+			f.src.at(o.Group)
+		}
 	}
 	old := g.find(o.ID)
 	switch {

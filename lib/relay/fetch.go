@@ -31,7 +31,7 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	}
 	all := span{r.Start, minLocation(half(r.End), startOf(info.Largest.Group+1))}
 	if len(s.r.upstreams) > 0 && (r.FillTimeout == nil || *r.FillTimeout > 0) {
-		near := span{maxLocation(all.from, startOf(info.Largest.Group-min(info.Largest.Group, 1))), all.to}
+		near := span{maxLocation(all.from, startOf(info.Largest.Group-min(info.Largest.Group, t.reach(1)))), all.to}
 		if !near.to.Less(next(*info.Largest)) { // and whether that was the group's end
 			near.to = startOf(info.Largest.Group + 1)
 		}

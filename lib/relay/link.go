@@ -206,10 +206,20 @@ func (r *Relay) catchUp(ctx context.Context, t *track, had, has *moqt.Location) 
 		return
 	}
 	first := moqt.Location{Group: had.Group}
-	if has.Group-first.Group > lateGroups {
-		first.Group = has.Group - lateGroups
+	if n := t.reach(lateGroups); has.Group-first.Group > n {
+		first.Group = has.Group - n
 	}
 	r.fill(ctx, t, span{first, startOf(has.Group + 1)}, nil)
+}
+
+// reach is about how many ids so many groups take, by those that are stored: ids may skip.
+func (t *track) reach(groups uint64) uint64 {
+	ids := t.st.Newest(lateGroups)
+	if len(ids) < 2 {
+		return groups
+	}
+	steps := uint64(len(ids) - 1)
+	return groups * max((ids[len(ids)-1]-ids[0]+steps-1)/steps, 1)
 }
 
 // elsewhere subscribes to a track where the upstream wants that (GOAWAY on the stream of the request).

@@ -122,7 +122,7 @@ func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
 			wait = min(wait, retry)
 		}
 		changed := g.changed
-		newer := !g.newer.IsZero()
+		newer := !t.overtaken(g).IsZero()
 		whole := true
 		var payload []byte
 		if o != nil {
@@ -223,10 +223,10 @@ func (p *pump) follow(ctx context.Context, g *group, o *obj, timer *time.Timer) 
 			b = a.at(off)
 		}
 		failed, came, changed, left := a.failed, a.changed, g.changed, time.Hour
-		if !g.newer.IsZero() {
+		if newer := t.overtaken(g); !newer.IsZero() {
 			since := a.touched
-			if g.newer.After(since) {
-				since = g.newer
+			if newer.After(since) {
+				since = newer
 			}
 			left = stall - time.Since(since)
 		}
@@ -354,6 +354,7 @@ func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration,
 		}
 	}
 	n := uint64(len(g.objs) - i)
+	newer := p.s.t.overtaken(g)
 	switch {
 	case sent && g.hasEnd && (p.start > g.end || n == g.end-p.start+1):
 		return whole, 0, closing // every object up to the end
@@ -366,14 +367,14 @@ func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration,
 		return whole, 0, closing
 	case p.s.t.over && sent:
 		return incomplete, 0, closing
-	case g.newer.IsZero() && !p.s.t.over:
+	case newer.IsZero() && !p.s.t.over:
 		return more, time.Hour, closing
 	}
 	// A track whose groups do not carry their end may still bring another subgroup.
 	p.lingering.Store(sent && finished && g.open == 0 && !p.s.t.ends)
 	since := g.touched
-	if g.newer.After(since) {
-		since = g.newer
+	if newer.After(since) {
+		since = newer
 	}
 	if left := stall - now.Sub(since); left > 0 {
 		return more, left, closing

@@ -179,6 +179,7 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
 		return
 	}
+	born := t.bornUpTo() // first: what comes meanwhile is for the subscriber
 	info := t.info()
 	if !live {
 		// It is being sent because of this subscriber: what came meanwhile is for it, too.
@@ -188,7 +189,7 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	if err != nil {
 		return
 	}
-	sub := newSubscriber(t, s.name, pub, info.Largest)
+	sub := newSubscriber(t, s.name, pub, info.Largest, born)
 	sub.through = through
 	if len(r.Track.Namespace) == 0 && r.State.Filter.Type == wire.FilterNone && info.Largest != nil {
 		// Who only knows a path does not know to fetch either: a catalog may have been published once, long ago.

@@ -24,6 +24,8 @@ type source struct {
 	objects, duplicates, conflicts, refused atomic.Int64
 	complaint                               atomic.Int64 // Unix ns of the last log about the disk
 
+	progress progress
+
 	some       bool // a stream came; set before its goroutine starts, like the next
 	firstGroup uint64
 }

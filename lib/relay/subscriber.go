@@ -16,7 +16,7 @@ const (
 	// maxPumps bounds the groups sent at the same time to one subscriber. More than one are sent only
 	// while the older ones wait for a publisher.
 	maxPumps = 8
-	// lateGroups is how many groups back one may still come late and be sent.
+	// lateGroups is how many groups back, of those that there are, one may still come late and be sent.
 	lateGroups = 64
 )
 
@@ -33,21 +33,25 @@ type subscriber struct {
 	pace    pace
 
 	// Owned by run.
-	cursor  uint64           // groups from here on have not been begun
-	begun   map[uint64]*pump // groups begun, as far back as lateGroups; nil when over
-	floor   moqt.Location    // nothing before it is sent
-	start   moqt.Location    // of the filter in force
-	lag     int              // groups it may be behind
-	order   []uint64         // groups begun, in that order
-	running sync.WaitGroup
-	pumps   context.Context // ends with run, and while the subscriber asks for nothing
-	pause   context.CancelFunc
+	cursor     uint64           // groups from here on have not been begun, but for those that the track went back to
+	backed     uint64           // seq up to which such groups were begun or are not for this subscriber
+	unfiltered bool             // also what comes before the floor is sent, if it comes live
+	begun      map[uint64]*pump // groups begun, as far back as lateGroups; nil when over
+	floor      moqt.Location    // nothing before it is sent
+	start      moqt.Location    // of the filter in force
+	lag        int              // groups it may be behind
+	order      []uint64         // groups begun, in that order
+	running    sync.WaitGroup
+	pumps      context.Context // ends with run, and while the subscriber asks for nothing
+	pause      context.CancelFunc
 }
 
-func newSubscriber(t *track, name string, pub *moqt.Publication, largest *moqt.Location) *subscriber {
-	s := &subscriber{t: t, name: name, pub: pub, wake: make(chan struct{}, 1), begun: make(map[uint64]*pump)}
+// newSubscriber: born is the newest group when largest was.
+func newSubscriber(t *track, name string, pub *moqt.Publication, largest *moqt.Location, born uint64) *subscriber {
+	s := &subscriber{t: t, name: name, pub: pub, backed: born, wake: make(chan struct{}, 1), begun: make(map[uint64]*pump)}
 	st := pub.State()
 	s.start, s.floor = st.Start, st.Start
+	s.unfiltered = st.Filter.Type == wire.FilterNone
 	if st.Filter.Type == wire.FilterNone && largest != nil {
 		s.floor = next(*largest) // all that is received from now on, not all that is stored
 	}
@@ -101,8 +105,10 @@ func (s *subscriber) run(ctx context.Context) {
 				s.cursor = s.floor.Group
 				delete(s.begun, s.cursor)
 			}
+			s.backed = t.bornUpTo()
 		}
 		if st.Start != s.start && s.floor.Less(st.Start) { // it was updated
+			s.unfiltered = false
 			s.start, s.floor = st.Start, st.Start
 			s.cursor = max(s.cursor, s.floor.Group)
 		}
@@ -130,7 +136,7 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 	waiting := true
 	for _, id := range s.order {
 		if p := s.begun[id]; p != nil && !p.over.Load() && !p.lingering.Load() {
-			if oldest == nil || p.id < oldest.id {
+			if oldest == nil || p.id < oldest.id && !p.back && !oldest.back {
 				oldest = p
 			}
 			active++
@@ -138,7 +144,7 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 		}
 	}
 	if oldest != nil {
-		behind := s.t.behind(oldest.id)
+		behind := s.behind(oldest.birth)
 		if behind > s.lag {
 			oldest.abandon() // its end wakes run
 			return false
@@ -149,24 +155,31 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 		return false
 	}
 	s.refused.Store(false)
-	id, ok := s.t.nextGroup(s.cursor, s.late)
+	b, ok := s.nextGroup()
+	id := b.id
 	if !ok || id > st.EndGroup {
 		return false
 	}
-	if oldest == nil && id >= s.cursor {
-		if behind := s.t.behind(id); behind > s.lag {
+	if oldest == nil && (b.back || id >= s.cursor) {
+		if behind := s.behind(b); behind > s.lag {
 			s.t.r.stats.resetLag.Add(1)
-			s.cursor = id + 1
+			if b.back {
+				s.backed = b.seq
+			} else {
+				s.cursor = id + 1
+			}
 			return true
 		}
 	}
-	p := &pump{s: s, id: id, writers: make(map[uint64]*writer), lag: make(chan struct{}), turn: turn{turns: s.t.r.turns, pace: &s.pace}}
+	p := &pump{s: s, birth: b, writers: make(map[uint64]*writer), lag: make(chan struct{}), turn: turn{turns: s.t.r.turns, pace: &s.pace}}
 	if id == s.floor.Group {
 		p.start = s.floor.Object
 	}
 	s.begun[id] = p
 	s.order = append(s.order, id)
-	s.cursor = max(s.cursor, id+1)
+	if !b.back {
+		s.cursor = max(s.cursor, id+1)
+	}
 	for len(s.order) > 2*lateGroups {
 		delete(s.begun, s.order[0])
 		s.order = s.order[1:]
@@ -181,8 +194,16 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 
 // late reports whether a group before the cursor may still be begun.
 func (s *subscriber) late(id uint64) bool {
-	_, begun := s.begun[id]
-	return !begun && id >= s.floor.Group && id+lateGroups > s.cursor
+	if _, begun := s.begun[id]; begun || id < s.floor.Group {
+		return false
+	}
+	since := 0 // groups begun that could perhaps not be stored
+	for _, o := range s.order {
+		if o >= id {
+			since++
+		}
+	}
+	return max(since, s.t.st.Count(id, s.cursor-1)) < lateGroups
 }
 
 // complete reports that all that was asked for was sent and nothing more can come of it, and which end that is.
@@ -201,7 +222,7 @@ func (s *subscriber) complete(st moqt.PublicationState) (moqt.DoneCode, bool) {
 	case !st.Forward: // it wants nothing of what there is
 		return wire.DoneTrackEnded, true
 	}
-	_, more := s.t.nextGroup(s.cursor, s.late)
+	_, more := s.nextGroup()
 	return wire.DoneTrackEnded, !more
 }
 
@@ -220,31 +241,53 @@ func (s *subscriber) reached(st moqt.PublicationState) bool {
 // behind counts the groups after id.
 func (t *track) behind(id uint64) int { return t.st.Count(id+1, object.MaxVarint) }
 
+// behind counts the groups that come after one, those included that the track went back to.
+func (s *subscriber) behind(b birth) (n int) {
+	t := s.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if b.back {
+		return len(t.bornAfter(b.seq))
+	}
+	for _, o := range t.bornAfter(s.backed) {
+		if _, begun := s.begun[o.id]; o.back && o.id <= b.id && !begun && s.wants(o.id) {
+			n++
+		}
+	}
+	return n + t.behind(b.id)
+}
+
 // has reports whether there is a group from…to.
 func (t *track) has(from, to uint64) bool {
 	i, ok := t.st.Next(from)
 	return ok && i.Group <= to
 }
 
-// nextGroup returns the group to begin next: one in memory that comes late, else the first from cursor on.
-func (t *track) nextGroup(cursor uint64, late func(uint64) bool) (id uint64, ok bool) {
-	if i, stored := t.st.Next(cursor); stored {
-		id, ok = i.Group, true
-	}
+// nextGroup returns the group to begin next: one in memory that comes late, else the first from the cursor on; but first one that
+// the track went back to, if it came before that.
+func (s *subscriber) nextGroup() (next birth, ok bool) {
+	t := s.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	back, went := s.back()
+	if i, stored := t.st.Next(s.cursor); stored {
+		next.id, ok = i.Group, true
+	}
 	for g := range t.groups { // also those that could not be stored
-		if g >= cursor && (!ok || g < id) || g < cursor && late(g) {
-			id, ok = g, true
+		if g >= s.cursor && (!ok || g < next.id) || g < s.cursor && s.late(g) {
+			next.id, ok = g, true
 		}
 	}
-	return id, ok
+	if went && (!ok || back.seq < t.bornAt(next.id)) {
+		return back, true
+	}
+	return next, ok
 }
 
 // pump sends one group to one subscriber.
 type pump struct {
-	s       *subscriber
-	id      uint64
+	s *subscriber
+	birth
 	start   uint64 // object
 	writers map[uint64]*writer
 	began   time.Time

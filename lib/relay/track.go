@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -40,11 +41,14 @@ type track struct {
 	sources map[*source]struct{}
 	subs    map[*subscriber]struct{}
 	over    bool // its last publisher said TRACK_ENDED, and no other has come since
+
+	births []birth   // of groups that came live, the newest last
+	seq    uint64    // of the newest
+	backAt time.Time // when the newest of those came that went back
 }
 
 // group is a group in memory. Its objects never change, and all subscribers are sent the same memory.
 type group struct {
-	id      uint64
 	objs    []*obj // ascending by id
 	bytes   int64
 	subs    map[uint64]subgroup
@@ -52,6 +56,7 @@ type group struct {
 	hasEnd  bool
 	end     uint64        // id that the end of group carries
 	open    int           // streams of sources that may bring more
+	birth                 // its seq is 0 if it did not come live
 	touched time.Time     // last object or end of stream
 	newer   time.Time     // when the first newer group appeared
 	evicted bool          // no longer in memory: see the store
@@ -128,7 +133,7 @@ func (t *track) info() moqt.TrackInfo {
 // way with it. kept: the group has o and its memory.
 func (t *track) put(src *source, f *feed, o *obj, sum object.Hash) (kept bool) {
 	c := &t.r.stats
-	t.prepare(o.Group)
+	t.prepare(src, o.Group)
 	res, err := t.st.Put(&o.Object, sum)
 	if err != nil {
 		// Live viewers go on without the disk; what they see is not kept.
@@ -199,12 +204,13 @@ func (t *track) put(src *source, f *feed, o *obj, sum object.Hash) (kept bool) {
 }
 
 // prepare makes room for a group of which nothing is stored, so that it need not be read back for its first object.
-func (t *track) prepare(id uint64) {
+func (t *track) prepare(src *source, id uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.groups[id] == nil && !t.st.Has(id) {
-		t.addGroup(id)
+		t.born(src, t.addGroup(id))
 	}
+	src.at(id)
 }
 
 // insert puts an object into its group, which holds it from now on.
@@ -247,7 +253,7 @@ func (t *track) newGroup(id uint64) *group {
 // addGroup adds an empty group.
 func (t *track) addGroup(id uint64) *group {
 	now := time.Now()
-	g := &group{id: id, subs: make(map[uint64]subgroup), touched: now, changed: make(chan struct{})}
+	g := &group{birth: birth{id: id}, subs: make(map[uint64]subgroup), touched: now, changed: make(chan struct{})}
 	for _, o := range t.groups {
 		if o.id < id && o.newer.IsZero() {
 			o.newer = now
@@ -268,14 +274,17 @@ func (t *track) addGroup(id uint64) *group {
 func (t *track) evict() {
 	limit := t.r.cachePerTrack()
 	for len(t.groups) > minGroups && (t.bytes > limit || len(t.groups) > maxGroups) {
-		ids := make([]uint64, 0, len(t.groups))
-		for id := range t.groups {
-			ids = append(ids, id)
-		}
-		slices.Sort(ids)
+		list := slices.Collect(maps.Values(t.groups))
+		back := slices.ContainsFunc(list, func(g *group) bool { return g.back })
+		slices.SortFunc(list, func(a, b *group) int {
+			if back && a.seq != b.seq { // the newest have not the highest ids
+				return cmp.Compare(a.seq, b.seq)
+			}
+			return cmp.Compare(a.id, b.id)
+		})
 		var victim *group
-		for _, id := range ids[:len(ids)-minGroups] {
-			if g := t.groups[id]; victim == nil || g.touched.Before(victim.touched) {
+		for _, g := range list[:len(list)-minGroups] {
+			if victim == nil || g.touched.Before(victim.touched) {
 				victim = g
 			}
 		}

@@ -265,6 +265,13 @@ func (t *Track) Next(from uint64) (Info, bool) {
 	return t.groups[t.ids[i]].info(), true
 }
 
+// Newest returns the ids of the last n groups, or of all if there are fewer, ascending.
+func (t *Track) Newest(n int) []uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.ids[max(len(t.ids)-n, 0):])
+}
+
 // Largest returns the location of the last object of the last group; ends of groups count as objects.
 func (t *Track) Largest() (group, id uint64, ok bool) {
 	t.mu.Lock()

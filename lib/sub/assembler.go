@@ -27,10 +27,12 @@ type assembler struct {
 	over    bool           // nothing more will be put
 	last    time.Time      // when something was put
 	late    int64          // objects that came after their turn, or twice
+	turn    turn
 }
 
 // assembly is a group in the making.
 type assembly struct {
+	seq     uint64 // in order of arrival
 	objects map[uint64]object.Object
 	end     uint64 // id after the last object
 	hasEnd  bool
@@ -41,7 +43,7 @@ type assembly struct {
 }
 
 func newAssembler(max int64) *assembler {
-	a := &assembler{max: max, groups: map[uint64]*assembly{}, wake: make(chan struct{}, 1)}
+	a := &assembler{max: max, groups: map[uint64]*assembly{}, wake: make(chan struct{}, 1), turn: newTurn()}
 	a.cond = sync.NewCond(&a.mu)
 	return a
 }
@@ -88,11 +90,14 @@ func (a *assembler) has(at moqt.Location) bool {
 	return ok
 }
 
-func (a *assembler) group(id uint64) *assembly {
-	g := a.groups[id]
+func (a *assembler) group(id uint64) *assembly { return a.in(a.groups, id) }
+
+func (a *assembler) in(groups map[uint64]*assembly, id uint64) *assembly {
+	g := groups[id]
 	if g == nil {
-		g = &assembly{objects: map[uint64]object.Object{}}
-		a.groups[id] = g
+		a.turn.seq++
+		g = &assembly{seq: a.turn.seq, objects: map[uint64]object.Object{}}
+		groups[id] = g
 	}
 	g.touched = time.Now()
 	return g
@@ -105,10 +110,14 @@ func (a *assembler) opened(group uint64) {
 	if !a.started {
 		a.next, a.started = moqt.Location{Group: group}, true
 	}
-	if group < a.next.Group {
+	switch {
+	case a.mayGoBack(group):
+		a.in(a.turn.behind, group).streams++
+	case group < a.next.Group || a.wasWritten(group):
 		return
+	default:
+		a.group(group).streams++
 	}
-	a.group(group).streams++
 	a.changed()
 }
 
@@ -118,6 +127,9 @@ func (a *assembler) closed(group uint64, whole bool, end uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	g := a.groups[group]
+	if g == nil {
+		g = a.turn.behind[group]
+	}
 	if g == nil {
 		return
 	}
@@ -174,9 +186,18 @@ func (a *assembler) needed() (moqt.Location, bool) {
 	return a.next, a.started
 }
 
+// origin is how an object came.
+type origin uint8
+
+const (
+	live    origin = iota // in a subscription
+	fetched               // by FETCH
+	healing               // by the reader's own FETCH
+)
+
 // put takes an object, whose slices are the assembler's from now on. It waits for room unless the reader itself
 // calls.
-func (a *assembler) put(ctx context.Context, o object.Object, reader bool) error {
+func (a *assembler) put(ctx context.Context, o object.Object, how origin) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	at := moqt.Location{Group: o.Group, Object: o.ID}
@@ -184,14 +205,16 @@ func (a *assembler) put(ctx context.Context, o object.Object, reader bool) error
 	if !a.started {
 		a.next, a.started = moqt.Location{Group: o.Group}, true
 	}
-	if a.bytes >= a.max && o.Group > a.next.Group && !reader {
+	back := func() bool { return how == live && a.mayGoBack(o.Group) }
+	full := func() bool { return a.bytes >= a.max && (o.Group > a.next.Group || back()) }
+	if how != healing && full() {
 		stop := context.AfterFunc(ctx, func() {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.cond.Broadcast()
 		})
 		defer stop()
-		for a.bytes >= a.max && o.Group > a.next.Group {
+		for full() {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -203,18 +226,25 @@ func (a *assembler) put(ctx context.Context, o object.Object, reader bool) error
 		a.ended = &at
 		fallthrough
 	case o.Status == object.EndOfGroup:
-		if o.Group >= a.next.Group && (o.ID > 0 || o.Status == object.EndOfGroup) {
+		if back() {
+			g := a.in(a.turn.behind, o.Group)
+			g.end, g.hasEnd = o.ID, true
+		} else if o.Group >= a.next.Group && (o.ID > 0 || o.Status == object.EndOfGroup) {
 			g := a.group(o.Group)
 			g.end, g.hasEnd = o.ID, true
 		}
 		a.changed()
 		return nil
 	}
-	if at.Less(a.next) {
+	groups := a.groups
+	switch {
+	case back():
+		groups = a.turn.behind
+	case at.Less(a.next) || a.wasWritten(o.Group):
 		a.late++
 		return nil
 	}
-	g := a.group(o.Group)
+	g := a.in(groups, o.Group)
 	if _, twice := g.objects[o.ID]; twice {
 		a.late++
 		return nil
@@ -225,11 +255,11 @@ func (a *assembler) put(ctx context.Context, o object.Object, reader bool) error
 	return nil
 }
 
-// upTo notes that everything below a location that exists was put.
+// upTo notes that everything below a location that exists was put. While the clock is behind where it was, more of it may come.
 func (a *assembler) upTo(at moqt.Location) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.fetched.Less(at) {
+	if a.fetched.Less(at) && a.turn.top == 0 {
 		a.fetched = at
 		a.changed()
 	}
@@ -241,6 +271,8 @@ type view struct {
 	groupEnd bool           // the due group is over, and next moved to the following id; end tells where it was
 	end      moqt.Location
 	newer    *object.Object // otherwise: the first object after what is due, if there is one
+	back     *object.Object // otherwise: the first object of the group that the clock may have been set back to
+	known    bool           // that group lies behind one that was written
 	fetched  bool           // what is due, up to newer, does not exist for sure
 	limit    moqt.Location  // what is not here below this does not exist
 	over     bool           // nothing more will come
@@ -264,6 +296,7 @@ func (a *assembler) look() view {
 	g := a.groups[a.next.Group]
 	if g != nil {
 		if o, ok := g.objects[a.next.Object]; ok {
+			a.wrote(a.next.Group, g)
 			delete(g.objects, a.next.Object)
 			a.bytes -= int64(len(o.Payload) + len(o.Properties))
 			a.next.Object++
@@ -292,6 +325,8 @@ func (a *assembler) look() view {
 	if newest != nil {
 		o := a.groups[newest.Group].objects[newest.Object]
 		v.newer = &o
+	} else {
+		v.back, v.known = a.backTo()
 	}
 	v.limit, v.over = a.fetched, a.over
 	v.fetched = a.over || v.newer != nil && !a.fetched.Less(moqt.Location{Group: v.newer.Group, Object: v.newer.ID})
@@ -321,5 +356,6 @@ func (a *assembler) skip(at moqt.Location) {
 		}
 	}
 	a.next = at
+	a.turn.passed(at.Group)
 	a.changed()
 }

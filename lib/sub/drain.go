@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
 )
@@ -37,6 +38,27 @@ func (p *pull) drain(ctx context.Context) error {
 		}
 		wait := time.Duration(-1)
 		switch {
+		case v.newer == nil && v.back != nil && !v.over:
+			now := time.Now()
+			if stuck.IsZero() || v.alive && v.touched.After(stuck) {
+				stuck = now
+			}
+			since, patience := now.Sub(stuck), p.backPatience(v)
+			if since >= patience {
+				if err := p.goBack(v); err != nil {
+					return err
+				}
+				stuck, tried = time.Time{}, time.Time{}
+				continue
+			}
+			wait = patience - since
+			if unfinished := v.next.Object > 0 && !v.alive && tried.IsZero(); unfinished && since >= grace {
+				tried = now
+				p.heal(ctx, v.next, moqt.Location{Group: v.next.Group + 1})
+				continue
+			} else if unfinished {
+				wait = grace - since
+			}
 		case v.newer != nil && !v.fetched && p.feeding.Load() == 0: // no relay is there that could bring what is missing
 			stuck, tried = time.Time{}, time.Time{}
 		case v.newer != nil:
@@ -56,6 +78,13 @@ func (p *pull) drain(ctx context.Context) error {
 				stuck = now
 			}
 			since := now.Sub(stuck)
+			if !tried.IsZero() && p.steps(v) && !v.alive { // nobody had anything between
+				if err := p.skip(v, newer, over); err != nil {
+					return err
+				}
+				stuck, tried = time.Time{}, time.Time{}
+				continue
+			}
 			if tried.IsZero() && !v.alive && since >= grace || since >= p.c.Reorder && tried.Before(stuck.Add(p.c.Reorder)) {
 				tried = now
 				p.heal(ctx, v.next, newer)
@@ -94,10 +123,46 @@ func (p *pull) drain(ctx context.Context) error {
 	}
 }
 
+// backPatience is how long what is below what is due must be all that comes before the clock is believed to have been set back:
+// not at all if nothing else can be due.
+func (p *pull) backPatience(v view) time.Duration {
+	if v.alive || v.next.Object > 0 && (!v.fin || v.unknown) || !v.known && !resets(v.back) {
+		return p.c.Reorder
+	}
+	return 0
+}
+
+// resets reports that an object begins after a reset of the clock, as its publisher saw it.
+func resets(o *object.Object) bool {
+	prop, err := object.ParseProperties(o.Properties)
+	return err == nil && o.ID == 0 && prop.Flags&object.Discontinuity != 0
+}
+
+// goBack goes on with lower groups.
+func (p *pull) goBack(v view) error {
+	if v.next.Object > 0 {
+		if err := p.leaveGroup(v.next, v.fin && !v.unknown); err != nil {
+			return err
+		}
+	}
+	p.log.Warn("the broadcast's clock was set back", "track", p.name.String(), "from", p.group, "to", v.back.Group)
+	p.hasNext = false
+	p.asm.goBack(v.back.Group)
+	return nil
+}
+
+// steps reports that the newer object's group begins after the clock was set ahead, with nothing left to come of the one before.
+func (p *pull) steps(v view) bool {
+	return p.ids == tagged && resets(v.newer) && v.next.Object == 0
+}
+
 // heal fetches what is missing, from the relays in turn until one brings something.
 func (p *pull) heal(ctx context.Context, from, to moqt.Location) {
+	if back, all := p.asm.isBack(); back && !all && from.Group != to.Group && !(to.Group == from.Group+1 && to.Object == 0) {
+		return
+	}
 	p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {
-		if err := p.fetch(ctx, sess, from, to, true); err != nil {
+		if err := p.fetch(ctx, sess, from, to, healing); err != nil {
 			p.log.Debug("relay did not heal a hole", "track", p.name.String(), "from", from.String(), "to", to.String(), "error", err)
 		}
 		return p.asm.has(from)
@@ -107,7 +172,13 @@ func (p *pull) heal(ctx context.Context, from, to moqt.Location) {
 // adjacent reports that the newer object's group follows what was written without a gap in the media, so that
 // nothing is missing although group ids may skip.
 func (p *pull) adjacent(v view, over bool) bool {
-	if v.newer.ID != 0 || !p.hasNext || !(v.next.Object == 0 || over) {
+	if v.newer.ID != 0 || !(v.next.Object == 0 || over) {
+		return false
+	}
+	if b := clock.GroupBucket(v.newer.Group); p.ids == tagged && !p.began.IsZero() && clock.GroupBucket(p.group) <= b && b <= clock.GroupBucket(p.group)+1 {
+		return true // no chunk lies between two buckets in succession
+	}
+	if !p.hasNext {
 		return false
 	}
 	prop, err := object.ParseProperties(v.newer.Properties)
@@ -123,21 +194,22 @@ func (p *pull) skip(v view, newer moqt.Location, over bool) error {
 	track := p.name.String()
 	at := v.next
 	if at.Object > 0 && newer.Group > at.Group { // the group in progress
-		if over {
-			if err := p.endGroup(at); err != nil {
-				return err
-			}
-		} else {
-			p.log.Warn("end of a group missing", "track", track, "group", at.Group, "from_object", at.Object)
-			p.out.count(func(s *Stats) { s.MissingObjects++ })
-			p.brokeOff = false
+		if err := p.leaveGroup(at, over); err != nil {
+			return err
 		}
 		at = moqt.Location{Group: at.Group + 1}
 	}
-	if newer.Group > at.Group && p.began.IsZero() == false && !p.adjacent(v, true) && newer != p.to {
-		n := newer.Group - at.Group
-		p.log.Warn("groups missing", "track", track, "from", at.Group, "to", newer.Group-1)
-		p.out.count(func(s *Stats) { s.MissingGroups += int64(n) })
+	if newer.Group > at.Group && !p.began.IsZero() && p.steps(v) {
+		p.log.Warn("the broadcast's clock was set ahead", "track", track, "from", p.group, "to", newer.Group)
+		at = moqt.Location{Group: newer.Group}
+	} else if newer.Group > at.Group && !p.began.IsZero() && !p.adjacent(v, true) && newer != p.to {
+		n := int64(newer.Group - at.Group)
+		if p.ids == tagged {
+			n = max(clock.GroupBucket(newer.Group)-clock.GroupBucket(p.group)-1, 1)
+		}
+		p.log.Warn("groups missing", "track", track, "from", at.Group, "to", newer.Group-1, "count", n)
+		p.out.count(func(s *Stats) { s.MissingGroups += n })
+		p.asm.giveUp(at.Group, newer.Group)
 		at = moqt.Location{Group: newer.Group}
 	} else if newer.Group > at.Group {
 		at = moqt.Location{Group: newer.Group}
@@ -148,6 +220,17 @@ func (p *pull) skip(v view, newer moqt.Location, over bool) error {
 		p.brokeOff = true
 	}
 	p.asm.skipTo(newer)
+	return nil
+}
+
+// leaveGroup ends the group in progress; over: nothing of it is missing.
+func (p *pull) leaveGroup(at moqt.Location, over bool) error {
+	if over {
+		return p.endGroup(at)
+	}
+	p.log.Warn("end of a group missing", "track", p.name.String(), "group", at.Group, "from_object", at.Object)
+	p.out.count(func(s *Stats) { s.MissingObjects++ })
+	p.brokeOff = false
 	return nil
 }
 
@@ -167,7 +250,7 @@ func (p *pull) write(o *object.Object) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	p.brokeOff = p.brokeOff || !ok
+	p.brokeOff, p.group = p.brokeOff || !ok, o.Group
 	p.hasNext = prop.HasPTS && prop.HasDuration
 	p.expected = (prop.PTS + prop.Duration) & ptsMask
 	return false, nil

@@ -22,7 +22,7 @@ func TestRedirect(t *testing.T) {
 	relay.Put(other, all[:4*10+2]...)
 	c := config(t, front)
 	c.TLS = &tls.Config{InsecureSkipVerify: true}
-	c.From, c.To = point(t, "first"), point(t, "28")
+	c.From, c.To = point(t, "first"), at(28)
 	rd := start(t, testContext(t), c)
 	rd.until(20, 1)
 	relay.Put(other, all[4*10+2:]...)
@@ -44,7 +44,7 @@ func TestGoAwayOfTheTrack(t *testing.T) {
 	b.Put(name, all[:4*5+2]...)
 	c := config(t, a)
 	c.TLS = &tls.Config{InsecureSkipVerify: true}
-	c.From, c.To = point(t, "first"), point(t, "28")
+	c.From, c.To = point(t, "first"), at(28)
 	rd := start(t, testContext(t), c)
 	rd.until(15, 1)
 	for a.GoAway(name.String(), b.URL(), 10*time.Second) == 0 { // until it has subscribed

@@ -59,6 +59,7 @@ func (p *pull) move(ctx context.Context) error {
 		})
 		if known {
 			p.asm = newAssembler(p.c.Buffer)
+			p.asm.allow(p.ids == tagged)
 			p.asm.start(at)
 			p.to = to
 			p.declared, p.hasNext, p.hasPTS, p.brokeOff, p.began = false, false, false, false, time.Time{}
@@ -90,11 +91,11 @@ func (p *pull) newTrack(ctx context.Context, sess *client.Session) (at, to moqt.
 		if err != nil {
 			return at, to, err
 		}
-		g, err := p.chunkAt(ctx, sess, w, p.c.To.time)
+		bucket, err := p.chunkAt(ctx, sess, w, p.c.To.time)
 		if err != nil {
 			return at, to, err
 		}
-		to = moqt.Location{Group: g + 1}
+		to = moqt.Location{Group: p.ids.first(bucket + 1)}
 	}
 	return at, to, nil
 }

@@ -56,8 +56,8 @@ func (l *liveReader) subscribe(sess *client.Session) error {
 		p.asm.start(moqt.Location{Group: largest.Group})
 		at, _ := p.asm.needed()
 		edge := moqt.Location{Group: largest.Group, Object: largest.Object + 1}
-		if at.Less(edge) {
-			begin(func() error { return p.fetch(l.ctx, sess, at, edge, false) })
+		if at.Less(edge) && p.mayFetch() {
+			begin(func() error { return p.fetch(l.ctx, sess, at, edge, fetched) })
 		}
 	}
 	l.g.Go(func() error {
@@ -70,6 +70,7 @@ func (l *liveReader) subscribe(sess *client.Session) error {
 				}
 				return err
 			}
+			p.asm.opened(r.Header().Group) // in the order in which they came
 			begin(func() error { return p.subgroup(l.ctx, r) })
 		}
 	})

@@ -49,6 +49,7 @@ type pull struct {
 	name    object.TrackName
 	named   bool          // name has the track
 	follow  bool          // the name is a namespace, and another track may become its current one
+	ids     ids           // of its groups
 	to      moqt.Location // exclusive
 	asm     *assembler
 	reading context.Context // ends when something else is to be read
@@ -64,6 +65,7 @@ type pull struct {
 	moved string // to which track the broadcast went
 
 	// Of the last object written:
+	group    uint64
 	began    time.Time // of the first one
 	media    uint64    // presentation time since then, 90 kHz
 	pts      uint64
@@ -235,7 +237,7 @@ func (p *pull) feed(ctx context.Context, sess *client.Session) error {
 func (p *pull) catchUp(ctx context.Context, sess *client.Session) (tried moqt.Location, _ error) {
 	for {
 		at, started := p.asm.needed()
-		if !started {
+		if !started || !p.mayFetch() {
 			return tried, nil
 		}
 		at = maxLocation(at, tried)
@@ -255,15 +257,21 @@ func (p *pull) catchUp(ctx context.Context, sess *client.Session) (tried moqt.Lo
 		if edge.Less(last) {
 			last = edge
 		}
-		past := info.Largest.Group > at.Group+liveGroups || !edge.Less(p.to)
+		past := info.Largest.Group > at.Group+p.ids.of(liveGroups) || !edge.Less(p.to)
 		if !past || !at.Less(last) {
 			return tried, nil
 		}
-		if err := p.fetch(ctx, sess, at, last, false); err != nil {
+		if err := p.fetch(ctx, sess, at, last, fetched); err != nil {
 			return tried, err
 		}
 		tried = last
 	}
+}
+
+// mayFetch reports whether what a relay has from what is due on is what is to be written.
+func (p *pull) mayFetch() bool {
+	back, all := p.asm.isBack()
+	return !back || all
 }
 
 func maxLocation(a, b moqt.Location) moqt.Location {
@@ -299,7 +307,7 @@ func (p *pull) datagrams(ctx context.Context, sub *moqt.Subscription) error {
 		if d.Priority != nil {
 			o.Priority = *d.Priority
 		}
-		if err := p.asm.put(ctx, o, false); err != nil {
+		if err := p.asm.put(ctx, o, live); err != nil {
 			return err
 		}
 		if d.EndOfGroup {
@@ -308,12 +316,11 @@ func (p *pull) datagrams(ctx context.Context, sub *moqt.Subscription) error {
 	}
 }
 
-// subgroup reads one stream.
+// subgroup reads one stream, of which the assembler knows that it was opened.
 func (p *pull) subgroup(ctx context.Context, r *moqt.SubgroupReader) error {
 	stop := context.AfterFunc(ctx, func() { r.Cancel(wire.ResetCancelled) })
 	defer stop()
 	h := r.Header()
-	p.asm.opened(h.Group)
 	var end uint64
 	for {
 		oh, err := r.Next()
@@ -341,7 +348,7 @@ func (p *pull) subgroup(ctx context.Context, r *moqt.SubgroupReader) error {
 			return err
 		}
 		end = o.ID + 1
-		if err := p.asm.put(ctx, o, false); err != nil {
+		if err := p.asm.put(ctx, o, live); err != nil {
 			return err
 		}
 	}
@@ -361,7 +368,7 @@ const healingPatience = 5
 
 // fetch puts the objects from start to before end. healing is the reader's own fetch of a hole: what it does not
 // bring may still come.
-func (p *pull) fetch(ctx context.Context, sess *client.Session, start, end moqt.Location, healing bool) error {
+func (p *pull) fetch(ctx context.Context, sess *client.Session, start, end moqt.Location, how origin) error {
 	wireEnd := end
 	if end.Object == 0 { // "the whole group" in FETCH, so ours is the one before
 		wireEnd = moqt.Location{Group: end.Group - 1}
@@ -373,19 +380,19 @@ func (p *pull) fetch(ctx context.Context, sess *client.Session, start, end moqt.
 			return err
 		}
 		p.log.Debug("relay cannot serve a range", "track", p.name.String(), "from", start.String(), "to", end.String(), "error", err)
-		if !healing && len(p.c.Relays) == 1 && (r.Code == wire.RequestInvalidRange || r.Code == wire.RequestDoesNotExist) {
+		if how != healing && len(p.c.Relays) == 1 && (r.Code == wire.RequestInvalidRange || r.Code == wire.RequestDoesNotExist) {
 			p.asm.upTo(end)
 		}
 		return nil
 	}
 	patience := ctx
-	if healing { // what is here waits meanwhile, and not every relay answers
+	if how == healing { // what is here waits meanwhile, and not every relay answers
 		var cancel context.CancelFunc
 		patience, cancel = context.WithTimeout(ctx, healingPatience*p.c.Reorder)
 		defer cancel()
 	}
 	r, err := sess.Fetch(patience, p.name, start, wireEnd, moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
-	if healing && err != nil && patience.Err() != nil && ctx.Err() == nil {
+	if how == healing && err != nil && patience.Err() != nil && ctx.Err() == nil {
 		p.log.Warn("relay does not answer a fetch", "track", p.name.String(), "from", start.String(), "to", end.String())
 		return nil
 	}
@@ -413,7 +420,7 @@ func (p *pull) fetch(ctx context.Context, sess *client.Session, start, end moqt.
 			if !unknown && last.Object > 0 && last.Group < end.Group {
 				p.asm.endGroup(last.Group, last.Object) // the relay has no more of a group that it knows whole
 			}
-			if !healing && !lacks {
+			if how != healing && !lacks {
 				p.asm.upTo(end)
 			}
 			return nil
@@ -448,13 +455,13 @@ func (p *pull) fetch(ctx context.Context, sess *client.Session, start, end moqt.
 			return err
 		}
 		last, unknown = moqt.Location{Group: f.Group, Object: f.ID + 1}, false
-		if healing {
+		if how == healing {
 			p.out.count(func(s *Stats) { s.Healed++ })
 		}
-		if err := p.asm.put(ctx, o, healing); err != nil {
+		if err := p.asm.put(ctx, o, how); err != nil {
 			return err
 		}
-		if !healing && !lacks {
+		if how != healing && !lacks {
 			p.asm.upTo(last)
 		}
 	}

@@ -31,7 +31,7 @@ func TestTwoRelays(t *testing.T) {
 	}
 	put(0, 2, a, b)
 	c := both(t, a, b)
-	c.To = point(t, "20")
+	c.To = at(20)
 	rd := start(t, testContext(t), c)
 	rd.until(10, 1)
 	put(2, 9, a)
@@ -75,7 +75,7 @@ func TestOtherRelayFails(t *testing.T) {
 			prepare(a)
 			b.Put(name, groups(10, 5)...)
 			c := both(t, a, b)
-			c.From, c.To = point(t, "first"), point(t, "13")
+			c.From, c.To = point(t, "first"), at(13)
 			rd := start(t, testContext(t), c)
 			if err := rd.rest(); err != nil {
 				t.Fatal(err)

@@ -9,13 +9,14 @@ import (
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
 
 const (
-	// timelineGroups is how far back from a track's newest group a timeline entry is looked for.
+	// timelineGroups is how many buckets back from a track's newest group a timeline entry is looked for.
 	timelineGroups = 60
 	// defaultGrid is the length of chunks in 90 kHz ticks where no catalog says it.
 	defaultGrid = 180000
@@ -38,6 +39,8 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 			return err
 		}
 	}
+	p.ids = idsOf(p.name)
+	p.asm.allow(p.ids == tagged)
 	p.to = noEnd
 	from, to := p.c.From, p.c.To
 	var largest *moqt.Location
@@ -48,18 +51,19 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 		}
 		largest = info.Largest
 	}
-	var clock *wallClock
-	group := func(pt Point) (uint64, error) {
+	var at *wallClock
+	// span is the first group of a point, and the one behind its last.
+	span := func(pt Point) (first, behind uint64, err error) {
 		if pt.kind == atGroup {
-			return pt.group, nil
+			return pt.group, pt.group + 1, nil
 		}
-		if clock == nil {
-			var err error
-			if clock, err = p.wallClock(ctx, sess, largest); err != nil {
-				return 0, err
+		if at == nil {
+			if at, err = p.wallClock(ctx, sess, largest); err != nil {
+				return 0, 0, err
 			}
 		}
-		return p.chunkAt(ctx, sess, clock, pt.time)
+		bucket, err := p.chunkAt(ctx, sess, at, pt.time)
+		return p.ids.first(bucket), p.ids.first(bucket + 1), err
 	}
 	switch from.kind {
 	case first:
@@ -69,7 +73,7 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 		}
 		p.asm.start(moqt.Location{Group: at})
 	case atGroup, atTime:
-		g, err := group(from)
+		g, _, err := span(from)
 		if err != nil {
 			return err
 		}
@@ -85,15 +89,53 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 			p.asm.start(moqt.Location{Group: largest.Group})
 		}
 	case atGroup, atTime:
-		g, err := group(to)
+		_, behind, err := span(to)
 		if err != nil {
 			return err
 		}
-		p.to = moqt.Location{Group: g + 1}
+		p.to = moqt.Location{Group: behind}
 	}
 	p.resolved = true
 	close(p.begun)
 	return nil
+}
+
+// ids are what the group ids of a track count (docs/format/names.md).
+type ids uint8
+
+const (
+	plain   ids = iota // groups, one after the other
+	buckets            // buckets of a broadcast's clock
+	tagged             // chunks: a bucket and a tag
+)
+
+func idsOf(t object.TrackName) ids {
+	switch {
+	case len(t.Namespace) == 0 || t.Namespace[0] != "ec":
+		return plain
+	case catalog.IsTS(t.Name):
+		return tagged
+	}
+	return buckets
+}
+
+// of is how many ids so many groups take.
+func (i ids) of(groups uint64) uint64 {
+	if i == tagged {
+		return groups << clock.TagBits
+	}
+	return groups
+}
+
+// first is the least group id of a bucket.
+func (i ids) first(bucket int64) uint64 { return i.of(uint64(max(bucket, 0))) }
+
+// bucket is that of a group.
+func (i ids) bucket(group uint64) int64 {
+	if i == tagged {
+		return clock.GroupBucket(group)
+	}
+	return int64(group)
 }
 
 // find finds the track that a namespace alone stands for: the current one of its catalog. A broadcast of which the
@@ -245,50 +287,40 @@ func nextObject(ctx context.Context, sess *client.Session, t object.TrackName) (
 	return [][]byte{b}, err
 }
 
-// wallClock turns broadcast time into group ids: id = floor(x / grid), and x runs with UTC.
+// wallClock turns broadcast time into buckets (docs/format/chunk.md, "Name"): x runs with UTC.
 type wallClock struct {
-	grid uint64    // length of a chunk, 90 kHz
-	x    int64     // at utc
-	utc  time.Time // as a receiver heard it
+	grid clock.Grid
+	x    clock.Ticks // at utc
+	utc  time.Time   // as a receiver heard it
 	// timelines are those of all sources that promote into the track; none if no source told.
 	timelines []object.TrackName
 }
 
-func (w *wallClock) group(t time.Time) uint64 {
-	x := w.x + ticks(t.Sub(w.utc))
-	if x < 0 {
-		return 0
-	}
-	return uint64(x) / w.grid
-}
+func (w *wallClock) bucket(t time.Time) int64 { return w.grid.Of(w.x + clock.TicksOf(t.Sub(w.utc))) }
 
-func ticks(d time.Duration) int64 {
-	return int64(d/time.Second)*90000 + int64(d%time.Second)*90000/int64(time.Second)
-}
-
-// chunkAt is the group that was on at a time. Chunks start at random access points, so the one of that bucket may have
+// chunkAt is the bucket of the chunk that was on at a time. Chunks start at random access points, so the one of that bucket may have
 // begun later, and the one before was still on. Each source tells of what it heard: none need have heard both.
-func (p *pull) chunkAt(ctx context.Context, sess *client.Session, w *wallClock, t time.Time) (uint64, error) {
-	g := w.group(t)
-	if len(w.timelines) == 0 || g < 2 {
-		return g, nil
+func (p *pull) chunkAt(ctx context.Context, sess *client.Session, w *wallClock, t time.Time) (int64, error) {
+	b := w.bucket(t)
+	if len(w.timelines) == 0 || b < 2 {
+		return b, nil
 	}
-	var at uint64
+	var at int64
 	for _, timeline := range w.timelines {
-		payloads, err := fetchAll(ctx, sess, timeline, moqt.Location{Group: g - 2}, moqt.Location{Group: g})
+		payloads, err := fetchAll(ctx, sess, timeline, moqt.Location{Group: buckets.first(b - 2)}, moqt.Location{Group: buckets.first(b)})
 		if err != nil && ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
-		for _, b := range payloads {
-			e, err := catalog.ParseTimelineEntry(b)
+		for _, payload := range payloads {
+			e, err := catalog.ParseTimelineEntry(payload)
 			// A chunk that the source did not promote is the same chunk, by the same group id.
-			if err == nil && (e.Track.Equal(p.name) || e.Track.Namespace.HasPrefix(sourcePrefix)) && e.Group <= g && !e.UTC.After(t) {
-				at = max(at, e.Group)
+			if err == nil && (e.Track.Equal(p.name) || e.Track.Namespace.HasPrefix(sourcePrefix)) && clock.GroupBucket(e.Group) <= b && !e.UTC.After(t) {
+				at = max(at, clock.GroupBucket(e.Group))
 			}
 		}
 	}
 	if at == 0 {
-		return g, nil
+		return b, nil
 	}
 	return at, nil
 }
@@ -299,40 +331,41 @@ func (p *pull) wallClock(ctx context.Context, sess *client.Session, largest *moq
 	if largest == nil {
 		return nil, &unknownTrack{p.written, errors.New("nothing was published yet, so no time is known")}
 	}
-	grid := uint64(defaultGrid)
+	grid := clock.Grid(defaultGrid)
 	if c, err := readCatalog(ctx, sess, catalog.For(p.name)); err == nil && c.EC != nil && c.EC.Duration > 0 {
-		grid = c.EC.Duration
+		grid = clock.Grid(c.EC.Duration)
 	}
 	sources, err := p.sources(ctx, sess)
 	if err != nil {
 		return nil, err
 	}
-	var clock *wallClock
+	var found *wallClock
 	var timelines []object.TrackName
-	from := moqt.Location{Group: largest.Group - min(timelineGroups, largest.Group)}
+	newest := p.ids.bucket(largest.Group)
+	from := moqt.Location{Group: buckets.first(newest - timelineGroups)}
 	for _, ns := range sources {
 		t := object.TrackName{Namespace: ns, Name: catalog.TrackTimeline}
 		timelines = append(timelines, t)
-		if clock != nil {
+		if found != nil {
 			continue
 		}
-		payloads, err := fetchAll(ctx, sess, t, from, moqt.Location{Group: largest.Group})
+		payloads, err := fetchAll(ctx, sess, t, from, moqt.Location{Group: buckets.first(newest)})
 		if err != nil && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		for i := len(payloads) - 1; i >= 0; i-- {
 			e, err := catalog.ParseTimelineEntry(payloads[i])
 			if err == nil && e.Track.Equal(p.name) {
-				base := e.Group * grid // x of the entry lies within one grid length of it
-				x := base + (e.PTS-base)&ptsMask
-				clock = &wallClock{grid: grid, x: int64(x), utc: e.UTC.Time}
+				base := grid.Start(clock.GroupBucket(e.Group)) // x of the entry lies within one grid length of it
+				x := base + (clock.Ticks(e.PTS)-base)&ptsMask
+				found = &wallClock{grid: grid, x: x, utc: e.UTC.Time}
 				break
 			}
 		}
 	}
-	if clock != nil {
-		clock.timelines = timelines
-		return clock, nil
+	if found != nil {
+		found.timelines = timelines
+		return found, nil
 	}
 	hour, _, ok := catalog.TSTrack(p.name.Name)
 	if !ok {

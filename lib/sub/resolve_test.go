@@ -9,6 +9,7 @@ import (
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client/relaytest"
+	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/object"
 )
 
@@ -35,9 +36,9 @@ func world(t testing.TB, relay *relaytest.Relay, at time.Time) (firstGroup int) 
 	relay.Put(catalog.Of(home), object.Object{Group: uint64(group), Payload: encoded(t, source)})
 	timeline := object.TrackName{Namespace: home, Name: catalog.TrackTimeline}
 	for g := firstGroup; g <= group; g++ {
-		e := catalog.TimelineEntry{V: catalog.EntryVersion, Group: uint64(g), PTS: uint64(g*180000) & (1<<33 - 1),
+		e := catalog.TimelineEntry{V: catalog.EntryVersion, Group: chunk(g), PTS: uint64(g*180000) & (1<<33 - 1),
 			UTC: catalog.TimeOf(time.Unix(int64(2*g), 0).Add(10 * time.Minute)), Track: name}
-		relay.Put(timeline, object.Object{Group: uint64(g), Payload: encoded(t, e)})
+		relay.Put(timeline, object.Object{Group: chunk(g) >> clock.TagBits, Payload: encoded(t, e)})
 	}
 	return firstGroup
 }
@@ -56,9 +57,9 @@ func TestWallTimeOfTwoHomes(t *testing.T) {
 			c := catalog.Catalog{Tracks: []catalog.Track{}, EC: &catalog.Private{Broadcast: broadcast.String(), Source: source.String()}}
 			relay.Put(catalog.Of(source), object.Object{Group: uint64(first), Payload: encoded(t, c)})
 			for g := first + joined; g <= first+10; g++ { // every chunk begins a second into its bucket
-				e := catalog.TimelineEntry{V: catalog.EntryVersion, Group: uint64(g), PTS: uint64(g*180000+90000) & (1<<33 - 1),
+				e := catalog.TimelineEntry{V: catalog.EntryVersion, Group: chunk(g), PTS: uint64(g*180000+90000) & (1<<33 - 1),
 					UTC: catalog.TimeOf(time.Unix(int64(2*g+1), 0)), Track: name}
-				relay.Put(object.TrackName{Namespace: source, Name: catalog.TrackTimeline}, object.Object{Group: uint64(g), Payload: encoded(t, e)})
+				relay.Put(object.TrackName{Namespace: source, Name: catalog.TrackTimeline}, object.Object{Group: chunk(g) >> clock.TagBits, Payload: encoded(t, e)})
 			}
 		}
 		conf := config(t, relay)
@@ -133,7 +134,7 @@ func TestList(t *testing.T) {
 	if err := List(testContext(t), c, nil, false, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"ec-atsc-2065-3--ts_t13", "4999400…4999700", "m2ts", "current", "KEC[2J, receives ec-atsc-2065-3", "ec-source-home-3--timeline"} {
+	for _, line := range []string{"ec-atsc-2065-3--ts_t13", fmt.Sprintf("%d…%d", chunk(4999400), chunk(4999700)), "m2ts", "current", "KEC[2J, receives ec-atsc-2065-3", "ec-source-home-3--timeline"} {
 		if !bytes.Contains(out.Bytes(), []byte(line)) {
 			t.Errorf("%q is missing in\n%s", line, &out)
 		}
@@ -142,9 +143,9 @@ func TestList(t *testing.T) {
 	if err := List(testContext(t), c, broadcast, true, &out); err != nil {
 		t.Fatal(err)
 	}
-	if want := `{"v":1,"namespace":"ec-atsc-2065-3","track":"ts_t13","current":true,"packaging":"m2ts","first_group":4999400,"last_group":4999700}
+	if want := fmt.Sprintf(`{"v":1,"namespace":"ec-atsc-2065-3","track":"ts_t13","current":true,"packaging":"m2ts","first_group":%d,"last_group":%d}
 {"v":1,"namespace":"ec-atsc-2065-3","track":"catalog","first_group":4999700,"last_group":4999700}
-`; out.String() != want {
+`, chunk(4999400), chunk(4999700)); out.String() != want {
 		t.Errorf("got  %s\nwant %s", &out, want)
 	}
 }

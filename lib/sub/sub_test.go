@@ -16,6 +16,7 @@ import (
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client/relaytest"
+	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -29,15 +30,20 @@ var (
 	name      = object.TrackName{Namespace: broadcast, Name: "ts_t13"}
 )
 
+// chunk is the group id of a chunk that begins so many times two seconds after the start of a clock (docs/format/chunk.md, "Name").
+func chunk(n int) uint64 {
+	return clock.GroupID(clock.Grid(180000).Of(clock.Ticks(n)*180000), uint16(n*40503))
+}
+
 // groups makes groups of three objects and their ends, two seconds of media each.
 func groups(first, n int) (list []object.Object) {
 	for g := first; g < first+n; g++ {
 		for id := range 3 {
 			payload := bytes.Repeat([]byte(fmt.Sprintf("%d/%d ", g, id)), 1000)
 			prop := object.Properties{Hash: object.Sum(payload), HasHash: true, PTS: uint64(g*180000+id*60000) & (1<<33 - 1), HasPTS: true, Duration: 60000, HasDuration: true}
-			list = append(list, object.Object{Group: uint64(g), ID: uint64(id), Priority: 100, Properties: prop.Append(nil), Payload: payload})
+			list = append(list, object.Object{Group: chunk(g), ID: uint64(id), Priority: 100, Properties: prop.Append(nil), Payload: payload})
 		}
-		list = append(list, object.Object{Group: uint64(g), ID: 3, Status: object.EndOfGroup})
+		list = append(list, object.Object{Group: chunk(g), ID: 3, Status: object.EndOfGroup})
 	}
 	return list
 }
@@ -94,6 +100,8 @@ func config(t testing.TB, r *relaytest.Relay) Config {
 	return Config{Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), Relays: []string{r.URL()}, TLS: r.TLS(), Names: []string{name.String()}, Reorder: 300 * time.Millisecond}
 }
 
+func at(n int) Point { return Point{kind: atGroup, group: chunk(n)} }
+
 func point(t testing.TB, s string) Point {
 	p, err := ParsePoint(s, time.Now())
 	if err != nil {
@@ -125,7 +133,12 @@ func start(t *testing.T, ctx context.Context, c Config) *reading {
 }
 
 // until reads up to an object.
-func (rd *reading) until(group, id uint64) {
+func (rd *reading) until(n int, id uint64) {
+	rd.t.Helper()
+	rd.untilGroup(chunk(n), id)
+}
+
+func (rd *reading) untilGroup(group, id uint64) {
 	rd.t.Helper()
 	for {
 		rec, err := rd.in.Next()
@@ -164,18 +177,18 @@ func TestPast(t *testing.T) {
 	all := groups(10, 30)
 	relay.Put(name, all...)
 	for _, test := range []struct {
-		from, to string
+		from, to Point
 		want     []object.Object
 	}{
-		{"first", "now", all[:len(all)-1]}, // the newest group may go on: its end is not told by FETCH
-		{"15", "17", groups(15, 3)},
-		{"5", "11", groups(10, 2)},
+		{point(t, "first"), point(t, "now"), all[:len(all)-1]}, // the newest group may go on: its end is not told by FETCH
+		{at(15), at(17), groups(15, 3)},
+		{at(5), at(11), groups(10, 2)},
 	} {
 		var out bytes.Buffer
 		c := config(t, relay)
-		c.From, c.To = point(t, test.from), point(t, test.to)
+		c.From, c.To = test.from, test.to
 		if _, err := Run(testContext(t), c, &out); err != nil {
-			t.Fatalf("%s to %s: %v", test.from, test.to, err)
+			t.Fatalf("%v to %v: %v", test.from, test.to, err)
 		}
 		wantObjects(t, decode(t, &out), test.want)
 	}
@@ -189,7 +202,7 @@ func TestTS(t *testing.T) {
 		want.Write(o.Payload)
 	}
 	c := config(t, relay)
-	c.TS, c.From, c.To = true, point(t, "11"), point(t, "13")
+	c.TS, c.From, c.To = true, at(11), at(13)
 	if _, err := Run(testContext(t), c, &got); err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +217,7 @@ func TestPastJoinsLive(t *testing.T) {
 	all := groups(10, 20)
 	relay.Put(name, all[:4*10+2]...)
 	c := config(t, relay)
-	c.From, c.To = point(t, "first"), point(t, "28")
+	c.From, c.To = point(t, "first"), at(28)
 	rd := start(t, testContext(t), c)
 	rd.until(20, 1)
 	relay.Put(name, all[4*10+2:]...)
@@ -220,7 +233,7 @@ func TestLiveBeginsWithTheGroup(t *testing.T) {
 	all := groups(10, 20)
 	relay.Put(name, all[:4*10+2]...)
 	c := config(t, relay)
-	c.To = point(t, "22")
+	c.To = at(22)
 	rd := start(t, testContext(t), c)
 	rd.until(20, 0)
 	relay.Put(name, all[4*10+2:]...)
@@ -235,7 +248,7 @@ func TestRelayRestarts(t *testing.T) {
 	all := groups(10, 20)
 	relay.Put(name, all[:4*10+2]...)
 	c := config(t, relay)
-	c.From, c.To = point(t, "first"), point(t, "27")
+	c.From, c.To = point(t, "first"), at(27)
 	rd := start(t, testContext(t), c)
 	rd.until(20, 1)
 	relay.Stop()
@@ -256,12 +269,12 @@ func TestRelayRestarts(t *testing.T) {
 func TestHolesAreHealed(t *testing.T) {
 	relay := relaytest.New(t)
 	relay.Skip = func(_ object.TrackName, o *object.Object) bool {
-		return o.Group == 22 || o.Group == 24 && o.ID == 1 || o.Group == 26 && o.ID == 2
+		return o.Group == chunk(22) || o.Group == chunk(24) && o.ID == 1 || o.Group == chunk(26) && o.ID == 2
 	}
 	all := groups(20, 10)
 	relay.Put(name, all[:2]...)
 	c := config(t, relay)
-	c.To = point(t, "28")
+	c.To = at(28)
 	rd := start(t, testContext(t), c)
 	rd.until(20, 0)
 	relay.Put(name, all[2:]...)
@@ -281,7 +294,7 @@ func TestBrokenObjectsAreHealed(t *testing.T) {
 	all := groups(20, 10)
 	relay.Put(name, all[:2]...)
 	c := config(t, relay)
-	c.To, c.Verify = point(t, "28"), true
+	c.To, c.Verify = at(28), true
 	rd := start(t, testContext(t), c)
 	rd.until(20, 0)
 	relay.Put(name, all[2:]...)
@@ -299,19 +312,19 @@ func TestHolesAreReported(t *testing.T) { testHolesAreReported(t, nil) }
 
 // A relay that does not answer the fetch of a hole stops nothing.
 func TestSilentRelay(t *testing.T) {
-	testHolesAreReported(t, func(start moqt.Location) bool { return start.Group >= 22 })
+	testHolesAreReported(t, func(start moqt.Location) bool { return start.Group >= chunk(22) })
 }
 
 func testHolesAreReported(t *testing.T, silent func(moqt.Location) bool) {
 	lost := func(_ object.TrackName, o *object.Object) bool {
-		return o.Group == 22 || o.Group == 24 && o.ID == 1
+		return o.Group == chunk(22) || o.Group == chunk(24) && o.ID == 1
 	}
 	relay := relaytest.New(t)
 	relay.Lose, relay.Silent = lost, silent
 	all := groups(20, 10)
 	relay.Put(name, all[:2]...)
 	c := config(t, relay)
-	c.To = point(t, "28")
+	c.To = at(28)
 	rd := start(t, testContext(t), c)
 	rd.until(20, 0)
 	relay.Put(name, all[2:]...)
@@ -319,7 +332,7 @@ func testHolesAreReported(t *testing.T, silent func(moqt.Location) bool) {
 		t.Fatal(err)
 	}
 	wantObjects(t, rd.got, without(groups(20, 9), func(o object.Object) bool {
-		return lost(name, &o) || o.Group == 24 && o.Status == object.EndOfGroup
+		return lost(name, &o) || o.Group == chunk(24) && o.Status == object.EndOfGroup
 	}))
 	if s := rd.stats; s.MissingGroups != 1 || s.MissingObjects != 1 {
 		t.Errorf("stats %+v", s)
@@ -328,11 +341,18 @@ func testHolesAreReported(t *testing.T, silent func(moqt.Location) bool) {
 
 // Group ids skip where a group of pictures is longer than a chunk: nothing is missing, and nothing waits.
 func TestSkippedIDsAreNoGap(t *testing.T) {
+	t.Run("chunks", func(t *testing.T) { testSkippedIDs(t, name, func(n uint64) uint64 { return chunk(int(n)) }) })
+	t.Run("of others", func(t *testing.T) {
+		testSkippedIDs(t, object.TrackName{Namespace: object.Namespace{"other"}, Name: "video"}, func(n uint64) uint64 { return n })
+	})
+}
+
+func testSkippedIDs(t *testing.T, name object.TrackName, id func(uint64) uint64) {
 	relay := relaytest.New(t)
 	var all []object.Object
 	for i, o := range groups(0, 30) {
 		g := uint64(i / 4)
-		o.Group = 100 + 3*g
+		o.Group = id(100 + 3*g)
 		if o.Status == object.Normal {
 			prop := object.Properties{PTS: g*180000 + o.ID*60000, HasPTS: true, Duration: 60000, HasDuration: true}
 			o.Properties = prop.Append(nil)
@@ -341,15 +361,15 @@ func TestSkippedIDsAreNoGap(t *testing.T) {
 	}
 	relay.Put(name, all[:2]...)
 	c := config(t, relay)
-	c.Reorder = time.Minute // would be felt
-	c.To = point(t, "180")
+	c.Names, c.Reorder = []string{name.String()}, time.Minute // would be felt
+	c.To = Point{kind: atGroup, group: id(180)}
 	rd := start(t, testContext(t), c)
-	rd.until(100, 0)
+	rd.untilGroup(id(100), 0)
 	relay.Put(name, all[2:]...)
 	if err := rd.rest(); err != nil {
 		t.Fatal(err)
 	}
-	wantObjects(t, rd.got, without(all, func(o object.Object) bool { return o.Group > 180 }))
+	wantObjects(t, rd.got, without(all, func(o object.Object) bool { return o.Group > id(180) }))
 	if s := rd.stats; s.MissingGroups+s.MissingObjects != 0 {
 		t.Errorf("stats %+v", s)
 	}
@@ -362,7 +382,7 @@ func TestVerify(t *testing.T) {
 	all[5].Payload[7] ^= 1
 	relay.Put(name, all...)
 	c := config(t, relay)
-	c.From, c.To, c.Verify = point(t, "first"), point(t, "11"), true
+	c.From, c.To, c.Verify = point(t, "first"), at(11), true
 	var out bytes.Buffer
 	stats, err := Run(testContext(t), c, &out)
 	var coder interface{ ExitCode() int }
@@ -370,7 +390,7 @@ func TestVerify(t *testing.T) {
 		t.Errorf("%v, stats %+v", err, stats)
 	}
 	wantObjects(t, decode(t, &out), without(groups(10, 2), func(o object.Object) bool {
-		return o.Group == 11 && (o.ID == 1 || o.Status == object.EndOfGroup)
+		return o.Group == chunk(11) && (o.ID == 1 || o.Status == object.EndOfGroup)
 	}))
 }
 
@@ -398,14 +418,14 @@ func TestIdle(t *testing.T) {
 	if _, err := Run(testContext(t), c, &out); err != nil {
 		t.Fatal(err)
 	}
-	wantObjects(t, without(decode(t, &out), func(o object.Object) bool { return o.Group == 11 && o.Status != object.Normal }), groups(10, 2)[:7])
+	wantObjects(t, without(decode(t, &out), func(o object.Object) bool { return o.Group == chunk(11) && o.Status != object.Normal }), groups(10, 2)[:7])
 }
 
 func TestDuration(t *testing.T) {
 	relay := relaytest.New(t)
 	relay.Put(name, groups(10, 20)...)
 	c := config(t, relay)
-	c.From, c.Duration = point(t, "12"), 4*time.Second
+	c.From, c.Duration = at(12), 4*time.Second
 	var out bytes.Buffer
 	if _, err := Run(testContext(t), c, &out); err != nil {
 		t.Fatal(err)
@@ -485,7 +505,7 @@ func TestFailures(t *testing.T) {
 func TestTrackAppearsLater(t *testing.T) {
 	relay := relaytest.New(t)
 	c := config(t, relay)
-	c.RetryStart, c.To = 20*time.Second, point(t, "10")
+	c.RetryStart, c.To = 20*time.Second, at(10)
 	rd := start(t, testContext(t), c)
 	for relay.Sessions() < 2 { // it was tried and found missing
 		time.Sleep(time.Millisecond)

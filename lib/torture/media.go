@@ -243,7 +243,7 @@ func (g *generator) videoUnits(r *rand.Rand, all []coded) (units []unit) {
 		if h[hFields] == 1 {
 			n *= 2
 		}
-		u := unit{start: all[i].start, aligned: true}
+		u := unit{start: all[i].start, aligned: h[hPES] < 2}
 		limit(&u)
 		stamp(&u, &all[i])
 		for j := range n {

@@ -1,0 +1,145 @@
+package sub
+
+import (
+	"maps"
+	"slices"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+)
+
+// A broadcast's clock may be set back, and then the chunks that follow have lower group ids (docs/format/chunk.md, "Name"). They
+// are what is on: the reader writes the rest of what came before, then goes on with them. What is merely late, because it was
+// given up, or came before what was written last, is none of these.
+
+const (
+	// maxWritten is how many groups that were written are remembered.
+	maxWritten = 4096
+	// maxGaps is how many ranges that were given up are remembered.
+	maxGaps = 256
+)
+
+// turn is what an assembler knows of a clock that is set back. Its lock guards it.
+type turn struct {
+	allowed bool   // group ids say when the group was on
+	seq     uint64 // of the newest group
+
+	behind  map[uint64]*assembly // groups below what is due that came live and may be what is on
+	written map[uint64]bool      // groups that were written, or begun
+	order   []uint64             // the same, in that order
+	gaps    [][2]uint64          // ids given up, from and to before
+	first   uint64               // the first group that was written
+	last    uint64               // seq of the one written last
+	top     uint64               // after the clock was set back: where that was; 0: it was not
+}
+
+func newTurn() turn { return turn{behind: map[uint64]*assembly{}, written: map[uint64]bool{}} }
+
+// allow says that the group ids of the track follow a clock.
+func (a *assembler) allow(yes bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.turn.allowed = yes
+}
+
+// mayGoBack reports whether a group that comes live is to be kept because the clock may have been set back to it.
+func (a *assembler) mayGoBack(id uint64) bool {
+	t := &a.turn
+	return t.allowed && len(t.order) > 0 && id < a.next.Group && !t.written[id] &&
+		!slices.ContainsFunc(t.gaps, func(g [2]uint64) bool { return g[0] <= id && id < g[1] })
+}
+
+// wasWritten reports whether a group is one that was written before the clock was set back.
+func (a *assembler) wasWritten(id uint64) bool {
+	return a.turn.written[id] && !(id == a.next.Group && a.next.Object > 0)
+}
+
+// wrote notes that something of a group is written. What came before that group did, and is not written, is late.
+func (a *assembler) wrote(id uint64, g *assembly) {
+	t := &a.turn
+	if !t.allowed {
+		return
+	}
+	if len(t.order) == 0 {
+		t.first = id
+	}
+	t.last = g.seq
+	if !t.written[id] {
+		t.written[id] = true
+		if t.order = append(t.order, id); len(t.order) > maxWritten {
+			delete(t.written, t.order[0])
+			t.order = t.order[1:]
+		}
+	}
+	for id, b := range t.behind {
+		if b.seq < g.seq {
+			a.drop(t.behind, id)
+		}
+	}
+}
+
+// drop forgets a group whose turn is over.
+func (a *assembler) drop(groups map[uint64]*assembly, id uint64) {
+	for _, o := range groups[id].objects {
+		a.bytes -= int64(len(o.Payload) + len(o.Properties))
+		a.late++
+	}
+	delete(groups, id)
+	a.changed()
+}
+
+// backTo returns the first object of the group that is on if the clock was set back. known: the group lies behind one that was
+// written, so it is none that was on before reading began.
+func (a *assembler) backTo() (o *object.Object, known bool) {
+	for _, id := range slices.Sorted(maps.Keys(a.turn.behind)) {
+		if first, ok := a.turn.behind[id].objects[0]; ok && a.turn.behind[id].seq > a.turn.last {
+			return &first, id > a.turn.first
+		}
+	}
+	return nil, false
+}
+
+// goBack makes a group due that is below what was.
+func (a *assembler) goBack(id uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t := &a.turn
+	if g := a.groups[a.next.Group]; g != nil && a.next.Object > 0 {
+		a.drop(a.groups, a.next.Group)
+	}
+	t.top = max(t.top, a.next.Group)
+	for b, g := range t.behind {
+		if b >= id {
+			a.groups[b] = g
+			delete(t.behind, b)
+		}
+	}
+	a.next, a.fetched = moqt.Location{Group: id}, moqt.Location{}
+	a.changed()
+}
+
+// passed notes that what is due is a group or later.
+func (t *turn) passed(group uint64) {
+	if group >= t.top {
+		t.top = 0
+	}
+}
+
+// giveUp notes that the groups from one to before another are not waited for any more.
+func (a *assembler) giveUp(from, to uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t := &a.turn; t.allowed {
+		if t.gaps = append(t.gaps, [2]uint64{from, to}); len(t.gaps) > maxGaps {
+			t.gaps = t.gaps[1:]
+		}
+	}
+}
+
+// isBack reports whether the clock is behind where it was. What lies between was on before, so that what a relay has of it must not
+// be taken for what is on, unless all of it was written.
+func (a *assembler) isBack() (back, all bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.turn.top > 0, a.turn.first <= a.next.Group && len(a.turn.order) < maxWritten
+}
