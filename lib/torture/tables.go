@@ -97,7 +97,7 @@ func (g *generator) psi() {
 		vct := func(channel uint16, next bool) []byte {
 			v := psi.VCT{TSID: id, Version: 1, Next: next}
 			if next {
-				v.Version++
+				v.TSID, v.Version = channel, 2
 			}
 			own := psi.VirtualChannel{ShortName: "TEST", Major: 5, Minor: 1, Modulation: 4, TSID: channel, Program: out.program, ServiceType: 2, SourceID: 1}
 			if trap&1 != 0 {
@@ -109,12 +109,12 @@ func (g *generator) psi() {
 			return v.Append(nil)
 		}
 		if h[hIdent] != 1 {
-			add(70*ms, 400*ms, func(n int, _ int64) {
+			add(70*ms, 400*ms, func(int, int64) {
 				g.sections(ts.PIDPSIP, kindIdentity, false, vct(id, false))
-				if trap&2 != 0 && n%3 == 1 {
-					g.sections(ts.PIDPSIP, kindSI, false, vct(id+1, true))
-				}
 			})
+			if trap&2 != 0 {
+				add(250*ms, 1300*ms, func(int, int64) { g.sections(ts.PIDPSIP, kindSI, false, vct(id+1, true)) })
+			}
 		}
 		add(90*ms, 500*ms, func(int, int64) { // EIT-0
 			g.sections(0x1d00, kindSI, false, privateTable(psi.TableEIT, 1, noise(nil, g.mux, 250)))
@@ -141,14 +141,14 @@ func (g *generator) psi() {
 					version = 1 + n/4
 					name = []string{"A", "B"}[n/4%2]
 				}
-				if trap&1 != 0 {
-					g.sections(ts.PIDSDT, kindSI, false, sdt(true, false, "X", 1))
-				}
 				g.sections(ts.PIDSDT, kindIdentity, false, sdt(false, false, name, version))
-				if trap&2 != 0 && n%3 == 1 {
-					g.sections(ts.PIDSDT, kindSI, false, sdt(false, true, "next", version+1))
-				}
 			})
+			if trap&1 != 0 {
+				add(30*ms, 700*ms, func(n int, _ int64) { g.sections(ts.PIDSDT, kindSI, false, sdt(true, false, "X", n/3)) })
+			}
+			if trap&2 != 0 {
+				add(250*ms, 1300*ms, func(n int, _ int64) { g.sections(ts.PIDSDT, kindSI, false, sdt(false, true, "next", 20+n/3)) })
+			}
 		}
 		add(90*ms, second, func(int, int64) {
 			g.sections(ts.PIDEIT, kindSI, false, privateTable(psi.TableDVBEIT, out.program, noise(nil, g.mux, 250)))
