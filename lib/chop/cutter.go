@@ -3,6 +3,7 @@ package chop
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"every.channel/ec/lib/catalog"
@@ -220,7 +221,7 @@ func (c *cutter) foreshadow(p *ts.Packet, pid ts.PID) {
 		return
 	}
 	c.heard[pid] = mark{c.pos, c.dark, c.base.now}
-	if _, ok := c.before[pid]; ok || !p.UnitStart() || p.Scrambled() {
+	if !p.UnitStart() || p.Scrambled() {
 		return
 	}
 	if pes, err := ts.ParsePES(p.Payload()); err == nil && pes.HasPTS {
@@ -228,15 +229,16 @@ func (c *cutter) foreshadow(p *ts.Packet, pid ts.PID) {
 	}
 }
 
-// earlier is an access unit that came before the PMT.
+// earlier is the last access unit that came before the PMT.
 type earlier struct {
 	dts  clock.PTS
 	dark int64
 }
 
-// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5).
+// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5): there a
+// chunk's audio and video are not believed to be whole, but of PIDs that come seldom the chunks since would suffer.
 func (c *cutter) lost(pid ts.PID, from int64, announced bool) {
-	if announced && c.flagStep > from {
+	if announced && c.flagStep > from && !slices.Contains(c.prog.awaited, pid) {
 		return
 	}
 	c.event(taint{from: from, to: c.pos, pid: pid, kind: taintContinuity})
