@@ -3,7 +3,6 @@ package chop
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"every.channel/ec/lib/catalog"
@@ -49,7 +48,7 @@ type cutter struct {
 	tdtLost   bool  // packets of the PID of TDT and TOT were lost since a TDT came in succession
 	tdtBefore bool  // the last table on that PID was a TDT, and none was lost since
 	clockPos  int64 // position of the last PCR
-	flagStep  int64 // position of the last announced step of the clock
+	stepPos   int64 // position of the last step of the clock
 	scrambled int64 // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
@@ -235,13 +234,14 @@ type earlier struct {
 	dark int64
 }
 
-// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5): there a
-// chunk's audio and video are not believed to be whole, but of PIDs that come seldom the chunks since would suffer.
+// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5): what is
+// missing then is missing before the step.
 func (c *cutter) lost(pid ts.PID, from int64, announced bool) {
-	if announced && c.flagStep > from && !slices.Contains(c.prog.awaited, pid) {
-		return
+	to := c.pos
+	if announced && c.stepPos > from {
+		to = c.stepPos
 	}
-	c.event(taint{from: from, to: c.pos, pid: pid, kind: taintContinuity})
+	c.event(taint{from: from, to: to, pid: pid, kind: taintContinuity})
 }
 
 // scrambledPES reports whether a PES packet's payload is scrambled: PES_scrambling_control, H.222.0 §2.4.3.7.
@@ -412,8 +412,9 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap bool) {
 	switch c.base.tick(pcr, flagged, gap) {
 	case stepFlag:
 		c.proof.step = true
-		c.flagStep = c.pos
+		c.stepPos = c.pos
 	case stepSilent:
+		c.stepPos = c.pos
 		c.proof = proof{began: true, step: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}
