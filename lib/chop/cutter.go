@@ -147,9 +147,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	role := c.prog.roles[pid]
 	if role&(roleKeep|rolePCR) == 0 {
 		if role&(roleTable|roleSI) == 0 {
-			if !c.prog.inForce {
-				c.foreshadow(p, pid)
-			}
+			c.unlisted(p, pid)
 			return false, nil
 		}
 		return false, c.table(p, pid)
@@ -207,19 +205,26 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	return c.prog.roles[pid]&roleKeep != 0, nil
 }
 
-// foreshadow looks at a packet before the PMT says what it is: it may be a PMT that came before the PAT, or an access unit that later
-// proves where the first chunk starts.
-func (c *cutter) foreshadow(p *ts.Packet, pid ts.PID) {
-	if !c.prog.patKnown {
-		c.prog.foreshadow(p, pid)
+// unlisted takes a packet that no PMT heard so far is about. Another PMT may be, and then a loss should show. Before the first one it may be
+// a PMT that came before the PAT, or an access unit that proves where the first chunk starts.
+func (c *cutter) unlisted(p *ts.Packet, pid ts.PID) {
+	if pid == ts.PIDNull {
+		return
 	}
-	if c.cont.Check(p) != ts.Ok {
-		delete(c.before, pid)
-	}
+	ev := c.cont.Check(p)
 	if !p.HasPayload() {
 		return
 	}
 	c.heard[pid] = mark{c.pos, c.dark, c.base.now}
+	if c.prog.inForce {
+		return
+	}
+	if !c.prog.patKnown {
+		c.prog.foreshadow(p, pid)
+	}
+	if ev != ts.Ok {
+		delete(c.before, pid)
+	}
 	if !p.UnitStart() || p.Scrambled() {
 		return
 	}
