@@ -638,11 +638,11 @@ func (c *reception) lacks(s *Stream, i int32) bool {
 // known tells after which packet receiver c knows the program, and after which one identity and time, too.
 func (j *judge) known(c *reception) (program, all int32) {
 	s := j.s
-	at := c.join
+	at, from := c.join, c.join
 	for _, k := range []kind{kindPAT, kindPMT, kindIdentity} {
 		begun := false
 		found := int32(-1)
-		for i := c.join; i < int32(len(s.packets)); i++ {
+		for i := from; i < int32(len(s.packets)); i++ {
 			p := &s.packets[i]
 			if p.kind != k {
 				continue
@@ -664,7 +664,7 @@ func (j *judge) known(c *reception) (program, all int32) {
 		}
 		at = max(at, found)
 		if k == kindPMT {
-			program = at
+			program, from = at, at
 		}
 	}
 	for !s.packets[at].pcr && int(at) < len(s.packets)-1 { // without a PCR a time means nothing
@@ -774,7 +774,7 @@ func (j *judge) live(i int) {
 					lost = lost || !c.heard[p]
 				}
 			}
-			for _, l := range c.losses { // where in between it happened nobody knows
+			for _, l := range append(c.doubts, c.losses...) { // where in between it happened nobody knows
 				lost = lost || l.last < end && (l.next < 0 || l.next >= chunks[k-1].from)
 			}
 			for _, p := range c.cut { // what lay in bytes that are missing nobody knows
@@ -810,6 +810,20 @@ func (j *judge) live(i int) {
 		}
 		j.res.add(promise, i, fmt.Sprintf("group %d", ch.entry.Group), "%s", why)
 	}
+}
+
+// misled tells whether receiver i had not heard enough time tables to know that one of them is wrong.
+func (j *judge) misled(i int, ch *chunk) bool {
+	if j.s.spec.H[hIllegal] < 2 {
+		return false
+	}
+	n := 0
+	for p := j.all[i].join; p < ch.from; p++ {
+		if j.s.packets[p].kind == kindTime && j.all[i].heard[p] && j.s.packets[p].seg == j.s.packets[ch.from].seg {
+			n++
+		}
+	}
+	return n < 4
 }
 
 // owners: no packet is in two objects of other names under the broadcast's name.
@@ -850,7 +864,7 @@ func (j *judge) owners() {
 					if o := all[list[k]-1]; o.name != name {
 						told = true
 						from, to := j.around(i, ch)
-						if j.s.edges[j.s.packets[ch.from].seg] <= j.s.jitter {
+						if j.s.edges[j.s.packets[ch.from].seg] <= j.s.jitter || j.misled(i, ch) || j.misled(o.receiver, ch) {
 							j.res.Edge++
 							break
 						}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 
@@ -43,6 +44,7 @@ type reception struct {
 	got     map[*track][]bool // by packet of the track: it came, or its copy did
 	cut     []int32           // packets that were torn
 	losses  []loss
+	doubts  []loss // where so many packets were unreadable that sixteen of a PID may be lost
 	objects []gotObject
 	entries []gotEntry
 	err     error
@@ -392,6 +394,26 @@ func (s *Stream) account(c *reception, all []arrival) {
 			if s.packets[k].unit {
 				c.losses = append(c.losses, loss{track: t, last: first, from: first, to: int32(i), next: int32(i), invisible: true})
 				break
+			}
+		}
+	}
+	if len(tei) >= 16 {
+		for _, t := range s.order {
+			last := c.join
+			for k := 0; k <= len(t.index); k++ {
+				next := int32(len(s.packets))
+				if k < len(t.index) {
+					next = t.index[k]
+					if next < c.join || !got[t][k] {
+						continue
+					}
+				}
+				a, _ := slices.BinarySearch(tei, last)
+				b, _ := slices.BinarySearch(tei, next)
+				if b-a >= 16 {
+					c.doubts = append(c.doubts, loss{track: t, last: last, from: last, to: next, next: next})
+				}
+				last = next
 			}
 		}
 	}
