@@ -67,7 +67,8 @@ type Habits struct {
 	// Radio leaves out video.
 	Radio bool
 
-	// PATSections sends the PAT in two sections; the first program is in the last. A program alone keeps them.
+	// PATSections sends the PAT in two sections; the first program is in the last. For a program alone
+	// one of them is empty.
 	PATSections bool
 	// PMTChange adds a stream to the PMT and changes a language, and back, at each UTC multiple; PMTVersion changes
 	// version_number only. Whole seconds.

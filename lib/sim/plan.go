@@ -31,9 +31,9 @@ type plan struct {
 	owner    []int // index of the service that a stream belongs to
 	tables   []table
 	resets   []reset
-	pat      []ts.Packet // the PAT for each service alone, nil where the PAT goes as it is
-	vctSize  int         // of the VCT, for the MGT
-	eitSize  int         // of the EIT sections of all services
+	pat      [][]ts.Packet // the PAT for each service alone, by section_number
+	vctSize  int           // of the VCT, for the MGT
+	eitSize  int           // of the EIT sections of all services
 }
 
 // A service has its PIDs, and the streams that it sends.
@@ -515,9 +515,9 @@ func (p *plan) send(sl *slot, service int, out *ts.Packet) bool {
 			break
 		}
 		*out = ts.Packet(sl.packets[i*ts.PacketSize:])
-		if t.pat && service != allServices && p.pat != nil {
+		if t.pat && service != allServices {
 			cc := out.Continuity()
-			*out = p.pat[service]
+			*out = p.pat[service][t.number]
 			out.SetContinuity(cc)
 		}
 		sl.at++
