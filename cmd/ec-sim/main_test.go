@@ -159,3 +159,20 @@ func covered(s *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 }
+
+// The page describes every habit with the value it has by default.
+func TestManPageHasHabits(t *testing.T) {
+	page, err := os.ReadFile("../../docs/man/ec-sim.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range sim.HabitFlags() {
+		line := "\n.It Cm " + f.Name
+		if f.Value != "" {
+			line += " Ns = Ns Cm " + strings.ReplaceAll(f.Value, "-4s", `\-4s`)
+		}
+		if !strings.Contains(string(page), line+"\n") {
+			t.Errorf("docs/man/ec-sim.1 lacks %q", line)
+		}
+	}
+}
