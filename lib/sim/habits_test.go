@@ -173,7 +173,8 @@ func elementary(b []byte, pid ts.PID) (es []byte) {
 // pictures counts those that begin in an elementary stream.
 func pictures(codec string, es []byte) (n int) {
 	startCodes(es, func(at int, code byte) {
-		if codec == "h264" && code&0x1f == nalAUD || codec == "mpeg2video" && code == startPicture {
+		if first := at+4 < len(es) && es[at+4]&0x80 != 0; codec == "h264" && first && (code&0x1f == 1 || code&0x1f == 5) || // first_mb_in_slice 0
+			codec == "mpeg2video" && code == startPicture {
 			n++
 		}
 	})

@@ -14,8 +14,8 @@ type frame struct {
 	pts uint64
 }
 
-// framesOf lists what the video PID of a stream with one program carries, or of several the one with the most packets.
-func framesOf(b []byte) []frame {
+// framesOf lists what the first video PID of a program carries (0: of any), or its audio PID with the most packets.
+func framesOf(b []byte, program uint16) []frame {
 	kinds := map[ts.PID]psi.Codec{}
 	count := map[ts.PID]int{}
 	var pat, pmt psi.Assembler
@@ -34,7 +34,7 @@ func framesOf(b []byte) []frame {
 			})
 		case pmts[p.PID()]:
 			pmt.Feed(p, func(section []byte) {
-				if t, err := psi.ParsePMT(section); err == nil {
+				if t, err := psi.ParsePMT(section); err == nil && (program == 0 || t.Program == program) {
 					for _, s := range t.Streams {
 						kinds[s.PID] = s.Codec()
 					}
@@ -45,7 +45,7 @@ func framesOf(b []byte) []frame {
 	best, video := ts.PIDNull, false
 	for pid, kind := range kinds {
 		v := kind.Video()
-		if (v || kind.Audio()) && (v && !video || v == video && count[pid] > count[best]) || best == ts.PIDNull && v {
+		if (v || kind.Audio()) && (best == ts.PIDNull || v && !video || v == video && count[pid] > count[best]) {
 			best, video = pid, v
 		}
 	}
@@ -94,14 +94,17 @@ func frames(b []byte, pid ts.PID, codec psi.Codec) (all []frame) {
 				break
 			}
 			code := es[at+3]
-			if codec == psi.H264 && code&0x1f == 9 { // access unit delimiter
+			begins, has := code == 0xb3 || code == 0xb8, code == 0 // of H.262: sequence, group of pictures; picture
+			if codec == psi.H264 {
+				kind := code & 0x1f
+				begins = kind >= 6 && kind <= 9                                        // SEI, parameter sets, delimiter
+				has = (kind == 1 || kind == 5) && at+4 < len(es) && es[at+4]&0x80 != 0 // first_mb_in_slice 0
+			}
+			if picture && (begins || has) {
 				units = append(units, at)
 			}
-			if codec == psi.MPEG2Video && (code == 0 || code == 0xb3 || code == 0xb8) { // picture, sequence, group of pictures
-				if picture {
-					units = append(units, at)
-				}
-				picture = code == 0
+			if begins || has {
+				picture = has
 			}
 		}
 	default:
@@ -130,7 +133,7 @@ func frames(b []byte, pid ts.PID, codec psi.Codec) (all []frame) {
 }
 
 // compare counts the frames that were got, of those broadcast from the first to the last of them, and such that were not broadcast.
-// The last may be cut, and is then taken for what it begins with: it counts as got if the others are.
+// The last that was got may be cut, and does not count.
 func compare(got, broadcast []frame) (have, of, foreign int) {
 	where := map[frame][]int{}
 	for i, f := range broadcast {
@@ -138,7 +141,7 @@ func compare(got, broadcast []frame) (have, of, foreign int) {
 	}
 	seen := make([]bool, len(broadcast))
 	first, last, next := len(broadcast), -1, 0
-	for _, f := range got {
+	for n, f := range got {
 		best := -1
 		for _, i := range where[f] { // of equal ones the next that is not taken
 			if !seen[i] && (best < 0 || best < next && i >= next) {
@@ -146,7 +149,9 @@ func compare(got, broadcast []frame) (have, of, foreign int) {
 			}
 		}
 		if best < 0 {
-			foreign++
+			if n+1 < len(got) {
+				foreign++
+			}
 			continue
 		}
 		seen[best], next = true, best+1

@@ -30,14 +30,17 @@ type row struct {
 	name  string
 	flags []string
 	only  string        // one channel, when the others are not affected
-	at    time.Duration // shifts the start, which is startAt
 	start time.Time     // instead of startAt
+	jumps time.Duration // how often the clock jumps
+	free  bool          // nothing is promised: not legal, not readable, or without an identity
 }
 
 var startAt = time.Date(2026, 3, 14, 12, 0, 7, 0, time.UTC)
 
 // The channels, one of each standard.
 const atsc, dvb = "5.2", "101"
+
+var programs = map[string]uint16{atsc: 4, dvb: 28006}
 
 func rows() (all []row) {
 	add := func(only string, names ...string) {
@@ -71,6 +74,20 @@ func rows() (all []row) {
 	flags("", "--offset -30m30s", "--offset", "-30m30s")
 	add("", "step", "step=-4s/1m", "step=1h/1m", "step=-4s/1m silent", "splice", "splice=6s/1m/15s", "splice=6s/1m/15s silent", "restart", "restart=2m", "restart=2m counters",
 		"restart=2m counters silent", "scrambled", "pes-scrambled", "low-pids")
+	for i := range all {
+		r := &all[i]
+		has := func(what string) bool { return strings.Contains(r.name, what) }
+		r.free = has("silent") && !has("silent-audio") || has("scrambled") || has("private-ids") || has("pcr=none")
+		if name, _, _ := strings.Cut(strings.Fields(r.name)[0], "="); name == "step" || name == "splice" || name == "restart" {
+			r.jumps = 20 * time.Second
+			if has("1m") || has("2m") {
+				r.jumps = time.Minute
+			}
+			if name == "splice" {
+				r.jumps /= 2
+			}
+		}
+	}
 	return all
 }
 
@@ -81,7 +98,9 @@ type config struct {
 	seconds  int
 	only     string
 	markdown bool
+	check    bool
 	verbose  bool
+	broken   int // promises, with check
 }
 
 func main() {
@@ -92,6 +111,7 @@ func main() {
 	flag.IntVar(&c.seconds, "chain-seconds", 60, "`SECONDS` of broadcast that go through the chain")
 	flag.StringVar(&c.only, "only", "", "`ROWS` to run, commas between")
 	flag.BoolVar(&c.markdown, "markdown", false, "print a table for documents")
+	flag.BoolVar(&c.check, "check", false, "fail where a chunk is not promoted that could be, or a picture is missing")
 	flag.BoolVar(&c.verbose, "verbose", false, "show what the tools say")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -150,7 +170,25 @@ func (c *config) run(ctx context.Context) error {
 			line(cells)
 		}
 	}
-	return out.Flush()
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	if c.broken > 0 {
+		return fmt.Errorf("%d promises broken, marked with !", c.broken)
+	}
+	return nil
+}
+
+// atEnds is how many chunks of a broadcast can not be promoted: those before its identity and time were heard, which tables of DVB
+// tell every 10 s, and the last. atJump is how many around a jump of the clock.
+const atEnds, atJump = 7, 3
+
+// breaks marks a cell with ! and counts it if check is asked for and wrong.
+func (c *config) breaks(cell *string, wrong bool) {
+	if c.check && wrong {
+		*cell += " !"
+		c.broken++
+	}
 }
 
 func (c *config) row(ctx context.Context, r row, channel string) ([]string, error) {
@@ -175,6 +213,11 @@ func (c *config) row(ctx context.Context, r row, channel string) ([]string, erro
 		share = fmt.Sprintf("%.1f %%", 100*float64(promoted)/float64(n))
 	}
 	cells := []string{r.name, channel, fmt.Sprint(len(chunks)), fmt.Sprint(promoted), share, list(reasons)}
+	allowed := atEnds
+	if r.jumps > 0 {
+		allowed += atJump * int(c.minutes*float64(time.Minute)/float64(r.jumps))
+	}
+	c.breaks(&cells[4], !r.free && len(chunks)-promoted > allowed)
 	if !c.chain {
 		return cells, nil
 	}
@@ -218,7 +261,7 @@ func (c *config) chop(ctx context.Context, r row, channel string, length time.Du
 	log.Reset()
 	args = []string{"--source", "habits"}
 	if slices.Contains(r.flags, "--full-mux") {
-		args = append(args, "--program", map[string]string{atsc: "4", dvb: "28006"}[channel])
+		args = append(args, "--program", fmt.Sprint(programs[channel]))
 	}
 	cmd := c.command(ctx, &log, "ec-chop", args...)
 	cmd.Stdin = bytes.NewReader(ts)
@@ -327,9 +370,8 @@ func (c *config) viewer(ctx context.Context, r row, channel string) ([]string, e
 			spaces[o.Track.Name.Namespace.String()] = true
 		}
 	}
-	broadcast := framesOf(ts)
+	broadcast := framesOf(ts, programs[channel])
 	var cells [2]string
-	total := 0
 	for space := range spaces {
 		at := 0
 		if strings.HasPrefix(space, "ec-source-") {
@@ -340,20 +382,19 @@ func (c *config) viewer(ctx context.Context, r row, channel string) ([]string, e
 		if err != nil && said == "" {
 			said = "ec-sub: " + err.Error()
 		}
-		got, of, foreign := compare(framesOf(out), broadcast)
+		got, of, foreign := compare(framesOf(out, 0), broadcast)
 		cell := fmt.Sprintf("%d of %d", got, of)
-		if at == 0 {
-			total = of
-		}
 		if foreign > 0 {
 			cell += fmt.Sprintf(", %d never broadcast", foreign)
+		}
+		if at == 0 {
+			c.breaks(&cell, got < of || of < len(broadcast)/2 || foreign > 0)
 		}
 		if cells[at] != "" {
 			cell = cells[at] + "; " + cell
 		}
 		cells[at] = cell
 	}
-	_ = total
 	for i := range cells {
 		if cells[i] == "" {
 			cells[i] = "–"
