@@ -112,7 +112,7 @@ func newPlan(mux *Mux) (*plan, error) {
 			if c.pid == s.clock {
 				s.pcr = len(p.streams)
 				switch h.PCR {
-				case PCRMixed, PCRCadence:
+				case PCRMixed, PCRCadence, PCRNeeded:
 					pcr = pcrStarts
 				case PCRPayload:
 					pcr = pcrAnywhere
@@ -403,12 +403,13 @@ func (p *plan) joinCopies(sl *slot) {
 	}
 }
 
-// mark chooses the packets with payload that carry a PCR or discontinuity_indicator, where not all do.
+// mark chooses the packets with payload that carry a PCR or discontinuity_indicator, where not all do, and leaves out clocks that
+// are not needed.
 func (p *plan) mark(sl *slot) {
 	h := &p.mux.Habits
 	announce := sl.jump && !p.mux.Jump.Silent
 	first := h.DiscontinuityFirst > 0 && sl.number%int64(h.DiscontinuityFirst/slotTime) == 0
-	if h.PCR != PCRPayload && !(h.PCR == PCRCadence && announce) && !first {
+	if h.PCR != PCRPayload && h.PCR != PCRNeeded && !(h.PCR == PCRCadence && announce) && !first {
 		sl.marks = nil
 		return
 	}
@@ -438,7 +439,7 @@ func (p *plan) mark(sl *slot) {
 				mark = before[what]
 			case q.pcr && (s.pcr == pcrStarts || last[own] == 0 || at-last[own]+1 >= gap):
 				mark = markPCR
-				if announce && last[own] == 0 {
+				if announce && last[own] == 0 && !(h.PCR == PCRMixed) {
 					mark |= markDiscontinuity
 				}
 			case first && s.audio && s.pcr == pcrNowhere && q.start && q.field && !done[what]:
@@ -451,7 +452,12 @@ func (p *plan) mark(sl *slot) {
 				k[what] = 0
 			}
 		case what >= sendClock && what != sendNull:
-			last[what-sendClock] = at + 1
+			own := what - sendClock
+			if h.PCR == PCRNeeded && last[own] > 0 && at-last[own]+1 < gap {
+				sl.layout[at] = sendNull
+				break
+			}
+			last[own] = at + 1
 		}
 		sl.marks = append(sl.marks, mark)
 	}

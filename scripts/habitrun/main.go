@@ -40,7 +40,7 @@ var startAt = time.Date(2026, 3, 14, 12, 0, 7, 0, time.UTC)
 // The channels, one of each standard.
 const atsc, dvb = "5.2", "101"
 
-var programs = map[string]uint16{atsc: 4, dvb: 28006}
+var programs = map[string]uint16{atsc: 4, dvb: 28006, "5.1": 3}
 
 func rows() (all []row) {
 	add := func(only string, names ...string) {
@@ -54,7 +54,7 @@ func rows() (all []row) {
 	}
 	flags := func(only, name string, flags ...string) { all = append(all, row{name: name, only: only, flags: flags}) }
 	all = append(all, row{name: "(none)"})
-	add("", "pcr=payload", "pcr=payload pcr-every=25ms", "pcr=bare", "pcr=mixed pcr-every=20ms", "pcr=own-pid", "pcr=cadence", "pcr=none", "disc-every", "disc-first",
+	add("", "pcr=payload", "pcr=payload pcr-every=25ms", "pcr=bare", "pcr=mixed pcr-every=20ms", "pcr=own-pid", "pcr=cadence", "pcr=needed", "pcr=needed pcr-every=20ms", "pcr=none", "disc-every", "disc-first",
 		"stuffing=bare", "stuffing=field", "stuffing=filler")
 	flags("", "--rate 12000000 --full-mux", "--rate", "12000000", "--full-mux")
 	add("", "duplicates", "duplicates=2", "scte35", "subtitles", "teletext", "sections", "data", "scte35 subtitles teletext sections data", "silent-audio",
@@ -73,7 +73,9 @@ func rows() (all []row) {
 	flags("", "--offset 29m30s", "--offset", "29m30s")
 	flags("", "--offset -30m30s", "--offset", "-30m30s")
 	add("", "step", "step=-4s/1m", "step=1h/1m", "step=-4s/1m silent", "splice", "splice=6s/1m/15s", "splice=6s/1m/15s silent", "restart", "restart=2m", "restart=2m counters",
-		"restart=2m counters silent", "scrambled", "pes-scrambled", "low-pids")
+		"restart=2m counters silent", "scrambled", "pes-scrambled")
+	add("5.1", "low-pids")
+	add(dvb, "low-pids")
 	for i := range all {
 		r := &all[i]
 		has := func(what string) bool { return strings.Contains(r.name, what) }
@@ -156,8 +158,8 @@ func (c *config) run(ctx context.Context) error {
 		fmt.Println(strings.Repeat("|---", len(head)) + "|")
 	}
 	for _, r := range todo {
-		for _, channel := range []string{atsc, dvb} {
-			if r.only != "" && r.only != channel {
+		for _, channel := range []string{atsc, "5.1", dvb} {
+			if r.only != channel && (r.only != "" || channel == "5.1") {
 				continue
 			}
 			cells, err := c.row(ctx, r, channel)
