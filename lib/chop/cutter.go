@@ -45,11 +45,11 @@ type cutter struct {
 
 	heard     [ts.NumPIDs]mark
 	before    map[ts.PID]earlier // until the PMT is known
-	tdtLost   bool  // packets of the PID of TDT and TOT were lost since a TDT came in succession
-	tdtBefore bool  // the last table on that PID was a TDT, and none was lost since
-	clockPos  int64 // position of the last PCR
-	stepPos   int64 // position of the last step of the clock
-	scrambled int64 // packets, for the message when nothing comes out
+	tdtLost   bool               // packets of the PID of TDT and TOT were lost since a TDT came in succession
+	tdtBefore bool               // the last table on that PID was a TDT, and none was lost since
+	clockPos  int64              // position of the last PCR
+	stepPos   int64              // position of the last step of the clock
+	scrambled int64              // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
 	firstDTS  clock.PTS // while no PCR was heard
