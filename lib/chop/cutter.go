@@ -45,11 +45,11 @@ type cutter struct {
 
 	heard     [ts.NumPIDs]mark
 	before    map[ts.PID]earlier // until the PMT is known
-	tdtLost   bool  // packets of the PID of TDT and TOT were lost since a TDT came in succession
-	tdtBefore bool  // the last table on that PID was a TDT, and none was lost since
-	clockPos  int64 // position of the last PCR
-	flagStep  int64 // position of the last announced step of the clock
-	scrambled int64 // packets, for the message when nothing comes out
+	tdtLost   bool               // packets of the PID of TDT and TOT were lost since a TDT came in succession
+	tdtBefore bool               // the last table on that PID was a TDT, and none was lost since
+	clockPos  int64              // position of the last PCR
+	stepPos   int64              // position of the last step of the clock
+	scrambled int64              // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
 	firstDTS  clock.PTS // while no PCR was heard
@@ -147,9 +147,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	role := c.prog.roles[pid]
 	if role&(roleKeep|rolePCR) == 0 {
 		if role&(roleTable|roleSI) == 0 {
-			if !c.prog.inForce {
-				c.foreshadow(p, pid)
-			}
+			c.unlisted(p, pid)
 			return false, nil
 		}
 		return false, c.table(p, pid)
@@ -207,20 +205,27 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	return c.prog.roles[pid]&roleKeep != 0, nil
 }
 
-// foreshadow looks at a packet before the PMT says what it is: it may be a PMT that came before the PAT, or an access unit that later
-// proves where the first chunk starts.
-func (c *cutter) foreshadow(p *ts.Packet, pid ts.PID) {
-	if !c.prog.patKnown {
-		c.prog.foreshadow(p, pid)
+// unlisted takes a packet that no PMT heard so far is about. Another PMT may be, and then a loss should show. Before the first one it may be
+// a PMT that came before the PAT, or an access unit that proves where the first chunk starts.
+func (c *cutter) unlisted(p *ts.Packet, pid ts.PID) {
+	if pid == ts.PIDNull {
+		return
 	}
-	if c.cont.Check(p) != ts.Ok {
-		delete(c.before, pid)
-	}
+	ev := c.cont.Check(p)
 	if !p.HasPayload() {
 		return
 	}
 	c.heard[pid] = mark{c.pos, c.dark, c.base.now}
-	if _, ok := c.before[pid]; ok || !p.UnitStart() || p.Scrambled() {
+	if c.prog.inForce {
+		return
+	}
+	if !c.prog.patKnown {
+		c.prog.foreshadow(p, pid)
+	}
+	if ev != ts.Ok {
+		delete(c.before, pid)
+	}
+	if !p.UnitStart() || p.Scrambled() {
 		return
 	}
 	if pes, err := ts.ParsePES(p.Payload()); err == nil && pes.HasPTS {
@@ -228,18 +233,20 @@ func (c *cutter) foreshadow(p *ts.Packet, pid ts.PID) {
 	}
 }
 
-// earlier is an access unit that came before the PMT.
+// earlier is the last access unit that came before the PMT.
 type earlier struct {
 	dts  clock.PTS
 	dark int64
 }
 
-// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5).
+// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5): what is
+// missing then is missing before the step.
 func (c *cutter) lost(pid ts.PID, from int64, announced bool) {
-	if announced && c.flagStep > from {
-		return
+	to := c.pos
+	if announced && c.stepPos > from {
+		to = c.stepPos
 	}
-	c.event(taint{from: from, to: c.pos, pid: pid, kind: taintContinuity})
+	c.event(taint{from: from, to: to, pid: pid, kind: taintContinuity})
 }
 
 // scrambledPES reports whether a PES packet's payload is scrambled: PES_scrambling_control, H.222.0 §2.4.3.7.
@@ -410,8 +417,9 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap bool) {
 	switch c.base.tick(pcr, flagged, gap) {
 	case stepFlag:
 		c.proof.step = true
-		c.flagStep = c.pos
+		c.stepPos = c.pos
 	case stepSilent:
+		c.stepPos = c.pos
 		c.proof = proof{began: true, step: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}

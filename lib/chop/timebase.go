@@ -156,13 +156,14 @@ func (r *run) reference(kinds ...table) (clock.Reference, bool) {
 	}
 	for _, kind := range kinds {
 		if list := r.times[kind]; len(list) > 0 {
-			return greatest(list), true
+			return greatest(list)
 		}
 	}
 	return r.carry, r.hasSeed
 }
 
-func greatest(list []clock.Reference) clock.Reference {
+// greatest is the one that lies furthest ahead of those near the median, if they are two thirds.
+func greatest(list []clock.Reference) (clock.Reference, bool) {
 	base := list[len(list)-1]
 	var store [heard]time.Duration
 	ahead := store[:0]
@@ -172,12 +173,15 @@ func greatest(list []clock.Reference) clock.Reference {
 	sorted := store
 	median := sorted[:len(ahead)]
 	slices.Sort(median)
-	limit := median[(len(median)-1)/2] + outlier
-	best := -1
+	middle := median[(len(median)-1)/2]
+	best, near := -1, 0
 	for i, d := range ahead {
-		if d <= limit && (best < 0 || d > ahead[best]) {
+		if d < middle-outlier || d > middle+outlier {
+			continue
+		}
+		if near++; best < 0 || d > ahead[best] {
 			best = i
 		}
 	}
-	return list[best]
+	return list[best], 3*near >= 2*len(list)
 }

@@ -539,17 +539,28 @@ func TestConflictAndBadHash(t *testing.T) {
 	a, b := s.publisher(t, ts), s.publisher(t, ts)
 	a.group(1)
 	s.stored(t, parts+1)
-	other := part(1, 0)
+	lie := part(1, 0)
+	lie.Payload = []byte("not what the hash says")
+	b.put(lie)
+	b.put(part(1, 1)) // the rest of that stream is still welcome
+	wait(t, "corroboration", func() bool { return s.Stats().Duplicates == 1 })
+	other := part(1, 2)
 	other.Payload = []byte("something else")
 	other.Properties = object.Properties{Hash: object.Sum(other.Payload), HasHash: true}.Append(nil)
 	b.put(other)
-	lie := part(1, 1)
-	lie.Payload = []byte("not what the hash says")
-	b.put(lie)
 	wait(t, "refusals", func() bool { st := s.Stats(); return st.Conflicts == 1 && st.Refused == 1 })
-	b.put(part(1, 2)) // the rest of that stream is still welcome
-	wait(t, "corroboration", func() bool { return s.Stats().Duplicates == 1 })
-	s.viewer(t, ts, from(0)).whole(1)
+	// Nothing more is taken of a group that is another one, and its publisher hears of it.
+	wait(t, "the publisher's stream to end", func() bool {
+		err := b.w.WriteObject(3, nil, 0, []byte("more"))
+		reset, ok := errors.AsType[*moqt.StreamResetError](err)
+		if ok && (!reset.Remote || reset.Code != wire.ResetMalformedTrack) {
+			t.Errorf("stream ended with %v", err)
+		}
+		return ok
+	})
+	b.w = nil
+	b.group(2)
+	s.viewer(t, ts, from(0)).whole(2)
 }
 
 func TestIncompleteGroupIsResetAndLiveGoesOn(t *testing.T) { inMemory(t, testIncompleteGroup) }

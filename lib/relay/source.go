@@ -137,6 +137,12 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 			broken(err)
 			return
 		}
+		if o.conflict && o.Status != object.EndOfTrack {
+			// Of two groups under one name one is kept, not something made of both. The publisher hears of it.
+			r.Cancel(wire.ResetMalformedTrack)
+			t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
+			return
+		}
 		if opened == nil {
 			opened = t.streamOpened(h.Group)
 		}

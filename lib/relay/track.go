@@ -82,6 +82,8 @@ type obj struct {
 
 	opens bool // its publisher said that it is the first of its subgroup (FIRST_OBJECT, draft 18)
 
+	conflict bool // refused: there is another one with its id, or the group ends before it
+
 	arrival *arrival // nil if it was not seen before it was whole
 	done    bool     // it arrived
 
@@ -160,6 +162,7 @@ func (t *track) put(src *source, f *feed, o *obj, sum object.Hash) (kept bool) {
 		if old != nil {
 			first = old.source
 		}
+		o.conflict = true
 		t.r.log.Warn("conflict refused", "track", t.name.String(), "group", o.Group, "object", o.ID, "source", src.name, "first", first)
 		return false
 	case store.Duplicate:

@@ -145,7 +145,7 @@ func (a *assembler) closed(group uint64, whole bool, end uint64) {
 func (a *assembler) endGroup(group, end uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if group >= a.next.Group {
+	if group >= a.next.Group && !a.wasWritten(group) {
 		g := a.group(group)
 		g.end, g.hasEnd = end, true
 		a.changed()
@@ -156,7 +156,7 @@ func (a *assembler) endGroup(group, end uint64) {
 func (a *assembler) unknown(group uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if group >= a.next.Group {
+	if group >= a.next.Group && !a.wasWritten(group) {
 		a.group(group).unknown = true
 	}
 }
@@ -229,7 +229,7 @@ func (a *assembler) put(ctx context.Context, o object.Object, how origin) error 
 		if back() {
 			g := a.in(a.turn.behind, o.Group)
 			g.end, g.hasEnd = o.ID, true
-		} else if o.Group >= a.next.Group && (o.ID > 0 || o.Status == object.EndOfGroup) {
+		} else if o.Group >= a.next.Group && !a.wasWritten(o.Group) && (o.ID > 0 || o.Status == object.EndOfGroup) {
 			g := a.group(o.Group)
 			g.end, g.hasEnd = o.ID, true
 		}
