@@ -71,7 +71,10 @@ func (g *generator) psi() {
 	add(pmt, every, func(_ int, now int64) {
 		p := g.pmt(now)
 		if p.Next {
-			g.sections(out.pmtPID, kindSI, false, p.Append(nil))
+			g.sections(out.pmtPID, kindPMT, false, p.Append(nil))
+			for i := range g.queue {
+				g.queue[i].later = true
+			}
 			p = g.pmt(now)
 		}
 		change := last != 255 && p.Version != last && h[hPMTChange] > 1
@@ -214,7 +217,7 @@ func (g *generator) timeTables() {
 		g.tables = append(g.tables, &table{next: at + late(), make: func(now int64) int64 {
 			said := g.utc + at
 			if tables++; h[hIllegal] == 3 && tables%6 == 4 {
-				said -= second * 3600 * (1 + int64(tables)%7)
+				said += second * 3600 * (int64(tables)%9 - 5)
 			}
 			f(said, now)
 			at += every * second
