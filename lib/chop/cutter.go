@@ -387,7 +387,7 @@ func (c *cutter) applyProgram() {
 	c.before = nil
 	for _, pid := range c.prog.awaited {
 		if c.heard[pid].pos == 0 {
-			c.heard[pid].at = c.base.now - dormant // it may be listed and never sent
+			c.heard[pid].at = c.base.now // it may be listed and never sent: that is to be seen
 		}
 	}
 }
