@@ -1,15 +1,21 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"every.channel/ec/lib/probe"
+	"every.channel/ec/lib/sim"
 	"every.channel/ec/lib/ts"
 )
 
@@ -24,6 +30,8 @@ func TestScripts(t *testing.T) {
 			"continuity": continuity,
 			"longer":     longer,
 			"tail":       tail,
+			"habit":      habit,
+			"covered":    covered,
 		},
 	})
 }
@@ -44,6 +52,7 @@ func setup(e *testscript.Env) error {
 	}
 	e.Setenv("NOTIFY_SOCKET", name)
 	e.Values[serviceManager{}] = c
+	e.Values[habitsSeen{}] = map[string]bool{}
 	e.Defer(func() { c.Close(); os.RemoveAll(dir) })
 	return nil
 }
@@ -89,5 +98,81 @@ func tail(s *testscript.TestScript, neg bool, args []string) {
 	a, b := s.ReadFile(args[0]), s.ReadFile(args[1])
 	if b == "" || strings.HasSuffix(a, b) == neg {
 		s.Fatalf("%d and %d bytes", len(a), len(b))
+	}
+}
+
+// habitsSeen is where a script remembers which habits it has had.
+type habitsSeen struct{}
+
+// habit CHANNEL NAMES [ERROR...] writes 30 s of a broadcast with habits (names apart by spaces) and fails unless ec-dump's measurements
+// of it find exactly these errors of TR 101 290.
+func habit(s *testscript.TestScript, neg bool, args []string) {
+	seen := s.Value(habitsSeen{}).(map[string]bool)
+	run := []string{"--at", "2026-03-14T12:00:05Z", "--duration", "30s", "-o", s.MkAbs("habit.ts")}
+	for name := range strings.FieldsSeq(args[1]) {
+		run = append(run, "--habit", name)
+		name, _, _ = strings.Cut(name, "=")
+		seen[name] = true
+	}
+	s.Check(s.Exec("ec-sim", append(run, "write", args[0])...))
+	var out bytes.Buffer
+	b := []byte(s.ReadFile("habit.ts"))
+	s.Check(probe.Run(context.Background(), probe.Config{JSON: true}, bytes.NewReader(b), &out))
+	var r struct {
+		Packets  int `json:"packets"`
+		Programs []struct {
+			Number int `json:"program"`
+		} `json:"programs"`
+		TR struct {
+			Priority1, Priority2 map[string]any
+		} `json:"tr101290"`
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	s.Check(json.Unmarshal([]byte(lines[len(lines)-1]), &r))
+	if r.Packets*ts.PacketSize != len(b) || r.Packets < 3000 || len(r.Programs) == 0 {
+		s.Fatalf("%s: %d packets, programs %v", args[1], r.Packets, r.Programs)
+	}
+	found := []string{}
+	for _, p := range []map[string]any{r.TR.Priority1, r.TR.Priority2} {
+		if len(p) < 7 {
+			s.Fatalf("%d measurements", len(p))
+		}
+		for name, n := range p {
+			if v, ok := n.(float64); ok && v > 0 {
+				found = append(found, name)
+			}
+		}
+	}
+	slices.Sort(found)
+	want := slices.Sorted(slices.Values(args[2:]))
+	if !slices.Equal(found, want) {
+		s.Fatalf("%s on %s: errors %q, want %q", args[1], args[0], found, want)
+	}
+}
+
+// covered fails unless the script had every habit there is.
+func covered(s *testscript.TestScript, neg bool, args []string) {
+	seen := s.Value(habitsSeen{}).(map[string]bool)
+	for _, f := range sim.HabitFlags() {
+		if !seen[f.Name] {
+			s.Fatalf("the script says nothing of %s", f.Name)
+		}
+	}
+}
+
+// The page describes every habit with the value it has by default.
+func TestManPageHasHabits(t *testing.T) {
+	page, err := os.ReadFile("../../docs/man/ec-sim.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range sim.HabitFlags() {
+		line := "\n.It Cm " + f.Name
+		if f.Value != "" {
+			line += " Ns = Ns Cm " + strings.ReplaceAll(f.Value, "-4s", `\-4s`)
+		}
+		if !strings.Contains(string(page), line+"\n") {
+			t.Errorf("docs/man/ec-sim.1 lacks %q", line)
+		}
 	}
 }

@@ -185,5 +185,5 @@ func nearest(records []clock.Record, p clock.PTS) (clock.Reference, bool) {
 			list = append(list, r.Reference())
 		}
 	}
-	return greatest(list), true
+	return greatest(list)
 }

@@ -48,7 +48,7 @@ type cutter struct {
 	tdtLost   bool  // packets of the PID of TDT and TOT were lost since a TDT came in succession
 	tdtBefore bool  // the last table on that PID was a TDT, and none was lost since
 	clockPos  int64 // position of the last PCR
-	flagBack  int64 // position of the last announced step back of the clock
+	stepPos   int64 // position of the last step of the clock
 	scrambled int64 // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
@@ -83,6 +83,7 @@ type cutter struct {
 // proof is what was heard since the last loss on the cut PID: it tells whether a random access point starts a chunk at every receiver.
 type proof struct {
 	rap   bool // a random access point was heard
+	step  bool // the clock stepped, so that access units prove nothing
 	au    bool // an access unit was heard
 	dts   clock.PTS
 	began bool // something was lost before; else the stream began
@@ -146,9 +147,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	role := c.prog.roles[pid]
 	if role&(roleKeep|rolePCR) == 0 {
 		if role&(roleTable|roleSI) == 0 {
-			if !c.prog.inForce {
-				c.foreshadow(p, pid)
-			}
+			c.unlisted(p, pid)
 			return false, nil
 		}
 		return false, c.table(p, pid)
@@ -206,20 +205,27 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	return c.prog.roles[pid]&roleKeep != 0, nil
 }
 
-// foreshadow looks at a packet before the PMT says what it is: it may be a PMT that came before the PAT, or an access unit that later
-// proves where the first chunk starts.
-func (c *cutter) foreshadow(p *ts.Packet, pid ts.PID) {
-	if !c.prog.patKnown {
-		c.prog.foreshadow(p, pid)
+// unlisted takes a packet that no PMT heard so far is about. Another PMT may be, and then a loss should show. Before the first one it may be
+// a PMT that came before the PAT, or an access unit that proves where the first chunk starts.
+func (c *cutter) unlisted(p *ts.Packet, pid ts.PID) {
+	if pid == ts.PIDNull {
+		return
 	}
-	if c.cont.Check(p) != ts.Ok {
-		delete(c.before, pid)
-	}
+	ev := c.cont.Check(p)
 	if !p.HasPayload() {
 		return
 	}
 	c.heard[pid] = mark{c.pos, c.dark, c.base.now}
-	if _, ok := c.before[pid]; ok || !p.UnitStart() || p.Scrambled() {
+	if c.prog.inForce {
+		return
+	}
+	if !c.prog.patKnown {
+		c.prog.foreshadow(p, pid)
+	}
+	if ev != ts.Ok {
+		delete(c.before, pid)
+	}
+	if !p.UnitStart() || p.Scrambled() {
 		return
 	}
 	if pes, err := ts.ParsePES(p.Payload()); err == nil && pes.HasPTS {
@@ -227,19 +233,20 @@ func (c *cutter) foreshadow(p *ts.Packet, pid ts.PID) {
 	}
 }
 
-// earlier is an access unit that came before the PMT.
+// earlier is the last access unit that came before the PMT.
 type earlier struct {
 	dts  clock.PTS
 	dark int64
 }
 
-// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5); that
-// is believed of a step back, as a loss makes a clock go ahead.
+// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5): what is
+// missing then is missing before the step.
 func (c *cutter) lost(pid ts.PID, from int64, announced bool) {
-	if announced && c.flagBack > from {
-		return
+	to := c.pos
+	if announced && c.stepPos > from {
+		to = c.stepPos
 	}
-	c.event(taint{from: from, to: c.pos, pid: pid, kind: taintContinuity})
+	c.event(taint{from: from, to: to, pid: pid, kind: taintContinuity})
 }
 
 // scrambledPES reports whether a PES packet's payload is scrambled: PES_scrambling_control, H.222.0 §2.4.3.7.
@@ -251,6 +258,7 @@ func scrambledPES(b []byte) bool {
 func (c *cutter) event(t taint) {
 	if t.pid == c.prog.cutPID || t.kind == taintSync {
 		c.proof = proof{began: true}
+		c.au.active, c.au.begins = false, false // what is left of it shows nothing
 	}
 	c.taint(t)
 	c.tellLate(t)
@@ -406,14 +414,13 @@ func (c *cutter) clockless(dts clock.PTS) bool {
 
 // clock takes a PCR of the program, or what stands for one.
 func (c *cutter) clock(pcr clock.PCR, flagged, gap bool) {
-	was := c.base.pcr
 	switch c.base.tick(pcr, flagged, gap) {
 	case stepFlag:
-		if pcr.Sub(was) < 0 {
-			c.flagBack = c.pos
-		}
+		c.proof.step = true
+		c.stepPos = c.pos
 	case stepSilent:
-		c.proof = proof{began: true}
+		c.stepPos = c.pos
+		c.proof = proof{began: true, step: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}
 	c.clockPos = c.pos
@@ -534,7 +541,7 @@ func (c *cutter) decide(v es.Verdict) {
 // proven reports whether a random access point starts a chunk at every receiver: the one before it was heard, or must lie in
 // another bucket, because an access unit before it was decoded so early.
 func (c *cutter) proven(au *accessUnit) bool {
-	if c.proof.rap || !c.proof.au {
+	if c.proof.rap || c.proof.step || !c.proof.au {
 		return c.proof.rap
 	}
 	d := au.dts.Sub(c.proof.dts)

@@ -414,6 +414,11 @@ func (p *program) layout(video string) *layout {
 	return l
 }
 
+// has reports whether a PID is one of the program's.
+func (l *layout) has(pid ts.PID) bool {
+	return slices.ContainsFunc(l.streams, func(s stream) bool { return s.pid == pid })
+}
+
 // head is how many bytes of tables stand at the start of each part.
 func (l *layout) head() int { return ts.PacketSize + len(l.pmt) }
 

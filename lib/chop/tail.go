@@ -52,7 +52,7 @@ func (c *cutter) toTail(p *ts.Packet) bool {
 		return false
 	}
 	last := c.tail.part
-	if last == nil {
+	if last == nil || !last.chunk.layout.has(p.PID()) {
 		c.stats.Leading++
 		return true
 	}

@@ -24,6 +24,7 @@ const (
 type timebase struct {
 	have bool
 	pcr  clock.PCR
+	flag bool          // it had discontinuity_indicator
 	now  clock.Ticks27 // steady count since the start, for spans only
 	run  *run          // the clock since its last step
 	past *run          // the clock before
@@ -41,10 +42,11 @@ const (
 // tick takes a PCR, which may be flagged by discontinuity_indicator; gap says that packets before it are missing.
 func (t *timebase) tick(pcr clock.PCR, flagged, gap bool) step {
 	if !t.have {
-		t.have, t.pcr, t.run = true, pcr, new(run)
+		t.have, t.pcr, t.flag, t.run = true, pcr, flagged, new(run)
 		return stepNone
 	}
 	d := pcr.Sub(t.pcr)
+	flagged, t.flag = flagged && !t.flag, flagged // where each PCR has it, it announces nothing
 	limit := maxStep
 	switch {
 	case flagged:
@@ -154,13 +156,14 @@ func (r *run) reference(kinds ...table) (clock.Reference, bool) {
 	}
 	for _, kind := range kinds {
 		if list := r.times[kind]; len(list) > 0 {
-			return greatest(list), true
+			return greatest(list)
 		}
 	}
 	return r.carry, r.hasSeed
 }
 
-func greatest(list []clock.Reference) clock.Reference {
+// greatest is the one that lies furthest ahead of those near the median, if they are two thirds.
+func greatest(list []clock.Reference) (clock.Reference, bool) {
 	base := list[len(list)-1]
 	var store [heard]time.Duration
 	ahead := store[:0]
@@ -170,12 +173,15 @@ func greatest(list []clock.Reference) clock.Reference {
 	sorted := store
 	median := sorted[:len(ahead)]
 	slices.Sort(median)
-	limit := median[(len(median)-1)/2] + outlier
-	best := -1
+	middle := median[(len(median)-1)/2]
+	best, near := -1, 0
 	for i, d := range ahead {
-		if d <= limit && (best < 0 || d > ahead[best]) {
+		if d < middle-outlier || d > middle+outlier {
+			continue
+		}
+		if near++; best < 0 || d > ahead[best] {
 			best = i
 		}
 	}
-	return list[best]
+	return list[best], 3*near >= 2*len(list)
 }

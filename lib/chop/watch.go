@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"every.channel/ec/lib/ts"
 )
 
 // silent is how long nothing may come of a live input before a line says why.
@@ -47,12 +49,14 @@ func (w *watch) look(c *cutter) {
 func (w *watch) why(c *cutter) string {
 	pr := &c.prog
 	switch {
-	case !pr.inForce || c.chunks == 0:
+	case !pr.inForce || pr.cutPID == ts.PIDNull:
 		return c.why().Error()
 	case c.scrambled > w.scrambled:
-		return fmt.Sprintf("program %d is scrambled now, on PID %d and perhaps others", pr.number, pr.cutPID)
+		return fmt.Sprintf("program %d is scrambled, on PID %d and perhaps others", pr.number, pr.cutPID)
+	case c.heard[pr.cutPID].pos != w.heard && c.chunks == 0:
+		return c.why().Error()
 	case c.heard[pr.cutPID].pos == w.heard:
-		return fmt.Sprintf("nothing comes any more on PID %d, where program %d has its %s", pr.cutPID, pr.number, pr.codec)
+		return fmt.Sprintf("nothing comes on PID %d, where program %d has its %s", pr.cutPID, pr.number, pr.codec)
 	}
 	return fmt.Sprintf("program %d has no access unit with a time stamp on PID %d", pr.number, pr.cutPID)
 }

@@ -42,7 +42,7 @@ func TestLiveInputThatYieldsNothing(t *testing.T) {
 		{"no PMT, then no video", [][]byte{read("5.1", long, without(0x30)), read("5.1", long, without(0x31))},
 			[]string{"no PMT of program 3 on PID 48", "nothing comes on PID 49"}},
 		{"the video ends, and comes again", [][]byte{read("5.1", long, all), read("5.1", long, without(0x31)), read("5.1", long, all)},
-			[]string{"nothing comes any more on PID 49", "being cut again"}},
+			[]string{"nothing comes on PID 49", "being cut again"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -18,10 +18,11 @@ const (
 	PCRBare                    // packets without payload only
 	PCROwnPID                  // packets without payload on a PID of their own
 	PCRCadence                 // as PCRMixed for 10 s, then 10 s without the packets that have no payload, and so on
+	PCRNeeded                  // as PCRMixed, but without payload only where the last PCR is an interval ago
 	PCRNone                    // none, though the PMT names a PCR_PID
 )
 
-var pcrNames = [...]string{"mixed", "payload", "bare", "own-pid", "cadence", "none"}
+var pcrNames = [...]string{"mixed", "payload", "bare", "own-pid", "cadence", "needed", "none"}
 
 // Habits are what multiplexers of broadcasters do besides the ordinary. All of it is legal unless a field says
 // otherwise, and all of it follows from UTC. The zero value is the ordinary broadcast. What a field says of ATSC
@@ -67,7 +68,8 @@ type Habits struct {
 	// Radio leaves out video.
 	Radio bool
 
-	// PATSections sends the PAT in two sections; the first program is in the last. A program alone keeps them.
+	// PATSections sends the PAT in two sections; the first program is in the last. For a program alone
+	// one of them is empty.
 	PATSections bool
 	// PMTChange adds a stream to the PMT and changes a language, and back, at each UTC multiple; PMTVersion changes
 	// version_number only. Whole seconds.
@@ -81,7 +83,7 @@ type Habits struct {
 	TDTWrong     time.Duration
 	// STTProtocol sends an STT of protocol_version 1 with another time in between (ATSC).
 	STTProtocol bool
-	// VCTOther lists a channel of another transport stream with the first program's number (ATSC).
+	// VCTOther lists channels of another transport stream with the programs' numbers, before their own (ATSC).
 	VCTOther bool
 	// Next sends a VCT or SDT that is not yet applicable, with other ids and names, in between.
 	Next bool
@@ -174,7 +176,7 @@ func HabitFlags() []HabitFlag {
 		}),
 		length("tdt-wrong", "3h", "the TDT, not the TOT, is wrong (DVB)", func(h *Habits) *time.Duration { return &h.TDTWrong }),
 		yes("stt-protocol", "an STT of protocol_version 1 in between (ATSC)", func(m *Mux) *bool { return &m.Habits.STTProtocol }),
-		yes("vct-other", "a VCT with a channel of another transport stream (ATSC)", func(m *Mux) *bool { return &m.Habits.VCTOther }),
+		yes("vct-other", "a VCT with channels of another transport stream (ATSC)", func(m *Mux) *bool { return &m.Habits.VCTOther }),
 		yes("next", "a VCT or SDT that is not yet applicable in between", func(m *Mux) *bool { return &m.Habits.Next }),
 		length("rename", "30s", "services get another name, and back", func(h *Habits) *time.Duration { return &h.Rename }),
 		yes("private-ids", "original_network_id 0xFF01, TSID 1; ATSC: TSID 0", func(m *Mux) *bool { return &m.Habits.PrivateIDs }),

@@ -22,11 +22,11 @@ func variants() (all []string) {
 	for _, f := range HabitFlags() {
 		all = append(all, f.Name)
 	}
-	return append(all, "pcr=bare", "pcr=own-pid", "pcr=cadence", "pcr=none", "pcr-every=10ms", "pcr-every=100ms", "pcr=payload pcr-every=25ms",
+	return append(all, "pcr=bare", "pcr=own-pid", "pcr=cadence", "pcr=needed", "pcr=none", "pcr-every=10ms", "pcr-every=100ms", "pcr=payload pcr-every=25ms",
 		"stuffing=field", "stuffing=filler", "duplicates=2", "second-audio=0s/0s", "second-audio=30s/15s", "pes-size=256", "pes-size=60000",
 		"pes-units=32", "time-tables=tot", "tables-every=100ms", "time-jitter=12s", "charset=big5", "charset=ksx1001", "drift=-1000",
 		"step=1h/10s", "step silent", "splice silent", "splice=-6s/10s/3s", "restart counters", "restart silent", "step counters",
-		"splice counters pcr=payload", "restart pcr=cadence", "duplicates=3 pcr=mixed pcr-every=10ms", "still pcr=payload", "radio pcr=payload",
+		"splice counters pcr=payload", "restart pcr=needed", "restart pcr=cadence", "duplicates=3 pcr=mixed pcr-every=10ms", "still pcr=payload", "radio pcr=payload",
 		"duplicates=2 pcr=payload disc-every disc-first=1s")
 }
 
@@ -173,7 +173,8 @@ func elementary(b []byte, pid ts.PID) (es []byte) {
 // pictures counts those that begin in an elementary stream.
 func pictures(codec string, es []byte) (n int) {
 	startCodes(es, func(at int, code byte) {
-		if codec == "h264" && code&0x1f == nalAUD || codec == "mpeg2video" && code == startPicture {
+		if first := at+4 < len(es) && es[at+4]&0x80 != 0; codec == "h264" && first && (code&0x1f == 1 || code&0x1f == 5) || // first_mb_in_slice 0
+			codec == "mpeg2video" && code == startPicture {
 			n++
 		}
 	})
@@ -184,7 +185,7 @@ func pictures(codec string, es []byte) (n int) {
 func TestHabitsKeepStreams(t *testing.T) {
 	for mux, service := range []int{0, 0} {
 		for _, habits := range []string{
-			"pcr=payload", "pcr=bare", "pcr=own-pid", "pcr=cadence", "pcr=none", "disc-every", "disc-first", "stuffing=bare", "stuffing=field",
+			"pcr=payload", "pcr=bare", "pcr=own-pid", "pcr=cadence", "pcr=needed", "pcr=none", "disc-every", "disc-first", "stuffing=bare", "stuffing=field",
 			"duplicates", "pes-size", "pes-size=256", "pes-units", "scte35 subtitles teletext sections data", "pat-sections", "pmt-change",
 			"step", "restart counters", "low-pids", "second-audio", "time-jitter",
 		} {
@@ -376,10 +377,10 @@ func TestHabitsOfTables(t *testing.T) {
 		next := 0
 		sections(t, m, noon, 4*time.Second, ts.PIDPSIP, psi.TableCVCT, func(_ time.Time, b []byte) {
 			s, _ := psi.ParseVCT(b)
-			if len(s.Channels) != 3 || s.Channels[0].TSID != 2066 || s.Channels[0].Program != 3 {
+			if len(s.Channels) != 4 || s.Channels[0].TSID != 2066 || s.Channels[0].Program != 3 {
 				t.Fatalf("%+v", s)
 			}
-			if c := s.Channels[1]; c.Major != 0x3f1 || c.Minor != 1051-1024 {
+			if c := s.Channels[2]; c.Major != 0x3f1 || c.Minor != 1051-1024 {
 				t.Errorf("5.1 is %d.%d", c.Major, c.Minor)
 			}
 		})
@@ -497,7 +498,7 @@ func TestFFprobeCountsHabits(t *testing.T) {
 		t.Skip("ffprobe is not installed")
 	}
 	for _, habits := range []string{
-		"", "pcr=payload", "pcr=bare", "pcr=own-pid", "pcr=cadence", "pcr=none", "disc-every disc-first", "stuffing=bare stuffing=field",
+		"", "pcr=payload", "pcr=bare", "pcr=own-pid", "pcr=cadence", "pcr=needed", "pcr=none", "disc-every disc-first", "stuffing=bare stuffing=field",
 		"stuffing=filler", "scte35 subtitles teletext sections data silent-audio second-audio", "pes-size", "pes-units", "parameter-sets",
 		"still=1s", "pat-sections", "pmt-change=5s", "tables-every=500ms", "drift=1000", "step", "splice silent", "restart counters", "low-pids",
 	} { // not duplicates: ffprobe takes each copy for more of the stream

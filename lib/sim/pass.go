@@ -133,7 +133,7 @@ func repeatParameterSets(codec string, pass []access) {
 		a := &pass[i]
 		if codec == "h264" {
 			var own []byte
-			from, after := -1, 0 // of the set that is being read, after the delimiter
+			from, after := -1, -1 // of the set that is being read, after the delimiter
 			startCodes(a.data, func(at int, code byte) {
 				if at > 0 && a.data[at-1] == 0 {
 					at-- // zero_byte
@@ -144,14 +144,15 @@ func repeatParameterSets(codec string, pass []access) {
 				if from = -1; code&0x1f == nalSPS || code&0x1f == nalPPS {
 					from = at
 				}
-				if after == 0 && code&0x1f != nalAUD {
-					after = max(at, 1)
+				if after < 0 && code&0x1f != nalAUD {
+					after = at
 				}
 			})
 			if len(own) > 0 {
 				sets = own
 				continue
 			}
+			after = max(after, 0)
 			a.data = slices.Concat(a.data[:after], sets, a.data[after:])
 			continue
 		}

@@ -31,9 +31,9 @@ type plan struct {
 	owner    []int // index of the service that a stream belongs to
 	tables   []table
 	resets   []reset
-	pat      []ts.Packet // the PAT for each service alone, nil where the PAT goes as it is
-	vctSize  int         // of the VCT, for the MGT
-	eitSize  int         // of the EIT sections of all services
+	pat      [][]ts.Packet // the PAT for each service alone, by section_number
+	vctSize  int           // of the VCT, for the MGT
+	eitSize  int           // of the EIT sections of all services
 }
 
 // A service has its PIDs, and the streams that it sends.
@@ -112,7 +112,7 @@ func newPlan(mux *Mux) (*plan, error) {
 			if c.pid == s.clock {
 				s.pcr = len(p.streams)
 				switch h.PCR {
-				case PCRMixed, PCRCadence:
+				case PCRMixed, PCRCadence, PCRNeeded:
 					pcr = pcrStarts
 				case PCRPayload:
 					pcr = pcrAnywhere
@@ -403,12 +403,13 @@ func (p *plan) joinCopies(sl *slot) {
 	}
 }
 
-// mark chooses the packets with payload that carry a PCR or discontinuity_indicator, where not all do.
+// mark chooses the packets with payload that carry a PCR or discontinuity_indicator, where not all do, and leaves out clocks that
+// are not needed.
 func (p *plan) mark(sl *slot) {
 	h := &p.mux.Habits
 	announce := sl.jump && !p.mux.Jump.Silent
 	first := h.DiscontinuityFirst > 0 && sl.number%int64(h.DiscontinuityFirst/slotTime) == 0
-	if h.PCR != PCRPayload && !(h.PCR == PCRCadence && announce) && !first {
+	if h.PCR != PCRPayload && h.PCR != PCRNeeded && !(h.PCR == PCRCadence && announce) && !first {
 		sl.marks = nil
 		return
 	}
@@ -438,7 +439,7 @@ func (p *plan) mark(sl *slot) {
 				mark = before[what]
 			case q.pcr && (s.pcr == pcrStarts || last[own] == 0 || at-last[own]+1 >= gap):
 				mark = markPCR
-				if announce && last[own] == 0 {
+				if announce && last[own] == 0 && !(h.PCR == PCRMixed) {
 					mark |= markDiscontinuity
 				}
 			case first && s.audio && s.pcr == pcrNowhere && q.start && q.field && !done[what]:
@@ -451,7 +452,12 @@ func (p *plan) mark(sl *slot) {
 				k[what] = 0
 			}
 		case what >= sendClock && what != sendNull:
-			last[what-sendClock] = at + 1
+			own := what - sendClock
+			if h.PCR == PCRNeeded && last[own] > 0 && at-last[own]+1 < gap {
+				sl.layout[at] = sendNull
+				break
+			}
+			last[own] = at + 1
 		}
 		sl.marks = append(sl.marks, mark)
 	}
@@ -515,9 +521,9 @@ func (p *plan) send(sl *slot, service int, out *ts.Packet) bool {
 			break
 		}
 		*out = ts.Packet(sl.packets[i*ts.PacketSize:])
-		if t.pat && service != allServices && p.pat != nil {
+		if t.pat && service != allServices {
 			cc := out.Continuity()
-			*out = p.pat[service]
+			*out = p.pat[service][t.number]
 			out.SetContinuity(cc)
 		}
 		sl.at++

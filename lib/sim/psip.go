@@ -114,10 +114,14 @@ func (p *plan) vct(b []byte, at time.Time) []byte {
 		t.Channels = append(t.Channels, c)
 	}
 	if h.VCTOther { // A/65 §6.3.1: channel_TSID may be that of another transport stream
-		t.Channels = append([]psi.VirtualChannel{{
-			ShortName: "OTHER", Major: 99, Minor: 1, Modulation: 4, TSID: m.TSID + 1, Program: m.Services[0].Program,
-			ServiceType: 2, SourceID: 99,
-		}}, t.Channels...)
+		var other []psi.VirtualChannel
+		for i, s := range m.Services {
+			other = append(other, psi.VirtualChannel{
+				ShortName: "OTHER", Major: 99, Minor: uint16(1 + i), Modulation: 4, TSID: m.TSID + 1, Program: s.Program,
+				ServiceType: 2, SourceID: uint16(101 + i),
+			})
+		}
+		t.Channels = append(other, t.Channels...)
 	}
 	return t.Append(b)
 }

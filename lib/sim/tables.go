@@ -16,6 +16,7 @@ type table struct {
 	half         bool  // in the middle of the slot, not at its head
 	service      int   // goes only with this service; allServices: with any
 	pat          bool  // is the PAT: a service alone gets one of its own
+	number       uint8 // section_number, of the PAT
 	pes          bool  // is no section but a PES packet with a PTS
 	packets      int   // each time; a table's length never changes, or counters would not follow from UTC
 	late         int64 // slots by which it is late at most, each time by another number
@@ -125,9 +126,11 @@ func (p *plan) makeTables() error {
 	p.vctSize = len(p.vct(nil, sample))
 	for i := range m.Services {
 		var cc uint8
-		if !h.PATSections {
-			p.pat = append(p.pat, ts.Packet(psi.AppendPackets(nil, ts.PIDPAT, &cc, pat(m, i))))
+		alone := []ts.Packet{ts.Packet(psi.AppendPackets(nil, ts.PIDPAT, &cc, pat(m, i, 0)))}
+		if h.PATSections {
+			alone = append(alone, ts.Packet(psi.AppendPackets(nil, ts.PIDPAT, &cc, pat(m, i, 1))))
 		}
+		p.pat = append(p.pat, alone)
 		p.eitSize += len(atscEIT(nil, m, 0, i, sample))
 	}
 	patEvery := max(slots(h.TablesEvery), 1)
@@ -135,12 +138,9 @@ func (p *plan) makeTables() error {
 		if half && h.TablesEvery > 0 {
 			break
 		}
-		if h.PATSections {
-			for number := range uint8(2) {
-				add(table{pid: ts.PIDPAT, every: patEvery, half: half, service: allServices, make: fixed(patSection(m, number))})
-			}
-		} else {
-			add(table{pid: ts.PIDPAT, every: patEvery, half: half, service: allServices, pat: true, make: fixed(pat(m, allServices))})
+		for number := range uint8(len(p.pat[0])) {
+			add(table{pid: ts.PIDPAT, every: patEvery, half: half, service: allServices, pat: true, number: number,
+				make: fixed(pat(m, allServices, number))})
 		}
 		for i, s := range m.Services {
 			t := table{pid: s.PID, every: patEvery, half: half, service: i, lasts: h.pmtLasts()}
@@ -245,28 +245,20 @@ func (h *Habits) pmtLasts() time.Duration {
 	return h.PMTChange + h.PMTVersion
 }
 
-// pat lists one service or all.
-func pat(m *Mux, service int) []byte {
-	t := psi.PAT{TSID: m.TSID}
-	if service == allServices && m.Standard == DVB {
+// pat lists one service or all. Where it has two sections, the first service is in the last of them.
+func pat(m *Mux, service int, number uint8) []byte {
+	t := psi.PAT{TSID: m.TSID, Number: number}
+	if m.Habits.PATSections {
+		t.LastNumber = 1
+	}
+	if service == allServices && m.Standard == DVB && number == 0 {
 		t.NIT = ts.PIDNIT
 	}
 	for i, s := range m.Services {
-		if service == allServices || service == i {
-			t.Programs = append(t.Programs, psi.Program{Number: s.Program, PID: s.PID})
+		if m.Habits.PATSections && uint8(1-i%2) != number {
+			continue
 		}
-	}
-	return t.Append(nil)
-}
-
-// patSection is one of two sections of the PAT: the first service is in the last.
-func patSection(m *Mux, number uint8) []byte {
-	t := psi.PAT{TSID: m.TSID, Number: number, LastNumber: 1}
-	if number == 0 && m.Standard == DVB {
-		t.NIT = ts.PIDNIT
-	}
-	for i, s := range m.Services {
-		if uint8(1-i%2) == number {
+		if service == allServices || service == i {
 			t.Programs = append(t.Programs, psi.Program{Number: s.Program, PID: s.PID})
 		}
 	}

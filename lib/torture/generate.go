@@ -45,8 +45,8 @@ type generator struct {
 	stepAt   []int64
 	utc      int64 // Unix time at time 0, 27 MHz ticks
 	leapAt   int64
-	changeAt int64 // of the PMT
-	trapPID  ts.PID
+	scramble [2]int64 // from, to
+	changeAt int64    // of the PMT
 
 	tables   []*table
 	counters map[ts.PID]*uint8
@@ -55,6 +55,7 @@ type generator struct {
 	pcrDue   int64
 	pcrLast  int64
 	now      int64
+	pmts     int // sent
 }
 
 // table is sent again and again. make queues its sections and tells when it is due again.
@@ -95,6 +96,11 @@ func Generate(spec *Spec) *Stream {
 	}
 	if h[hLeap] != 0 {
 		g.leapAt = g.length / 2
+	}
+	if h[hScrambled] != 0 {
+		r := g.rng("scrambled")
+		g.scramble[0] = g.length/4 + r.Int64N(g.length/3)
+		g.scramble[1] = g.scramble[0] + r.Int64N(4*second)
 	}
 	g.elementary()
 	g.psi()
@@ -470,6 +476,11 @@ func (g *generator) send(s *source) {
 		g.write(s, u)
 	}
 	n := fill(&p.data, s.pid, s.opening, s.cc, &f, s.rest)
+	if v := h[hScrambled]; g.now >= g.scramble[0] && g.now < g.scramble[1] && (v == 1 && s.kind == kindVideo || v == 3 && s.kind == kindAudio) {
+		p.data[3] |= 0x80 // transport_scrambling_control
+		p.scrambled = true
+	}
+	p.scrambled = p.scrambled || s.secret
 	s.cc = (s.cc + 1) & 15
 	s.sent = true
 	if t := s.track; t != nil {
@@ -483,7 +494,7 @@ func (g *generator) send(s *source) {
 	g.put(p)
 	s.next += s.gap
 	if h[hDup] > 0 && s.kind != kindOther && g.mux.IntN(1000) < h[hDup] {
-		s.again = &packet{data: p.data, kind: p.kind, unit: p.unit, local: p.local, pcr: p.pcr, jump: p.jump}
+		s.again = &packet{data: p.data, kind: p.kind, unit: p.unit, local: p.local, pcr: p.pcr, jump: p.jump, scrambled: p.scrambled}
 		s.next = 0 // at once
 		if h[hDupApart] != 0 {
 			s.next = g.now + g.mux.Int64N(second/100)
@@ -525,6 +536,10 @@ func (g *generator) write(s *source, u *unit) {
 		if n := len(head) + len(u.body) - 6; u.bounded && n < 1<<16 {
 			head[4], head[5] = byte(n>>8), byte(n)
 		}
+		s.secret = g.spec.H[hScrambled] == 2 && s.kind == kindVideo && g.now >= g.scramble[0] && g.now < g.scramble[1]
+		if s.secret {
+			head[6] |= 0x20 // PES_scrambling_control
+		}
 		s.rest = append(head, u.body...)
 	}
 	if t := s.track; t != nil {
@@ -539,6 +554,12 @@ func (g *generator) write(s *source, u *unit) {
 func (g *generator) pmt(now int64) psi.PMT {
 	h := &g.spec.H
 	t := psi.PMT{Program: g.out.program, Version: 3, PCRPID: g.out.pcrPID}
+	g.pmts++
+	if h[hTrap]&2 != 0 && g.pmts%7 == 3 { // what may come
+		t.Next, t.Version = true, 9
+		t.Streams = []psi.Stream{{Type: psi.TypeMPEG1Audio, PID: 0x1abc}}
+		return t
+	}
 	changed := now >= g.changeAt
 	if changed {
 		t.Version++

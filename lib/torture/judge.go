@@ -20,6 +20,7 @@ const (
 	TwoNames    = "safety: one content, two names"
 	Gap         = "safety: promoted with a gap"
 	WrongName   = "safety: named after another broadcast"
+	Scrambled   = "safety: scrambled, but promoted"
 	Nobody      = "safety: named after ids of nobody"
 	NotPromoted = "liveness: not promoted"
 	NotAtChange = "liveness: not promoted where the PMT changes"
@@ -400,8 +401,8 @@ func (j *judge) told(i int, group uint64, l *loss) bool {
 	c := j.all[i]
 	for k := range c.entries {
 		e := &c.entries[k]
-		if !e.Late || e.Group != group {
-			continue
+		if e.Group != group || !e.Late && (e.Promoted == 0 || e.Damage == nil) {
+			continue // parts may have gone out before the chunk's own entry tells
 		}
 		if l.next < 0 {
 			return true
@@ -564,6 +565,14 @@ func (j *judge) gaps(i int) {
 		if ch.wide < len(ch.objects) {
 			c = j.s.read(ch.objects[:ch.wide])
 		}
+		for _, r := range c.runs {
+			for k := r.first; k <= r.last; k++ {
+				if j.s.packets[r.track.index[k]].scrambled {
+					j.res.add(Scrambled, i, ch.objects[0].name, "packet %d of PID %#x", k, r.track.pid)
+					break
+				}
+			}
+		}
 		if g := c.gap(); g != "" {
 			from, to := j.around(i, ch)
 			if !j.excused(i, ch.entry.Group, from, to) {
@@ -629,11 +638,11 @@ func (c *reception) lacks(s *Stream, i int32) bool {
 // known tells after which packet receiver c knows the program, and after which one identity and time, too.
 func (j *judge) known(c *reception) (program, all int32) {
 	s := j.s
-	at := c.join
+	at, from := c.join, c.join
 	for _, k := range []kind{kindPAT, kindPMT, kindIdentity} {
 		begun := false
 		found := int32(-1)
-		for i := c.join; i < int32(len(s.packets)); i++ {
+		for i := from; i < int32(len(s.packets)); i++ {
 			p := &s.packets[i]
 			if p.kind != k {
 				continue
@@ -655,17 +664,13 @@ func (j *judge) known(c *reception) (program, all int32) {
 		}
 		at = max(at, found)
 		if k == kindPMT {
-			program = at
+			program, from = at, at
 		}
+	}
+	for !s.packets[at].pcr && int(at) < len(s.packets)-1 { // without a PCR a time means nothing
+		at++
 	}
 	all = j.timeAfter(c, at)
-	if !c.r.whole() { // a table that was lost may make the next ones doubtful
-		for range 2 {
-			if all >= 0 {
-				all = j.timeAfter(c, all)
-			}
-		}
-	}
 	return program, all
 }
 
@@ -722,7 +727,11 @@ func (j *judge) live(i int) {
 				j.res.add(TooLong, i, fmt.Sprintf("group %d", chunks[k].entry.Group), "%.1f s, random access points are at most %.1f s apart", float64(b.shown-a.shown)/second, float64(s.longest)/second)
 			}
 		}
-		if n := len(chunks); n == 0 || s.packets[len(s.packets)-1].at-s.packets[chunks[n-1].begin].at > 4*second+s.longest {
+		begin := program
+		if n := len(chunks); n > 0 {
+			begin = chunks[n-1].begin
+		}
+		if n := len(chunks); s.packets[len(s.packets)-1].at-s.packets[begin].at > 4*second+s.longest {
 			j.res.add(TooLong, i, "", "%d chunks, the last does not end", n)
 		}
 	}
@@ -759,7 +768,13 @@ func (j *judge) live(i int) {
 				continue
 			}
 			lost := change
-			for _, l := range c.losses { // where in between it happened nobody knows
+			for n, p := 0, ch.begin; p >= c.join && n < 2; p-- { // a time table that was lost makes those before it doubtful
+				if s.packets[p].kind == kindTime {
+					n++
+					lost = lost || !c.heard[p]
+				}
+			}
+			for _, l := range append(c.doubts, c.losses...) { // where in between it happened nobody knows
 				lost = lost || l.last < end && (l.next < 0 || l.next >= chunks[k-1].from)
 			}
 			for _, p := range c.cut { // what lay in bytes that are missing nobody knows
@@ -795,6 +810,20 @@ func (j *judge) live(i int) {
 		}
 		j.res.add(promise, i, fmt.Sprintf("group %d", ch.entry.Group), "%s", why)
 	}
+}
+
+// misled tells whether receiver i had not heard enough time tables to know that one of them is wrong.
+func (j *judge) misled(i int, ch *chunk) bool {
+	if j.s.spec.H[hIllegal] < 2 {
+		return false
+	}
+	n := 0
+	for p := j.all[i].join; p < ch.from; p++ {
+		if j.s.packets[p].kind == kindTime && j.all[i].heard[p] && j.s.packets[p].seg == j.s.packets[ch.from].seg {
+			n++
+		}
+	}
+	return n < 4
 }
 
 // owners: no packet is in two objects of other names under the broadcast's name.
@@ -835,7 +864,7 @@ func (j *judge) owners() {
 					if o := all[list[k]-1]; o.name != name {
 						told = true
 						from, to := j.around(i, ch)
-						if j.s.edges[j.s.packets[ch.from].seg] <= j.s.jitter {
+						if j.s.edges[j.s.packets[ch.from].seg] <= j.s.jitter || j.misled(i, ch) || j.misled(o.receiver, ch) {
 							j.res.Edge++
 							break
 						}

@@ -3,6 +3,7 @@ package torture
 import (
 	"math/rand/v2"
 	"sort"
+	"time"
 
 	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/ts"
@@ -41,7 +42,7 @@ type source struct {
 	again   *packet
 	forgot  bool // the counter starts anew with the next payload
 	sent    bool
-	bare    bool // the packet before was a bare one
+	secret  bool // the unit in hand is scrambled
 }
 
 // frame periods in 27 MHz ticks, by hFPS.
@@ -242,7 +243,7 @@ func (g *generator) videoUnits(r *rand.Rand, all []coded) (units []unit) {
 		if h[hFields] == 1 {
 			n *= 2
 		}
-		u := unit{start: all[i].start, aligned: true}
+		u := unit{start: all[i].start, aligned: h[hPES] < 2}
 		limit(&u)
 		stamp(&u, &all[i])
 		for j := range n {
@@ -323,6 +324,23 @@ func (g *generator) spliceInfo(r *rand.Rand, t psi.StreamType) []byte {
 	return append(b, byte(crc>>24), byte(crc>>16), byte(crc>>8), byte(crc))
 }
 
+// lookalike is a section that would be a table of the other system, had it come on a PID that is not a stream's.
+func (g *generator) lookalike(pid ts.PID, r *rand.Rand) []byte {
+	at := time.Unix(g.utc/second+r.Int64N(1<<20), 0).UTC()
+	switch pid {
+	case ts.PIDSDT:
+		return psi.SDT{TSID: 99, ONID: 98, Version: uint8(r.IntN(32)), Services: []psi.Service{{ID: g.out.program, Running: 4,
+			Descriptors: psi.ServiceDescriptor(1, "", string(noise(nil, r, 9)))}}}.Append(nil)
+	case ts.PIDTDT:
+		t := psi.TOT{UTC: at}
+		t.Descriptors = psi.AppendDescriptor(nil, 0x99, appendID(nil, g.nextID()))
+		return t.Append(nil)
+	}
+	v := psi.VCT{TSID: 97, Version: uint8(r.IntN(32))}
+	v.Channels = []psi.VirtualChannel{{ShortName: "NO", Major: 5, Minor: uint16(r.IntN(900)), Modulation: 4, TSID: 97, Program: g.out.program, ServiceType: 2, SourceID: uint16(r.IntN(9999))}}
+	return v.Append(nil)
+}
+
 // elementary makes all elementary streams of the program.
 func (g *generator) elementary() {
 	h := &g.spec.H
@@ -348,11 +366,7 @@ func (g *generator) elementary() {
 			}
 		}
 		base++
-		pid := base
-		if h[hTrap]&8 != 0 && g.trapPID == 0 {
-			pid, g.trapPID = ts.PIDTDT, ts.PIDTDT // in ATSC nothing else is there
-		}
-		return g.newSource(pid, kindAudio, id, k, d)
+		return g.newSource(base, kindAudio, id, k, d)
 	}
 	n := h[hAudio] + 1
 	if h[hAudio] == 3 {
@@ -396,6 +410,17 @@ func (g *generator) elementary() {
 		}
 		s, section := f()
 		g.sparseUnits(s, g.rng("sparse"+string(rune('0'+bit))), section)
+	}
+	if h[hTrap]&8 != 0 { // the other system's tables are no tables here: the PMT says that this is a stream
+		pid := ts.PIDPSIP
+		if g.out.atsc {
+			pid = []ts.PID{ts.PIDSDT, ts.PIDTDT}[g.spec.Seed%2]
+		}
+		s := g.newSource(pid, kindSparse, 0, psi.TypeSections, nil)
+		r := g.rng("trap")
+		for t := int64(second / 9); t < g.length; t += second/2 + r.Int64N(second) {
+			s.units = append(s.units, unit{start: t, end: t + second/50, section: true, body: g.lookalike(pid, r)})
+		}
 	}
 	if h[hPCR] == 3 {
 		g.out.pcrPID = base + 1

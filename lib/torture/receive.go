@@ -7,6 +7,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"sort"
 	"strings"
 
 	"every.channel/ec/lib/catalog"
@@ -42,6 +44,7 @@ type reception struct {
 	got     map[*track][]bool // by packet of the track: it came, or its copy did
 	cut     []int32           // packets that were torn
 	losses  []loss
+	doubts  []loss // where so many packets were unreadable that sixteen of a PID may be lost
 	objects []gotObject
 	entries []gotEntry
 	err     error
@@ -237,13 +240,36 @@ func (a *arrival) matches(of int) bool {
 	return true
 }
 
+// begins tells whether a random access point begins in a packet of the cut PID.
+func (s *Stream) begins(p *packet) bool {
+	t := s.cut
+	if p.data.PID() != t.pid || p.copy {
+		return false
+	}
+	from := int(t.starts[p.local])
+	i := sort.Search(len(t.aus), func(i int) bool { return t.aus[i].at >= from })
+	return i < len(t.aus) && t.aus[i].rap && t.aus[i].at < from+len(t.payload(p.local))
+}
+
 func (s *Stream) impair(c *reception, all []arrival, rng *rand.Rand) {
 	h := &c.r.H
 	if len(all) == 0 {
 		return
 	}
+	var near []int // where something changes
+	if h[rNear] != 0 {
+		for k := 1; k < len(all); k++ {
+			p := &s.packets[all[k].index]
+			if p.change || p.jump || p.seg != s.packets[all[k-1].index].seg || p.kind == kindSparse && k%5 == 0 || p.unit && k%3 == 0 && s.begins(p) {
+				near = append(near, k)
+			}
+		}
+	}
 	for range h[rLoss] {
 		at := rng.IntN(len(all))
+		if len(near) > 0 {
+			at = max(near[rng.IntN(len(near))]-rng.IntN(60), 0)
+		}
 		n := 1
 		if h[rBurst] > 0 {
 			n += rng.IntN(h[rBurst] + 1)
@@ -267,7 +293,11 @@ func (s *Stream) impair(c *reception, all []arrival, rng *rand.Rand) {
 					last = local
 					left--
 				}
-				a.drop = true
+				a.drop = h[rSixteen] == 1
+				if h[rSixteen] == 2 {
+					a.data.SetTransportError(true)
+					a.torn = true
+				}
 			}
 			continue
 		}
@@ -326,12 +356,16 @@ func (s *Stream) account(c *reception, all []arrival) {
 	got := map[*track][]bool{}
 	c.got = got
 	torn := map[int32]bool{}
+	var tei []int32
 	for _, t := range s.order {
 		got[t] = make([]bool, len(t.starts))
 	}
 	for i := range all {
 		a := &all[i]
 		p := &s.packets[a.index]
+		if a.torn && a.data.TransportError() && !a.drop {
+			tei = append(tei, a.index)
+		}
 		if a.torn && !a.data.TransportError() {
 			torn[a.index] = true
 			c.cut = append(c.cut, a.index)
@@ -360,6 +394,26 @@ func (s *Stream) account(c *reception, all []arrival) {
 			if s.packets[k].unit {
 				c.losses = append(c.losses, loss{track: t, last: first, from: first, to: int32(i), next: int32(i), invisible: true})
 				break
+			}
+		}
+	}
+	if len(tei) >= 16 {
+		for _, t := range s.order {
+			last := c.join
+			for k := 0; k <= len(t.index); k++ {
+				next := int32(len(s.packets))
+				if k < len(t.index) {
+					next = t.index[k]
+					if next < c.join || !got[t][k] {
+						continue
+					}
+				}
+				a, _ := slices.BinarySearch(tei, last)
+				b, _ := slices.BinarySearch(tei, next)
+				if b-a >= 16 {
+					c.doubts = append(c.doubts, loss{track: t, last: last, from: last, to: next, next: next})
+				}
+				last = next
 			}
 		}
 	}
@@ -393,6 +447,15 @@ func (s *Stream) account(c *reception, all []arrival) {
 				}
 			} else {
 				l.invisible = true
+			}
+			if !shown && l.invisible && last >= 0 && l.next >= 0 && !s.packets[l.next].jump { // so many unreadable packets may hide sixteen
+				n := 0
+				for _, at := range tei {
+					if at > last && at < l.next {
+						n++
+					}
+				}
+				shown = n >= 16
 			}
 			if shown {
 				l.invisible = false

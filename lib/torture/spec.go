@@ -77,6 +77,7 @@ const (
 	hDST
 	hLeap
 	hTrap
+	hScrambled
 	hIllegal
 	numHabits
 )
@@ -126,12 +127,12 @@ var streamHabits = [numHabits]habit{
 	hDrift:        {"drift", "1 +30 ppm, 2 −30 ppm", pick(0, 1, 2)},
 	hDST:          {"dst", "1: daylight saving changes in the middle", pick(0, 0, 0, 1)},
 	hLeap:         {"leap", "1: a leap second in the middle", pick(0, 0, 0, 0, 0, 1)},
-	hTrap:         {"trap", "bits: 1 VCT or SDT of another stream with this program, 2 one with current_next_indicator 0, 4 STT of protocol_version 1, 8 a stream on PID 0x14 (ATSC), 16 SDT whose name goes A, B, A", func(r *rand.Rand) int { return r.IntN(32) & r.IntN(32) & r.IntN(32) }},
-	hIllegal: {"illegal", "1: steps without discontinuity_indicator, 2: TDT wrong by hours beside a right TOT", func(r *rand.Rand) int {
-		if r.IntN(20) > 0 {
-			return 0
-		}
-		return 1 + r.IntN(2)
+	hTrap: {"trap", "bits: 1 VCT or SDT of another stream with this program, 2 tables with current_next_indicator 0, 4 STT of protocol_version 1, 8 sections like SDT, STT and TDT on a stream's PID that is theirs in the other system, 16 SDT whose name goes A, B, A", func(r *rand.Rand) int {
+		return r.IntN(32) & r.IntN(32) & r.IntN(32)
+	}},
+	hScrambled: {"scrambled", "for some seconds: 1 packets of video, 2 PES packets of video, 3 packets of audio", func(r *rand.Rand) int { return max(r.IntN(24)-20, 0) }},
+	hIllegal: {"illegal", "1: steps without discontinuity_indicator, 2: TDT wrong by hours beside a right TOT, 3: a time table in six is wrong by hours", func(r *rand.Rand) int {
+		return max(r.IntN(36)-32, 0)
 	}},
 }
 
@@ -143,6 +144,7 @@ const (
 	rLossKind
 	rBurst
 	rSixteen
+	rNear
 	rTEI
 	rCut
 	rDupAdd
@@ -161,7 +163,8 @@ var receiverHabits = [numReceiver]habit{
 	rLoss:     {"loss", "losses", pick(1, 1, 2, 3, 5, 9)},
 	rLossKind: {"of", "0 any packet, 1 video, 2 audio, 3 sparse, 4 packets with PCR, 5 PAT and PMT, 6 time tables, 7 other SI", pick(0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7)},
 	rBurst:    {"burst", "packets of that kind in a loss, at most, beyond the first", pick(0, 0, 0, 1, 4, 14, 39)},
-	rSixteen:  {"sixteen", "1: each loss is of exactly 16 packets of a PID", pick(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)},
+	rSixteen:  {"sixteen", "1: each loss is of exactly 16 packets of a PID, 2: they come, with transport_error_indicator", func(r *rand.Rand) int { return max(r.IntN(30)-27, 0) }},
+	rNear:     {"near", "1: losses lie near where something changes", pick(0, 0, 1)},
 	rTEI:      {"tei", "packets with transport_error_indicator and broken bytes", pick(0, 0, 0, 1, 3)},
 	rCut:      {"cut", "places where bytes are missing", pick(0, 0, 0, 0, 1, 2)},
 	rDupAdd:   {"dupadd", "duplicates made on the way, in a thousand", pick(0, 0, 0, 0, 5, 50)},
@@ -266,11 +269,18 @@ func (s *Spec) tidy() {
 		}
 		h[hTrap] &^= 16
 	} else {
-		h[hTrap] &^= 4 | 8
+		h[hTrap] &^= 4
 	}
 	if h[hIdent] != 0 {
-		h[hTrap] &^= 1 | 2 | 16
+		h[hTrap] &^= 1 | 16
 	}
+	if h[hCodec] == 3 && h[hScrambled] != 0 {
+		h[hScrambled] = 3
+	}
+	if h[hAudio] == 3 && h[hScrambled] == 3 {
+		h[hScrambled] = 1
+	}
+	h[hIllegal] &= 3
 	if h[hStep] == 0 {
 		h[hStepGOP] = 0
 		if h[hIllegal] == 1 {
@@ -290,15 +300,15 @@ func (s *Spec) tidy() {
 
 func (r *Receiver) tidy() {
 	if r.H[rLoss] == 0 {
-		r.H[rLossKind], r.H[rBurst], r.H[rSixteen] = 0, 0, 0
+		r.H[rLossKind], r.H[rBurst], r.H[rSixteen], r.H[rNear] = 0, 0, 0, 0
 	}
 	if r.H[rSixteen] != 0 {
 		r.H[rBurst] = 0
 	}
 }
 
-// Legal tells whether liveness is promised for the stream.
-func (s *Spec) Legal() bool { return s.H[hIllegal] == 0 }
+// Legal tells whether liveness is promised for the stream: it is legal, and not scrambled.
+func (s *Spec) Legal() bool { return s.H[hIllegal] == 0 && s.H[hScrambled] == 0 }
 
 // String is the one line that ParseSpec reads.
 func (s Spec) String() string {

@@ -26,17 +26,18 @@ const (
 
 // packet is one packet as it was broadcast.
 type packet struct {
-	data   ts.Packet
-	at     int64 // when it was sent, 27 MHz
-	kind   kind
-	seg    int16 // which run of the clock it belongs to
-	copy   bool  // second copy of the packet of this PID before
-	jump   bool  // its counter does not follow, and discontinuity_indicator says so
-	pcr    bool
-	unit   bool  // its payload is part of a track
-	whole  bool  // last packet of a whole table: of all sections
-	local  int32 // index in its track
-	change bool  // first packet of a PMT that differs from the one before
+	data      ts.Packet
+	at        int64 // when it was sent, 27 MHz
+	kind      kind
+	seg       int16 // which run of the clock it belongs to
+	copy      bool  // second copy of the packet of this PID before
+	jump      bool  // its counter does not follow, and discontinuity_indicator says so
+	pcr       bool
+	unit      bool // its payload is part of a track
+	scrambled bool
+	whole     bool  // last packet of a whole table: of all sections
+	local     int32 // index in its track
+	change    bool  // first packet of a PMT that differs from the one before
 }
 
 // accessUnit is one as the generator knows it.

@@ -70,6 +70,10 @@ func (g *generator) psi() {
 	last := uint8(255)
 	add(pmt, every, func(_ int, now int64) {
 		p := g.pmt(now)
+		if p.Next {
+			g.sections(out.pmtPID, kindSI, false, p.Append(nil))
+			p = g.pmt(now)
+		}
 		change := last != 255 && p.Version != last && h[hPMTChange] > 1
 		last = p.Version
 		g.sections(out.pmtPID, kindPMT, change, p.Append(nil))
@@ -204,10 +208,15 @@ func (g *generator) timeTables() {
 		return r.Int64N(second / 1000 * int64(h[hTimeJitter]))
 	}
 	first := (g.utc/second+1)*second - g.utc // the first whole second
+	tables := 0
 	plan := func(offset int64, f func(utc int64, now int64)) {
 		at := first + offset*second
 		g.tables = append(g.tables, &table{next: at + late(), make: func(now int64) int64 {
-			f(g.utc+at, now)
+			said := g.utc + at
+			if tables++; h[hIllegal] == 3 && tables%6 == 4 {
+				said -= second * 3600 * (1 + int64(tables)%7)
+			}
+			f(said, now)
 			at += every * second
 			return at + late()
 		}})

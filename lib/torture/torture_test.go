@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,8 @@ var (
 	workers  = flag.Int("torture.workers", 1, "combinations at a time")
 	keep     = flag.Int("torture.shrink", 3, "failures of each promise that are shrunk")
 	stop     = flag.Bool("torture.stop", false, "stop at the first violation")
+	most     = flag.Uint64("torture.most", 0, "stop after so many combinations; 0: only when the time is over")
+	except   = flag.String("torture.except", "", "seeds to leave out, with commas between")
 	habits   = flag.Bool("torture.habits", false, "print the promoted share by habit")
 	replay   = flag.String("replay", "", "a combination, as a failure prints it")
 )
@@ -88,6 +91,12 @@ func torture(from uint64, for_ time.Duration, stop bool) *tally {
 	t := &tally{broken: map[string][]Spec{}, count: map[string]int{}, byHabit: map[string]*[4]int{}}
 	until := time.Now().Add(for_)
 	next := from
+	skip := map[uint64]bool{}
+	for f := range strings.SplitSeq(*except, ",") {
+		if n, err := strconv.ParseUint(f, 10, 64); err == nil {
+			skip[n] = true
+		}
+	}
 	var wg sync.WaitGroup
 	for range *workers {
 		wg.Add(1)
@@ -97,10 +106,13 @@ func torture(from uint64, for_ time.Duration, stop bool) *tally {
 				t.mu.Lock()
 				n := next
 				next++
-				done := stop && len(t.count) > 0
+				done := stop && len(t.count) > 0 || *most > 0 && n >= from+*most
 				t.mu.Unlock()
 				if done {
 					return
+				}
+				if skip[n] {
+					continue
 				}
 				spec := Random(n)
 				t.add(&spec, Check(&spec))
@@ -152,7 +164,8 @@ func TestPromises(t *testing.T) {
 		t.Errorf("%s: %d violations in %d of %d combinations", promise, sum.count[promise], len(specs), sum.combinations)
 		for n, spec := range specs {
 			if n >= *keep {
-				break
+				t.Logf("seed %d, not shrunk", spec.Seed)
+				continue
 			}
 			small := Shrink(spec, promise, 10*time.Second)
 			t.Errorf("seed %d, shrunk:\n  go test ./lib/torture -run TestReplay -replay '%s'\n%s", spec.Seed, small, shown(&small, promise))

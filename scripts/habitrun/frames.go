@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"hash/fnv"
+
+	"every.channel/ec/lib/psi"
+	"every.channel/ec/lib/ts"
+)
+
+// A frame is a picture, or a PES packet where there are none: its bytes and the time stamp of the PES packet it begins in.
+type frame struct {
+	sum uint64
+	pts uint64
+}
+
+// framesOf lists what the first video PID of a program carries (0: of any), or its audio PID with the most packets.
+func framesOf(b []byte, program uint16) []frame {
+	kinds := map[ts.PID]psi.Codec{}
+	count := map[ts.PID]int{}
+	var pat, pmt psi.Assembler
+	pmts := map[ts.PID]bool{}
+	for r := b; len(r) >= ts.PacketSize; r = r[ts.PacketSize:] {
+		p := (*ts.Packet)(r)
+		count[p.PID()]++
+		switch {
+		case p.PID() == ts.PIDPAT:
+			pat.Feed(p, func(section []byte) {
+				if t, err := psi.ParsePAT(section); err == nil {
+					for _, program := range t.Programs {
+						pmts[program.PID] = true
+					}
+				}
+			})
+		case pmts[p.PID()]:
+			pmt.Feed(p, func(section []byte) {
+				if t, err := psi.ParsePMT(section); err == nil && (program == 0 || t.Program == program) {
+					for _, s := range t.Streams {
+						kinds[s.PID] = s.Codec()
+					}
+				}
+			})
+		}
+	}
+	best, video := ts.PIDNull, false
+	for pid, kind := range kinds {
+		v := kind.Video()
+		if (v || kind.Audio()) && (best == ts.PIDNull || v && !video || v == video && count[pid] > count[best]) {
+			best, video = pid, v
+		}
+	}
+	if best == ts.PIDNull {
+		return nil
+	}
+	return frames(b, best, kinds[best])
+}
+
+// frames cuts an elementary stream into access units.
+func frames(b []byte, pid ts.PID, codec psi.Codec) (all []frame) {
+	var cc ts.Continuity
+	var es []byte
+	type start struct {
+		at  int
+		pts uint64
+	}
+	var pes []start
+	for ; len(b) >= ts.PacketSize; b = b[ts.PacketSize:] {
+		p := (*ts.Packet)(b)
+		if p.PID() != pid || !p.HasPayload() || cc.Check(p) == ts.Duplicate {
+			continue
+		}
+		body := p.Payload()
+		if p.UnitStart() {
+			h, err := ts.ParsePES(body)
+			if err != nil {
+				continue
+			}
+			pts := h.PTS
+			if !h.HasPTS {
+				pts = 1 << 40
+			}
+			pes = append(pes, start{len(es), pts})
+			body = body[h.HeaderLen:]
+		}
+		es = append(es, body...)
+	}
+	var units []int // where access units begin
+	switch codec {
+	case psi.H264, psi.MPEG2Video:
+		picture := true // the unit that has begun holds its picture already
+		for at := 0; ; at += 3 {
+			i := bytes.Index(es[at:], []byte{0, 0, 1})
+			if at += i; i < 0 || at+3 >= len(es) {
+				break
+			}
+			code := es[at+3]
+			begins, has := code == 0xb3 || code == 0xb8, code == 0 // of H.262: sequence, group of pictures; picture
+			if codec == psi.H264 {
+				kind := code & 0x1f
+				begins = kind >= 6 && kind <= 9                                        // SEI, parameter sets, delimiter
+				has = (kind == 1 || kind == 5) && at+4 < len(es) && es[at+4]&0x80 != 0 // first_mb_in_slice 0
+			}
+			if picture && (begins || has) {
+				units = append(units, at)
+			}
+			if begins || has {
+				picture = has
+			}
+		}
+	default:
+		for _, s := range pes {
+			units = append(units, s.at)
+		}
+	}
+	k := 0
+	for i, at := range units {
+		end := len(es)
+		if i+1 < len(units) {
+			end = units[i+1]
+		}
+		for k+1 < len(pes) && pes[k+1].at <= at {
+			k++
+		}
+		h := fnv.New64a()
+		h.Write(bytes.TrimRight(es[at:end], "\x00")) // zero bytes before a start code are of neither
+		f := frame{sum: h.Sum64()}
+		if len(pes) > 0 {
+			f.pts = pes[k].pts
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// compare counts the frames that were got, of those broadcast from the first to the last of them, and such that were not broadcast.
+// The last that was got may be cut, and does not count.
+func compare(got, broadcast []frame) (have, of, foreign int) {
+	where := map[frame][]int{}
+	for i, f := range broadcast {
+		where[f] = append(where[f], i)
+	}
+	seen := make([]bool, len(broadcast))
+	first, last, next := len(broadcast), -1, 0
+	for n, f := range got {
+		best := -1
+		for _, i := range where[f] { // of equal ones the next that is not taken
+			if !seen[i] && (best < 0 || best < next && i >= next) {
+				best = i
+			}
+		}
+		if best < 0 {
+			if n+1 < len(got) {
+				foreign++
+			}
+			continue
+		}
+		seen[best], next = true, best+1
+		first, last = min(first, best), max(last, best)
+		have++
+	}
+	return have, max(last-first+1, 0), foreign
+}
