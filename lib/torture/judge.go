@@ -644,7 +644,7 @@ func (j *judge) known(c *reception) (program, all int32) {
 		found := int32(-1)
 		for i := from; i < int32(len(s.packets)); i++ {
 			p := &s.packets[i]
-			if p.kind != k {
+			if p.kind != k || p.later {
 				continue
 			}
 			if !c.heard[i] && !(c.r.H[rRemake] != 0 && !p.whole) {

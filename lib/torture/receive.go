@@ -24,7 +24,9 @@ type arrival struct {
 	data  ts.Packet
 	kind  kind
 	drop  bool
-	torn  bool // bytes of it are missing
+	torn  bool // bytes of it are missing, or broken
+	head  int  // of a torn packet: what there is of it
+	tail  int
 }
 
 // loss is a run of packets of one PID that a receiver did not get.
@@ -119,7 +121,7 @@ func (s *Stream) receive(n int, r *Receiver) *reception {
 	all := s.arrivals(c, rng)
 	s.impair(c, all, rng)
 	s.account(c, all)
-	data := wire(r, all, rng)
+	data := wire(r, all)
 	var in io.Reader = bytes.NewReader(data)
 	if r.H[rRead] != 0 {
 		in = &pieces{data, rng, []int{0, 5000, 300}[r.H[rRead]]}
@@ -318,31 +320,44 @@ func (s *Stream) impair(c *reception, all []arrival, rng *rand.Rand) {
 	}
 	for range h[rCut] {
 		k := rng.IntN(len(all))
-		for n := rng.IntN(4); n >= 0 && k < len(all); k, n = k+1, n-1 {
-			all[k].torn = true
-			all[k].drop = n > 0 // the last one keeps its end, see wire
+		last := min(k+rng.IntN(4), len(all)-1)
+		head, tail := 0, 1+rng.IntN(ts.PacketSize-2)
+		if rng.IntN(2) == 0 {
+			head = 1 + rng.IntN(ts.PacketSize-2)
 		}
+		if head+tail >= ts.PacketSize && k == last || head+tail == ts.PacketSize {
+			head = 0
+		}
+		for i := k; i <= last; i++ {
+			all[i].torn, all[i].head, all[i].tail = true, 0, 0
+		}
+		all[k].head, all[last].tail = head, tail
 	}
 }
 
 // wire is the bytes that arrive.
-func wire(r *Receiver, all []arrival, rng *rand.Rand) []byte {
+func wire(r *Receiver, all []arrival) []byte {
 	out := make([]byte, 0, len(all)*204)
 	for i := range all {
 		a := &all[i]
 		if a.drop {
 			continue
 		}
-		cut := 0
-		if i == 0 {
-			cut = r.H[rJoinByte]
-		} else if a.torn && !a.data.TransportError() {
-			cut = 1 + rng.IntN(ts.PacketSize-2)
+		data := a.data[:]
+		switch {
+		case a.torn && !a.data.TransportError():
+			data = append(append([]byte(nil), a.data[:a.head]...), a.data[ts.PacketSize-a.tail:]...)
+		case i == 0:
+			data = a.data[r.H[rJoinByte]:]
 		}
-		if r.H[rPack] == 1 && cut == 0 {
+		whole := len(data) == ts.PacketSize
+		if r.H[rPack] == 1 && (whole || a.head > 0) {
 			out = append(out, byte(i>>24), byte(i>>16), byte(i>>8), byte(i))
 		}
-		out = append(out, a.data[cut:]...)
+		out = append(out, data...)
+		if a.torn && !a.data.TransportError() && a.tail == 0 {
+			continue
+		}
 		if r.H[rPack] == 2 {
 			out = append(out, make([]byte, 16)...)
 		}
@@ -477,7 +492,7 @@ func Write(spec *Spec, name string) error {
 		c := &reception{r: r}
 		all := s.arrivals(c, rng)
 		s.impair(c, all, rng)
-		if err := os.WriteFile(fmt.Sprintf("%s.%d.ts", name, i), wire(r, all, rng), 0o644); err != nil {
+		if err := os.WriteFile(fmt.Sprintf("%s.%d.ts", name, i), wire(r, all), 0o644); err != nil {
 			return err
 		}
 	}

@@ -35,6 +35,7 @@ type packet struct {
 	pcr       bool
 	unit      bool // its payload is part of a track
 	scrambled bool
+	later     bool  // of a table that does not apply yet
 	whole     bool  // last packet of a whole table: of all sections
 	local     int32 // index in its track
 	change    bool  // first packet of a PMT that differs from the one before

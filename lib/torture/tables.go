@@ -71,7 +71,10 @@ func (g *generator) psi() {
 	add(pmt, every, func(_ int, now int64) {
 		p := g.pmt(now)
 		if p.Next {
-			g.sections(out.pmtPID, kindSI, false, p.Append(nil))
+			g.sections(out.pmtPID, kindPMT, false, p.Append(nil))
+			for i := range g.queue {
+				g.queue[i].later = true
+			}
 			p = g.pmt(now)
 		}
 		change := last != 255 && p.Version != last && h[hPMTChange] > 1
@@ -97,7 +100,7 @@ func (g *generator) psi() {
 		vct := func(channel uint16, next bool) []byte {
 			v := psi.VCT{TSID: id, Version: 1, Next: next}
 			if next {
-				v.Version++
+				v.TSID, v.Version = channel, 2
 			}
 			own := psi.VirtualChannel{ShortName: "TEST", Major: 5, Minor: 1, Modulation: 4, TSID: channel, Program: out.program, ServiceType: 2, SourceID: 1}
 			if trap&1 != 0 {
@@ -109,12 +112,12 @@ func (g *generator) psi() {
 			return v.Append(nil)
 		}
 		if h[hIdent] != 1 {
-			add(70*ms, 400*ms, func(n int, _ int64) {
+			add(70*ms, 400*ms, func(int, int64) {
 				g.sections(ts.PIDPSIP, kindIdentity, false, vct(id, false))
-				if trap&2 != 0 && n%3 == 1 {
-					g.sections(ts.PIDPSIP, kindSI, false, vct(id+1, true))
-				}
 			})
+			if trap&2 != 0 {
+				add(250*ms, 1300*ms, func(int, int64) { g.sections(ts.PIDPSIP, kindSI, false, vct(id+1, true)) })
+			}
 		}
 		add(90*ms, 500*ms, func(int, int64) { // EIT-0
 			g.sections(0x1d00, kindSI, false, privateTable(psi.TableEIT, 1, noise(nil, g.mux, 250)))
@@ -141,14 +144,14 @@ func (g *generator) psi() {
 					version = 1 + n/4
 					name = []string{"A", "B"}[n/4%2]
 				}
-				if trap&1 != 0 {
-					g.sections(ts.PIDSDT, kindSI, false, sdt(true, false, "X", 1))
-				}
 				g.sections(ts.PIDSDT, kindIdentity, false, sdt(false, false, name, version))
-				if trap&2 != 0 && n%3 == 1 {
-					g.sections(ts.PIDSDT, kindSI, false, sdt(false, true, "next", version+1))
-				}
 			})
+			if trap&1 != 0 {
+				add(30*ms, 700*ms, func(n int, _ int64) { g.sections(ts.PIDSDT, kindSI, false, sdt(true, false, "X", n/3)) })
+			}
+			if trap&2 != 0 {
+				add(250*ms, 1300*ms, func(n int, _ int64) { g.sections(ts.PIDSDT, kindSI, false, sdt(false, true, "next", 20+n/3)) })
+			}
 		}
 		add(90*ms, second, func(int, int64) {
 			g.sections(ts.PIDEIT, kindSI, false, privateTable(psi.TableDVBEIT, out.program, noise(nil, g.mux, 250)))
@@ -214,7 +217,7 @@ func (g *generator) timeTables() {
 		g.tables = append(g.tables, &table{next: at + late(), make: func(now int64) int64 {
 			said := g.utc + at
 			if tables++; h[hIllegal] == 3 && tables%6 == 4 {
-				said -= second * 3600 * (1 + int64(tables)%7)
+				said += second * 3600 * (int64(tables)%9 - 5)
 			}
 			f(said, now)
 			at += every * second
