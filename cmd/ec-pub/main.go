@@ -73,6 +73,6 @@ func run(c *cli.Context) error {
 func publish(ctx context.Context, conf pub.Config, in io.Reader, c *cli.Context) error {
 	s, err := pub.Run(ctx, conf, in)
 	cmdutil.Logger(c).Info("published", "groups", s.Groups, "objects", s.Objects, "bytes", s.Bytes,
-		"dropped", s.Dropped, "undelivered", s.Undelivered, "duplicates", s.Duplicates, "late", s.Late, "unfinished", s.Unfinished)
+		"dropped", s.Dropped, "undelivered", s.Undelivered, "duplicates", s.Duplicates, "late", s.Late, "unfinished", s.Unfinished, "refused", s.Refused, "demoted", s.Demoted)
 	return err
 }

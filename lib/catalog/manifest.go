@@ -34,10 +34,10 @@ const (
 	ReasonUnsynced      = "unsynced"      // no broadcast time was known when it started
 	ReasonUnidentified  = "unidentified"  // no VCT or SDT said which broadcast this is
 	ReasonFirst         = "first"         // the first chunk after joining: what came before its start is not known
-	ReasonEdge          = "edge"          // too near a timeline's rounding edge to choose
 	ReasonDiscontinuity = "discontinuity" // what followed a reset of the clock, up to the next RAP
 	ReasonCut           = "cut"           // the input ended inside it
 	ReasonOversize      = "oversize"      // it has no end within bounds
+	ReasonConflict      = "conflict"      // a relay holds another group under its name
 	ReasonRepeated      = "repeated"      // the clock went back to a group that was promoted before
 )
 
@@ -67,7 +67,7 @@ type ManifestEntry struct {
 	Reason string `json:"reason,omitempty"` // why not promoted
 
 	// Candidates are the broadcast's tracks that a clean chunk belongs to if they hold its first part: it was not promoted
-	// only because its start (unsure, first) or its timeline (edge) is not certain.
+	// only because its start is not certain (unsure, first).
 	Candidates []object.TrackName `json:"candidates,omitempty"`
 	// Promoted counts the parts that went out under the broadcast's name before the rest of a chunk turned out damaged.
 	Promoted int     `json:"promoted,omitempty"`

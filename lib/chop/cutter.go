@@ -200,7 +200,11 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	}
 	if role&roleTail != 0 && c.prog.roles[pid]&roleTail != 0 {
 		c.copyHeld()
-		return !c.toTail(p), nil
+		taken := c.toTail(p)
+		if c.tail.open == 0 {
+			c.settle() // this may have been what the chunk before waited for
+		}
+		return !taken, nil
 	}
 	return c.prog.roles[pid]&roleKeep != 0, nil
 }
@@ -387,7 +391,7 @@ func (c *cutter) applyProgram() {
 	c.before = nil
 	for _, pid := range c.prog.awaited {
 		if c.heard[pid].pos == 0 {
-			c.heard[pid].at = c.base.now - dormant // it may be listed and never sent
+			c.heard[pid].at = c.base.now // it may be listed and never sent: that is to be seen
 		}
 	}
 }

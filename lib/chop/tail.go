@@ -27,8 +27,10 @@ func (c *cutter) openTail(p *part, dts clock.PTS, since []byte) {
 	c.tail = tail{part: p, dts: dts}
 	roles := &c.prog.roles
 	for _, pid := range c.prog.tailed {
-		roles[pid] |= roleTail
-		c.tail.open++
+		if c.heard[pid].at > c.base.now-dormant { // else there is no PES packet under way
+			roles[pid] |= roleTail
+			c.tail.open++
+		}
 	}
 	if c.tail.open == 0 {
 		c.tail = tail{}

@@ -97,6 +97,13 @@ func (p *objects) compare(g *group) {
 	}
 }
 
+// damage prints what was wrong with a chunk.
+func (p *objects) damage(d *catalog.Damage) {
+	if d != nil {
+		p.out.printf("  tei %d cc %d scrambled %d sync %d psi %d", d.TEI, d.Continuity, d.Scrambled, d.Sync, d.PSI)
+	}
+}
+
 func (p *objects) print(g *group) {
 	p.compare(g)
 	if t := p.tracks[g.Track.String()]; !g.Whole {
@@ -135,9 +142,7 @@ func (p *objects) print(g *group) {
 	if g.Reason != "" {
 		o.printf("  %s", g.Reason)
 	}
-	if d := g.Damage; d != nil {
-		o.printf("  tei %d cc %d scrambled %d sync %d psi %d", d.TEI, d.Continuity, d.Scrambled, d.Sync, d.PSI)
-	}
+	p.damage(g.Damage)
 	if g.Verified != nil {
 		if *g.Verified {
 			o.printf("  verified")

@@ -48,6 +48,7 @@ type ObjectReport struct {
 	Verified   *Verified     `json:"verified,omitempty"`
 	Skipped    int64         `json:"tracksNotListed,omitempty"`
 	Contradict int64         `json:"manifestMismatches,omitempty"` // chunks that are not what the manifest says
+	Late       int64         `json:"toldLate,omitempty"`           // chunks that the manifest named again, with what was learnt later
 }
 
 // Verified counts hashes.
@@ -308,6 +309,15 @@ func (p *objects) entry(e *catalog.ManifestEntry) {
 			Entry *catalog.ManifestEntry `json:"entry"`
 		}{1, "manifest", e})
 	}
+	if e.Late {
+		p.rep.Late++
+		if !p.cfg.JSON {
+			p.out.printf("%v %d  told late: %s", e.Track, e.Group, e.Reason)
+			p.damage(e.Damage)
+			p.out.printf("\n")
+		}
+		return // of a chunk that it named before
+	}
 	t := p.tracks[e.Track.String()]
 	if t == nil {
 		return
@@ -435,6 +445,9 @@ func (p *objects) report() {
 	}
 	if r.Contradict > 0 {
 		o.printf("%d chunks are not what the manifest says\n", r.Contradict)
+	}
+	if r.Late > 0 {
+		o.printf("%d chunks were found to be damaged after they had been promoted\n", r.Late)
 	}
 	if r.Corrupt > 0 || r.Truncated {
 		o.printf("damaged at %d places, cut short: %v\n", r.Corrupt, r.Truncated)

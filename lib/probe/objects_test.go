@@ -287,6 +287,31 @@ func TestPartlyPromoted(t *testing.T) {
 	}
 }
 
+// What the manifest learns of a chunk later contradicts nothing, and stands in the report.
+func TestToldLate(t *testing.T) {
+	s := newEco(t)
+	for _, group := range []uint64{20<<16 | 7, 21<<16 | 3, 19<<16 | 5} { // the clock goes back
+		e := s.chunk(tsTrack, group, 3, nil)
+		s.manifest(e)
+		if group>>16 == 21 {
+			e.Late, e.Reason, e.Damage = true, catalog.ReasonDamaged, &catalog.Damage{Continuity: 2}
+			s.manifest(e)
+		}
+	}
+	in := s.Bytes()
+	chunks, rep, err := dumpObjects(t, Config{JSON: true, Verify: true}, bytes.NewReader(in))
+	if err != nil || len(chunks) != 3 || rep["toldLate"] != 1.0 || rep["manifestMismatches"] != nil {
+		t.Errorf("%d chunks, %v, %v", len(chunks), rep, err)
+	}
+	var text bytes.Buffer
+	if err := Run(context.Background(), Config{Verify: true}, bytes.NewReader(in), &text); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("%v %d  told late: damaged  tei 0 cc 2 ", tsTrack, 21<<16|3); strings.Count(text.String(), want) != 1 {
+		t.Errorf("%q is not in\n%s", want, &text)
+	}
+}
+
 func TestExtract(t *testing.T) {
 	in := sample(t)
 	for _, c := range []struct {

@@ -14,13 +14,11 @@ import (
 // maxClaims bounds the chunks that wait.
 const maxClaims = 64
 
-// claims are chunks that are clean but were not promoted, because where they start or which timeline they are on is not
-// certain (docs/format/chunk.md). Each is the broadcast's if the relay holds its first part under the broadcast's name, and
-// of chunks between two timelines all are, once one is. The spool's mutex guards them.
+// claims are chunks that are clean but were not promoted, because it is not certain where they start (docs/format/chunk.md, "Claims").
+// Each is the broadcast's if the relay holds its first part under the broadcast's name. The spool's mutex guards them.
 type claims struct {
 	waiting []claim
-	seen    int                         // that ever waited
-	adopted map[string]object.TrackName // by the broadcast's namespace
+	seen    int // that ever waited
 }
 
 type claim struct {
@@ -31,27 +29,25 @@ type claim struct {
 // claimPatience is how long a claim waits for another publisher to send the same chunk.
 const claimPatience = 15 * time.Second
 
-// manifest looks at what a source says of a chunk, and sends an edge chunk on under the name that was found.
-func (s *spool) manifest(ctx context.Context, payload []byte) error {
+// manifest looks at what a source says of a chunk.
+func (s *spool) manifest(ctx context.Context, name object.TrackName, payload []byte) error {
 	e, err := catalog.ParseManifestEntry(payload)
-	if err != nil || e.Scope == catalog.ScopeBroadcast || len(e.Candidates) == 0 {
-		return nil // not ours to judge
-	}
-	s.mu.Lock()
-	name, ok := s.claims.adopted[e.Candidates[0].Namespace.String()]
-	ok = ok && e.Reason == catalog.ReasonEdge && slices.ContainsFunc(e.Candidates, name.Equal)
-	if !ok {
-		if s.claims.waiting = append(s.claims.waiting, claim{e, time.Now()}); len(s.claims.waiting) > maxClaims {
-			s.claims.waiting = slices.Delete(s.claims.waiting, 0, 1)
-		}
-		s.claims.seen++
-		s.cond.Broadcast()
-	}
-	s.mu.Unlock()
-	if !ok {
+	switch {
+	case err != nil: // not ours to judge
+		return nil
+	case e.Scope == catalog.ScopeBroadcast:
+		return s.tell(ctx, name, e)
+	case len(e.Candidates) == 0:
 		return nil
 	}
-	return s.rename(ctx, e, name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claims.waiting = append(s.claims.waiting, claim{e, time.Now()}); len(s.claims.waiting) > maxClaims {
+		s.claims.waiting = slices.Delete(s.claims.waiting, 0, 1)
+	}
+	s.claims.seen++
+	s.cond.Broadcast()
+	return nil
 }
 
 // rename adds the group of an entry to the spool under another name, unless the input has ended.
@@ -78,31 +74,6 @@ func (s *spool) rename(ctx context.Context, e *catalog.ManifestEntry, name objec
 	return nil
 }
 
-// adopt takes name for the edge chunks of its broadcast, those that wait included.
-func (s *spool) adopt(ctx context.Context, name object.TrackName) error {
-	ns := name.Namespace.String()
-	s.mu.Lock()
-	if s.claims.adopted == nil {
-		s.claims.adopted = map[string]object.TrackName{}
-	}
-	s.claims.adopted[ns] = name
-	var mine []claim
-	s.claims.waiting = slices.DeleteFunc(s.claims.waiting, func(e claim) bool {
-		if e.Reason != catalog.ReasonEdge || !slices.ContainsFunc(e.Candidates, name.Equal) {
-			return false
-		}
-		mine = append(mine, e)
-		return true
-	})
-	s.mu.Unlock()
-	for _, e := range mine {
-		if err := s.rename(ctx, e.ManifestEntry, name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // settleClaims asks the relay for the chunks that wait, once a second, until the input ends.
 func (u *uploader) settleClaims(ctx context.Context, sess *client.Session) error {
 	tick := time.NewTicker(time.Second)
@@ -120,7 +91,7 @@ func (u *uploader) settleClaims(ctx context.Context, sess *client.Session) error
 		case done:
 			return nil
 		}
-		for _, c := range slices.Backward(waiting) { // the newest says most about a timeline
+		for _, c := range waiting {
 			if err := u.settle(ctx, sess, c); err != nil {
 				return err
 			}
@@ -142,10 +113,6 @@ func (u *uploader) settle(ctx context.Context, sess *client.Session, c claim) er
 		}
 		if held, there := heldHash(ctx, sess, name, c.Group); !there || held != first {
 			continue
-		}
-		if c.Reason == catalog.ReasonEdge {
-			u.log.Info("timeline found: the relay holds this broadcast", "track", name.String(), "group", c.Group)
-			return u.s.adopt(ctx, name)
 		}
 		u.log.Info("chunk is the broadcast's: the relay holds its first part", "track", name.String(), "group", c.Group, "reason", c.Reason)
 		u.s.drop(c)

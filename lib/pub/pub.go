@@ -195,7 +195,7 @@ func read(ctx context.Context, c Config, s *spool, r io.Reader) error {
 			return err
 		}
 		if rec.Track.Name.Name == catalog.TrackManifest && rec.Object.Status == object.Normal {
-			if err := s.manifest(ctx, rec.Object.Payload); err != nil {
+			if err := s.manifest(ctx, rec.Track.Name, rec.Object.Payload); err != nil {
 				return err
 			}
 		}

@@ -37,7 +37,8 @@ type spool struct {
 	ended  bool     // no more input
 	passed []passed // groups that left the spool lately, sent and perhaps not arrived
 
-	claims claims
+	claims    claims
+	conflicts conflicts
 
 	faster *bool // input runs faster than its own clock; nil: not known yet
 	Stats
@@ -51,6 +52,7 @@ type Stats struct {
 	Dropped                int64 // groups dropped from the spool before a relay had them, counted for each relay
 	Undelivered            int64 // groups that a relay had not confirmed at the end, counted for each relay
 	Damaged                int64 // damaged places in the input
+	Refused, Demoted       int64 // groups of which a relay holds others under their name, and those of them that went out under their source's
 }
 
 type track struct {
@@ -59,9 +61,10 @@ type track struct {
 	groups     []*group // those in the spool
 	last       uint64   // sequence number of the newest group
 	largest    *moqt.Location
-	given      map[uint64]bool // groups given up or evicted lately: what comes for them is late
-	many       bool            // has groups of several subgroups
-	ended      bool            // end of track
+	given      map[uint64]bool   // groups given up or evicted lately: what comes for them is late
+	many       bool              // has groups of several subgroups
+	ended      bool              // end of track
+	inserted   map[uint64]uint64 // by group: records of ours among those of the input
 }
 
 type state uint8
@@ -119,7 +122,7 @@ func (s *spool) track(t *object.Track) *track {
 	key := t.Name.String()
 	tr := s.tracks[key]
 	if tr == nil {
-		tr = &track{name: t.Name, properties: t.Properties, given: map[uint64]bool{}}
+		tr = &track{name: t.Name, properties: t.Properties, given: map[uint64]bool{}, inserted: map[uint64]uint64{}}
 		s.tracks[key] = tr
 		s.names = append(s.names, tr)
 		s.cond.Broadcast()
@@ -139,6 +142,11 @@ func (s *spool) add(ctx context.Context, t *object.Track, o *object.Object, now 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tr := s.track(t)
+	if n := tr.inserted[o.Group]; n > 0 {
+		moved := *o
+		moved.ID += n
+		o = &moved
+	}
 	if tr.given[o.Group] {
 		s.Late++
 		return nil
@@ -155,6 +163,12 @@ func (s *spool) add(ctx context.Context, t *object.Track, o *object.Object, now 
 		tr.groups = append(tr.groups, g)
 		s.groups = append(s.groups, g)
 		s.Groups++
+		if s.ended { // demoted; sent by sendLate
+			for i := range g.sent {
+				g.sent[i] = true
+			}
+			s.conflicts.late = append(s.conflicts.late, g)
+		}
 	case g.state == partial:
 		s.Late++
 		return nil
@@ -397,6 +411,9 @@ func (s *spool) pass(g *group, now time.Time) {
 	}
 }
 
+// now is when an object of our own came.
+func (s *spool) now() time.Time { return time.Now() }
+
 // evict forgets a group; senders at work on one that is dropped reset its stream.
 func (s *spool) evict(g *group) {
 	for r, sent := range g.sent {
@@ -420,6 +437,7 @@ func (s *spool) evict(g *group) {
 		clear(t.given) // only a guard against stragglers
 	}
 	t.given[g.id] = true
+	delete(t.inserted, g.id)
 	s.cond.Broadcast()
 }
 

@@ -98,7 +98,10 @@ func (u *uploader) session(ctx context.Context, sess *client.Session) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return u.confirm(ctx, sess)
+	if err := u.confirm(ctx, sess); err != nil {
+		return err
+	}
+	return u.sendLate(ctx, sess)
 }
 
 // wait drops the errors that follow from another.
@@ -237,7 +240,7 @@ func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (
 			return nil
 		}
 		if o == nil {
-			return u.finish(streams, g, st, end, many, skipped || inGroup == 0)
+			return u.finish(ctx, streams, g, st, end, many, skipped || inGroup == 0)
 		}
 		if !pub.State().Wants(moqt.Location{Group: o.Group, Object: o.ID}) {
 			skipped = true // the subscriber filters
@@ -252,29 +255,29 @@ func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (
 				EndOfGroup: o.Subgroup == 0 && !many,
 			})
 			if err != nil {
-				return u.streamError(g, err)
+				return u.streamError(ctx, g, err)
 			}
 			streams[o.Subgroup] = w
 		}
 		if err := w.WriteObject(o.ID, o.Properties, moqt.ObjectStatus(o.Status), o.Payload); err != nil {
-			return u.streamError(g, err)
+			return u.streamError(ctx, g, err)
 		}
 	}
 }
 
 // finish closes the streams of a group that has ended: FIN if it is whole, else a reset. A group that the
 // subscriber wanted only a part of is as good as sent.
-func (u *uploader) finish(streams map[uint64]*moqt.SubgroupWriter, g *group, st state, end *object.Object, many, skipped bool) error {
+func (u *uploader) finish(ctx context.Context, streams map[uint64]*moqt.SubgroupWriter, g *group, st state, end *object.Object, many, skipped bool) error {
 	if st == whole {
 		if w := streams[end.Subgroup]; w != nil && (many || end.Status == object.EndOfTrack) {
 			if err := w.WriteObject(end.ID, nil, moqt.ObjectStatus(end.Status), nil); err != nil {
-				return u.streamError(g, err)
+				return u.streamError(ctx, g, err)
 			}
 		}
 		for id, w := range streams {
 			delete(streams, id)
 			if err := w.Close(); err != nil {
-				return u.streamError(g, err)
+				return u.streamError(ctx, g, err)
 			}
 		}
 	} else if !skipped {
@@ -287,35 +290,52 @@ func (u *uploader) finish(streams map[uint64]*moqt.SubgroupWriter, g *group, st 
 	return nil
 }
 
-// streamError takes a refused stream (the relay may have the group already) as sent; the session goes on.
-func (u *uploader) streamError(g *group, err error) error {
+// streamError takes a refused stream (the relay may have the group already, or another one under its name) as sent; the session goes on.
+func (u *uploader) streamError(ctx context.Context, g *group, err error) error {
 	reset, ok := errors.AsType[*moqt.StreamResetError](err)
 	if !ok || !reset.Remote {
 		return err
 	}
 	u.log.Debug("relay refused a group", "track", g.track.name.String(), "group", g.id, "code", reset.Code.String())
 	u.s.mu.Lock()
-	defer u.s.mu.Unlock()
 	g.sent[u.index] = true
 	u.s.cond.Broadcast()
+	u.s.mu.Unlock()
+	if reset.Code == wire.ResetMalformedTrack {
+		return u.s.conflict(ctx, g)
+	}
 	return nil
 }
 
 // confirm asks the relay for the last object of each group that may be on its way. QUIC's acknowledgements do not reach us, and
 // would not say "stored".
 func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
+	type sent struct {
+		passed
+		*group // nil: not in the spool any more
+	}
 	u.s.mu.Lock()
-	todo := slices.Clone(u.s.passed)
+	var todo []sent
+	for _, l := range u.s.passed {
+		todo = append(todo, sent{l, nil})
+	}
 	for _, g := range u.s.groups {
-		if at, ok := g.last(); ok {
-			todo = append(todo, passed{track: g.track.name, at: at})
+		_, refused := u.s.conflicts.refused[key{g.track.name.String(), g.id}]
+		if at, ok := g.last(); ok && !refused && !slices.Contains(u.s.conflicts.late, g) {
+			todo = append(todo, sent{passed{track: g.track.name, at: at}, g})
 		}
 	}
 	u.s.mu.Unlock()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(confirmAtOnce)
 	for _, l := range todo {
-		g.Go(func() error { return awaitObject(gctx, u.at(sess, l.track), l.track, l.at) })
+		g.Go(func() error {
+			other, err := u.awaitGroup(gctx, u.at(sess, l.passed.track), l.passed.track, l.at, l.group)
+			if err == nil && other {
+				err = u.s.conflict(gctx, l.group)
+			}
+			return err
+		})
 	}
 	err := g.Wait()
 	if errors.Is(err, errNoFetch) {
@@ -330,21 +350,37 @@ const confirmAtOnce = 32
 
 var errNoFetch = errors.New("no FETCH")
 
-// awaitObject asks until the relay has an object.
-func awaitObject(ctx context.Context, sess *client.Session, t object.TrackName, at moqt.Location) error {
+// awaitGroup asks until the relay has the last object of a group. other: what it holds under that name is not g.
+func (u *uploader) awaitGroup(ctx context.Context, sess *client.Session, t object.TrackName, at moqt.Location, g *group) (other bool, _ error) {
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		has, err := hasObject(ctx, sess, t, at)
+		o, err := heldObject(ctx, sess, t, at)
 		if refused, ok := errors.AsType[*moqt.RequestError](err); ok && refused.Code == wire.RequestNotSupported {
-			return errNoFetch
+			return false, errNoFetch
 		} else if err != nil && !ok {
-			return err
+			return false, err
 		}
-		if has {
-			return nil
+		if o != nil && (g == nil || !g.holds(at.Object, o.Properties) || g.objects[0].ID == at.Object) {
+			return g != nil && !g.holds(at.Object, o.Properties), nil
+		}
+		if o != nil { // most that differ do so from the first part on
+			first := g.objects[0].ID
+			o, err := heldObject(ctx, sess, t, moqt.Location{Group: at.Group, Object: first})
+			return err == nil && o != nil && !g.holds(first, o.Properties), nil
+		}
+		if pause > 50*time.Millisecond && g != nil { // it is long in coming
+			if other, err := differs(ctx, sess, t, g, at); other || err != nil && errors.Is(err, moqt.ErrClosed) {
+				return other, err
+			}
+			u.s.mu.Lock()
+			_, refused := u.s.conflicts.refused[key{t.String(), at.Group}]
+			u.s.mu.Unlock()
+			if refused {
+				return false, nil
+			}
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		case <-time.After(pause):
 		}
 	}
@@ -360,19 +396,20 @@ func linger(ctx context.Context) error {
 	}
 }
 
-func hasObject(ctx context.Context, sess *client.Session, t object.TrackName, at moqt.Location) (bool, error) {
+// heldObject asks the relay for an object; nil: it is not there.
+func heldObject(ctx context.Context, sess *client.Session, t object.TrackName, at moqt.Location) (*moqt.FetchObject, error) {
 	r, err := sess.Fetch(ctx, t, at, moqt.Location{Group: at.Group, Object: at.Object + 1}, moqt.FetchOptions{})
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer r.Cancel()
 	for {
 		o, err := r.Next()
 		if err != nil {
-			return false, nil // not yet, or the session tells with the next request
+			return nil, nil // not yet, or the session tells with the next request
 		}
 		if o.Kind == moqt.FetchedObject && o.Group == at.Group && o.ID == at.Object {
-			return true, nil
+			return &o, nil
 		}
 	}
 }

@@ -70,7 +70,14 @@ func makeFolder(parent, written string) (string, error) {
 	return dir, err
 }
 
-func shard(group uint64) string { return strconv.FormatUint(group/perFolder, 10) }
+// shard is the folder of a group. Large ids are those that keep a tag in their low 16 bits (docs/format/names.md), so that a folder
+// for a thousand ids would hold one group.
+func shard(group uint64) string {
+	if group >= 1<<32 {
+		group >>= 16
+	}
+	return strconv.FormatUint(group/perFolder, 10)
+}
 
 // groupFile reads the name of a file in a shard folder.
 func groupFile(name string) (group uint64, ext string, ok bool) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"every.channel/ec/lib/catalog"
@@ -40,7 +41,7 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 		}
 	}
 	p.ids = idsOf(p.name)
-	p.asm.allow(p.ids == tagged)
+	p.asm.allow(p.ids == tagged && catalog.IsTS(p.name.Name))
 	p.to = noEnd
 	from, to := p.c.From, p.c.To
 	var largest *moqt.Location
@@ -106,14 +107,14 @@ type ids uint8
 const (
 	plain   ids = iota // groups, one after the other
 	buckets            // buckets of a broadcast's clock
-	tagged             // chunks: a bucket and a tag
+	tagged             // chunks and catalogs: a bucket and a tag
 )
 
 func idsOf(t object.TrackName) ids {
 	switch {
 	case len(t.Namespace) == 0 || t.Namespace[0] != "ec":
 		return plain
-	case catalog.IsTS(t.Name):
+	case catalog.IsTS(t.Name), t.Name == catalog.TrackCatalog, strings.HasPrefix(t.Name, catalog.TrackCatalog+"_"):
 		return tagged
 	}
 	return buckets

@@ -33,6 +33,8 @@ type Relay struct {
 	Skip func(t object.TrackName, o *object.Object) bool
 	// Break, if set, resets the stream of a subscriber in the middle of an object; the rest of the group is left to FETCH.
 	Break func(t object.TrackName, o *object.Object) bool
+	// Tells makes it stop the stream of a group of which it holds another one.
+	Tells bool
 	// Wants, if set, makes a relay that answers PUBLISH with NOT_SUPPORTED and subscribes to these tracks.
 	Wants []object.TrackName
 
@@ -361,8 +363,14 @@ func (r *Relay) receive(ctx context.Context, sub *moqt.Subscription) {
 				}
 				end = h.ID + 1
 				r.mu.Lock()
+				before := t.Conflicts
 				r.add(t, o)
+				conflict := t.Conflicts > before
 				r.mu.Unlock()
+				if conflict && r.Tells {
+					g.Cancel(wire.ResetMalformedTrack)
+					return
+				}
 			}
 		})
 	}
