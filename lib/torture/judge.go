@@ -476,6 +476,12 @@ func (j *judge) around(i int, ch *chunk) (from, to int32) {
 			before = max(before, o.from)
 		}
 	}
+	// Where it ends depends on what follows.
+	for _, r := range ch.runs {
+		if t := r.track; t == j.s.cut {
+			to = max(to, t.index[min(int(r.last)+20, len(t.index)-1)])
+		}
+	}
 	return min(from, before), to
 }
 
@@ -853,10 +859,11 @@ func (j *judge) owners() {
 					continue
 				}
 				name := ch.objects[p.object].name
-				id, ok := ids[name]
+				key := name + string(ch.objects[p.object].hash[:])
+				id, ok := ids[key]
 				if !ok {
 					id = int32(len(all) + 1)
-					ids[name] = id
+					ids[key] = id
 					all = append(all, owner{i, name})
 				}
 				if of[p.track] == nil {

@@ -475,9 +475,7 @@ func (s *Stream) account(c *reception, all []arrival) {
 			if shown {
 				l.invisible = false
 			}
-			if !(last < 0 && t.index[i] <= c.join) {
-				c.losses = append(c.losses, l)
-			}
+			c.losses = append(c.losses, l)
 			i = k - 1
 		}
 	}
