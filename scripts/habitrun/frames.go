@@ -98,7 +98,7 @@ func frames(b []byte, pid ts.PID, codec es.Codec) (all []frame) {
 			begins, has := code == 0xb3 || code == 0xb8, code == 0 // of H.262: sequence, group of pictures; picture
 			if codec == es.H264 {
 				kind := code & 0x1f
-				begins = kind >= 6 && kind <= 9                                        // SEI, parameter sets, delimiter
+				begins = kind >= 6 && kind <= 9                                                // SEI, parameter sets, delimiter
 				has = (kind == 1 || kind == 5) && at+4 < len(stream) && stream[at+4]&0x80 != 0 // first_mb_in_slice 0
 			}
 			if picture && (begins || has) {
