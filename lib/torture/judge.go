@@ -221,7 +221,11 @@ func (c *content) gap() string {
 // the access unit, or where PES packets are not aligned, with the PES packet in which it commences.
 func (s *Stream) randomAccess(start int) (accessUnit, bool) {
 	t := s.cut
-	i := sort.Search(len(t.aus), func(i int) bool { return t.aus[i].at >= start })
+	from := start
+	if s.spec.H[hPES] == 3 {
+		from -= 4 // PES packets may part a start code; what it starts can be decoded all the same
+	}
+	i := sort.Search(len(t.aus), func(i int) bool { return t.aus[i].at >= from })
 	end := len(t.bytes)
 	if k := sort.SearchInts(t.units, start+1); k < len(t.units) {
 		end = t.units[k]
@@ -588,6 +592,9 @@ func (j *judge) cuts(i int) {
 	for _, ch := range j.chunks[i] {
 		if ch.start < 0 || ch.wide == 0 && (!whole || ch.entry.Reason == catalog.ReasonDiscontinuity) {
 			continue
+		}
+		if h := &j.s.spec.H; h[hPES] == 3 && h[hRAI] == 2 {
+			continue // an access unit goes on in the next PES packet, and the flag says that this one is a random access point
 		}
 		if _, ok := j.s.randomAccess(ch.start); !ok {
 			from, to := j.around(i, ch)
