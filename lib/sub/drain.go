@@ -33,7 +33,7 @@ func (p *pull) drain(ctx context.Context) error {
 				return err
 			}
 			continue
-		case v.started && !v.next.Less(p.to), v.ended && p.c.ExitAtEnd:
+		case v.started && (!v.next.Less(p.to) || p.atEnd(v)), v.ended && p.c.ExitAtEnd:
 			return nil
 		}
 		wait := time.Duration(-1)
@@ -112,6 +112,9 @@ func (p *pull) drain(ctx context.Context) error {
 		}
 		if wait < 0 {
 			wait = time.Hour
+			if p.to != noEnd && p.someExhausted() {
+				wait = p.c.Reorder
+			}
 		}
 		timer.Reset(wait)
 		select {
@@ -121,6 +124,15 @@ func (p *pull) drain(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// atEnd reports that no chunk lies between what was written and the end: group ids skip. Or a relay that has the end brought all
+// that it has before it, and nothing came since.
+func (p *pull) atEnd(v view) bool {
+	if p.ids != tagged || p.to == noEnd || p.to.Object > 0 || v.next.Object > 0 || v.newer != nil || p.began.IsZero() {
+		return false
+	}
+	return clock.GroupBucket(p.group)+1 >= clock.GroupBucket(p.to.Group) || p.someExhausted() && p.asm.idle() >= p.c.Reorder
 }
 
 // backPatience is how long what is below what is due must be all that comes before the clock is believed to have been set back:

@@ -186,6 +186,13 @@ func (p *pull) exhaust(relay int) {
 	}
 }
 
+// someExhausted reports whether a relay brought all it will ever bring.
+func (p *pull) someExhausted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.exhausted) > 0
+}
+
 // declare writes the track's record, once.
 func (p *pull) declare(properties []byte) error {
 	p.mu.Lock()

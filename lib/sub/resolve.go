@@ -19,6 +19,8 @@ import (
 const (
 	// timelineGroups is how many buckets back from a track's newest group a timeline entry is looked for.
 	timelineGroups = 60
+	// maxBucket is above every bucket, and below the group ids with a tag of this century.
+	maxBucket = 1 << 32
 	// defaultGrid is the length of chunks in 90 kHz ticks where no catalog says it.
 	defaultGrid = 180000
 	// catalogPatience bounds the wait for the first catalog of a namespace that nobody published to yet.
@@ -55,7 +57,10 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 	var at *wallClock
 	// span is the first group of a point, and the one behind its last.
 	span := func(pt Point) (first, behind uint64, err error) {
-		if pt.kind == atGroup {
+		switch {
+		case pt.kind == atGroup && p.ids == tagged && pt.group < maxBucket:
+			return p.ids.first(int64(pt.group)), p.ids.first(int64(pt.group) + 1), nil
+		case pt.kind == atGroup:
 			return pt.group, pt.group + 1, nil
 		}
 		if at == nil {

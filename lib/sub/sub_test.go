@@ -100,7 +100,7 @@ func config(t testing.TB, r *relaytest.Relay) Config {
 	return Config{Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), Relays: []string{r.URL()}, TLS: r.TLS(), Names: []string{name.String()}, Reorder: 300 * time.Millisecond}
 }
 
-func at(n int) Point { return Point{kind: atGroup, group: chunk(n)} }
+func at(n int) Point { return Point{kind: atGroup, group: chunk(n) >> clock.TagBits} }
 
 func point(t testing.TB, s string) Point {
 	p, err := ParsePoint(s, time.Now())
@@ -362,7 +362,7 @@ func testSkippedIDs(t *testing.T, name object.TrackName, id func(uint64) uint64)
 	relay.Put(name, all[:2]...)
 	c := config(t, relay)
 	c.Names, c.Reorder = []string{name.String()}, time.Minute // would be felt
-	c.To = Point{kind: atGroup, group: id(180)}
+	c.To = Point{kind: atGroup, group: 180}                   // of chunks: the bucket
 	rd := start(t, testContext(t), c)
 	rd.untilGroup(id(100), 0)
 	relay.Put(name, all[2:]...)

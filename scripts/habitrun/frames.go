@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/fnv"
 
+	"every.channel/ec/lib/es"
 	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/ts"
 )
@@ -16,7 +17,7 @@ type frame struct {
 
 // framesOf lists what the first video PID of a program carries (0: of any), or its audio PID with the most packets.
 func framesOf(b []byte, program uint16) []frame {
-	kinds := map[ts.PID]psi.Codec{}
+	kinds := map[ts.PID]es.Codec{}
 	count := map[ts.PID]int{}
 	var pat, pmt psi.Assembler
 	pmts := map[ts.PID]bool{}
@@ -56,9 +57,9 @@ func framesOf(b []byte, program uint16) []frame {
 }
 
 // frames cuts an elementary stream into access units.
-func frames(b []byte, pid ts.PID, codec psi.Codec) (all []frame) {
+func frames(b []byte, pid ts.PID, codec es.Codec) (all []frame) {
 	var cc ts.Continuity
-	var es []byte
+	var stream []byte
 	type start struct {
 		at  int
 		pts uint64
@@ -79,26 +80,26 @@ func frames(b []byte, pid ts.PID, codec psi.Codec) (all []frame) {
 			if !h.HasPTS {
 				pts = 1 << 40
 			}
-			pes = append(pes, start{len(es), pts})
+			pes = append(pes, start{len(stream), pts})
 			body = body[h.HeaderLen:]
 		}
-		es = append(es, body...)
+		stream = append(stream, body...)
 	}
 	var units []int // where access units begin
 	switch codec {
-	case psi.H264, psi.MPEG2Video:
+	case es.H264, es.MPEG2Video:
 		picture := true // the unit that has begun holds its picture already
 		for at := 0; ; at += 3 {
-			i := bytes.Index(es[at:], []byte{0, 0, 1})
-			if at += i; i < 0 || at+3 >= len(es) {
+			i := bytes.Index(stream[at:], []byte{0, 0, 1})
+			if at += i; i < 0 || at+3 >= len(stream) {
 				break
 			}
-			code := es[at+3]
+			code := stream[at+3]
 			begins, has := code == 0xb3 || code == 0xb8, code == 0 // of H.262: sequence, group of pictures; picture
-			if codec == psi.H264 {
+			if codec == es.H264 {
 				kind := code & 0x1f
-				begins = kind >= 6 && kind <= 9                                        // SEI, parameter sets, delimiter
-				has = (kind == 1 || kind == 5) && at+4 < len(es) && es[at+4]&0x80 != 0 // first_mb_in_slice 0
+				begins = kind >= 6 && kind <= 9                                                // SEI, parameter sets, delimiter
+				has = (kind == 1 || kind == 5) && at+4 < len(stream) && stream[at+4]&0x80 != 0 // first_mb_in_slice 0
 			}
 			if picture && (begins || has) {
 				units = append(units, at)
@@ -114,7 +115,7 @@ func frames(b []byte, pid ts.PID, codec psi.Codec) (all []frame) {
 	}
 	k := 0
 	for i, at := range units {
-		end := len(es)
+		end := len(stream)
 		if i+1 < len(units) {
 			end = units[i+1]
 		}
@@ -122,7 +123,7 @@ func frames(b []byte, pid ts.PID, codec psi.Codec) (all []frame) {
 			k++
 		}
 		h := fnv.New64a()
-		h.Write(bytes.TrimRight(es[at:end], "\x00")) // zero bytes before a start code are of neither
+		h.Write(bytes.TrimRight(stream[at:end], "\x00")) // zero bytes before a start code are of neither
 		f := frame{sum: h.Sum64()}
 		if len(pes) > 0 {
 			f.pts = pes[k].pts
