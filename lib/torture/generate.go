@@ -114,6 +114,9 @@ func Generate(spec *Spec) *Stream {
 	g.run()
 	g.out.longest = g.out.cut.longestGap()
 	g.out.jitter = second/10 + second/1000*int64(h[hTimeJitter]) + second*int64(h[hLeap])
+	if len(g.base) > 1 && h[hDisc] == 1 { // a small step is none where every PCR announces one
+		g.out.jitter += second / 4
+	}
 	for _, b := range g.base {
 		off := mod(g.utc-b+wrap/2, wrap) - wrap/2
 		hour := 3600 * int64(second)
