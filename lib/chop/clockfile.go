@@ -181,8 +181,8 @@ func nearest(records []clock.Record, p clock.PTS) (clock.Reference, bool) {
 	base := records[i].Reference()
 	list := []clock.Reference{base}
 	for _, r := range records[max(0, i-heard/2):min(len(records), i+heard/2-1)] {
-		if d := r.UTC.Sub(base.At(r.PCR.PTS())); d > -outlier && d < outlier {
-			list = append(list, r.Reference())
+		if ref := r.Reference(); agree(ref, base) {
+			list = append(list, ref)
 		}
 	}
 	return greatest(list)

@@ -15,6 +15,7 @@ import (
 type accessUnit struct {
 	active   bool   // it is not decided what it is
 	begins   bool   // the header of its PES packet is not whole
+	torn     bool   // the one before goes on in its PES packet
 	header   []byte // what there is of it
 	pos      int64  // packet position
 	offset   int    // in the current part's buf
@@ -40,13 +41,15 @@ type cutter struct {
 	file  *clockFile
 	cont  ts.Continuity
 	pos   int64 // of the packet being looked at
+	sure  int64 // of the last packet that is known not to be torn
 	dark  int64 // unreadable packets so far: transport_error_indicator, lost sync
 	stats Stats
 
 	heard     [ts.NumPIDs]mark
 	before    map[ts.PID]earlier // until the PMT is known
-	tdtLost   bool               // packets of the PID of TDT and TOT were lost since a TDT came in succession
+	tdtAlone  bool               // two TDT came in succession: there is no TOT
 	tdtBefore bool               // the last table on that PID was a TDT, and none was lost since
+	nextPos   int64              // position where the PMT was heard that is not in force yet
 	clockPos  int64              // position of the last PCR
 	stepPos   int64              // position of the last step of the clock
 	scrambled int64              // packets, for the message when nothing comes out
@@ -92,9 +95,16 @@ type proof struct {
 // packets takes a run of packets of the input. Those that are kept are copied as far as they lie together.
 func (c *cutter) packets(run []byte, stride int) error {
 	c.run, c.held = run, -1
+	if c.sure < c.pos {
+		c.sure = c.pos
+		c.settle()
+	}
 	for c.at = 0; len(run)-c.at >= ts.PacketSize; c.at += stride {
 		c.stats.Packets++
 		p := (*ts.Packet)(run[c.at:])
+		if len(run)-c.at > stride {
+			c.sure = c.pos + 1 // another packet follows where it is due
+		}
 		keep, err := c.packet(p)
 		switch {
 		case err != nil:
@@ -147,6 +157,9 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	role := c.prog.roles[pid]
 	if role&(roleKeep|rolePCR) == 0 {
 		if role&(roleTable|roleSI) == 0 {
+			if role&roleNext != 0 && (c.au.active || c.au.begins) {
+				return c.foretaste(p, pid), nil
+			}
 			c.unlisted(p, pid)
 			return false, nil
 		}
@@ -207,6 +220,21 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		return !taken, nil
 	}
 	return c.prog.roles[pid]&roleKeep != 0, nil
+}
+
+// foretaste takes a packet of a PID that the next chunk has and this one has not: the pending access unit may be the next chunk's first.
+func (c *cutter) foretaste(p *ts.Packet, pid ts.PID) (keep bool) {
+	m := &c.heard[pid]
+	before := *m
+	ev := c.cont.Check(p)
+	if !p.HasPayload() {
+		return false
+	}
+	*m = mark{c.pos, c.dark, c.base.now}
+	if before.pos > 0 && (ev == ts.Gap || ev == ts.Jump) {
+		c.lost(pid, before.pos, ev == ts.Jump)
+	}
+	return ev != ts.Duplicate
 }
 
 // unlisted takes a packet that no PMT heard so far is about. Another PMT may be, and then a loss should show. Before the first one it may be
@@ -271,7 +299,7 @@ func (c *cutter) event(t taint) {
 // unreadable takes note of bytes that are no packets.
 func (c *cutter) unreadable(bytes int64) {
 	c.dark += (bytes + ts.PacketSize - 1) / ts.PacketSize
-	c.event(taint{from: c.pos, to: c.pos + 1, pid: ts.PIDNull, kind: taintSync}) // the packet before may be torn, too
+	c.event(taint{from: c.pos - 1, to: c.pos + 1, pid: ts.PIDNull, kind: taintSync}) // the packet before may be torn, too
 }
 
 // overflow cuts a part that has grown beyond what an object may hold: a stream without access units.
@@ -302,7 +330,7 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 		lost = c.cont.Check(p) == ts.Gap
 	}
 	if pid == ts.PIDTDT && lost {
-		c.tdtLost, c.tdtBefore = true, false
+		c.tdtBefore = false
 	}
 	if lost || c.dark-c.heard[pid].dark >= 16 {
 		c.heard[pid].dark = -1 // until the table is heard whole
@@ -331,12 +359,10 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 func (c *cutter) timeHeard(kind table, ref clock.Reference) {
 	switch kind {
 	case tableTDT:
-		if c.tdtBefore {
-			c.tdtLost = false
-		}
+		c.tdtAlone = c.tdtAlone || c.tdtBefore
 		c.tdtBefore = true
 	case tableTOT:
-		c.tdtBefore = false
+		c.tdtAlone, c.tdtBefore = false, false
 	}
 	if c.base.have && c.cfg.Clock != ClockFile {
 		c.base.run.add(kind, ref)
@@ -360,7 +386,11 @@ func (c *cutter) programHeard() {
 		return
 	}
 	if pid, codec := cutOf(pr.next); pr.inForce && pid == pr.cutPID && c.cur != nil && c.cur.chunk != nil {
-		pr.codec = codec // the random access point that the new PMT waits for is of this codec
+		if pr.fresh {
+			pr.codec = codec // the random access point that the new PMT waits for is of this codec
+			pr.announce()
+			pr.fresh, c.nextPos = false, c.pos
+		}
 		return
 	}
 	c.copyHeld()
@@ -438,8 +468,10 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 	case p.Scrambled():
 		au.active, au.begins = false, false
 	case p.UnitStart() && stamped(payload):
+		au.torn = false
 		if au.active {
 			c.decide(au.finder.End())
+			au.torn = au.finder.Torn()
 		}
 		au.active, au.begins, au.header = false, true, au.header[:0]
 		au.pos, au.random, au.offset = c.pos, p.RandomAccess(), 0
@@ -508,6 +540,9 @@ func (c *cutter) beginUnit(payload []byte) {
 	if !pes.DataAlignment {
 		au.finder.Several()
 	}
+	if au.torn {
+		au.finder.Rest()
+	}
 	c.feedUnit(payload[pes.HeaderLen:])
 }
 
@@ -519,7 +554,12 @@ func (c *cutter) decide(v es.Verdict) {
 		return
 	}
 	rap := v == es.RandomAccess
-	if ch := c.cur.chunk; rap && (ch == nil || !c.prevRAP.known || !c.grid.Same(au.pts, c.prevRAP.pts)) {
+	ch := c.cur.chunk
+	starts := rap && (ch == nil || !c.prevRAP.known || !c.grid.Same(au.pts, c.prevRAP.pts))
+	if c.prog.next != nil && ch != nil {
+		c.window(au, starts && c.nextPos < au.pos)
+	}
+	if starts {
 		c.startChunk(au)
 	} else if ch == nil {
 		// Before the first random access point nothing can be decoded.
@@ -542,6 +582,21 @@ func (c *cutter) decide(v es.Verdict) {
 	c.settle()
 }
 
+// window leaves of the packets since an access unit began what its chunk has: while a PMT waits for the next chunk, that is not known before.
+func (c *cutter) window(au *accessUnit, next bool) {
+	if next {
+		c.applyProgram()
+	}
+	b := c.cur.buf[au.offset:]
+	left := b[:0]
+	for ; len(b) > 0; b = b[ts.PacketSize:] {
+		if p := (*ts.Packet)(b); c.prog.roles[p.PID()]&roleKeep != 0 {
+			left = append(left, p[:]...)
+		}
+	}
+	c.cur.buf = c.cur.buf[:au.offset+len(left)]
+}
+
 // proven reports whether a random access point starts a chunk at every receiver: the one before it was heard, or must lie in
 // another bucket, because an access unit before it was decoded so early.
 func (c *cutter) proven(au *accessUnit) bool {
@@ -555,14 +610,13 @@ func (c *cutter) proven(au *accessUnit) bool {
 func (c *cutter) startChunk(au *accessUnit) {
 	c.closeTail()
 	c.chunks++
-	ch := &chunk{seq: c.chunks, start: au.pts, startDTS: au.dts, begin: au.pos, run: c.base.of(au.dts), identity: c.prog.identity()}
+	ch := &chunk{seq: c.chunks, start: au.pts, startDTS: au.dts, begin: au.pos, beganAt: c.base.now, run: c.base.of(au.dts), identity: c.prog.identity()}
 	if !c.proven(au) {
 		ch.doubt = catalog.ReasonUnsure
 		if !c.proof.began {
 			ch.doubt = catalog.ReasonFirst
 		}
 	}
-	c.applyProgram()
 	ch.layout = c.prog.layout(au.finder.Name())
 	c.mergeable = false
 	c.split(au, ch, true)
@@ -649,7 +703,7 @@ func (c *cutter) finish() error {
 		}
 		c.closePart(c.pos, 0, true)
 	}
-	c.ended = true
+	c.ended, c.sure = true, c.pos
 	c.settle()
 	switch {
 	case c.prog.err != nil:

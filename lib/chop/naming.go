@@ -71,7 +71,7 @@ func (c *cutter) kinds(ch *chunk) [3]table {
 	switch id := c.identified(ch); {
 	case id.System == "atsc" || id.System == "" && c.prog.stt:
 		return [...]table{tableSTT, tableOther, tableOther}
-	case c.tdtLost: // it may be that no TOT was heard because all were lost
+	case !c.tdtAlone: // there may be a TOT that says otherwise
 		return [...]table{tableTOT, tableOther, tableOther}
 	}
 	return [...]table{tableTOT, tableTDT, tableOther}

@@ -23,7 +23,8 @@ type chunk struct {
 	seq      int64     // counts from 1
 	start    clock.PTS // of its first access unit
 	startDTS clock.PTS
-	begin    int64    // position of its first packet
+	begin    int64 // position of its first packet
+	beganAt  clock.Ticks27
 	run      *run     // the clock it began on; nil if there is none
 	identity Identity // of the broadcast, when it began
 	layout   *layout

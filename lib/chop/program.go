@@ -23,6 +23,7 @@ const (
 	roleAudio             // its PES packets are kept whole in a chunk
 	roleTail              // since the chunk began no PES packet has: what comes is of the chunk before
 	roleES                // some program's elementary stream: no tables are read from it
+	roleNext              // kept from the next chunk on
 )
 
 // maxEarly bounds the PIDs on which a PMT is looked for before a PAT says where it is.
@@ -31,7 +32,7 @@ const maxEarly = 32
 // program follows the tables of one program and says what role each PID has.
 type program struct {
 	cfg   *Config
-	roles [ts.NumPIDs]uint8
+	roles [ts.NumPIDs]uint16
 
 	assemblers map[ts.PID]*psi.Assembler
 	pat        psi.Sections
@@ -43,6 +44,7 @@ type program struct {
 	others     map[uint16][]byte            // PMT of the other programs, as last heard
 	pmtSection []byte                       // as last heard, to tell a change
 	next       *psi.PMT                     // heard, not in force yet
+	fresh      bool                         // it was heard just now
 
 	pmt     psi.PMT // in force
 	inForce bool
@@ -240,7 +242,7 @@ func (p *program) onPMT(pid ts.PID, section []byte) {
 	p.pmtWhole = true
 	p.pmtChanged = p.pmtSection != nil
 	p.pmtSection = append(p.pmtSection[:0], section...)
-	p.next = &pmt
+	p.next, p.fresh = &pmt, true
 }
 
 // cutOf is the PID that a PMT lets access units be cut on.
@@ -255,6 +257,18 @@ func cutOf(pmt *psi.PMT) (ts.PID, es.Codec) {
 	return ts.PIDNull, es.Unknown
 }
 
+// announce marks the PIDs that the PMT heard last will add.
+func (p *program) announce() {
+	for i := range p.roles {
+		p.roles[i] &^= roleNext
+	}
+	for _, s := range p.next.Streams {
+		if s.PID != ts.PIDNull {
+			p.roles[s.PID] |= roleNext
+		}
+	}
+}
+
 // apply puts the PMT in force that was heard last, and reports whether it is another one.
 func (p *program) apply() bool {
 	if p.next == nil {
@@ -262,7 +276,7 @@ func (p *program) apply() bool {
 	}
 	p.pmt, p.next, p.inForce, p.current = *p.next, nil, true, nil
 	for i := range p.roles {
-		p.roles[i] &^= roleKeep | rolePCR | roleCut | roleAudio | roleTail
+		p.roles[i] &^= roleKeep | rolePCR | roleCut | roleAudio | roleTail | roleNext
 	}
 	p.awaited, p.tailed = p.awaited[:0], p.tailed[:0]
 	p.cutPID, p.codec = cutOf(&p.pmt)

@@ -97,17 +97,20 @@ func (c *cutter) forget() {
 	c.events = slices.DeleteFunc(c.events, func(e taint) bool { return e.to < oldest })
 }
 
-// certain reports whether everything of a chunk up to end has been heard: PAT and PMT since it began, each audio and video PID since end, so
-// a loss before would have shown. In the end the next chunk tells: who is silent for so long shows nothing.
+// certain reports whether everything of a chunk up to end has been heard: PAT and PMT since it began, if they come within 10 s, each audio and video
+// PID since end, so that a loss before would have shown. In the end the next chunk tells: who is silent for so long shows nothing.
 func (c *cutter) certain(ch *chunk, end int64, at clock.Ticks27) bool {
+	if c.sure < end {
+		return false
+	}
+	if c.base.now-ch.beganAt < dormant && (c.heard[ts.PIDPAT].pos <= ch.begin || c.heard[c.prog.pmtPID].pos <= ch.begin) {
+		return false
+	}
 	if c.closed > ch.seq {
 		return true
 	}
-	if c.heard[ts.PIDPAT].pos <= ch.begin || c.heard[c.prog.pmtPID].pos <= ch.begin {
-		return false
-	}
 	for _, pid := range c.prog.awaited {
-		if m := &c.heard[pid]; m.pos < end && m.at > at-dormant {
+		if m := &c.heard[pid]; (m.pos < end || m.pos > c.sure) && m.at > at-dormant {
 			return false
 		}
 	}

@@ -46,7 +46,7 @@ func (t *timebase) tick(pcr clock.PCR, flagged, gap bool) step {
 		return stepNone
 	}
 	d := pcr.Sub(t.pcr)
-	flagged, t.flag = flagged && !t.flag, flagged // where each PCR has it, it announces nothing
+	flagged, t.flag = flagged && !(t.flag && gap), flagged // where each PCR has it, a loss may look like a step
 	limit := maxStep
 	switch {
 	case flagged:
@@ -110,8 +110,20 @@ type run struct {
 	hasSeed bool
 }
 
-// add notes that a table gave a time at a PCR.
+// agree reports whether two times are those of one clock.
+func agree(a, b clock.Reference) bool {
+	d := a.UTC.Sub(b.At(a.PCR.PTS()))
+	return d > -outlier && d < outlier
+}
+
+// add notes that a table gave a time at a PCR. Three in a row that disagree with all before show that the clock has stepped unseen.
 func (r *run) add(kind table, ref clock.Reference) {
+	if list := r.times[kind]; len(list) > 2 {
+		last, before := list[len(list)-1], list[len(list)-2]
+		if old := list[len(list)-3]; agree(ref, last) && agree(ref, before) && !agree(ref, old) {
+			r.times[kind] = append(list[:0], before, last)
+		}
+	}
 	if len(r.times[kind]) == heard {
 		r.times[kind] = slices.Delete(r.times[kind], 0, 1)
 	}

@@ -41,6 +41,8 @@ type Finder struct {
 	seen    bool  // pictures of the codec were read
 	open    bool  // an access unit has commenced, and its first slice has not come
 	marks   uint8 // what came in it: markSequence and so on
+	torn    bool  // at the end one was open
+	rest    bool  // the first slice is of an access unit that commenced in the PES packet before
 	n, want uint8 // bytes in head; how many are wanted
 	head    [headSize]byte
 	sei     sei
@@ -95,6 +97,13 @@ func (f *Finder) Begin(c Codec, randomAccess bool) {
 // the first slice: broadcasters send one access unit in each PES packet then (A/53 part 4).
 func (f *Finder) Several() { f.several = true }
 
+// Torn reports, after End, that an access unit has commenced and not shown what it is. The next PES packet of the stream goes on with it:
+// then Rest is to be called after Begin.
+func (f *Finder) Torn() bool { return f.torn }
+
+// Rest says, after Begin, that the PES packet begins with the rest of an access unit, whose random access point it is not.
+func (f *Finder) Rest() { f.rest = true }
+
 // Feed takes the next bytes of its payload, after the PES header. PES packets without a PTS go on with what the one before
 // has begun, so their payload is to be fed too. After a decision further bytes change nothing.
 func (f *Finder) Feed(b []byte) Verdict {
@@ -131,6 +140,7 @@ func (f *Finder) End() Verdict {
 	case f.seen && !f.open:
 		f.verdict = NotRandomAccess
 	default: // what commenced does not show what it is
+		f.torn = f.open
 		f.decideByFlag()
 	}
 	return f.verdict
@@ -187,7 +197,7 @@ func (f *Finder) feed(b []byte) {
 				f.readHead(false)
 			}
 		case f.state == inSEI && !(c == 3 && prefix): // emulation_prevention_three_byte, H.264 §7.3.1
-			if f.sei.next(c) {
+			if f.sei.next(c) && !f.rest {
 				f.verdict = RandomAccess
 			}
 		}
@@ -266,12 +276,20 @@ func (f *Finder) commence() {
 func (f *Finder) picture(point bool) int {
 	f.open, f.seen = false, true
 	switch {
+	case f.rest:
+		f.rest = false
 	case point:
 		f.verdict = RandomAccess
 	case f.aligned && !f.several:
 		f.verdict = NotRandomAccess
 	}
 	return readOn
+}
+
+// delimit says that a unit stands at the very beginning of an access unit.
+func (f *Finder) delimit() {
+	f.rest = false
+	f.commence()
 }
 
 // within says that a slice goes on with a picture that commenced before.

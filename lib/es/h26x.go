@@ -53,7 +53,9 @@ func readH264(f *Finder, b []byte, whole bool) int {
 				f.name(b[1:4]...)
 			}
 		}
-	case 8, 9, 15, 16, 17, 18: // 14 stands before each slice of a stream with layers
+	case 9:
+		f.delimit()
+	case 8, 15, 16, 17, 18: // 14 stands before each slice of a stream with layers
 		f.commence()
 	case 5:
 		if !f.open {
@@ -130,7 +132,9 @@ func readHEVC(f *Finder, b []byte, whole bool) int {
 				f.name(ptl[:]...)
 			}
 		}
-	case kind == 32, kind >= 34 && kind <= 35, kind == 39, kind >= 41 && kind <= 44, kind >= 48 && kind <= 55:
+	case kind == 35:
+		f.delimit()
+	case kind == 32, kind == 34, kind == 39, kind >= 41 && kind <= 44, kind >= 48 && kind <= 55:
 		f.commence()
 	}
 	return readOn
