@@ -48,6 +48,9 @@ type cutter struct {
 	heard     [ts.NumPIDs]mark
 	before    map[ts.PID]earlier // until the PMT is known
 	tdtAlone  bool               // two TDT came in succession: there is no TOT
+	tdtLost   bool               // packets of that PID were lost, and there may have been one
+	tdtAt     clock.Ticks27      // when the first TDT came
+	told      []said             // times for which a PCR is awaited
 	tdtBefore bool               // the last table on that PID was a TDT, and none was lost since
 	nextPos   int64              // position where the PMT was heard that is not in force yet
 	clockPos  int64              // position of the last PCR
@@ -254,18 +257,18 @@ func (c *cutter) unlisted(p *ts.Packet, pid ts.PID) {
 	if !c.prog.patKnown {
 		c.prog.foreshadow(p, pid)
 	}
-	if ev != ts.Ok {
+	if ev != ts.Ok || p.UnitStart() {
 		delete(c.before, pid)
 	}
 	if !p.UnitStart() || p.Scrambled() {
 		return
 	}
-	if pes, err := ts.ParsePES(p.Payload()); err == nil && pes.HasPTS {
+	if pes, err := ts.ParsePES(p.Payload()); err == nil && pes.HasPTS && pes.DataAlignment {
 		c.before[pid] = earlier{clock.PTS(pes.DTS), c.dark}
 	}
 }
 
-// earlier is the last access unit that came before the PMT.
+// earlier is the last access unit that came before the PMT, in a PES packet of its own.
 type earlier struct {
 	dts  clock.PTS
 	dark int64
@@ -330,7 +333,7 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 		lost = c.cont.Check(p) == ts.Gap
 	}
 	if pid == ts.PIDTDT && lost {
-		c.tdtBefore = false
+		c.tdtBefore, c.tdtLost = false, true
 	}
 	if lost || c.dark-c.heard[pid].dark >= 16 {
 		c.heard[pid].dark = -1 // until the table is heard whole
@@ -349,23 +352,33 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 		c.programHeard()
 	}
 	if !pr.utc.IsZero() {
-		c.timeHeard(pr.utcKind, clock.Reference{UTC: pr.utc, PCR: c.base.pcr})
+		c.timeHeard(pr.utcKind, pr.utc)
 		pr.utc = time.Time{}
 	}
 	return nil
 }
 
-// timeHeard takes the time of a table.
-func (c *cutter) timeHeard(kind table, ref clock.Reference) {
+// said is the time that a table gave.
+type said struct {
+	kind table
+	utc  time.Time
+}
+
+// timeHeard takes the time of a table. It is tied to the next PCR, not to the last one: where PCRs are lost, that only makes it later, and the
+// greatest offset counts.
+func (c *cutter) timeHeard(kind table, utc time.Time) {
 	switch kind {
 	case tableTDT:
+		if c.tdtAt == 0 {
+			c.tdtAt = c.base.now + 1
+		}
 		c.tdtAlone = c.tdtAlone || c.tdtBefore
 		c.tdtBefore = true
 	case tableTOT:
 		c.tdtAlone, c.tdtBefore = false, false
 	}
-	if c.base.have && c.cfg.Clock != ClockFile {
-		c.base.run.add(kind, ref)
+	if c.cfg.Clock != ClockFile && len(c.told) < heard {
+		c.told = append(c.told, said{kind, utc})
 	}
 }
 
@@ -457,6 +470,12 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap bool) {
 		c.proof = proof{began: true, step: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}
+	for _, t := range c.told {
+		if c.stepPos != c.pos { // else it is of the clock before
+			c.base.run.add(t.kind, clock.Reference{UTC: t.utc, PCR: pcr})
+		}
+	}
+	c.told = c.told[:0]
 	c.clockPos = c.pos
 }
 

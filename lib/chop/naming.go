@@ -71,10 +71,33 @@ func (c *cutter) kinds(ch *chunk) [3]table {
 	switch id := c.identified(ch); {
 	case id.System == "atsc" || id.System == "" && c.prog.stt:
 		return [...]table{tableSTT, tableOther, tableOther}
-	case !c.tdtAlone: // there may be a TOT that says otherwise
+	case !c.tdtAlone && c.tdtLost: // there may be a TOT that says otherwise, and was lost
 		return [...]table{tableTOT, tableOther, tableOther}
 	}
 	return [...]table{tableTOT, tableTDT, tableOther}
+}
+
+// totPatience is how long a TOT, or another TDT, is waited for after the first TDT: TS 101 211 §4.4 asks for both every 30 s. maxWaiting bounds
+// what is held meanwhile.
+const (
+	totPatience = 30 * second
+	maxWaiting  = 64 << 20
+)
+
+// doubtful reports whether the time of a chunk is that of a TDT alone so far, and a TOT may still come that contradicts.
+func (c *cutter) doubtful(ch *chunk) bool {
+	if c.ended || c.tdtAlone || ch.run == nil || c.cfg.Clock != ClockBroadcast || len(ch.run.times[tableTOT]) > 0 || len(ch.run.times[tableTDT]) == 0 {
+		return false
+	}
+	return c.kinds(ch)[1] == tableTDT && c.base.now-c.tdtAt < totPatience && c.waiting() < maxWaiting
+}
+
+// waiting is how many bytes are queued.
+func (c *cutter) waiting() (n int) {
+	for _, p := range c.queue {
+		n += len(p.buf)
+	}
+	return n
 }
 
 // reference ties the clock that a chunk began on to UTC.

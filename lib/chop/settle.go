@@ -161,6 +161,9 @@ func (c *cutter) settle() {
 			case ch.doubt != "":
 				ch.broken = ch.doubt
 			case c.certain(ch, end, at):
+				if !ch.named && c.doubtful(ch) {
+					return
+				}
 			case c.ended:
 				ch.broken = catalog.ReasonUnconfirmed
 			default:
