@@ -806,6 +806,9 @@ func (j *judge) live(i int) {
 				}
 			}
 		}
+		if mine != nil && mine != ch && mine.entry.Reason == catalog.ReasonUnsynced {
+			continue // it lost packets where the clock stepped, and so what the tables before said
+		}
 		if change {
 			promise = NotAtChange
 		}

@@ -27,8 +27,8 @@ var (
 	replay   = flag.String("replay", "", "a combination, as a failure prints it")
 )
 
-// byDefault is how long go test runs TestPromises: not at all, while the cutter still breaks its promises.
-const byDefault = 0 * time.Second
+// byDefault is how long go test runs TestPromises; scripts/torture runs it for longer.
+const byDefault = time.Minute
 
 // tally sums up a run.
 type tally struct {
