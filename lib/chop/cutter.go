@@ -16,6 +16,7 @@ type accessUnit struct {
 	active   bool   // it is not decided what it is
 	begins   bool   // the header of its PES packet is not whole
 	torn     bool   // the one before goes on in its PES packet
+	cut      bool   // its start code may stand in the PES packet before
 	header   []byte // what there is of it
 	pos      int64  // packet position
 	offset   int    // in the current part's buf
@@ -487,10 +488,10 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 	case p.Scrambled():
 		au.active, au.begins = false, false
 	case p.UnitStart() && stamped(payload):
-		au.torn = false
+		au.torn, au.cut = false, false
 		if au.active {
 			c.decide(au.finder.End())
-			au.torn = au.finder.Torn()
+			au.torn, au.cut = au.finder.Torn(), au.finder.Zeros()
 		}
 		au.active, au.begins, au.header = false, true, au.header[:0]
 		au.pos, au.random, au.offset = c.pos, p.RandomAccess(), 0
@@ -561,6 +562,8 @@ func (c *cutter) beginUnit(payload []byte) {
 	}
 	if au.torn {
 		au.finder.Rest()
+	} else if au.cut {
+		au.finder.Cut()
 	}
 	c.feedUnit(payload[pes.HeaderLen:])
 }
@@ -574,6 +577,9 @@ func (c *cutter) decide(v es.Verdict) {
 	}
 	rap := v == es.RandomAccess
 	ch := c.cur.chunk
+	if stepped(au.dts.Sub(c.lastDTS)) {
+		c.prevRAP.known = false
+	}
 	starts := rap && (ch == nil || !c.prevRAP.known || !c.grid.Same(au.pts, c.prevRAP.pts))
 	if c.prog.next != nil && ch != nil {
 		c.window(au, starts && c.nextPos < au.pos)
@@ -600,6 +606,9 @@ func (c *cutter) decide(v es.Verdict) {
 	}
 	c.settle()
 }
+
+// stepped reports whether the clock steps between two access units whose decoding times are so far apart.
+func stepped(d clock.Ticks) bool { return d < -stepBack || d >= stepAhead }
 
 // window leaves of the packets since an access unit began what its chunk has: while a PMT waits for the next chunk, that is not known before.
 func (c *cutter) window(au *accessUnit, next bool) {

@@ -237,7 +237,7 @@ func (e *emitter) end(d delivery) error {
 	if whole {
 		track = e.track
 		e.stats.Promoted++
-		e.remember(track.String())
+		e.repeats(track, e.group)
 	}
 	e.objects = object.Object{Group: e.group, ID: n, Priority: priorityMedia, Status: object.EndOfGroup}
 	if err := e.sink.WriteObject(track, &e.objects); err != nil {
@@ -278,14 +278,19 @@ func (e *emitter) end(d delivery) error {
 	return e.record(&e.manifest, ch.bucket, entry)
 }
 
-// remember notes that a name is taken.
-func (e *emitter) remember(track string) {
+// repeats notes that a name is taken, and reports whether it was before.
+func (e *emitter) repeats(t object.TrackName, group uint64) bool {
+	track := t.String()
 	groups := e.done[track]
+	if groups[group] {
+		return true
+	}
 	if groups == nil || len(groups) >= maxRepeated {
 		groups = make(map[uint64]bool)
 		e.done[track] = groups
 	}
-	groups[e.group] = true
+	groups[group] = true
+	return false
 }
 
 // tellLate names a chunk again that was promoted before something showed that it may lack packets.
@@ -359,7 +364,7 @@ func (e *emitter) publish(track object.TrackName, ch *chunkInfo, c *catalog.Cata
 	}
 	sum := object.Sum(data)
 	group := clock.GroupID(e.catalogBucket(ch), binary.BigEndian.Uint16(sum[:]))
-	if group == l.group { // it stands there
+	if e.repeats(l.track, group) { // it stands there
 		return nil
 	}
 	l.group = group

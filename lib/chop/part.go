@@ -52,8 +52,9 @@ var nothing = func() (p ts.Packet) { p.SetNull(); return p }()
 const (
 	pcrLead  = clock.Hz            // a PCR is so much before the DTS of the access unit behind it
 	pcrEvery = 40 * clock.Hz / 1e3 // apart
-	pcrFar   = 10 * clock.Hz       // ahead: the clock stepped
-	pcrBack  = clock.Hz / 2        // back: likewise
+
+	stepAhead = 10 * clock.Hz // so far ahead the next access unit is decoded on another clock
+	stepBack  = clock.Hz / 2  // so far back likewise
 )
 
 // madeClock makes the PCR of a chunk anew from the decoding times of its access units.
@@ -65,15 +66,15 @@ type madeClock struct {
 // insert puts the PCRs that are due before an access unit into b at an offset.
 func (m *madeClock) insert(b []byte, at int, pid ts.PID, dts clock.PTS) []byte {
 	d := dts.Sub(m.last)
-	stepped := m.some && (d < -pcrBack || d >= pcrFar)
-	if m.some && !stepped && d < pcrEvery {
+	step := m.some && stepped(d)
+	if m.some && !step && d < pcrEvery {
 		return b
 	}
 	rest := len(b) - at
-	if !stepped {
+	if !step {
 		b = m.fill(b, pid, dts)
 	}
-	b = appendPCR(b, pid, dts, stepped)
+	b = appendPCR(b, pid, dts, step)
 	m.some, m.last = true, dts
 	if made := len(b) - at - rest; rest > 0 { // they go before what came since
 		b = append(b, b[at:at+rest]...)
@@ -86,7 +87,7 @@ func (m *madeClock) insert(b []byte, at int, pid ts.PID, dts clock.PTS) []byte {
 
 // fill appends the PCRs between the last one and that of an access unit that is far from it.
 func (m *madeClock) fill(b []byte, pid ts.PID, dts clock.PTS) []byte {
-	if d := dts.Sub(m.last); !m.some || d < 0 || d >= pcrFar {
+	if d := dts.Sub(m.last); !m.some || d < 0 || d >= stepAhead {
 		return b
 	}
 	for next := m.last.Add(pcrEvery); dts.Sub(next) >= pcrEvery; next = next.Add(pcrEvery) {

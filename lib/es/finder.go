@@ -42,6 +42,7 @@ type Finder struct {
 	open    bool  // an access unit has commenced, and its first slice has not come
 	marks   uint8 // what came in it: markSequence and so on
 	torn    bool  // at the end one was open
+	cut     bool  // the start code of the first unit may stand in the PES packet before
 	rest    bool  // the first slice is of an access unit that commenced in the PES packet before
 	n, want uint8 // bytes in head; how many are wanted
 	head    [headSize]byte
@@ -100,6 +101,14 @@ func (f *Finder) Several() { f.several = true }
 // Torn reports, after End, that an access unit has commenced and not shown what it is. The next PES packet of the stream goes on with it:
 // then Rest is to be called after Begin.
 func (f *Finder) Torn() bool { return f.torn }
+
+// Zeros reports, after End, whether the last byte was zero: a start code may go on in the next PES packet of the stream. Then Cut is to be
+// called after Begin.
+func (f *Finder) Zeros() bool { return f.zeros > 0 }
+
+// Cut says, after Begin, that the first unit's start code may be cut off. If the packet does not begin with one, it is taken for the rest
+// of an access unit.
+func (f *Finder) Cut() { f.cut = true }
 
 // Rest says, after Begin, that the PES packet begins with the rest of an access unit, whose random access point it is not.
 func (f *Finder) Rest() { f.rest = true }
@@ -167,7 +176,7 @@ func (f *Finder) feed(b []byte) {
 		}
 		c, prefix := b[0], f.zeros == 2
 		if f.state == atStart && c != 0 && !(c == 1 && prefix) {
-			f.state = inUnit
+			f.state, f.rest = inUnit, f.rest || f.cut
 			continue
 		}
 		b = b[1:]
