@@ -381,7 +381,7 @@ func (s *Stream) account(c *reception, all []arrival) {
 		if a.torn && a.data.TransportError() && !a.drop {
 			tei = append(tei, a.index)
 		}
-		if a.torn && !a.data.TransportError() {
+		if a.torn && !a.data.TransportError() && !a.drop {
 			torn[a.index] = true
 			c.cut = append(c.cut, a.index)
 		}
