@@ -331,7 +331,8 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 	role := pr.roles[pid]
 	lost := false
 	if role&(roleKeep|rolePCR) == 0 {
-		lost = c.cont.Check(p) == ts.Gap
+		ev := c.cont.Check(p)
+		lost = ev == ts.Gap || ev == ts.Jump
 	}
 	if pid == ts.PIDTDT && lost {
 		c.tdtBefore, c.tdtLost = false, true
@@ -387,11 +388,14 @@ func (c *cutter) timeHeard(kind table, utc time.Time) {
 // that began in between may have begun with the other. A lost repetition of a table that did not change is no damage.
 func (c *cutter) tableSeen(pid ts.PID, changed bool) {
 	m := &c.heard[pid]
-	if changed && m.dark < 0 {
+	if changed && (m.dark < 0 || c.base.now-m.at > tableSilence) {
 		c.taint(taint{from: m.pos, to: c.pos, pid: pid, kind: taintPSI})
 	}
 	*m = mark{c.pos, c.dark, c.base.now}
 }
+
+// tableSilence is how long PAT and PMT may stay away without a doubt that some were lost: TR 101 290 §5.2.1 allows 500 ms.
+const tableSilence = second
 
 // programHeard takes up a PMT: at once before the first chunk, and when another PID is to be cut; else the next chunk begins with it.
 func (c *cutter) programHeard() {

@@ -46,6 +46,9 @@ func (d *damage) any() bool { return *d != damage{} }
 // dormant is how long a PID must have been silent for nobody to wait for it: it is listed, but not sent.
 const dormant = 10 * second
 
+// longSilence is how long an audio or video PID that is not dormant is waited for at least.
+const longSilence = 2 * second
+
 // timePatience is how long, from the start on, chunks wait for a first time or identity.
 const timePatience = 10 * second
 
@@ -106,7 +109,7 @@ func (c *cutter) certain(ch *chunk, end int64, at clock.Ticks27) bool {
 	if c.base.now-ch.beganAt < dormant && (c.heard[ts.PIDPAT].pos <= ch.begin || c.heard[c.prog.pmtPID].pos <= ch.begin) {
 		return false
 	}
-	if c.closed > ch.seq {
+	if c.closed > ch.seq && (c.ended || c.base.now-at >= longSilence) {
 		return true
 	}
 	for _, pid := range c.prog.awaited {

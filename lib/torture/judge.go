@@ -428,6 +428,10 @@ func (j *judge) told(i int, group uint64, l *loss) bool {
 // excused looks for a loss at receiver i that explains a wrong chunk: one that nothing shows, or one that is told late.
 func (j *judge) excused(i int, group uint64, from, to int32) bool {
 	c := j.all[i]
+	if j.sixteenTables(c, from, to) {
+		j.res.Invisible++
+		return true
+	}
 	list := c.lossesIn(from, to)
 	for _, l := range list {
 		if l.invisible {
@@ -446,6 +450,33 @@ func (j *judge) excused(i int, group uint64, from, to int32) bool {
 		if l.next < 0 || j.s.packets[len(j.s.packets)-1].at < j.s.packets[l.next].at+10*second {
 			j.res.Unripe++
 			return true
+		}
+	}
+	return false
+}
+
+// sixteenTables tells whether a multiple of 16 packets of the PMT in a row was lost around two packets: no counter shows that.
+func (j *judge) sixteenTables(c *reception, from, to int32) bool {
+	for p := from; p >= c.join; p-- {
+		if j.s.packets[p].kind == kindPMT && c.heard[p] {
+			from = p
+			break
+		}
+	}
+	n := 0
+	for p := from + 1; p < int32(len(j.s.packets)); p++ {
+		if j.s.packets[p].kind != kindPMT {
+			continue
+		}
+		if !c.heard[p] {
+			n++
+			continue
+		}
+		if n > 0 && n%16 == 0 {
+			return true
+		}
+		if n = 0; p > to {
+			break
 		}
 	}
 	return false
