@@ -440,12 +440,12 @@ func (j *judge) excused(i int, group uint64, from, to int32) bool {
 		}
 	}
 	for _, l := range list {
-		if !j.sparse(l) {
-			continue
-		}
 		if j.told(i, group, l) {
 			j.res.LateTold++
 			return true
+		}
+		if !j.sparse(l) {
+			continue
 		}
 		if l.next < 0 || j.s.packets[len(j.s.packets)-1].at < j.s.packets[l.next].at+10*second {
 			j.res.Unripe++
