@@ -97,7 +97,7 @@ func TestCases(t *testing.T) {
 // TestCaptures: what was promoted of the captures.
 func TestCaptures(t *testing.T) {
 	for name, want := range map[string]string{
-		"h264-rai-every-frame-no-time": "first B B B B cut",
+		"h264-rai-every-frame-no-time": "first B B B unconfirmed cut",
 		"dvbt-arte-hd-tot-lossy":       "damaged damaged damaged damaged damaged damaged damaged damaged cut",
 	} {
 		file := os.Getenv("EC_CAPTURES")
