@@ -237,8 +237,8 @@ var mutants = []mutant{
 	}
 `},
 	{"the chunk after tells at once that nobody need be waited for", "astop=1 gop=4 / of=2 loss=9 burst=39", "lib/chop/settle.go",
-		`c.closed > ch.seq && (c.ended || c.base.now-at >= longSilence)`,
-		`c.closed > ch.seq`},
+		`followed && c.base.now-at >= longSilence`,
+		`followed`},
 	{"PAT and PMT are not waited for", "pmtchange=2 tables=480 / of=5 near=1 loss=9", "lib/chop/settle.go",
 		`c.base.now-ch.beganAt < dormant && (c.heard`,
 		`c.base.now-ch.beganAt < 0 && (c.heard`},
