@@ -598,7 +598,7 @@ func (c *cutter) decide(v es.Verdict) {
 	} else if ch.slot(au.dts, c.partD) != ch.slot(c.lastDTS, c.partD) {
 		c.split(au, ch, rap)
 	} else {
-		c.cur.buf = ch.clock.insert(c.cur.buf, au.offset, ch.layout.pcrPID, au.dts)
+		c.cur.insert(au.offset, au.dts)
 	}
 	c.lastDTS = au.dts
 	if !c.proof.au {
@@ -663,13 +663,14 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	c.openPart(ch, au.pos)
 	next := c.cur
 	next.pts, next.dts, next.rap = au.pts, au.dts, rap
-	next.buf = ch.clock.insert(next.buf, len(next.buf), ch.layout.pcrPID, au.dts)
+	ch.clock.head(au.dts)
+	next.insert(len(next.buf), au.dts)
 	starts := ch != old.chunk
 	if !leading {
 		c.cur = old
 		if starts {
 			c.closed = old.chunk.seq
-			old.buf = closeClock(old, au)
+			old.closeClock(au.dts)
 		}
 		c.closePart(au.pos, au.dts.Sub(old.dts), starts)
 		c.cur = next
@@ -687,24 +688,20 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	}
 }
 
-// closeClock appends the PCRs that are due between a chunk's last one and the next chunk's first.
-func closeClock(old *part, au *accessUnit) []byte {
-	b := old.chunk.clock.fill(nil, old.chunk.layout.pcrPID, au.dts)
-	if len(b) == 0 {
-		return old.buf
+// closeClock appends what is due between a chunk's last PCR and the next chunk's first.
+func (p *part) closeClock(dts clock.PTS) {
+	if !p.chunk.clock.sparse(dts) {
+		return
 	}
-	return append(old.buf[:len(old.buf):len(old.buf)], b...) // what was moved lies behind, and is still to be read
+	p.buf = p.buf[:len(p.buf):len(p.buf)] // what was moved lies behind, and is still to be read
+	p.fill(dts)
 }
 
 // openPart starts a part at a packet position, with room for PAT and PMT at its head.
 func (c *cutter) openPart(ch *chunk, pos int64) {
-	p := &part{chunk: ch, id: ch.parts, start: pos, buf: c.buffer()}
+	c.cur = &part{chunk: ch, id: ch.parts, start: pos, buf: ch.layout.room(c.buffer())}
 	ch.parts++
 	c.cutParts++
-	for range ch.layout.head() / ts.PacketSize {
-		p.buf = append(p.buf, nothing[:]...)
-	}
-	c.cur = p
 }
 
 // closePart ends the current part before the packet at pos and queues it.

@@ -62,6 +62,7 @@ type emitter struct {
 	track    object.TrackName
 	local    object.TrackName
 	bytes    int64 // of ch
+	tables   int   // PATs of ch
 
 	done      map[string]map[uint64]object.Hash // groups promoted, by track
 	again     []repetition
@@ -140,14 +141,18 @@ func (e *emitter) deliver(d delivery) error {
 	}
 	p, first := d.part, false
 	if e.ch.seq != d.chunk.seq {
-		e.ch, e.promoted, e.sent, e.bytes = d.chunk, 0, 0, 0
+		e.ch, e.promoted, e.sent, e.bytes, e.tables = d.chunk, 0, 0, 0, 0
 		e.hashes.Reset()
 		first = true
 	}
 	ch := &e.ch
-	ch.layout.tables(p.buf, ch.tsid(), int(p.id))
+	ch.layout.tables(p.buf, ch.tsid(), e.tables)
+	for i, at := range p.more {
+		ch.layout.tables(p.buf[at:], ch.tsid(), e.tables+1+i)
+	}
+	e.tables += 1 + len(p.more)
 	if p.last {
-		p.buf = ch.layout.pad(p.buf, ch.tsid(), int(p.id)+1)
+		p.buf = ch.layout.pad(p.buf, ch.tsid(), e.tables)
 	}
 	props := object.Properties{Hash: object.Sum(p.buf), HasHash: true, PTS: uint64(p.pts), HasPTS: true,
 		Duration: uint64(p.duration), HasDuration: p.duration > 0}
