@@ -688,13 +688,19 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	}
 }
 
-// closeClock appends what is due between a chunk's last PCR and the next chunk's first.
+// closeClock appends what is due between a chunk's last PCR and the next chunk's first. If the clock steps between them, a PCR of the new
+// clock announces it here (H.222.0 §2.4.3.5): the next chunk must not depend on what was before it.
 func (p *part) closeClock(dts clock.PTS) {
-	if !p.chunk.clock.sparse(dts) {
+	m := &p.chunk.clock
+	step := m.some && stepped(dts.Sub(m.last))
+	if !step && !m.sparse(dts) {
 		return
 	}
 	p.buf = p.buf[:len(p.buf):len(p.buf)] // what was moved lies behind, and is still to be read
 	p.fill(dts)
+	if step {
+		p.pcr(dts.Add(-pcrEvery), true)
+	}
 }
 
 // openPart starts a part at a packet position, with room for PAT and PMT at its head.
