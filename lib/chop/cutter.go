@@ -663,6 +663,7 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	c.openPart(ch, au.pos)
 	next := c.cur
 	next.pts, next.dts, next.rap = au.pts, au.dts, rap
+	next.step = ch == old.chunk && stepped(au.dts.Sub(c.lastDTS))
 	ch.clock.head(au.dts)
 	next.insert(len(next.buf), au.dts)
 	starts := ch != old.chunk

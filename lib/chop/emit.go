@@ -159,6 +159,9 @@ func (e *emitter) deliver(d delivery) error {
 	if p.rap {
 		props.Flags |= object.RandomAccess
 	}
+	if p.step {
+		props.Flags |= object.Discontinuity
+	}
 	if first {
 		if err := e.begin(binary.BigEndian.Uint16(props.Hash[:])); err != nil {
 			return err
