@@ -142,7 +142,7 @@ func TestPromises(t *testing.T) {
 	t.Logf("%d chunks, %d promoted (%s); of %d whose promotion is promised, %d (%s); %d objects compared", s.Chunks, s.Promoted,
 		share(s.Promoted, s.Chunks), s.Due, s.DueDone, share(s.DueDone, s.Due), s.Compared)
 	t.Logf("excused: %d that no signal of H.222.0 shows, %d told late in time, %d when the input ended too early, %d named by time tables that disagree", s.Invisible, s.LateTold, s.Unripe, s.Edge)
-	if s.Due == 0 || s.Compared == 0 {
+	if (s.Due == 0 || s.Compared == 0) && *hint == "" {
 		t.Error("nothing was promised, or nothing compared: this test saw nothing")
 	}
 	if *habits {
