@@ -177,7 +177,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 			if !c.pcrHeard {
 				c.pcrHeard, c.base.have = true, false
 			}
-			c.clock(clock.PCR(pcr), p.Discontinuity(), ev == ts.Gap || ev == ts.Jump || c.dark > before.dark)
+			c.clock(clock.PCR(pcr), p.Discontinuity(), ev == ts.Gap || c.dark > before.dark, ev == ts.Jump)
 		}
 	}
 	if role&(roleTable|roleSI) != 0 { // a PID that is more than one thing
@@ -465,8 +465,8 @@ func (c *cutter) clockless(dts clock.PTS) bool {
 }
 
 // clock takes a PCR of the program, or what stands for one.
-func (c *cutter) clock(pcr clock.PCR, flagged, gap bool) {
-	switch c.base.tick(pcr, flagged, gap) {
+func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
+	switch c.base.tick(pcr, flagged, gap, jump) {
 	case stepFlag:
 		c.proof.step = true
 		c.stepPos = c.pos
@@ -556,7 +556,7 @@ func (c *cutter) beginUnit(payload []byte) {
 		au.dts = clock.PTS(pes.DTS)
 	}
 	if c.clockless(au.dts) {
-		c.clock(au.dts.PCR(), false, false)
+		c.clock(au.dts.PCR(), false, false, false)
 	}
 	c.tailTime(au.dts)
 	au.active = true
@@ -598,7 +598,7 @@ func (c *cutter) decide(v es.Verdict) {
 	} else if ch.slot(au.dts, c.partD) != ch.slot(c.lastDTS, c.partD) {
 		c.split(au, ch, rap)
 	} else {
-		c.cur.buf = ch.clock.insert(c.cur.buf, au.offset, ch.layout.pcrPID, au.dts)
+		c.cur.insert(au.offset, au.dts)
 	}
 	c.lastDTS = au.dts
 	if !c.proof.au {
@@ -663,13 +663,14 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	c.openPart(ch, au.pos)
 	next := c.cur
 	next.pts, next.dts, next.rap = au.pts, au.dts, rap
-	next.buf = ch.clock.insert(next.buf, len(next.buf), ch.layout.pcrPID, au.dts)
+	ch.clock.head(au.dts)
+	next.insert(len(next.buf), au.dts)
 	starts := ch != old.chunk
 	if !leading {
 		c.cur = old
 		if starts {
 			c.closed = old.chunk.seq
-			old.buf = closeClock(old, au)
+			old.closeClock(au.dts)
 		}
 		c.closePart(au.pos, au.dts.Sub(old.dts), starts)
 		c.cur = next
@@ -687,24 +688,26 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	}
 }
 
-// closeClock appends the PCRs that are due between a chunk's last one and the next chunk's first.
-func closeClock(old *part, au *accessUnit) []byte {
-	b := old.chunk.clock.fill(nil, old.chunk.layout.pcrPID, au.dts)
-	if len(b) == 0 {
-		return old.buf
+// closeClock appends what is due between a chunk's last PCR and the next chunk's first. If the clock steps between them, a PCR of the new
+// clock announces it here (H.222.0 §2.4.3.5): the next chunk must not depend on what was before it.
+func (p *part) closeClock(dts clock.PTS) {
+	m := &p.chunk.clock
+	step := m.some && stepped(dts.Sub(m.last))
+	if !step && !m.sparse(dts) {
+		return
 	}
-	return append(old.buf[:len(old.buf):len(old.buf)], b...) // what was moved lies behind, and is still to be read
+	p.buf = p.buf[:len(p.buf):len(p.buf)] // what was moved lies behind, and is still to be read
+	p.fill(dts)
+	if step {
+		p.pcr(dts.Add(-pcrEvery), true)
+	}
 }
 
 // openPart starts a part at a packet position, with room for PAT and PMT at its head.
 func (c *cutter) openPart(ch *chunk, pos int64) {
-	p := &part{chunk: ch, id: ch.parts, start: pos, buf: c.buffer()}
+	c.cur = &part{chunk: ch, id: ch.parts, start: pos, buf: ch.layout.room(c.buffer())}
 	ch.parts++
 	c.cutParts++
-	for range ch.layout.head() / ts.PacketSize {
-		p.buf = append(p.buf, nothing[:]...)
-	}
-	c.cur = p
 }
 
 // closePart ends the current part before the packet at pos and queues it.

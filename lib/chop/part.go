@@ -10,6 +10,7 @@ type part struct {
 	chunk      *chunk
 	id         uint64 // object id
 	buf        []byte // room for PAT and PMT first
+	more       []int  // offsets of more room for them
 	start, end int64  // packet positions; end is the position after the last packet
 	endClock   clock.Ticks27
 	pts, dts   clock.PTS
@@ -45,59 +46,83 @@ func (ch *chunk) slot(dts clock.PTS, d clock.Ticks) int64 {
 	return clock.Bucket(dts.Sub(ch.startDTS), d)
 }
 
-// nothing is a null packet, and holds the place of a table.
-var nothing = func() (p ts.Packet) { p.SetNull(); return p }()
-
-// The PCR made anew (docs/format/chunk.md, "Canonical TS").
+// What is made anew (docs/format/chunk.md, "Canonical TS").
 const (
-	pcrLead  = clock.Hz            // a PCR is so much before the DTS of the access unit behind it
-	pcrEvery = 40 * clock.Hz / 1e3 // apart
+	pcrLead     = clock.Hz             // a PCR is so much before the DTS of the access unit behind it
+	pcrEvery    = 40 * clock.Hz / 1e3  // apart
+	tablesEvery = 300 * clock.Hz / 1e3 // after PAT and PMT they stand before the next PCR again
 
 	stepAhead = 10 * clock.Hz // so far ahead the next access unit is decoded on another clock
 	stepBack  = clock.Hz / 2  // so far back likewise
 )
 
-// madeClock makes the PCR of a chunk anew from the decoding times of its access units.
+// madeClock is what the PCR of a chunk, made anew from the decoding times of its access units, has come to.
 type madeClock struct {
-	some bool
-	last clock.PTS // DTS of the last PCR
+	some   bool
+	last   clock.PTS // DTS of the last PCR
+	tables clock.PTS // DTS where PAT and PMT stood last
 }
 
-// insert puts the PCRs that are due before an access unit into b at an offset.
-func (m *madeClock) insert(b []byte, at int, pid ts.PID, dts clock.PTS) []byte {
+// sparse reports whether an access unit is so far from the last PCR that more are due between, but on the same clock.
+func (m *madeClock) sparse(dts clock.PTS) bool {
+	d := dts.Sub(m.last)
+	return m.some && d >= 2*pcrEvery && d < stepAhead
+}
+
+// head notes that PAT and PMT stand at the head of the part that begins with an access unit, before what is due before that.
+func (m *madeClock) head(dts clock.PTS) {
+	m.tables = dts
+	if m.sparse(dts) {
+		m.tables = m.last.Add(pcrEvery)
+	}
+}
+
+// insert puts what is due before an access unit into the part at an offset: PCRs, and room for PAT and PMT.
+func (p *part) insert(at int, dts clock.PTS) {
+	m := &p.chunk.clock
 	d := dts.Sub(m.last)
 	step := m.some && stepped(d)
 	if m.some && !step && d < pcrEvery {
-		return b
+		return
 	}
-	rest := len(b) - at
-	if !step {
-		b = m.fill(b, pid, dts)
-	}
-	b = appendPCR(b, pid, dts, step)
+	rest, rooms := len(p.buf)-at, len(p.more)
+	p.fill(dts)
+	p.pcr(dts, step)
 	m.some, m.last = true, dts
-	if made := len(b) - at - rest; rest > 0 { // they go before what came since
-		b = append(b, b[at:at+rest]...)
-		copy(b[at:], b[at+rest:at+rest+made])
-		copy(b[at+made:], b[len(b)-rest:])
-		b = b[:len(b)-rest]
+	if rest == 0 {
+		return
 	}
-	return b
+	b := p.buf
+	made := len(b) - at - rest
+	b = append(b, b[at:at+rest]...) // what was made goes before what came since
+	copy(b[at:], b[at+rest:at+rest+made])
+	copy(b[at+made:], b[len(b)-rest:])
+	p.buf = b[:len(b)-rest]
+	for i := range p.more[rooms:] {
+		p.more[rooms+i] -= rest
+	}
 }
 
-// fill appends the PCRs between the last one and that of an access unit that is far from it.
-func (m *madeClock) fill(b []byte, pid ts.PID, dts clock.PTS) []byte {
-	if d := dts.Sub(m.last); !m.some || d < 0 || d >= stepAhead {
-		return b
+// fill appends what is due between the last PCR and that of an access unit that is far from it.
+func (p *part) fill(dts clock.PTS) {
+	m := &p.chunk.clock
+	if !m.sparse(dts) {
+		return
 	}
 	for next := m.last.Add(pcrEvery); dts.Sub(next) >= pcrEvery; next = next.Add(pcrEvery) {
-		b = appendPCR(b, pid, next, false)
+		p.pcr(next, false)
 	}
-	return b
 }
 
-func appendPCR(b []byte, pid ts.PID, dts clock.PTS, stepped bool) []byte {
-	var p ts.Packet
-	p.Fill(&ts.Header{PID: pid, HasPCR: true, PCR: uint64(dts.Add(-pcrLead).PCR()), Discontinuity: stepped}, nil)
-	return append(b, p[:]...)
+// pcr appends a PCR, and before it room for PAT and PMT if they are due.
+func (p *part) pcr(dts clock.PTS, step bool) {
+	m, l := &p.chunk.clock, p.chunk.layout
+	if d := dts.Sub(m.tables); d >= tablesEvery || stepped(d) {
+		m.tables = dts
+		p.more = append(p.more, len(p.buf))
+		p.buf = l.room(p.buf)
+	}
+	var packet ts.Packet
+	packet.Fill(&ts.Header{PID: l.pcrPID, HasPCR: true, PCR: uint64(dts.Add(-pcrLead).PCR()), Discontinuity: step}, nil)
+	p.buf = append(p.buf, packet[:]...)
 }

@@ -433,8 +433,19 @@ func (l *layout) has(pid ts.PID) bool {
 	return slices.ContainsFunc(l.streams, func(s stream) bool { return s.pid == pid })
 }
 
-// head is how many bytes of tables stand at the start of each part.
+// head is how many bytes PAT and PMT have.
 func (l *layout) head() int { return ts.PacketSize + len(l.pmt) }
+
+// nothing is a null packet, and holds the place of a table.
+var nothing = func() (p ts.Packet) { p.SetNull(); return p }()
+
+// room appends room for PAT and PMT.
+func (l *layout) room(b []byte) []byte {
+	for range l.head() / ts.PacketSize {
+		b = append(b, nothing[:]...)
+	}
+	return b
+}
 
 // tables writes PAT and PMT as the n-th of their chunk over the first bytes of b. Nothing that a device may have rewritten
 // (versions, other programs, section order) is in them.
@@ -455,9 +466,7 @@ const tablesEach = 16
 func (l *layout) pad(b []byte, tsid uint16, n int) []byte {
 	for ; n%tablesEach != 0; n++ {
 		at := len(b)
-		for range l.head() / ts.PacketSize {
-			b = append(b, nothing[:]...)
-		}
+		b = l.room(b)
 		l.tables(b[at:], tsid, n)
 	}
 	return b

@@ -225,8 +225,8 @@ var mutants = []mutant{
 	}
 `},
 	{"the chunk after tells at once that nobody need be waited for", "len=0 step=3 audio=0 acodec=2 adead=0 astop=0 gop=0 illegal=0 scrambled=0 / of=2 near=1 loss=4 burst=150", "lib/chop/settle.go",
-		`c.closed > ch.seq && (c.ended || c.base.now-at >= longSilence)`,
-		`c.closed > ch.seq`},
+		`followed && c.base.now-at >= longSilence`,
+		`followed`},
 	{"PAT and PMT are not waited for", "pmtchange=2 tables=480 / of=5 near=1 loss=9", "lib/chop/settle.go",
 		`c.base.now-ch.beganAt < dormant && (c.heard`,
 		`c.base.now-ch.beganAt < 0 && (c.heard`},
