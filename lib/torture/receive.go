@@ -320,6 +320,9 @@ func (s *Stream) impair(c *reception, all []arrival, rng *rand.Rand) {
 	}
 	for range h[rCut] {
 		k := rng.IntN(len(all))
+		if len(near) > 0 {
+			k = max(near[k%len(near)]-rng.IntN(4), 0)
+		}
 		last := min(k+rng.IntN(4), len(all)-1)
 		head, tail := 0, 1+rng.IntN(ts.PacketSize-2)
 		if rng.IntN(2) == 0 {
