@@ -94,6 +94,27 @@ func TestCases(t *testing.T) {
 	}
 }
 
+// TestCaptures: what was promoted of the captures.
+func TestCaptures(t *testing.T) {
+	for name, want := range map[string]string{
+		"h264-rai-every-frame-no-time": "first B B B unconfirmed cut",
+		"dvbt-arte-hd-tot-lossy":       "damaged damaged damaged damaged damaged damaged damaged damaged cut",
+	} {
+		file := os.Getenv("EC_CAPTURES")
+		if file == "" {
+			t.Skip("set EC_CAPTURES to the folder with captures")
+		}
+		f, err := os.Open(filepath.Join(file, name+".ts"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if got := receive(t, here, f).told(); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
 // TestScrambledCases: what cannot be read is no chunk, and the error says why.
 func TestScrambledCases(t *testing.T) {
 	for _, name := range []string{"scrambled", "pes_scrambled"} {

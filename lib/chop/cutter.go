@@ -177,7 +177,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 			if !c.pcrHeard {
 				c.pcrHeard, c.base.have = true, false
 			}
-			c.clock(clock.PCR(pcr), p.Discontinuity(), ev == ts.Gap || ev == ts.Jump || c.dark > before.dark)
+			c.clock(clock.PCR(pcr), p.Discontinuity(), ev == ts.Gap || c.dark > before.dark, ev == ts.Jump)
 		}
 	}
 	if role&(roleTable|roleSI) != 0 { // a PID that is more than one thing
@@ -465,8 +465,8 @@ func (c *cutter) clockless(dts clock.PTS) bool {
 }
 
 // clock takes a PCR of the program, or what stands for one.
-func (c *cutter) clock(pcr clock.PCR, flagged, gap bool) {
-	switch c.base.tick(pcr, flagged, gap) {
+func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
+	switch c.base.tick(pcr, flagged, gap, jump) {
 	case stepFlag:
 		c.proof.step = true
 		c.stepPos = c.pos
@@ -556,7 +556,7 @@ func (c *cutter) beginUnit(payload []byte) {
 		au.dts = clock.PTS(pes.DTS)
 	}
 	if c.clockless(au.dts) {
-		c.clock(au.dts.PCR(), false, false)
+		c.clock(au.dts.PCR(), false, false, false)
 	}
 	c.tailTime(au.dts)
 	au.active = true
@@ -663,6 +663,7 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	c.openPart(ch, au.pos)
 	next := c.cur
 	next.pts, next.dts, next.rap = au.pts, au.dts, rap
+	next.step = ch == old.chunk && stepped(au.dts.Sub(c.lastDTS))
 	ch.clock.head(au.dts)
 	next.insert(len(next.buf), au.dts)
 	starts := ch != old.chunk

@@ -2,6 +2,7 @@ package chop
 
 import (
 	"encoding/binary"
+	"errors"
 	"strconv"
 
 	"every.channel/ec/lib/catalog"
@@ -63,10 +64,11 @@ type emitter struct {
 	bytes    int64 // of ch
 	tables   int   // PATs of ch
 
-	done      map[string]map[uint64]bool // groups promoted, by track
-	told      [maxSent]told              // what the manifest said of the newest chunks
-	lastLocal map[string]uint64          // newest group of the source's own tracks, by name
-	epochs    map[string]int             // how often their groups went back
+	done      map[string]map[uint64]object.Hash // groups promoted, by track
+	again     []repetition
+	told      [maxSent]told     // what the manifest said of the newest chunks
+	lastLocal map[string]uint64 // newest group of the source's own tracks, by name
+	epochs    map[string]int    // how often their groups went back
 	manifest  log
 	timeline  log
 	si        log
@@ -157,41 +159,68 @@ func (e *emitter) deliver(d delivery) error {
 	if p.rap {
 		props.Flags |= object.RandomAccess
 	}
+	if p.step {
+		props.Flags |= object.Discontinuity
+	}
 	if first {
 		if err := e.begin(binary.BigEndian.Uint16(props.Hash[:])); err != nil {
 			return err
 		}
 	}
-	promote := d.promote && !e.repeated
-	track := e.local
-	if promote {
-		track = e.track
-		if e.promoted == 0 {
-			if err := e.broadcastCatalog(ch); err != nil {
-				return err
-			}
-		}
-		e.promoted++
-	} else {
-		e.sent++
-	}
 	e.hashes.Write(props.Hash[:])
-	e.props = props.Append(e.props[:0])
-	e.objects = object.Object{Group: e.group, ID: p.id, Priority: priorityMedia, Properties: e.props, Payload: p.buf}
-	if err := e.sink.WriteObject(track, &e.objects); err != nil {
-		return err
-	}
 	e.stats.Bytes += int64(len(p.buf))
 	e.bytes += int64(len(p.buf))
+	var err error
+	switch {
+	case e.repeated && d.promote:
+		e.again = append(e.again, repetition{p, props})
+	case d.promote:
+		if e.promoted++; e.promoted == 1 {
+			err = e.broadcastCatalog(ch)
+		}
+		err = errors.Join(err, e.write(e.track, p, props))
+	default:
+		e.sent++
+		err = errors.Join(e.unlike(), e.write(e.local, p, props))
+	}
+	if p.last && err == nil {
+		return e.end(d)
+	}
+	return err
+}
+
+// write writes a part, whose buffer may then be used again.
+func (e *emitter) write(track object.TrackName, p *part, props object.Properties) error {
+	e.props = props.Append(e.props[:0])
+	e.objects = object.Object{Group: e.group, ID: p.id, Priority: priorityMedia, Properties: e.props, Payload: p.buf}
+	err := e.sink.WriteObject(track, &e.objects)
+	e.recycle(p)
+	return err
+}
+
+func (e *emitter) recycle(p *part) {
 	select {
 	case e.free <- p.buf:
 	default:
 	}
 	p.buf = nil
-	if p.last {
-		return e.end(d)
+}
+
+// repetition is a part of a chunk whose name this run has promoted before: an encoder that starts anew may send the same bytes again.
+type repetition struct {
+	part  *part
+	props object.Properties
+}
+
+// unlike writes what was held back of a chunk that has the name of another, and is not the same.
+func (e *emitter) unlike() error {
+	var err error
+	for _, r := range e.again {
+		e.sent++
+		err = errors.Join(err, e.write(e.local, r.part, r.props))
 	}
-	return nil
+	e.again = e.again[:0]
+	return err
 }
 
 // begin takes up a new chunk, whose tag is known with its first part.
@@ -210,7 +239,7 @@ func (e *emitter) begin(tag uint16) error {
 	e.repeated = false
 	if ch.synced && ch.identity.Known() {
 		e.track = object.TrackName{Namespace: ch.identity.Namespace(), Name: e.cfg.trackName(clock.TimelineName(ch.hours))}
-		e.repeated = e.done[e.track.String()][e.group]
+		_, e.repeated = e.done[e.track.String()][e.group]
 	}
 	return e.sourceCatalog(ch)
 }
@@ -233,24 +262,36 @@ func (e *emitter) end(d delivery) error {
 	ch := &e.ch
 	n := d.part.id + 1
 	e.stats.Chunks++
-	whole := e.sent == 0 && d.broken == ""
-	broken := d.broken
-	if broken == "" && !whole {
-		broken = catalog.ReasonRepeated
+	sum, broken := e.hashes.Sum(), d.broken
+	same := e.repeated && broken == "" && e.done[e.track.String()][e.group] == sum
+	if e.repeated && !same {
+		if err := e.unlike(); err != nil {
+			return err
+		}
+		if broken == "" {
+			broken = catalog.ReasonRepeated
+		}
 	}
-	track := e.local
+	track, whole := e.local, broken == ""
 	if whole {
 		track = e.track
 		e.stats.Promoted++
-		e.repeats(track, e.group)
+		e.repeats(track, e.group, sum)
 	}
-	e.objects = object.Object{Group: e.group, ID: n, Priority: priorityMedia, Status: object.EndOfGroup}
-	if err := e.sink.WriteObject(track, &e.objects); err != nil {
-		return err
+	if same { // it stands there
+		for _, r := range e.again {
+			e.recycle(r.part)
+		}
+		e.again = e.again[:0]
+	} else {
+		e.objects = object.Object{Group: e.group, ID: n, Priority: priorityMedia, Status: object.EndOfGroup}
+		if err := e.sink.WriteObject(track, &e.objects); err != nil {
+			return err
+		}
 	}
 	entry := catalog.ManifestEntry{
 		Group: e.group, Track: track, Scope: catalog.ScopeSource, Objects: int(n), Bytes: e.bytes,
-		Hash: e.hashes.Sum(), PTS: uint64(ch.start), Reason: broken, Promoted: int(e.promoted), Damage: d.damage.entry(),
+		Hash: sum, PTS: uint64(ch.start), Reason: broken, Promoted: int(e.promoted), Damage: d.damage.entry(),
 	}
 	if whole {
 		entry.Scope = catalog.ScopeBroadcast
@@ -284,17 +325,17 @@ func (e *emitter) end(d delivery) error {
 }
 
 // repeats notes that a name is taken, and reports whether it was before.
-func (e *emitter) repeats(t object.TrackName, group uint64) bool {
+func (e *emitter) repeats(t object.TrackName, group uint64, sum object.Hash) bool {
 	track := t.String()
 	groups := e.done[track]
-	if groups[group] {
+	if _, ok := groups[group]; ok {
 		return true
 	}
 	if groups == nil || len(groups) >= maxRepeated {
-		groups = make(map[uint64]bool)
+		groups = make(map[uint64]object.Hash)
 		e.done[track] = groups
 	}
-	groups[group] = true
+	groups[group] = sum
 	return false
 }
 
@@ -369,7 +410,7 @@ func (e *emitter) publish(track object.TrackName, ch *chunkInfo, c *catalog.Cata
 	}
 	sum := object.Sum(data)
 	group := clock.GroupID(e.catalogBucket(ch), binary.BigEndian.Uint16(sum[:]))
-	if e.repeats(l.track, group) { // it stands there
+	if e.repeats(l.track, group, sum) { // it stands there
 		return nil
 	}
 	l.group = group
@@ -452,7 +493,7 @@ func (e *emitter) sourceCatalog(ch *chunkInfo) error {
 
 func newEmitter(cfg *Config, sink Sink, stats *Stats, free chan<- []byte) *emitter {
 	return &emitter{cfg: cfg, sink: sink, stats: stats, free: free, hashes: object.NewHasher(),
-		done: make(map[string]map[uint64]bool), lastLocal: make(map[string]uint64), epochs: make(map[string]int),
+		done: make(map[string]map[uint64]object.Hash), lastLocal: make(map[string]uint64), epochs: make(map[string]int),
 		catalogs: make(map[string]*published)}
 }
 

@@ -16,6 +16,7 @@ type part struct {
 	pts, dts   clock.PTS
 	duration   clock.Ticks // 0: not known
 	rap        bool
+	step       bool // the clock stepped just before, in the middle of its chunk
 	last       bool // of its chunk: ends it
 }
 

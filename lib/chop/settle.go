@@ -106,10 +106,14 @@ func (c *cutter) certain(ch *chunk, end int64, at clock.Ticks27) bool {
 	if c.sure < end {
 		return false
 	}
+	followed := c.closed > ch.seq
+	if followed && c.ended {
+		return true
+	}
 	if c.base.now-ch.beganAt < dormant && (c.heard[ts.PIDPAT].pos <= ch.begin || c.heard[c.prog.pmtPID].pos <= ch.begin) {
 		return false
 	}
-	if c.closed > ch.seq && (c.ended || c.base.now-at >= longSilence) {
+	if followed && c.base.now-at >= longSilence {
 		return true
 	}
 	for _, pid := range c.prog.awaited {

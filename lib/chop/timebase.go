@@ -39,14 +39,15 @@ const (
 	stepSilent             // it steps, unannounced: it may be the reception that jumped
 )
 
-// tick takes a PCR, which may be flagged by discontinuity_indicator; gap says that packets before it are missing.
-func (t *timebase) tick(pcr clock.PCR, flagged, gap bool) step {
+// tick takes a PCR, which may be flagged by discontinuity_indicator; gap says that packets before it are missing, jump that they may be, as
+// the counter jumps, announced.
+func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool) step {
 	if !t.have {
 		t.have, t.pcr, t.flag, t.run = true, pcr, flagged, new(run)
 		return stepNone
 	}
 	d := pcr.Sub(t.pcr)
-	flagged, t.flag = flagged && !(t.flag && gap), flagged // where each PCR has it, a loss may look like a step
+	flagged, t.flag = flagged && !(t.flag && (gap || jump)), flagged // where each PCR has it, a loss may look like a step
 	limit := maxStep
 	switch {
 	case flagged:

@@ -431,7 +431,7 @@ func (g *generator) elementary() {
 	for i := range h[hPrograms] {
 		base += 2
 		s := g.newSource(base, kindOther, 0xe0, psi.TypeMPEG2Video, nil)
-		g.others = append(g.others, program{g.out.program + uint16(100 + i), base + 1, s})
+		g.others = append(g.others, program{g.out.program + uint16(100+i), base + 1, s})
 		r := g.rng("other" + string(rune('0'+i)))
 		for t := int64(0); t < g.length; t += second / 10 {
 			s.units = append(s.units, unit{start: t, end: t + second/20, pts: t + second, hasPTS: true, body: noise(nil, r, 150+r.IntN(200))})

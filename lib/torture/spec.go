@@ -3,6 +3,7 @@ package torture
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -351,21 +352,46 @@ func ParseSpec(line string) (Spec, error) {
 				*seed = v
 				continue
 			}
-			found := false
-			for i := range table {
-				if table[i].name == name {
-					values[i], found = int(v), true
-				}
-			}
-			if !found || v > 1<<20 {
+			i := slices.IndexFunc(table, func(h habit) bool { return h.name == name })
+			if i < 0 || v > 1<<20 {
 				return s, fmt.Errorf("%q: no such habit", f)
 			}
+			values[i] = int(v)
 		}
 	}
 	if len(s.Receivers) == 0 {
 		s.Receivers = []Receiver{{}}
 	}
 	return s, nil
+}
+
+// Hint sets habits that matter for what is looked for: of the stream and, behind a slash, of all receivers but the first two, which get
+// everything.
+func (s *Spec) Hint(line string) error {
+	stream, receivers, _ := strings.Cut(line, "/")
+	set := func(fields string, table []habit, values []int) error {
+		for _, f := range strings.Fields(fields) {
+			name, text, _ := strings.Cut(f, "=")
+			v, err := strconv.ParseUint(text, 10, 16)
+			i := slices.IndexFunc(table, func(h habit) bool { return h.name == name })
+			if err != nil || i < 0 {
+				return fmt.Errorf("%q: want a habit=number", f)
+			}
+			values[i] = int(v)
+		}
+		return nil
+	}
+	if err := set(stream, streamHabits[:], s.H[:]); err != nil {
+		return err
+	}
+	s.tidy()
+	for i := 2; i < len(s.Receivers); i++ {
+		if err := set(receivers, receiverHabits[:], s.Receivers[i].H[:]); err != nil {
+			return err
+		}
+		s.Receivers[i].tidy()
+	}
+	return nil
 }
 
 // habits are the names of what is not plain, with their values where a name has kinds.

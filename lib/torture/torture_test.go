@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,8 +20,7 @@ var (
 	workers  = flag.Int("torture.workers", 1, "combinations at a time")
 	keep     = flag.Int("torture.shrink", 3, "failures of each promise that are shrunk")
 	stop     = flag.Bool("torture.stop", false, "stop at the first violation")
-	most     = flag.Uint64("torture.most", 0, "stop after so many combinations; 0: only when the time is over")
-	except   = flag.String("torture.except", "", "seeds to leave out, with commas between")
+	hint     = flag.String("torture.hint", "", "habits that every combination has, as in a replay line; behind a slash those of receivers that lose packets")
 	habits   = flag.Bool("torture.habits", false, "print the promoted share by habit")
 	replay   = flag.String("replay", "", "a combination, as a failure prints it")
 )
@@ -91,12 +89,6 @@ func torture(from uint64, for_ time.Duration, stop bool) *tally {
 	t := &tally{broken: map[string][]Spec{}, count: map[string]int{}, byHabit: map[string]*[4]int{}}
 	until := time.Now().Add(for_)
 	next := from
-	skip := map[uint64]bool{}
-	for f := range strings.SplitSeq(*except, ",") {
-		if n, err := strconv.ParseUint(f, 10, 64); err == nil {
-			skip[n] = true
-		}
-	}
 	var wg sync.WaitGroup
 	for range *workers {
 		wg.Add(1)
@@ -106,15 +98,15 @@ func torture(from uint64, for_ time.Duration, stop bool) *tally {
 				t.mu.Lock()
 				n := next
 				next++
-				done := stop && len(t.count) > 0 || *most > 0 && n >= from+*most
+				done := stop && len(t.count) > 0
 				t.mu.Unlock()
 				if done {
 					return
 				}
-				if skip[n] {
-					continue
-				}
 				spec := Random(n)
+				if *hint != "" {
+					spec.Hint(*hint)
+				}
 				t.add(&spec, Check(&spec))
 			}
 		}()
@@ -137,6 +129,9 @@ func TestPromises(t *testing.T) {
 	}
 	if *workers == 0 {
 		*workers = runtime.NumCPU()
+	}
+	if some := Random(1); some.Hint(*hint) != nil {
+		t.Fatalf("-torture.hint %q: want habit=number, and a slash before those of receivers", *hint)
 	}
 	began := time.Now()
 	sum := torture(*seed, d, *stop)
@@ -164,7 +159,7 @@ func TestPromises(t *testing.T) {
 		t.Errorf("%s: %d violations in %d of %d combinations", promise, sum.count[promise], len(specs), sum.combinations)
 		for n, spec := range specs {
 			if n >= *keep {
-				t.Logf("seed %d, not shrunk", spec.Seed)
+				t.Logf("seed %d, not shrunk:\n  go test ./lib/torture -run TestReplay -replay '%s'", spec.Seed, spec)
 				continue
 			}
 			small := Shrink(spec, promise, 10*time.Second)
