@@ -37,6 +37,7 @@ type played struct {
 	pmtPID, pcrPID ts.PID
 	events         map[ts.PID]int // of continuity
 	pcrs, pats     int
+	changes, stale int           // of the PMT; of them, with the version before
 	farPCR, farPAT time.Duration // greatest distances, by PCR
 }
 
@@ -46,6 +47,8 @@ func play(t *testing.T, chunks [][]byte) played {
 	var cont ts.Continuity
 	var tables psi.Assembler
 	var last, lastPAT clock.PCR
+	var lastPMT []byte
+	var lastVersion uint8
 	pending := false // a PAT whose time is that of the next PCR
 	for b := bytes.Join(chunks, nil); len(b) > 0; b = b[ts.PacketSize:] {
 		k := (*ts.Packet)(b)
@@ -84,6 +87,16 @@ func play(t *testing.T, chunks [][]byte) played {
 					p.pmtPID = pat.Programs[0].PID
 				} else if pmt, err := psi.ParsePMT(section); err == nil {
 					p.pcrPID = pmt.PCRPID
+					version := pmt.Version
+					pmt.Version = 0
+					if now := pmt.Append(nil); lastPMT != nil && !bytes.Equal(now, lastPMT) {
+						if p.changes++; version == lastVersion {
+							p.stale++
+						}
+					} else if lastPMT != nil && version != lastVersion {
+						t.Error("another version of the same PMT")
+					}
+					lastPMT, lastVersion = pmt.Append(nil), version
 				}
 			})
 		}
@@ -98,6 +111,7 @@ func TestCanonicalStreamPlays(t *testing.T) {
 		channel string
 		habits  []string
 		part    time.Duration
+		changes int // of the PMT
 	}{
 		{channel: "5.1"},
 		{channel: "5.2"},
@@ -119,6 +133,7 @@ func TestCanonicalStreamPlays(t *testing.T) {
 		{channel: "5.1", habits: []string{"still=1s", "step=-4s/10s"}},
 		{channel: "5.1", habits: []string{"scte35", "second-audio", "silent-audio"}},
 		{channel: "101", habits: []string{"subtitles", "teletext", "pmt-version"}},
+		{channel: "5.1", habits: []string{"pmt-change=6s", "pmt-version=7s"}, changes: 4},
 		{channel: "101", habits: []string{"radio"}},
 		{channel: "5.1", habits: []string{"stuffing=bare", "stuffing=field", "tables-every=500ms"}},
 	} {
@@ -150,6 +165,9 @@ func TestCanonicalStreamPlays(t *testing.T) {
 			}
 			if p.pats < 16*len(out.chunks) || p.pats%16 != 0 || p.farPAT > 400*time.Millisecond {
 				t.Errorf("%d PATs in %d chunks, up to %v apart", p.pats, len(out.chunks), p.farPAT)
+			}
+			if p.changes != c.changes || p.stale > 0 {
+				t.Errorf("the PMT changes %d times, %d of them unnoticed", p.changes, p.stale)
 			}
 			without := play(t, append(out.chunks[:3:3], out.chunks[4:]...))
 			if without.events[ts.PIDPAT]+without.events[p.pmtPID]+without.events[p.pcrPID] > 0 || len(without.events) == 0 {

@@ -420,6 +420,7 @@ func (p *program) layout(video string) *layout {
 	l := &layout{program: p.number, patTSID: p.patTSID, pmtPID: p.pmtPID, pcrPID: pmt.PCRPID, audioOnly: p.codec.Role() == es.RoleAudio,
 		label: p.label, video: video}
 	var cc uint8
+	pmt.Version = versionOf(pmt.Append(nil))
 	l.pmt = psi.AppendPackets(nil, p.pmtPID, &cc, pmt.Append(nil))
 	for _, s := range p.pmt.Streams {
 		l.streams = append(l.streams, stream{s.PID, s.Type, p.pmt.Codec(s).String(), s.Descriptors.Language()})
@@ -447,10 +448,15 @@ func (l *layout) room(b []byte) []byte {
 	return b
 }
 
+// versionOf makes the version_number of a section from the CRC_32 that it has with version_number 0: players take up a table only if its version is
+// another (H.222.0 §2.4.4.5, §2.4.4.9), and the broadcast's own may have been rewritten on the way.
+func versionOf(section []byte) uint8 { return section[len(section)-1] & 0x1f }
+
 // tables writes PAT and PMT as the n-th of their chunk over the first bytes of b. Nothing that a device may have rewritten
 // (versions, other programs, section order) is in them.
 func (l *layout) tables(b []byte, tsid uint16, n int) {
 	pat := psi.PAT{TSID: tsid, Programs: []psi.Program{{Number: l.program, PID: l.pmtPID}}}
+	pat.Version = versionOf(pat.Append(nil))
 	cc := uint8(n) & 0x0f
 	copy(b, psi.AppendPackets(make([]byte, 0, ts.PacketSize), ts.PIDPAT, &cc, pat.Append(nil)))
 	copy(b[ts.PacketSize:], l.pmt)

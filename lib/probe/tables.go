@@ -139,7 +139,9 @@ func (a *analyzer) programMap(section []byte, pid ts.PID, fresh bool) {
 	for _, s := range t.Streams {
 		st := &a.pids[s.PID]
 		c := t.Codec(s)
-		if st.kind == kindUnknown && s.PID != ts.PIDNull {
+		// What a PMT lists is no SI, wherever another standard has its tables.
+		si := st.kind == kindPSI && st.sect.due == 0xff && s.PID >= ts.PIDNIT && !s.Type.Sections()
+		if (st.kind == kindUnknown || si) && s.PID != ts.PIDNull {
 			switch {
 			case c == es.SCTE35:
 				a.follow(s.PID, 0xff)

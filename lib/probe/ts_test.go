@@ -93,12 +93,15 @@ func TestCleanBroadcastHasNoErrors(t *testing.T) {
 		std   sim.Standard
 		table string
 		rate  int
+		low   bool // streams on PIDs that have tables in the other standard
 	}{
-		{"ATSC", sim.ATSC, "STT", 0},
-		{"ATSC at a constant rate", sim.ATSC, "STT", 19_392_658},
-		{"DVB", sim.DVB, "TDT", 0},
+		{"ATSC", sim.ATSC, "STT", 0, false},
+		{"ATSC at a constant rate", sim.ATSC, "STT", 19_392_658, false},
+		{"ATSC with streams on 0x11 and 0x14", sim.ATSC, "STT", 0, true},
+		{"DVB", sim.DVB, "TDT", 0, false},
+		{"DVB with a stream on 0x1FFB", sim.DVB, "TDT", 0, true},
 	} {
-		in := broadcast(t, c.std, 12*time.Second, func(m *sim.Mux) { m.Rate = c.rate }, sim.Impair{})
+		in := broadcast(t, c.std, 12*time.Second, func(m *sim.Mux) { m.Rate, m.Habits.LowPIDs = c.rate, c.low }, sim.Impair{})
 		rep, all, err := dump(t, Config{Verify: true}, bytes.NewReader(in))
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
