@@ -48,15 +48,16 @@ type cutter struct {
 
 	heard     [ts.NumPIDs]mark
 	before    map[ts.PID]earlier // until the PMT is known
-	tdtAlone  bool               // two TDT came in succession: there is no TOT
-	tdtLost   bool               // packets of that PID were lost, and there may have been one
-	tdtAt     clock.Ticks27      // when the first TDT came
-	told      []said             // times for which a PCR is awaited
-	tdtBefore bool               // the last table on that PID was a TDT, and none was lost since
-	nextPos   int64              // position where the PMT was heard that is not in force yet
-	clockPos  int64              // position of the last PCR
-	stepPos   int64              // position of the last step of the clock
-	scrambled int64              // packets, for the message when nothing comes out
+	totHeard  bool
+	tdtAlone  bool          // two TDT came in succession: there is no TOT
+	tdtLost   bool          // packets of that PID were lost, and there may have been one
+	tdtAt     clock.Ticks27 // when the first TDT came
+	told      []said        // times for which a PCR is awaited
+	tdtBefore bool          // the last table on that PID was a TDT, and none was lost since
+	nextPos   int64         // position where the PMT was heard that is not in force yet
+	clockPos  int64         // position of the last PCR
+	stepPos   int64         // position of the last step of the clock
+	scrambled int64         // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
 	firstDTS  clock.PTS // while no PCR was heard
@@ -208,7 +209,9 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		return false, nil
 	}
 	if p.Scrambled() || p.UnitStart() && scrambledPES(p.Payload()) {
-		c.scrambled++
+		if c.scrambled++; c.scrambled == 1 {
+			c.cfg.Log.Warn("scrambled: what is, is not promoted", "program", c.prog.number, "pid", pid)
+		}
 		c.event(taint{from: c.pos, to: c.pos, pid: pid, kind: taintScrambled})
 	}
 	if role&roleCut != 0 && (c.au.active || c.au.begins || p.UnitStart()) {
@@ -377,7 +380,7 @@ func (c *cutter) timeHeard(kind table, utc time.Time) {
 		c.tdtAlone = c.tdtAlone || c.tdtBefore
 		c.tdtBefore = true
 	case tableTOT:
-		c.tdtAlone, c.tdtBefore = false, false
+		c.totHeard, c.tdtAlone, c.tdtBefore = true, false, false
 	}
 	if c.cfg.Clock != ClockFile && len(c.told) < heard {
 		c.told = append(c.told, said{kind, utc})
@@ -642,7 +645,7 @@ func (c *cutter) proven(au *accessUnit) bool {
 func (c *cutter) startChunk(au *accessUnit) {
 	c.closeTail()
 	c.chunks++
-	ch := &chunk{seq: c.chunks, start: au.pts, startDTS: au.dts, begin: au.pos, beganAt: c.base.now, run: c.base.of(au.dts), identity: c.prog.identity()}
+	ch := &chunk{seq: c.chunks, start: au.pts, startDTS: au.dts, begin: au.pos, beganAt: c.base.now, run: c.base.of(au.dts), identity: c.prog.identity(), renamed: c.prog.renamed}
 	if !c.proven(au) {
 		ch.doubt = catalog.ReasonUnsure
 		if !c.proof.began {

@@ -42,7 +42,7 @@ func (c *cutter) name(ch *chunk) {
 // identified is whose chunk it is: known when it began or since, and not two different things.
 func (c *cutter) identified(ch *chunk) Identity {
 	now := c.prog.identity()
-	if ch.identity.Known() && ch.identity != now {
+	if ch.identity.Known() && (ch.identity != now || ch.renamed != c.prog.renamed) {
 		return Identity{}
 	}
 	return now
@@ -71,7 +71,7 @@ func (c *cutter) kinds(ch *chunk) [3]table {
 	switch id := c.identified(ch); {
 	case id.System == "atsc" || id.System == "" && c.prog.stt:
 		return [...]table{tableSTT, tableOther, tableOther}
-	case !c.tdtAlone && c.tdtLost: // there may be a TOT that says otherwise, and was lost
+	case c.totHeard, !c.tdtAlone && c.tdtLost: // there is a TOT, or may be, that says otherwise
 		return [...]table{tableTOT, tableOther, tableOther}
 	}
 	return [...]table{tableTOT, tableTDT, tableOther}
@@ -86,7 +86,7 @@ const (
 
 // doubtful reports whether the time of a chunk is that of a TDT alone so far, and a TOT may still come that contradicts.
 func (c *cutter) doubtful(ch *chunk) bool {
-	if c.ended || c.tdtAlone || ch.run == nil || c.cfg.Clock != ClockBroadcast || len(ch.run.times[tableTOT]) > 0 || len(ch.run.times[tableTDT]) == 0 {
+	if c.ended || c.tdtAlone || c.totHeard || ch.run == nil || c.cfg.Clock != ClockBroadcast || len(ch.run.times[tableTOT]) > 0 || len(ch.run.times[tableTDT]) == 0 {
 		return false
 	}
 	return c.kinds(ch)[1] == tableTDT && c.base.now-c.tdtAt < totPatience && c.waiting() < maxWaiting

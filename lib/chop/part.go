@@ -29,6 +29,7 @@ type chunk struct {
 	beganAt  clock.Ticks27
 	run      *run     // the clock it began on; nil if there is none
 	identity Identity // of the broadcast, when it began
+	renamed  int      // program.renamed then
 	layout   *layout
 	clock    madeClock
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -57,6 +58,7 @@ type program struct {
 	atsc     Identity
 	sdt      Identity
 	label    label
+	renamed  int      // how often the tables came to name another broadcast
 	recorded Identity // of a clock file
 	current  *layout  // what layout returned last; nil when something in it changed
 	versions psi.Versions
@@ -307,6 +309,10 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 	if !p.inForce && p.next == nil {
 		return // whether this PID holds tables is known with the PMT
 	}
+	if h, err := psi.ParseHeader(section); err == nil && h.Next {
+		return // it does not apply yet
+	}
+	p.identify(section)
 	if utc, ok := psi.TableUTC(section); ok {
 		p.utc = utc
 		switch section[0] {
@@ -331,27 +337,38 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 				}
 			}
 		}
+	case psi.TableTDT, psi.TableTOT, psi.TableSTT:
+		return // they say the time; the timeline track has it
+	}
+	p.si = append(p.si, siSection{pid, bytes.Clone(section)})
+}
+
+// identify reads whose broadcast it is, from each repetition: what is said again after something else counts again.
+func (p *program) identify(section []byte) {
+	was, name := p.identity(), label(nil)
+	switch section[0] {
 	case psi.TableTVCT, psi.TableCVCT:
 		if vct, err := psi.ParseVCT(section); err == nil {
 			if c, ok := vct.Of(p.number); ok {
 				p.atsc = Identity{System: "atsc", TSID: c.TSID, Program: p.number}
-				p.label = label{"callsign": c.ShortName, "channel": c.Channel()}
-				p.current = nil
+				name = label{"callsign": c.ShortName, "channel": c.Channel()}
 			}
 		}
 	case psi.TableSDT:
 		if sdt, err := psi.ParseSDT(section); err == nil {
 			if s, ok := sdt.Of(p.number); ok {
 				p.sdt = Identity{System: "dvb", ONID: sdt.ONID, TSID: sdt.TSID, Program: p.number}
-				_, _, name := s.Name()
-				p.label = label{"service": name}
-				p.current = nil
+				_, _, service := s.Name()
+				name = label{"service": service}
 			}
 		}
-	case psi.TableTDT, psi.TableTOT, psi.TableSTT:
-		return // they say the time; the timeline track has it
 	}
-	p.si = append(p.si, siSection{pid, bytes.Clone(section)})
+	if name != nil && !maps.Equal(name, p.label) {
+		p.label, p.current = name, nil
+	}
+	if was.Known() && p.identity() != was {
+		p.renamed++
+	}
 }
 
 // identity is the broadcast as far as the tables tell. A VCT or SDT is waited for, because a device may have

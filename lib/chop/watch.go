@@ -4,14 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"every.channel/ec/lib/ts"
 )
 
-// silent is how long nothing may come of a live input before a line says why.
-const silent = 5 * time.Second
+// silent is how long nothing may come of a live input before a line says why: soon enough for the line to be there within 5 s.
+const silent = 4 * time.Second
 
 // watch tells people why nothing comes of an input: within 5 s, and again when the reason changes.
 type watch struct {
@@ -27,13 +28,9 @@ type watch struct {
 	heard     int64
 }
 
-// look takes a look at the cutter, at most once a second.
+// look takes a look at the cutter.
 func (w *watch) look(c *cutter) {
 	now := time.Now()
-	if now.Sub(w.looked) < time.Second {
-		return
-	}
-	w.looked = now
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.read = c.stats.Packets
@@ -42,7 +39,9 @@ func (w *watch) look(c *cutter) {
 	} else {
 		w.reason = w.why(c)
 	}
-	w.scrambled, w.heard = c.scrambled, c.heard[c.prog.cutPID].pos
+	if now.Sub(w.looked) >= time.Second { // what was heard since then is news
+		w.looked, w.scrambled, w.heard = now, c.scrambled, c.heard[c.prog.cutPID].pos
+	}
 }
 
 // why is the reason as it is now, which may not be the one at the start.
@@ -63,7 +62,7 @@ func (w *watch) why(c *cutter) string {
 
 // run says so until ctx ends.
 func (w *watch) run(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(time.Second / 4)
 	defer tick.Stop()
 	var read, cut int64
 	said := ""
@@ -83,11 +82,11 @@ func (w *watch) run(ctx context.Context) {
 			}
 			reason := w.reason
 			w.mu.Unlock()
-			if now.Sub(input) >= silent-time.Second {
-				reason = "no input comes"
+			if now.Sub(input) >= silent {
+				reason = strings.TrimPrefix(reason+"; no input comes", "; ")
 			}
 			switch {
-			case now.Sub(output) < silent-time.Second:
+			case now.Sub(output) < silent:
 				if said != "" {
 					w.log.Info("the stream is being cut again")
 				}
