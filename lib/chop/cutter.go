@@ -15,6 +15,7 @@ import (
 type accessUnit struct {
 	active   bool   // it is not decided what it is
 	begins   bool   // the header of its PES packet is not whole
+	flagged  bool   // discontinuity_indicator came with a PCR since the one before began
 	torn     bool   // the one before goes on in its PES packet
 	cut      bool   // its start code may stand in the PES packet before
 	header   []byte // what there is of it
@@ -49,15 +50,15 @@ type cutter struct {
 	heard     [ts.NumPIDs]mark
 	before    map[ts.PID]earlier // until the PMT is known
 	totHeard  bool
-	tdtAlone  bool          // two TDT came in succession: there is no TOT
-	tdtLost   bool          // packets of that PID were lost, and there may have been one
-	tdtAt     clock.Ticks27 // when the first TDT came
-	told      []said        // times for which a PCR is awaited
-	tdtBefore bool          // the last table on that PID was a TDT, and none was lost since
-	nextPos   int64         // position where the PMT was heard that is not in force yet
-	clockPos  int64         // position of the last PCR
-	stepPos   int64         // position of the last step of the clock
-	scrambled int64         // packets, for the message when nothing comes out
+	tdtAlone  bool   // two TDT came in succession: there is no TOT
+	tdtLost   bool   // packets of that PID were lost, and there may have been one
+	told      []said // times for which a PCR is awaited
+	tdtBefore bool   // the last table on that PID was a TDT, and none was lost since
+	nextPos   int64  // position where the PMT was heard that is not in force yet
+	clockPos  int64  // position of the last PCR
+	flagPos   int64  // position of the last PCR with discontinuity_indicator in a packet with payload
+	stepPos   int64  // position of the last step of the clock
+	scrambled int64  // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
 	firstDTS  clock.PTS // while no PCR was heard
@@ -207,6 +208,9 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	}
 	if ev == ts.Duplicate {
 		return false, nil
+	}
+	if role&rolePCR != 0 && p.Discontinuity() && p.HasPCR() {
+		c.flagPos = c.pos
 	}
 	if p.Scrambled() || p.UnitStart() && scrambledPES(p.Payload()) {
 		if c.scrambled++; c.scrambled == 1 {
@@ -374,13 +378,10 @@ type said struct {
 func (c *cutter) timeHeard(kind table, utc time.Time) {
 	switch kind {
 	case tableTDT:
-		if c.tdtAt == 0 {
-			c.tdtAt = c.base.now + 1
-		}
 		c.tdtAlone = c.tdtAlone || c.tdtBefore
 		c.tdtBefore = true
 	case tableTOT:
-		c.totHeard, c.tdtAlone, c.tdtBefore = true, false, false
+		c.tdtAlone, c.tdtBefore = false, false
 	}
 	if c.cfg.Clock != ClockFile && len(c.told) < heard {
 		c.told = append(c.told, said{kind, utc})
@@ -480,6 +481,7 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 	}
 	for _, t := range c.told {
 		if c.stepPos != c.pos { // else it is of the clock before
+			c.totHeard = c.totHeard || t.kind == tableTOT
 			c.base.run.add(t.kind, clock.Reference{UTC: t.utc, PCR: pcr})
 		}
 	}
@@ -500,6 +502,7 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 			c.decide(au.finder.End())
 			au.torn, au.cut = au.finder.Torn(), au.finder.Zeros()
 		}
+		au.flagged = c.flagPos > au.pos
 		au.active, au.begins, au.header = false, true, au.header[:0]
 		au.pos, au.random, au.offset = c.pos, p.RandomAccess(), 0
 		if c.cur != nil {
@@ -586,6 +589,9 @@ func (c *cutter) decide(v es.Verdict) {
 	ch := c.cur.chunk
 	if stepped(au.dts.Sub(c.lastDTS)) {
 		c.prevRAP.known = false
+	}
+	if ch != nil {
+		ch.clock.flagged = au.flagged
 	}
 	starts := rap && (ch == nil || !c.prevRAP.known || !c.grid.Same(au.pts, c.prevRAP.pts))
 	if c.prog.next != nil && ch != nil {
@@ -696,7 +702,7 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 // clock announces it here (H.222.0 §2.4.3.5): the next chunk must not depend on what was before it.
 func (p *part) closeClock(dts clock.PTS) {
 	m := &p.chunk.clock
-	step := m.some && stepped(dts.Sub(m.last))
+	step := m.steps(dts)
 	if !step && !m.sparse(dts) {
 		return
 	}

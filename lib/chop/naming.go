@@ -77,7 +77,7 @@ func (c *cutter) kinds(ch *chunk) [3]table {
 	return [...]table{tableTOT, tableTDT, tableOther}
 }
 
-// totPatience is how long a TOT, or another TDT, is waited for after the first TDT: TS 101 211 §4.4 asks for both every 30 s. maxWaiting bounds
+// totPatience is how long a TOT, or another TDT, is waited for from a chunk's begin on, where a TDT was heard: TS 101 211 §4.4 asks for both every 30 s. maxWaiting bounds
 // what is held meanwhile.
 const (
 	totPatience = 30 * second
@@ -86,10 +86,10 @@ const (
 
 // doubtful reports whether the time of a chunk is that of a TDT alone so far, and a TOT may still come that contradicts.
 func (c *cutter) doubtful(ch *chunk) bool {
-	if c.ended || c.tdtAlone || c.totHeard || ch.run == nil || c.cfg.Clock != ClockBroadcast || len(ch.run.times[tableTOT]) > 0 || len(ch.run.times[tableTDT]) == 0 {
+	if c.ended || c.tdtAlone || ch.run == nil || c.cfg.Clock != ClockBroadcast || len(ch.run.times[tableTOT]) > 0 || len(ch.run.times[tableTDT]) == 0 {
 		return false
 	}
-	return c.kinds(ch)[1] == tableTDT && c.base.now-c.tdtAt < totPatience && c.waiting() < maxWaiting
+	return c.kinds(ch)[0] == tableTOT && c.base.now-ch.beganAt < totPatience && c.waiting() < maxWaiting
 }
 
 // waiting is how many bytes are queued.

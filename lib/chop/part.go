@@ -63,12 +63,19 @@ type madeClock struct {
 	some   bool
 	last   clock.PTS // DTS of the last PCR
 	tables clock.PTS // DTS where PAT and PMT stood last
+
+	flagged bool // the multiplexer announced a step before the access unit that is due
+}
+
+// steps reports whether the clock steps before an access unit. A short way ahead it may as well be a still picture, unless it was announced.
+func (m *madeClock) steps(dts clock.PTS) bool {
+	d := dts.Sub(m.last)
+	return m.some && (stepped(d) || m.flagged && d >= clock.Hz)
 }
 
 // sparse reports whether an access unit is so far from the last PCR that more are due between, but on the same clock.
 func (m *madeClock) sparse(dts clock.PTS) bool {
-	d := dts.Sub(m.last)
-	return m.some && d >= 2*pcrEvery && d < stepAhead
+	return m.some && dts.Sub(m.last) >= 2*pcrEvery && !m.steps(dts)
 }
 
 // head notes that PAT and PMT stand at the head of the part that begins with an access unit, before what is due before that.
@@ -82,9 +89,8 @@ func (m *madeClock) head(dts clock.PTS) {
 // insert puts what is due before an access unit into the part at an offset: PCRs, and room for PAT and PMT.
 func (p *part) insert(at int, dts clock.PTS) {
 	m := &p.chunk.clock
-	d := dts.Sub(m.last)
-	step := m.some && stepped(d)
-	if m.some && !step && d < pcrEvery {
+	step := m.steps(dts)
+	if m.some && !step && dts.Sub(m.last) < pcrEvery {
 		return
 	}
 	rest, rooms := len(p.buf)-at, len(p.more)
