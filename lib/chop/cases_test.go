@@ -74,7 +74,7 @@ func TestCases(t *testing.T) {
 		{"sps_every", chop.Config{}, "ec-atsc-2065-3--ts_t13", six},
 		{"hevc_ps_every", chop.Config{}, "ec-atsc-2065-3--ts_t13", "first B B B B cut"},
 		{"pes_unaligned_h264", here, "ec-dvb-9018-1-1--ts_t", "first B B B B B cut"},
-		{"pcr_none", chop.Config{}, "ec-atsc-2065-3--ts_t13", "first unsynced B B B B cut"},
+		{"pcr_none", chop.Config{}, "ec-atsc-2065-3--ts_t13", "first B B B B B cut"},
 		{"avs", chop.Config{}, "ec-atsc-2065-3--ts_t13", "B B B B B cut"},
 		{"pat2", chop.Config{Program: 3}, "ec-atsc-2065-3--ts_t13", six},
 		{"cvct_onepart", chop.Config{}, "ec-atsc-2065-3--ts_t13", six},

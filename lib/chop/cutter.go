@@ -738,7 +738,7 @@ func (c *cutter) closePart(pos int64, duration clock.Ticks, last bool) {
 // finish ends the stream: the last chunk has no end of its own.
 func (c *cutter) finish() error {
 	if c.au.active {
-		c.decide(c.au.finder.End())
+		c.decide(es.NotRandomAccess) // its end is missing
 	}
 	c.pos++
 	c.closeTail()

@@ -50,6 +50,7 @@ func (c *cutter) identified(ch *chunk) Identity {
 
 // synced reports whether the clock that a chunk began on is tied to UTC by now.
 func (c *cutter) synced(ch *chunk) bool {
+	c.onClock(ch)
 	switch {
 	case c.cfg.Clock == ClockFile:
 		return len(c.file.records) > 0
@@ -64,6 +65,13 @@ func (c *cutter) synced(ch *chunk) bool {
 		}
 	}
 	return false
+}
+
+// onClock finds the clock of a chunk that began before a PCR of it was heard.
+func (c *cutter) onClock(ch *chunk) {
+	if ch.run == nil {
+		ch.run = c.base.of(ch.startDTS)
+	}
 }
 
 // kinds are the tables that tell the time of a chunk's broadcast, the first that were heard before the others.
@@ -105,6 +113,7 @@ func (c *cutter) reference(ch *chunk) (clock.Reference, bool) {
 	if c.cfg.Clock == ClockFile {
 		return c.recorded(ch.start)
 	}
+	c.onClock(ch)
 	kinds := c.kinds(ch)
 	ref, ok := ch.run.reference(kinds[:]...)
 	if !ok && c.cfg.Clock == ClockHost && ch.run != nil {

@@ -73,7 +73,8 @@ func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool) step {
 	return stepSilent
 }
 
-// of is the run that an access unit with a decoding time belongs to: near a step, streams of a program change over one after another.
+// of is the run that an access unit with a decoding time belongs to, nil if none is heard yet: near a step, streams of a program change over
+// one after another, and a PCR may be lost.
 func (t *timebase) of(dts clock.PTS) *run {
 	near := func(r *run) bool {
 		d := dts.PCR().Sub(r.pcr)
@@ -83,10 +84,12 @@ func (t *timebase) of(dts clock.PTS) *run {
 		return nil
 	}
 	t.run.pcr = t.pcr
-	if t.past != nil && !near(t.run) && near(t.past) {
-		return t.past
+	for _, r := range []*run{t.run, t.past} {
+		if r != nil && near(r) {
+			return r
+		}
 	}
-	return t.run
+	return nil
 }
 
 // table is which kind of table a time came from.
