@@ -1,0 +1,166 @@
+package chop
+
+import (
+	"time"
+
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/ts"
+)
+
+// table takes a packet of PAT, PMT or SI.
+func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
+	pr := &c.prog
+	role := pr.roles[pid]
+	lost := false
+	if role&(roleKeep|rolePCR) == 0 {
+		ev := c.cont.Check(p)
+		lost = ev == ts.Gap || ev == ts.Jump
+	}
+	if pid == ts.PIDTDT && lost {
+		c.tdtBefore, c.tdtLost = false, true
+	}
+	if lost || c.dark-c.heard[pid].dark >= 16 {
+		c.heard[pid].dark = -1 // until the table is heard whole
+	}
+	pr.feed(p, pid)
+	if pr.err != nil {
+		return pr.err
+	}
+	if pr.patWhole {
+		c.tableSeen(ts.PIDPAT, pr.patChanged)
+		pr.patWhole, pr.patChanged = false, false
+	}
+	if pr.pmtWhole {
+		c.tableSeen(pr.pmtPID, pr.pmtChanged)
+		pr.pmtWhole, pr.pmtChanged = false, false
+		c.programHeard()
+	}
+	if !pr.utc.IsZero() {
+		c.timeHeard(pr.utcKind, pr.utc)
+		pr.utc = time.Time{}
+	}
+	return nil
+}
+
+// said is the time that a table gave.
+type said struct {
+	kind table
+	utc  time.Time
+}
+
+// timeHeard takes the time of a table. It is tied to the next PCR, not to the last one: where PCRs are lost, that only makes it later, and the
+// greatest offset counts.
+func (c *cutter) timeHeard(kind table, utc time.Time) {
+	switch kind {
+	case tableTDT:
+		c.tdtAlone = c.tdtAlone || c.tdtBefore
+		c.tdtBefore = true
+	case tableTOT:
+		c.tdtAlone, c.tdtBefore = false, false
+	}
+	if c.cfg.Clock != ClockFile && len(c.told) < heard {
+		c.told = append(c.told, said{kind, utc})
+	}
+}
+
+// tableSeen notes that PAT or PMT was heard whole. If it has changed and packets of it were lost, where it changed is not known: a chunk
+// that began in between may have begun with the other. A lost repetition of a table that did not change is no damage.
+func (c *cutter) tableSeen(pid ts.PID, changed bool) {
+	m := &c.heard[pid]
+	if changed && (m.dark < 0 || c.base.now-m.at > tableSilence) {
+		c.taint(taint{from: m.pos, to: c.pos, pid: pid, kind: taintPSI})
+	}
+	*m = mark{c.pos, c.dark, c.base.now}
+}
+
+// tableSilence is how long PAT and PMT may stay away without a doubt that some were lost: TR 101 290 §5.2.1 allows 500 ms.
+const tableSilence = second
+
+// programHeard takes up a PMT: at once before the first chunk, and when another PID is to be cut; else the next chunk begins with it.
+func (c *cutter) programHeard() {
+	pr := &c.prog
+	if pr.next == nil {
+		return
+	}
+	if pid, codec := cutOf(pr.next); pr.inForce && pid == pr.cutPID && c.cur != nil && c.cur.chunk != nil {
+		if pr.fresh {
+			pr.codec = codec // the random access point that the new PMT waits for is of this codec
+			pr.announce()
+			pr.fresh, c.nextPos = false, c.pos
+		}
+		return
+	}
+	c.copyHeld()
+	c.closeTail()
+	c.au.active, c.au.begins = false, false
+	c.prevRAP.known = false
+	c.proof = proof{began: c.proof.began}
+	if c.cur != nil && c.cur.chunk != nil {
+		c.cur.chunk.cause = catalog.ReasonCut
+		c.closePart(c.pos, 0, true)
+	}
+	if c.cur != nil {
+		c.recycle(c.cur.buf)
+		c.cur = nil
+	}
+	c.applyProgram()
+	c.settle()
+}
+
+// applyProgram puts the PMT in force that was heard last.
+func (c *cutter) applyProgram() {
+	if !c.prog.apply() {
+		return
+	}
+	if e, ok := c.before[c.prog.cutPID]; ok && e.dark == c.dark {
+		c.proof.au, c.proof.dts = true, e.dts
+	}
+	c.before = nil
+	for _, pid := range c.prog.awaited {
+		if c.heard[pid].pos == 0 {
+			c.heard[pid].at = c.base.now // it may be listed and never sent: that is to be seen
+		}
+	}
+}
+
+// pcrPatience is how long, by decoding times, a PCR is waited for.
+const pcrPatience = 2 * clock.Hz
+
+// clockless reports whether decoding times are the only clock there is: the PMT names no PCR_PID, or no PCR comes on it.
+func (c *cutter) clockless(dts clock.PTS) bool {
+	switch {
+	case c.pcrHeard:
+		return false
+	case c.prog.pmt.PCRPID == ts.PIDNull || c.base.have:
+		return true
+	case !c.dtsHeard:
+		c.dtsHeard, c.firstDTS = true, dts
+	}
+	if d := dts.Sub(c.firstDTS); d < pcrPatience && d > -pcrPatience {
+		return false
+	}
+	c.cfg.Log.Warn("no PCR comes, decoding times stand in for it", "program", c.prog.number, "pcr_pid", c.prog.pmt.PCRPID)
+	return true
+}
+
+// clock takes a PCR of the program, or what stands for one.
+func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
+	switch c.base.tick(pcr, flagged, gap, jump) {
+	case stepFlag:
+		c.proof.step = true
+		c.stepPos = c.pos
+	case stepSilent:
+		c.stepPos = c.pos
+		c.proof = proof{began: true, step: true}
+		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
+	}
+	for _, t := range c.told {
+		if c.stepPos != c.pos { // else it is of the clock before
+			c.totHeard = c.totHeard || t.kind == tableTOT
+			c.base.run.add(t.kind, clock.Reference{UTC: t.utc, PCR: pcr})
+		}
+	}
+	c.told = c.told[:0]
+	c.clockPos = c.pos
+}

@@ -1,0 +1,208 @@
+package chop
+
+import (
+	"errors"
+
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/es"
+	"every.channel/ec/lib/ts"
+)
+
+// accessUnit is one whose role is not decided yet.
+type accessUnit struct {
+	active   bool   // it is not decided what it is
+	begins   bool   // the header of its PES packet is not whole
+	flagged  bool   // discontinuity_indicator came with a PCR since the one before began
+	torn     bool   // the one before goes on in its PES packet
+	cut      bool   // its start code may stand in the PES packet before
+	header   []byte // what there is of it
+	pos      int64  // packet position
+	offset   int    // in the current part's buf
+	pts, dts clock.PTS
+	random   bool // random_access_indicator
+	finder   es.Finder
+}
+
+// proof is what was heard since the last loss on the cut PID: it tells whether a random access point starts a chunk at every receiver.
+type proof struct {
+	rap   bool // a random access point was heard
+	step  bool // the clock stepped, so that access units prove nothing
+	au    bool // an access unit was heard
+	dts   clock.PTS
+	began bool // something was lost before; else the stream began
+}
+
+// cutPacket looks at a packet of the PID that cuts: it may start an access unit, or say more about one.
+func (c *cutter) cutPacket(p *ts.Packet) {
+	au := &c.au
+	payload := p.Payload()
+	switch {
+	case p.Scrambled():
+		au.active, au.begins = false, false
+	case p.UnitStart() && stamped(payload):
+		au.torn, au.cut = false, false
+		if au.active {
+			c.decide(au.finder.End())
+			au.torn, au.cut = au.finder.Torn(), au.finder.Zeros()
+		}
+		au.flagged = c.flagPos > au.pos
+		au.active, au.begins, au.header = false, true, au.header[:0]
+		au.pos, au.random, au.offset = c.pos, p.RandomAccess(), 0
+		if c.cur != nil {
+			au.offset = len(c.cur.buf)
+		}
+		c.beginUnit(payload)
+	case au.begins:
+		c.beginUnit(payload)
+	case p.UnitStart(): // without a PTS it goes on with what has begun before
+		if pes, err := ts.ParsePES(payload); err == nil {
+			c.feedUnit(payload[pes.HeaderLen:])
+		}
+	default:
+		c.feedUnit(payload)
+	}
+}
+
+// stamped reports whether the PES packet that begins with b has a PTS, or may have one.
+func stamped(b []byte) bool { return len(b) < 8 || b[7]>>6 != 0 } // PTS_DTS_flags, H.222.0 §2.4.3.6
+
+// feedUnit takes more of the elementary stream of the pending access unit.
+func (c *cutter) feedUnit(b []byte) {
+	if !c.au.active {
+		return
+	}
+	if v := c.au.finder.Feed(b); v != es.Undecided {
+		c.decide(v)
+	}
+}
+
+// maxPESHeader is the longest header of a PES packet, H.222.0 §2.4.3.6.
+const maxPESHeader = 9 + 255
+
+// beginUnit takes the payload of a packet in which the header of a PES packet stands or goes on.
+func (c *cutter) beginUnit(payload []byte) {
+	au := &c.au
+	if len(au.header) > 0 {
+		au.header = append(au.header, payload...)
+		payload = au.header
+	}
+	if c.cur == nil { // so that the packets of the access unit are kept
+		c.cur = &part{buf: c.buffer(), start: au.pos}
+	}
+	pes, err := ts.ParsePES(payload)
+	if errors.Is(err, ts.ErrPESShort) && len(payload) < maxPESHeader {
+		if len(au.header) == 0 {
+			au.header = append(au.header, payload...)
+		}
+		return
+	}
+	au.begins = false
+	if err != nil || !pes.HasPTS {
+		return
+	}
+	au.pts, au.dts = clock.PTS(pes.PTS), clock.PTS(pes.PTS)
+	if pes.HasDTS {
+		au.dts = clock.PTS(pes.DTS)
+	}
+	if c.clockless(au.dts) {
+		c.clock(au.dts.PCR(), false, false, false)
+	}
+	c.tailTime(au.dts)
+	au.active = true
+	au.finder.Begin(c.prog.codec, au.random)
+	if !pes.DataAlignment {
+		au.finder.Several()
+	}
+	if au.torn {
+		au.finder.Rest()
+	} else if au.cut {
+		au.finder.Cut()
+	}
+	c.feedUnit(payload[pes.HeaderLen:])
+}
+
+// decide takes what the pending access unit is.
+func (c *cutter) decide(v es.Verdict) {
+	au := &c.au
+	au.active = false
+	if c.cur == nil {
+		return
+	}
+	rap := v == es.RandomAccess
+	ch := c.cur.chunk
+	if stepped(au.dts.Sub(c.lastDTS)) {
+		c.prevRAP.known = false
+	}
+	if ch != nil {
+		ch.clock.flagged = au.flagged
+	}
+	starts := rap && (ch == nil || !c.prevRAP.known || !c.grid.Same(au.pts, c.prevRAP.pts))
+	if c.prog.next != nil && ch != nil {
+		c.window(au, starts && c.nextPos < au.pos)
+	}
+	if starts {
+		c.startChunk(au)
+	} else if ch == nil {
+		// Before the first random access point nothing can be decoded.
+		c.stats.Leading += int64(len(c.cur.buf) / ts.PacketSize)
+		c.recycle(c.cur.buf)
+		c.cur = nil
+	} else if ch.slot(au.dts, c.partD) != ch.slot(c.lastDTS, c.partD) {
+		c.split(au, ch, rap)
+	} else {
+		c.cur.insert(au.offset, au.dts)
+	}
+	c.lastDTS = au.dts
+	if !c.proof.au {
+		c.proof.au, c.proof.dts = true, au.dts
+	}
+	if rap {
+		c.prevRAP.known, c.prevRAP.pts = true, au.pts
+		c.proof.rap = true
+	}
+	c.settle()
+}
+
+// stepped reports whether the clock steps between two access units whose decoding times are so far apart.
+func stepped(d clock.Ticks) bool { return d < -stepBack || d >= stepAhead }
+
+// window leaves of the packets since an access unit began what its chunk has: while a PMT waits for the next chunk, that is not known before.
+func (c *cutter) window(au *accessUnit, next bool) {
+	if next {
+		c.applyProgram()
+	}
+	b := c.cur.buf[au.offset:]
+	left := b[:0]
+	for ; len(b) > 0; b = b[ts.PacketSize:] {
+		if p := (*ts.Packet)(b); c.prog.roles[p.PID()]&roleKeep != 0 {
+			left = append(left, p[:]...)
+		}
+	}
+	c.cur.buf = c.cur.buf[:au.offset+len(left)]
+}
+
+// proven reports whether a random access point starts a chunk at every receiver: the one before it was heard, or must lie in
+// another bucket, because an access unit before it was decoded so early.
+func (c *cutter) proven(au *accessUnit) bool {
+	if c.proof.rap || c.proof.step || !c.proof.au {
+		return c.proof.rap
+	}
+	d := au.dts.Sub(c.proof.dts)
+	return d > clock.Ticks(int64(au.pts)%int64(c.grid)) && d < clock.Wrap/4
+}
+
+func (c *cutter) startChunk(au *accessUnit) {
+	c.closeTail()
+	c.chunks++
+	ch := &chunk{seq: c.chunks, start: au.pts, startDTS: au.dts, begin: au.pos, beganAt: c.base.now, run: c.base.of(au.dts), identity: c.prog.identity(), renamed: c.prog.renamed}
+	if !c.proven(au) {
+		ch.doubt = catalog.ReasonUnsure
+		if !c.proof.began {
+			ch.doubt = catalog.ReasonFirst
+		}
+	}
+	ch.layout = c.prog.layout(au.finder.Name())
+	c.mergeable = false
+	c.split(au, ch, true)
+}
