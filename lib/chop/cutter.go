@@ -326,7 +326,8 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 			c.closed = old.chunk.seq
 			old.closeClock(au.dts)
 		}
-		c.closePart(au.pos, au.dts.Sub(old.dts), starts)
+		// What came until the access unit was known for what it is decided that the part ends here.
+		c.closePart(c.pos, au.dts.Sub(old.dts), starts)
 		c.cur = next
 	}
 	switch {
