@@ -20,7 +20,10 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 	if pid == ts.PIDTDT && lost {
 		c.tdtBefore, c.tdtLost = false, true
 	}
-	if lost || c.dark-c.heard[pid].dark >= 16 {
+	switch {
+	case role&roleTable == 0: // it may turn out to be a stream
+		c.heard[pid] = mark{c.pos, c.dark, c.base.now}
+	case lost || c.dark-c.heard[pid].dark >= 16:
 		c.heard[pid].dark = -1 // until the table is heard whole
 	}
 	pr.feed(p, pid)
