@@ -231,7 +231,18 @@ func (s quicSendStream) Write(p []byte) (int, error) {
 	n, err := s.st.Write(p)
 	return n, streamError(err)
 }
-func (s quicSendStream) Close() error                       { return streamError(s.st.Close()) }
+
+func (s quicSendStream) Close() error { return streamError(s.closed()) }
+
+// closed sends FIN. Of a stream that was reset quic-go says so in words; by whom, its context tells.
+func (s quicSendStream) closed() error {
+	err := s.st.Close()
+	if cause, ok := errors.AsType[*quic.StreamError](context.Cause(s.st.Context())); ok && err != nil {
+		return cause
+	}
+	return err
+}
+
 func (s quicSendStream) CancelWrite(code ResetCode)         { s.st.CancelWrite(quic.StreamErrorCode(code)) }
 func (s quicSendStream) SetPriority(urgency int8, inc bool) { s.st.SetPriority(urgency, inc) }
 func (s quicSendStream) SetWriteDeadline(t time.Time) error { return s.st.SetWriteDeadline(t) }

@@ -266,7 +266,7 @@ func (s *webSendStream) Close() error {
 		}
 	}
 	s.stop()
-	return s.c.streamError(s.st.Close())
+	return s.c.streamError(s.closed())
 }
 
 func (s *webSendStream) CancelWrite(code ResetCode) {
