@@ -550,8 +550,10 @@ func TestConflictAndBadHash(t *testing.T) {
 	b.put(other)
 	wait(t, "refusals", func() bool { st := s.Stats(); return st.Conflicts == 1 && st.Refused == 1 })
 	// Nothing more is taken of a group that is another one, and its publisher hears of it.
+	id := uint64(2)
 	wait(t, "the publisher's stream to end", func() bool {
-		err := b.w.WriteObject(3, nil, 0, []byte("more"))
+		id++
+		err := b.w.WriteObject(id, nil, 0, []byte("more"))
 		reset, ok := errors.AsType[*moqt.StreamResetError](err)
 		if ok && (!reset.Remote || reset.Code != wire.ResetMalformedTrack) {
 			t.Errorf("stream ended with %v", err)
