@@ -1,0 +1,77 @@
+package torture
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+
+	"every.channel/ec/lib/catalog"
+)
+
+// randomAccess tells whether a chunk that begins at offset start of the cut track begins with a random access point: with
+// the access unit, or where PES packets are not aligned, with the PES packet in which it commences.
+func (s *Stream) randomAccess(start int) (accessUnit, bool) {
+	t := s.cut
+	from := start
+	if s.spec.H[hPES] == 3 {
+		from -= 4 // PES packets may part a start code; what it starts can be decoded all the same
+	}
+	i := sort.Search(len(t.aus), func(i int) bool { return t.aus[i].at >= from })
+	end := len(t.bytes)
+	if k := sort.SearchInts(t.units, start+1); k < len(t.units) {
+		end = t.units[k]
+	}
+	for ; i < len(t.aus) && t.aus[i].at < end; i++ {
+		if t.aus[i].rap {
+			return t.aus[i], true
+		}
+		if s.spec.H[hPES] < 2 {
+			break
+		}
+	}
+	return accessUnit{}, false
+}
+
+// cuts: a chunk starts at a random access point.
+func (j *judge) cuts(i int) {
+	whole := j.all[i].r.whole()
+	for _, ch := range j.chunks[i] {
+		if ch.start < 0 || ch.wide == 0 && (!whole || ch.entry.Reason == catalog.ReasonDiscontinuity) {
+			continue
+		}
+		if h := &j.s.spec.H; h[hPES] == 3 && h[hRAI] == 2 {
+			continue // an access unit goes on in the next PES packet, and the flag says that this one is a random access point
+		}
+		if _, ok := j.s.randomAccess(ch.start); !ok {
+			from, to := j.around(i, ch)
+			if ch.wide > 0 && j.excused(i, ch.entry.Group, from, to) {
+				continue
+			}
+			j.res.add(NoRAP, i, fmt.Sprintf("group %d", ch.entry.Group), "%s %s, starts at byte %d of the PID", ch.entry.Scope, ch.entry.Reason, ch.start)
+		}
+	}
+}
+
+// complete: of what is kept, every packet from the first chunk on is in a chunk.
+func (j *judge) complete(i int) {
+	for _, t := range j.s.order {
+		if t.kind == kindSparse {
+			continue
+		}
+		var runs []run
+		for _, ch := range j.chunks[i] {
+			for _, r := range ch.runs {
+				if r.track == t {
+					runs = append(runs, r)
+				}
+			}
+		}
+		slices.SortFunc(runs, func(a, b run) int { return int(a.first - b.first) })
+		for k := 1; k < len(runs); k++ {
+			if runs[k].first > runs[k-1].last+1 {
+				j.res.add(Incomplete, i, fmt.Sprintf("PID %#x", t.pid), "packets %d to %d of the PID are in no chunk", runs[k-1].last+1, runs[k].first-1)
+				break
+			}
+		}
+	}
+}

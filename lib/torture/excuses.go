@@ -1,0 +1,166 @@
+package torture
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+)
+
+// lossesIn lists what receiver i lost between two packets of the broadcast.
+func (c *reception) lossesIn(from, to int32) (list []*loss) {
+	for k := range c.losses {
+		l := &c.losses[k]
+		first := l.from
+		if l.from <= to && (l.to >= from || first >= from) {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
+// sparse tells whether a loss may be told late: its PID is heard now and then only, or paused.
+func (j *judge) sparse(l *loss) bool {
+	if l.track.kind == kindSparse {
+		return true
+	}
+	if l.track == j.s.cut || l.next < 0 {
+		return false
+	}
+	first := sort.Search(len(l.track.index), func(i int) bool { return l.track.index[i] >= l.from })
+	for k := first; k+1 < len(l.track.index) && l.track.index[k] < l.next; k++ {
+		if j.s.packets[l.track.index[k+1]].at-j.s.packets[l.track.index[k]].at > second {
+			return true
+		}
+	}
+	return false
+}
+
+// told tells whether receiver i told late that group is not what it should be, in time.
+func (j *judge) told(i int, group uint64, l *loss) bool {
+	c := j.all[i]
+	for k := range c.entries {
+		e := &c.entries[k]
+		if e.Group != group || !e.Late && (e.Promoted == 0 || e.Damage == nil) {
+			continue // parts may have gone out before the chunk's own entry tells
+		}
+		if l.next < 0 {
+			return true
+		}
+		// It was written after the chunk before it was, so not before that began.
+		at := int64(0)
+		for _, ch := range j.chunks[i] {
+			if ch.entry.after < e.after && ch.from >= 0 {
+				at = max(at, j.s.packets[ch.from].at)
+			}
+		}
+		if at <= j.s.packets[l.next].at+10*second {
+			return true
+		}
+	}
+	return false
+}
+
+// excused looks for a loss at receiver i that explains a wrong chunk: one that nothing shows, or one that is told late.
+func (j *judge) excused(i int, group uint64, from, to int32) bool {
+	c := j.all[i]
+	if j.sixteenTables(c, from, to) {
+		j.res.Invisible++
+		return true
+	}
+	list := c.lossesIn(from, to)
+	for _, l := range list {
+		if l.invisible {
+			j.res.Invisible++
+			return true
+		}
+	}
+	for _, l := range list {
+		if j.told(i, group, l) {
+			j.res.LateTold++
+			return true
+		}
+		if !j.sparse(l) {
+			continue
+		}
+		if l.next < 0 || j.s.packets[len(j.s.packets)-1].at < j.s.packets[l.next].at+10*second {
+			j.res.Unripe++
+			return true
+		}
+	}
+	return false
+}
+
+// sixteenTables tells whether a multiple of 16 packets of the PMT in a row was lost around two packets: no counter shows that.
+func (j *judge) sixteenTables(c *reception, from, to int32) bool {
+	for p := from; p >= c.join; p-- {
+		if j.s.packets[p].kind == kindPMT && c.heard[p] {
+			from = p
+			break
+		}
+	}
+	n := 0
+	for p := from + 1; p < int32(len(j.s.packets)); p++ {
+		if j.s.packets[p].kind != kindPMT {
+			continue
+		}
+		if !c.heard[p] {
+			n++
+			continue
+		}
+		if n > 0 && n%16 == 0 {
+			return true
+		}
+		if n = 0; p > to {
+			break
+		}
+	}
+	return false
+}
+
+// lost describes the losses between two packets.
+func (j *judge) lost(i int, from, to int32) string {
+	var b strings.Builder
+	for n, l := range j.all[i].lossesIn(from, to) {
+		if n == 4 {
+			b.WriteString(" …")
+			break
+		}
+		fmt.Fprintf(&b, " PID %#x packets %d–%d", l.track.pid, l.from, l.to)
+	}
+	if b.Len() == 0 {
+		return "it lost nothing there"
+	}
+	return "lost" + b.String()
+}
+
+// around is what one chunk and the one before it span, for whether a loss can explain it.
+func (j *judge) around(i int, ch *chunk) (from, to int32) {
+	from, to = ch.from, ch.to
+	var before int32
+	for _, o := range j.chunks[i] {
+		if o.from >= 0 && o.from < ch.from {
+			before = max(before, o.from)
+		}
+	}
+	// Where it ends depends on what follows.
+	for _, r := range ch.runs {
+		if t := r.track; t == j.s.cut {
+			to = max(to, t.index[min(int(r.last)+20, len(t.index)-1)])
+		}
+	}
+	return min(from, before), to
+}
+
+// misled tells whether receiver i had not heard enough time tables to know that one of them is wrong.
+func (j *judge) misled(i int, ch *chunk) bool {
+	if j.s.spec.H[hIllegal] < 2 {
+		return false
+	}
+	n := 0
+	for p := j.all[i].join; p < ch.from; p++ {
+		if j.s.packets[p].kind == kindTime && j.all[i].heard[p] && j.s.packets[p].seg == j.s.packets[ch.from].seg {
+			n++
+		}
+	}
+	return n < 4
+}

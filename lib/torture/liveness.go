@@ -1,0 +1,201 @@
+package torture
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+
+	"every.channel/ec/lib/catalog"
+)
+
+// lacks tells whether c missed a packet that matters.
+func (c *reception) lacks(s *Stream, i int32) bool {
+	p := &s.packets[i]
+	switch {
+	case p.unit:
+		return !c.got[s.tracks[p.data.PID()]][p.local]
+	case p.kind == kindNull || p.kind == kindSI || p.kind == kindOther:
+		return false
+	}
+	return !c.heard[i]
+}
+
+// known tells after which packet receiver c knows the program, and after which one identity and time, too.
+func (j *judge) known(c *reception) (program, all int32) {
+	s := j.s
+	at, from := c.join, c.join
+	for _, k := range []kind{kindPAT, kindPMT, kindIdentity} {
+		begun := false
+		found := int32(-1)
+		for i := from; i < int32(len(s.packets)); i++ {
+			p := &s.packets[i]
+			if p.kind != k || p.later {
+				continue
+			}
+			if !c.heard[i] && !(c.r.H[rRemake] != 0 && !p.whole) {
+				begun = false
+				continue
+			}
+			if p.data.UnitStart() && (k != kindPAT || j.s.patSecs == 1 || !p.whole) {
+				begun = true
+			}
+			if p.whole && (begun || c.r.H[rRemake] != 0 && k == kindPAT) {
+				found = i
+				break
+			}
+		}
+		if found < 0 {
+			return -1, -1
+		}
+		at = max(at, found)
+		if k == kindPMT {
+			program, from = at, at
+		}
+	}
+	for !s.packets[at].pcr && int(at) < len(s.packets)-1 { // without a PCR a time means nothing
+		at++
+	}
+	all = j.timeAfter(c, at)
+	return program, all
+}
+
+// timeAfter is the next time table that c heard.
+func (j *judge) timeAfter(c *reception, at int32) int32 {
+	for i := at + 1; i < int32(len(j.s.packets)); i++ {
+		if j.s.packets[i].kind == kindTime && c.heard[i] {
+			return i
+		}
+	}
+	return -1
+}
+
+// live: what is promised to be promoted is.
+func (j *judge) live(i int) {
+	s, c := j.s, j.all[i]
+	program, known := j.known(c)
+	var list []*chunk
+	if c.r.whole() {
+		list = j.chunks[i]
+	} else { // a chunk is where one that got everything found it
+		for k := range j.all {
+			if j.all[k].r.whole() {
+				list = j.chunks[k]
+				break
+			}
+		}
+	}
+	var chunks []*chunk
+	for _, ch := range list {
+		if ch.start >= 0 {
+			chunks = append(chunks, ch)
+		}
+	}
+	slices.SortStableFunc(chunks, func(a, b *chunk) int { return int(a.begin - b.begin) })
+	if known < 0 {
+		return
+	}
+	var raps []int32 // packets in which random access points begin, since c knew the program
+	for n, a := range s.cut.aus {
+		if s.cut.opens(n) {
+			local := sort.Search(len(s.cut.starts), func(k int) bool { return int(s.cut.starts[k]) > a.at }) - 1
+			if at := s.cut.index[local]; at > program {
+				raps = append(raps, at)
+			}
+		}
+	}
+	stepIn := func(from, to int32) bool { return s.packets[from].seg != s.packets[to].seg }
+	if c.r.whole() {
+		for k := 0; k+1 < len(chunks); k++ {
+			a, oka := s.randomAccess(chunks[k].start)
+			b, okb := s.randomAccess(chunks[k+1].start)
+			if oka && okb && !stepIn(chunks[k].begin, chunks[k+1].begin) && b.shown-a.shown > 3*second+s.longest {
+				j.res.add(TooLong, i, fmt.Sprintf("group %d", chunks[k].entry.Group), "%.1f s, random access points are at most %.1f s apart", float64(b.shown-a.shown)/second, float64(s.longest)/second)
+			}
+		}
+		begin := program
+		if n := len(chunks); n > 0 {
+			begin = chunks[n-1].begin
+		}
+		if n := len(chunks); s.packets[len(s.packets)-1].at-s.packets[begin].at > 4*second+s.longest {
+			j.res.add(TooLong, i, "", "%d chunks, the last does not end", n)
+		}
+	}
+	for k := 0; k+2 < len(chunks); k++ {
+		ch := chunks[k]
+		after, end := chunks[k+1], chunks[k+2].begin
+		end = max(end, ch.to, after.to)
+		if ch.begin <= known || stepIn(ch.from, end) {
+			continue
+		}
+		seg := s.packets[ch.begin].seg
+		if seg > 0 { // the clock that counts began here: time must have been heard on it
+			first := int32(sort.Search(len(s.packets), func(k int) bool { return s.packets[k].seg >= seg }))
+			if t := j.timeAfter(c, first); t < 0 || ch.begin <= t {
+				continue
+			}
+		}
+		before := false
+		for _, r := range raps {
+			before = before || r < ch.from && s.packets[r].seg == seg
+		}
+		if !before {
+			continue
+		}
+		change := false
+		for p := ch.from; p <= end; p++ {
+			change = change || s.packets[p].change
+		}
+		promise := NotPromoted
+		mine := ch
+		if !c.r.whole() {
+			promise = NotHealed
+			if k == 0 || chunks[k-1].begin <= known || stepIn(chunks[k-1].from, end) {
+				continue
+			}
+			lost := change
+			for n, p := 0, ch.begin; p >= c.join && n < 2; p-- { // a time table that was lost makes those before it doubtful
+				if s.packets[p].kind == kindTime {
+					n++
+					lost = lost || !c.heard[p]
+				}
+			}
+			for _, l := range append(c.doubts, c.losses...) { // where in between it happened nobody knows
+				lost = lost || l.last < end && (l.next < 0 || l.next >= chunks[k-1].from)
+			}
+			for _, p := range c.cut { // what lay in bytes that are missing nobody knows
+				lost = lost || p >= chunks[k-1].from && p <= end
+			}
+			for p := chunks[k-1].from; p <= end; p++ {
+				lost = lost || c.lacks(s, p)
+			}
+			if lost {
+				continue
+			}
+			mine = nil
+			for _, m := range j.chunks[i] {
+				if m.start == ch.start {
+					mine = m
+				}
+			}
+		}
+		if mine != nil && mine != ch && mine.entry.Reason == catalog.ReasonUnsynced {
+			continue // it lost packets where the clock stepped, and so what the tables before said
+		}
+		if change {
+			promise = NotAtChange
+		}
+		j.res.Due++
+		if mine != nil && mine.entry.Scope == catalog.ScopeBroadcast {
+			j.res.DueDone++
+			continue
+		}
+		why := "it has no such chunk"
+		if mine != nil {
+			why = fmt.Sprintf("%s %+v", mine.entry.Reason, mine.entry.Damage)
+			if mine.entry.Damage == nil {
+				why = mine.entry.Reason
+			}
+		}
+		j.res.add(promise, i, fmt.Sprintf("group %d", ch.entry.Group), "%s", why)
+	}
+}

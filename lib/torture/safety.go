@@ -1,0 +1,197 @@
+package torture
+
+import (
+	"fmt"
+	"strings"
+
+	"every.channel/ec/lib/object"
+)
+
+// namespace is the broadcast's, as the generator knows it.
+func (s *Stream) namespace() object.Namespace {
+	if s.atsc {
+		return object.Namespace{"ec", "atsc", fmt.Sprint(tsid), fmt.Sprint(s.program)}
+	}
+	return object.Namespace{"ec", "dvb", fmt.Sprint(onid), fmt.Sprint(tsid), fmt.Sprint(s.program)}
+}
+
+// names: what is broadcast-scoped is named after this broadcast.
+func (j *judge) names() {
+	for i, c := range j.all {
+		for k := range c.objects {
+			o := &c.objects[k]
+			if !o.wide {
+				continue
+			}
+			if !j.s.named {
+				j.res.add(Nobody, i, o.name, "the stream has no identity of its own")
+				break
+			}
+			if !o.track.Namespace.Equal(j.s.namespace()) {
+				j.res.add(WrongName, i, o.name, "the broadcast is %s", j.s.namespace())
+				break
+			}
+		}
+	}
+}
+
+// hashes: one full name has one hash, over all receivers.
+func (j *judge) hashes() {
+	type first struct {
+		receiver int
+		o        *gotObject
+	}
+	names := map[string]first{}
+	wide := map[*gotObject]*chunk{}
+	for i := range j.chunks {
+		for _, ch := range j.chunks[i] {
+			for _, o := range ch.objects {
+				wide[o] = ch
+			}
+		}
+	}
+	// Receivers that got everything speak first.
+	var order []int
+	for i, c := range j.all {
+		if c.r.whole() {
+			order = append(order, i)
+		}
+	}
+	for i, c := range j.all {
+		if !c.r.whole() {
+			order = append(order, i)
+		}
+	}
+	blamed := map[*chunk]bool{}
+	for _, i := range order {
+		c := j.all[i]
+		own := map[string]bool{}
+		for k := range c.objects {
+			o := &c.objects[k]
+			if own[o.name] {
+				j.res.add(TwoHashes, i, o.name, "written twice")
+			}
+			own[o.name] = true
+			f, ok := names[o.name]
+			if !ok {
+				names[o.name] = first{i, o}
+				continue
+			}
+			if f.receiver == i {
+				continue
+			}
+			if f.o.hash == o.hash {
+				j.res.Compared++
+				continue
+			}
+			if o.payload == nil {
+				j.res.add(TwoCatalogs, i, o.name, "receiver %d has another", f.receiver)
+				continue
+			}
+			ch, ref := wide[o], wide[f.o]
+			if ch == nil || ref == nil || blamed[ch] {
+				continue
+			}
+			blamed[ch] = true
+			from, to := j.around(i, ch)
+			a, b := j.around(f.receiver, ref)
+			from, to = min(from, a), max(to, b)
+			if j.excused(i, o.group, from, to) || j.excused(f.receiver, o.group, from, to) {
+				continue
+			}
+			j.res.add(TwoHashes, i, o.name, "receiver %d has %s, this one %s; %s", f.receiver, j.describe(ref), j.describe(ch), j.lost(i, ch.from, max(ch.to, ref.to)))
+		}
+	}
+}
+
+func (j *judge) describe(ch *chunk) string {
+	var b strings.Builder
+	for n, r := range ch.runs {
+		if n > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(&b, "%#x:%d–%d", r.track.pid, r.first, r.last)
+	}
+	return b.String()
+}
+
+// gaps: what is promoted holds a gap-free run of every PID.
+func (j *judge) gaps(i int) {
+	for _, ch := range j.chunks[i] {
+		if ch.wide == 0 {
+			continue
+		}
+		c := ch.content
+		if ch.wide < len(ch.objects) {
+			c = j.s.read(ch.objects[:ch.wide])
+		}
+		for _, r := range c.runs {
+			for k := r.first; k <= r.last; k++ {
+				if j.s.packets[r.track.index[k]].scrambled {
+					j.res.add(Scrambled, i, ch.objects[0].name, "packet %d of PID %#x", k, r.track.pid)
+					break
+				}
+			}
+		}
+		if g := c.gap(); g != "" {
+			from, to := j.around(i, ch)
+			if !j.excused(i, ch.entry.Group, from, to) {
+				j.res.add(Gap, i, ch.objects[0].name, "%s; %s", g, j.lost(i, c.from, c.to))
+			}
+		}
+	}
+}
+
+// owners: no packet is in two objects of other names under the broadcast's name.
+func (j *judge) owners() {
+	type owner struct {
+		receiver int
+		name     string
+	}
+	var all []owner
+	ids := map[string]int32{}
+	of := map[*track][]int32{}
+	for i := range j.chunks {
+		for _, ch := range j.chunks[i] {
+			if ch.wide == 0 {
+				continue
+			}
+			told := false
+			for _, p := range ch.owner {
+				if p.object >= ch.wide || told {
+					continue
+				}
+				name := ch.objects[p.object].name
+				key := name + string(ch.objects[p.object].hash[:])
+				id, ok := ids[key]
+				if !ok {
+					id = int32(len(all) + 1)
+					ids[key] = id
+					all = append(all, owner{i, name})
+				}
+				if of[p.track] == nil {
+					of[p.track] = make([]int32, len(p.track.starts))
+				}
+				list := of[p.track]
+				for k := p.first; k <= p.last; k++ {
+					if list[k] == 0 {
+						list[k] = id
+						continue
+					}
+					if o := all[list[k]-1]; o.name != name {
+						told = true
+						from, to := j.around(i, ch)
+						if j.s.edges[j.s.packets[ch.from].seg] <= j.s.jitter || j.misled(i, ch) || j.misled(o.receiver, ch) {
+							j.res.Edge++
+							break
+						}
+						if !j.excused(i, ch.entry.Group, from, to) && !j.excused(o.receiver, ch.entry.Group, from, to) {
+							j.res.add(TwoNames, i, name, "packet %d of PID %#x is in %s of receiver %d, too; %s", k, p.track.pid, o.name, o.receiver, j.lost(i, from, to))
+						}
+						break
+					}
+				}
+			}
+		}
+	}
+}
