@@ -2,6 +2,8 @@ module every.channel/ec
 
 go 1.26.8
 
+ignore ./web/node_modules
+
 require (
 	github.com/asticode/go-astits v1.15.0
 	github.com/coder/websocket v1.8.14

@@ -81,8 +81,11 @@ func goList(t *testing.T, root string, args ...string) (list []goPackage) {
 
 const module = "every.channel/ec"
 
-// room is the table's name for a package: lib/moqt/wire belongs to moqt. "" is outside lib.
+// room is the table's name for a package: lib/moqt/wire belongs to moqt, and web stands beside lib. "" is outside of both.
 func room(path string) string {
+	if path == module+"/web" {
+		return "web"
+	}
 	rest, ok := strings.CutPrefix(path, module+"/lib/")
 	if !ok {
 		return ""
