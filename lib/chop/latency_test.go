@@ -79,26 +79,12 @@ func TestLatency(t *testing.T) {
 					t.Fatal(err)
 				}
 				// The same in real time, 5 ms at once.
-				const step = 5 * time.Millisecond
-				steps := int(40 * time.Second / step)
 				var p promotedAt
-				r, w := io.Pipe()
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					_, _ = chop.Run(context.Background(), chop.Config{Source: "x"}, r, &p)
-				}()
 				begin := time.Now()
-				for i := range steps {
-					if part := data[len(data)*i/steps : len(data)*(i+1)/steps]; len(part) > 0 {
-						if _, err := w.Write(part); err != nil {
-							t.Fatal(err)
-						}
-					}
-					time.Sleep(step)
+				in := &live{data: data, every: 5 * time.Millisecond, steps: 8000}
+				if _, err := chop.Run(context.Background(), chop.Config{Source: "x"}, in, &p); err != nil {
+					t.Fatal(err)
 				}
-				w.Close()
-				<-done
 				var late []time.Duration
 				for _, at := range p.end {
 					// The newest chunk begin before the group was complete is the end of that chunk.

@@ -15,6 +15,32 @@ import (
 	"every.channel/ec/lib/ts"
 )
 
+// live is an input in real time: its data come in equal steps. Its clock is that of a synctest bubble, so a pause takes no time.
+type live struct {
+	data  []byte
+	every time.Duration
+	steps int
+
+	step int
+	part []byte
+}
+
+func (l *live) Read(b []byte) (int, error) {
+	for len(l.part) == 0 {
+		if l.step > 0 {
+			time.Sleep(l.every)
+		}
+		if l.step == l.steps {
+			return 0, io.EOF
+		}
+		l.part = l.data[len(l.data)*l.step/l.steps : len(l.data)*(l.step+1)/l.steps]
+		l.step++
+	}
+	n := copy(b, l.part)
+	l.part = l.part[n:]
+	return n, nil
+}
+
 // TestLiveInputThatYieldsNothing: within 5 s a line says why, and again when the reason changes.
 func TestLiveInputThatYieldsNothing(t *testing.T) {
 	read := func(number string, d time.Duration, keep func(*ts.Packet) bool) []byte {
@@ -47,26 +73,12 @@ func TestLiveInputThatYieldsNothing(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log bytes.Buffer
-				r, w := io.Pipe()
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					_, _ = chop.Run(context.Background(), chop.Config{Source: "x", Log: slog.New(slog.NewTextHandler(&log, nil))}, r, object.NewWriter(io.Discard))
-				}()
 				start := time.Now()
+				var inputs []io.Reader
 				for _, data := range c.data {
-					const steps = 80
-					for i := range steps {
-						if part := data[len(data)*i/steps : len(data)*(i+1)/steps]; len(part) > 0 {
-							if _, err := w.Write(part); err != nil {
-								t.Fatal(err)
-							}
-						}
-						time.Sleep(long / steps)
-					}
+					inputs = append(inputs, &live{data: data, every: 100 * time.Millisecond, steps: int(long / (100 * time.Millisecond))})
 				}
-				w.Close()
-				<-done
+				_, _ = chop.Run(context.Background(), chop.Config{Source: "x", Log: slog.New(slog.NewTextHandler(&log, nil))}, io.MultiReader(inputs...), object.NewWriter(io.Discard))
 				rest := log.String()
 				if len(c.want) == 0 && strings.Contains(rest, "nothing to publish") {
 					t.Errorf("said without need: %s", rest)

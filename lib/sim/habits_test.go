@@ -151,23 +151,8 @@ func TestHabitsAreLegal(t *testing.T) {
 	}
 }
 
-// elementary is what a PID carries, without PES headers.
-func elementary(b []byte, pid ts.PID) (es []byte) {
-	var cc ts.Continuity
-	for _, p := range packets(b) {
-		if p.PID() != pid || !p.HasPayload() || cc.Check(p) == ts.Duplicate {
-			continue
-		}
-		body := p.Payload()
-		if p.UnitStart() {
-			h, err := ts.ParsePES(body)
-			if err != nil {
-				continue
-			}
-			body = body[h.HeaderLen:]
-		}
-		es = append(es, body...)
-	}
+func elementary(b []byte, pid ts.PID) []byte {
+	es, _ := ts.Elementary(b, pid)
 	return es
 }
 

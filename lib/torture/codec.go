@@ -18,14 +18,16 @@ func (w *bits) u(n uint, v uint32) {
 	}
 }
 
-// ue is ue(v) of H.264 §9.1 and HEVC §9.2.
-func (w *bits) ue(v uint32) {
-	n := uint(0)
-	for (v+1)>>(n+1) != 0 {
-		n++
+// ue writes values as ue(v) of H.264 §9.1 and HEVC §9.2.
+func (w *bits) ue(values ...uint32) {
+	for _, v := range values {
+		n := uint(0)
+		for (v+1)>>(n+1) != 0 {
+			n++
+		}
+		w.u(n, 0)
+		w.u(n+1, v+1)
 	}
-	w.u(n, 0)
-	w.u(n+1, v+1)
 }
 
 // stop is rbsp_trailing_bits.
@@ -107,15 +109,9 @@ func mpeg2(b []byte, r *rand.Rand, p *picture) []byte {
 			closed = 1
 		}
 		var w bits
-		w.u(1, 0)
-		w.u(5, 1)
-		w.u(6, 2)
-		w.u(1, 1)
-		w.u(6, 3)
-		w.u(6, 4)
-		w.u(1, closed)
-		w.u(1, 0)
-		w.u(5, 0)
+		w.u(12, 1<<6|2) // time_code 1:02:03:04, with marker_bit
+		w.u(13, 1<<12|3<<6|4)
+		w.u(7, closed<<6)
 		b = append(append(b, 0, 0, 1, 0xb8), w.b...) // group_of_pictures_header
 	}
 	kind := map[byte]uint32{'I': 1, 'P': 2, 'B': 3}[p.kind]
@@ -155,40 +151,27 @@ func h264(b []byte, r *rand.Rand, p *picture, fields bool) []byte {
 	b = nal(b, true, []byte{0x09}, []byte{map[byte]byte{'I': 0x10, 'P': 0x30, 'B': 0x50}[p.kind]})
 	if p.sets {
 		var w bits
-		w.u(8, 77)
-		w.u(8, 0)
-		w.u(8, 40)
-		w.ue(0) // seq_parameter_set_id
-		w.ue(0) // log2_max_frame_num_minus4
-		w.ue(0) // pic_order_cnt_type
-		w.ue(4) // log2_max_pic_order_cnt_lsb_minus4
-		w.ue(2)
+		w.u(24, 77<<16|40)  // profile_idc, level_idc
+		w.ue(0, 0, 0, 4, 2) // pic_order_cnt_type 0, log2_max_pic_order_cnt_lsb_minus4, max_num_ref_frames
 		w.u(1, 0)
-		w.ue(44)
+		w.ue(44) // pic_width_in_mbs_minus1
 		if fields {
 			w.ue(17)
-			w.u(1, 0) // frame_mbs_only_flag
-			w.u(1, 0)
+			w.u(2, 0) // frame_mbs_only_flag, mb_adaptive_frame_field_flag
 		} else {
 			w.ue(35)
 			w.u(1, 1)
 		}
-		w.u(1, 1)
-		w.u(2, 0)
+		w.u(3, 4) // direct_8x8_inference_flag
 		w.stop()
 		b = nal(b, true, []byte{0x67}, w.b)
 		w = bits{}
-		w.ue(0)
-		w.ue(0)
+		w.ue(0, 0)
 		w.u(2, 0)
-		w.ue(0)
-		w.ue(0)
-		w.ue(0)
+		w.ue(0, 0, 0)
 		w.u(3, 0)
-		w.ue(0)
-		w.ue(0)
-		w.ue(0)
-		w.u(3, 4)
+		w.ue(0, 0, 0)
+		w.u(3, 4) // deblocking_filter_control_present_flag
 		w.stop()
 		b = nal(b, true, []byte{0x68}, w.b)
 	}
@@ -199,9 +182,7 @@ func h264(b []byte, r *rand.Rand, p *picture, fields bool) []byte {
 			frames = 5
 		}
 		w.ue(frames) // recovery_frame_cnt
-		w.u(1, 1)
-		w.u(1, 0)
-		w.u(2, 0)
+		w.u(4, 8)    // exact_match_flag
 		w.stop()
 		sei := append([]byte{6, byte(len(w.b))}, w.b...)
 		b = nal(b, false, []byte{0x06}, append(sei, 0x80))
@@ -214,9 +195,7 @@ func h264(b []byte, r *rand.Rand, p *picture, fields bool) []byte {
 		head = 0x01
 	}
 	var w bits
-	w.ue(0)
-	w.ue(map[byte]uint32{'I': 7, 'P': 5, 'B': 6}[p.kind])
-	w.ue(0)
+	w.ue(0, map[byte]uint32{'I': 7, 'P': 5, 'B': 6}[p.kind], 0)
 	w.u(4, uint32(p.number)&15) // frame_num
 	if fields {
 		if p.field == 0 {
@@ -241,66 +220,39 @@ func hevc(b []byte, r *rand.Rand, p *picture) []byte {
 		w.u(8, 1)
 		w.u(32, 0x60000000)
 		w.u(32, 0x90000000)
-		w.u(16, 0)
-		w.u(8, 93)
+		w.u(24, 93)
 	}
 	if p.sets {
 		var w bits
-		w.u(4, 0)
-		w.u(2, 3)
-		w.u(6, 0)
-		w.u(3, 0)
-		w.u(1, 1)
+		w.u(16, 3<<10|1) // vps_base_layer_internal_flag and the next, vps_temporal_id_nesting_flag
 		w.u(16, 0xffff)
 		level(&w)
 		w.u(1, 1)
-		w.ue(4)
-		w.ue(2)
-		w.ue(0)
+		w.ue(4, 2, 0) // vps_max_dec_pic_buffering_minus1, vps_max_num_reorder_pics
 		w.u(6, 0)
 		w.ue(0)
-		w.u(1, 0)
-		w.u(1, 0)
+		w.u(2, 0)
 		w.stop()
 		b = nal(b, true, unit(32), w.b)
 		w = bits{}
-		w.u(4, 0)
-		w.u(3, 0)
-		w.u(1, 1)
+		w.u(8, 1) // sps_temporal_id_nesting_flag
 		level(&w)
-		w.ue(0)
-		w.ue(1)
-		w.ue(1280)
-		w.ue(720)
+		w.ue(0, 1, 1280, 720) // chroma_format_idc and size
 		w.u(1, 0)
-		w.ue(0)
-		w.ue(0)
-		w.ue(4)
+		w.ue(0, 0, 4) // log2_max_pic_order_cnt_lsb_minus4
 		w.u(1, 1)
-		w.ue(4)
-		w.ue(2)
-		w.ue(0)
-		w.ue(0)
-		w.ue(3)
-		w.ue(0)
-		w.ue(3)
-		w.ue(0)
-		w.ue(0)
+		w.ue(4, 2, 0, 0, 3, 0, 3, 0, 0) // as above; sizes of coding blocks and transforms
 		w.u(4, 0)
 		w.ue(0)
 		w.u(5, 0)
 		w.stop()
 		b = nal(b, true, unit(33), w.b)
 		w = bits{}
-		w.ue(0)
-		w.ue(0)
+		w.ue(0, 0)
 		w.u(7, 0)
-		w.ue(0)
-		w.ue(0)
-		w.ue(0)
+		w.ue(0, 0, 0)
 		w.u(3, 0)
-		w.ue(0)
-		w.ue(0)
+		w.ue(0, 0)
 		w.u(12, 0)
 		w.ue(0)
 		w.u(2, 0)
@@ -325,8 +277,7 @@ func hevc(b []byte, r *rand.Rand, p *picture) []byte {
 	if kind >= 16 {
 		w.u(1, 0)
 	}
-	w.ue(0)
-	w.ue(map[byte]uint32{'I': 2, 'P': 1, 'B': 0}[p.kind])
+	w.ue(0, map[byte]uint32{'I': 2, 'P': 1, 'B': 0}[p.kind])
 	if kind < 19 || kind > 20 {
 		w.u(8, uint32(p.order)&255)
 	}

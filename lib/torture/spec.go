@@ -251,9 +251,6 @@ func (s *Spec) tidy() {
 			h[hPCR] = 2
 		}
 	}
-	if h[hSparse] == 0 {
-		h[hSparseEvery] = 0
-	}
 	if h[hAudio] == 3 {
 		h[hAudioCodec], h[hAudioFrames], h[hAudioStop] = 0, 0, 0
 	}
@@ -282,20 +279,16 @@ func (s *Spec) tidy() {
 		h[hScrambled] = 1
 	}
 	h[hIllegal] &= 3
-	if h[hStep] == 0 {
-		h[hStepGOP] = 0
-		if h[hIllegal] == 1 {
-			h[hIllegal] = 0
-		}
+	if h[hStep] == 0 && h[hIllegal] == 1 {
+		h[hIllegal] = 0
 	}
 	if h[hIllegal] == 2 {
 		h[hTOT] = 1
 	}
-	if h[hPrograms] == 0 {
-		h[hPATSections] = 0
-	}
-	if h[hDup] == 0 {
-		h[hDupApart] = 0
+	for _, of := range [][2]int{{hSparse, hSparseEvery}, {hStep, hStepGOP}, {hPrograms, hPATSections}, {hDup, hDupApart}} {
+		if h[of[0]] == 0 {
+			h[of[1]] = 0
+		}
 	}
 }
 
@@ -331,6 +324,27 @@ func (s Spec) String() string {
 	return b.String()
 }
 
+// set reads "name=number …" into values, and seed=… into seed if one is wanted.
+func set(fields string, table []habit, values []int, seed *uint64) error {
+	for _, f := range strings.Fields(fields) {
+		name, text, ok := strings.Cut(f, "=")
+		v, err := strconv.ParseUint(text, 10, 64)
+		if !ok || err != nil {
+			return fmt.Errorf("%q: want name=number", f)
+		}
+		if name == "seed" && seed != nil {
+			*seed = v
+			continue
+		}
+		i := slices.IndexFunc(table, func(h habit) bool { return h.name == name })
+		if i < 0 || v > 1<<20 {
+			return fmt.Errorf("%q: no such habit", f)
+		}
+		values[i] = int(v)
+	}
+	return nil
+}
+
 // ParseSpec reads what String wrote.
 func ParseSpec(line string) (Spec, error) {
 	var s Spec
@@ -342,21 +356,8 @@ func ParseSpec(line string) (Spec, error) {
 			r := &s.Receivers[n-1]
 			table, values, seed = receiverHabits[:], r.H[:], &r.Seed
 		}
-		for _, f := range strings.Fields(fields) {
-			name, text, ok := strings.Cut(f, "=")
-			v, err := strconv.ParseUint(text, 10, 64)
-			if !ok || err != nil {
-				return s, fmt.Errorf("%q: want name=number", f)
-			}
-			if name == "seed" {
-				*seed = v
-				continue
-			}
-			i := slices.IndexFunc(table, func(h habit) bool { return h.name == name })
-			if i < 0 || v > 1<<20 {
-				return s, fmt.Errorf("%q: no such habit", f)
-			}
-			values[i] = int(v)
+		if err := set(fields, table, values, seed); err != nil {
+			return s, err
 		}
 	}
 	if len(s.Receivers) == 0 {
@@ -369,24 +370,12 @@ func ParseSpec(line string) (Spec, error) {
 // everything.
 func (s *Spec) Hint(line string) error {
 	stream, receivers, _ := strings.Cut(line, "/")
-	set := func(fields string, table []habit, values []int) error {
-		for _, f := range strings.Fields(fields) {
-			name, text, _ := strings.Cut(f, "=")
-			v, err := strconv.ParseUint(text, 10, 16)
-			i := slices.IndexFunc(table, func(h habit) bool { return h.name == name })
-			if err != nil || i < 0 {
-				return fmt.Errorf("%q: want a habit=number", f)
-			}
-			values[i] = int(v)
-		}
-		return nil
-	}
-	if err := set(stream, streamHabits[:], s.H[:]); err != nil {
+	if err := set(stream, streamHabits[:], s.H[:], nil); err != nil {
 		return err
 	}
 	s.tidy()
 	for i := 2; i < len(s.Receivers); i++ {
-		if err := set(receivers, receiverHabits[:], s.Receivers[i].H[:]); err != nil {
+		if err := set(receivers, receiverHabits[:], s.Receivers[i].H[:], nil); err != nil {
 			return err
 		}
 		s.Receivers[i].tidy()

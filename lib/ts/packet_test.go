@@ -214,6 +214,25 @@ func TestPESRefuses(t *testing.T) {
 	}
 }
 
+func TestElementary(t *testing.T) {
+	header := PES{StreamID: 0xe0, PTS: 90000, HasPTS: true}.Append(nil)
+	var b []byte
+	packet := func(pid PID, counter uint8, start bool, payload string) {
+		var p Packet
+		p.Fill(&Header{PID: pid, UnitStart: start, Continuity: counter}, []byte(payload))
+		b = append(b, p[:]...)
+	}
+	packet(0x31, 0, true, string(header)+"one ")
+	packet(0x34, 0, true, string(header)+"another PID")
+	packet(0x31, 1, false, "two ")
+	packet(0x31, 1, false, "two ") // the second copy
+	packet(0x31, 2, true, string(header)+"three")
+	stream, begins := Elementary(b, 0x31)
+	if string(stream) != "one two three" || len(begins) != 2 || begins[0].At != 0 || begins[1].At != 8 || begins[1].PTS != 90000 {
+		t.Errorf("%q %+v", stream, begins)
+	}
+}
+
 func FuzzPES(f *testing.F) {
 	f.Add(PES{StreamID: 0xe0, PTS: 1, DTS: 2, HasPTS: true, HasDTS: true}.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -113,3 +113,31 @@ func stamp(b []byte) (uint64, bool) {
 func appendStamp(b []byte, prefix byte, v uint64) []byte {
 	return append(b, prefix<<4|byte(v>>30&7)<<1|1, byte(v>>22), byte(v>>15)<<1|1, byte(v>>7), byte(v)<<1|1)
 }
+
+// PESBegin is where in an elementary stream the data of a PES packet begin.
+type PESBegin struct {
+	PES
+	At int
+}
+
+// Elementary returns the elementary stream on a PID of whole packets, without PES headers and second copies, and its PES packets.
+func Elementary(b []byte, pid PID) (stream []byte, begins []PESBegin) {
+	var cc Continuity
+	for ; len(b) >= PacketSize; b = b[PacketSize:] {
+		p := (*Packet)(b)
+		if p.PID() != pid || !p.HasPayload() || cc.Check(p) == Duplicate {
+			continue
+		}
+		body := p.Payload()
+		if p.UnitStart() {
+			h, err := ParsePES(body)
+			if err != nil {
+				continue
+			}
+			begins = append(begins, PESBegin{h, len(stream)})
+			body = body[h.HeaderLen:]
+		}
+		stream = append(stream, body...)
+	}
+	return stream, begins
+}

@@ -15,6 +15,8 @@ type frame struct {
 	pts uint64
 }
 
+const noPTS = 1 << 40 // no time stamp has so many bits
+
 // framesOf lists what the first video PID of a program carries (0: of any), or its audio PID with the most packets.
 func framesOf(b []byte, program uint16) []frame {
 	kinds := map[ts.PID]es.Codec{}
@@ -58,33 +60,7 @@ func framesOf(b []byte, program uint16) []frame {
 
 // frames cuts an elementary stream into access units.
 func frames(b []byte, pid ts.PID, codec es.Codec) (all []frame) {
-	var cc ts.Continuity
-	var stream []byte
-	type start struct {
-		at  int
-		pts uint64
-	}
-	var pes []start
-	for ; len(b) >= ts.PacketSize; b = b[ts.PacketSize:] {
-		p := (*ts.Packet)(b)
-		if p.PID() != pid || !p.HasPayload() || cc.Check(p) == ts.Duplicate {
-			continue
-		}
-		body := p.Payload()
-		if p.UnitStart() {
-			h, err := ts.ParsePES(body)
-			if err != nil {
-				continue
-			}
-			pts := h.PTS
-			if !h.HasPTS {
-				pts = 1 << 40
-			}
-			pes = append(pes, start{len(stream), pts})
-			body = body[h.HeaderLen:]
-		}
-		stream = append(stream, body...)
-	}
+	stream, pes := ts.Elementary(b, pid)
 	var units []int // where access units begin
 	switch codec {
 	case es.H264, es.MPEG2Video:
@@ -110,7 +86,7 @@ func frames(b []byte, pid ts.PID, codec es.Codec) (all []frame) {
 		}
 	default:
 		for _, s := range pes {
-			units = append(units, s.at)
+			units = append(units, s.At)
 		}
 	}
 	k := 0
@@ -119,14 +95,14 @@ func frames(b []byte, pid ts.PID, codec es.Codec) (all []frame) {
 		if i+1 < len(units) {
 			end = units[i+1]
 		}
-		for k+1 < len(pes) && pes[k+1].at <= at {
+		for k+1 < len(pes) && pes[k+1].At <= at {
 			k++
 		}
 		h := fnv.New64a()
 		h.Write(bytes.TrimRight(stream[at:end], "\x00")) // zero bytes before a start code are of neither
-		f := frame{sum: h.Sum64()}
-		if len(pes) > 0 {
-			f.pts = pes[k].pts
+		f := frame{sum: h.Sum64(), pts: noPTS}
+		if len(pes) > 0 && pes[k].HasPTS {
+			f.pts = pes[k].PTS
 		}
 		all = append(all, f)
 	}
