@@ -17,6 +17,7 @@ func TestFetch(t *testing.T) { everywhere(t, testFetch) }
 func testFetch(t *draftT) {
 	ctx := testContext(t)
 	big := bytes.Repeat([]byte("0123456789"), 30_000)
+	served := make(chan error, 1)
 	c, _ := pipePair(t, nil, &Config{Handler: handlers{fetch: func(_ context.Context, r *FetchRequest) {
 		if r.Start != (Location{Group: 2}) || r.End != (Location{Group: 4}) || r.GroupOrder != wire.GroupOrderAscending || r.Joining != nil {
 			t.Errorf("%+v", r)
@@ -35,9 +36,7 @@ func testFetch(t *draftT) {
 		for part := big; err == nil && len(part) > 0; part = part[min(7777, len(part)):] {
 			_, err = w.Write(part[:min(7777, len(part))])
 		}
-		if err := errors.Join(err, w.Close()); err != nil {
-			t.Error(err)
-		}
+		served <- errors.Join(err, w.Close())
 	}}})
 	f, err := c.Fetch(ctx, testTrack, Location{Group: 2}, Location{Group: 4}, FetchOptions{})
 	if err != nil {
@@ -66,6 +65,9 @@ func testFetch(t *draftT) {
 	}
 	if _, err := f.Next(); err != io.EOF {
 		t.Errorf("at the end: %v", err)
+	}
+	if err := recv(t, served); err != nil { // the session must not end before
+		t.Error(err)
 	}
 }
 

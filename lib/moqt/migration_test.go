@@ -146,7 +146,7 @@ func migrating(t *testing.T, v Version, dial func(l *Listener) string, move func
 		exchange(g)
 	}
 	for s.RemoteAddr().String() == before && ctx.Err() == nil {
-		time.Sleep(time.Millisecond) // the new path is validated
+		time.Sleep(time.Millisecond) // quic-go validates the new path by packets of the network, and has no event for it
 	}
 	if ctx.Err() != nil {
 		t.Errorf("the server still sends to %s", before)

@@ -447,8 +447,9 @@ func TestPublishPendingRefusesSubscribe(t *testing.T) {
 func testPublishPendingRefusesSubscribe(t *draftT) {
 	ctx := testContext(t)
 	h, _ := accepting(TrackInfo{})
-	answer := make(chan struct{})
+	arrived, answer := make(chan struct{}), make(chan struct{})
 	c, s := pipePair(t, &Config{Handler: handlers{publish: func(_ context.Context, r *PublishRequest) {
+		close(arrived)
 		<-answer
 		r.Accept(SubscribeOptions{})
 	}}}, &Config{Handler: h})
@@ -457,15 +458,7 @@ func testPublishPendingRefusesSubscribe(t *draftT) {
 		_, err := s.Publish(ctx, testTrack, PublishOptions{})
 		published <- err
 	}()
-	for { // until PUBLISH was sent
-		s.mu.Lock()
-		n := len(s.pubs)
-		s.mu.Unlock()
-		if n > 0 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	recv(t, arrived)
 	var e *RequestError
 	if _, err := c.Subscribe(ctx, testTrack, SubscribeOptions{}); !errors.As(err, &e) || e.Code != wire.RequestDuplicateSubscription {
 		t.Errorf("SUBSCRIBE while PUBLISH is pending: %v", err)

@@ -28,6 +28,7 @@ const qlogBuffer = 32 << 10
 type qlog struct {
 	log   *slog.Logger
 	start time.Time
+	over  sync.Once // close
 
 	mu   sync.Mutex // guards what follows
 	f    *os.File   // nil: over

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"every.channel/ec/lib/moqt/wire"
 )
@@ -45,28 +44,21 @@ func readQLog(t *testing.T, name string) (header map[string]any, events []qlogEv
 	return header, events
 }
 
-// sessionLogs finds the logs of sessions, not those of connections, once both are complete.
+// sessionLogs finds the logs of two sessions that ended, not those of connections.
 func sessionLogs(t *testing.T, dir string) (client, server string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		names, _ := filepath.Glob(filepath.Join(dir, "*T*.sqlog"))
-		done := 0
-		for _, n := range names {
-			if b, _ := os.ReadFile(n); bytes.Contains(b, []byte("ec:session_closed")) {
-				done++
-			}
-			if strings.HasSuffix(n, "_client.sqlog") {
-				client = n
-			} else {
-				server = n
-			}
-		}
-		if done == 2 {
-			return client, server
+	names, _ := filepath.Glob(filepath.Join(dir, "*T*.sqlog"))
+	for _, n := range names {
+		if strings.HasSuffix(n, "_client.sqlog") {
+			client = n
+		} else {
+			server = n
 		}
 	}
-	t.Fatal("no complete logs of both sessions")
-	return "", ""
+	if len(names) != 2 || client == "" || server == "" {
+		t.Fatalf("logs of both sessions: %v", names)
+	}
+	return client, server
 }
 
 // find returns the first event of a name whose data has all of what want has.
@@ -133,7 +125,8 @@ func TestQLog(t *testing.T) {
 		sub.Unsubscribe()
 		done(t, p.Context())
 		c.Close(wire.NoError, "that is all")
-		done(t, s.Context())
+		ended(t, c)
+		ended(t, s)
 		client, server := sessionLogs(t.T, dir)
 		for _, side := range []struct {
 			file                string

@@ -173,11 +173,14 @@ func (q *qlog) reset(name string, own bool, stream uint64, code ResetCode) {
 	d.end(false)
 }
 
-// close logs the end of the session and ends the file.
+// close logs the end of the session and ends the file. When it returns the file is complete, whoever called it first.
 func (q *qlog) close(ctx context.Context) {
-	if q == nil {
-		return
+	if q != nil {
+		q.over.Do(func() { q.closed(ctx) })
 	}
+}
+
+func (q *qlog) closed(ctx context.Context) {
 	if d, ok := q.event("ec:session_closed"); ok {
 		var se *SessionError
 		if errors.As(context.Cause(ctx), &se) {

@@ -113,7 +113,7 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 }
 
 // Run exchanges setup messages if that has not happened yet, then serves the session until it ends or ctx
-// does, and waits for everything it started, the handlers included. It returns nil after a regular close
+// does, and waits for everything it started, the handlers and the log included. It returns nil after a regular close
 // (NO_ERROR by either side), ctx's cause, or the *SessionError that ended the session.
 func (s *Session) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.Close(wire.NoError, "") })
@@ -143,6 +143,7 @@ func (s *Session) Run(ctx context.Context) error {
 	s.endEverything() // so that handlers that wait for a subscription of this session go on
 	s.handlers.Wait()
 	s.endEverything()
+	s.qlog.close(s.ctx)
 	cause := context.Cause(s.ctx)
 	var se *SessionError
 	switch {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,10 +82,21 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
+// runs are the sessions of tests that run: for each a channel that is closed when Run returned.
+var runs sync.Map
+
+// ended waits until Run of a session returned.
+func ended(t testing.TB, s *Session) {
+	t.Helper()
+	end, _ := runs.Load(s)
+	recv(t, end.(chan struct{}))
+}
+
 // run runs a session until the test is over and returns the way to wait for its end.
 func run(t testing.TB, s *Session) <-chan error {
 	done := make(chan error, 1)
 	ended := make(chan struct{})
+	runs.Store(s, ended)
 	go func() {
 		done <- s.Run(context.Background())
 		close(ended)
@@ -92,6 +104,7 @@ func run(t testing.TB, s *Session) <-chan error {
 	t.Cleanup(func() {
 		s.Close(wire.NoError, "")
 		<-ended
+		runs.Delete(s)
 	})
 	return done
 }

@@ -95,7 +95,8 @@ func pattern(n int, seed uint64) []byte {
 	return b
 }
 
-// eventually waits until what is asked under the connection's lock is so.
+// eventually waits until what is asked under the connection's lock is so. It looks again and again, because bytes go through real
+// sockets here, and no event tells when they have filled.
 func eventually(t testing.TB, ctx context.Context, c *Conn, what func() bool) {
 	t.Helper()
 	for {
@@ -351,7 +352,7 @@ func TestStreamsNobodyReads(t *testing.T) {
 				if ctx.Err() != nil {
 					t.Fatal("the streams did not fill")
 				}
-				time.Sleep(time.Millisecond)
+				time.Sleep(time.Millisecond) // bytes go through a real socket, as in eventually
 			}
 			server.mu.Lock()
 			waits, most := server.received-server.consumed.Load(), server.conf.window()
