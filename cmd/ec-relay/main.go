@@ -20,8 +20,8 @@ func main() { cmdutil.Main(app()) }
 func app() *cli.App {
 	a := cmdutil.App("ec-relay", "store what publishers send and serve it, live and from disk")
 	a.Description = "Listens for MoQ sessions, over QUIC (moqt://), WebTransport (https://), and QMux (unix://, tcp://, ws://, wss://). Objects are stored before they are served; tracks of several\n" +
-		"publishers are merged. Without --cert a certificate is made; clients trust it by its fingerprint, which\n" +
-		"is logged at the start and written to DIR/fingerprint."
+		"publishers are merged. Clients trust the relay by the fingerprint of its key, which is made at the first\n" +
+		"start and stays; the fingerprint is logged at the start and written to DIR/fingerprint."
 	a.Flags = append([]cli.Flag{
 		&cli.StringSliceFlag{Name: "listen", Value: cli.NewStringSlice(":4443"), Usage: "listen on `ADDR`: HOST:PORT of UDP, unix:///PATH, tcp://HOST:PORT, ws:// or wss://; may be repeated"},
 		&cli.StringFlag{Name: "store", Value: "ec-store", Usage: "keep objects in folder `DIR`"},
@@ -44,7 +44,7 @@ func app() *cli.App {
 		cmdutil.DraftFlag(),
 		&cli.StringFlag{Name: "config", Usage: "read flags from `FILE`, lines of name = value"},
 		&cli.BoolFlag{Name: "check", Usage: "check the configuration and exit"},
-		&cli.BoolFlag{Name: "print-fingerprint", Usage: "print the certificate's fingerprint and exit"},
+		&cli.BoolFlag{Name: "print-fingerprint", Usage: "print the key's fingerprint and exit"},
 	}, cmdutil.TLSFlags()...)
 	a.Action = run
 	return a

@@ -1,23 +1,23 @@
 package cmdutil
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/keys"
 )
 
 // TLSFlags are the flags of clients that decide which relay to trust; [TLSConfig] reads them.
 func TLSFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "fingerprint", Usage: "trust the relay whose certificate has this `SHA256`, as ec-relay prints it"},
+		&cli.StringSliceFlag{Name: "fingerprint", Usage: "trust the relay whose key, or certificate, has this `SHA256`, as ec-relay prints it"},
 		&cli.StringFlag{Name: "cacert", Usage: "trust relays with a certificate signed by one in `FILE` (PEM)"},
 		&cli.BoolFlag{Name: "insecure", Usage: "trust any relay"},
 	}
@@ -25,14 +25,14 @@ func TLSFlags() []cli.Flag {
 
 // TLSConfig is what the flags say. A certificate that is not trusted is an error that names its fingerprint.
 func TLSConfig(c *cli.Context) (*tls.Config, error) {
-	var pins [][]byte
+	var pins []keys.Pin
 	for _, s := range c.StringSlice("fingerprint") {
 		if s == "" {
 			continue // an empty variable in the environment
 		}
-		pin, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(s), ":", ""))
-		if err != nil || len(pin) != sha256.Size {
-			return nil, UsageError(fmt.Errorf("--fingerprint %q: not 64 hex digits", s))
+		pin, err := keys.ParsePin(strings.TrimSpace(s))
+		if err != nil {
+			return nil, UsageError(fmt.Errorf("--fingerprint %w", err))
 		}
 		pins = append(pins, pin)
 	}
@@ -58,15 +58,16 @@ func TLSConfig(c *cli.Context) (*tls.Config, error) {
 			if len(cs.PeerCertificates) == 0 {
 				return errors.New("relay has no certificate")
 			}
-			leaf := cs.PeerCertificates[0]
-			sum := sha256.Sum256(leaf.Raw)
-			for _, pin := range pins {
-				if bytes.Equal(pin, sum[:]) {
+			leaf, now := cs.PeerCertificates[0], time.Now()
+			offered := keys.Offered(cs.PeerCertificates, now)
+			if len(pins) > 0 {
+				err := keys.Verify(cs.PeerCertificates, now, pins...)
+				if err == nil {
 					return nil
 				}
-			}
-			if len(pins) > 0 && roots == nil {
-				return &untrusted{errors.New("certificate has another fingerprint than --fingerprint"), sum}
+				if roots == nil {
+					return &untrusted{err, offered}
+				}
 			}
 			intermediates := x509.NewCertPool()
 			for _, cert := range cs.PeerCertificates[1:] {
@@ -74,24 +75,24 @@ func TLSConfig(c *cli.Context) (*tls.Config, error) {
 			}
 			_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: cs.ServerName, Intermediates: intermediates})
 			if err != nil {
-				return &untrusted{err, sum}
+				return &untrusted{err, offered}
 			}
 			return nil
 		},
 	}, nil
 }
 
-// untrusted is a certificate that was refused.
+// untrusted is a relay that was refused.
 type untrusted struct {
-	err error
-	sum [sha256.Size]byte
+	err     error
+	offered keys.Pin
 }
 
 func (u *untrusted) Error() string { return "relay is not trusted: " + u.err.Error() }
 func (u *untrusted) Unwrap() error { return u.err }
 func (u *untrusted) ExitCode() int { return NotAllowed }
 func (u *untrusted) Hint() string {
-	return "if ec-relay prints the same fingerprint, add --fingerprint " + hex.EncodeToString(u.sum[:])
+	return "if ec-relay prints the same fingerprint, add --fingerprint " + u.offered.String()
 }
 
 // DraftFlag forces a draft of MoQ Transport.

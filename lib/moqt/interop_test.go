@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/pem"
 	"errors"
 	"io"
 	"os"
@@ -33,25 +32,13 @@ func mlm(t *testing.T, program string) (bin, root string) {
 // startMLMPub starts mlmpub, a draft-16 publisher that is a QUIC server, and returns its address.
 func startMLMPub(t *testing.T) string {
 	bin, root := mlm(t, "mlmpub")
-	dir := t.TempDir()
-	cert, err := SelfSigned(time.Now(), "localhost")
+	c, err := SelfSigned(time.Now(), "localhost")
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, "both.pem")
-	if err := storeCertificate(file, cert); err != nil {
-		t.Fatal(err)
-	}
-	b, _ := os.ReadFile(file)
-	for _, name := range []string{"cert.pem", "key.pem"} {
-		var block *pem.Block
-		block, b = pem.Decode(b)
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	cert, key := foreign.PEM(t, c)
 	addr := foreign.Address(t)
-	foreign.Run(t, nil, nil, bin, "-addr", addr, "-cert", filepath.Join(dir, "cert.pem"), "-key", filepath.Join(dir, "key.pem"),
+	foreign.Run(t, nil, nil, bin, "-addr", addr, "-cert", cert, "-key", key,
 		"-asset", filepath.Join(root, "assets", "test10s"))
 	return addr
 }

@@ -5,52 +5,22 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/quic-go/quic-go"
 
+	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt/wire"
 )
 
-func TestCertificates(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "cert.pem")
-	now := time.Now()
-	first, err := LoadCertificate(file, now, "localhost", "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if life := first.Leaf.NotAfter.Sub(first.Leaf.NotBefore); life > 14*24*time.Hour {
-		t.Errorf("valid for %v, browsers take 14 days", life)
-	}
-	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", st.Mode(), err)
-	}
-	again, err := LoadCertificate(file, now.Add(24*time.Hour))
-	if err != nil || Fingerprint(again) != Fingerprint(first) {
-		t.Errorf("not kept: %v", err)
-	}
-	renewed, err := LoadCertificate(file, now.Add(11*24*time.Hour))
-	if err != nil || Fingerprint(renewed) == Fingerprint(first) {
-		t.Errorf("not renewed before its end: %v", err)
-	}
-	if err := os.WriteFile(file, []byte("garbage"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := LoadCertificate(file, now); err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("garbage: %v", err)
-	}
+func TestPinnedFingerprint(t *testing.T) {
 	for _, bad := range []string{"", "abcd", strings.Repeat("zz", 32)} {
 		if _, err := PinFingerprint(bad); err == nil {
 			t.Errorf("fingerprint %q", bad)
 		}
 	}
-}
-
-func TestPinnedFingerprint(t *testing.T) {
 	ctx := testContext(t)
 	cert, _ := SelfSigned(time.Now(), "somewhere.else")
 	other, _ := SelfSigned(time.Now(), "localhost")
@@ -65,6 +35,7 @@ func TestPinnedFingerprint(t *testing.T) {
 		{"the one pinned, whatever its name", cert, strings.ToUpper(Fingerprint(cert)), nil, true},
 		{"another one", other, Fingerprint(cert), ErrFingerprint, false},
 		{"expired", expired, Fingerprint(expired), nil, false},
+		{"the key pinned, whatever its certificate", expired, keys.OfKey(expired.Leaf).String(), nil, true},
 	} {
 		l, err := ListenQUIC("127.0.0.1:0", ServerTLS(tt.server), nil)
 		if err != nil {

@@ -3,7 +3,7 @@ package relay
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/x509"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/store"
@@ -32,7 +33,8 @@ import (
 type browserConfig struct {
 	URL         string   `json:"url"`
 	Fingerprint string   `json:"fingerprint"`
-	Hash        []byte   `json:"hash"` // the same
+	Hash        []byte   `json:"hash"`   // the same
+	Hashes      [][]byte `json:"hashes"` // that one, and what is told with it
 	Protocols   []string `json:"protocols,omitempty"`
 	Begin       deed     `json:"begin"`
 	Namespace   []string `json:"namespace"`
@@ -54,20 +56,16 @@ func (s *server) browse(t *testing.T, base, page string, conf browserConfig, han
 	if err != nil {
 		t.Skip("chromium is missing")
 	}
-	cert, err := moqt.LoadCertificate(filepath.Join(s.dir, CertificateFile), time.Now())
+	cert, err := s.keys.Get(&tls.ClientHelloInfo{}) // as a browser says hello
 	if err != nil {
 		t.Fatal(err)
 	}
 	hash := sha256.Sum256(cert.Certificate[0])
-	leaf, err := x509.ParseCertificate(cert.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo) // a WebSocket has no other way to trust it
+	key := keys.OfKey(cert.Leaf) // a WebSocket has no other way to trust it
 	if conf.URL = s.addr; !strings.Contains(s.addr, "://") {
 		conf.URL = "https://" + s.addr + "/"
 	}
-	conf.Fingerprint, conf.Hash = hex.EncodeToString(hash[:]), hash[:]
+	conf.Fingerprint, conf.Hash, conf.Hashes = hex.EncodeToString(hash[:]), hash[:], s.hashes()
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServer(http.Dir("testdata/browser")))
 	mux.Handle("GET /npm/", http.StripPrefix("/npm/", http.FileServer(http.Dir("testdata/browser/node_modules"))))
@@ -104,6 +102,14 @@ func (s *server) browse(t *testing.T, base, page string, conf browserConfig, han
 			t.Logf("chromium: %s", b)
 		}
 	})
+}
+
+// hashes are what pages are told of the certificates that they may see.
+func (s *server) hashes() (list [][]byte) {
+	for _, h := range s.keys.Hashes() {
+		list = append(list, h.SHA256[:])
+	}
+	return list
 }
 
 const browserTimeout = 2 * time.Minute

@@ -7,13 +7,13 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/store"
@@ -26,17 +26,17 @@ func serveForEver(dir, addr string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	cert, err := moqt.LoadCertificate(filepath.Join(dir, "cert.pem"), time.Now(), "localhost")
+	certs, err := keys.Open(keys.Config{Dir: dir})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	l, err := moqt.ListenQUIC(addr, moqt.ServerTLS(cert), nil)
+	l, err := moqt.ListenQUIC(addr, certs.TLS(), nil)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	fmt.Println("ready", moqt.Fingerprint(cert))
+	fmt.Println("ready", certs.Pin())
 	go st.Run(context.Background())
 	New(Config{Store: st}).Serve(context.Background(), l)
 }

@@ -70,12 +70,8 @@ func testMediaMTX(t *testing.T, program, scheme, raw string, want [][]byte) {
 
 	// At the other end.
 	transport := map[string]string{"moqt": "quic", "https": "webtransport"}[scheme]
-	cert, err := moqt.LoadCertificate(filepath.Join(s.dir, CertificateFile), time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
 	reader := runMediaMTX(t, program, fmt.Sprintf("  cam:\n    source: moqt://%s/live/cam\n    moqTransport: %s\n    sourceFingerprint: %s\n",
-		s.addr, transport, moqt.Fingerprint(cert)))
+		s.addr, transport, s.certificatePin()))
 	var out []byte
 	for ctx := within(t, browserTimeout); ; { // until it has the stream
 		var log bytes.Buffer

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/pem"
 	"io"
 	"os"
 	"os/exec"
@@ -164,23 +163,11 @@ func runMLMPub(t *testing.T) string {
 // pemFiles are a certificate and its key, a file for each.
 func pemFiles(t *testing.T) (cert, key string) {
 	t.Helper()
-	dir := t.TempDir()
-	if _, err := moqt.LoadCertificate(filepath.Join(dir, "both.pem"), time.Now(), "localhost"); err != nil {
-		t.Fatal(err)
-	}
-	rest, err := os.ReadFile(filepath.Join(dir, "both.pem"))
+	c, err := moqt.SelfSigned(time.Now(), "localhost")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for _, file := range []string{cert, key} {
-		var block *pem.Block
-		block, rest = pem.Decode(rest)
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
+	return foreign.PEM(t, c)
 }
 
 // TestMLMCases: the six cases of moq-interop-runner, as mlmtest has them.

@@ -1,12 +1,10 @@
 package relay
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"every.channel/ec/lib/foreign"
 	"every.channel/ec/lib/moqt"
@@ -57,11 +55,7 @@ type moqTarget struct {
 // moq is how this relay is dialed.
 func (s *server) moq(t *testing.T, v moqt.Version) moqTarget {
 	t.Helper()
-	cert, err := moqt.LoadCertificate(filepath.Join(s.dir, CertificateFile), time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return moqTarget{url: s.url(t), fingerprint: fmt.Sprintf("%x", sha256.Sum256(cert.Certificate[0])), v: v}
+	return moqTarget{url: s.url(t), fingerprint: s.certificatePin(), v: v}
 }
 
 // connect are the flags for dialing it.

@@ -123,11 +123,7 @@ func testMoqRs(t *testing.T, v wire.Version, scheme string) {
 // rust runs peer.py until the end of the test; the channel has the groups it gets.
 func (s *server) rust(t *testing.T, scheme, role string, track object.TrackName) <-chan groupOf {
 	t.Helper()
-	cert, err := moqt.LoadCertificate(s.dir+"/"+CertificateFile, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("python3", "testdata/python/peer.py", role, scheme+"://"+s.addr+"/", fmt.Sprintf("%x", sha256.Sum256(cert.Certificate[0])),
+	cmd := exec.Command("python3", "testdata/python/peer.py", role, scheme+"://"+s.addr+"/", s.certificatePin(),
 		strings.Join(track.Namespace, "/"), track.Name)
 	cmd.Env = append(os.Environ(), "PYTHONPATH="+os.Getenv("EC_MOQ_RS"))
 	var log bytes.Buffer

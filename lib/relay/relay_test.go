@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -56,6 +57,7 @@ type server struct {
 	dir     string
 	addr    string
 	tls     *tls.Config
+	keys    *keys.Certificates
 	stop    func()
 	connect func() *moqt.Session // in memory; else nil
 }
@@ -76,6 +78,12 @@ func start(t testing.TB, dir, addr string, c Config, sc store.Config) *server {
 }
 
 func startWith(t testing.TB, dir, addr string, c Config, sc store.Config, sessions *moqt.Config) *server {
+	t.Helper()
+	return startAt(t, time.Now, dir, addr, c, sc, sessions)
+}
+
+// startAt runs a relay whose certificates go by a clock of the test's.
+func startAt(t testing.TB, now func() time.Time, dir, addr string, c Config, sc store.Config, sessions *moqt.Config) *server {
 	t.Helper()
 	st, err := store.Open(dir, sc)
 	if err != nil {
@@ -101,8 +109,7 @@ func startWith(t testing.TB, dir, addr string, c Config, sc store.Config, sessio
 			return moqt.NewClient(c, "relay", "/", nil)
 		}
 	} else {
-		cert, err := moqt.LoadCertificate(filepath.Join(dir, "cert.pem"), time.Now(), "localhost")
-		if err != nil {
+		if s.keys, err = keys.Open(keys.Config{Dir: dir, Now: now}); err != nil {
 			t.Fatal(err)
 		}
 		var l moqt.SessionListener
@@ -111,11 +118,11 @@ func startWith(t testing.TB, dir, addr string, c Config, sc store.Config, sessio
 				addr = "unix://" + filepath.Join(t.TempDir(), "relay")
 			}
 		}
-		l, err = moqt.Listen(addr, moqt.ServerTLS(cert), sessions)
+		l, err = moqt.Listen(addr, s.keys.TLS(), sessions)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.tls, err = moqt.PinFingerprint(moqt.Fingerprint(cert)); err != nil {
+		if s.tls, err = moqt.PinFingerprint(s.keys.Pin().String()); err != nil {
 			t.Fatal(err)
 		}
 		s.addr, closed = l.Addr().String(), func() { l.Close() }
@@ -167,6 +174,9 @@ func (s *server) dial(t testing.TB, h moqt.Handler) *client {
 	t.Cleanup(c.leave)
 	return c
 }
+
+// certificatePin is what programs pin that know no key.
+func (s *server) certificatePin() string { return keys.OfCertificate(s.keys.Program()).String() }
 
 // url is how the sessions of a test reach the relay.
 func (s *server) url(t testing.TB) string {

@@ -11,12 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/store"
 )
@@ -24,8 +24,8 @@ import (
 // ServerConfig is everything ec-relay is told.
 type ServerConfig struct {
 	Listen []string // addresses as moqt.Listen takes them, host:port of UDP or unix, tcp, ws, wss
-	Dir    string   // the store's folder; the certificate made here lies in it too
-	// Cert and Key are PEM files; both empty: a certificate is made in Dir and renewed in time.
+	Dir    string   // the store's folder; the relay's key and what is made of the key lie in it too
+	// Cert and Key are PEM files of the certificate to show. Both empty: those made in Dir are shown (package keys).
 	Cert, Key string
 	// AllowOrigins are the origins of pages that may connect over WebTransport, as moqt.Config.AllowOrigins.
 	AllowOrigins []string
@@ -39,17 +39,16 @@ type ServerConfig struct {
 	Relay    Config // Store is filled in
 	Logger   *slog.Logger
 
-	// Ready, if not nil, is called once all listeners listen.
+	now func() time.Time // for certificates, nil: time.Now
+
+	// Ready, if not nil, is called once all listeners listen. The fingerprint is that of the relay's key.
 	Ready func(addrs []net.Addr, fingerprint string)
 	// Counters, if not nil, asks for the counters to be logged.
 	Counters <-chan os.Signal
 }
 
-// Files in Dir besides those of the store.
-const (
-	CertificateFile = "cert.pem"
-	FingerprintFile = "fingerprint"
-)
+// FingerprintFile in Dir holds the fingerprint of the relay's key (docs/format/keys.md).
+const FingerprintFile = "fingerprint"
 
 // codedError gives an error an exit code and a hint (contract of every command).
 type codedError struct {
@@ -74,7 +73,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	cert, err := newCertificate(c)
+	certs, err := openKeys(c)
 	if err != nil {
 		return err
 	}
@@ -86,7 +85,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	sessions := moqt.Config{Lenient: c.Lenient, QLogDir: c.QLogDir, Logger: c.Logger, Versions: c.Versions, Tally: tally}
 	conf := sessions
 	conf.AllowOrigins, conf.ResetKey = c.AllowOrigins, key
-	listeners, addrs, err := listen(c.Listen, cert.tls(), &conf)
+	listeners, addrs, err := listen(c.Listen, certs.TLS(), &conf)
 	if err != nil {
 		return err
 	}
@@ -107,7 +106,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 		return err
 	}
 	if c.Ready != nil {
-		c.Ready(addrs, cert.fingerprint())
+		c.Ready(addrs, certs.Pin().String())
 	}
 	sctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
@@ -117,7 +116,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.Serve(gctx, listeners...) })
 	g.Go(func() error { r.watch(gctx, c.Counters); return nil })
-	g.Go(func() error { cert.renew(gctx); return nil })
+	g.Go(func() error { certs.Run(gctx); return nil })
 	return g.Wait()
 }
 
@@ -161,64 +160,28 @@ func listen(addrs []string, tlsConf *tls.Config, conf *moqt.Config) (listeners [
 	return listeners, bound, nil
 }
 
-// certificate is what the listeners show; a generated one is replaced before it expires.
-type certificate struct {
-	c    ServerConfig
-	cert atomic.Pointer[tls.Certificate]
-}
-
-func newCertificate(c ServerConfig) (*certificate, error) {
-	s := &certificate{c: c}
-	return s, s.load(time.Now())
-}
-
-// load reads or makes the certificate and writes its fingerprint down.
-func (s *certificate) load(now time.Time) error {
-	cert, err := s.read(now)
+// openKeys reads or makes the relay's key and certificates, and writes the fingerprint down.
+func openKeys(c ServerConfig) (*keys.Certificates, error) {
+	certs, err := keys.Open(keys.Config{Dir: c.Dir, Cert: c.Cert, Key: c.Key, Now: c.now, Logger: c.Logger})
 	if err != nil {
-		return &codedError{fmt.Errorf("certificate: %w", err), 78, ""}
+		return nil, keyError(err)
 	}
-	s.cert.Store(&cert)
-	path := filepath.Join(s.c.Dir, FingerprintFile)
-	if err := writeFile(path, moqt.Fingerprint(cert)+"\n"); err != nil {
+	return certs, writeFingerprint(c.Dir, certs.Pin())
+}
+
+func keyError(err error) error {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return &codedError{fmt.Errorf("key: %w", err), 78, h.Hint()}
+	}
+	return &codedError{fmt.Errorf("key and certificate: %w", err), 78, ""}
+}
+
+func writeFingerprint(dir string, pin keys.Pin) error {
+	if err := writeFile(filepath.Join(dir, FingerprintFile), pin.String()+"\n"); err != nil {
 		return &codedError{fmt.Errorf("fingerprint: %w", err), 74, ""}
 	}
 	return nil
-}
-
-func (s *certificate) read(now time.Time) (tls.Certificate, error) {
-	if s.c.Cert != "" {
-		return tls.LoadX509KeyPair(s.c.Cert, s.c.Key)
-	}
-	name, _ := os.Hostname()
-	return moqt.LoadCertificate(filepath.Join(s.c.Dir, CertificateFile), now, "localhost", name, "127.0.0.1", "::1")
-}
-
-func (s *certificate) fingerprint() string { return moqt.Fingerprint(*s.cert.Load()) }
-
-func (s *certificate) tls() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		return s.cert.Load(), nil
-	}}
-}
-
-// renew looks at the certificate every hour: a file may have been replaced, a generated one runs out.
-func (s *certificate) renew(ctx context.Context) {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			old := s.fingerprint()
-			if err := s.load(now); err != nil {
-				s.c.Logger.Error("certificate not renewed", "err", err)
-			} else if s.fingerprint() != old {
-				s.c.Logger.Warn("new certificate: clients that pin its fingerprint need the new one", "fingerprint", s.fingerprint())
-			}
-		}
-	}
 }
 
 // writeFile replaces a small file whole.
@@ -237,15 +200,15 @@ func writeFile(path, text string) error {
 	return nil
 }
 
-// Fingerprint returns the fingerprint of the certificate a relay with this configuration shows, making
-// the certificate if there is none.
+// Fingerprint returns the fingerprint of the key of a relay with this configuration, making the key if there is none.
 func Fingerprint(c ServerConfig) (string, error) {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return "", err
 	}
-	cert, err := newCertificate(c)
+	key, err := keys.LoadKey(c.Dir)
 	if err != nil {
-		return "", err
+		return "", keyError(err)
 	}
-	return cert.fingerprint(), nil
+	pin := keys.OfPrivateKey(key)
+	return pin.String(), writeFingerprint(c.Dir, pin)
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -207,7 +206,7 @@ func openRelay(t testing.TB, size, fan int) (publish func(context.Context, uint6
 
 // openForwarder: the first connection's streams are copied to all others, by a goroutine for each that is at most 16 pieces behind.
 func openForwarder(t testing.TB, size, fan int) (publish func(context.Context, uint64) error, subscribe []func(context.Context) error) {
-	cert, err := moqt.LoadCertificate(filepath.Join(t.TempDir(), "cert.pem"), time.Now(), "localhost")
+	cert, err := moqt.SelfSigned(time.Now(), "localhost")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +335,7 @@ func TestAddedDelay(t *testing.T) {
 	payload := make([]byte, 64<<10)
 	properties := object.Properties{Hash: object.Sum(payload), HasHash: true}.Append(nil)
 	u := &announcer{track: ts, pubs: make(chan *moqt.Publication, 1)}
-	cert, err := moqt.LoadCertificate(filepath.Join(t.TempDir(), "cert.pem"), time.Now(), "localhost")
+	cert, err := moqt.SelfSigned(time.Now(), "localhost")
 	if err != nil {
 		t.Fatal(err)
 	}
