@@ -49,7 +49,7 @@ type cutter struct {
 
 	run  []byte // being looked at
 	at   int    // in run, of the packet being looked at
-	held int    // in run, of the first packet kept but not yet copied; −1 none
+	held int    // in run, of the first packet of the cut PID kept but not yet copied; −1 none
 
 	au      accessUnit
 	cur     *part // being filled; its chunk is nil before the first random access point
@@ -70,10 +70,10 @@ type cutter struct {
 	promoted  []sent  // chunks that went out under the broadcast's name, for what is told late
 	ended     bool    // no more input
 	out       func(delivery)
-	free      chan []byte
+	free      pool
 }
 
-// packets takes a run of packets of the input. Those that are kept are copied as far as they lie together.
+// packets takes a run of packets of the input. Those of the cut PID that are kept are copied as far as they lie together.
 func (c *cutter) packets(run []byte, stride int) error {
 	c.run, c.held = run, -1
 	if c.sure < c.pos {
@@ -95,15 +95,18 @@ func (c *cutter) packets(run []byte, stride int) error {
 			c.copyHeld()
 		case c.cur == nil:
 			c.stats.Leading++
-		case p.HasAdaptation() && p.HasPCR():
-			// What may differ between the copies of a duplicate does not go out (docs/format/chunk.md, "Canonical TS").
+		case p.PID() != c.prog.cutPID:
 			c.copyHeld()
-			c.cur.buf = append(c.cur.buf, p[:]...)
-			(*ts.Packet)(c.cur.buf[len(c.cur.buf)-ts.PacketSize:]).TakePCR()
+			c.cur.others = appendBare(c.cur.others, p)
+			c.bound()
+		case p.HasAdaptation() && p.HasPCR():
+			c.copyHeld()
+			c.cur.buf = appendBare(c.cur.buf, p)
+			c.bound()
 		case c.held < 0:
 			c.held = c.at
 		}
-		if c.held >= 0 && (stride != ts.PacketSize || len(c.cur.buf)+c.at+ts.PacketSize-c.held >= maxPart) {
+		if c.held >= 0 && (stride != ts.PacketSize || c.cur.size()+c.at+ts.PacketSize-c.held >= maxPart) {
 			c.at += ts.PacketSize
 			c.copyHeld()
 			c.at -= ts.PacketSize
@@ -122,9 +125,23 @@ func (c *cutter) copyHeld() {
 	held := c.run[c.held:c.at]
 	c.held = -1
 	c.cur.buf = append(c.cur.buf, held...)
-	if len(c.cur.buf) >= maxPart {
+	c.bound()
+}
+
+// bound cuts the current part if it has grown too big.
+func (c *cutter) bound() {
+	if c.cur.size() >= maxPart {
 		c.overflow()
 	}
+}
+
+// appendBare appends a packet without its PCR: what may differ between the copies of a duplicate does not go out (docs/format/chunk.md, "Canonical TS").
+func appendBare(b []byte, p *ts.Packet) []byte {
+	b = append(b, p[:]...)
+	if p.HasAdaptation() && p.HasPCR() {
+		(*ts.Packet)(b[len(b)-ts.PacketSize:]).TakePCR()
+	}
+	return b
 }
 
 // packet looks at the next packet and reports whether to keep it.
@@ -294,9 +311,7 @@ func (c *cutter) overflow() {
 	ch := c.cur.chunk
 	c.au.active, c.au.begins = false, false
 	if ch == nil {
-		c.stats.Leading += int64(len(c.cur.buf) / ts.PacketSize)
-		c.recycle(c.cur.buf)
-		c.cur = nil
+		c.dropLeading()
 		return
 	}
 	ch.cause = catalog.ReasonOversize
@@ -310,8 +325,8 @@ func (c *cutter) overflow() {
 // split ends the current part before the access unit and goes on in a new one, of the same chunk or of another.
 func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	old := c.cur
-	moved := old.buf[au.offset:]
-	old.buf = old.buf[:au.offset]
+	moved, others := old.buf[au.offset:], old.others[au.others:]
+	old.buf, old.others = old.buf[:au.offset], old.others[:au.others]
 	leading := old.chunk == nil
 	c.openPart(ch, au.pos)
 	next := c.cur
@@ -319,6 +334,8 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	next.step = ch == old.chunk && stepped(au.dts.Sub(c.lastDTS))
 	ch.clock.head(au.dts)
 	next.insert(len(next.buf), au.dts)
+	next.head = len(next.buf)
+	next.buf = append(next.buf, moved...)
 	starts := ch != old.chunk
 	if !leading {
 		c.cur = old
@@ -332,14 +349,12 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	}
 	switch {
 	case !starts:
-		next.buf = append(next.buf, moved...)
+		next.others = append(next.others, others...)
 	case leading:
-		c.openTail(nil, au.dts, moved)
+		c.openTail(nil, au.dts, others)
+		c.free.put(old)
 	default:
-		c.openTail(old, au.dts, moved)
-	}
-	if leading {
-		c.recycle(old.buf)
+		c.openTail(old, au.dts, others)
 	}
 }
 
@@ -351,7 +366,6 @@ func (p *part) closeClock(dts clock.PTS) {
 	if !step && !m.sparse(dts) {
 		return
 	}
-	p.buf = p.buf[:len(p.buf):len(p.buf)] // what was moved lies behind, and is still to be read
 	p.fill(dts)
 	if step {
 		p.pcr(dts.Add(-pcrEvery), true)
@@ -360,7 +374,11 @@ func (p *part) closeClock(dts clock.PTS) {
 
 // openPart starts a part at a packet position, with room for PAT and PMT at its head.
 func (c *cutter) openPart(ch *chunk, pos int64) {
-	c.cur = &part{chunk: ch, id: ch.parts, start: pos, buf: ch.layout.room(c.buffer())}
+	p := c.free.part(pos)
+	p.chunk, p.id = ch, ch.parts
+	p.buf = ch.layout.room(p.buf)
+	p.head = len(p.buf)
+	c.cur = p
 	ch.parts++
 	c.cutParts++
 }
@@ -373,7 +391,7 @@ func (c *cutter) closePart(pos int64, duration clock.Ticks, last bool) {
 	if duration > 0 {
 		p.duration = duration
 	}
-	p.chunk.bytes += int64(len(p.buf))
+	p.chunk.bytes += int64(p.size())
 	if p.chunk.bytes > maxChunk && p.chunk.cause == "" {
 		p.chunk.cause = catalog.ReasonOversize
 	}
@@ -426,19 +444,9 @@ func (c *cutter) why() *InputError {
 		Tip: "the stream may be shorter than one group of pictures"}
 }
 
-// buffer takes a part buffer that was given back, or makes one.
-func (c *cutter) buffer() []byte {
-	select {
-	case b := <-c.free:
-		return b[:0]
-	default:
-		return make([]byte, 0, 64<<10)
-	}
-}
-
-func (c *cutter) recycle(b []byte) {
-	select {
-	case c.free <- b:
-	default:
-	}
+// dropLeading drops what came before anything can be decoded.
+func (c *cutter) dropLeading() {
+	c.stats.Leading += int64(c.cur.size() / ts.PacketSize)
+	c.free.put(c.cur)
+	c.cur = nil
 }

@@ -50,7 +50,7 @@ type emitter struct {
 	cfg    *Config
 	sink   Sink
 	source object.Namespace
-	free   chan<- []byte
+	free   pool
 	stats  *Stats
 
 	ch       chunkInfo // of the part before
@@ -146,7 +146,8 @@ func (e *emitter) deliver(d delivery) error {
 		first = true
 	}
 	ch := &e.ch
-	ch.layout.tables(p.buf, ch.tsid(), e.tables)
+	p.arrange()
+	ch.layout.tables(p.bytes(), ch.tsid(), e.tables)
 	for i, at := range p.more {
 		ch.layout.tables(p.buf[at:], ch.tsid(), e.tables+1+i)
 	}
@@ -154,7 +155,7 @@ func (e *emitter) deliver(d delivery) error {
 	if p.last {
 		p.buf = ch.layout.pad(p.buf, ch.tsid(), e.tables)
 	}
-	props := object.Properties{Hash: object.Sum(p.buf), HasHash: true, PTS: uint64(p.pts), HasPTS: true,
+	props := object.Properties{Hash: object.Sum(p.bytes()), HasHash: true, PTS: uint64(p.pts), HasPTS: true,
 		Duration: uint64(p.duration), HasDuration: p.duration > 0}
 	if p.rap {
 		props.Flags |= object.RandomAccess
@@ -168,8 +169,8 @@ func (e *emitter) deliver(d delivery) error {
 		}
 	}
 	e.hashes.Write(props.Hash[:])
-	e.stats.Bytes += int64(len(p.buf))
-	e.bytes += int64(len(p.buf))
+	e.stats.Bytes += int64(p.size())
+	e.bytes += int64(p.size())
 	var err error
 	switch {
 	case e.repeated && d.promote:
@@ -192,18 +193,10 @@ func (e *emitter) deliver(d delivery) error {
 // write writes a part, whose buffer may then be used again.
 func (e *emitter) write(track object.TrackName, p *part, props object.Properties) error {
 	e.props = props.Append(e.props[:0])
-	e.objects = object.Object{Group: e.group, ID: p.id, Priority: priorityMedia, Properties: e.props, Payload: p.buf}
+	e.objects = object.Object{Group: e.group, ID: p.id, Priority: priorityMedia, Properties: e.props, Payload: p.bytes()}
 	err := e.sink.WriteObject(track, &e.objects)
-	e.recycle(p)
+	e.free.put(p)
 	return err
-}
-
-func (e *emitter) recycle(p *part) {
-	select {
-	case e.free <- p.buf:
-	default:
-	}
-	p.buf = nil
 }
 
 // repetition is a part of a chunk whose name this run has promoted before: an encoder that starts anew may send the same bytes again.
@@ -280,7 +273,7 @@ func (e *emitter) end(d delivery) error {
 	}
 	if same { // it stands there
 		for _, r := range e.again {
-			e.recycle(r.part)
+			e.free.put(r.part)
 		}
 		e.again = e.again[:0]
 	} else {
@@ -491,7 +484,7 @@ func (e *emitter) sourceCatalog(ch *chunkInfo) error {
 	return e.publish(e.local, ch, c)
 }
 
-func newEmitter(cfg *Config, sink Sink, stats *Stats, free chan<- []byte) *emitter {
+func newEmitter(cfg *Config, sink Sink, stats *Stats, free pool) *emitter {
 	return &emitter{cfg: cfg, sink: sink, stats: stats, free: free, hashes: object.NewHasher(),
 		done: make(map[string]map[uint64]object.Hash), lastLocal: make(map[string]uint64), epochs: make(map[string]int),
 		catalogs: make(map[string]*published)}

@@ -104,7 +104,7 @@ func (c *cutter) programHeard() {
 		c.closePart(c.pos, 0, true)
 	}
 	if c.cur != nil {
-		c.recycle(c.cur.buf)
+		c.free.put(c.cur)
 		c.cur = nil
 	}
 	c.applyProgram()

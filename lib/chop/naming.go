@@ -103,7 +103,7 @@ func (c *cutter) doubtful(ch *chunk) bool {
 // waiting is how many bytes are queued.
 func (c *cutter) waiting() (n int) {
 	for _, p := range c.queue {
-		n += len(p.buf)
+		n += p.size()
 	}
 	return n
 }

@@ -1,23 +1,106 @@
 package chop
 
 import (
+	"slices"
+
 	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/ts"
 )
 
 // part is a run of canonical packets on its way out.
 type part struct {
-	chunk      *chunk
-	id         uint64 // object id
-	buf        []byte // room for PAT and PMT first
-	more       []int  // offsets of more room for them
-	start, end int64  // packet positions; end is the position after the last packet
+	chunk *chunk
+	id    uint64 // object id
+	buffers
+	front      int   // offset in buf of its first byte; before it there is room for others
+	head       int   // offset in buf of the first packet of the cut PID
+	start, end int64 // packet positions; end is the position after the last packet
 	endClock   clock.Ticks27
 	pts, dts   clock.PTS
 	duration   clock.Ticks // 0: not known
 	rap        bool
 	step       bool // the clock stepped just before, in the middle of its chunk
 	last       bool // of its chunk: ends it
+}
+
+// frontRoom is how much room a part has for the packets of other PIDs before it has to be moved for them.
+const frontRoom = 32 << 10
+
+// size is how many bytes a part has.
+func (p *part) size() int { return len(p.buf) - p.front + len(p.others) }
+
+// arrange puts the packets of other PIDs where they belong: before those of the cut PID, PID after PID. So the order of bytes does not depend on
+// how PIDs are interleaved, which is another where the first copy of a duplicate is lost.
+func (p *part) arrange() {
+	n := len(p.others)
+	if lack := n - p.front; lack > 0 {
+		p.buf = slices.Insert(p.buf, 0, make([]byte, lack)...)
+		p.front, p.head = p.front+lack, p.head+lack
+		for i := range p.more {
+			p.more[i] += lack
+		}
+	}
+	for i, at := range p.more {
+		if at < p.head {
+			p.more[i] -= n
+		}
+	}
+	copy(p.buf[p.front-n:], p.buf[p.front:p.head])
+	p.front -= n
+	appendByPID(p.buf[:p.head-n], p.others)
+	p.others = p.others[:0]
+}
+
+// appendByPID appends packets PID after PID, each PID's in their order.
+func appendByPID(b, packets []byte) []byte {
+	for pid, next := ts.PIDPAT, ts.PIDNull; ; pid, next = next, ts.PIDNull {
+		for rest := packets; len(rest) > 0; rest = rest[ts.PacketSize:] {
+			p := (*ts.Packet)(rest)
+			switch at := p.PID(); {
+			case at == pid:
+				b = append(b, p[:]...)
+			case at > pid:
+				next = min(next, at)
+			}
+		}
+		if next == ts.PIDNull {
+			return b
+		}
+	}
+}
+
+// bytes are those of a part that is arranged.
+func (p *part) bytes() []byte { return p.buf[p.front:] }
+
+// buffers are what a part is put together in.
+type buffers struct {
+	buf    []byte // room for PAT and PMT, what is due before the first access unit, the packets of the cut PID
+	more   []int  // offsets in it of more room for PAT and PMT
+	others []byte // packets of other PIDs, in order of arrival
+}
+
+// pool keeps buffers that may be used again.
+type pool chan buffers
+
+// part makes a part from a packet position on.
+func (l pool) part(start int64) *part {
+	p := &part{start: start, front: frontRoom, head: frontRoom}
+	select {
+	case p.buffers = <-l:
+	default:
+		p.buf = make([]byte, frontRoom, frontRoom+64<<10)
+	}
+	p.buf, p.more, p.others = p.buf[:frontRoom], p.more[:0], p.others[:0]
+	return p
+}
+
+// put takes back the buffers of a part.
+func (l pool) put(p *part) {
+	select {
+	case l <- p.buffers:
+	default:
+	}
+	p.buffers = buffers{}
 }
 
 // chunk is what its parts share. The cutter fills it in, settle decides it.

@@ -22,7 +22,7 @@ type tail struct {
 // of reports whether p may still grow.
 func (t *tail) of(p *part) bool { return t.open > 0 && t.part == p }
 
-// openTail begins to look for the tail of the chunk that p ended, with the packets that came since the start.
+// openTail begins to look for the tail of the chunk that p ended, with the packets of other PIDs that came since the start.
 func (c *cutter) openTail(p *part, dts clock.PTS, since []byte) {
 	c.tail = tail{part: p, dts: dts}
 	roles := &c.prog.roles
@@ -39,7 +39,7 @@ func (c *cutter) openTail(p *part, dts clock.PTS, since []byte) {
 	for ; len(since) > 0; since = since[ts.PacketSize:] {
 		// The tail grows over packets that were looked at already.
 		if p := (*ts.Packet)(since); roles[p.PID()]&roleTail == 0 || !c.toTail(p) {
-			cur.buf = append(cur.buf, p[:]...)
+			cur.others = append(cur.others, p[:]...)
 		}
 	}
 }
@@ -58,10 +58,9 @@ func (c *cutter) toTail(p *ts.Packet) bool {
 		c.stats.Leading++
 		return true
 	}
-	last.buf = append(last.buf, p[:]...)
-	(*ts.Packet)(last.buf[len(last.buf)-ts.PacketSize:]).TakePCR()
+	last.others = appendBare(last.others, p)
 	last.chunk.bytes += ts.PacketSize
-	if len(last.buf) >= maxPart {
+	if last.size() >= maxPart {
 		last.chunk.cause = catalog.ReasonOversize
 		c.closeTail()
 	}

@@ -19,6 +19,7 @@ type accessUnit struct {
 	header   []byte // what there is of it
 	pos      int64  // packet position
 	offset   int    // in the current part's buf
+	others   int    // in the current part's others
 	pts, dts clock.PTS
 	random   bool // random_access_indicator
 	finder   es.Finder
@@ -48,9 +49,9 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 		}
 		au.flagged = c.flagPos > au.pos
 		au.active, au.begins, au.header = false, true, au.header[:0]
-		au.pos, au.random, au.offset = c.pos, p.RandomAccess(), 0
+		au.pos, au.random, au.offset, au.others = c.pos, p.RandomAccess(), 0, 0
 		if c.cur != nil {
-			au.offset = len(c.cur.buf)
+			au.offset, au.others = len(c.cur.buf), len(c.cur.others)
 		}
 		c.beginUnit(payload)
 	case au.begins:
@@ -88,7 +89,8 @@ func (c *cutter) beginUnit(payload []byte) {
 		payload = au.header
 	}
 	if c.cur == nil { // so that the packets of the access unit are kept
-		c.cur = &part{buf: c.buffer(), start: au.pos}
+		c.cur = c.free.part(au.pos)
+		au.offset = len(c.cur.buf)
 	}
 	pes, err := ts.ParsePES(payload)
 	if errors.Is(err, ts.ErrPESShort) && len(payload) < maxPESHeader {
@@ -144,10 +146,7 @@ func (c *cutter) decide(v es.Verdict) {
 	if starts {
 		c.startChunk(au)
 	} else if ch == nil {
-		// Before the first random access point nothing can be decoded.
-		c.stats.Leading += int64(len(c.cur.buf) / ts.PacketSize)
-		c.recycle(c.cur.buf)
-		c.cur = nil
+		c.dropLeading() // before the first random access point nothing can be decoded
 	} else if ch.slot(au.dts, c.partD) != ch.slot(c.lastDTS, c.partD) {
 		c.split(au, ch, rap)
 	} else {
@@ -167,19 +166,19 @@ func (c *cutter) decide(v es.Verdict) {
 // stepped reports whether the clock steps between two access units whose decoding times are so far apart.
 func stepped(d clock.Ticks) bool { return d < -stepBack || d >= stepAhead }
 
-// window leaves of the packets since an access unit began what its chunk has: while a PMT waits for the next chunk, that is not known before.
+// window leaves of the packets of other PIDs since an access unit began what its chunk has: while a PMT waits for the next chunk, that is not known before.
 func (c *cutter) window(au *accessUnit, next bool) {
 	if next {
 		c.applyProgram()
 	}
-	b := c.cur.buf[au.offset:]
+	b := c.cur.others[au.others:]
 	left := b[:0]
 	for ; len(b) > 0; b = b[ts.PacketSize:] {
 		if p := (*ts.Packet)(b); c.prog.roles[p.PID()]&roleKeep != 0 {
 			left = append(left, p[:]...)
 		}
 	}
-	c.cur.buf = c.cur.buf[:au.offset+len(left)]
+	c.cur.others = c.cur.others[:au.others+len(left)]
 }
 
 // proven reports whether a random access point starts a chunk at every receiver: the one before it was heard, or must lie in

@@ -75,6 +75,9 @@ func (j *judge) excused(i int, group uint64, from, to int32) bool {
 		}
 	}
 	for _, l := range list {
+		if l.moved {
+			continue
+		}
 		if j.told(i, group, l) {
 			j.res.LateTold++
 			return true
@@ -88,6 +91,49 @@ func (j *judge) excused(i int, group uint64, from, to int32) bool {
 		}
 	}
 	return false
+}
+
+// straddled tells whether one of two receivers lost a first copy, and one of the seams lies between the two copies, or the packet is a seam itself: what
+// lies between the copies is then in one object or in the other.
+func (j *judge) straddled(seams []int32, receivers ...int) bool {
+	for _, i := range receivers {
+		for k := range j.all[i].losses {
+			l := &j.all[i].losses[k]
+			for _, first := range seams {
+				if l.moved && first <= l.to && l.from <= j.s.again(first) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// seams are the packets with which an object begins, and the next one.
+func (j *judge) seams(ch *chunk, object int) (list []int32) {
+	for _, p := range ch.owner {
+		if t := p.track; t == j.s.cut && p.object == object {
+			if len(list) == 0 {
+				list = append(list, t.index[p.first], 0)
+			}
+			list[1] = t.index[min(int(p.last)+1, len(t.index)-1)]
+		}
+	}
+	return list
+}
+
+// again is the index of the copy that follows a packet, or its own if none does.
+func (s *Stream) again(i int32) int32 {
+	pid := s.packets[i].data.PID()
+	for k := i + 1; k < int32(len(s.packets)) && k < i+200; k++ {
+		if p := &s.packets[k]; p.data.PID() == pid && p.unit {
+			if p.copy {
+				return k
+			}
+			break
+		}
+	}
+	return i
 }
 
 // sixteenTables tells whether a multiple of 16 packets of the PMT in a row was lost around two packets: no counter shows that.

@@ -160,7 +160,7 @@ func (j *judge) live(i int) {
 				}
 			}
 			for _, l := range append(c.doubts, c.losses...) { // where in between it happened nobody knows
-				lost = lost || l.last < end && (l.next < 0 || l.next >= chunks[k-1].from)
+				lost = lost || !l.moved && l.last < end && (l.next < 0 || l.next >= chunks[k-1].from)
 			}
 			for _, p := range c.cut { // what lay in bytes that are missing nobody knows
 				lost = lost || p >= chunks[k-1].from && p <= end

@@ -47,8 +47,15 @@ var mutants = []mutant{
 		`	if ev == ts.Duplicate {
 		return true, nil`},
 	{"PCRs go out", "dup=200 pcr=0 / dupdrop=1", "lib/chop/cutter.go",
-		`			(*ts.Packet)(c.cur.buf[len(c.cur.buf)-ts.PacketSize:]).TakePCR()`,
-		`			_ = p`},
+		`		(*ts.Packet)(b[len(b)-ts.PacketSize:]).TakePCR()`,
+		`		_ = p`},
+	{"packets of other PIDs stand in order of arrival", "dup=200 apart=1 / dupdrop=1", "lib/chop/part.go",
+		`			case at == pid:
+				b = append(b, p[:]...)
+			case at > pid:`,
+		`			case pid == ts.PIDPAT:
+				b = append(b, p[:]...)
+			case pid == ts.PIDNull:`},
 	{"packets without payload go out", "stuff=2", "lib/chop/cutter.go",
 		`		return ev == ts.Jump, nil`,
 		`		return true, nil`},
@@ -218,7 +225,7 @@ var mutants = []mutant{
 		`clock.GroupID(e.catalogBucket(ch), binary.BigEndian.Uint16(sum[:]))`,
 		`clock.GroupID(e.catalogBucket(ch), binary.BigEndian.Uint16(sum[:])*0)`},
 	{"audio that has begun before a chunk is of that chunk", "audio=0", "lib/chop/tail.go",
-		`	last.buf = append(last.buf, p[:]...)
+		`	last.others = appendBare(last.others, p)
 `,
 		`	if last.end < 1<<60 {
 		return false

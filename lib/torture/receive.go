@@ -36,6 +36,7 @@ type loss struct {
 	from, to  int32 // indexes of the first and the last packet lost
 	next      int32 // index of the packet of the PID that it got next, −1: none
 	invisible bool  // by H.222.0 nothing shows it
+	moved     bool  // nothing is lost but the first copy: the second stands behind packets of other PIDs
 }
 
 // reception is what one receiver got, and what came of it.
@@ -410,7 +411,7 @@ func (s *Stream) account(c *reception, all []arrival) {
 		}
 		for k := first + 1; k < int32(i); k++ {
 			if s.packets[k].unit {
-				c.losses = append(c.losses, loss{track: t, last: first, from: first, to: int32(i), next: int32(i), invisible: true})
+				c.losses = append(c.losses, loss{track: t, last: first, from: first, to: int32(i), next: int32(i), moved: true})
 				break
 			}
 		}

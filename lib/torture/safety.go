@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"every.channel/ec/lib/object"
@@ -92,6 +93,10 @@ func (j *judge) hashes() {
 			if ch == nil || ref == nil || blamed[ch] {
 				continue
 			}
+			if j.straddled(append(j.seams(ch, slices.Index(ch.objects, o)), j.seams(ref, slices.Index(ref.objects, f.o))...), i, f.receiver) {
+				j.res.Invisible++
+				continue
+			}
 			blamed[ch] = true
 			from, to := j.around(i, ch)
 			a, b := j.around(f.receiver, ref)
@@ -156,7 +161,7 @@ func (j *judge) owners() {
 			if ch.wide == 0 {
 				continue
 			}
-			told := false
+			told, moved := false, false
 			for _, p := range ch.owner {
 				if p.object >= ch.wide || told {
 					continue
@@ -179,6 +184,13 @@ func (j *judge) owners() {
 						continue
 					}
 					if o := all[list[k]-1]; o.name != name {
+						if j.straddled(append(j.seams(ch, 0), j.seams(ch, p.object)...), i, o.receiver) { // the first object is in the names of all
+							if !moved {
+								j.res.Invisible++
+							}
+							moved = true
+							break
+						}
 						told = true
 						from, to := j.around(i, ch)
 						if j.s.edges[j.s.packets[ch.from].seg] <= j.s.jitter || j.misled(i, ch) || j.misled(o.receiver, ch) {
