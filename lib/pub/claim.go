@@ -36,7 +36,7 @@ func (s *spool) manifest(ctx context.Context, name object.TrackName, payload []b
 	case err != nil: // not ours to judge
 		return nil
 	case e.Scope == catalog.ScopeBroadcast:
-		return s.tell(ctx, name, e)
+		return s.promoted(ctx, name, e)
 	case len(e.Candidates) == 0:
 		return nil
 	}
@@ -50,28 +50,23 @@ func (s *spool) manifest(ctx context.Context, name object.TrackName, payload []b
 	return nil
 }
 
-// rename adds the group of an entry to the spool under another name, unless the input has ended.
+// rename adds the group of an entry to the spool under another name, all of it at once; after the input nobody would send it.
 func (s *spool) rename(ctx context.Context, e *catalog.ManifestEntry, name object.TrackName) error {
 	s.mu.Lock()
-	var objects []object.Object
-	if t := s.tracks[e.Track.String()]; t != nil {
-		if g := t.group(e.Group); g != nil && g.state == whole {
-			objects = append(slices.Clone(g.objects), *g.end)
-		}
+	defer s.mu.Unlock()
+	t := s.tracks[e.Track.String()]
+	if t == nil || s.ended {
+		return nil
 	}
-	s.mu.Unlock()
-	for i := range objects {
-		s.mu.Lock()
-		ended := s.ended
-		s.mu.Unlock()
-		if ended {
-			return nil // what comes now, nobody would send
-		}
-		if err := s.add(ctx, &object.Track{Name: name}, &objects[i], time.Now()); err != nil {
-			return err
-		}
+	g := t.group(e.Group)
+	if g == nil || g.state != whole {
+		return nil
 	}
-	return nil
+	now := time.Now()
+	for _, o := range append(slices.Clone(g.objects), *g.end) {
+		s.put(&object.Track{Name: name}, &o, now)
+	}
+	return s.trim(ctx, now)
 }
 
 // settleClaims asks the relay for the chunks that wait, once a second, until the input ends.

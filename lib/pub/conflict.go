@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
+	"time"
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client"
@@ -25,6 +27,7 @@ type conflicts struct {
 	entries map[key]told   // what manifests said of groups that were promoted
 	order   []key          // the same, oldest first
 	refused map[key]*group // nil once demoted
+	waiting []key          // refused before a manifest spoke of them, oldest first
 	late    []*group       // demoted after the input had ended
 }
 
@@ -34,14 +37,12 @@ type told struct {
 	entry    *catalog.ManifestEntry
 }
 
-// tell remembers where a chunk went, and demotes it if it was refused before.
-func (s *spool) tell(ctx context.Context, manifest object.TrackName, e *catalog.ManifestEntry) error {
+// promoted remembers where a chunk went, and demotes it if it was refused before.
+func (s *spool) promoted(ctx context.Context, manifest object.TrackName, e *catalog.ManifestEntry) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	c := &s.conflicts
 	k := key{e.Track.String(), e.Group}
-	if c.entries == nil {
-		c.entries, c.refused = map[key]told{}, map[key]*group{}
-	}
 	if _, known := c.entries[k]; !known {
 		if c.order = append(c.order, k); len(c.order) > maxGroups {
 			delete(c.entries, c.order[0])
@@ -50,12 +51,7 @@ func (s *spool) tell(ctx context.Context, manifest object.TrackName, e *catalog.
 		}
 	}
 	c.entries[k] = told{manifest, e}
-	g := c.refused[k]
-	s.mu.Unlock()
-	if g == nil {
-		return nil
-	}
-	return s.demote(ctx, k, g)
+	return s.demote(ctx, k)
 }
 
 // conflict notes that a relay refused a group, once.
@@ -64,9 +60,6 @@ func (s *spool) conflict(ctx context.Context, g *group) error {
 	defer s.mu.Unlock()
 	k := key{g.track.name.String(), g.id}
 	c := &s.conflicts
-	if c.refused == nil {
-		c.entries, c.refused = map[key]told{}, map[key]*group{}
-	}
 	if _, known := c.refused[k]; known {
 		return nil
 	}
@@ -76,68 +69,88 @@ func (s *spool) conflict(ctx context.Context, g *group) error {
 	if !s.await(ctx, func() bool { return g.state != open || g.dropped }) {
 		return context.Cause(ctx)
 	}
-	if _, known := c.entries[k]; !known {
-		return nil // the manifest will tell whose it is
+	if _, known := c.entries[k]; !known { // the manifest will tell whose it is, if there is one
+		if c.waiting = append(c.waiting, k); len(c.waiting) > maxClaims {
+			if _, known := c.entries[c.waiting[0]]; !known {
+				delete(c.refused, c.waiting[0])
+			}
+			c.waiting = c.waiting[1:]
+		}
+		return nil
 	}
-	s.mu.Unlock()
-	defer s.mu.Lock()
-	return s.demote(ctx, k, g)
+	return s.demote(ctx, k)
 }
 
-// demote sends a group under its source's name.
-func (s *spool) demote(ctx context.Context, k key, g *group) error {
-	s.mu.Lock()
-	t := s.conflicts.entries[k]
-	if s.conflicts.refused[k] == nil || t.entry.Scope != catalog.ScopeBroadcast || g.state != whole {
-		s.mu.Unlock()
+// demote sends a refused group under its source's name, all of it before anything else happens; mu is held.
+func (s *spool) demote(ctx context.Context, k key) error {
+	t, g := s.conflicts.entries[k], s.conflicts.refused[k]
+	if g == nil || t.entry.Scope != catalog.ScopeBroadcast || g.state != whole {
 		return nil
 	}
 	s.conflicts.refused[k] = nil
 	s.Demoted++
-	objects := append(append([]object.Object(nil), g.objects...), *g.end)
-	s.mu.Unlock()
-	name := object.TrackName{Namespace: t.manifest.Namespace, Name: catalog.TrackTS}
-	for i := range objects {
-		if err := s.add(ctx, &object.Track{Name: name}, &objects[i], g.touched); err != nil {
-			return err
-		}
-	}
 	e := *t.entry
-	e.Track, e.Scope, e.Reason = name, catalog.ScopeSource, catalog.ReasonConflict
+	e.Track, e.Scope, e.Reason = object.TrackName{Namespace: t.manifest.Namespace, Name: catalog.TrackTS}, catalog.ScopeSource, catalog.ReasonConflict
 	b, err := e.Append(nil)
 	if err != nil {
 		return err
 	}
-	return s.insert(ctx, t.manifest, b)
+	for _, o := range append(slices.Clone(g.objects), *g.end) {
+		s.put(&object.Track{Name: e.Track}, &o, g.touched)
+	}
+	s.insert(t.manifest, b)
+	return s.trim(ctx, g.touched)
 }
 
-// insert appends a record to the newest group of a manifest, whose objects that follow are counted on from there. If that is over
-// it gets a group of its own.
-func (s *spool) insert(ctx context.Context, name object.TrackName, payload []byte) error {
-	s.mu.Lock()
-	tr := s.track(&object.Track{Name: name})
-	o := object.Object{Priority: manifestPriority, Payload: payload, Properties: object.Properties{Hash: object.Sum(payload), HasHash: true}.Append(nil)}
-	alone := true
-	for _, g := range tr.groups {
+// insert adds a record to a manifest: to its newest group, whose objects that follow are counted on from there. If that is over, to
+// the next one as soon as that has begun, for its id is the input's to choose; after the input, to a group of its own. mu is held.
+func (s *spool) insert(manifest object.TrackName, payload []byte) {
+	tr := s.track(&object.Track{Name: manifest})
+	tr.untold = append(tr.untold, payload)
+	for _, g := range slices.Backward(tr.groups) {
 		if g.state == open && len(g.objects) > 0 {
-			last := g.objects[len(g.objects)-1]
-			o.Group, o.Subgroup, o.Priority, o.ID, alone = g.id, last.Subgroup, last.Priority, last.ID+1-tr.inserted[g.id], false
+			s.tell(g)
+			break
 		}
 	}
-	if alone && tr.largest != nil {
-		o.Group = tr.largest.Group + 1
+	if s.ended {
+		s.tellAlone(tr)
 	}
-	s.mu.Unlock()
-	if err := s.add(ctx, &object.Track{Name: name}, &o, s.now()); err != nil {
-		return err
+	s.cond.Broadcast()
+}
+
+// tell appends what waits for an open group.
+func (s *spool) tell(g *group) {
+	tr := g.track
+	for _, payload := range tr.untold {
+		last := g.objects[len(g.objects)-1]
+		s.append(g, record(object.Object{Group: g.id, Subgroup: last.Subgroup, ID: last.ID + 1, Priority: last.Priority}, payload))
+		tr.inserted[g.id]++
 	}
-	if alone {
-		return s.add(ctx, &object.Track{Name: name}, &object.Object{Group: o.Group, ID: 1, Status: object.EndOfGroup}, s.now())
+	tr.untold = nil
+}
+
+// tellAlone makes a group of what waits for one.
+func (s *spool) tellAlone(tr *track) {
+	if len(tr.untold) == 0 {
+		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	tr.inserted[o.Group]++
-	return nil
+	var id uint64
+	if tr.largest != nil {
+		id = tr.largest.Group + 1
+	}
+	g := s.begin(tr, id, time.Now())
+	for i, payload := range tr.untold {
+		s.append(g, record(object.Object{Group: id, ID: uint64(i), Priority: manifestPriority}, payload))
+	}
+	g.finish(whole, &object.Object{Group: id, ID: uint64(len(tr.untold)), Status: object.EndOfGroup})
+	tr.untold = nil
+}
+
+// record makes an object of ours.
+func record(o object.Object, payload []byte) *object.Object {
+	o.Payload, o.Properties = payload, object.Properties{Hash: object.Sum(payload), HasHash: true}.Append(nil)
+	return &o
 }
 
 // manifestPriority is that of a record in a group of its own.

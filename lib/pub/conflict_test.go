@@ -111,6 +111,59 @@ func TestConflictIsDemoted(t *testing.T) {
 	}
 }
 
+// A conflict that is found between two groups of the manifest takes no id that the input is about to use, and is told after the
+// last one, too.
+func TestConflictBetweenGroupsOfTheManifest(t *testing.T) {
+	for _, another := range []bool{true, false} {
+		ctx := testContext(t)
+		s := newSpool(1, time.Hour, 1<<30, true, discard)
+		manifest := object.TrackName{Namespace: object.Namespace{"ec", "source", "here", "3"}, Name: catalog.TrackManifest}
+		put := func(track object.TrackName, o object.Object) {
+			if err := s.add(ctx, &object.Track{Name: track}, &o, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		chunk := groups(10, 1)
+		for _, o := range chunk {
+			put(name, o)
+		}
+		e := catalog.ManifestEntry{Group: 10, Track: name, Scope: catalog.ScopeBroadcast}
+		put(manifest, object.Object{Group: 10, Payload: encodeEntry(t, e)})
+		if err := s.promoted(ctx, manifest, &e); err != nil {
+			t.Fatal(err)
+		}
+		put(manifest, object.Object{Group: 10, ID: 1, Status: object.EndOfGroup})
+		if err := s.conflict(ctx, s.tracks[name.String()].group(10)); err != nil {
+			t.Fatal(err)
+		}
+		e.Group = 11
+		want := []string{"10/0 ", "11/0 conflict"}
+		if another {
+			put(manifest, object.Object{Group: 11, Payload: encodeEntry(t, e)})
+			put(manifest, object.Object{Group: 11, ID: 1, Status: object.EndOfGroup})
+			want = []string{"10/0 ", "11/0 ", "11/1 conflict"}
+		}
+		s.end()
+		var said []string
+		for _, g := range s.tracks[manifest.String()].groups {
+			for _, o := range g.objects {
+				e, err := catalog.ParseManifestEntry(o.Payload)
+				if err != nil {
+					t.Fatal(err)
+				}
+				said = append(said, fmt.Sprintf("%d/%d %s", o.Group, o.ID, e.Reason))
+			}
+			if g.state != whole || g.end.ID != uint64(len(g.objects)) {
+				t.Errorf("group %d: state %d, ends at %d", g.id, g.state, g.end.ID)
+			}
+		}
+		if !slices.Equal(said, want) || s.Demoted != 1 {
+			t.Errorf("the manifest says %q, want %q", said, want)
+		}
+		wantObjects(t, s.tracks[(object.TrackName{Namespace: manifest.Namespace, Name: catalog.TrackTS}).String()].groups[0].objects, chunk[:3])
+	}
+}
+
 // A chunk that the relay refuses while it is made is demoted as soon as it is whole and the manifest has said whose it is, and the
 // manifest goes on behind what was added.
 func TestConflictWhileLive(t *testing.T) {

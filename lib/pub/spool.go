@@ -65,6 +65,7 @@ type track struct {
 	many       bool              // has groups of several subgroups
 	ended      bool              // end of track
 	inserted   map[uint64]uint64 // by group: records of ours among those of the input
+	untold     [][]byte          // records of ours that wait for a group to be open
 }
 
 type state uint8
@@ -93,6 +94,7 @@ type group struct {
 
 func newSpool(relays int, maxAge time.Duration, maxBytes int64, wait bool, log *slog.Logger) *spool {
 	s := &spool{relays: relays, maxAge: maxAge, maxBytes: maxBytes, wait: wait, log: log, tracks: map[string]*track{}, gone: make([]bool, relays)}
+	s.conflicts = conflicts{entries: map[key]told{}, refused: map[key]*group{}}
 	s.cond = sync.NewCond(&s.mu)
 	return s
 }
@@ -141,6 +143,13 @@ func (s *spool) declare(t *object.Track) {
 func (s *spool) add(ctx context.Context, t *object.Track, o *object.Object, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.put(t, o, now)
+	return s.trim(ctx, now)
+}
+
+// put is add for several objects at once, with the lock held; trim makes room behind them.
+func (s *spool) put(t *object.Track, o *object.Object, now time.Time) {
+	defer s.cond.Broadcast()
 	tr := s.track(t)
 	if n := tr.inserted[o.Group]; n > 0 {
 		moved := *o
@@ -149,34 +158,23 @@ func (s *spool) add(ctx context.Context, t *object.Track, o *object.Object, now 
 	}
 	if tr.given[o.Group] {
 		s.Late++
-		return nil
+		return
 	}
 	g := tr.group(o.Group)
 	switch {
 	case g == nil && o.Status == object.EndOfGroup:
-		return nil // of a group without objects
+		return // of a group without objects
 	case g == nil:
 		s.giveUp(tr, maxOpenGroups-1)
-		g = &group{seq: s.next, track: tr, id: o.Group, lastID: map[uint64]uint64{}, began: now, pts: -1, sent: make([]bool, s.relays)}
-		s.next++
-		tr.last = g.seq
-		tr.groups = append(tr.groups, g)
-		s.groups = append(s.groups, g)
-		s.Groups++
-		if s.ended { // demoted; sent by sendLate
-			for i := range g.sent {
-				g.sent[i] = true
-			}
-			s.conflicts.late = append(s.conflicts.late, g)
-		}
+		g = s.begin(tr, o.Group, now)
 	case g.state == partial:
 		s.Late++
-		return nil
+		return
 	case g.state == whole:
 		if o.Status == object.Normal {
 			s.Duplicates++ // two captures that overlap, one after the other
 		}
-		return nil
+		return
 	}
 	g.touched = now
 	switch o.Status {
@@ -188,20 +186,41 @@ func (s *spool) add(ctx context.Context, t *object.Track, o *object.Object, now 
 	default:
 		if last, ok := g.lastID[o.Subgroup]; ok && o.ID <= last {
 			s.Duplicates++
-			return nil
+			return
 		}
-		g.add(o)
-		tr.many = tr.many || o.Subgroup != g.objects[0].Subgroup
-		size := int64(len(o.Payload) + len(o.Properties))
-		s.bytes += size
-		s.Objects++
-		s.Bytes += int64(len(o.Payload))
-		if l := (moqt.Location{Group: o.Group, Object: o.ID}); tr.largest == nil || tr.largest.Less(l) {
-			tr.largest = &l
-		}
+		s.append(g, o)
+		s.tell(g)
 	}
-	s.cond.Broadcast()
-	return s.trim(ctx, now)
+}
+
+// begin makes a group.
+func (s *spool) begin(tr *track, id uint64, now time.Time) *group {
+	g := &group{seq: s.next, track: tr, id: id, lastID: map[uint64]uint64{}, began: now, touched: now, pts: -1, sent: make([]bool, s.relays)}
+	s.next++
+	tr.last = g.seq
+	tr.groups = append(tr.groups, g)
+	s.groups = append(s.groups, g)
+	s.Groups++
+	if s.ended { // demoted; sent by sendLate
+		for i := range g.sent {
+			g.sent[i] = true
+		}
+		s.conflicts.late = append(s.conflicts.late, g)
+	}
+	return g
+}
+
+// append adds an object to a group.
+func (s *spool) append(g *group, o *object.Object) {
+	g.add(o)
+	tr := g.track
+	tr.many = tr.many || o.Subgroup != g.objects[0].Subgroup
+	s.bytes += int64(len(o.Payload) + len(o.Properties))
+	s.Objects++
+	s.Bytes += int64(len(o.Payload))
+	if l := (moqt.Location{Group: o.Group, Object: o.ID}); tr.largest == nil || tr.largest.Less(l) {
+		tr.largest = &l
+	}
 }
 
 func (t *track) group(id uint64) *group {
@@ -276,6 +295,7 @@ func (s *spool) end() {
 	defer s.mu.Unlock()
 	for _, t := range s.names {
 		s.giveUp(t, 0)
+		s.tellAlone(t)
 	}
 	s.ended = true
 	s.cond.Broadcast()
@@ -410,9 +430,6 @@ func (s *spool) pass(g *group, now time.Time) {
 		s.passed = append(s.passed, passed{g.track.name, at, now})
 	}
 }
-
-// now is when an object of our own came.
-func (s *spool) now() time.Time { return time.Now() }
 
 // evict forgets a group; senders at work on one that is dropped reset its stream.
 func (s *spool) evict(g *group) {
