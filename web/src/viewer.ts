@@ -1,0 +1,426 @@
+// Plays one broadcast: objects from the relay, past or live, checked against their hashes, to segments for the page.
+import { blake3 } from "@noble/hashes/blake3.js"
+import { type Catalog, type Entry, parseEntry } from "./moqt/catalog.ts"
+import type { MoqObject } from "./moqt/data.ts"
+import { compare, type Location, type Namespace, type Track, writeTrack } from "./moqt/names.ts"
+import { Refused, RequestCode, type Session } from "./moqt/session.ts"
+import { Muxer, type Output } from "./media/chunk.ts"
+import type { Checks, ToPage } from "./protocol.ts"
+import { words } from "./words.ts"
+
+const hz = 90_000
+const tag = 65_536
+const wrap = 2 ** 33
+/** Media time at which a viewer begins: so much of the past can be gone back to. */
+const origin = 7200
+/** Seconds that are kept buffered ahead while the past is played, and those from which on a paused viewer is not live any more. */
+const enough = 20
+const tooMuch = 45
+/** Chunks asked for at once. */
+const stretch = 5
+/** A step of the clock, beyond which media time goes on as if nothing were missing. */
+const step = 10 * hz
+
+/** What a chunk's name says (docs/format/chunk.md, "Name"). */
+export const bucketOf = (group: number): number => Math.floor(group / tag)
+export function timeOf(group: number, pts: number, grid: number): number {
+	return pts + Math.floor(bucketOf(group) / Math.ceil(wrap / grid)) * wrap
+}
+
+const hex = (b: Uint8Array): string => Array.from(b, (x) => x.toString(16).padStart(2, "0")).join("")
+const same = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((x, i) => x === b[i])
+
+export const noChecks = (): Checks => ({ right: 0, wrong: 0, without: 0, bytes: 0, confirmed: 0, contradicted: 0, first: "" })
+
+interface Chunk {
+	group: number
+	next: number
+	/** clock of its first access unit, 90 kHz, unwrapped */
+	x: number
+	/** media time of it, 90 kHz */
+	base: number
+	end: number
+	hashes: Uint8Array[] | undefined
+	/** something was missing or wrong: the rest cannot be decoded */
+	broken: boolean
+}
+
+export interface Options {
+	id: string
+	track: Track
+	catalog: Catalog
+	/** receivers whose timeline and manifest may speak of the track, the best first */
+	receivers: Namespace[]
+	live: boolean
+	sound: boolean
+}
+
+/** Plays until stopped, over as many sessions as it takes. */
+export class Viewer {
+	feed = 0
+	checks = noChecks()
+
+	private readonly muxer = new Muxer()
+	private readonly grid: number
+	private chunk: Chunk | undefined
+	private zero: number | undefined // x at media time 0
+	private shift = 0 // of media time, after steps of the clock
+	private lastEnd: number | undefined // media time, 90 kHz, where the newest chunk ended
+	private at: Location | undefined // where to go on; undefined: live
+	private told = false // which kinds there are
+	private run: AbortController | undefined
+	private ahead = 0
+	private wake: (() => void) | undefined
+	private readonly index: { group: number; x: number; base: number; end: number }[] = []
+	private utc: { x: number; ms: number } | undefined
+	private readonly chunkHashes = new Map<number, string>() // group: hash of the chunk as it came
+	private readonly manifest = new Map<number, Entry>()
+	private stopped = false
+
+	constructor(
+		private readonly o: Options,
+		private readonly send: (m: ToPage, transfer?: ArrayBuffer[]) => void,
+		private readonly session: () => Promise<Session>,
+		feed: number,
+	) {
+		this.grid = o.catalog.duration
+		this.feed = feed
+	}
+
+	stop(): void {
+		this.stopped = true
+		this.run?.abort()
+		this.wake?.()
+	}
+
+	/** What the page has buffered. */
+	position(seconds: number): void {
+		this.ahead = seconds
+		if (seconds < enough) this.wake?.()
+		if (seconds > tooMuch && this.mode === "live") this.run?.abort() // goes on where it was, when there is room
+	}
+
+	private mode: "live" | "past" = "live"
+
+	/** Goes to a media time; without one, to what is live. */
+	seek(time: number | undefined, feed: number): void {
+		this.feed = feed
+		this.at = time === undefined ? undefined : this.placeAt(time)
+		if (time === undefined) this.shift = 0
+		this.chunk = undefined
+		this.lastEnd = undefined
+		this.ahead = 0
+		this.again = true
+		this.run?.abort()
+		this.wake?.()
+	}
+
+	private again = false
+
+	/** The first object of the chunk that is on at a media time. */
+	private placeAt(time: number): Location {
+		const base = time * hz
+		const known = this.index.find((c) => c.base <= base && base < c.end)
+		if (known) return { group: known.group, object: 0 }
+		const near = this.index.reduce<(typeof this.index)[number] | undefined>((best, c) => (!best || Math.abs(c.base - base) < Math.abs(best.base - base) ? c : best), undefined)
+		const x = near ? near.x + (base - near.base) : (this.zero ?? 0) + base
+		// Chunks start behind their bucket's beginning, so the one of this bucket may begin later: the one before was still on.
+		const bucket = Math.max(0, this.bucketAt(x) - 1)
+		return { group: bucket * tag, object: 0 }
+	}
+
+	/** Bucket = k·N + floor(PTS/D). */
+	private bucketAt(x: number): number {
+		const n = Math.ceil(wrap / this.grid)
+		return Math.floor(x / wrap) * n + Math.floor((((x % wrap) + wrap) % wrap) / this.grid)
+	}
+
+	/** Plays until stopped; errors of a session lead to the next one. */
+	async play(): Promise<void> {
+		this.begin()
+		if (!this.o.live) this.at = undefined
+		for (let tries = 0; !this.stopped; ) {
+			const run = (this.run = new AbortController())
+			if (this.again) {
+				this.again = false
+				this.begin()
+			}
+			try {
+				const session = await this.session()
+				if (this.stopped) return
+				if (run.signal.aborted) continue
+				this.describe(session, run.signal)
+				await this.follow(session, run.signal)
+				tries = 0
+			} catch (err) {
+				if (this.stopped) return
+				if (run.signal.aborted) continue
+				if (err instanceof Refused && err.code === RequestCode.doesNotExist && tries > 2) {
+					this.send({ type: "over", feed: this.feed, text: words(err) })
+					return
+				}
+				this.send({ type: "notice", level: "warning", text: words(err) })
+				run.abort() // what else this run has under way
+				tries++
+				await new Promise((done) => setTimeout(done, Math.min(5000, 250 * 2 ** tries)))
+			}
+			run.abort()
+		}
+	}
+
+	private begin(): void {
+		this.muxer.restart()
+		this.told = false
+		this.send({ type: "feed", feed: this.feed, id: this.o.id, live: this.at === undefined && this.o.live })
+	}
+
+	private async follow(session: Session, signal: AbortSignal): Promise<void> {
+		const t = this.o.track
+		if (!this.o.live && this.at === undefined) {
+			const largest = await session.largest(t)
+			if (!largest) throw new Error("Nothing of this broadcast is stored.")
+			this.at = { group: Math.max(0, bucketOf(largest.group) - Math.round((300 * hz) / this.grid)) * tag, object: 0 }
+		}
+		if (this.at !== undefined) {
+			this.mode = "past"
+			await this.past(session, signal)
+			if (signal.aborted) return
+		}
+		this.mode = "live"
+		const from = this.at
+		const { past, live } = await session.join(t, (l) => from ?? { group: Math.max(0, bucketOf(l.group) - 1) * tag, object: 0 }, signal)
+		if (past) for await (const o of past) this.take(o, signal)
+		live.done.then((d) => {
+			if (d.code === 2 && !signal.aborted) this.send({ type: "over", feed: this.feed, text: "The broadcast has ended. Its past is still there." })
+		})
+		for await (const g of live.subgroups) {
+			try {
+				for await (const o of g.objects) this.take(o, signal)
+				this.take({ group: g.group, object: -1, status: "end of group", properties: { randomAccess: false, discontinuity: false }, payload: new Uint8Array() }, signal)
+			} catch {
+				// The relay gave the group up; the next one decodes without this one.
+				this.finishChunk()
+			}
+			if (signal.aborted) return
+		}
+		const done = await live.done
+		if (done.code === 2) {
+			await new Promise<void>((resolve) => {
+				this.wake = resolve
+				signal.addEventListener("abort", () => resolve())
+			})
+			return
+		}
+		throw new Error(`The relay ended the broadcast${done.reason ? `: ${done.reason}` : ""}. Trying again.`)
+	}
+
+	/** Fetches from this.at on, as fast as the page wants it, up to what is newest. */
+	private async past(session: Session, signal: AbortSignal): Promise<void> {
+		const t = this.o.track
+		while (!signal.aborted) {
+			while (this.ahead > enough && !signal.aborted) await new Promise<void>((done) => (this.wake = done))
+			if (signal.aborted) return
+			const largest = await session.largest(t)
+			if (!largest || !this.at) return
+			const behind = { group: largest.group, object: largest.object + 1 }
+			this.tellEdge(largest.group)
+			if (compare(this.at, behind) >= 0) return
+			const until = { group: (bucketOf(this.at.group) + stretch) * tag - 1, object: 0 }
+			const end = compare(until, behind) < 0 ? until : behind
+			const before = this.at
+			for await (const o of session.fetch(t, this.at, end, signal)) {
+				this.take(o, signal)
+				if (signal.aborted) return
+				if (o.status === "normal") this.ahead = Math.max(this.ahead, 0)
+			}
+			this.finishChunk()
+			if (compare(this.at, before) === 0) {
+				if (compare(end, behind) === 0) {
+					// Nothing there up to the edge.
+					this.at = behind
+					return
+				}
+				this.at = await this.nextStored(session, end, behind, signal)
+			}
+			// The page has not told what that made of its buffer.
+			await new Promise((done) => setTimeout(done, 100))
+		}
+	}
+
+	/** The first object behind a hole. */
+	private async nextStored(session: Session, from: Location, to: Location, signal: AbortSignal): Promise<Location> {
+		for await (const o of session.fetch(this.o.track, { group: from.group + 1, object: 0 }, to, signal)) {
+			if (o.status === "normal") return { group: o.group, object: o.object }
+		}
+		return to
+	}
+
+	private tellEdge(group: number): void {
+		if (this.zero === undefined) return
+		// Where the bucket begins, and a chunk's length.
+		const n = Math.ceil(wrap / this.grid)
+		const b = bucketOf(group)
+		const x = Math.floor(b / n) * wrap + (b % n) * this.grid + this.grid
+		this.send({ type: "edge", feed: this.feed, time: (x - this.zero + this.shift) / hz })
+	}
+
+	/** Takes an object in the order of its track. */
+	private take(o: MoqObject, signal: AbortSignal): void {
+		if (signal.aborted || this.stopped) return
+		if (o.status !== "normal") {
+			if (o.status === "end of group" && this.chunk?.group === o.group) this.finishChunk()
+			return
+		}
+		const next = { group: o.group, object: o.object + 1 }
+		if (!this.at || this.mode === "past" || compare(next, this.at) > 0) this.at = next
+		const right = this.check(o)
+		if (this.chunk?.group !== o.group) {
+			this.finishChunk()
+			this.startChunk(o)
+		}
+		const c = this.chunk!
+		if (c.hashes) {
+			if (o.object === c.hashes.length && o.properties.blake3) c.hashes.push(o.properties.blake3)
+			else c.hashes = undefined
+		}
+		if (o.object !== c.next || !right) c.broken = true
+		c.next = o.object + 1
+		if (c.broken) return
+		try {
+			this.out(this.muxer.push(o.payload), c)
+		} catch (err) {
+			c.broken = true
+			this.send({ type: "notice", level: "warning", text: `Part ${o.object} of chunk ${o.group}: ${words(err)}` })
+		}
+	}
+
+	/** Compares the payload with the hash that came with it. */
+	private check(o: MoqObject): boolean {
+		const c = this.checks
+		c.bytes += o.payload.length
+		let right = true
+		if (!o.properties.blake3) {
+			c.without++
+		} else if (same(blake3(o.payload), o.properties.blake3)) {
+			c.right++
+		} else {
+			right = false
+			c.wrong++
+			c.first ||= `Object ${o.object} of group ${o.group} of ${writeTrack(this.o.track)} is not what its publisher sent: its BLAKE3 hash is another. It is not shown. Whoever stands between the publisher and you changed it.`
+		}
+		this.send({ type: "checks", checks: { ...c } })
+		return right
+	}
+
+	private startChunk(o: MoqObject): void {
+		const pts = o.properties.pts
+		const x = pts === undefined ? undefined : timeOf(o.group, pts, this.grid)
+		if (x !== undefined) this.zero ??= x - origin * hz
+		let base = x === undefined ? (this.lastEnd ?? origin * hz) : x - this.zero! + this.shift
+		if (this.lastEnd !== undefined && x !== undefined && Math.abs(base - this.lastEnd) > step) {
+			this.shift -= base - this.lastEnd
+			base = this.lastEnd
+		}
+		this.chunk = { group: o.group, next: 0, x: x ?? 0, base, end: base, hashes: [], broken: pts === undefined }
+		this.muxer.begin(pts ?? 0, base)
+	}
+
+	private finishChunk(): void {
+		const c = this.chunk
+		if (!c) return
+		this.chunk = undefined
+		if (!c.broken) {
+			try {
+				this.out(this.muxer.end(), c)
+			} catch (err) {
+				this.send({ type: "notice", level: "warning", text: words(err) })
+			}
+		}
+		this.lastEnd = Math.max(c.end, c.base)
+		if (c.end > c.base) {
+			this.index.push({ group: c.group, x: c.x, base: c.base, end: c.end })
+			if (this.index.length > 10_000) this.index.shift()
+		}
+		const utc = this.utc === undefined ? undefined : this.utc.ms + (c.x - this.utc.x) / 90
+		this.send({ type: "chunk", feed: this.feed, group: c.group, start: c.base / hz, end: c.end / hz, utc })
+		if (this.mode === "live") this.send({ type: "edge", feed: this.feed, time: c.end / hz })
+		if (c.hashes && c.hashes.length > 0) {
+			const all = new Uint8Array(32 * c.hashes.length)
+			for (const [i, h] of c.hashes.entries()) all.set(h, 32 * i)
+			remember(this.chunkHashes, c.group, `${c.hashes.length} ${hex(blake3(all))}`)
+			this.compareWithManifest(c.group)
+		}
+	}
+
+	private out(list: Output[], c: Chunk): void {
+		if (!this.told && list.length > 0) {
+			this.told = true
+			const kinds = (["video", "audio"] as const).filter((k) => this.muxer.codecs[k] === (k === "video" ? "h264" : "aac"))
+			const hint = this.muxer.codecs.audio && !kinds.includes("audio") ? "There is no sound: browsers do not play its codec." : ""
+			this.send({ type: "kinds", feed: this.feed, kinds, hint })
+		}
+		for (const o of list) {
+			if (o.type === "init") {
+				this.send({ type: "init", feed: this.feed, kind: o.kind, mime: o.mime, data: o.data.buffer }, [o.data.buffer])
+			} else {
+				c.end = Math.max(c.end, o.end * hz)
+				this.send({ type: "media", feed: this.feed, kind: o.kind, data: o.data.buffer, start: o.start, end: o.end }, [o.data.buffer])
+			}
+		}
+	}
+
+	/** Reads what the first receiver that can says of the chunks: when they were on, and their hashes. */
+	private describe(session: Session, signal: AbortSignal): void {
+		const read = async (name: string, take: (e: Entry) => void): Promise<void> => {
+			for (const namespace of this.o.receivers) {
+				try {
+					const { past, live } = await session.join({ namespace, name }, (l) => ({ group: Math.max(0, l.group - 30), object: 0 }), signal)
+					const one = (o: MoqObject): void => {
+						if (o.status !== "normal") return
+						try {
+							take(parseEntry(o.payload))
+						} catch {
+							// one entry that cannot be read
+						}
+					}
+					if (past) for await (const o of past) one(o)
+					for await (const g of live.subgroups) for await (const o of g.objects) one(o)
+				} catch {
+					continue // another receiver may do
+				}
+			}
+		}
+		const mine = writeTrack(this.o.track)
+		void read("timeline", (e) => {
+			if (e.utc !== undefined && writeTrack(e.track) === mine) this.utc = { x: timeOf(e.group, e.pts, this.grid), ms: e.utc }
+		})
+		void read("manifest", (e) => {
+			if (writeTrack(e.track) !== mine || e.hash === undefined) return
+			remember(this.manifest, e.group, e)
+			this.compareWithManifest(e.group)
+		})
+	}
+
+	private compareWithManifest(group: number): void {
+		const e = this.manifest.get(group)
+		const h = this.chunkHashes.get(group)
+		if (!e || !h) return
+		this.chunkHashes.delete(group)
+		if (h === `${e.objects} ${e.hash}`) {
+			this.checks.confirmed++
+		} else {
+			this.checks.contradicted++
+			this.checks.first ||= `Chunk ${group} is not the one that a receiver's manifest names: another hash.`
+		}
+		this.send({ type: "checks", checks: { ...this.checks } })
+	}
+}
+
+/** Keeps the newest 300. */
+function remember<T>(m: Map<number, T>, key: number, value: T): void {
+	m.set(key, value)
+	for (const k of m.keys()) {
+		if (m.size <= 300) break
+		m.delete(k)
+	}
+}

@@ -1,0 +1,90 @@
+// The worker: session, list and viewer. The page only shows.
+import { draftOf } from "./moqt/draft.ts"
+import { Session } from "./moqt/session.ts"
+import { Library } from "./library.ts"
+import type { ToPage, ToWorker } from "./protocol.ts"
+import { connect, readRelayInfo } from "./relay.ts"
+import { noChecks, Viewer } from "./viewer.ts"
+import { words } from "./words.ts"
+
+const scope = self as unknown as { postMessage(m: ToPage, transfer?: Transferable[]): void; onmessage: ((e: MessageEvent<ToWorker>) => void) | null }
+const send = (m: ToPage, transfer: Transferable[] = []): void => scope.postMessage(m, transfer)
+
+let session: Session | undefined
+let library: Library | undefined
+let waiting: ((s: Session) => void)[] = []
+let viewer: Viewer | undefined
+let feed = 0
+
+/** The session there is, or the next one. */
+const current = (): Promise<Session> => (session ? Promise.resolve(session) : new Promise((resolve) => waiting.push(resolve)))
+
+const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))
+
+/** Keeps a session with the relay. */
+async function stay(base: string, only: "webtransport" | "websocket" | undefined): Promise<void> {
+	let relay = ""
+	const state = (state: "connecting" | "connected" | "waiting", text: string, transport = "", address = "", without = ""): void => send({ type: "state", state, text, transport, address, without, relay })
+	for (let tries = 0; ; tries++) {
+		const over = new AbortController()
+		try {
+			state("connecting", "Connecting …")
+			const info = await readRelayInfo(base)
+			relay = info.name
+			const { connection, without } = await connect(info, only)
+			const draft = draftOf(connection.protocol || "moqt-18")
+			if (!draft) throw new Error(`The relay speaks ${connection.protocol}, which this page does not.`)
+			const s = await Session.open(connection, draft)
+			session = s
+			tries = 0
+			state("connected", "", connection.transport, connection.address, without)
+			library = new Library(s, (list) => send({ type: "list", list }), over.signal)
+			const listing = library.run()
+			for (const w of waiting.splice(0)) w(s)
+			const why = await Promise.race([s.closed, s.goingAway.then(() => new Error("The relay is shutting down.")), listing.then(() => new Error("The relay ended the list of broadcasts."))])
+			if (!(why instanceof Error && "code" in why)) s.close()
+			throw why
+		} catch (err) {
+			session = undefined
+			over.abort()
+			const wait = Math.min(10_000, 500 * 2 ** tries)
+			state("waiting", `${words(err)} Trying again.`)
+			await pause(wait)
+		}
+	}
+}
+
+scope.onmessage = ({ data: m }) => {
+	switch (m.type) {
+		case "connect":
+			void stay(m.base, m.only)
+			break
+		case "play": {
+			viewer?.stop()
+			viewer = undefined
+			const choice = library?.choose(m.id)
+			if (!library || !choice) {
+				send({ type: "notice", level: "error", text: "This broadcast is not there any more." })
+				break
+			}
+			if (!choice.playable) {
+				send({ type: "notice", level: "error", text: choice.hint })
+				break
+			}
+			send({ type: "checks", checks: noChecks() })
+			const v = new Viewer({ id: m.id, track: choice.track, catalog: choice.catalog, receivers: library.receiversOf(m.id), live: library.isOnAir(m.id), sound: m.sound }, send, current, ++feed)
+			viewer = v
+			v.play().catch((err: unknown) => send({ type: "notice", level: "error", text: words(err) }))
+			break
+		}
+		case "stop":
+			viewer?.stop()
+			viewer = undefined
+			break
+		case "seek":
+			viewer?.seek(m.time, ++feed)
+			break
+		case "ahead":
+			if (viewer && m.feed === viewer.feed) viewer.position(m.seconds)
+	}
+}

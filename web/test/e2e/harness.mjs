@@ -1,0 +1,201 @@
+// What the end-to-end tests stand on: a real relay, homes that publish to it, servers for the page, and Chromium.
+import { spawn, spawnSync } from "node:child_process"
+import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { readFile } from "node:fs/promises"
+import http from "node:http"
+import net from "node:net"
+import { tmpdir } from "node:os"
+import { extname, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { chromium } from "playwright-core"
+
+export const root = fileURLToPath(new URL("../..", import.meta.url))
+export const dist = join(root, "dist")
+
+/** What was started and is to be ended, the last first. */
+const endings = []
+export async function endAll() {
+	for (const end of endings.splice(0).reverse()) await end()
+}
+
+export const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
+
+export async function until(what, ms, test) {
+	const end = Date.now() + ms
+	for (;;) {
+		const x = await test()
+		if (x) return x
+		if (Date.now() > end) throw new Error(`${what}: not within ${ms / 1000} s`)
+		await sleep(100)
+	}
+}
+
+/** The tools, built from this clone unless EC_BIN names a folder that has them. */
+export function tools() {
+	if (process.env.EC_BIN) return process.env.EC_BIN
+	const bin = mkdtempSync(join(tmpdir(), "ec-bin-"))
+	endings.push(() => rmSync(bin, { recursive: true, force: true }))
+	const built = spawnSync("go", ["build", "-o", bin + "/", ...["chop", "pub", "relay", "sim", "sub"].map((t) => `./cmd/ec-${t}`)], { cwd: join(root, ".."), stdio: "inherit" })
+	if (built.status !== 0) throw new Error("the tools do not build")
+	return bin
+}
+
+/** Starts a process group of its own; log collects its stderr. */
+function start(command, args, env = {}) {
+	const child = spawn(command, args, { detached: true, stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...env } })
+	const p = { log: "", child, end: async (signal = "SIGTERM") => {
+		if (child.exitCode !== null || child.signalCode !== null) return
+		const gone = new Promise((done) => child.once("exit", done))
+		process.kill(-child.pid, signal)
+		const late = setTimeout(() => process.kill(-child.pid, "SIGKILL"), 5000)
+		await gone
+		clearTimeout(late)
+	} }
+	child.stderr.on("data", (b) => (p.log += b))
+	endings.push(() => p.end())
+	return p
+}
+
+const freePort = () => new Promise((done) => {
+	const s = net.createServer().listen(0, "127.0.0.1", () => {
+		const { port } = s.address()
+		s.close(() => done(port))
+	})
+})
+
+/** A relay that listens for QUIC with WebTransport and for WebSockets; pages of any origin may connect. */
+export async function relay(bin, { http: door = false, args = [] } = {}) {
+	const store = mkdtempSync(join(tmpdir(), "ec-store-"))
+	endings.push(() => rmSync(store, { recursive: true, force: true }))
+	const [udp, ws] = [await freePort(), await freePort()]
+	const p = start(join(bin, "ec-relay"), ["--listen", `127.0.0.1:${udp}`, ...(door ? ["--http", `127.0.0.1:${ws}`] : ["--listen", `ws://127.0.0.1:${ws}`]), "--allow-origin", "*", "--store", store, ...args])
+	const fingerprint = await until("the relay says its fingerprint", 10_000, () => {
+		if (p.child.exitCode !== null) throw new Error("ec-relay: " + p.log)
+		return /fingerprint=([0-9a-f]{64})/.exec(p.log)?.[1]
+	})
+	await until("the relay listens", 10_000, async () => new Promise((done) => {
+		const s = net.connect(ws, "127.0.0.1", () => (s.destroy(), done(true))).on("error", () => done(false))
+	}))
+	return {
+		p, fingerprint, address: `moqt://127.0.0.1:${udp}`, websocket: `ws://127.0.0.1:${ws}/`, http: door ? `http://127.0.0.1:${ws}/` : undefined,
+		info: (without = []) => ({
+			v: 1, name: "test relay",
+			webtransport: without.includes("webtransport") ? [] : [`https://127.0.0.1:${udp}/`],
+			websocket: `ws://127.0.0.1:${ws}/`,
+			certificate_hashes: [{ algorithm: "sha-256", value: Buffer.from(fingerprint, "hex").toString("base64") }],
+		}),
+	}
+}
+
+/** A home that hears a channel of the simulated antenna and publishes it. */
+export function home(bin, relay, name, { channel = "5.2", sim = [], chop = [] } = {}) {
+	return start("/bin/sh", ["-c", `"$0/ec-sim" ${sim.join(" ")} --live write ${channel} | "$0/ec-chop" --source ${name} ${chop.join(" ")} | "$0/ec-pub" --retry 60s ${relay.address}`, bin], { EC_FINGERPRINT: relay.fingerprint })
+}
+
+const types = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" }
+
+/** A static host for the page. info, if there is one, is its relay.json, which any origin may read. */
+export async function host(info, address = "127.0.0.1") {
+	const server = http.createServer(async (req, res) => {
+		const path = new URL(req.url, "http://x").pathname
+		if (path === "/relay.json" && info) {
+			res.writeHead(200, { "content-type": "application/json", "access-control-allow-origin": "*" })
+			return res.end(JSON.stringify(typeof info === "function" ? info() : info))
+		}
+		const name = path === "/" ? "/index.html" : path
+		const b = /^\/[a-z]+\.[a-z]+$/.test(name) ? await readFile(dist + name).catch(() => undefined) : undefined
+		res.writeHead(b ? 200 : 404, { "content-type": types[extname(name)] ?? "text/plain" })
+		res.end(b ?? "not here")
+	})
+	await new Promise((done) => server.listen(0, address, done))
+	endings.push(() => new Promise((done) => (server.closeAllConnections(), server.close(done))))
+	return `http://${address}:${server.address().port}/`
+}
+
+/**
+ * A WebSocket relay's address behind which a liar stands: of each large record that comes from the relay one byte in the middle is changed,
+ * while lie() says so.
+ */
+export async function liar(websocket, lie) {
+	const to = new URL(websocket)
+	const server = net.createServer((near) => {
+		const far = net.connect(Number(to.port), to.hostname)
+		near.on("error", () => far.destroy()).on("close", () => far.destroy())
+		far.on("error", () => near.destroy()).on("close", () => near.destroy())
+		near.pipe(far)
+		let buffer = Buffer.alloc(0)
+		let upgraded = false
+		far.on("data", (b) => {
+			buffer = Buffer.concat([buffer, b])
+			if (!upgraded) {
+				const end = buffer.indexOf("\r\n\r\n")
+				if (end < 0) return
+				near.write(buffer.subarray(0, end + 4))
+				buffer = buffer.subarray(end + 4)
+				upgraded = true
+			}
+			for (;;) {
+				if (buffer.length < 2) return
+				let [length, head] = [buffer[1] & 0x7f, 2]
+				if (length === 126) [length, head] = buffer.length < 4 ? [Infinity, 4] : [buffer.readUInt16BE(2), 4]
+				else if (length === 127) [length, head] = buffer.length < 10 ? [Infinity, 10] : [Number(buffer.readBigUInt64BE(2)), 10]
+				if (buffer.length < head + length) return
+				const frame = Buffer.from(buffer.subarray(0, head + length))
+				if (length > 20_000 && lie()) frame[head + (length >> 1)] ^= 0x01
+				near.write(frame)
+				buffer = buffer.subarray(head + length)
+			}
+		})
+	})
+	await new Promise((done) => server.listen(0, "127.0.0.1", done))
+	endings.push(() => new Promise((done) => server.close(done)))
+	return `ws://127.0.0.1:${server.address().port}/`
+}
+
+export async function browser(args = []) {
+	const path = process.env.EC_CHROMIUM ?? "/usr/bin/chromium"
+	if (!existsSync(path)) throw new Error(`${path} is missing`)
+	const b = await chromium.launch({ executablePath: path, headless: true, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking", "--disable-component-update", ...args] })
+	endings.push(() => b.close())
+	return b
+}
+
+/** What the page shows and plays at this moment. */
+export const state = (page) => page.evaluate(() => {
+	const v = document.querySelector("video")
+	const checks = document.getElementById("checks")
+	const q = v.getVideoPlaybackQuality()
+	return {
+		time: v.currentTime, frames: q.totalVideoFrames, dropped: q.droppedVideoFrames, paused: v.paused, ready: v.readyState, width: v.videoWidth, height: v.videoHeight,
+		buffered: Array.from({ length: v.buffered.length }, (_, i) => [v.buffered.start(i), v.buffered.end(i)]),
+		right: Number(checks.dataset.right ?? 0), wrong: Number(checks.dataset.wrong ?? 0), confirmed: Number(checks.dataset.confirmed ?? 0), contradicted: Number(checks.dataset.contradicted ?? 0),
+		checks: checks.textContent, checksClass: checks.className, alert: document.getElementById("wrong").hidden ? "" : document.getElementById("wrong").textContent,
+		transport: document.getElementById("relay").dataset.transport, status: document.getElementById("state").textContent,
+		without: document.getElementById("without").hidden ? "" : document.getElementById("without").textContent,
+		clock: document.getElementById("clock").textContent, live: document.getElementById("live").classList.contains("on"),
+		notices: [...document.querySelectorAll("#notices p")].map((p) => p.textContent),
+		list: [...document.querySelectorAll("#list button")].map((b) => b.textContent),
+	}
+})
+
+/** Listens to what the video element plays; loudness is the greatest sample since the last call. */
+export const listen = (page) => page.evaluate(async () => {
+	const c = new AudioContext()
+	await c.resume()
+	const a = c.createAnalyser()
+	a.fftSize = 2048
+	c.createMediaElementSource(document.querySelector("video")).connect(a)
+	a.connect(c.destination)
+	const b = new Float32Array(a.fftSize)
+	let most = 0
+	setInterval(() => {
+		a.getFloatTimeDomainData(b)
+		for (const x of b) most = Math.max(most, Math.abs(x))
+	}, 50)
+	window.loudness = () => {
+		const x = most
+		most = 0
+		return x
+	}
+})
+export const loudness = (page) => page.evaluate(() => window.loudness())
