@@ -22,7 +22,8 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	conf := relay.ServerConfig{
 		Listen: c.StringSlice("listen"), Dir: c.String("store"), Cert: c.String("cert"), Key: c.String("key"), Logger: cmdutil.Logger(c),
 		AllowOrigins: c.StringSlice("allow-origin"), QLogDir: c.String("qlog-dir"), Lenient: c.Bool("lenient"),
-		Store: store.Config{MaxAge: c.Duration("retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: c.Duration("compress-after")},
+		Version: cmdutil.Version(),
+		Store:   store.Config{MaxAge: c.Duration("retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: c.Duration("compress-after")},
 		Relay: relay.Config{
 			CacheBytes: cmdutil.SizeOf(c, "cache"), StallWait: c.Duration("stall"), MaxLag: c.Int("max-lag"),
 			MaxSessions: c.Int("max-sessions"), DrainTimeout: c.Duration("drain"), Linger: max(c.Duration("linger"), time.Nanosecond),
@@ -94,7 +95,7 @@ func readFile(c *cli.Context) error {
 	for _, s := range settings {
 		set, known := given[s.Name]
 		switch {
-		case !known, s.Name == "config", s.Name == "check", s.Name == "print-fingerprint", s.Name == "help", s.Name == "version":
+		case !known, s.Name == "config", s.Name == "check", s.Name == "print-fingerprint", s.Name == "json", s.Name == "help", s.Name == "version":
 			return relay.SettingError(path, s, fmt.Errorf("unknown setting %q", s.Name))
 		case set:
 			continue

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -98,6 +99,22 @@ type asked struct {
 	completion    string
 }
 
+// verbsKey is where app.Metadata has what Verbs was told.
+const verbsKey = "verbs"
+
+// Verbs tells that the first argument may be one of some words, which flags may follow as well as precede.
+func Verbs(app *cli.App, words ...string) {
+	if app.Metadata == nil {
+		app.Metadata = map[string]any{}
+	}
+	app.Metadata[verbsKey] = words
+}
+
+func isVerb(app *cli.App, word string) bool {
+	words, _ := app.Metadata[verbsKey].([]string)
+	return slices.Contains(words, word)
+}
+
 // scan separates flags from arguments as getopt does without permutation, but refuses what looks like a flag
 // after the first argument: urfave/cli would take it for an argument without a word. It returns the arguments
 // with "--" in between, so that later parsing cannot see them otherwise.
@@ -110,8 +127,13 @@ func scan(app *cli.App, args []string) (_ []string, ask asked, err error) {
 		}
 	}
 	flags, rest := []string{args[0]}, args[1:]
+	var verb []string
 	for len(rest) > 0 {
 		a := rest[0]
+		if verb == nil && isVerb(app, a) {
+			verb, rest = rest[:1], rest[1:]
+			continue
+		}
 		if !looksLikeFlag(a) || a == "--" {
 			break
 		}
@@ -139,7 +161,7 @@ func scan(app *cli.App, args []string) (_ []string, ask asked, err error) {
 		}
 		flags, rest = append(flags, rest[:n]...), rest[n:]
 	}
-	flags = append(flags, "--")
+	flags = append(append(flags, "--"), verb...)
 	if len(rest) > 0 && rest[0] == "--" {
 		return append(flags, rest[1:]...), ask, nil
 	}

@@ -169,7 +169,7 @@ func (r *Relay) drain() {
 
 // serve runs one session to its end.
 func (r *Relay) serve(ctx context.Context, ms *moqt.Session) {
-	s := &session{r: r, s: ms, name: ms.RemoteAddr().String(), ingest: semaphore.NewWeighted(r.c.IngestBytes)}
+	s := &session{r: r, s: ms, name: ms.RemoteAddr().String(), since: time.Now(), ingest: semaphore.NewWeighted(r.c.IngestBytes)}
 	ms.Handle(s)
 	r.mu.Lock()
 	full := len(r.sessions) >= r.c.MaxSessions

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"every.channel/ec/lib/admin"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/store"
@@ -38,6 +39,7 @@ type ServerConfig struct {
 	Store    store.Config
 	Relay    Config // Store is filled in
 	Logger   *slog.Logger
+	Version  string // of the program, for the operator
 
 	now func() time.Time // for certificates, nil: time.Now
 
@@ -102,8 +104,14 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	c.Relay.Store = st
 	r := New(c.Relay)
 	r.tally = tally
+	door := &admin.Server{Logger: c.Logger}
+	r.handleAdmin(door, c, certs, addrs)
 	if err := st.Flush(); err != nil { // whole groups that a crash left under their partial names
 		return err
+	}
+	socket, err := admin.Listen(filepath.Join(c.Dir, admin.SocketFile))
+	if err != nil { // a file system without sockets, perhaps
+		c.Logger.Warn("no door for the operator", "err", err)
 	}
 	if c.Ready != nil {
 		c.Ready(addrs, certs.Pin().String())
@@ -116,6 +124,9 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.Serve(gctx, listeners...) })
 	g.Go(func() error { r.watch(gctx, c.Counters); return nil })
+	if socket != nil {
+		g.Go(func() error { return door.Serve(gctx, socket) })
+	}
 	g.Go(func() error { certs.Run(gctx); return nil })
 	return g.Wait()
 }

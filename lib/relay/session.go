@@ -22,6 +22,8 @@ type session struct {
 	up   *upstream     // the upstream that it is with, if it is one
 	ask  *keep.Session // with an upstream: for requests, which go where it sends them
 
+	since time.Time // when it began
+
 	ingest *semaphore.Weighted // bytes of payloads on their way in
 	claims sync.WaitGroup      // one for each of claimed
 

@@ -20,26 +20,30 @@ type counters struct {
 	backfilled                                                atomic.Int64
 }
 
-// Stats is a snapshot of the counters.
+// Stats is a snapshot of the counters, by the names that the log gives them.
 type Stats struct {
-	Sessions, Subscribers, LiveTracks int64
+	Sessions    int64 `json:"sessions"`
+	Subscribers int64 `json:"subscribers"`
+	LiveTracks  int64 `json:"live_tracks"`
 
-	Objects, Bytes  int64 // new objects received
-	Duplicates      int64 // objects that another source had brought, with the same hash
-	Conflicts       int64 // objects that contradict what another source had brought; refused
-	Refused         int64 // objects that contradict their own hash property; refused
-	NotStored       int64 // objects served live although they could not be stored
-	BrokenStreams   int64 // streams of publishers that ended without FIN
-	RefusedSessions int64
+	Objects         int64 `json:"objects"` // new ones received
+	Bytes           int64 `json:"bytes"`
+	Duplicates      int64 `json:"duplicates"`     // objects that another source had brought, with the same hash
+	Conflicts       int64 `json:"conflicts"`      // objects that contradict what another source had brought; refused
+	Refused         int64 `json:"refused"`        // objects that contradict their own hash property; refused
+	NotStored       int64 `json:"not_stored"`     // objects served live although they could not be stored
+	BrokenStreams   int64 `json:"broken_streams"` // streams of publishers that ended without FIN
+	RefusedSessions int64 `json:"refused_sessions"`
 
-	SentObjects, SentBytes int64
-	SentFromDisk           int64 // of SentObjects
-	Fetches                int64
-	Backfilled             int64 // objects fetched from upstreams
-	ResetIncomplete        int64 // groups reset because nobody continued them
-	ResetLag               int64 // groups reset because the subscriber was too far behind
-	ResetTimeout           int64 // groups or subgroups reset because the subscriber's delivery timeout passed
-	ResetBroken            int64 // streams reset inside an object, whose rest did not come or contradicted its hash
+	SentObjects     int64 `json:"sent_objects"`
+	SentBytes       int64 `json:"sent_bytes"`
+	SentFromDisk    int64 `json:"sent_from_disk"` // of SentObjects
+	Fetches         int64 `json:"fetches"`
+	Backfilled      int64 `json:"backfilled"`       // objects fetched from upstreams
+	ResetIncomplete int64 `json:"reset_incomplete"` // groups reset because nobody continued them
+	ResetLag        int64 `json:"reset_lag"`        // groups reset because the subscriber was too far behind
+	ResetTimeout    int64 `json:"reset_timeout"`    // groups or subgroups reset because the subscriber's delivery timeout passed
+	ResetBroken     int64 `json:"reset_broken"`     // streams reset inside an object, whose rest did not come or contradicted its hash
 }
 
 // Stats returns the counters.

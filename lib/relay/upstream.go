@@ -69,7 +69,7 @@ func (u *upstream) run(ctx context.Context) {
 // session learns what the upstream has; what is wanted of it, links take.
 func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 	r := u.r
-	s := &session{r: r, s: ms.Session, ask: ms, name: u.c.Relay, ingest: semaphore.NewWeighted(r.c.IngestBytes), up: u}
+	s := &session{r: r, s: ms.Session, ask: ms, name: u.c.Relay, since: time.Now(), ingest: semaphore.NewWeighted(r.c.IngestBytes), up: u}
 	peer, err := ms.Peer(ctx)
 	if err != nil {
 		return err

@@ -54,6 +54,40 @@ type Info struct {
 	Time     time.Time // last written
 }
 
+// Summary describes a track.
+type Summary struct {
+	Groups, Whole  int // Whole of Groups
+	Bytes          int64
+	First, Last    uint64    // groups
+	LastWritten    time.Time // of group Last
+	Oldest, Newest time.Time // of all groups, when they were last written
+}
+
+// Summary adds up all groups; false: there is none.
+func (t *Track) Summary() (s Summary, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.ids) == 0 {
+		return s, false
+	}
+	s.First, s.Last, s.Groups = t.ids[0], t.ids[len(t.ids)-1], len(t.ids)
+	s.LastWritten = time.Unix(0, t.groups[s.Last].mtime)
+	s.Oldest, s.Newest = s.LastWritten, s.LastWritten
+	for _, g := range t.groups {
+		s.Bytes += g.size
+		if g.state == complete {
+			s.Whole++
+		}
+		switch at := time.Unix(0, g.mtime); {
+		case at.Before(s.Oldest):
+			s.Oldest = at
+		case at.After(s.Newest):
+			s.Newest = at
+		}
+	}
+	return s, true
+}
+
 // Name is the track's full name.
 func (t *Track) Name() object.TrackName { return t.name }
 

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/cmdutil"
+)
+
+func flags() []cli.Flag {
+	return append([]cli.Flag{
+		&cli.StringSliceFlag{Name: "listen", Value: cli.NewStringSlice(":4443"), Usage: "listen on `ADDR`: HOST:PORT of UDP, unix:///PATH, tcp://HOST:PORT, ws:// or wss://; may be repeated"},
+		&cli.StringFlag{Name: "store", Value: "ec-store", Usage: "keep objects in folder `DIR`"},
+		&cli.StringFlag{Name: "cert", Usage: "show the certificate in `FILE` (PEM)"},
+		&cli.StringFlag{Name: "key", Usage: "whose key is in `FILE` (PEM)"},
+		&cli.StringSliceFlag{Name: "allow-origin", Usage: "let browser pages of `ORIGIN` connect, * is any; may be repeated"},
+		&cli.BoolFlag{Name: "lenient", Usage: "serve peers that break rules without harm to others, such as MediaMTX and mlmsub"},
+		&cli.DurationFlag{Name: "retain", Value: 24 * time.Hour, Usage: "keep groups for `TIME`; 0: for ever"},
+		cmdutil.SizeFlag("max-bytes", 50<<30, "keep at most `SIZE` of them; 0: no bound"),
+		&cli.StringSliceFlag{Name: "keep", Usage: "keep those of namespaces with a prefix otherwise: `PREFIX=TIME[/SIZE]`; may be repeated"},
+		&cli.DurationFlag{Name: "compress-after", Usage: "compress whole groups with zstd after `TIME`; 0: never"},
+		cmdutil.SizeFlag("cache", 256<<20, "keep up to `SIZE` of live groups in memory"),
+		&cli.DurationFlag{Name: "stall", Value: 2 * time.Second, Usage: "reset a group that nobody continues for `TIME` while a newer one exists"},
+		&cli.IntFlag{Name: "max-lag", Value: 30, Usage: "skip a group for a subscriber that falls `N` further behind"},
+		&cli.IntFlag{Name: "max-sessions", Value: 1000, Usage: "serve at most `N` sessions"},
+		&cli.DurationFlag{Name: "drain", Value: 2 * time.Second, Usage: "at the end give sessions `TIME` to leave"},
+		&cli.StringSliceFlag{Name: "upstream", Usage: "get what is not here from the relay at `ADDRESS`; may be repeated"},
+		&cli.DurationFlag{Name: "linger", Value: 10 * time.Second, Usage: "take a track from upstreams for `TIME` after its last subscriber left"},
+		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
+		cmdutil.DraftFlag(),
+		&cli.StringFlag{Name: "config", Usage: "read flags from `FILE`, lines of name = value"},
+		&cli.BoolFlag{Name: "check", Usage: "check the configuration and exit"},
+		&cli.BoolFlag{Name: "json", Usage: "with status and store: print the record as JSON"},
+		&cli.BoolFlag{Name: "print-fingerprint", Usage: "print the key's fingerprint and exit"},
+	}, cmdutil.TLSFlags()...)
+}

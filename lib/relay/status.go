@@ -1,0 +1,256 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"encoding/hex"
+	"encoding/json"
+	"net"
+	"slices"
+	"time"
+
+	"every.channel/ec/lib/admin"
+	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// Records of the operators' door; docs/format/admin.md has them. Times are UTC, ages and durations seconds.
+
+// Status is what the command status answers.
+type Status struct {
+	V        int       `json:"v"` // 1
+	Version  string    `json:"version"`
+	Started  time.Time `json:"started"`
+	Uptime   float64   `json:"uptime"`
+	Key      Key       `json:"key"`
+	Listen   []string  `json:"listen"`
+	Sessions []Peer    `json:"sessions"`
+	Tracks   []Track   `json:"tracks"`
+	Counters Stats     `json:"counters"`
+	Store    Disk      `json:"store"`
+}
+
+// Key is who the relay is.
+type Key struct {
+	Fingerprint string `json:"fingerprint"` // to be pinned
+	ID          string `json:"id"`          // the public key itself, hex: its id in iroh
+	Certificate string `json:"certificate"` // fingerprint of the certificate that programs see now
+}
+
+// Peer is one session.
+type Peer struct {
+	Peer           string    `json:"peer"` // its address; of an upstream, the address that was dialed
+	Path           string    `json:"path"` // what it runs over, as moqt.Session.Transport has it
+	Role           string    `json:"role"` // client or upstream
+	Draft          int       `json:"draft"`
+	Implementation string    `json:"implementation,omitempty"`
+	URL            string    `json:"url,omitempty"` // path and query that a client asked for
+	Since          time.Time `json:"since"`
+	Publishes      int       `json:"publishes"` // tracks that it sends
+	Sent           Traffic   `json:"sent"`
+	Received       Traffic   `json:"received"`
+}
+
+// Traffic is what went in one direction.
+type Traffic struct {
+	Streams   uint64 `json:"streams"`
+	Objects   uint64 `json:"objects"`
+	Bytes     uint64 `json:"bytes"`
+	Datagrams uint64 `json:"datagrams"`
+}
+
+// Track is one track that is live, was since the start, or is stored.
+type Track struct {
+	Track       string   `json:"track"` // written form
+	Publishers  int      `json:"publishers"`
+	Subscribers int      `json:"subscribers"`
+	Group       *uint64  `json:"group,omitempty"` // the newest
+	Age         *float64 `json:"age,omitempty"`   // of the newest group's last object
+}
+
+// Disk is the store.
+type Disk struct {
+	Dir       string  `json:"dir"`
+	Bytes     int64   `json:"bytes"`
+	Tracks    int     `json:"tracks"`
+	Groups    int     `json:"groups"`
+	Removed   int64   `json:"removed"` // groups, by retention, since the start
+	Full      int64   `json:"full"`    // objects refused because the disk was full, since the start
+	Retention []Bound `json:"retention"`
+}
+
+// Bound is the retention of namespaces with a prefix; the first is that of all others. 0: no bound.
+type Bound struct {
+	Prefix string  `json:"prefix,omitempty"`
+	Age    float64 `json:"age"`
+	Bytes  int64   `json:"bytes"`
+}
+
+// Stored is what the command store answers.
+type Stored struct {
+	V      int           `json:"v"` // 1
+	Store  Disk          `json:"store"`
+	Tracks []StoredTrack `json:"tracks"`
+}
+
+// StoredTrack is one track of the store.
+type StoredTrack struct {
+	Track  string    `json:"track"`
+	Groups int       `json:"groups"`
+	Whole  int       `json:"whole"` // of them
+	Bytes  int64     `json:"bytes"`
+	First  uint64    `json:"first"`
+	Last   uint64    `json:"last"`
+	Oldest time.Time `json:"oldest"` // of the groups' files, when they were last written
+	Newest time.Time `json:"newest"`
+}
+
+// handleAdmin adds the commands of a relay to the operators' door.
+func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Certificates, addrs []net.Addr) {
+	started := time.Now()
+	door.Handle("status", func(context.Context, json.RawMessage) (any, error) {
+		now := time.Now()
+		s := Status{
+			V: 1, Version: c.Version, Started: started.UTC(), Uptime: now.Sub(started).Seconds(),
+			Key: Key{
+				Fingerprint: certs.Pin().String(), ID: hex.EncodeToString(certs.PrivateKey().Public().(ed25519.PublicKey)),
+				Certificate: keys.OfCertificate(certs.Program()).String(),
+			},
+			Listen: []string{}, Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: r.disk(c.Dir, c.Store),
+		}
+		for _, a := range addrs {
+			s.Listen = append(s.Listen, a.String())
+		}
+		return s, nil
+	})
+	door.Handle("store", func(context.Context, json.RawMessage) (any, error) { return r.stored(c.Dir, c.Store), nil })
+}
+
+// peers are all sessions, upstreams first, then clients by age.
+func (r *Relay) peers() []Peer {
+	r.mu.Lock()
+	var all []*session
+	for _, u := range r.upstreams {
+		if u.s != nil {
+			all = append(all, u.s)
+		}
+	}
+	for s := range r.sessions {
+		all = append(all, s)
+	}
+	r.mu.Unlock()
+	list := make([]Peer, 0, len(all))
+	for _, s := range all {
+		list = append(list, s.status())
+	}
+	slices.SortStableFunc(list, func(a, b Peer) int {
+		return cmp.Or(-cmp.Compare(a.Role, b.Role), a.Since.Compare(b.Since), cmp.Compare(a.Peer, b.Peer))
+	})
+	return list
+}
+
+func (s *session) status() Peer {
+	st := s.s.Stats()
+	p := Peer{
+		Peer: s.name, Path: s.s.Transport(), Role: "client", Draft: int(s.s.Version()), Since: s.since.UTC(),
+		Sent: Traffic(st.Sent), Received: Traffic(st.Received),
+	}
+	if s.up != nil {
+		p.Role = "upstream"
+	}
+	now, cancel := context.WithCancel(context.Background())
+	cancel() // what it has not said yet is not waited for
+	if info, err := s.s.Peer(now); err == nil {
+		p.Implementation, p.URL = info.Implementation, info.Path
+	}
+	s.mu.Lock()
+	p.Publishes = len(s.claimed)
+	s.mu.Unlock()
+	return p
+}
+
+// trackStatus is every track that is here, in order of the names.
+func (r *Relay) trackStatus(now time.Time) []Track {
+	r.mu.Lock()
+	live := make(map[string]*track, len(r.tracks))
+	for name, t := range r.tracks {
+		live[name] = t
+	}
+	r.mu.Unlock()
+	all := make(map[string]Track)
+	for _, name := range r.store.Tracks() {
+		all[name.String()] = r.storedStatus(name, now)
+	}
+	for name, t := range live {
+		if s, ok := t.status(now); ok {
+			if was := all[name]; s.Age == nil && was.Group != nil { // its newest group left memory
+				s.Group, s.Age = was.Group, was.Age
+			}
+			all[name] = s
+		}
+	}
+	list := make([]Track, 0, len(all))
+	for _, s := range all {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b Track) int { return cmp.Compare(a.Track, b.Track) })
+	return list
+}
+
+func (r *Relay) storedStatus(name object.TrackName, now time.Time) Track {
+	s := Track{Track: name.String()}
+	if t := r.store.Lookup(name); t != nil {
+		if sum, ok := t.Summary(); ok {
+			age := now.Sub(sum.LastWritten).Seconds()
+			s.Group, s.Age = &sum.Last, &age
+		}
+	}
+	return s
+}
+
+// status is that of a track in memory; false if there is nothing to tell.
+func (t *track) status(now time.Time) (s Track, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s = Track{Track: t.name.String(), Publishers: len(t.sources), Subscribers: len(t.subs)}
+	if t.largest != nil {
+		group := t.largest.Group
+		s.Group = &group
+		if g := t.groups[group]; g != nil {
+			age := now.Sub(g.touched).Seconds()
+			s.Age = &age
+		}
+	}
+	return s, s.Publishers > 0 || s.Subscribers > 0 || s.Group != nil
+}
+
+// disk is what the store holds, by which rules.
+func (r *Relay) disk(dir string, c store.Config) Disk {
+	st := r.store.Stats()
+	d := Disk{Dir: dir, Bytes: st.Bytes, Tracks: st.Tracks, Groups: st.Groups, Removed: st.Removed, Full: st.Full}
+	d.Retention = []Bound{{Age: c.MaxAge.Seconds(), Bytes: c.MaxBytes}}
+	for _, rule := range c.Rules {
+		d.Retention = append(d.Retention, Bound{rule.Prefix.String(), rule.MaxAge.Seconds(), rule.MaxBytes})
+	}
+	return d
+}
+
+// stored is every track of the store, in order of the names.
+func (r *Relay) stored(dir string, c store.Config) Stored {
+	all := Stored{V: 1, Store: r.disk(dir, c), Tracks: []StoredTrack{}}
+	for _, name := range r.store.Tracks() {
+		t := r.store.Lookup(name)
+		if t == nil {
+			continue
+		}
+		if s, ok := t.Summary(); ok {
+			all.Tracks = append(all.Tracks, StoredTrack{
+				Track: name.String(), Groups: s.Groups, Whole: s.Whole, Bytes: s.Bytes, First: s.First, Last: s.Last,
+				Oldest: s.Oldest.UTC(), Newest: s.Newest.UTC(),
+			})
+		}
+	}
+	return all
+}
