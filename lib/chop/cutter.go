@@ -34,15 +34,16 @@ type cutter struct {
 	heard     [ts.NumPIDs]mark
 	before    map[ts.PID]earlier // until the PMT is known
 	totHeard  bool
-	tdtAlone  bool   // two TDT came in succession: there is no TOT
-	tdtLost   bool   // packets of that PID were lost, and there may have been one
-	told      []said // times for which a PCR is awaited
-	tdtBefore bool   // the last table on that PID was a TDT, and none was lost since
-	nextPos   int64  // position where the PMT was heard that is not in force yet
-	clockPos  int64  // position of the last PCR
-	flagPos   int64  // position of the last PCR with discontinuity_indicator in a packet with payload
-	stepPos   int64  // position of the last step of the clock
-	scrambled int64  // packets, for the message when nothing comes out
+	tdtAlone  bool          // two TDT came in succession: there is no TOT
+	told      []said        // times for which a PCR is awaited
+	tdtBefore bool          // the last table on that PID was a TDT, and none was lost since
+	nextPos   int64         // position where the PMT was heard that is not in force yet
+	clockPos  int64         // position of the last PCR
+	clockDark int64         // unreadable packets until then
+	lostAt    clock.Ticks27 // when the last loss showed
+	flagPos   int64         // position of the last PCR with discontinuity_indicator in a packet with payload
+	stepPos   int64         // position of the last step of the clock
+	scrambled int64         // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
 	firstDTS  clock.PTS // while no PCR was heard
@@ -60,6 +61,7 @@ type cutter struct {
 	}
 	proof   proof     // of where the next chunk starts
 	lastDTS clock.PTS // of the access unit before, inside a chunk
+	lastPos int64     // where that began
 
 	events    []taint // newest last
 	mergeable bool    // the newest may take up a neighbour
@@ -171,7 +173,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 			if !c.pcrHeard {
 				c.pcrHeard, c.base.have = true, false
 			}
-			c.clock(clock.PCR(pcr), p.Discontinuity(), ev == ts.Gap || c.dark > before.dark, ev == ts.Jump)
+			c.clock(clock.PCR(pcr), p.Discontinuity(), ev == ts.Gap || c.dark > c.clockDark, ev == ts.Jump)
 		}
 	}
 	if role&(roleTable|roleSI) != 0 { // a PID that is more than one thing
@@ -195,6 +197,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		case ev == ts.Gap || ev == ts.Jump:
 			c.lost(pid, before.pos, ev == ts.Jump)
 		case c.dark-before.dark >= 16:
+			c.doubt()
 			c.event(taint{from: before.pos, to: c.pos, pid: pid, kind: taintTEI}) // so many may hide from a counter of four bits
 		}
 	}
@@ -281,6 +284,9 @@ func (c *cutter) lost(pid ts.PID, from int64, announced bool) {
 	if announced && c.stepPos > from {
 		to = c.stepPos
 	}
+	if to == c.pos {
+		c.doubt()
+	}
 	c.event(taint{from: from, to: to, pid: pid, kind: taintContinuity})
 }
 
@@ -302,6 +308,7 @@ func (c *cutter) event(t taint) {
 // unreadable takes note of bytes that are no packets.
 func (c *cutter) unreadable(bytes int64) {
 	c.dark += (bytes + ts.PacketSize - 1) / ts.PacketSize
+	c.doubt()
 	c.event(taint{from: c.pos - 1, to: c.pos + 1, pid: ts.PIDNull, kind: taintSync}) // the packet before may be torn, too
 }
 

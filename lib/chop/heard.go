@@ -18,7 +18,7 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 		lost = ev == ts.Gap || ev == ts.Jump
 	}
 	if pid == ts.PIDTDT && lost {
-		c.tdtBefore, c.tdtLost = false, true
+		c.tdtBefore, c.lostAt = false, c.base.now
 	}
 	switch {
 	case role&roleTable == 0: // it may turn out to be a stream
@@ -48,8 +48,9 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 
 // said is the time that a table gave.
 type said struct {
-	kind table
-	utc  time.Time
+	kind  table
+	utc   time.Time
+	doubt bool // no PCR was heard before, or packets were lost since
 }
 
 // timeHeard takes the time of a table. It is tied to the next PCR, not to the last one: where PCRs are lost, that only makes it later, and the
@@ -63,7 +64,7 @@ func (c *cutter) timeHeard(kind table, utc time.Time) {
 		c.tdtAlone, c.tdtBefore = false, false
 	}
 	if c.cfg.Clock != ClockFile && len(c.told) < heard {
-		c.told = append(c.told, said{kind, utc})
+		c.told = append(c.told, said{kind, utc, !c.base.have})
 	}
 }
 
@@ -147,9 +148,23 @@ func (c *cutter) clockless(dts clock.PTS) bool {
 	return true
 }
 
+// doubt notes that packets were lost: since the last PCR the clock may have stepped, and the names of what began since may be others.
+func (c *cutter) doubt() {
+	c.lostAt = c.base.now
+	for i := range c.told {
+		c.told[i].doubt = true
+	}
+	if c.base.doubt() {
+		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
+	}
+}
+
 // clock takes a PCR of the program, or what stands for one.
 func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
-	switch c.base.tick(pcr, flagged, gap, jump) {
+	if gap || c.base.leaps(pcr, flagged) && c.pcrHeard {
+		c.doubt()
+	}
+	switch c.base.tick(pcr, flagged, gap, jump, c.kinds(c.prog.identity())) {
 	case stepFlag:
 		c.proof.step = true
 		c.stepPos = c.pos
@@ -161,9 +176,11 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 	for _, t := range c.told {
 		if c.stepPos != c.pos { // else it is of the clock before
 			c.totHeard = c.totHeard || t.kind == tableTOT
-			c.base.run.add(t.kind, clock.Reference{UTC: t.utc, PCR: pcr})
+			if ref := (clock.Reference{UTC: t.utc, PCR: pcr}); !t.doubt || steady(ref) {
+				c.base.run.add(t.kind, ref)
+			}
 		}
 	}
 	c.told = c.told[:0]
-	c.clockPos = c.pos
+	c.clockPos, c.clockDark = c.pos, c.dark
 }

@@ -59,7 +59,7 @@ func (c *cutter) synced(ch *chunk) bool {
 	case c.cfg.Clock == ClockHost || ch.run.hasSeed:
 		return true
 	}
-	for _, kind := range c.kinds(ch) {
+	for _, kind := range c.kinds(c.identified(ch)) {
 		if len(ch.run.times[kind]) > 0 {
 			return true
 		}
@@ -74,30 +74,30 @@ func (c *cutter) onClock(ch *chunk) {
 	}
 }
 
-// kinds are the tables that tell the time of a chunk's broadcast, the first that were heard before the others.
-func (c *cutter) kinds(ch *chunk) [3]table {
-	switch id := c.identified(ch); {
+// kinds are the tables that tell the time of a broadcast, the first that were heard before the others.
+func (c *cutter) kinds(id Identity) [2]table {
+	switch {
 	case id.System == "atsc" || id.System == "" && c.prog.stt:
-		return [...]table{tableSTT, tableOther, tableOther}
-	case c.totHeard, !c.tdtAlone && c.tdtLost: // there is a TOT, or may be, that says otherwise
-		return [...]table{tableTOT, tableOther, tableOther}
+		return [...]table{tableSTT, tableOther}
+	case c.totHeard, !c.tdtAlone && c.base.now-c.lostAt < totPatience: // there is a TOT, or may be, that says otherwise
+		return [...]table{tableTOT, tableOther}
 	}
-	return [...]table{tableTOT, tableTDT, tableOther}
+	return [...]table{tableTDT, tableOther}
 }
 
-// totPatience is how long a TOT, or another TDT, is waited for from a chunk's begin on, where a TDT was heard: TS 101 211 §4.4 asks for both every 30 s. maxWaiting bounds
-// what is held meanwhile.
+// totPatience is how long a TDT alone waits for a TOT, or for another TDT in succession: TS 101 211 §4.4 asks for both every 30 s. maxWaiting bounds what is
+// held meanwhile.
 const (
 	totPatience = 30 * second
 	maxWaiting  = 64 << 20
 )
 
-// doubtful reports whether the time of a chunk is that of a TDT alone so far, and a TOT may still come that contradicts.
+// doubtful reports whether the time of a chunk is that of a TDT alone so far, and it may still show whether there is a TOT that contradicts.
 func (c *cutter) doubtful(ch *chunk) bool {
 	if c.ended || c.tdtAlone || ch.run == nil || c.cfg.Clock != ClockBroadcast || len(ch.run.times[tableTOT]) > 0 || len(ch.run.times[tableTDT]) == 0 {
 		return false
 	}
-	return c.kinds(ch)[0] == tableTOT && c.base.now-ch.beganAt < totPatience && c.waiting() < maxWaiting
+	return c.kinds(c.identified(ch))[0] == tableTOT && c.base.now-ch.beganAt < totPatience && c.waiting() < maxWaiting
 }
 
 // waiting is how many bytes are queued.
@@ -114,8 +114,10 @@ func (c *cutter) reference(ch *chunk) (clock.Reference, bool) {
 		return c.recorded(ch.start)
 	}
 	c.onClock(ch)
-	kinds := c.kinds(ch)
-	ref, ok := ch.run.reference(kinds[:]...)
+	ref, ok := ch.run.reference(c.kinds(c.identified(ch)))
+	if ok && c.clockPos < ch.begin && !steady(ref) {
+		return ref, false // the clock may have stepped before the chunk
+	}
 	if !ok && c.cfg.Clock == ClockHost && ch.run != nil {
 		ref = clock.Reference{UTC: c.cfg.Now(), PCR: c.base.pcr}
 		ch.run.add(tableOther, ref)

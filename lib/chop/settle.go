@@ -100,7 +100,7 @@ func (c *cutter) forget() {
 	c.events = slices.DeleteFunc(c.events, func(e taint) bool { return e.to < oldest })
 }
 
-// certain reports whether everything of a chunk up to end has been heard: PAT and PMT since it began, if they come within 10 s, each audio and video
+// certain reports whether everything of a chunk up to end has been heard: a PCR since it began, PAT and PMT, if they come within 10 s, each audio and video
 // PID since end, so that a loss before would have shown. In the end the next chunk tells: who is silent for so long shows nothing.
 func (c *cutter) certain(ch *chunk, end int64, at clock.Ticks27) bool {
 	if c.sure < end {
@@ -109,6 +109,9 @@ func (c *cutter) certain(ch *chunk, end int64, at clock.Ticks27) bool {
 	followed := c.closed > ch.seq
 	if followed && c.ended {
 		return true
+	}
+	if c.clockPos < ch.begin && !followed {
+		return false
 	}
 	if c.base.now-ch.beganAt < dormant && (c.heard[ts.PIDPAT].pos <= ch.begin || c.heard[c.prog.pmtPID].pos <= ch.begin) {
 		return false
@@ -130,7 +133,7 @@ func (c *cutter) against(ch *chunk) string {
 	case ch.cause != "":
 		return ch.cause
 	case c.base.now < timePatience:
-	case !c.synced(ch):
+	case !c.synced(ch) && !c.doubtful(ch):
 		return catalog.ReasonUnsynced
 	case !c.identified(ch).Known():
 		return catalog.ReasonUnidentified

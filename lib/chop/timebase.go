@@ -16,6 +16,8 @@ const (
 	maxFlagged = second / 4
 	// trustedStep is how far a clock may go ahead, unannounced, and still be the same: reception was lost, or frames were.
 	trustedStep = 60 * second
+	// hidden is how long a step of the clock may be that hides where packets were lost.
+	hidden = 60 * time.Second
 	// aged is when the tables heard are moved to now, so that a wrap after the last of them is no different from any other moment.
 	aged = 3600 * second
 )
@@ -40,8 +42,8 @@ const (
 )
 
 // tick takes a PCR, which may be flagged by discontinuity_indicator; gap says that packets before it are missing, jump that they may be, as
-// the counter jumps, announced.
-func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool) step {
+// the counter jumps, announced. Tables of some kinds tell the time.
+func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool, kinds [2]table) step {
 	if !t.have {
 		t.have, t.pcr, t.flag, t.run = true, pcr, flagged, new(run)
 		return stepNone
@@ -65,12 +67,38 @@ func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool) step {
 		return stepNone
 	}
 	if flagged || d < 0 || d > trustedStep {
-		t.past, t.run = t.run, t.run.carried(was, pcr, flagged && !gap)
+		t.past, t.run = t.run, t.run.carried(was, pcr, flagged && !gap, kinds)
 	}
 	if flagged {
 		return stepFlag
 	}
 	return stepSilent
+}
+
+// leaps reports whether a PCR does not follow the one before, and may not be where a step was announced.
+func (t *timebase) leaps(pcr clock.PCR, flagged bool) bool {
+	d := pcr.Sub(t.pcr)
+	return t.have && (d < 0 || d > maxFlagged) && !(flagged && !t.flag)
+}
+
+// doubt notes that packets were lost, and with them perhaps a step. What tables said before goes on only if the names are the same
+// behind such a step; it reports whether they may be others.
+func (t *timebase) doubt() bool {
+	for kind := range tables {
+		if ref, ok := t.run.reference([...]table{kind, kind}); ok && !steady(ref) {
+			t.run = new(run)
+			return true
+		}
+	}
+	return false
+}
+
+// steady reports whether the names are the same behind a step that hides.
+func steady(ref clock.Reference) bool {
+	p := ref.PCR.PTS()
+	early, late := ref.UTC.Add(-hidden), ref.UTC.Add(hidden)
+	x := clock.Extend(p, early)
+	return x == clock.Extend(p, late) && clock.Timeline(early, x) == clock.Timeline(late, x)
 }
 
 // of is the run that an access unit with a decoding time belongs to, nil if none is heard yet: near a step, streams of a program change over
@@ -151,12 +179,13 @@ func (r *run) age(pcr clock.PCR) {
 }
 
 // carried is the run after a step from one PCR to another: it begins with the relation to UTC of the one before, if no time has passed
-// unseen.
-func (r *run) carried(from, to clock.PCR, seen bool) *run {
+// unseen, and what passed between the two PCRs cannot change the names.
+func (r *run) carried(from, to clock.PCR, seen bool, kinds [2]table) *run {
 	next := &run{pcr: to}
 	r.pcr = from
-	if ref, ok := r.reference(tableSTT, tableTOT, tableTDT, tableOther); ok && seen {
-		next.carry, next.hasSeed = clock.Reference{UTC: ref.At(from.PTS()), PCR: to}, true
+	if ref, ok := r.reference(kinds); ok && seen {
+		next.carry = clock.Reference{UTC: ref.At(from.PTS()), PCR: to}
+		next.hasSeed = steady(next.carry)
 	}
 	return next
 }
@@ -166,7 +195,7 @@ const outlier = 5 * time.Second
 
 // reference is the relation to UTC that the kinds give, the first that gives one. Tables come late and never early, so it is the greatest
 // that was heard, but for what is off by far.
-func (r *run) reference(kinds ...table) (clock.Reference, bool) {
+func (r *run) reference(kinds [2]table) (clock.Reference, bool) {
 	if r == nil {
 		return clock.Reference{}, false
 	}

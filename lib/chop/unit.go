@@ -133,8 +133,11 @@ func (c *cutter) decide(v es.Verdict) {
 	}
 	rap := v == es.RandomAccess
 	ch := c.cur.chunk
-	if stepped(au.dts.Sub(c.lastDTS)) {
+	if d := au.dts.Sub(c.lastDTS); stepped(d) {
 		c.prevRAP.known = false
+		if d < 0 && c.stepPos < c.lastPos {
+			c.doubt() // a step that no PCR told
+		}
 	}
 	if ch != nil {
 		ch.clock.flagged = au.flagged
@@ -152,7 +155,7 @@ func (c *cutter) decide(v es.Verdict) {
 	} else {
 		c.cur.insert(au.offset, au.dts)
 	}
-	c.lastDTS = au.dts
+	c.lastDTS, c.lastPos = au.dts, au.pos
 	if !c.proof.au {
 		c.proof.au, c.proof.dts = true, au.dts
 	}

@@ -199,7 +199,7 @@ func (j *judge) around(i int, ch *chunk) (from, to int32) {
 
 // misled tells whether receiver i had not heard enough time tables to know that one of them is wrong.
 func (j *judge) misled(i int, ch *chunk) bool {
-	if j.s.spec.H[hIllegal] < 2 {
+	if j.s.spec.H[hIllegal] != 3 {
 		return false
 	}
 	n := 0

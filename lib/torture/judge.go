@@ -44,6 +44,7 @@ type Result struct {
 	Compared   int // promoted objects that another receiver promoted, too
 	Invisible  int // names with two hashes that no signal of H.222.0 could have prevented
 	LateTold   int // told in the manifest when the sparse PID was heard again
+	Lapsed     int // chunks whose name a step among lost packets would change, before time was heard again
 	Edge       int // two names, because time tables disagree by more than the clock is from where its name changes
 	Unripe     int // the input ended before the time for telling was over
 }

@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/psi"
 )
 
 // lacks tells whether c missed a packet that matters.
@@ -56,17 +57,68 @@ func (j *judge) known(c *reception) (program, all int32) {
 		at++
 	}
 	all = j.timeAfter(c, at)
+	if !s.atsc && s.spec.H[hTOT] == 0 { // without a second TDT behind it, there may be a TOT
+		for next := int32(0); all >= 0; all = j.timeAfter(c, all) {
+			if next = j.time(all); next >= 0 && c.heard[next] {
+				break
+			}
+		}
+	}
 	return program, all
 }
 
-// timeAfter is the next time table that c heard.
-func (j *judge) timeAfter(c *reception, at int32) int32 {
+// time is the next time table that was sent after a packet; TDT are none where TOT are sent.
+func (j *judge) time(at int32) int32 {
 	for i := at + 1; i < int32(len(j.s.packets)); i++ {
-		if j.s.packets[i].kind == kindTime && c.heard[i] {
+		if p := &j.s.packets[i]; p.kind == kindTime && (j.s.spec.H[hTOT] == 0 || p.data.Payload()[1] == psi.TableTOT) {
 			return i
 		}
 	}
 	return -1
+}
+
+// timeAfter is the next one of them that c heard.
+func (j *judge) timeAfter(c *reception, at int32) int32 {
+	for at = j.time(at); at >= 0 && !c.heard[at]; {
+		at = j.time(at)
+	}
+	return at
+}
+
+// edge is how near to an edge of its name a clock may lie where c could lose what tells of a step.
+const edge = 60 * second
+
+// lapsed tells whether c has lost packets since it heard the time last before the chunk that begins there, or could not read some in it, and a step that
+// may have been among them would change the names.
+func (j *judge) lapsed(c *reception, begin, end int32) bool {
+	near := false
+	for _, d := range j.s.edges[:j.s.packets[begin].seg+1] {
+		near = near || d < edge+j.s.jitter
+	}
+	if !near {
+		return false
+	}
+	lost := int32(-1) // where the last loss showed
+	for _, l := range c.losses {
+		if l.next < begin {
+			lost = max(lost, l.next)
+		}
+	}
+	pcr := true
+	for p := c.join; p < begin; p++ {
+		q := &j.s.packets[p]
+		switch {
+		case c.dark[p] || q.pcr && !c.heard[p]:
+			pcr = false
+		case !pcr && q.pcr:
+			pcr, lost = true, max(lost, p)
+		}
+	}
+	if !pcr || slices.Contains(c.dark[begin:end], true) { // what it could not read may have been a PCR
+		return true
+	}
+	t := j.timeAfter(c, lost)
+	return lost >= 0 && (t < 0 || t >= begin)
 }
 
 // live: what is promised to be promoted is.
@@ -130,7 +182,11 @@ func (j *judge) live(i int) {
 		seg := s.packets[ch.begin].seg
 		if seg > 0 { // the clock that counts began here: time must have been heard on it
 			first := int32(sort.Search(len(s.packets), func(k int) bool { return s.packets[k].seg >= seg }))
-			if t := j.timeAfter(c, first); t < 0 || ch.begin <= t {
+			t := j.timeAfter(c, first)
+			for n := 0; n < 3 && t >= 0 && !c.heard[first]; n++ { // it did not hear of the step: the time tells
+				t = j.timeAfter(c, t)
+			}
+			if t < 0 || ch.begin <= t {
 				continue
 			}
 		}
@@ -153,12 +209,6 @@ func (j *judge) live(i int) {
 				continue
 			}
 			lost := change
-			for n, p := 0, ch.begin; p >= c.join && n < 2; p-- { // a time table that was lost makes those before it doubtful
-				if s.packets[p].kind == kindTime {
-					n++
-					lost = lost || !c.heard[p]
-				}
-			}
 			for _, l := range append(c.doubts, c.losses...) { // where in between it happened nobody knows
 				lost = lost || !l.moved && l.last < end && (l.next < 0 || l.next >= chunks[k-1].from)
 			}
@@ -171,15 +221,16 @@ func (j *judge) live(i int) {
 			if lost {
 				continue
 			}
+			if j.lapsed(c, ch.begin, end) {
+				j.res.Lapsed++
+				continue
+			}
 			mine = nil
 			for _, m := range j.chunks[i] {
 				if m.start == ch.start {
 					mine = m
 				}
 			}
-		}
-		if mine != nil && mine != ch && mine.entry.Reason == catalog.ReasonUnsynced {
-			continue // it lost packets where the clock stepped, and so what the tables before said
 		}
 		if change {
 			promise = NotAtChange

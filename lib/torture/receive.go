@@ -46,6 +46,7 @@ type reception struct {
 	heard   []bool            // by packet of the broadcast: it came intact
 	got     map[*track][]bool // by packet of the track: it came, or its copy did
 	cut     []int32           // packets that were torn
+	dark    []bool            // by packet of the broadcast: it came, and could not be read
 	losses  []loss
 	doubts  []loss // where so many packets were unreadable that sixteen of a PID may be lost
 	objects []gotObject
@@ -372,6 +373,7 @@ func wire(r *Receiver, all []arrival) []byte {
 // account finds what was lost, by PID, and whether anything shows it.
 func (s *Stream) account(c *reception, all []arrival) {
 	c.heard = make([]bool, len(s.packets))
+	c.dark = make([]bool, len(s.packets))
 	got := map[*track][]bool{}
 	c.got = got
 	torn := map[int32]bool{}
@@ -389,6 +391,7 @@ func (s *Stream) account(c *reception, all []arrival) {
 			torn[a.index] = true
 			c.cut = append(c.cut, a.index)
 		}
+		c.dark[a.index] = c.dark[a.index] || a.torn && !a.drop
 		if a.drop || a.torn || i == 0 && c.r.H[rJoinByte] > 0 {
 			continue
 		}
