@@ -100,7 +100,7 @@ func (p *objects) compare(g *group) {
 // damage prints what was wrong with a chunk.
 func (p *objects) damage(d *catalog.Damage) {
 	if d != nil {
-		p.out.printf("  tei %d cc %d scrambled %d sync %d psi %d", d.TEI, d.Continuity, d.Scrambled, d.Sync, d.PSI)
+		p.out.printf("  tei %d cc %d scrambled %d sync %d psi %d clock %d", d.TEI, d.Continuity, d.Scrambled, d.Sync, d.PSI, d.Clock)
 	}
 }
 

@@ -18,7 +18,7 @@ const maxClaims = 64
 // Each is the broadcast's if the relay holds its first part under the broadcast's name. The spool's mutex guards them.
 type claims struct {
 	waiting []claim
-	seen    int // that ever waited
+	seen    int // how many ever waited
 }
 
 type claim struct {

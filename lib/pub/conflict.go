@@ -170,7 +170,7 @@ func (u *uploader) sendLate(ctx context.Context, sess *client.Session) error {
 		}
 		pub, err := sess.Publish(ctx, g.track.name, moqt.PublishOptions{Properties: g.track.properties})
 		if _, ok := errors.AsType[*moqt.RequestError](err); ok {
-			continue // it takes none of its own accord
+			continue // the relay takes nothing that it did not ask for
 		}
 		if err == nil {
 			err = forwarding(ctx, pub)
@@ -216,12 +216,10 @@ func differs(ctx context.Context, sess *client.Session, name object.TrackName, g
 		case f.Kind == moqt.FetchedUnknown:
 			unknown = true
 		case f.Kind != moqt.FetchedObject:
-		case f.ID == at.Object && !g.holds(f.ID, f.Properties):
+		case !g.holds(f.ID, f.Properties):
 			return true, nil
 		case f.ID == at.Object:
 			return false, nil
-		case !g.holds(f.ID, f.Properties):
-			return true, nil
 		}
 	}
 }

@@ -350,7 +350,8 @@ const confirmAtOnce = 32
 
 var errNoFetch = errors.New("no FETCH")
 
-// awaitGroup asks until the relay has the last object of a group. other: what it holds under that name is not g.
+// awaitGroup asks until the relay has the last object of a group. other: what the relay holds under that name is not g; nil is not
+// compared.
 func (u *uploader) awaitGroup(ctx context.Context, sess *client.Session, t object.TrackName, at moqt.Location, g *group) (other bool, _ error) {
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		o, err := heldObject(ctx, sess, t, at)
@@ -359,10 +360,13 @@ func (u *uploader) awaitGroup(ctx context.Context, sess *client.Session, t objec
 		} else if err != nil && !ok {
 			return false, err
 		}
-		if o != nil && (g == nil || !g.holds(at.Object, o.Properties) || g.objects[0].ID == at.Object) {
-			return g != nil && !g.holds(at.Object, o.Properties), nil
-		}
-		if o != nil { // most that differ do so from the first part on
+		switch {
+		case o == nil:
+		case g == nil:
+			return false, nil
+		case !g.holds(at.Object, o.Properties):
+			return true, nil
+		default: // most groups that differ do so from the first part on
 			first := g.objects[0].ID
 			o, err := heldObject(ctx, sess, t, moqt.Location{Group: at.Group, Object: first})
 			return err == nil && o != nil && !g.holds(first, o.Properties), nil

@@ -35,7 +35,7 @@ func (t *track) join(f *feed) bool {
 		}
 		if g = t.newGroup(o.Group); len(g.objs) == 0 {
 			t.born(f.src, g)
-			f.src.at(o.Group)
+			f.src.reached(o.Group)
 		}
 	}
 	old := g.find(o.ID)

@@ -7,17 +7,17 @@ import (
 )
 
 // Groups of a track come in ascending order of their ids, give or take. But a broadcast's clock may be set back, and then all its
-// publishers go on with lower ids (docs/format/chunk.md, "Name"). Who subscribed without a filter gets those in the order in which
-// they came; what a publisher brings late, or uploads of the past while others are live, is no reason to go back.
+// publishers go on with lower ids (docs/format/chunk.md, "Name"). A subscriber without a filter gets those groups in order of
+// arrival. A late group of one publisher, or an upload of the past while others are live, does not set the track back.
 
 const (
 	// maxBirths is how many groups are remembered in the order in which they came.
 	maxBirths = 1024
-	// quietSource is how long a publisher must have brought nothing for the others to be able to go back without it.
+	// quietSource is after how long without an object a publisher does not count any more: the others can go back without it.
 	quietSource = 10 * time.Second
 )
 
-// birth is a group that came live and of which nothing was stored.
+// birth is the first arrival of a group: it came live, and nothing of it was stored.
 type birth struct {
 	id   uint64
 	seq  uint64 // from 1, in the order in which they came
@@ -33,8 +33,8 @@ type progress struct {
 	touched time.Time
 }
 
-// at notes that a source brought something of a group. The track's mutex is held.
-func (src *source) at(id uint64) {
+// reached notes that a source brought something of a group. The track's mutex is held.
+func (src *source) reached(id uint64) {
 	p := &src.progress
 	down := p.some && id < p.last
 	p.some, p.last, p.high, p.touched = true, id, max(p.high, id), time.Now()
@@ -43,17 +43,17 @@ func (src *source) at(id uint64) {
 	}
 }
 
-// born notes a group that is new here and from where it comes, before src.at does. The track's mutex is held.
+// born notes the first arrival of a group, before src.reached notes where the source is. The track's mutex is held.
 func (t *track) born(src *source, g *group) {
 	if src.sub == nil { // fetched
 		return
 	}
 	g.at = time.Now()
-	t.bear(&g.birth, t.below(g.id) && !t.above(src, max(g.id, src.progress.high)))
+	t.note(&g.birth, t.below(g.id) && !t.above(src, max(g.id, src.progress.high)))
 }
 
-// bear puts a birth last.
-func (t *track) bear(b *birth, back bool) {
+// note makes a birth the newest one. back: the track went back to its group.
+func (t *track) note(b *birth, back bool) {
 	t.seq++
 	b.seq, b.back = t.seq, back
 	if len(t.births) == maxBirths {
@@ -66,7 +66,7 @@ func (t *track) bear(b *birth, back bool) {
 	t.backAt = time.Now()
 	for _, o := range t.groups {
 		if o.newer.IsZero() {
-			o.change() // what nobody continues is now waited for with a limit
+			o.change() // an unfinished group has a newer one now, and is waited for no longer than stall
 		}
 	}
 	for s := range t.subs {
@@ -74,7 +74,8 @@ func (t *track) bear(b *birth, back bool) {
 	}
 }
 
-// reconsider looks again at the groups that came while others than their source were above them: src has followed.
+// reconsider looks again at groups that did not set the track back because another source was above them: src, perhaps the last
+// of those, has followed.
 func (t *track) reconsider(src *source) {
 	var followed []birth
 	t.births = slices.DeleteFunc(t.births, func(b birth) bool {
@@ -85,7 +86,7 @@ func (t *track) reconsider(src *source) {
 		return ok
 	})
 	for _, b := range followed {
-		t.bear(&b, true)
+		t.note(&b, true)
 		if g := t.groups[b.id]; g != nil {
 			g.birth = b
 		}
@@ -149,7 +150,7 @@ func (s *subscriber) back() (b birth, ok bool) {
 			if settled {
 				s.backed = b.seq
 			}
-		case b.id < s.cursor && !(s.t.groups[b.id] != nil && s.late(b.id)): // else it has its turn with others
+		case b.id < s.cursor && !(s.t.groups[b.id] != nil && s.late(b.id)): // else nextGroup comes to it in order of ids
 			return b, true
 		default:
 			settled = false
@@ -158,5 +159,5 @@ func (s *subscriber) back() (b birth, ok bool) {
 	return b, false
 }
 
-// wants reports whether a group passes the filter. Without one all passes that comes, with one what lies behind its start.
+// wants reports whether a group passes the filter: all live groups without a filter, those from its start on with one.
 func (s *subscriber) wants(id uint64) bool { return s.unfiltered || id >= s.floor.Group }

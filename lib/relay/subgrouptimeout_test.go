@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"every.channel/ec/lib/moqt"
@@ -47,6 +48,7 @@ func TestSubgroupTimeout(t *testing.T) {
 						_, err = io.Copy(io.Discard, r)
 					}
 				}
+				synctest.Wait() // a reset is counted after it was sent
 				var reset *moqt.StreamResetError
 				switch late := errors.As(err, &reset) && reset.Code == wire.ResetDeliveryTimeout; {
 				case late != (timeout < time.Minute), !late && err != io.EOF:

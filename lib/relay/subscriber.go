@@ -35,7 +35,7 @@ type subscriber struct {
 	// Owned by run.
 	cursor     uint64           // groups from here on have not been begun, but for those that the track went back to
 	backed     uint64           // seq up to which such groups were begun or are not for this subscriber
-	unfiltered bool             // also what comes before the floor is sent, if it comes live
+	unfiltered bool             // groups before the floor are sent, too, if they come live
 	begun      map[uint64]*pump // groups begun, as far back as lateGroups; nil when over
 	floor      moqt.Location    // nothing before it is sent
 	start      moqt.Location    // of the filter in force
@@ -46,7 +46,7 @@ type subscriber struct {
 	pause      context.CancelFunc
 }
 
-// newSubscriber: born is the newest group when largest was.
+// newSubscriber makes a subscriber that wants nothing up to largest; born is the seq of the newest group at that time.
 func newSubscriber(t *track, name string, pub *moqt.Publication, largest *moqt.Location, born uint64) *subscriber {
 	s := &subscriber{t: t, name: name, pub: pub, backed: born, wake: make(chan struct{}, 1), begun: make(map[uint64]*pump)}
 	st := pub.State()
@@ -263,8 +263,8 @@ func (t *track) has(from, to uint64) bool {
 	return ok && i.Group <= to
 }
 
-// nextGroup returns the group to begin next: one in memory that comes late, else the first from the cursor on; but first one that
-// the track went back to, if it came before that.
+// nextGroup returns the group to begin next: a late one in memory, else the first from the cursor on; but a group that the track
+// went back to, if that came before.
 func (s *subscriber) nextGroup() (next birth, ok bool) {
 	t := s.t
 	t.mu.Lock()

@@ -44,7 +44,7 @@ type track struct {
 
 	births []birth   // of groups that came live, the newest last
 	seq    uint64    // of the newest
-	backAt time.Time // when the newest of those came that went back
+	backAt time.Time // when the track last went back
 }
 
 // group is a group in memory. Its objects never change, and all subscribers are sent the same memory.
@@ -213,7 +213,7 @@ func (t *track) prepare(src *source, id uint64) {
 	if t.groups[id] == nil && !t.st.Has(id) {
 		t.born(src, t.addGroup(id))
 	}
-	src.at(id)
+	src.reached(id)
 }
 
 // insert puts an object into its group, which holds it from now on.
@@ -280,7 +280,7 @@ func (t *track) evict() {
 		list := slices.Collect(maps.Values(t.groups))
 		back := slices.ContainsFunc(list, func(g *group) bool { return g.back })
 		slices.SortFunc(list, func(a, b *group) int {
-			if back && a.seq != b.seq { // the newest have not the highest ids
+			if back && a.seq != b.seq { // the newest groups do not have the highest ids
 				return cmp.Compare(a.seq, b.seq)
 			}
 			return cmp.Compare(a.id, b.id)

@@ -272,7 +272,7 @@ type view struct {
 	end      moqt.Location
 	newer    *object.Object // otherwise: the first object after what is due, if there is one
 	back     *object.Object // otherwise: the first object of the group that the clock may have been set back to
-	known    bool           // that group lies behind one that was written
+	known    bool           // that group's id is above the first that was written
 	fetched  bool           // what is due, up to newer, does not exist for sure
 	limit    moqt.Location  // what is not here below this does not exist
 	over     bool           // nothing more will come
@@ -311,19 +311,19 @@ func (a *assembler) look() view {
 		}
 		v.alive, v.touched, v.fin, v.unknown = g.streams > 0, g.touched, g.fin, g.unknown
 	}
-	var newest *moqt.Location
+	var least *moqt.Location
 	for id, g := range a.groups {
 		if id < a.next.Group {
 			continue
 		}
 		for n := range g.objects {
-			if l := (moqt.Location{Group: id, Object: n}); newest == nil || l.Less(*newest) {
-				newest = &l
+			if l := (moqt.Location{Group: id, Object: n}); least == nil || l.Less(*least) {
+				least = &l
 			}
 		}
 	}
-	if newest != nil {
-		o := a.groups[newest.Group].objects[newest.Object]
+	if least != nil {
+		o := a.groups[least.Group].objects[least.Object]
 		v.newer = &o
 	} else {
 		v.back, v.known = a.backTo()

@@ -9,8 +9,8 @@ import (
 )
 
 // A broadcast's clock may be set back, and then the chunks that follow have lower group ids (docs/format/chunk.md, "Name"). They
-// are what is on: the reader writes the rest of what came before, then goes on with them. What is merely late, because it was
-// given up, or came before what was written last, is none of these.
+// are what is on: the reader writes the rest of what came before, then goes on with them. A group that was given up, or that arrived
+// before the one written last, is merely late.
 
 const (
 	// maxWritten is how many groups that were written are remembered.
@@ -88,8 +88,8 @@ func (a *assembler) drop(groups map[uint64]*assembly, id uint64) {
 	a.changed()
 }
 
-// backTo returns the first object of the group that is on if the clock was set back. known: the group lies behind one that was
-// written, so it is none that was on before reading began.
+// backTo returns the first object of the group that is on if the clock was set back. known: its id is above the first that was
+// written, so it was not on before reading began.
 func (a *assembler) backTo() (o *object.Object, known bool) {
 	for _, id := range slices.Sorted(maps.Keys(a.turn.behind)) {
 		if first, ok := a.turn.behind[id].objects[0]; ok && a.turn.behind[id].seq > a.turn.last {
@@ -136,8 +136,8 @@ func (a *assembler) giveUp(from, to uint64) {
 	}
 }
 
-// isBack reports whether the clock is behind where it was. What lies between was on before, so that what a relay has of it must not
-// be taken for what is on, unless all of it was written.
+// isBack reports whether the clock is behind where it was. A relay holds groups between the two that were on before; all: each of
+// them was written, so none can be taken for what is on.
 func (a *assembler) isBack() (back, all bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

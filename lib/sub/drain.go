@@ -126,8 +126,8 @@ func (p *pull) drain(ctx context.Context) error {
 	}
 }
 
-// atEnd reports that no chunk lies between what was written and the end: group ids skip. Or a relay that has the end brought all
-// that it has before it, and nothing came since.
+// atEnd reports that no chunk is left before the end, although group ids skip: none fits between the buckets, or a relay that has
+// the end brought all that it has before the end, and nothing came since.
 func (p *pull) atEnd(v view) bool {
 	if p.ids != tagged || p.to == noEnd || p.to.Object > 0 || v.next.Object > 0 || v.newer != nil || p.began.IsZero() {
 		return false
@@ -135,8 +135,8 @@ func (p *pull) atEnd(v view) bool {
 	return clock.GroupBucket(p.group)+1 >= clock.GroupBucket(p.to.Group) || p.someExhausted() && p.asm.idle() >= p.c.Reorder
 }
 
-// backPatience is how long what is below what is due must be all that comes before the clock is believed to have been set back:
-// not at all if nothing else can be due.
+// backPatience is how long nothing but lower groups must come before the clock counts as set back: no time at all if nothing else
+// can be due.
 func (p *pull) backPatience(v view) time.Duration {
 	if v.alive || v.next.Object > 0 && (!v.fin || v.unknown) || !v.known && !resets(v.back) {
 		return p.c.Reorder
@@ -170,7 +170,8 @@ func (p *pull) steps(v view) bool {
 
 // heal fetches what is missing, from the relays in turn until one brings something.
 func (p *pull) heal(ctx context.Context, from, to moqt.Location) {
-	if back, all := p.asm.isBack(); back && !all && from.Group != to.Group && !(to.Group == from.Group+1 && to.Object == 0) {
+	within := from.Group == to.Group || to == moqt.Location{Group: from.Group + 1}
+	if !within && !p.mayFetch() {
 		return
 	}
 	p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {

@@ -275,7 +275,7 @@ func (p *pull) catchUp(ctx context.Context, sess *client.Session) (tried moqt.Lo
 	}
 }
 
-// mayFetch reports whether what a relay has from what is due on is what is to be written.
+// mayFetch reports whether a FETCH of several groups from the due one on brings only groups that are to be written, or were.
 func (p *pull) mayFetch() bool {
 	back, all := p.asm.isBack()
 	return !back || all

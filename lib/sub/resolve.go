@@ -19,7 +19,7 @@ import (
 const (
 	// timelineGroups is how many buckets back from a track's newest group a timeline entry is looked for.
 	timelineGroups = 60
-	// maxBucket is above every bucket, and below the group ids with a tag of this century.
+	// maxBucket tells a bucket from a group id where a user may name either: buckets are below for centuries, group ids are above.
 	maxBucket = 1 << 32
 	// defaultGrid is the length of chunks in 90 kHz ticks where no catalog says it.
 	defaultGrid = 180000
@@ -55,7 +55,7 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 		largest = info.Largest
 	}
 	var at *wallClock
-	// span is the first group of a point, and the one behind its last.
+	// span is the range of groups that a point names: the first, and the one behind the last.
 	span := func(pt Point) (first, behind uint64, err error) {
 		switch {
 		case pt.kind == atGroup && p.ids == tagged && pt.group < maxBucket:
