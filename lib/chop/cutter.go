@@ -43,6 +43,8 @@ type cutter struct {
 	lostAt    clock.Ticks27 // when the last loss showed
 	flagPos   int64         // position of the last PCR with discontinuity_indicator in a packet with payload
 	stepPos   int64         // position of the last step of the clock
+	stepFrom  int64         // whole, at that step
+	whole     int64         // position from which on nothing was of the chunk before the newest
 	scrambled int64         // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
@@ -187,7 +189,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	if !p.HasPayload() {
 		// It carries nothing and no counter shows its loss; but a jump of the counter that it alone announces must reach the player.
 		if ev == ts.Jump {
-			c.lost(pid, before.pos, true)
+			c.lost(p, pid, before.pos, true)
 		}
 		return ev == ts.Jump, nil
 	}
@@ -195,7 +197,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	if before.pos > 0 {
 		switch {
 		case ev == ts.Gap || ev == ts.Jump:
-			c.lost(pid, before.pos, ev == ts.Jump)
+			c.lost(p, pid, before.pos, ev == ts.Jump)
 		case c.dark-before.dark >= 16:
 			c.doubt()
 			c.event(taint{from: before.pos, to: c.pos, pid: pid, kind: taintTEI}) // so many may hide from a counter of four bits
@@ -213,7 +215,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		}
 		c.event(taint{from: c.pos, to: c.pos, pid: pid, kind: taintScrambled})
 	}
-	if role&roleCut != 0 && (c.au.active || c.au.begins || p.UnitStart()) {
+	if role&roleCut != 0 && (c.au.wants() || p.UnitStart()) {
 		c.copyHeld()
 		c.cutPacket(p)
 	}
@@ -238,7 +240,7 @@ func (c *cutter) foretaste(p *ts.Packet, pid ts.PID) (keep bool) {
 	}
 	*m = mark{c.pos, c.dark, c.base.now}
 	if before.pos > 0 && (ev == ts.Gap || ev == ts.Jump) {
-		c.lost(pid, before.pos, ev == ts.Jump)
+		c.lost(p, pid, before.pos, ev == ts.Jump)
 	}
 	return ev != ts.Duplicate
 }
@@ -277,17 +279,25 @@ type earlier struct {
 	dark int64
 }
 
-// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too (H.222.0 §2.4.3.5): what is
-// missing then is missing before the step.
-func (c *cutter) lost(pid ts.PID, from int64, announced bool) {
-	to := c.pos
-	if announced && c.stepPos > from {
-		to = c.stepPos
+// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too, at an access point (H.222.0
+// §2.4.3.5): what is missing then is missing before the step. If it is missing at all: chunks that had ended before the step are not held up.
+func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) {
+	t := taint{from: from, to: c.pos, pid: pid, kind: taintContinuity}
+	anew := announced && c.stepPos > from && (p.UnitStart() || !p.HasPayload())
+	if anew {
+		t.to = c.stepPos
+		if from < c.stepFrom {
+			c.event(taint{from: from, to: c.stepFrom, pid: pid, kind: taintContinuity, late: true})
+			t.from = c.stepFrom
+		}
 	}
-	if to == c.pos {
+	if t.to == c.pos {
 		c.doubt()
 	}
-	c.event(taint{from: from, to: to, pid: pid, kind: taintContinuity})
+	c.event(t)
+	if anew && pid == c.prog.cutPID {
+		c.proof.anew = true
+	}
 }
 
 // scrambledPES reports whether a PES packet's payload is scrambled: PES_scrambling_control, H.222.0 §2.4.3.7.
@@ -299,7 +309,7 @@ func scrambledPES(b []byte) bool {
 func (c *cutter) event(t taint) {
 	if t.pid == c.prog.cutPID || t.kind == taintSync {
 		c.proof = proof{began: true}
-		c.au.active, c.au.begins = false, false // what is left of it shows nothing
+		c.dropUnit()
 	}
 	c.taint(t)
 	c.tellLate(t)
@@ -352,6 +362,9 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 		}
 		// What came until the access unit was known for what it is decided that the part ends here.
 		c.closePart(c.pos, au.dts.Sub(old.dts), starts)
+		if starts {
+			c.whole = c.pos
+		}
 		c.cur = next
 	}
 	switch {

@@ -97,7 +97,7 @@ func (c *cutter) programHeard() {
 	}
 	c.copyHeld()
 	c.closeTail()
-	c.au.active, c.au.begins = false, false
+	c.dropUnit()
 	c.prevRAP.known = false
 	c.proof = proof{began: c.proof.began}
 	if c.cur != nil && c.cur.chunk != nil {
@@ -167,9 +167,9 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 	switch c.base.tick(pcr, flagged, gap, jump, c.kinds(c.prog.identity())) {
 	case stepFlag:
 		c.proof.step = true
-		c.stepPos = c.pos
+		c.stepPos, c.stepFrom = c.pos, c.whole
 	case stepSilent:
-		c.stepPos = c.pos
+		c.stepPos, c.stepFrom = c.pos, c.whole
 		c.proof = proof{began: true, step: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}

@@ -27,6 +27,7 @@ type taint struct {
 	from, to int64
 	pid      ts.PID
 	kind     taintKind
+	late     bool // it holds up no chunk, and is told of those that are promoted
 	n        int64
 }
 
@@ -56,7 +57,7 @@ const timePatience = 10 * second
 func (c *cutter) taint(t taint) {
 	t.n = 1
 	if n := len(c.events); n > 0 && c.mergeable {
-		if e := &c.events[n-1]; e.kind == t.kind && t.kind != taintPSI && t.from <= e.to+64 {
+		if e := &c.events[n-1]; e.kind == t.kind && e.late == t.late && t.kind != taintPSI && t.from <= e.to+64 {
 			e.from, e.to, e.n = min(e.from, t.from), max(e.to, t.to), e.n+1
 			return
 		}
@@ -68,17 +69,17 @@ func (c *cutter) taint(t taint) {
 // tainted reports whether anything happened to what lies between two positions.
 func (c *cutter) tainted(begin, end int64) bool {
 	for i := len(c.events) - 1; i >= 0; i-- {
-		if c.events[i].hits(begin, end) {
+		if e := &c.events[i]; !e.late && e.hits(begin, end) {
 			return true
 		}
 	}
 	return false
 }
 
-// count sums up what happened between two positions.
-func (c *cutter) count(begin, end int64) (d damage) {
+// count sums up what happened between two positions, or what is to be told late.
+func (c *cutter) count(begin, end int64, late bool) (d damage) {
 	for i := range c.events {
-		if e := &c.events[i]; e.hits(begin, end) {
+		if e := &c.events[i]; e.late == late && e.hits(begin, end) {
 			d[e.kind] += e.n
 		}
 	}
@@ -186,7 +187,7 @@ func (c *cutter) settle() {
 			if !c.certain(ch, p.end, p.endClock) && !c.ended {
 				return
 			}
-			d.damage = c.count(ch.begin, p.end)
+			d.damage = c.count(ch.begin, p.end, false)
 			if d.damage.any() && (ch.broken == "" || ch.broken == ch.doubt) {
 				ch.broken = catalog.ReasonDamaged
 			}
@@ -205,6 +206,11 @@ func (c *cutter) settle() {
 		}
 		c.out(d)
 		if len(c.events) > 0 {
+			if d.promote && p.last {
+				if doubt := c.count(ch.begin, p.end, true); doubt.any() {
+					c.out(delivery{late: true, chunk: chunkInfo{seq: ch.seq}, damage: doubt})
+				}
+			}
 			c.forget()
 		}
 	}

@@ -78,6 +78,7 @@ func (c *cutter) tailTime(dts clock.PTS) {
 func (c *cutter) closeTail() {
 	if c.tail.part != nil {
 		c.tail.part.end = max(c.tail.part.end, c.pos)
+		c.whole = c.pos
 	}
 	if c.tail.open > 0 {
 		for _, pid := range c.prog.tailed {

@@ -13,7 +13,10 @@ import (
 type accessUnit struct {
 	active   bool   // it is not decided what it is
 	begins   bool   // the header of its PES packet is not whole
+	read     bool   // the finder has what it wants of its PES packet so far
+	several  bool   // it wants all
 	flagged  bool   // discontinuity_indicator came with a PCR since the one before began
+	known    bool   // the PES packet before was read to its end
 	torn     bool   // the one before goes on in its PES packet
 	cut      bool   // its start code may stand in the PES packet before
 	header   []byte // what there is of it
@@ -29,6 +32,7 @@ type accessUnit struct {
 type proof struct {
 	rap   bool // a random access point was heard
 	step  bool // the clock stepped, so that access units prove nothing
+	anew  bool // what was lost before was lost before the clock stepped
 	au    bool // an access unit was heard
 	dts   clock.PTS
 	began bool // something was lost before; else the stream began
@@ -40,12 +44,13 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 	payload := p.Payload()
 	switch {
 	case p.Scrambled():
-		au.active, au.begins = false, false
+		c.dropUnit()
 	case p.UnitStart() && stamped(payload):
-		au.torn, au.cut = false, false
-		if au.active {
-			c.decide(au.finder.End())
-			au.torn, au.cut = au.finder.Torn(), au.finder.Zeros()
+		if au.known = au.read; au.read {
+			if v := au.finder.End(); au.active {
+				c.decide(v)
+			}
+			au.torn, au.cut, au.read, au.several = au.finder.Torn(), au.finder.Split(), false, false
 		}
 		au.flagged = c.flagPos > au.pos
 		au.active, au.begins, au.header = false, true, au.header[:0]
@@ -70,13 +75,26 @@ func stamped(b []byte) bool { return len(b) < 8 || b[7]>>6 != 0 } // PTS_DTS_fla
 
 // feedUnit takes more of the elementary stream of the pending access unit.
 func (c *cutter) feedUnit(b []byte) {
-	if !c.au.active {
+	if !c.au.read {
 		return
 	}
-	if v := c.au.finder.Feed(b); v != es.Undecided {
+	if v := c.au.finder.Feed(b); v != es.Undecided && c.au.active {
 		c.decide(v)
 	}
 }
+
+// dropUnit forgets the pending access unit: something of it was lost, and what is left shows nothing.
+func (c *cutter) dropUnit() {
+	au := &c.au
+	if (au.active || au.begins) && c.prog.next != nil && c.cur != nil && c.cur.chunk != nil {
+		c.copyHeld()
+		c.window(au, false)
+	}
+	au.active, au.begins, au.read, au.several = false, false, false, false
+}
+
+// wants reports whether the rest of its PES packet matters.
+func (au *accessUnit) wants() bool { return au.active || au.begins || au.several }
 
 // maxPESHeader is the longest header of a PES packet, H.222.0 §2.4.3.6.
 const maxPESHeader = 9 + 255
@@ -111,15 +129,16 @@ func (c *cutter) beginUnit(payload []byte) {
 		c.clock(au.dts.PCR(), false, false, false)
 	}
 	c.tailTime(au.dts)
-	au.active = true
+	au.active, au.read, au.several = true, true, !pes.DataAlignment
 	au.finder.Begin(c.prog.codec, au.random)
-	if !pes.DataAlignment {
+	if au.several {
 		au.finder.Several()
-	}
-	if au.torn {
-		au.finder.Rest()
-	} else if au.cut {
-		au.finder.Cut()
+		switch {
+		case au.known && au.torn, !au.known && !au.random:
+			au.finder.Rest()
+		case au.cut, !au.known:
+			au.finder.Cut()
+		}
 	}
 	c.feedUnit(payload[pes.HeaderLen:])
 }
@@ -135,6 +154,7 @@ func (c *cutter) decide(v es.Verdict) {
 	ch := c.cur.chunk
 	if d := au.dts.Sub(c.lastDTS); stepped(d) {
 		c.prevRAP.known = false
+		c.proof.rap = c.proof.rap || c.proof.anew // the first random access point from here on starts a chunk, whatever was lost before
 		if d < 0 && c.stepPos < c.lastPos {
 			c.doubt() // a step that no PCR told
 		}

@@ -29,7 +29,7 @@ func readAV1(f *Finder, b []byte, whole bool) int {
 			f.marks |= markStill
 		}
 	case 2: // OBU_TEMPORAL_DELIMITER
-		f.commence()
+		f.delimit()
 	case 3, 6: // OBU_FRAME_HEADER, OBU_FRAME: show_existing_frame, then frame_type in 2 bits, 0: KEY_FRAME
 		f.commence()
 		key := f.marks&markStill != 0 || len(payload) > 0 && payload[0]&0xe0 == 0

@@ -42,6 +42,7 @@ type Finder struct {
 	open    bool  // an access unit has commenced, and its first slice has not come
 	marks   uint8 // what came in it: markSequence and so on
 	torn    bool  // at the end one was open
+	split   bool  // it ended with zeros, or before it was clear what a unit is
 	cut     bool  // the start code of the first unit may stand in the PES packet before
 	rest    bool  // the first slice is of an access unit that commenced in the PES packet before
 	n, want uint8 // bytes in head; how many are wanted
@@ -98,25 +99,26 @@ func (f *Finder) Begin(c Codec, randomAccess bool) {
 // the first slice: broadcasters send one access unit in each PES packet then (A/53 part 4).
 func (f *Finder) Several() { f.several = true }
 
-// Torn reports, after End, that an access unit has commenced and not shown what it is. The next PES packet of the stream goes on with it:
-// then Rest is to be called after Begin.
+// Torn reports, after Several and End, that an access unit has commenced and its first slice has not come. The next PES packet of the stream
+// goes on with it: then Rest is to be called after Begin.
 func (f *Finder) Torn() bool { return f.torn }
 
-// Zeros reports, after End, whether the last byte was zero: a start code may go on in the next PES packet of the stream. Then Cut is to be
-// called after Begin.
-func (f *Finder) Zeros() bool { return f.zeros > 0 }
+// Split reports, after Several and End, whether a start code, or what it says, may go on in the next PES packet of the stream. Then Cut is to
+// be called after Begin.
+func (f *Finder) Split() bool { return f.split }
 
 // Cut says, after Begin, that the first unit's start code may be cut off. If the packet does not begin with one, it is taken for the rest
 // of an access unit.
 func (f *Finder) Cut() { f.cut = true }
 
-// Rest says, after Begin, that the PES packet begins with the rest of an access unit, whose random access point it is not.
+// Rest says, after Begin, that the PES packet begins with the rest of an access unit, whose random access point it is not. That ends with its
+// first slice, or where a unit comes with which access units begin only.
 func (f *Finder) Rest() { f.rest = true }
 
 // Feed takes the next bytes of its payload, after the PES header. PES packets without a PTS go on with what the one before
-// has begun, so their payload is to be fed too. After a decision further bytes change nothing.
+// has begun, so their payload is to be fed too. After a decision further bytes change nothing but, after Several, Torn and Zeros.
 func (f *Finder) Feed(b []byte) Verdict {
-	if f.verdict != Undecided {
+	if !f.looks() {
 		return f.verdict
 	}
 	switch codecs[f.codec].how {
@@ -138,21 +140,27 @@ func (f *Finder) Feed(b []byte) Verdict {
 
 // End says that no more bytes of the PES packet will come, and decides.
 func (f *Finder) End() Verdict {
-	if f.verdict != Undecided {
+	if !f.looks() {
 		return f.verdict
 	}
+	f.split = f.several && (f.zeros > 0 || f.state == inHead)
 	if codecs[f.codec].how == byHead || f.state == inHead {
 		f.readHead(true)
 	}
+	f.torn = f.several && f.open
 	switch {
 	case f.verdict != Undecided:
 	case f.seen && !f.open:
 		f.verdict = NotRandomAccess
 	default: // what commenced does not show what it is
-		f.torn = f.open
 		f.decideByFlag()
 	}
 	return f.verdict
+}
+
+// looks reports whether bytes still matter: for the verdict or, where access units may be torn, for the next PES packet.
+func (f *Finder) looks() bool {
+	return f.verdict == Undecided || f.several && codecs[f.codec].how == byStartCode
 }
 
 func (f *Finder) decideByFlag() {
@@ -164,7 +172,7 @@ func (f *Finder) decideByFlag() {
 
 // feed goes through units that begin with the start code prefix 00 00 01.
 func (f *Finder) feed(b []byte) {
-	for len(b) > 0 && f.verdict == Undecided {
+	for len(b) > 0 && f.looks() {
 		if f.state == inUnit {
 			i := f.nextStartCode(b)
 			if i < 0 {
@@ -196,7 +204,7 @@ func (f *Finder) feed(b []byte) {
 				}
 				f.readHead(true)
 			}
-			if f.verdict == Undecided {
+			if f.looks() {
 				f.startUnit()
 			}
 		case f.state == inHead:
@@ -297,8 +305,7 @@ func (f *Finder) picture(point bool) int {
 
 // delimit says that a unit stands at the very beginning of an access unit.
 func (f *Finder) delimit() {
-	f.rest = false
-	f.commence()
+	f.open, f.marks, f.rest = true, 0, false
 }
 
 // within says that a slice goes on with a picture that commenced before.

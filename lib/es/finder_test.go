@@ -322,6 +322,74 @@ func TestFinderAgain(t *testing.T) {
 	}
 }
 
+// Where PES packets are cut anywhere, an access unit may go on in the next: the end of one says so, whatever was found in it before.
+func TestTorn(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		codec       Codec
+		es          string
+		want        Verdict
+		torn, split bool
+	}{
+		{"a whole access unit", H264, aud + sps + pps + idr + "9a", RandomAccess, false, false},
+		{"another begins", H264, aud + pSlice + aud + sps, NotRandomAccess, true, false},
+		{"another begins behind a random access point", H264, aud + sps + pps + point + pSlice + aud + sps, RandomAccess, true, false},
+		{"its start code is cut", H264, aud + sps + pps + idr + "9a0000", RandomAccess, false, true},
+		{"the head of its first unit is cut", HEVC, haud + hpps + hidr + "00000146", RandomAccess, false, true},
+		{"the head of a parameter set is cut", HEVC, haud + htrail + haud + "000001420101", NotRandomAccess, true, true},
+		{"MPEG-2: a sequence header behind a picture", MPEG2Video, m2seq + m2ext + m2gop + m2I + m2sl + m2seq, RandomAccess, true, false},
+		{"its picture header is cut", MPEG2Video, m2P + m2sl + "00000100 00", NotRandomAccess, true, true},
+		{"a codec that is cut by packets", MP2, "fffd", RandomAccess, false, false},
+	} {
+		es := unhex(t, c.es)
+		for n := range 4 {
+			var f Finder
+			f.Begin(c.codec, false)
+			f.Several()
+			for b := es; len(b) > 0; b = b[min(max(n, 1), len(b)):] {
+				if n == 0 {
+					n = len(b)
+				}
+				f.Feed(b[:min(n, len(b))])
+			}
+			if v := f.End(); v != c.want || f.Torn() != c.torn || f.Split() != c.split {
+				t.Errorf("%s, in pieces of %d: %s, torn %v, split %v", c.name, n, v, f.Torn(), f.Split())
+			}
+		}
+		if f := find(c.codec, false, es, 0); f.Torn() || f.Split() {
+			t.Errorf("%s, aligned: torn %v, split %v", c.name, f.Torn(), f.Split())
+		}
+	}
+}
+
+// The rest of an access unit is no random access point, and ends with its first slice or where another begins for certain.
+func TestRest(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		codec Codec
+		es    string
+		want  Verdict
+	}{
+		{"its slice", H264, "0165" + pps + idr, NotRandomAccess},
+		{"its slice and another access unit", H264, pps + pSlice + sps + idr, RandomAccess},
+		{"a delimiter before its slice would come", H264, tail + aud + sps + idr, RandomAccess},
+		{"its recovery point", H264, point + pSlice, NotRandomAccess},
+		{"a delimiter", HEVC, hpps + haud + hcra, RandomAccess},
+		{"a delimiter", VVC, vaud + vidr, RandomAccess},
+		{"a sequence header", MPEG2Video, m2sl + m2seq + m2ext + m2I, RandomAccess},
+		{"a picture and its sequence header before", MPEG2Video, m2ext + m2gop + m2I, NotRandomAccess},
+	} {
+		var f Finder
+		f.Begin(c.codec, false)
+		f.Several()
+		f.Rest()
+		f.Feed(unhex(t, c.es))
+		if v := f.End(); v != c.want {
+			t.Errorf("%s: %s", c.name, v)
+		}
+	}
+}
+
 // Pieces of every codec's syntax, for streams of all kinds that no encoder makes.
 var pieces = []string{aud, sps, pps, idr, idr2, pSlice, second, iSlice, point, timing, filler, tail, m2seq, m2ext, m2gop, m2I, m2P, m2sl,
 	haud, hvps, hsps, hpps, hsei, hidr, hcra, htrail, hsecnd, hlayer, vaud, vsps, vph, vidr, vidr1, vgdr, vtrail, "000001b6", "0000010f", "0000010e", "0000010d",

@@ -193,7 +193,9 @@ func readVVC(f *Finder, b []byte, whole bool) int {
 				f.name(b[4:6]...)
 			}
 		}
-	case kind >= 12 && kind <= 17, kind == 19, kind == 20, kind == 23, kind == 26, kind == 28, kind == 29:
+	case kind == 20: // access unit delimiter
+		f.delimit()
+	case kind >= 12 && kind <= 17, kind == 19, kind == 23, kind == 26, kind == 28, kind == 29:
 		f.commence()
 	}
 	return readOn

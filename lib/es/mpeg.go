@@ -4,7 +4,7 @@ package es
 func readMPEG2(f *Finder, b []byte, whole bool) int {
 	switch code := b[0]; {
 	case code == 0xb3: // sequence_header_code
-		f.commence()
+		f.delimit()
 		f.marks |= markSequence
 	case code == 0xb5: // extension_start_code; 1: sequence extension, with profile_and_level_indication, §6.2.2.3
 		if f.nparams == 0 {
@@ -37,7 +37,7 @@ func readMPEG2(f *Finder, b []byte, whole bool) int {
 func readMPEG4(f *Finder, b []byte, whole bool) int {
 	switch code := b[0]; {
 	case code == 0xb0: // visual_object_sequence_start_code, then profile_and_level_indication
-		f.commence()
+		f.delimit()
 		f.marks |= markSequence
 		if f.nparams == 0 {
 			if len(b) < 2 && !whole {
@@ -69,7 +69,7 @@ func readMPEG4(f *Finder, b []byte, whole bool) int {
 func readAVS(f *Finder, b []byte, whole bool) int {
 	switch b[0] {
 	case 0xb0: // video_sequence_start_code
-		f.commence()
+		f.delimit()
 		f.marks |= markSequence
 	case 0xb3: // i_picture_start_code, intra_picture_start_code
 		f.commence()
@@ -84,7 +84,7 @@ func readAVS(f *Finder, b []byte, whole bool) int {
 func readVC1(f *Finder, b []byte, whole bool) int {
 	switch b[0] {
 	case 0x0f: // sequence header
-		f.commence()
+		f.delimit()
 		f.marks |= markSequence
 	case 0x0e: // entry point header: what is before is not needed after it
 		f.commence()

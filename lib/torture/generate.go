@@ -371,12 +371,13 @@ func (g *generator) extras(f *field, bare bool) {
 	}
 }
 
-// clocked fills in the PCR of the packet to come, and moves to the next run of the clock when it is due.
-func (g *generator) clocked(f *field, bare bool) {
+// clocked fills in the PCR of the packet to come, which has no payload if it is bare and may open a PES packet, and moves to the next run of
+// the clock when it is due.
+func (g *generator) clocked(f *field, bare, opening bool) {
 	h := &g.spec.H
 	f.pcr = true
 	f.disc = f.disc || h[hDisc] == 1
-	if len(g.steps) > 0 && g.now >= g.steps[0].at {
+	if len(g.steps) > 0 && g.now >= g.steps[0].at && (bare || !g.steps[0].restart || opening || g.now >= g.steps[0].at+second/5) {
 		s := g.steps[0]
 		g.steps = g.steps[1:]
 		g.seg++
@@ -384,7 +385,7 @@ func (g *generator) clocked(f *field, bare bool) {
 		g.out.steps = append(g.out.steps, g.now)
 		f.disc = f.disc || h[hIllegal] != 1
 		for _, o := range g.sources {
-			if s.restart && o.kind != kindOther && (!bare || o.pid != g.out.pcrPID) {
+			if s.restart && o.kind != kindOther && (o.pid != g.out.pcrPID || !bare && o.opening) {
 				o.forgot = true
 			}
 		}
@@ -412,7 +413,7 @@ func (g *generator) barePCR() {
 		p.kind = s.kind
 	}
 	var f field
-	g.clocked(&f, true)
+	g.clocked(&f, true, false)
 	g.extras(&f, true)
 	fill(&p.data, g.out.pcrPID, false, cc, &f, nil)
 	g.put(p)
@@ -459,15 +460,16 @@ func (g *generator) send(s *source) {
 		f.rai = s.opening && h[hRAI] == 2
 	}
 	isPCR := s.pid == g.out.pcrPID
-	if isPCR && (h[hPCR] == 0 || h[hPCR] == 2) && g.now >= g.pcrDue {
-		g.clocked(&f, false)
+	restart := s.opening && len(g.steps) > 0 && g.steps[0].restart && g.now >= g.steps[0].at
+	if isPCR && (h[hPCR] == 0 || h[hPCR] == 2) && (g.now >= g.pcrDue || restart) {
+		g.clocked(&f, false, s.opening)
 		p.pcr = true
 	}
 	if s.kind != kindOther {
 		if h[hDisc] == 2 && !s.sent || h[hDisc] == 3 && !isPCR && g.mux.IntN(20) == 0 {
 			f.disc = true
 		}
-		if s.forgot {
+		if s.forgot && s.opening { // a counter jumps at an access point, H.222.0 §2.4.3.5
 			s.forgot = false
 			s.cc = uint8(g.mux.IntN(16))
 			f.disc = f.disc || h[hIllegal] != 1

@@ -215,6 +215,15 @@ func (j *judge) live(i int) {
 			for _, p := range c.cut { // what lay in bytes that are missing nobody knows
 				lost = lost || p >= chunks[k-1].from && p <= end
 			}
+			for p := 1; p < len(s.packets); p++ { // nor where the clock stepped, if its announcement was lost
+				if s.packets[p].seg != s.packets[p-1].seg && !c.heard[p] {
+					next := int32(p)
+					for int(next) < len(s.packets)-1 && !(c.heard[next] && s.packets[next].pcr) {
+						next++
+					}
+					lost = lost || int32(p) < end && next >= chunks[k-1].from
+				}
+			}
 			for p := chunks[k-1].from; p <= end; p++ {
 				lost = lost || c.lacks(s, p)
 			}

@@ -29,8 +29,9 @@ type mutant struct {
 // mutants are looked for by TestMutants. A rule that no mutant breaks is a rule that this test may be blind to.
 var mutants = []mutant{
 	{"a counter that does not go on is no damage", "", "lib/chop/cutter.go",
-		`	c.event(taint{from: from, to: to, pid: pid, kind: taintContinuity})`,
-		`	_ = to`},
+		`	c.event(t)
+	if anew`,
+		`	if anew`},
 	{"discontinuity_indicator excuses any counter", "disc=3 / loss=9 of=2", "lib/ts/continuity.go",
 		`	if flagged {
 		return Jump
@@ -174,8 +175,8 @@ var mutants = []mutant{
 		`	if flagged || d < 0 || d > trustedStep {`,
 		`	if false {`},
 	{"the start code is looked for in the first packet only", "sets=1 rai=1", "lib/chop/unit.go",
-		`	if v := c.au.finder.Feed(b); v != es.Undecided {`,
-		`	if v := c.au.finder.End(); v != es.Undecided {`},
+		`	if v := c.au.finder.Feed(b); v != es.Undecided && c.au.active {`,
+		`	if v := c.au.finder.End(); v != es.Undecided && c.au.active {`},
 	// What was found by the torture test itself.
 	{"the time of a first TDT counts at once, whatever a TOT may say", "atsc=0 illegal=2 time=4 tables=480 / of=5 loss=9 burst=14", "lib/chop/naming.go",
 		`	case c.totHeard, !c.tdtAlone && c.base.now-c.lostAt < totPatience:`,
@@ -225,12 +226,28 @@ var mutants = []mutant{
 		`role&roleNext != 0 && (c.au.active || c.au.begins) {`,
 		`role&roleNext != 0 && c.pos < 0 {`},
 	{"an access unit that lost packets is judged by the rest", "/ of=1 near=1 loss=9", "lib/chop/cutter.go",
-		`		c.au.active, c.au.begins = false, false // what is left of it shows nothing`,
+		`		c.dropUnit()`,
 		`		// what is left of it is looked at`},
+	{"what commences behind a random access point in its PES packet is not followed", "len=9 pes=3 gop=0 fps=1 codec=0 open=3 reorder=2 rai=0 illegal=0 scrambled=0", "lib/es/finder.go",
+		`f.verdict == Undecided || f.several && codecs[f.codec].how == byStartCode`,
+		`f.verdict == Undecided`},
+	{"a start code is whole if all of its bytes are there, whatever it starts", "len=17 pes=3 gop=1 fps=3 codec=2 rai=0 audio=3 sparse=0 programs=0 cbr=0 dup=0 stuff=0 illegal=0 scrambled=0 step=0 tables=480 / loss=0 tei=0 cut=0", "lib/es/finder.go",
+		`(f.zeros > 0 || f.state == inHead)`,
+		`(f.zeros > 0)`},
+	{"the rest of an access unit is one where nobody heard it begin", "pes=3 gop=0 fps=1 codec=2 rai=0", "lib/chop/unit.go",
+		`case au.known && au.torn, !au.known && !au.random:`,
+		`case au.known && au.torn:`},
+	{"packets of the PMT to come are kept where their access unit is lost", "len=0 pmtchange=2 pes=2 scrambled=1 illegal=0", "lib/chop/unit.go",
+		`		c.copyHeld()
+		c.window(au, false)`,
+		`		c.copyHeld()`},
+	{"a counter that starts anew where the clock steps holds up chunks before", "step=2 sparse=3 every=1 astop=1 illegal=0 scrambled=0", "lib/chop/cutter.go",
+		`kind: taintContinuity, late: true}`,
+		`kind: taintContinuity}`},
 	{"what was heard before a loss proves what comes after it", "/ of=1 near=1 loss=9 burst=14", "lib/chop/cutter.go",
 		`		c.proof = proof{began: true}
-		c.au.active`,
-		`		c.au.active`},
+		c.dropUnit`,
+		`		c.dropUnit`},
 	{"an access unit at any time before proves a start", "/ of=1 near=1 loss=9 burst=14", "lib/chop/unit.go",
 		`	return d > clock.Ticks(int64(au.pts)%int64(c.grid)) && d < clock.Wrap/4`,
 		`	return d > 0 && d < clock.Wrap/4`},
