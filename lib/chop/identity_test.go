@@ -303,6 +303,18 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
+// Where all counters start anew with the clock, announced, a chunk is lost that the step lies in, and none before or behind it (H.222.0 §2.4.3.5).
+func TestCountersStartAnew(t *testing.T) {
+	for _, number := range []string{"5.2", "101"} {
+		m, s := mux(t, number)
+		m.Jump = sim.Jump{Every: time.Minute, Restart: true, Counters: true}
+		told := receive(t, chop.Config{}, m.Reader(epoch.Add(10*time.Second), epoch.Add(150*time.Second), s.Program)).told()
+		if strings.Count(told, catalog.ReasonDamaged) != 2 || strings.Contains(told, catalog.ReasonUnsure) || strings.Count(told, "B") < 60 {
+			t.Errorf("%s: %s", number, told)
+		}
+	}
+}
+
 // TestLossyCapture joins a real, damaged recording at random places: names agree, all damage is flagged.
 func TestLossyCapture(t *testing.T) {
 	dir := os.Getenv("EC_CAPTURES")
