@@ -10,6 +10,7 @@ import (
 	"every.channel/ec/lib/cmdutil"
 	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/sub"
+	"every.channel/ec/lib/ticket"
 )
 
 func flags() []cli.Flag {
@@ -36,7 +37,7 @@ func flags() []cli.Flag {
 // arguments tells relays from names, which hold no "://".
 func arguments(args []string) (relays, names []string) {
 	n := 1
-	for n < len(args) && strings.Contains(args[n], "://") {
+	for n < len(args) && (strings.Contains(args[n], "://") || ticket.Is(args[n])) {
 		n++
 	}
 	return args[:n], args[n:]

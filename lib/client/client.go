@@ -23,12 +23,17 @@ import (
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/ticket"
 )
 
 // Config says which relay, and how long to try.
 type Config struct {
-	// Relay is an address as moqt.Dial takes it, such as moqt://host:port or unix:///path.
+	// Relay is an address as moqt.Dial takes it, such as moqt://host:port or unix:///path, or a ticket.
 	Relay string
+	// Holder is who comes with a ticket. Default: one for the process.
+	Holder [16]byte
+	// Iroh dials the relay of a ticket over iroh. Default: tickets are used over their addresses.
+	Iroh func(ctx context.Context, t *ticket.Ticket, conf *moqt.Config) (*moqt.Session, error)
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config
 	// Session holds what the session needs, such as a handler. Its HandshakeTimeout and IdleTimeout are 5 s if they
@@ -83,8 +88,12 @@ const (
 	exitNotAllowed  = 77
 )
 
-// CheckURL reports an address that cannot be dialed.
+// CheckURL reports an address that cannot be dialed, or a ticket that is none.
 func CheckURL(relay string) error {
+	if ticket.Is(relay) {
+		_, err := ticket.Parse(relay)
+		return err
+	}
 	if err := moqt.CheckAddress(relay); err != nil {
 		return &Error{fmt.Sprintf("relay %q", relay), err, exitUsage, "an address reads moqt://relay:4443"}
 	}
@@ -94,7 +103,7 @@ func CheckURL(relay string) error {
 // mayMove says whether a relay may send its clients to another address. It may not make them give up encryption and the check
 // of a certificate, or open sockets on their own host, if its own address is not of that kind.
 func mayMove(from, to string) bool {
-	if CheckURL(to) != nil {
+	if moqt.CheckAddress(to) != nil {
 		return false
 	}
 	was, _, _ := strings.Cut(strings.ToLower(from), ":")
@@ -116,6 +125,12 @@ func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *Ses
 	}
 	if c.Dial == nil {
 		c.Dial = moqt.Dial
+	}
+	if ticket.Is(c.Relay) {
+		var err error
+		if c, err = byTicket(c); err != nil {
+			return err
+		}
 	}
 	c.Session.HandshakeTimeout = cmp.Or(c.Session.HandshakeTimeout, silence)
 	c.Session.IdleTimeout = cmp.Or(c.Session.IdleTimeout, silence)
@@ -241,7 +256,7 @@ func permanent(relay string, err error, connected bool) error {
 		case wire.NoError, wire.InternalError, wire.GoAwayTimeout, wire.ControlMessageTimeout, wire.DataStreamTimeout:
 			return nil
 		case wire.Unauthorized, wire.MalformedAuthToken, wire.ExpiredAuthToken, wire.UnknownAuthTokenAlias:
-			return &Error{relay, err, exitNotAllowed, "the relay asks for a token"}
+			return &Error{relay, err, exitNotAllowed, "the relay wants a ticket that is good (ec-relay ticket makes one there)"}
 		default:
 			return &Error{relay, err, exitProtocol, "is it a relay for MoQ Transport, drafts 16 or 18?"}
 		}

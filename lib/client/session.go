@@ -3,7 +3,10 @@ package client
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -253,4 +256,12 @@ func (p *places) run(to string, at *place) {
 		}
 	})
 	at.sess.Run(p.ctx)
+}
+
+// Over makes a Session of one that the other side dialed. Its requests go nowhere else.
+func Over(ctx context.Context, sess *moqt.Session, name string, log *slog.Logger) *Session {
+	c := Config{Relay: name, Log: log, Dial: func(context.Context, string, *tls.Config, *moqt.Config) (*moqt.Session, error) {
+		return nil, errors.New("who came here sends nobody elsewhere")
+	}}
+	return &Session{sess, name, newPlaces(ctx, c, name, sess)}
 }

@@ -101,7 +101,7 @@ func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
 				if s.relayGone(i) {
 					stopInput(err) // nobody is left to read for
 				} else if len(c.Relays) > 1 {
-					c.Log.Error("relay given up, going on with the others", "relay", relay, "error", err)
+					c.Log.Error("relay given up, going on with the others", "relay", client.Name(relay), "error", err)
 				}
 			}
 		})

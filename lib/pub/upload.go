@@ -35,7 +35,7 @@ type uploader struct {
 }
 
 func newUploader(c Config, s *spool, index int, relay string) *uploader {
-	return &uploader{c: c, s: s, index: index, relay: relay, log: c.Log.With("relay", relay), subs: map[string]chan *moqt.Publication{}}
+	return &uploader{c: c, s: s, index: index, relay: relay, log: c.Log.With("relay", client.Name(relay)), subs: map[string]chan *moqt.Publication{}}
 }
 
 func (u *uploader) run(ctx context.Context) error {
@@ -44,7 +44,7 @@ func (u *uploader) run(ctx context.Context) error {
 		RetryStart: u.c.RetryStart, RetryLost: u.c.RetryLost, Log: u.c.Log,
 	}, u.session)
 	if err != nil && errors.Is(err, ErrUndelivered) {
-		return fmt.Errorf("%s: %w", u.relay, err)
+		return fmt.Errorf("%s: %w", client.Name(u.relay), err)
 	}
 	return err
 }

@@ -73,7 +73,7 @@ func (rs *relays) keep(ctx context.Context, i int) {
 			return
 		}
 		again := exitCode(err) == exitUnreachable
-		rs.c.Log.Error("relay failed, reading from the others", "relay", c.Relay, "error", err, "again", again)
+		rs.c.Log.Error("relay failed, reading from the others", "relay", client.Name(c.Relay), "error", err, "again", again)
 		if !again {
 			return
 		}
