@@ -10,6 +10,7 @@ import (
 
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/relay"
 	"every.channel/ec/lib/store"
 )
@@ -52,6 +53,16 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 			return conf, cmdutil.UsageError(fmt.Errorf("--upstream: %w", err))
 		}
 		conf.Relay.Upstreams = append(conf.Relay.Upstreams, relay.Upstream{Relay: address, TLS: trust})
+	}
+	for _, peer := range c.StringSlice("peer") {
+		if id, err := mesh.ParseID(peer); err == nil {
+			conf.PeerIDs = append(conf.PeerIDs, id)
+			continue
+		}
+		if err := client.CheckURL(peer); err != nil {
+			return conf, cmdutil.UsageError(fmt.Errorf("--peer: %w", err))
+		}
+		conf.Relay.Upstreams = append(conf.Relay.Upstreams, relay.Upstream{Relay: peer, TLS: trust, Peer: true})
 	}
 	for _, o := range conf.AllowOrigins {
 		u, err := url.Parse(o)

@@ -26,6 +26,7 @@ func flags() []cli.Flag {
 		&cli.IntFlag{Name: "max-sessions", Value: 1000, Usage: "serve at most `N` sessions"},
 		&cli.DurationFlag{Name: "drain", Value: 2 * time.Second, Usage: "at the end give sessions `TIME` to leave"},
 		&cli.StringSliceFlag{Name: "upstream", Usage: "get what is not here from the relay at `ADDRESS`; may be repeated"},
+		&cli.StringSliceFlag{Name: "peer", Usage: "join the relay at `PEER`, an address or a ticket, both ways; or let the one with this id join; may be repeated"},
 		&cli.DurationFlag{Name: "linger", Value: 10 * time.Second, Usage: "take a track from upstreams for `TIME` after its last subscriber left"},
 		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
 		cmdutil.DraftFlag(),

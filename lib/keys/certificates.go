@@ -165,6 +165,13 @@ func (s *Certificates) Hashes() []Hash {
 	return list
 }
 
+// Identity is the certificate made of the key itself, with the key, for a client that shows who it is.
+func (s *Certificates) Identity() *tls.Certificate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.program
+}
+
 // Program is the certificate that programs see now, for those that cannot pin a key.
 func (s *Certificates) Program() *x509.Certificate {
 	c, _ := s.Get(&tls.ClientHelloInfo{SignatureSchemes: []tls.SignatureScheme{tls.Ed25519}})

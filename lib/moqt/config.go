@@ -24,6 +24,9 @@ type Config struct {
 	// server; "*" is any. Pages from the host in the URL they dial, whatever the port, and clients that are no pages and
 	// send no origin always may. Default: no others.
 	AllowOrigins []string
+	// AskCertificate makes a listener ask clients over raw QUIC for a certificate; a session without one is served alike
+	// (Session.PeerCertificate). Browsers are not asked. Default: nobody is.
+	AskCertificate bool
 	// ResetKey lets a server that was restarted tell its clients at once that their connections are gone, if it had the
 	// same key before (RFC 9000 §10.3); else they find out by silence. It is a secret. Only for raw QUIC and WebTransport
 	// listeners. Default: none.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/quic-go/quic-go"
@@ -38,6 +39,16 @@ func ListenQUIC(addr string, tlsConf *tls.Config, conf *Config) (*Listener, erro
 	tc := tlsConf.Clone()
 	tc.NextProtos = append(alpns(conf), alpnHTTP3)
 	tc.MinVersion = tls.VersionTLS13
+	if conf != nil && conf.AskCertificate {
+		asking := tc.Clone()
+		asking.ClientAuth = tls.RequestClientCert
+		tc.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if slices.Contains(hello.SupportedProtos, alpnHTTP3) {
+				return nil, nil
+			}
+			return asking, nil
+		}
+	}
 	udp, err := net.ListenPacket("udp", addr)
 	if err != nil {
 		return nil, err

@@ -67,6 +67,7 @@ type qmuxConn struct {
 	v             Version
 	local, remote net.Addr
 	native        bool
+	socket        net.Conn // of an accepted one that is no WebSocket
 	ctx           context.Context
 	cancel        context.CancelCauseFunc
 }

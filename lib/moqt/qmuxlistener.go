@@ -53,14 +53,10 @@ func listenQMux(u *url.URL, tlsConf *tls.Config, conf *Config) (*QMuxListener, e
 	if err != nil {
 		return nil, err
 	}
-	l := &QMuxListener{
-		l: nl, url: *u, conf: conf.withDefaults(), ready: make(chan *Session), pending: make(chan struct{}, pendingQMux),
-		conns: map[*qmuxConn]struct{}{},
-	}
+	l := newQMuxListener(nl, *u, conf)
 	if u.Scheme != "unix" {
 		l.url.Host = nl.Addr().String() // the port may have been 0
 	}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
 	switch u.Scheme {
 	case "ws", "wss":
 		l.http = l.webSocketServer()
@@ -75,6 +71,15 @@ func listenQMux(u *url.URL, tlsConf *tls.Config, conf *Config) (*QMuxListener, e
 		l.running.Go(func() { l.end(l.serveSockets()) })
 	}
 	return l, nil
+}
+
+func newQMuxListener(nl net.Listener, u url.URL, conf *Config) *QMuxListener {
+	l := &QMuxListener{
+		l: nl, url: u, conf: conf.withDefaults(), ready: make(chan *Session), pending: make(chan struct{}, pendingQMux),
+		conns: map[*qmuxConn]struct{}{},
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l
 }
 
 func listenTCP(addr string) (net.Listener, error) {
@@ -143,6 +148,7 @@ func (l *QMuxListener) serveSockets() error {
 				l.conf.Logger.Debug("QMux refused", "peer", nc.RemoteAddr(), "err", err)
 				return
 			}
+			conn.socket = nc
 			l.offer(conn, NewServer(conn, l.conf))
 		})
 	}

@@ -169,7 +169,7 @@ func (r *Relay) keepers(t object.TrackName, through []string) (list []*upstream)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	dist := make(map[*upstream]int)
-	for _, u := range r.upstreams {
+	for _, u := range r.usable() {
 		if n, ok := u.distance(t.Namespace, false); ok && u.passable(through) {
 			dist[u] = n
 			list = append(list, u)
@@ -243,7 +243,7 @@ func (r *Relay) fillAndServe(ctx context.Context, t *track, s span, through []st
 				}
 				if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) {
 					sure = false
-					r.log.Debug("upstream did not bring what is missing", "track", t.name.String(), "upstream", u.c.Relay,
+					r.log.Debug("upstream did not bring what is missing", "track", t.name.String(), "upstream", u.name(),
 						"from", rest.from.String(), "to", rest.to.String(), "err", err)
 				}
 			}

@@ -30,7 +30,7 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 		return
 	}
 	all := span{r.Start, minLocation(half(r.End), startOf(info.Largest.Group+1))}
-	if len(s.r.upstreams) > 0 && (r.FillTimeout == nil || *r.FillTimeout > 0) {
+	if s.r.chained() && (r.FillTimeout == nil || *r.FillTimeout > 0) {
 		near := span{maxLocation(all.from, startOf(info.Largest.Group-min(info.Largest.Group, t.reach(1)))), all.to}
 		if !near.to.Less(next(*info.Largest)) { // and whether that was the group's end
 			near.to = startOf(info.Largest.Group + 1)
@@ -72,7 +72,7 @@ type fetch struct {
 
 // serve sends what is stored, and what upstreams have of the rest as it comes.
 func (f *fetch) serve(ctx context.Context, all span, through []string) error {
-	if len(f.t.r.upstreams) > 0 && (f.patience == nil || *f.patience > 0) {
+	if f.t.r.chained() && (f.patience == nil || *f.patience > 0) {
 		wait := ctx
 		if f.patience != nil {
 			var cancel context.CancelFunc

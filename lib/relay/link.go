@@ -54,7 +54,7 @@ func (r *Relay) demand(t *track) *demand {
 // relay goes where the way is shorter, subscriptions among relays run in no circle. Relay.mu is held.
 func (r *Relay) nearest(t *track, d *demand, may func(*upstream) bool) (list []*upstream) {
 	now, shortest := time.Now(), 0
-	for _, u := range r.upstreams {
+	for _, u := range r.usable() {
 		n, ok := u.distance(t.name.Namespace, true)
 		if !ok || now.Before(d.pause[u]) || !may(u) {
 			continue
@@ -267,6 +267,9 @@ func (r *Relay) steer(ctx context.Context) {
 func (r *Relay) steerOnce(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if len(r.upstreams) == 0 && len(r.demands) == 0 {
+		return
+	}
 	for _, t := range r.tracks {
 		ways := t.ways()
 		d := r.demands[t]

@@ -66,6 +66,15 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 	list := r.namespaces
 	if len(req.Prefix) > 0 && req.Prefix[0] == routesField { // a relay asks
 		list = r.routes
+		if isPeer(req.Options.Tokens) {
+			word := s.adopt(ctx)
+			list = func() map[string]object.Namespace {
+				all := r.routes()
+				n := object.Namespace{routesField, statePeer, word}
+				all[n.String()] = n
+				return all
+			}
+		}
 	}
 	a, err := req.AcceptAny()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	// Upstreams are relays to get things from that are not here. Default: none.
 	Upstreams []Upstream
+	// Gate decides which sessions are upstreams too, if they ask for it. Default: none is.
+	Gate Gate
 	// Lenient sends a track that has one object yet, such as a catalog, whole to those who subscribe to what comes after it:
 	// they would be refused by FETCH for their layout of it, and wait for ever.
 	Lenient bool
@@ -82,12 +85,14 @@ type Relay struct {
 	stats counters
 	tally *moqt.Tally // what the transport counts; nil: nothing
 	id    string      // among relays
-	turns turns
+
+	configured []*upstream // those of Config
+	turns      turns
 
 	mu        sync.Mutex // guards what follows
 	tracks    map[string]*track
 	sessions  map[*session]struct{}
-	upstreams []*upstream // fixed, but not what is in them
+	upstreams []*upstream // those of the configuration first, then peers that came here
 	demands   map[*track]*demand
 	announced map[*announcement]struct{} // PUBLISH_NAMESPACE in force
 	listeners map[chan struct{}]struct{} // woken when namespaces may have changed
@@ -102,8 +107,9 @@ func New(c Config) *Relay {
 		announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}
 	for _, u := range c.Upstreams {
-		r.upstreams = append(r.upstreams, &upstream{r: r, c: u})
+		r.configured = append(r.configured, &upstream{r: r, c: u})
 	}
+	r.upstreams = slices.Clone(r.configured)
 	return r
 }
 
@@ -133,12 +139,10 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 		})
 	}
 	accepts.Go(func() { r.watchRetention(actx) })
-	for _, u := range r.upstreams {
+	for _, u := range r.configured {
 		accepts.Go(func() { u.run(actx) })
 	}
-	if len(r.upstreams) > 0 {
-		accepts.Go(func() { r.steer(actx) })
-	}
+	accepts.Go(func() { r.steer(actx) })
 	accepts.Wait()
 	r.drain()
 	gone := make(chan struct{})

@@ -18,6 +18,7 @@ import (
 
 	"every.channel/ec/lib/admin"
 	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/store"
 )
@@ -37,9 +38,11 @@ type ServerConfig struct {
 	// Versions are the drafts to speak. Default: as moqt.Config has it.
 	Versions []moqt.Version
 	Store    store.Config
-	Relay    Config // Store is filled in
-	Logger   *slog.Logger
-	Version  string // of the program, for the operator
+	Relay    Config // Store and Gate are filled in
+	// PeerIDs are relays that may be peers by their keys.
+	PeerIDs []mesh.ID
+	Logger  *slog.Logger
+	Version string // of the program, for the operator
 
 	now func() time.Time // for certificates, nil: time.Now
 
@@ -85,8 +88,10 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	}
 	tally := new(moqt.Tally)
 	sessions := moqt.Config{Lenient: c.Lenient, QLogDir: c.QLogDir, Logger: c.Logger, Versions: c.Versions, Tally: tally}
+	gate := &mesh.Gate{Tickets: mesh.NewTickets(c.Dir), Peers: c.PeerIDs}
+	c.Relay.Gate = gate
 	conf := sessions
-	conf.AllowOrigins, conf.ResetKey = c.AllowOrigins, key
+	conf.AllowOrigins, conf.ResetKey, conf.Authorize, conf.AskCertificate = c.AllowOrigins, key, gate.Admit, len(c.PeerIDs) > 0
 	listeners, addrs, err := listen(c.Listen, certs.TLS(), &conf)
 	if err != nil {
 		return err
@@ -99,7 +104,11 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	c.Relay.Lenient = c.Lenient
 	c.Relay.Upstreams = slices.Clone(c.Relay.Upstreams)
 	for i := range c.Relay.Upstreams {
-		c.Relay.Upstreams[i].Session = sessions
+		u := &c.Relay.Upstreams[i]
+		u.Session = sessions
+		if u.Peer { // shows who this relay is
+			u.TLS, u.Holder = withKey(u.TLS, certs), mesh.Holder(certs.PrivateKey())
+		}
 	}
 	c.Relay.Store = st
 	r := New(c.Relay)
@@ -129,6 +138,17 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	}
 	g.Go(func() error { certs.Run(gctx); return nil })
 	return g.Wait()
+}
+
+// withKey makes a client show the certificate of the relay's key to who asks for one.
+func withKey(conf *tls.Config, certs *keys.Certificates) *tls.Config {
+	if conf = conf.Clone(); conf == nil {
+		conf = &tls.Config{MinVersion: tls.VersionTLS13}
+	}
+	conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return certs.Identity(), nil
+	}
+	return conf
 }
 
 // watch logs the counters when asked, and every minute at debug level.

@@ -25,10 +25,11 @@ type session struct {
 	since time.Time // when it began
 
 	ingest *semaphore.Weighted // bytes of payloads on their way in
-	claims sync.WaitGroup      // one for each of claimed
+	claims sync.WaitGroup      // one for each of claimed, and for the upstream that it is
 
 	mu      sync.Mutex
 	over    bool              // nothing may be claimed any more
+	adopted bool              // it is an upstream too
 	claimed map[*track]*claim // tracks with a subscription of ours at this peer, or one on its way
 }
 
@@ -197,14 +198,14 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 		// Who only knows a path does not know to fetch either: a catalog may have been published once, long ago.
 		sub.floor = startOf(info.Largest.Group)
 	}
-	if info.Largest != nil && sub.floor.Less(next(*info.Largest)) && len(s.r.upstreams) > 0 {
+	if info.Largest != nil && sub.floor.Less(next(*info.Largest)) && s.r.chained() {
 		s.r.fill(pub.Context(), t, span{sub.floor, startOf(info.Largest.Group + 1)}, through)
 	}
 	if s.r.c.Lenient && info.Largest != nil && *info.Largest == (moqt.Location{}) && sub.floor == next(moqt.Location{}) {
 		sub.floor = moqt.Location{}
 	}
 	sub.run(pub.Context())
-	if len(s.r.upstreams) > 0 {
+	if s.r.chained() {
 		s.r.namespacesChanged() // links may be left
 	}
 }
@@ -247,7 +248,7 @@ func (r *Relay) find(ctx context.Context, name object.TrackName, through []strin
 			t = up
 		}
 	}
-	if len(r.upstreams) > 0 && (t == nil || !t.local()) {
+	if r.chained() && (t == nil || !t.local()) {
 		t = r.pull(ctx, name, through)
 	}
 	return t

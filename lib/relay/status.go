@@ -43,7 +43,7 @@ type Key struct {
 type Peer struct {
 	Peer           string    `json:"peer"` // its address; of an upstream, the address that was dialed
 	Path           string    `json:"path"` // what it runs over, as moqt.Session.Transport has it
-	Role           string    `json:"role"` // client or upstream
+	Role           string    `json:"role"` // client, upstream or peer
 	Draft          int       `json:"draft"`
 	Implementation string    `json:"implementation,omitempty"`
 	URL            string    `json:"url,omitempty"` // path and query that a client asked for
@@ -133,7 +133,7 @@ func (r *Relay) peers() []Peer {
 	r.mu.Lock()
 	var all []*session
 	for _, u := range r.upstreams {
-		if u.s != nil {
+		if u.s != nil && !u.accepted { // else it is a client too
 			all = append(all, u.s)
 		}
 	}
@@ -159,6 +159,9 @@ func (s *session) status() Peer {
 	}
 	if s.up != nil {
 		p.Role = "upstream"
+		if s.up.c.Peer {
+			p.Role = "peer"
+		}
 	}
 	now, cancel := context.WithCancel(context.Background())
 	cancel() // what it has not said yet is not waited for
@@ -167,6 +170,9 @@ func (s *session) status() Peer {
 	}
 	s.mu.Lock()
 	p.Publishes = len(s.claimed)
+	if s.adopted {
+		p.Role = "peer"
+	}
 	s.mu.Unlock()
 	return p
 }

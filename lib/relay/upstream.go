@@ -14,14 +14,22 @@ import (
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/ticket"
 )
 
 // Upstream is a relay to get things from that are not here.
 type Upstream struct {
-	Relay string      // an address as moqt.Dial takes it
+	Relay string      // an address as moqt.Dial takes it, or a ticket
 	TLS   *tls.Config // whom to trust; nil is the system's certificates
 	// Session is what the session needs. Its handler is set here, and all of it by Run.
 	Session moqt.Config
+	// Peer makes the connection serve both ways: the relay there is asked to use this one as its upstream.
+	Peer bool
+	// Holder and Iroh are for tickets, as in package client.
+	Holder [16]byte
+	Iroh   func(ctx context.Context, t *ticket.Ticket, conf *moqt.Config) (*moqt.Session, error)
+	// Dial replaces moqt.Dial. Default: none.
+	Dial func(ctx context.Context, address string, conf *tls.Config, c *moqt.Config) (*moqt.Session, error)
 }
 
 const (
@@ -35,10 +43,11 @@ const (
 	relistPause = time.Second
 )
 
-// upstream is one of Config.Upstreams. Relay.mu guards it.
+// upstream is one of Config.Upstreams, or a peer that came here. Relay.mu guards it.
 type upstream struct {
-	r *Relay
-	c Upstream
+	r        *Relay
+	c        Upstream
+	accepted bool // a peer that came here
 
 	s      *session // nil while it is away
 	ours   bool     // it understands routes and hops
@@ -47,18 +56,27 @@ type upstream struct {
 	routes map[string]route
 }
 
+// name is what to call it.
+func (u *upstream) name() string { return keep.Name(u.c.Relay) }
+
 // run keeps a session up until ctx ends.
 func (u *upstream) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		session := u.c.Session
-		session.Handler = &upstreamHandler{u: u}
-		err := keep.Run(ctx, keep.Config{
-			Relay: u.c.Relay, TLS: u.c.TLS, Log: u.r.log, RetryStart: forEver, RetryLost: forEver, Session: session,
-		}, u.session)
+		c := keep.Config{
+			Relay: u.c.Relay, Holder: u.c.Holder, Iroh: u.c.Iroh, TLS: u.c.TLS, Log: u.r.log, RetryStart: forEver, RetryLost: forEver, Session: u.c.Session, Dial: u.c.Dial,
+		}
+		c.Session.Handler = &upstreamHandler{u: u}
+		if u.c.Peer {
+			if c.Dial == nil {
+				c.Dial = moqt.Dial
+			}
+			c.Dial = u.dialPeer(c.Dial)
+		}
+		err := keep.Run(ctx, c, u.session)
 		if ctx.Err() != nil {
 			return
 		}
-		u.r.log.Error("upstream refused, trying again later", "upstream", u.c.Relay, "err", err, "pause", refusedPause)
+		u.r.log.Error("upstream refused, trying again later", "upstream", u.name(), "err", err, "pause", refusedPause)
 		select {
 		case <-ctx.Done():
 		case <-time.After(refusedPause):
@@ -69,7 +87,7 @@ func (u *upstream) run(ctx context.Context) {
 // session learns what the upstream has; what is wanted of it, links take.
 func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 	r := u.r
-	s := &session{r: r, s: ms.Session, ask: ms, name: u.c.Relay, since: time.Now(), ingest: semaphore.NewWeighted(r.c.IngestBytes), up: u}
+	s := &session{r: r, s: ms.Session, ask: ms, name: u.name(), since: time.Now(), ingest: semaphore.NewWeighted(r.c.IngestBytes), up: u}
 	peer, err := ms.Peer(ctx)
 	if err != nil {
 		return err
@@ -77,7 +95,7 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 	r.mu.Lock()
 	u.s, u.ours, u.id, u.self, u.routes = s, strings.HasPrefix(peer.Implementation, implementation), "", false, make(map[string]route)
 	r.mu.Unlock()
-	r.log.Info("upstream", "upstream", u.c.Relay, "draft", ms.Version(), "implementation", peer.Implementation)
+	r.log.Info("upstream", "upstream", u.name(), "draft", ms.Version(), "implementation", peer.Implementation)
 	defer func() {
 		r.mu.Lock()
 		u.s, u.routes = nil, nil
@@ -96,7 +114,7 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(relistPause): // the session goes on without its list
-			r.log.Warn("upstream ended its list of namespaces, asking again", "upstream", u.c.Relay, "err", err)
+			r.log.Warn("upstream ended its list of namespaces, asking again", "upstream", u.name(), "err", err)
 		}
 	}
 }
@@ -112,10 +130,14 @@ func (u *upstream) list(ctx context.Context, ms *keep.Session) error {
 	if u.ours {
 		prefix = object.Namespace{routesField}
 	}
-	sub, err := ms.SubscribeNamespace(ctx, prefix, moqt.SubscribeNamespaceOptions{})
+	var o moqt.SubscribeNamespaceOptions
+	if u.ours && u.c.Peer && !u.accepted {
+		o.Tokens = []moqt.Token{{AliasType: wire.TokenUseValue, Type: peerToken, Value: []byte(u.r.id)}}
+	}
+	sub, err := ms.SubscribeNamespace(ctx, prefix, o)
 	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
 		// It may have anything: it is asked for all that is wanted.
-		u.r.log.Warn("upstream lists no namespaces", "upstream", u.c.Relay, "err", refused)
+		u.r.log.Warn("upstream lists no namespaces", "upstream", u.name(), "err", refused)
 		u.heard(route{live: true}, "", false)
 		<-ctx.Done()
 		return context.Cause(ctx)
@@ -129,7 +151,7 @@ func (u *upstream) list(ctx context.Context, ms *keep.Session) error {
 		if _, away := errors.AsType[*moqt.GoAwayError](err); away {
 			to, err := ms.Move(ctx, sub)
 			if err != nil {
-				u.r.log.Warn("upstream wants namespaces asked for elsewhere, which fails", "upstream", u.c.Relay, "err", err)
+				u.r.log.Warn("upstream wants namespaces asked for elsewhere, which fails", "upstream", u.name(), "err", err)
 				continue // until it ends the list
 			}
 			return &movedList{to}
@@ -142,6 +164,8 @@ func (u *upstream) list(ctx context.Context, ms *keep.Session) error {
 			u.heard(route{ns: e.Namespace, live: true}, key, e.Done)
 		case len(e.Namespace) == 3 && e.Namespace[1] == stateRelay:
 			u.identify(e.Namespace[2])
+		case len(e.Namespace) == 3 && e.Namespace[1] == statePeer:
+			u.told(e.Namespace[2])
 		default:
 			if n, ok := parseRoute(e.Namespace); ok && !slices.Contains(n.path, u.r.id) {
 				u.heard(n, key, e.Done)
@@ -160,7 +184,7 @@ func (u *upstream) identify(id string) {
 	self := u.self
 	u.r.mu.Unlock()
 	if self {
-		u.r.log.Error("upstream is this relay itself, not used", "upstream", u.c.Relay)
+		u.r.log.Error("upstream is this relay itself, not used", "upstream", u.name())
 	}
 }
 

@@ -1,0 +1,144 @@
+package mesh
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/ticket"
+)
+
+// ID is who a relay is: its Ed25519 public key, which is its id in iroh too.
+type ID [ed25519.PublicKeySize]byte
+
+// ParseID reads 64 hex digits.
+func ParseID(text string) (id ID, err error) {
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != len(id) {
+		return id, fmt.Errorf("%q: not the 64 hex digits of a relay's id", text)
+	}
+	return ID(b), nil
+}
+
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// IDOfKey is the id of a relay with this key.
+func IDOfKey(key ed25519.PrivateKey) ID { return ID(key.Public().(ed25519.PublicKey)) }
+
+// Holder is who a relay with this key is to relays whose tickets it has: the same after a restart, and no key.
+func Holder(key ed25519.PrivateKey) (who [16]byte) {
+	h := sha256.Sum256(append([]byte("ec-join "), key.Seed()...))
+	copy(who[:], h[:])
+	return who
+}
+
+// Gate decides who is let in, and who is a peer.
+type Gate struct {
+	// Tickets are those that were given out here.
+	Tickets *Tickets
+	// Peers are relays that may be peers by their keys.
+	Peers []ID
+	// Local reports whether the program at the other end of a session is one like this, run by the same user on this machine, with
+	// nothing between them, or why not. Default: the package's own.
+	Local func(s *moqt.Session) error
+}
+
+// identified is a socket whose other end has proved its key to who made the socket (lib/iroh).
+type identified interface{ PeerID() [32]byte }
+
+// Admit refuses a session that shows a ticket which is not good. Who shows none is an ordinary client.
+func (g *Gate) Admit(_ context.Context, peer moqt.PeerInfo) error {
+	for _, t := range peer.Tokens {
+		if t.Type != ticket.TokenType {
+			continue
+		}
+		switch err := g.Tickets.Redeem(t.Value, time.Now()); err {
+		case nil:
+		case ticket.ErrExpired:
+			return &moqt.SessionError{Code: wire.ExpiredAuthToken, Reason: err.Error()}
+		case ErrUnknownTicket, ErrSpentTicket:
+			return &moqt.SessionError{Code: wire.Unauthorized, Reason: err.Error()}
+		default: // ours, which is no business of the peer's
+			return &moqt.SessionError{Code: wire.InternalError, Reason: "tickets cannot be looked at"}
+		}
+	}
+	return nil
+}
+
+// Peer reports by what right the relay at the other end may be asked for what this one has not, or why not.
+func (g *Gate) Peer(ctx context.Context, s *moqt.Session) (right string, ok bool) {
+	info, err := s.Peer(ctx)
+	if err != nil {
+		return err.Error(), false
+	}
+	for _, t := range info.Tokens {
+		if t.Type == ticket.TokenType && g.Tickets.Redeem(t.Value, time.Now()) == nil {
+			return "ticket", true
+		}
+	}
+	if id, ok := IDOf(s); ok && slices.Contains(g.Peers, id) {
+		return "key " + id.String(), true
+	}
+	local := g.Local
+	if local == nil {
+		local = Local
+	}
+	if err := local(s); err != nil {
+		return err.Error(), false
+	}
+	return "same user on this machine", true
+}
+
+// IDOf is the key that the other end of an accepted session has proved: to ec-iroh, or by a certificate.
+func IDOf(s *moqt.Session) (id ID, ok bool) {
+	if sock, is := s.Socket().(identified); is {
+		return sock.PeerID(), true
+	}
+	if cert := s.PeerCertificate(); cert != nil {
+		if key, is := cert.PublicKey.(ed25519.PublicKey); is && len(key) == len(id) {
+			return ID(key), true
+		}
+	}
+	return id, false
+}
+
+// notLocal says why a session does not count as one of the same user.
+type notLocal string
+
+func (e notLocal) Error() string { return string(e) }
+
+// Local returns nil if a session's other end is a process of this very program, run by this user on this machine, and the socket
+// between them is theirs alone. What came through ec-iroh, HTTP, or any program that passes on connections of others is not.
+func Local(s *moqt.Session) error {
+	sock := s.Socket()
+	if _, is := sock.(identified); is {
+		return notLocal("it came over iroh, with a key that is not listed")
+	}
+	if !s.Native() {
+		return notLocal("it came over HTTP, without a ticket")
+	}
+	switch at := s.RemoteAddr().(type) {
+	case *net.UDPAddr:
+		if !at.IP.IsLoopback() {
+			break
+		}
+		return ownPort("udp", at.AddrPort())
+	case *net.TCPAddr:
+		if !at.IP.IsLoopback() {
+			break
+		}
+		return ownPort("tcp", at.AddrPort())
+	default:
+		if uc, is := sock.(*net.UnixConn); is {
+			return ownSocket(uc)
+		}
+	}
+	return notLocal("it showed no ticket and no key that is listed")
+}

@@ -1,0 +1,134 @@
+package mesh
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownSocket returns nil if the process that dialed a Unix socket is another one of this program and user (unix(7), SO_PEERCRED).
+func ownSocket(c *net.UnixConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return err
+	}
+	switch {
+	case credErr != nil:
+		return credErr
+	case int(cred.Uid) != os.Getuid():
+		return notLocal(fmt.Sprintf("it came from user %d of this machine", cred.Uid))
+	case !ownProgram(strconv.Itoa(int(cred.Pid))):
+		return notLocal("it came through another program of this machine")
+	}
+	return nil
+}
+
+// ownPort returns nil if every socket on this machine that could have sent from a loopback address is one of this program and user
+// (proc(5), /proc/net).
+func ownPort(network string, from netip.AddrPort) error {
+	inodes, err := sockets(network, from)
+	if err != nil {
+		return err
+	}
+	if len(inodes) == 0 {
+		return notLocal("it came through another network namespace")
+	}
+	own := make(map[string]bool)
+	exes, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, exe := range exes {
+		pid := filepath.Base(filepath.Dir(exe))
+		if !ownProgram(pid) {
+			continue
+		}
+		fds, _ := filepath.Glob("/proc/" + pid + "/fd/*")
+		for _, fd := range fds {
+			if to, err := os.Readlink(fd); err == nil {
+				own[to] = true
+			}
+		}
+	}
+	for inode, uid := range inodes {
+		switch {
+		case uid != os.Getuid():
+			return notLocal(fmt.Sprintf("it came from user %d of this machine", uid))
+		case !own["socket:["+inode+"]"]:
+			return notLocal("it came through another program of this machine")
+		}
+	}
+	return nil
+}
+
+// ownProgram reports whether a process runs the file that this one runs.
+func ownProgram(pid string) bool {
+	other, err := os.Stat("/proc/" + pid + "/exe")
+	if err != nil {
+		return false
+	}
+	self, err := os.Stat("/proc/self/exe")
+	return err == nil && os.SameFile(self, other)
+}
+
+// sockets are the inodes and users of those that may send from an address.
+func sockets(network string, from netip.AddrPort) (map[string]int, error) {
+	found := make(map[string]int)
+	for _, file := range []string{network, network + "6"} {
+		f, err := os.Open("/proc/self/net/" + file)
+		if err != nil {
+			if file == network {
+				return nil, err
+			}
+			continue
+		}
+		s := bufio.NewScanner(f)
+		for s.Scan() {
+			fields := strings.Fields(s.Text())
+			if len(fields) < 10 || network == "tcp" && fields[3] != "01" { // established
+				continue
+			}
+			at, ok := kernelAddr(fields[1])
+			if !ok || at.Port() != from.Port() || !at.Addr().IsUnspecified() && at.Addr().Unmap() != from.Addr().Unmap() {
+				continue
+			}
+			uid, err := strconv.Atoi(fields[7])
+			if err != nil {
+				continue
+			}
+			found[fields[9]] = uid
+		}
+		err = s.Err()
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// kernelAddr reads 0100007F:115B: words in the machine's byte order, and a port.
+func kernelAddr(text string) (a netip.AddrPort, ok bool) {
+	host, port, ok := strings.Cut(text, ":")
+	p, err := strconv.ParseUint(port, 16, 16)
+	b, hexErr := hex.DecodeString(host)
+	if !ok || err != nil || hexErr != nil || len(b)%4 != 0 {
+		return a, false
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	}
+	addr, ok := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(addr, uint16(p)), ok
+}
