@@ -44,6 +44,8 @@ type pull struct {
 	resolving sync.Mutex // held while a relay is asked what the name means
 	resolved  bool
 
+	turning sync.Mutex // held from before feeders are sent away until there is something else to read
+
 	// gate guards what is being read from then on: feeders hold it for reading, who changes it holds it for writing.
 	gate    sync.RWMutex
 	name    object.TrackName
@@ -52,6 +54,8 @@ type pull struct {
 	ids     ids           // of its groups
 	to      moqt.Location // exclusive
 	asm     *assembler
+	passes  passes
+	largest moqt.Location   // when the past was resolved, if it has passes
 	reading context.Context // ends when something else is to be read
 	leave   context.CancelFunc
 
@@ -67,6 +71,7 @@ type pull struct {
 	// Of the last object written:
 	group    uint64
 	began    time.Time // of the first one
+	full     bool      // Config.Duration was written
 	media    uint64    // presentation time since then, 90 kHz
 	pts      uint64
 	hasPTS   bool
@@ -110,17 +115,25 @@ func (p *pull) run(ctx context.Context) error {
 			g.Go(func() error { return p.watch(gctx) })
 		}
 		err := g.Wait()
+		done := errors.Is(err, errDone)
 		switch {
-		case errors.Is(err, errDone):
+		case done && (len(p.passes.rest) == 0 || p.full):
 			return nil
-		case !errors.Is(err, errMoved):
+		case !done && !errors.Is(err, errMoved):
 			return err
 		}
+		p.turning.Lock()
 		p.leave()
 		p.gate.Lock() // when the feeders have left
-		err = p.move(ctx)
+		if err = nil; done {
+			p.begin(p.largest)
+		} else {
+			p.passes.rest = nil
+			err = p.move(ctx)
+		}
 		p.reading, p.leave = context.WithCancel(ctx)
 		p.gate.Unlock()
+		p.turning.Unlock()
 		if err != nil {
 			return err
 		}
@@ -149,9 +162,9 @@ func (p *pull) feeder(ctx context.Context, relay int, sess *client.Session) erro
 		case reading.Err() == nil:
 			return err
 		}
-		p.gate.RLock() // while something else is made ready to be read
+		p.turning.Lock() // while something else is made ready to be read
 		over := p.reading == reading
-		p.gate.RUnlock()
+		p.turning.Unlock()
 		if over {
 			return nil
 		}
