@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -21,6 +22,7 @@ import (
 var printers = map[string]func(w io.Writer, record json.RawMessage) error{
 	"status": printer(printStatus),
 	"store":  printer(printStore),
+	"ticket": printer(printTicket),
 }
 
 // verbs are the commands, in order.
@@ -39,7 +41,11 @@ func ask(c *cli.Context) error {
 	if err := readFile(c); err != nil {
 		return err
 	}
-	record, err := admin.Call(c.Context, c.String("store"), name, nil)
+	args, err := arguments(c, name)
+	if err != nil {
+		return err
+	}
+	record, err := admin.Call(c.Context, c.String("store"), name, args)
 	if err != nil {
 		return err
 	}
@@ -49,6 +55,22 @@ func ask(c *cli.Context) error {
 	}
 	return show(c.App.Writer, record)
 }
+
+// arguments are those of a command, from flags.
+func arguments(c *cli.Context, name string) (any, error) {
+	if name != "ticket" {
+		return nil, nil
+	}
+	if c.Duration("expires") < 0 || c.Int("uses") < 0 {
+		return nil, cmdutil.UsageError(errors.New("--expires and --uses may not be negative"))
+	}
+	return relay.TicketOrder{
+		Addresses: c.StringSlice("address"), Life: c.Duration("expires").Seconds(), Uses: c.Int("uses"), Note: c.String("note"),
+	}, nil
+}
+
+// printTicket prints nothing else, for scripts.
+func printTicket(w io.Writer, t relay.TicketMade) { fmt.Fprintln(w, t.Ticket) }
 
 // printer prints a record as a table.
 func printer[T any](show func(w io.Writer, record T)) func(io.Writer, json.RawMessage) error {

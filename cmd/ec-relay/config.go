@@ -106,7 +106,7 @@ func readFile(c *cli.Context) error {
 	for _, s := range settings {
 		set, known := given[s.Name]
 		switch {
-		case !known, s.Name == "config", s.Name == "check", s.Name == "print-fingerprint", s.Name == "json", s.Name == "help", s.Name == "version":
+		case !known, s.Name == "config", s.Name == "check", s.Name == "print-fingerprint", s.Name == "json", s.Name == "address", s.Name == "expires", s.Name == "uses", s.Name == "note", s.Name == "help", s.Name == "version":
 			return relay.SettingError(path, s, fmt.Errorf("unknown setting %q", s.Name))
 		case set:
 			continue

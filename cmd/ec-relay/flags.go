@@ -32,7 +32,11 @@ func flags() []cli.Flag {
 		cmdutil.DraftFlag(),
 		&cli.StringFlag{Name: "config", Usage: "read flags from `FILE`, lines of name = value"},
 		&cli.BoolFlag{Name: "check", Usage: "check the configuration and exit"},
-		&cli.BoolFlag{Name: "json", Usage: "with status and store: print the record as JSON"},
+		&cli.BoolFlag{Name: "json", Usage: "with status, store and ticket: print the record as JSON"},
+		&cli.StringSliceFlag{Name: "address", Usage: "with ticket: others reach the relay at `ADDRESS` (default: this machine's); may be repeated"},
+		&cli.DurationFlag{Name: "expires", Value: 30 * 24 * time.Hour, Usage: "with ticket: good for `TIME`; 0: for ever"},
+		&cli.IntFlag{Name: "uses", Usage: "with ticket: let `N` come with it; 0: any number"},
+		&cli.StringFlag{Name: "note", Usage: "with ticket: keep `TEXT` with what is known of it"},
 		&cli.BoolFlag{Name: "print-fingerprint", Usage: "print the key's fingerprint and exit"},
 	}, cmdutil.TLSFlags()...)
 }

@@ -115,6 +115,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	r.tally = tally
 	door := &admin.Server{Logger: c.Logger}
 	r.handleAdmin(door, c, certs, addrs)
+	door.Handle("ticket", ticketCommand(gate.Tickets, certs, addrs))
 	if err := st.Flush(); err != nil { // whole groups that a crash left under their partial names
 		return err
 	}
