@@ -1,6 +1,7 @@
 // What the end-to-end tests stand on: a real relay, homes that publish to it, servers for the page, and Chromium.
 import { spawn, spawnSync } from "node:child_process"
-import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { createHash, X509Certificate } from "node:crypto"
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import http from "node:http"
 import net from "node:net"
@@ -64,27 +65,35 @@ const freePort = () => new Promise((done) => {
 })
 
 /** A relay that listens for QUIC with WebTransport and for WebSockets; pages of any origin may connect. */
-export async function relay(bin, { http: door = false, args = [] } = {}) {
+export async function relay(bin, { args = [], address = "127.0.0.1" } = {}) {
 	const store = mkdtempSync(join(tmpdir(), "ec-store-"))
 	endings.push(() => rmSync(store, { recursive: true, force: true }))
 	const [udp, ws] = [await freePort(), await freePort()]
-	const p = start(join(bin, "ec-relay"), ["--listen", `127.0.0.1:${udp}`, ...(door ? ["--http", `127.0.0.1:${ws}`] : ["--listen", `ws://127.0.0.1:${ws}`]), "--allow-origin", "*", "--store", store, ...args])
-	const fingerprint = await until("the relay says its fingerprint", 10_000, () => {
-		if (p.child.exitCode !== null) throw new Error("ec-relay: " + p.log)
-		return /fingerprint=([0-9a-f]{64})/.exec(p.log)?.[1]
-	})
-	await until("the relay listens", 10_000, async () => new Promise((done) => {
-		const s = net.connect(ws, "127.0.0.1", () => (s.destroy(), done(true))).on("error", () => done(false))
-	}))
-	return {
-		p, fingerprint, address: `moqt://127.0.0.1:${udp}`, websocket: `ws://127.0.0.1:${ws}/`, http: door ? `http://127.0.0.1:${ws}/` : undefined,
-		info: (without = []) => ({
-			v: 1, name: "test relay",
-			webtransport: without.includes("webtransport") ? [] : [`https://127.0.0.1:${udp}/`],
-			websocket: `ws://127.0.0.1:${ws}/`,
-			certificate_hashes: [{ algorithm: "sha-256", value: Buffer.from(fingerprint, "hex").toString("base64") }],
-		}),
+	const begin = async () => {
+		const p = start(join(bin, "ec-relay"), ["--listen", `127.0.0.1:${udp}`, "--listen", `ws://${address}:${ws}`, "--allow-origin", "*", "--store", store, ...args])
+		await until("the relay listens", 10_000, () => {
+			if (p.child.exitCode !== null) throw new Error("ec-relay: " + p.log)
+			return new Promise((done) => {
+				const s = net.connect(ws, address, () => (s.destroy(), done(true))).on("error", () => done(false))
+			})
+		})
+		return p
 	}
+	const r = { store, address: `moqt://127.0.0.1:${udp}`, websocket: `ws://${address}:${ws}/` }
+	r.p = await begin()
+	r.restart = async () => (r.p = await begin())
+	r.fingerprint = readFileSync(join(store, "fingerprint"), "utf8").trim()
+	// Browsers are shown the first certificate in browser.pem, later the next.
+	const pem = readFileSync(join(store, "browser.pem"), "utf8")
+	const hashes = [...pem.matchAll(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g)].map(([c]) => createHash("sha256").update(new X509Certificate(c).raw).digest("base64"))
+	/** what the relay says of itself to pages, without these transports */
+	r.info = (without = []) => ({
+		v: 1, name: "test relay",
+		webtransport: without.includes("webtransport") ? [] : [`https://127.0.0.1:${udp}/`],
+		websocket: r.websocket,
+		certificate_hashes: hashes.map((value) => ({ algorithm: "sha-256", value })),
+	})
+	return r
 }
 
 /** A home that hears a channel of the simulated antenna and publishes it. */

@@ -1,0 +1,246 @@
+// The page in Chromium against a real ec-relay, to which homes publish the simulated antenna. npm run e2e; EC_BIN names a folder with the
+// tools, EC_SHOTS one for screenshots.
+import assert from "node:assert/strict"
+import { after, before, test } from "node:test"
+import * as h from "./harness.mjs"
+
+const seconds = Number(process.env.EC_SECONDS ?? 30)
+const far = process.env.EC_FAR // an address of this machine that is not loopback, set in a namespace of its own
+let bin, relay, browser, context
+const homes = {}
+
+before(async () => {
+	bin = h.tools()
+	relay = await h.relay(bin)
+	homes.a = h.home(bin, relay, "home_a")
+	homes.b = h.home(bin, relay, "home_b", { sim: ["--delay", "300ms"] })
+	browser = await h.browser()
+	context = await browser.newContext({ viewport: { width: 1280, height: 900 } })
+})
+after(() => h.endAll())
+
+/** Opens the page; errors of the page itself fail the test. */
+async function open(t, url) {
+	const page = await context.newPage()
+	const errors = []
+	page.on("pageerror", (err) => errors.push(String(err)))
+	page.on("console", (m) => /Content Security Policy/.test(m.text()) && errors.push(m.text()))
+	t.after(async () => {
+		await page.close()
+		assert.deepEqual(errors, [])
+	})
+	await page.goto(url)
+	return page
+}
+
+const shot = async (page, name) => process.env.EC_SHOTS && page.screenshot({ path: `${process.env.EC_SHOTS}/${name}.png` })
+
+async function click(page, callsign) {
+	await page.locator("#list button", { hasText: callsign }).click({ timeout: 20_000 })
+}
+
+/** Plays, and waits until it does. */
+async function play(page, callsign = "EC-H264") {
+	await click(page, callsign)
+	await h.until("the picture moves", 20_000, async () => (await h.state(page)).frames > 5)
+}
+
+/** Watches for a time, and says how much moved and what the longest stall was. */
+async function watch(page, duration) {
+	const first = await h.state(page)
+	const begun = Date.now()
+	let [last, moved, stall] = [first.time, begun, 0]
+	while (Date.now() - begun < duration * 1000) {
+		await h.sleep(100)
+		const time = await page.evaluate(() => document.querySelector("video").currentTime)
+		const now = Date.now()
+		if (time !== last) [last, moved] = [time, now]
+		stall = Math.max(stall, now - moved)
+	}
+	const s = await h.state(page)
+	return { ...s, played: s.time - first.time, shown: s.frames - first.frames, lasted: (Date.now() - begun) / 1000, stall }
+}
+
+function good(w, transport) {
+	assert.equal(w.transport, transport)
+	assert.ok(w.played > w.lasted * 0.93, `currentTime advanced ${w.played} s in ${w.lasted} s`)
+	assert.ok(w.shown > w.lasted * 20, `${w.shown} frames decoded in ${w.lasted} s`)
+	assert.ok(w.stall < 1500, `stalled for ${w.stall} ms`)
+	assert.ok(w.right > w.lasted * 4, `${w.right} objects right`)
+	assert.equal(w.wrong + w.contradicted, 0)
+	assert.ok(w.confirmed > 2, `${w.confirmed} chunks confirmed`)
+	assert.equal(w.checksClass, "right")
+	assert.equal(w.alert, "")
+	assert.ok(w.live, "live")
+	assert.deepEqual([w.width, w.height], [640, 360])
+}
+
+/** From each kind of host, by each transport: 30 s of picture, sound, hashes. */
+for (const [name, transport, from] of [
+	["WebTransport, from the relay's origin", "WebTransport", "origin"],
+	["WebSocket, because WebTransport does not get through, from the relay's origin", "WebSocket", "origin"],
+	["WebTransport, from a static host", "WebTransport", "static"],
+	["WebSocket, from a static host", "WebSocket", "static"],
+]) {
+	test(name, async (t) => {
+		const info = relay.info()
+		if (transport === "WebSocket") info.webtransport = ["https://127.0.0.1:9/"] // nobody is there
+		const there = await h.host(info)
+		const url = from === "origin" ? there : (await h.host(undefined)) + "?relay=" + encodeURIComponent(there)
+		const page = await open(t, url)
+		await play(page)
+		await h.listen(page)
+		await h.loudness(page)
+		const w = await watch(page, seconds)
+		good(w, transport)
+		const loud = await h.loudness(page)
+		assert.ok(loud > 0.01, `loudness ${loud}`)
+		assert.equal(w.without === "", transport === "WebTransport", w.without)
+		await shot(page, transport + "-" + from)
+	})
+}
+
+test("a minute back, and live again", async (t) => {
+	const page = await open(t, await h.host(relay.info()))
+	await play(page)
+	const before = await h.state(page)
+	const away = async (seconds) => page.evaluate((s) => {
+		const e = document.getElementById("seek")
+		e.value = String(s)
+		e.dispatchEvent(new Event("input"))
+		e.dispatchEvent(new Event("change"))
+	}, -seconds)
+	await away(60)
+	await h.until("it plays the past", 15_000, async () => {
+		const s = await h.state(page)
+		return !s.live && s.time < before.time - 40 && s.frames > 5
+	})
+	const back = await watch(page, 8)
+	assert.ok(back.played > 7, `${back.played} s of the past in 8 s`)
+	assert.match(back.clock, /(5\d|6\d) s behind live|1 min \d+ s behind live/)
+	assert.equal(back.wrong, 0)
+	await shot(page, "back")
+	await page.click("#live")
+	await h.until("it is live again", 15_000, async () => {
+		const s = await h.state(page)
+		return s.live && s.time > before.time && s.frames > 5
+	})
+	const live = await watch(page, 5)
+	assert.ok(live.played > 4, `${live.played} s in 5 s`)
+	assert.ok(live.live)
+	assert.equal(live.wrong, 0)
+})
+
+test("by keyboard alone: choose, pause, volume, back", async (t) => {
+	const page = await open(t, await h.host(relay.info()))
+	await page.waitForSelector("#list button")
+	await h.until("the channel can be played", 20_000, async () => (await h.state(page)).list.some((l) => /EC-H264.*on air/.test(l)))
+	await page.keyboard.press("Tab")
+	for (let i = 0; i < 20 && !(await page.evaluate(() => document.activeElement?.closest("#list") !== null)); i++) await page.keyboard.press("Tab")
+	await page.keyboard.press("Enter")
+	await h.until("the picture moves", 20_000, async () => (await h.state(page)).frames > 5)
+	await page.keyboard.press("k")
+	assert.ok(await page.evaluate(() => document.querySelector("video").paused))
+	await page.keyboard.press("k")
+	await h.until("it goes on", 5000, async () => !(await h.state(page)).paused)
+	await page.keyboard.press("m")
+	assert.ok(await page.evaluate(() => document.querySelector("video").muted))
+	await page.keyboard.press("ArrowDown")
+	assert.ok((await page.evaluate(() => document.querySelector("video").volume)) < 1)
+	const { time } = await h.state(page)
+	await page.keyboard.press("ArrowLeft")
+	await h.until("it is half a minute back", 15_000, async () => {
+		const s = await h.state(page)
+		return s.frames > 5 && s.time < time - 20 && s.time > time - 40
+	})
+})
+
+test("a relay that lies turns it red", async (t) => {
+	let lies = false
+	const websocket = await h.liar(relay.websocket, () => lies)
+	const page = await open(t, await h.host({ ...relay.info(["webtransport"]), websocket }))
+	await play(page)
+	await h.until("hashes are right", 10_000, async () => (await h.state(page)).right > 10)
+	assert.equal((await h.state(page)).wrong, 0)
+	lies = true
+	const s = await h.until("a lie is seen", 15_000, async () => {
+		const s = await h.state(page)
+		return s.wrong > 0 && s
+	})
+	assert.equal(s.checksClass, "wrong")
+	assert.match(s.alert, /Object \d+ of group \d+ .*hash/)
+	await shot(page, "lie")
+	lies = false
+	const w = await watch(page, 8)
+	assert.ok(w.shown > 50, "what follows is shown again")
+})
+
+test("a home dies: no stall", async (t) => {
+	const page = await open(t, await h.host(relay.info()))
+	await play(page)
+	await h.sleep(3000)
+	await homes.a.end("SIGKILL")
+	good(await watch(page, 15), "WebTransport")
+})
+
+test("a channel of MPEG-2 and AC-3 says so, and plays its rendition when there is one", async (t) => {
+	const mpeg = h.home(bin, relay, "home_c", { channel: "5.1" })
+	const page = await open(t, await h.host(relay.info()))
+	await click(page, "EC-MPEG")
+	const hint = /MPEG-2 and AC-3 does not play in browsers/
+	const [told] = await h.until("it says why not", 10_000, async () => {
+		const n = (await h.state(page)).notices.filter((n) => hint.test(n))
+		return n.length > 0 && n
+	}).catch(async () => [JSON.stringify(await h.state(page))])
+	assert.match(told, hint)
+	await shot(page, "mpeg2")
+	const rendition = h.home(bin, relay, "home_d", { channel: "5.2", chop: ["--broadcast", "ec-atsc-2065-3", "--rendition", "test"] })
+	await h.until("the rendition is listed", 30_000, async () => (await h.state(page)).list.some((l) => /EC-MPEG.*H\.264, AAC/.test(l)))
+	await play(page, "EC-MPEG")
+	const w = await watch(page, 5)
+	assert.ok(w.played > 4)
+	assert.equal(w.wrong, 0)
+	await mpeg.end()
+	await rendition.end()
+	await h.until("it is off air, and still listed", 20_000, async () => (await h.state(page)).list.some((l) => /EC-MPEG.*stored/.test(l)))
+})
+
+test("the relay restarts: it says so and goes on", async (t) => {
+	const [own, again] = [await h.relay(bin), {}]
+	const home = h.home(bin, own, "home_e")
+	const page = await open(t, await h.host(own.info()))
+	await play(page)
+	await own.p.end("SIGKILL")
+	await h.until("it says that the relay is away", 20_000, async () => /lost|cannot be reached|answers/.test((await h.state(page)).status))
+	again.relay = await own.restart()
+	await h.until("it is back", 30_000, async () => (await h.state(page)).transport === "WebTransport")
+	const { frames, time } = await h.state(page)
+	await h.until("it plays on", 30_000, async () => {
+		const s = await h.state(page)
+		return s.time > time + 5 && s.frames > frames + 30
+	})
+	assert.equal((await h.state(page)).wrong, 0)
+	await home.end()
+})
+
+test("over plain HTTP from another machine it plays by WebSocket and says why", { skip: far ? false : "EC_FAR is not set" }, async (t) => {
+	const own = await h.relay(bin, { address: far })
+	const home = h.home(bin, own, "home_f")
+	const page = await open(t, await h.host(own.info(), far))
+	assert.equal(await page.evaluate(() => globalThis.isSecureContext), false)
+	await play(page)
+	const w = await watch(page, 10)
+	good(w, "WebSocket")
+	assert.match(w.without, /plain HTTP/)
+	await shot(page, "far")
+	await home.end()
+})
+
+test("words for a relay that is not there", async (t) => {
+	const page = await open(t, (await h.host(undefined)) + "?relay=" + encodeURIComponent("http://127.0.0.1:9/"))
+	await h.until("it says so", 15_000, async () => /No relay answers at http:\/\/127\.0\.0\.1:9\/relay\.json/.test((await h.state(page)).status))
+	const alone = await open(t, await h.host(undefined))
+	await h.until("it says what to do", 15_000, async () => /\?relay=https/.test((await h.state(alone)).status))
+	const wrong = await open(t, (await h.host(undefined)) + "?relay=ftp://x/")
+	await h.until("it says what it takes", 5000, async () => /not the address of a relay/.test((await h.state(wrong)).status))
+})
