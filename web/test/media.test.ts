@@ -4,7 +4,7 @@ import { test } from "node:test"
 import { blake3 } from "@noble/hashes/blake3.js"
 import { frames } from "../src/media/aac.ts"
 import { type Kind, Muxer, type Output, stampDistance } from "../src/media/chunk.ts"
-import { nalUnits, parseSps } from "../src/media/h264.ts"
+import { Assembler, parseSps, type Picture } from "../src/media/h264.ts"
 import { Demuxer } from "../src/media/ts.ts"
 import { Malformed } from "../src/moqt/bytes.ts"
 import { timeOf } from "../src/viewer.ts"
@@ -84,6 +84,16 @@ function mux(list: Part[], muxer = new Muxer(), base?: (p: Part) => number): Out
 	return [...out, ...muxer.end()]
 }
 
+/** How many slices with first_mb_in_slice 0 there are in a byte stream. */
+function firsts(list: Uint8Array[]): number {
+	const b = Buffer.concat(list)
+	let n = 0
+	for (let i = b.indexOf("000001", 0, "hex"); i >= 0; i = b.indexOf("000001", i + 3, "hex")) if ([1, 5].includes(b[i + 3]! & 0x1f) && (b[i + 4]! & 0x80) !== 0) n++
+	return n
+}
+
+const short = (s: { data: Uint8Array; key: boolean }): string => `${hex(blake3(s.data)).slice(0, 12)} ${s.key}`
+
 const media = (out: Output[], kind: Kind): Decoded[] => out.flatMap((o) => (o.type === "media" && o.kind === kind ? samples(o.data) : []))
 
 test("payloads have the hashes that object.Sum gives", () => {
@@ -108,8 +118,7 @@ test("two chunks become one run of picture and sound, nothing lost and nothing t
 	const d = new Demuxer()
 	const pes = parts.flatMap((p, i) => [...(p.object === 0 && i > 0 ? d.flush() : []), ...d.push(p.payload)]).concat(d.flush())
 	const [v, a] = d.streams.map((s) => s.pid)
-	const firsts = pes.filter((p) => p.pid === v).flatMap((p) => nalUnits(p.data)).filter((n) => [1, 5].includes(n[0]! & 0x1f) && (n[1]! & 0x80) !== 0)
-	assert.equal(video.length, firsts.length)
+	assert.equal(video.length, firsts(pes.filter((p) => p.pid === v).map((p) => p.data)))
 	const sound = pes.filter((p) => p.pid === a).flatMap((p) => frames(p.data).frames)
 	assert.equal(audio.length, sound.length)
 	for (const [i, s] of audio.entries()) assert.equal(hex(s.data), hex(sound[i]!))
@@ -139,7 +148,40 @@ test("a chunk decodes alone, and the same whatever came before", () => {
 	const muxer = new Muxer()
 	mux(parts.slice(0, 3), muxer) // a chunk that breaks off
 	const after = media(mux(second, muxer, () => 500_000), "video")
-	assert.deepEqual(after.map((s) => [s.time, s.offset, hex(s.data)]), alone.map((s) => [s.time, s.offset, hex(s.data)]))
+	assert.deepEqual(after.map((s) => [s.time, s.offset, short(s)]), alone.map((s) => [s.time, s.offset, short(s)]))
+})
+
+test("access units that do not begin with their PES packets are the same pictures, with the stamps that are theirs", () => {
+	const d = new Demuxer()
+	const group = parts[0]!.group
+	const pes = [...parts.filter((p) => p.group === group).flatMap((p) => d.push(p.payload)), ...d.flush()].filter((p) => p.pid === d.streams[0]!.pid)
+	const read = (list: { data: Uint8Array; pts: number | undefined; dts: number | undefined }[]): Picture[] => {
+		const a = new Assembler()
+		a.begin()
+		return [...list.flatMap((p) => a.push(p.data, p)), ...a.flush()]
+	}
+	const want = read(pes)
+	assert.equal(want.length, firsts(pes.map((p) => p.data)))
+	for (const [i, p] of want.entries()) assert.equal(p.pts, pes[i]!.pts)
+	const whole = Buffer.concat(pes.map((p) => p.data))
+	const starts: number[] = []
+	let n = 0
+	for (const p of pes) {
+		starts.push(n)
+		n += p.data.length
+	}
+	for (const size of [1, 2, 3, 5, 100, 1000, 4000, 70_000]) {
+		const cut = []
+		for (let i = 0; i < whole.length; i += size) {
+			const first = starts.findIndex((s) => s >= i)
+			const has = first >= 0 && starts[first]! < i + size
+			cut.push({ data: whole.subarray(i, i + size), pts: has ? pes[first]!.pts : undefined, dts: has ? pes[first]!.dts : undefined })
+		}
+		const got = read(cut)
+		assert.deepEqual(got.map(short), want.map(short), `packets of ${size} bytes`)
+		for (const [i, p] of got.entries()) if (p.pts !== undefined) assert.equal(p.pts, want[i]!.pts, `packets of ${size} bytes, picture ${i}`)
+		if (size <= 1000) assert.ok(got.filter((p) => p.pts !== undefined).length > want.length / 2)
+	}
 })
 
 test("the clock wraps inside of a chunk", () => {

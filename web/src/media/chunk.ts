@@ -1,7 +1,7 @@
 // One chunk after the other (docs/format/chunk.md) to segments for Media Source Extensions. A chunk decodes without the others, so
 // whatever is lost of one, the next begins afresh.
 import { type AacConfig, frames, samplesPerFrame } from "./aac.ts"
-import { Assembler } from "./h264.ts"
+import { Assembler, type Picture } from "./h264.ts"
 import { initSegment, mediaSegment, type Sample } from "./mp4.ts"
 import { type Codec, Demuxer, isVideo, type Pes } from "./ts.ts"
 
@@ -32,6 +32,7 @@ export class Muxer {
 	private told: Record<Kind, string> = { video: "", audio: "" }
 	private sequence = 0
 	private frame = 3003
+	private delay = 3003 // of the newest picture with stamps
 
 	// of the chunk
 	private ts = new Demuxer()
@@ -54,6 +55,7 @@ export class Muxer {
 		this.ts = new Demuxer()
 		this.first = pts
 		this.base = base
+		this.pictures.begin()
 		this.held = []
 		this.began = false
 		this.audio = []
@@ -85,24 +87,28 @@ export class Muxer {
 		const [video, audio] = [of("video"), of("audio")]
 		this.codecs = { ...(video ? { video: video.codec } : {}), ...(audio ? { audio: audio.codec } : {}) }
 		for (const p of list) {
-			if (p.pid === video?.pid && video.codec === "h264") this.video(p)
+			if (p.pid === video?.pid && video.codec === "h264") this.video(this.pictures.push(p.data, p))
 			if (p.pid === audio?.pid && audio.codec === "aac") this.sound(p)
 		}
+		if (last) this.video(this.pictures.flush())
 		return [...this.videoOut(last), ...this.audioOut()]
 	}
 
-	private video(p: Pes): void {
-		for (const [i, picture] of this.pictures.pictures(p.data).entries()) {
+	private video(list: Picture[]): void {
+		for (const p of list) {
 			const before = this.held.at(-1)
 			let dts = p.dts === undefined ? undefined : this.at(p.dts)
 			let pts = p.pts === undefined ? undefined : this.at(p.pts)
-			if (i > 0 || dts === undefined || pts === undefined) {
+			if (dts === undefined || pts === undefined) {
+				// Its packet's stamp is another's: the next in decoding order, and taken to be the next to be shown.
 				if (!before) continue
 				dts = before.dts + this.frame
-				pts = dts + this.frame
+				pts = dts + this.delay
+			} else {
+				this.delay = pts - dts
 			}
 			if (before && dts <= before.dts) dts = before.dts + 1
-			this.held.push({ data: picture.data, key: picture.key && !this.began && this.held.length === 0 ? true : picture.key, pts, dts })
+			this.held.push({ data: p.data, key: p.key, pts, dts })
 		}
 	}
 

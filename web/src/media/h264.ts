@@ -97,95 +97,156 @@ export function parseSps(nal: Uint8Array): Sps {
 	}
 }
 
-/** The NAL units of a byte stream (annex B). */
-export function nalUnits(b: Uint8Array): Uint8Array[] {
-	const out: Uint8Array[] = []
-	let from = -1
-	for (let i = 0; i + 2 < b.length; i++) {
-		if (b[i + 2]! > 1) {
-			i += 2 // no start code in these three
-			continue
-		}
-		if (b[i] !== 0 || b[i + 1] !== 0 || b[i + 2] !== 1) continue
-		if (from >= 0) out.push(trim(b.subarray(from, i)))
-		from = i + 3
-		i += 2
+/** Where the start code of the next NAL unit is (annex B), or -1. */
+function startCode(b: Uint8Array, from: number): number {
+	for (let i = from; i + 2 < b.length; i++) {
+		if (b[i + 2]! > 1) i += 2 // no start code in these three
+		else if (b[i] === 0 && b[i + 1] === 0 && b[i + 2] === 1) return i
 	}
-	if (from >= 0) out.push(trim(b.subarray(from)))
-	return out.filter((n) => n.length > 0)
+	return -1
 }
 
+/** Zero bytes behind a NAL unit are no part of it. */
 function trim(n: Uint8Array): Uint8Array {
 	let end = n.length
 	while (end > 0 && n[end - 1] === 0) end--
 	return n.subarray(0, end)
 }
 
-export interface Picture {
+export interface Stamps {
+	pts: number | undefined
+	dts: number | undefined
+}
+
+export interface Picture extends Stamps {
 	/** NAL units with four bytes of length before each */
 	data: Uint8Array
 	/** decoding may start here */
 	key: boolean
 }
 
-/** Takes PES payloads and gives pictures: a frame, or the two fields of one. */
+/**
+ * Takes the payloads of PES packets, which need not begin or end with an access unit, and gives pictures: a frame, or the two fields of one. A
+ * stamp is that of the first access unit that commences in its packet (H.222.0 §2.4.3.7).
+ */
 export class Assembler {
 	sps: Uint8Array | undefined
 	/** by id: a stream may use several */
 	readonly pps = new Map<number, Uint8Array>()
 	info: Sps | undefined
 
-	/** The pictures of a PES packet; bytes before its first picture belong to that one. */
-	pictures(pes: Uint8Array): Picture[] {
-		const out: Picture[] = []
-		let units: Uint8Array[] = []
-		let slices = false
-		let key = false
-		let field: { number: number; bottom: boolean } | undefined // the first field of a frame that may have a second
-		const end = (): void => {
-			if (slices) out.push({ data: lengths(units), key })
-			units = []
-			slices = key = false
-		}
-		for (const n of nalUnits(pes)) {
-			const type = n[0]! & 0x1f
-			switch (type) {
-				case 1:
-				case 2:
-				case 5: {
-					if (type !== 2 && n.length > 1 && (n[1]! & 0x80) !== 0) {
-						// first_mb_in_slice is 0: a picture begins.
-						const now = this.fieldOf(n)
-						const second = slices && field && now && field.number === now.number && field.bottom !== now.bottom
-						if (slices && !second) {
-							// What stands before its first slice is the new picture's.
-							const own = units.splice(lastSlice(units) + 1)
-							end()
-							units = own
-						}
-						if (!slices) key = type === 5 || isIntra(n)
-						field = second ? undefined : now
-					}
-					slices = true
-					units.push(n)
-					break
-				}
-				case 6:
-					units.push(n)
-					break
-				case 7:
-					this.sps = n.slice()
-					this.info = parseSps(n)
-					break
-				case 8:
-					this.pps.set(new Bits(rbsp(n.subarray(1), 8)).ue(), n.slice())
-					break
-				default: // delimiters, filler, ends of sequence: an MP4 needs none
-					break
+	// of the chunk
+	private rest = new Uint8Array() // from the last start code on
+	private at = 0 // of rest, in bytes of the stream
+	private marks: (Stamps & { at: number })[] = []
+	private out: Picture[] = []
+	// of the picture that is being put together
+	private units: Uint8Array[] = []
+	private before: Uint8Array[] = [] // what stands before the next slice
+	private beforeAt = -1 // where it begins
+	private stamps: Stamps | undefined
+	private key = false
+	private field: { number: number; bottom: boolean } | undefined // the first field of a frame that may have a second
+
+	/** Begins a chunk. */
+	begin(): void {
+		this.rest = new Uint8Array()
+		this.at = 0
+		this.marks = []
+		this.out = []
+		this.units = []
+		this.before = []
+		this.beforeAt = -1
+		this.stamps = undefined
+		this.field = undefined
+	}
+
+	/** Gives the pictures that have ended. */
+	push(data: Uint8Array, stamps: Stamps): Picture[] {
+		this.marks.push({ pts: stamps.pts, dts: stamps.dts, at: this.at + this.rest.length })
+		const b = new Uint8Array(this.rest.length + data.length)
+		b.set(this.rest)
+		b.set(data, this.rest.length)
+		let from = startCode(b, 0)
+		if (from < 0) {
+			from = Math.max(0, b.length - 2) // half a start code may be there
+		} else {
+			for (let next = startCode(b, Math.max(from + 3, this.rest.length - 2)); next >= 0; next = startCode(b, from + 3)) {
+				this.unit(trim(b.subarray(from + 3, next)), this.at + from)
+				from = next
 			}
 		}
-		end()
+		this.rest = b.slice(from)
+		this.at += from
+		return this.out.splice(0)
+	}
+
+	/** The chunk is whole: what is left. */
+	flush(): Picture[] {
+		if (startCode(this.rest, 0) === 0) this.unit(trim(this.rest.subarray(3)), this.at)
+		this.end()
+		const out = this.out
+		this.begin()
 		return out
+	}
+
+	/** A NAL unit whose start code is at a place of the stream. */
+	private unit(n: Uint8Array, at: number): void {
+		if (n.length === 0) return
+		const type = n[0]! & 0x1f
+		switch (type) {
+			case 1:
+			case 2:
+			case 5: {
+				if (type !== 2 && n.length > 1 && (n[1]! & 0x80) !== 0) {
+					// first_mb_in_slice is 0: a picture begins.
+					const now = this.fieldOf(n)
+					const second = this.units.length > 0 && this.field && now && this.field.number === now.number && this.field.bottom !== now.bottom
+					if (second) {
+						this.field = undefined
+					} else {
+						this.end()
+						this.stamps = this.stampsAt(this.beforeAt >= 0 ? this.beforeAt : at)
+						this.key = type === 5 || isIntra(n)
+						this.field = now
+					}
+				}
+				this.units.push(...this.before, n)
+				this.before = []
+				this.beforeAt = -1
+				return
+			}
+			case 6:
+				this.before.push(n)
+				break
+			case 7:
+				this.sps = n.slice()
+				this.info = parseSps(n)
+				break
+			case 8:
+				this.pps.set(new Bits(rbsp(n.subarray(1), 8)).ue(), n.slice())
+				break
+			case 9:
+				break // an MP4 needs no delimiters; but the access unit begins here
+			default:
+				return // filler, ends of sequence, what is not understood
+		}
+		if (this.beforeAt < 0) this.beforeAt = at
+	}
+
+	private end(): void {
+		if (this.units.length > 0) this.out.push({ data: lengths(this.units), key: this.key, pts: this.stamps?.pts, dts: this.stamps?.dts })
+		this.units = []
+	}
+
+	/** The stamps of an access unit that commences at a place: the last that came before it and are not another's. */
+	private stampsAt(at: number): Stamps | undefined {
+		let found: Stamps | undefined
+		while (this.marks[0] && this.marks[0].at <= at) {
+			const m = this.marks.shift()!
+			if (m.pts !== undefined) found = m
+		}
+		return found
 	}
 
 	/** Which field a slice is of; undefined for a frame. */
@@ -215,13 +276,6 @@ export class Assembler {
 		const i = this.info
 		return "avc1." + [i?.profile ?? 0, i?.compatibility ?? 0, i?.level ?? 0].map((x) => x.toString(16).padStart(2, "0")).join("")
 	}
-}
-
-const isSlice = (n: Uint8Array): boolean => [1, 2, 3, 4, 5].includes(n[0]! & 0x1f)
-
-function lastSlice(units: Uint8Array[]): number {
-	for (let i = units.length - 1; i >= 0; i--) if (isSlice(units[i]!)) return i
-	return -1
 }
 
 /** slice_type is I for all slices of the picture, or for this one (§7.4.3). */
