@@ -15,6 +15,7 @@ export interface Choice {
 	streams: ElementaryStream[]
 	/** why it does not play, or what will be missing; "" for nothing */
 	hint: string
+	short: string
 	playable: boolean
 }
 
@@ -37,15 +38,19 @@ export function codecsOf(streams: ElementaryStream[]): { video: string | undefin
 }
 
 /** Whether this page can play streams: H.264 and AAC, one of them at least. */
-export function judge(streams: ElementaryStream[]): { playable: boolean; whole: boolean; hint: string } {
+export function judge(streams: ElementaryStream[]): { playable: boolean; hint: string; short: string } {
 	const { video, audio } = codecsOf(streams)
 	const sees = video === undefined || video === "h264"
 	const hears = audio === undefined || audio === "aac"
-	if (video === undefined && audio === undefined) return { playable: false, whole: false, hint: "Its catalog names neither picture nor sound." }
-	if (sees && hears) return { playable: true, whole: true, hint: "" }
-	if (video !== undefined && sees) return { playable: true, whole: false, hint: `Plays without sound: ${nameOf(audio!)} is not for browsers, and nobody publishes a rendition with AAC.` }
-	const what = [sees ? "" : nameOf(video!), hears ? "" : nameOf(audio!)].filter(Boolean).join(" and ")
-	return { playable: false, whole: false, hint: `${what} does not play in browsers, and nobody publishes a rendition of it in H.264 and AAC. ec-chop --rendition makes one; ec-sub --ts with a player shows the broadcast as it is.` }
+	if (video === undefined && audio === undefined) return { playable: false, hint: "Its catalog names neither picture nor sound.", short: "neither picture nor sound" }
+	if (sees && hears) return { playable: true, hint: "", short: "" }
+	if (video !== undefined && sees) return { playable: true, hint: `There is no sound: browsers do not play ${nameOf(audio!)}, and nobody publishes a rendition with AAC.`, short: "without sound" }
+	const what = [sees ? "" : nameOf(video!), hears ? "" : nameOf(audio!)].filter(Boolean)
+	return {
+		playable: false,
+		hint: `Browsers do not play ${what.join(" and ")}, and nobody publishes a rendition in H.264 and AAC, as ec-chop --rendition does. ec-sub --ts gives the broadcast as it is to any player.`,
+		short: "not for browsers",
+	}
 }
 
 export class Library {
@@ -170,6 +175,7 @@ export class Library {
 				live: this.isLive(k.ns),
 				codecs: [video, audio].filter((c) => c !== undefined).map(nameOf).join(", "),
 				hint: choice ? choice.hint : "Its catalog has not come yet.",
+				short: choice ? choice.short : "…",
 				playable: choice?.playable ?? false,
 				receivers: receivers.filter((r) => this.isLive(r.ns)).length,
 			})
@@ -198,8 +204,7 @@ export class Library {
 		for (const c of [k.catalog, ...k.variants.values()]) {
 			const t = c && transportStream(c)
 			if (!c || !t) continue
-			const { playable, hint } = judge(t.streams)
-			choices.push({ track: { namespace: k.ns, name: t.name }, catalog: c, streams: t.streams, hint, playable })
+			choices.push({ track: { namespace: k.ns, name: t.name }, catalog: c, streams: t.streams, ...judge(t.streams) })
 		}
 		return choices.find((c) => c.playable && c.hint === "") ?? choices.find((c) => c.playable) ?? choices[0]
 	}

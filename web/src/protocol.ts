@@ -13,6 +13,8 @@ export interface Broadcast {
 	codecs: string
 	/** "" if it plays here, else why not or what will be missing */
 	hint: string
+	/** the same in a few words */
+	short: string
 	playable: boolean
 	/** how many receivers hear it */
 	receivers: number
@@ -33,7 +35,7 @@ export interface Checks {
 
 export type ToWorker =
 	| { type: "connect"; base: string; only?: "webtransport" | "websocket" }
-	| { type: "play"; id: string; sound: boolean }
+	| { type: "play"; id: string }
 	| { type: "stop" }
 	/** go to a media time; live without one */
 	| { type: "seek"; time: number | undefined }
@@ -45,7 +47,7 @@ export type ToPage =
 	| { type: "list"; list: Broadcast[] }
 	/** a new run of segments: what was buffered before does not belong to it. kinds are those that will come. */
 	| { type: "feed"; feed: number; id: string; live: boolean }
-	| { type: "kinds"; feed: number; kinds: Kind[]; hint: string }
+	| { type: "kinds"; feed: number; kinds: Kind[] }
 	| { type: "init"; feed: number; kind: Kind; mime: string; data: ArrayBuffer }
 	| { type: "media"; feed: number; kind: Kind; data: ArrayBuffer; start: number; end: number }
 	/** where in the broadcast the chunk is: its group, and UTC in ms where a receiver told */

@@ -18,6 +18,8 @@ const enough = 20
 const tooMuch = 45
 /** Chunks asked for at once. */
 const stretch = 5
+/** After so long without anything new it is said, ms. */
+const quiet = 12_000
 /** A step of the clock, beyond which media time goes on as if nothing were missing. */
 const step = 10 * hz
 
@@ -52,7 +54,6 @@ export interface Options {
 	/** receivers whose timeline and manifest may speak of the track, the best first */
 	receivers: Namespace[]
 	live: boolean
-	sound: boolean
 }
 
 /** Plays until stopped, over as many sessions as it takes. */
@@ -78,7 +79,7 @@ export class Viewer {
 	private stopped = false
 
 	constructor(
-		private readonly o: Options,
+		readonly o: Options,
 		private readonly send: (m: ToPage, transfer?: ArrayBuffer[]) => void,
 		private readonly session: () => Promise<Session>,
 		feed: number,
@@ -93,6 +94,11 @@ export class Viewer {
 		this.wake?.()
 	}
 
+	/** It shows what is live. */
+	get following(): boolean {
+		return this.mode === "live"
+	}
+
 	/** What the page has buffered. */
 	position(seconds: number): void {
 		this.ahead = seconds
@@ -101,6 +107,7 @@ export class Viewer {
 	}
 
 	private mode: "live" | "past" = "live"
+	private heard = 0 // when an object came
 
 	/** Goes to a media time; without one, to what is live. */
 	seek(time: number | undefined, feed: number): void {
@@ -185,9 +192,17 @@ export class Viewer {
 			this.mode = "past"
 			await this.past(session, signal)
 			if (signal.aborted) return
+			if (!this.o.live) this.send({ type: "over", feed: this.feed, text: "That is all that was stored. If it comes on air again, it goes on here." })
 		}
 		this.mode = "live"
 		const from = this.at
+		this.heard = Date.now()
+		const silence = setInterval(() => {
+			if (Date.now() - this.heard < quiet) return
+			this.heard = Date.now()
+			if (this.o.live) this.send({ type: "notice", level: "warning", text: `Nothing new has come for ${quiet / 1000} s. The relay is there; whoever publishes this may not be.` })
+		}, 1000)
+		signal.addEventListener("abort", () => clearInterval(silence))
 		const { past, live } = await session.join(t, (l) => from ?? { group: Math.max(0, bucketOf(l.group) - 1) * tag, object: 0 }, signal)
 		if (past) for await (const o of past) this.take(o, signal)
 		live.done.then((d) => {
@@ -231,7 +246,6 @@ export class Viewer {
 			for await (const o of session.fetch(t, this.at, end, signal)) {
 				this.take(o, signal)
 				if (signal.aborted) return
-				if (o.status === "normal") this.ahead = Math.max(this.ahead, 0)
 			}
 			this.finishChunk()
 			if (compare(this.at, before) === 0) {
@@ -271,6 +285,7 @@ export class Viewer {
 			if (o.status === "end of group" && this.chunk?.group === o.group) this.finishChunk()
 			return
 		}
+		this.heard = Date.now()
 		const next = { group: o.group, object: o.object + 1 }
 		if (!this.at || this.mode === "past" || compare(next, this.at) > 0) this.at = next
 		const right = this.check(o)
@@ -356,8 +371,7 @@ export class Viewer {
 		if (!this.told && list.length > 0) {
 			this.told = true
 			const kinds = (["video", "audio"] as const).filter((k) => this.muxer.codecs[k] === (k === "video" ? "h264" : "aac"))
-			const hint = this.muxer.codecs.audio && !kinds.includes("audio") ? "There is no sound: browsers do not play its codec." : ""
-			this.send({ type: "kinds", feed: this.feed, kinds, hint })
+			this.send({ type: "kinds", feed: this.feed, kinds })
 		}
 		for (const o of list) {
 			if (o.type === "init") {

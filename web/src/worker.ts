@@ -38,7 +38,14 @@ async function stay(base: string, only: "webtransport" | "websocket" | undefined
 			session = s
 			tries = 0
 			state("connected", "", connection.transport, connection.address, without)
-			library = new Library(s, (list) => send({ type: "list", list }), over.signal)
+			library = new Library(
+				s,
+				(list) => {
+					send({ type: "list", list })
+					follow()
+				},
+				over.signal,
+			)
 			const listing = library.run()
 			for (const w of waiting.splice(0)) w(s)
 			const why = await Promise.race([s.closed, s.goingAway.then(() => new Error("The relay is shutting down.")), listing.then(() => new Error("The relay ended the list of broadcasts."))])
@@ -54,29 +61,33 @@ async function stay(base: string, only: "webtransport" | "websocket" | undefined
 	}
 }
 
+function play(id: string): void {
+	viewer?.stop()
+	viewer = undefined
+	const choice = library?.choose(id)
+	if (!library || !choice) return send({ type: "notice", level: "error", text: "This broadcast is not there any more." })
+	if (!choice.playable) return send({ type: "notice", level: "error", text: choice.hint })
+	send({ type: "checks", checks: noChecks() })
+	const v = new Viewer({ id, track: choice.track, catalog: choice.catalog, receivers: library.receiversOf(id), live: library.isOnAir(id) }, send, current, ++feed)
+	viewer = v
+	v.play().catch((err: unknown) => send({ type: "notice", level: "error", text: words(err) }))
+}
+
+/** The list changed: a clock that was set anew goes on in another track, and a better rendition may have come. */
+function follow(): void {
+	if (!viewer?.following || !viewer.o.live) return
+	const choice = library?.choose(viewer.o.id)
+	if (choice?.playable && choice.track.name !== viewer.o.track.name) play(viewer.o.id)
+}
+
 scope.onmessage = ({ data: m }) => {
 	switch (m.type) {
 		case "connect":
 			void stay(m.base, m.only)
 			break
-		case "play": {
-			viewer?.stop()
-			viewer = undefined
-			const choice = library?.choose(m.id)
-			if (!library || !choice) {
-				send({ type: "notice", level: "error", text: "This broadcast is not there any more." })
-				break
-			}
-			if (!choice.playable) {
-				send({ type: "notice", level: "error", text: choice.hint })
-				break
-			}
-			send({ type: "checks", checks: noChecks() })
-			const v = new Viewer({ id: m.id, track: choice.track, catalog: choice.catalog, receivers: library.receiversOf(m.id), live: library.isOnAir(m.id), sound: m.sound }, send, current, ++feed)
-			viewer = v
-			v.play().catch((err: unknown) => send({ type: "notice", level: "error", text: words(err) }))
+		case "play":
+			play(m.id)
 			break
-		}
 		case "stop":
 			viewer?.stop()
 			viewer = undefined

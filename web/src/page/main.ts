@@ -72,7 +72,7 @@ function showList(): void {
 		}
 		there.delete(b.id)
 		const button = li.firstElementChild as HTMLButtonElement
-		const more = b.playable ? [b.service !== b.callsign ? b.service : "", b.codecs, b.hint].filter(Boolean).join(" · ") : [b.codecs, b.hint].filter(Boolean).join(" · ")
+		const more = [b.service !== b.callsign ? b.service : "", b.codecs, b.short].filter(Boolean).join(" · ")
 		const state = span(b.live ? "state live" : "state", b.live ? "● on air" : "stored")
 		button.replaceChildren(span("channel", b.channel), span("callsign", b.callsign), state, span("more", more))
 		button.setAttribute("aria-current", String(b.id === playing))
@@ -97,7 +97,8 @@ function showTitle(b: Broadcast): void {
 function play(id: string): void {
 	const b = broadcasts.find((x) => x.id === id)
 	if (!b) return
-	wanted = ""
+	wanted = b.playable || b.codecs ? "" : id // its catalog is on the way
+	if (wanted) return
 	if (!b.playable) {
 		notice(`${b.callsign}: ${b.hint}`, "error")
 		return
@@ -114,7 +115,7 @@ function play(id: string): void {
 	showList()
 	// Within the click: some browsers let nothing play with sound that did not begin here.
 	video.play().catch(() => {})
-	tell({ type: "play", id, sound: !video.muted })
+	tell({ type: "play", id })
 }
 
 function showChecks(c: Checks): void {
@@ -208,7 +209,6 @@ worker.onmessage = ({ data: m }: MessageEvent<ToPage>) => {
 			break
 		case "kinds":
 			player.expect(m.kinds)
-			if (m.hint) notice(m.hint, "info")
 			break
 		case "init":
 			player.init(m)
@@ -269,7 +269,7 @@ seek.addEventListener("change", () => {
 
 function fullScreen(): void {
 	if (document.fullscreenElement) void document.exitFullscreen()
-	else if (byID("screen").requestFullscreen) void byID("screen").requestFullscreen().catch(() => notice("The browser allows no full screen here.", "warning"))
+	else if (byID("stage").requestFullscreen) void byID("stage").requestFullscreen().catch(() => notice("The browser allows no full screen here.", "warning"))
 	else (video as unknown as { webkitEnterFullscreen?: () => void }).webkitEnterFullscreen?.()
 }
 
