@@ -10,7 +10,7 @@ const pong = 0x348c67529ef8c7ben
 const maxRecordSize = 0x0571c59429cd0845n
 
 /** How many streams of a kind the other side may have open, and how much of each may wait to be read. */
-const maxStreams = 128
+const maxStreams = 64
 const streamWindow = 512 << 10
 /** All of them full: a stream that nobody reads holds up no other. */
 const window = 2 * maxStreams * streamWindow
@@ -288,7 +288,7 @@ export class QMux implements Connection {
 			const data = (flags & 2) !== 0 ? r.take(r.quic()) : r.rest()
 			this.count(data.length)
 			if (s) s.receive(data, (flags & 1) !== 0)
-			else this.consume(data.length)
+			else if (data.length > 0) throw new Malformed(`stream ${id} goes on after its end`)
 			return
 		}
 		switch (kind) {
