@@ -235,6 +235,7 @@ test("the relay restarts: it says so and goes on", async (t) => {
 	await home.end()
 })
 
+// scripts/test runs this one by itself, in a namespace.
 test("over plain HTTP from another machine it plays by WebSocket and says why", { skip: far ? false : "EC_FAR is not set" }, async (t) => {
 	const own = await h.relay(bin, { address: far })
 	const home = h.home(bin, own, "home_f")
