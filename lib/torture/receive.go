@@ -48,7 +48,7 @@ type reception struct {
 	cut     []int32           // packets that were torn
 	dark    []bool            // by packet of the broadcast: it came, and could not be read
 	losses  []loss
-	doubts  []loss // where so many packets were unreadable that sixteen of a PID may be lost
+	doubts  []loss // where so many packets were unreadable that sixteen of a PID may be lost, or bytes were missing just before a packet
 	objects []gotObject
 	entries []gotEntry
 	err     error
@@ -377,7 +377,8 @@ func (s *Stream) account(c *reception, all []arrival) {
 	got := map[*track][]bool{}
 	c.got = got
 	torn := map[int32]bool{}
-	var tei []int32
+	var tei, near []int32 // near: behind bytes that are missing
+	tear := false
 	for _, t := range s.order {
 		got[t] = make([]bool, len(t.starts))
 	}
@@ -392,12 +393,20 @@ func (s *Stream) account(c *reception, all []arrival) {
 			c.cut = append(c.cut, a.index)
 		}
 		c.dark[a.index] = c.dark[a.index] || a.torn && !a.drop
-		if a.drop || a.torn || i == 0 && c.r.H[rJoinByte] > 0 {
+		if a.drop {
+			continue
+		}
+		behind := tear
+		tear = a.torn && !a.data.TransportError()
+		if a.torn || i == 0 && c.r.H[rJoinByte] > 0 {
 			continue
 		}
 		c.heard[a.index] = true
 		if !p.unit {
 			continue
+		}
+		if behind {
+			near = append(near, a.index)
 		}
 		got[s.tracks[p.data.PID()]][p.local] = true
 	}
@@ -418,6 +427,21 @@ func (s *Stream) account(c *reception, all []arrival) {
 				break
 			}
 		}
+	}
+	for _, i := range near { // what is left of a torn packet may be taken for a whole one, with the first bytes of this one
+		t, k := s.tracks[s.packets[i].data.PID()], s.packets[i].local
+		l := loss{track: t, last: -1, from: i, to: i, next: -1}
+		for before := k - 1; before >= 0 && l.last < 0; before-- {
+			if got[t][before] {
+				l.last = t.index[before]
+			}
+		}
+		for after := k + 1; int(after) < len(t.index) && l.next < 0; after++ {
+			if got[t][after] {
+				l.next = t.index[after]
+			}
+		}
+		c.doubts = append(c.doubts, l)
 	}
 	if len(tei) >= 16 {
 		for _, t := range s.order {
