@@ -21,12 +21,15 @@ export async function endAll() {
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
 
+/** What the page was like when it was last looked at, for errors. */
+let last
+
 export async function until(what, ms, test) {
 	const end = Date.now() + ms
 	for (;;) {
 		const x = await test()
 		if (x) return x
-		if (Date.now() > end) throw new Error(`${what}: not within ${ms / 1000} s`)
+		if (Date.now() > end) throw new Error(`${what}: not within ${ms / 1000} s${last ? "; " + JSON.stringify(last) : ""}`)
 		await sleep(100)
 	}
 }
@@ -170,7 +173,7 @@ export async function browser(args = []) {
 }
 
 /** What the page shows and plays at this moment. */
-export const state = (page) => page.evaluate(() => {
+export const state = async (page) => (last = await page.evaluate(() => {
 	const v = document.querySelector("video")
 	const checks = document.getElementById("checks")
 	const q = v.getVideoPlaybackQuality()
@@ -185,7 +188,7 @@ export const state = (page) => page.evaluate(() => {
 		notices: [...document.querySelectorAll("#notices p")].map((p) => p.textContent),
 		list: [...document.querySelectorAll("#list button")].map((b) => b.textContent),
 	}
-})
+}))
 
 /** Listens to what the video element plays; loudness is the greatest sample since the last call. */
 export const listen = (page) => page.evaluate(async () => {
