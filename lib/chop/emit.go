@@ -146,7 +146,6 @@ func (e *emitter) deliver(d delivery) error {
 		first = true
 	}
 	ch := &e.ch
-	p.arrange()
 	ch.layout.tables(p.bytes(), ch.tsid(), e.tables)
 	for i, at := range p.more {
 		ch.layout.tables(p.buf[at:], ch.tsid(), e.tables+1+i)

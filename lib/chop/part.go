@@ -23,8 +23,10 @@ type part struct {
 	last       bool // of its chunk: ends it
 }
 
-// frontRoom is how much room a part has for the packets of other PIDs before it has to be moved for them.
-const frontRoom = 32 << 10
+const (
+	frontRoom = 64 << 10  // for packets of other PIDs; where they are more, the part is moved for them
+	backRoom  = 320 << 10 // for the rest, at first: 200 ms of 12 Mbit/s
+)
 
 // size is how many bytes a part has.
 func (p *part) size() int { return len(p.buf) - p.front + len(p.others) }
@@ -88,7 +90,7 @@ func (l pool) part(start int64) *part {
 	select {
 	case p.buffers = <-l:
 	default:
-		p.buf = make([]byte, frontRoom, frontRoom+64<<10)
+		p.buf = make([]byte, frontRoom, frontRoom+backRoom)
 	}
 	p.buf, p.more, p.others = p.buf[:frontRoom], p.more[:0], p.others[:0]
 	return p

@@ -54,6 +54,9 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 		defer close(out)
 		failed := false
 		c.out = func(d delivery) {
+			if d.part != nil {
+				d.part.arrange()
+			}
 			select {
 			case out <- d:
 			case <-stopped:

@@ -1,6 +1,9 @@
 package ts
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Event is what a continuity counter says about a packet.
 type Event uint8
@@ -115,11 +118,9 @@ func (c *Continuity) Forget(pid PID) { c.state[pid&(NumPIDs-1)] = 0 }
 
 // fingerprint samples the payload. A duplicate repeats every byte but the PCR (§2.4.3.3), which lies
 // before byte 12.
-func fingerprint(p *Packet) (f uint64) {
-	const odd = 0x9e3779b97f4a7c15
-	for _, i := range [...]int{12, 48, 96, 144, PacketSize - 8} {
-		f = (f ^ binary.LittleEndian.Uint64(p[i:])) * odd
-		f ^= f >> 29
-	}
-	return f ^ uint64(p[1]&0x40)
+func fingerprint(p *Packet) uint64 {
+	word := func(i int) uint64 { return binary.LittleEndian.Uint64(p[i:]) }
+	a, b := bits.Mul64(word(12)^0x9e3779b97f4a7c15, word(48)^0xbf58476d1ce4e5b9)
+	c, d := bits.Mul64(word(96)^0x94d049bb133111eb, word(144)^0xd6e8feb86659fd93)
+	return a ^ b + c ^ d + word(PacketSize-8) ^ uint64(p[1]&0x40)
 }
