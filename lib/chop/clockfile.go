@@ -185,5 +185,5 @@ func nearest(records []clock.Record, p clock.PTS) (clock.Reference, bool) {
 			list = append(list, ref)
 		}
 	}
-	return greatest(list)
+	return greatest(list, 0)
 }

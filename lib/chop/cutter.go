@@ -34,18 +34,17 @@ type cutter struct {
 	heard     [ts.NumPIDs]mark
 	before    map[ts.PID]earlier // until the PMT is known
 	totHeard  bool
-	tdtAlone  bool          // two TDT came in succession: there is no TOT
-	told      []said        // times for which a PCR is awaited
-	tdtBefore bool          // the last table on that PID was a TDT, and none was lost since
-	nextPos   int64         // position where the PMT was heard that is not in force yet
-	clockPos  int64         // position of the last PCR
-	clockDark int64         // unreadable packets until then
-	lostAt    clock.Ticks27 // when the last loss showed
-	flagPos   int64         // position of the last PCR with discontinuity_indicator in a packet with payload
-	stepPos   int64         // position of the last step of the clock
-	stepFrom  int64         // whole, at that step
-	whole     int64         // position from which on nothing was of the chunk before the newest
-	scrambled int64         // packets, for the message when nothing comes out
+	tdtAlone  bool   // two TDT came in succession: there is no TOT
+	told      []said // times for which a PCR is awaited
+	tdtBefore bool   // the last table on that PID was a TDT, and none was lost since
+	nextPos   int64  // position where the PMT was heard that is not in force yet
+	clockPos  int64  // position of the last PCR
+	clockDark int64  // unreadable packets until then
+	flagPos   int64  // position of the last PCR with discontinuity_indicator in a packet with payload
+	stepPos   int64  // position of the last step of the clock
+	stepFrom  int64  // whole, at that step
+	whole     int64  // position from which on nothing was of the chunk before the newest
+	scrambled int64  // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
 	firstDTS  clock.PTS // while no PCR was heard

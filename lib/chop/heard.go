@@ -18,7 +18,7 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 		lost = ev == ts.Gap || ev == ts.Jump
 	}
 	if pid == ts.PIDTDT && lost {
-		c.tdtBefore, c.lostAt = false, c.base.now
+		c.tdtBefore = false
 	}
 	switch {
 	case role&roleTable == 0: // it may turn out to be a stream
@@ -150,7 +150,6 @@ func (c *cutter) clockless(dts clock.PTS) bool {
 
 // doubt notes that packets were lost: since the last PCR the clock may have stepped, and the names of what began since may be others.
 func (c *cutter) doubt() {
-	c.lostAt = c.base.now
 	for i := range c.told {
 		c.told[i].doubt = true
 	}

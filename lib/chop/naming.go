@@ -79,13 +79,13 @@ func (c *cutter) kinds(id Identity) [2]table {
 	switch {
 	case id.System == "atsc" || id.System == "" && c.prog.stt:
 		return [...]table{tableSTT, tableOther}
-	case c.totHeard, !c.tdtAlone && c.base.now-c.lostAt < totPatience: // there is a TOT, or may be, that says otherwise
+	case c.totHeard, !c.tdtAlone: // there is a TOT, or may be, that says otherwise
 		return [...]table{tableTOT, tableOther}
 	}
 	return [...]table{tableTDT, tableOther}
 }
 
-// totPatience is how long a TDT alone waits for a TOT, or for another TDT in succession: TS 101 211 §4.4 asks for both every 30 s. maxWaiting bounds what is
+// totPatience is how long a chunk whose time a TDT alone tells waits for another TDT in succession, or for a TOT: TS 101 211 §4.4 asks for both every 30 s. maxWaiting bounds what is
 // held meanwhile.
 const (
 	totPatience = 30 * second

@@ -84,13 +84,19 @@ func (t *timebase) leaps(pcr clock.PCR, flagged bool) bool {
 // doubt notes that packets were lost, and with them perhaps a step. What tables said before goes on only if the names are the same
 // behind such a step; it reports whether they may be others.
 func (t *timebase) doubt() bool {
-	for kind := range tables {
-		if ref, ok := t.run.reference([...]table{kind, kind}); ok && !steady(ref) {
-			t.run = new(run)
-			return true
-		}
+	if t.run == nil {
+		return false
 	}
-	return false
+	known, others := false, false
+	for kind := range tables {
+		ref, ok := t.run.reference([...]table{kind, kind})
+		known = known || ok
+		others = others || ok && !steady(ref)
+	}
+	if !known || others {
+		t.run = t.run.doubted()
+	}
+	return others
 }
 
 // steady reports whether the names are the same behind a step that hides.
@@ -138,6 +144,7 @@ const heard = 64
 type run struct {
 	pcr     clock.PCR // the last one
 	times   [tables][]clock.Reference
+	old     [tables]int     // how many of them were heard before a step that may have hidden: they only tell what is off by far
 	carry   clock.Reference // what the run before told, if hasSeed
 	hasSeed bool
 }
@@ -153,11 +160,13 @@ func (r *run) add(kind table, ref clock.Reference) {
 	if list := r.times[kind]; len(list) > 2 {
 		last, before := list[len(list)-1], list[len(list)-2]
 		if old := list[len(list)-3]; agree(ref, last) && agree(ref, before) && !agree(ref, old) {
+			r.old[kind] = max(0, r.old[kind]-len(list)+2)
 			r.times[kind] = append(list[:0], before, last)
 		}
 	}
 	if len(r.times[kind]) == heard {
 		r.times[kind] = slices.Delete(r.times[kind], 0, 1)
+		r.old[kind] = max(0, r.old[kind]-1)
 	}
 	r.times[kind] = append(r.times[kind], ref)
 }
@@ -176,6 +185,15 @@ func (r *run) age(pcr clock.PCR) {
 	if r.hasSeed && pcr.Sub(r.carry.PCR) > aged {
 		move(&r.carry)
 	}
+}
+
+// doubted is the run behind a place where a step may have hidden.
+func (r *run) doubted() *run {
+	next := &run{pcr: r.pcr}
+	for kind, list := range r.times {
+		next.times[kind], next.old[kind] = slices.Clone(list), len(list)
+	}
+	return next
 }
 
 // carried is the run after a step from one PCR to another: it begins with the relation to UTC of the one before, if no time has passed
@@ -201,14 +219,14 @@ func (r *run) reference(kinds [2]table) (clock.Reference, bool) {
 	}
 	for _, kind := range kinds {
 		if list := r.times[kind]; len(list) > 0 {
-			return greatest(list)
+			return greatest(list, r.old[kind])
 		}
 	}
 	return r.carry, r.hasSeed
 }
 
-// greatest is the one that lies furthest ahead of those near the median, if they are two thirds.
-func greatest(list []clock.Reference) (clock.Reference, bool) {
+// greatest is the one that lies furthest ahead of those near the median, if they are two thirds; the old ones are not taken.
+func greatest(list []clock.Reference, old int) (clock.Reference, bool) {
 	base := list[len(list)-1]
 	var store [heard]time.Duration
 	ahead := store[:0]
@@ -224,9 +242,12 @@ func greatest(list []clock.Reference) (clock.Reference, bool) {
 		if d < middle-outlier || d > middle+outlier {
 			continue
 		}
-		if near++; best < 0 || d > ahead[best] {
+		if near++; i >= old && (best < 0 || d > ahead[best]) {
 			best = i
 		}
+	}
+	if best < 0 {
+		return base, false
 	}
 	return list[best], 3*near >= 2*len(list)
 }

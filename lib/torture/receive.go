@@ -487,7 +487,8 @@ func (s *Stream) account(c *reception, all []arrival) {
 				l.next = t.index[k]
 				b := &s.packets[l.next]
 				if last >= 0 {
-					l.invisible = b.jump || b.data.Continuity() == (s.packets[last].data.Continuity()+1)&15
+					// Where the clock steps, a counter that jumps and says so tells of nothing after the step (H.222.0 §2.4.3.5).
+					l.invisible = b.jump || b.data.Discontinuity() && b.seg != s.packets[last].seg || b.data.Continuity() == (s.packets[last].data.Continuity()+1)&15
 				} else {
 					l.invisible = true // the first packet of a PID says nothing of those before
 				}
