@@ -13,6 +13,7 @@ import (
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/relay"
 	"every.channel/ec/lib/store"
+	"every.channel/ec/web"
 )
 
 // configure merges flags, environment and --config into what the relay is told.
@@ -22,6 +23,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	}
 	conf := relay.ServerConfig{
 		Listen: c.StringSlice("listen"), Dir: c.String("store"), Cert: c.String("cert"), Key: c.String("key"), Logger: cmdutil.Logger(c),
+		HTTP: c.StringSlice("http"), Page: web.Files(), Name: c.String("name"),
 		AllowOrigins: c.StringSlice("allow-origin"), QLogDir: c.String("qlog-dir"), Lenient: c.Bool("lenient"),
 		Version: cmdutil.Version(),
 		Store:   store.Config{MaxAge: c.Duration("retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: c.Duration("compress-after")},
@@ -63,6 +65,14 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 			return conf, cmdutil.UsageError(fmt.Errorf("--peer: %w", err))
 		}
 		conf.Relay.Upstreams = append(conf.Relay.Upstreams, relay.Upstream{Relay: peer, TLS: trust, Peer: true})
+	}
+	for _, address := range conf.HTTP {
+		if err := relay.CheckHTTP(address); err != nil {
+			return conf, cmdutil.UsageError(fmt.Errorf("--http %q: %w", address, err))
+		}
+	}
+	if len(conf.Name) > 100 {
+		return conf, cmdutil.UsageError(errors.New("--name is longer than 100 bytes"))
 	}
 	for _, o := range conf.AllowOrigins {
 		u, err := url.Parse(o)

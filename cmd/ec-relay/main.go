@@ -3,10 +3,6 @@ package main
 
 import (
 	"fmt"
-	"net"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -45,15 +41,5 @@ func run(c *cli.Context) error {
 		}
 		return err
 	}
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGUSR1)
-	defer signal.Stop(asked)
-	conf.Counters = asked
-	conf.Ready = func(addrs []net.Addr, fingerprint string) {
-		conf.Logger.Info("ready", "listen", addrs, "store", conf.Dir, "fingerprint", fingerprint)
-		if err := cmdutil.Notify("READY=1"); err != nil {
-			conf.Logger.Warn("service manager not told", "err", err)
-		}
-	}
-	return relay.Run(c.Context, conf)
+	return serve(c, conf)
 }

@@ -19,7 +19,7 @@ type PipeOptions struct {
 	WebLike    bool    // Native is false, as over WebTransport
 }
 
-// Pipe connects two ends in memory, for tests without a network: streams have flow control and credit, resets and
+// Pipe connects two ends in memory, within a process and for tests without a network: streams have flow control and credit, resets and
 // FIN behave as in QUIC, nothing is lost or reordered.
 func Pipe(o PipeOptions) (client, server Conn) {
 	o.MaxStreams, o.Window = or(o.MaxStreams, 100), or(o.Window, 64<<10)

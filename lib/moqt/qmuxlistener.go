@@ -82,6 +82,9 @@ func newQMuxListener(nl net.Listener, u url.URL, conf *Config) *QMuxListener {
 	return l
 }
 
+// ListenTCP listens for connections on which sessions over QMux may come: little waits unsent in their sockets.
+func ListenTCP(addr string) (net.Listener, error) { return listenTCP(addr) }
+
 func listenTCP(addr string) (net.Listener, error) {
 	lc := net.ListenConfig{Control: shortQueue}
 	lc.SetMultipathTCP(false) // its sockets do not know the option

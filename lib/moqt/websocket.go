@@ -101,17 +101,17 @@ func (a *admitted) Close() error {
 	return a.Conn.Close()
 }
 
-// serveWebSocket answers the request of a connection: there is nothing but WebSockets here.
-func (l *QMuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, nc *admitted) {
+// serveWebSocket answers the request of a connection: there is nothing but WebSockets here. It reports whether one was begun.
+func (l *QMuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, nc *admitted) bool {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		rw.Header().Set("Upgrade", "websocket")
 		http.Error(rw, "this is a MoQ server, for WebSocket", http.StatusUpgradeRequired)
-		return
+		return false
 	}
 	if !originAllowed(l.conf, r) {
 		l.conf.Logger.Warn("origin refused", "peer", nc.RemoteAddr(), "origin", r.Header.Get("Origin"))
 		http.Error(rw, "origin not allowed", http.StatusForbidden)
-		return
+		return false
 	}
 	// The server's preference decides, as in RFC 7301 §3.2 and with moq-dev.
 	var offered []string
@@ -124,13 +124,13 @@ func (l *QMuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, n
 	i := slices.IndexFunc(names, func(name string) bool { return slices.Contains(offered, name) })
 	if i < 0 {
 		http.Error(rw, "no subprotocol in common; spoken are "+strings.Join(names, ", "), http.StatusBadRequest)
-		return
+		return false
 	}
 	protocol, _ := qmux.ParseSubprotocol(names[i])
 	ws, err := websocket.Accept(rw, r, &websocket.AcceptOptions{Subprotocols: names[i : i+1], InsecureSkipVerify: true}) // the origin was looked at
 	if err != nil {
 		l.conf.Logger.Debug("WebSocket refused", "peer", nc.RemoteAddr(), "err", err)
-		return
+		return false
 	}
 	where := target{r.Host, r.URL.RequestURI()}
 	t := newWSTransport(ws)
@@ -145,6 +145,7 @@ func (l *QMuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, n
 		s.target = where
 		l.offer(conn, s)
 	})
+	return true
 }
 
 // wsTransport carries a record in each binary message (QMux has no length before it there).

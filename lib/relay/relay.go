@@ -124,6 +124,10 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 	actx, stop := context.WithCancel(ctx)
 	defer stop()
 	for i, l := range listeners {
+		serve := r.serve
+		if _, readers := l.(Readers); readers {
+			serve = r.serveReader
+		}
 		accepts.Go(func() {
 			defer stop()
 			for {
@@ -134,7 +138,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 					}
 					return
 				}
-				sessions.Go(func() { r.serve(live, s) })
+				sessions.Go(func() { serve(live, s) })
 			}
 		})
 	}
@@ -172,8 +176,13 @@ func (r *Relay) drain() {
 }
 
 // serve runs one session to its end.
-func (r *Relay) serve(ctx context.Context, ms *moqt.Session) {
-	s := &session{r: r, s: ms, name: ms.RemoteAddr().String(), since: time.Now(), ingest: semaphore.NewWeighted(r.c.IngestBytes)}
+func (r *Relay) serve(ctx context.Context, ms *moqt.Session) { r.serveSession(ctx, ms, false) }
+
+// serveReader runs one session to its end that may not publish.
+func (r *Relay) serveReader(ctx context.Context, ms *moqt.Session) { r.serveSession(ctx, ms, true) }
+
+func (r *Relay) serveSession(ctx context.Context, ms *moqt.Session, reader bool) {
+	s := &session{r: r, s: ms, name: ms.RemoteAddr().String(), since: time.Now(), reader: reader, ingest: semaphore.NewWeighted(r.c.IngestBytes)}
 	ms.Handle(s)
 	r.mu.Lock()
 	full := len(r.sessions) >= r.c.MaxSessions

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -29,6 +30,13 @@ type ServerConfig struct {
 	Dir    string   // the store's folder; the relay's key and what is made of the key lie in it too
 	// Cert and Key are PEM files of the certificate to show. Both empty: those made in Dir are shown (package keys).
 	Cert, Key string
+	// HTTP are addresses at which the page and what goes with it is served (package gateway): host:port, http://host:port or
+	// https://host:port, with the certificate that listeners show. Default: none.
+	HTTP []string
+	// Page are the files of the page; needed with HTTP.
+	Page fs.FS
+	// Name is what the relay calls itself for people. Default: nothing.
+	Name string
 	// AllowOrigins are the origins of pages that may connect over WebTransport, as moqt.Config.AllowOrigins.
 	AllowOrigins []string
 	// QLogDir is where sessions are logged, as moqt.Config.QLogDir. Default: nowhere.
@@ -46,10 +54,17 @@ type ServerConfig struct {
 
 	now func() time.Time // for certificates, nil: time.Now
 
-	// Ready, if not nil, is called once all listeners listen. The fingerprint is that of the relay's key.
-	Ready func(addrs []net.Addr, fingerprint string)
+	// Ready, if not nil, is called once all listeners listen.
+	Ready func(Started)
 	// Counters, if not nil, asks for the counters to be logged.
 	Counters <-chan os.Signal
+}
+
+// Started is a relay that takes sessions.
+type Started struct {
+	Listen      []net.Addr
+	HTTP        []string // URLs of the page
+	Fingerprint string   // of the relay's key
 }
 
 // FingerprintFile in Dir holds the fingerprint of the relay's key (docs/format/keys.md).
@@ -113,8 +128,18 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	c.Relay.Store = st
 	r := New(c.Relay)
 	r.tally = tally
+	page, err := r.listenHTTP(c, certs, addrs, &conf)
+	if err != nil {
+		return err
+	}
+	started := Started{Listen: addrs, Fingerprint: certs.Pin().String()}
+	if page != nil {
+		defer page.close()
+		started.HTTP = page.urls
+		listeners = append(listeners, Readers{page.moq})
+	}
 	door := &admin.Server{Logger: c.Logger}
-	r.handleAdmin(door, c, certs, addrs)
+	r.handleAdmin(door, c, certs, started)
 	door.Handle("ticket", ticketCommand(gate.Tickets, certs, addrs))
 	if err := st.Flush(); err != nil { // whole groups that a crash left under their partial names
 		return err
@@ -124,7 +149,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 		c.Logger.Warn("no door for the operator", "err", err)
 	}
 	if c.Ready != nil {
-		c.Ready(addrs, certs.Pin().String())
+		c.Ready(started)
 	}
 	sctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
@@ -132,7 +157,16 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	defer background.Wait()
 	defer stop()
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.Serve(gctx, listeners...) })
+	pctx, leave := context.WithCancel(context.WithoutCancel(ctx)) // the page is there while sessions leave
+	defer leave()
+	g.Go(func() error {
+		defer leave()
+		return r.Serve(gctx, listeners...)
+	})
+	if page != nil {
+		context.AfterFunc(gctx, page.Leave)
+		g.Go(func() error { return page.serve(pctx) })
+	}
 	g.Go(func() error { r.watch(gctx, c.Counters); return nil })
 	if socket != nil {
 		g.Go(func() error { return door.Serve(gctx, socket) })
@@ -176,20 +210,23 @@ func listen(addrs []string, tlsConf *tls.Config, conf *moqt.Config) (listeners [
 			for _, l := range listeners {
 				l.Close()
 			}
-			err = fmt.Errorf("listen on %s: %w", a, err)
-			switch {
-			case errors.Is(err, syscall.EADDRINUSE):
-				err = &codedError{err, 75, "another program, perhaps another ec-relay, listens there"}
-			case errors.Is(err, syscall.EACCES):
-				err = &codedError{err, 77, "ports below 1024, and sockets in folders of others, take privileges"}
-			default:
-				err = &codedError{err, 78, "an address reads HOST:PORT, for example [::1]:4443, unix:///PATH, tcp://HOST:PORT, ws://HOST:PORT or wss://HOST:PORT"}
-			}
-			return nil, nil, err
+			return nil, nil, listenError(a, err, "an address reads HOST:PORT, for example [::1]:4443, unix:///PATH, tcp://HOST:PORT, ws://HOST:PORT or wss://HOST:PORT")
 		}
 		listeners, bound = append(listeners, l), append(bound, l.Addr())
 	}
 	return listeners, bound, nil
+}
+
+// listenError says why there is no listening at an address, and form how addresses are written.
+func listenError(addr string, err error, form string) error {
+	err = fmt.Errorf("listen on %s: %w", addr, err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return &codedError{err, 75, "another program, perhaps another ec-relay, listens there"}
+	case errors.Is(err, syscall.EACCES):
+		return &codedError{err, 77, "ports below 1024, and sockets in folders of others, take privileges"}
+	}
+	return &codedError{err, 78, form}
 }
 
 // openKeys reads or makes the relay's key and certificates, and writes the fingerprint down.

@@ -21,12 +21,12 @@ func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	ready := make(chan []net.Addr, 1)
 	conf := ServerConfig{Listen: []string{"127.0.0.1:0", "127.0.0.1:0"}, Dir: dir, Relay: Config{DrainTimeout: time.Millisecond}}
-	conf.Ready = func(addrs []net.Addr, fingerprint string) {
+	conf.Ready = func(up Started) {
 		b, err := os.ReadFile(filepath.Join(dir, FingerprintFile))
-		if err != nil || string(b) != fingerprint+"\n" {
+		if err != nil || string(b) != up.Fingerprint+"\n" {
 			t.Errorf("fingerprint file: %q, %v", b, err)
 		}
-		ready <- addrs
+		ready <- up.Listen
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -22,7 +22,8 @@ type session struct {
 	up   *upstream     // the upstream that it is with, if it is one
 	ask  *keep.Session // with an upstream: for requests, which go where it sends them
 
-	since time.Time // when it began
+	since  time.Time // when it began
+	reader bool      // it may not publish
 
 	ingest *semaphore.Weighted // bytes of payloads on their way in
 	claims sync.WaitGroup      // one for each of claimed, and for the upstream that it is
@@ -147,8 +148,15 @@ func (s *session) named(n object.TrackName) object.TrackName {
 	return n
 }
 
+// readersOnly is what sessions are told that may not publish.
+const readersOnly = "who comes by HTTP may read and not publish"
+
 // Publish takes a track from the peer.
 func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
+	if s.reader {
+		r.Reject(wire.RequestUnauthorized, readersOnly)
+		return
+	}
 	name := s.named(r.Track)
 	if len(name.Namespace) == 0 {
 		r.Reject(wire.RequestUninterested, "a track without a namespace")
@@ -284,6 +292,10 @@ func (s *session) TrackStatus(ctx context.Context, r *moqt.TrackStatusRequest) {
 
 // PublishNamespace: the peer has tracks below a namespace.
 func (s *session) PublishNamespace(ctx context.Context, r *moqt.PublishNamespaceRequest) {
+	if s.reader {
+		r.Reject(wire.RequestUnauthorized, readersOnly)
+		return
+	}
 	a := &announcement{s: s, ns: r.Namespace}
 	s.r.mu.Lock()
 	s.r.announced[a] = struct{}{}

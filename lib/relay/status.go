@@ -6,7 +6,6 @@ import (
 	"crypto/ed25519"
 	"encoding/hex"
 	"encoding/json"
-	"net"
 	"slices"
 	"time"
 
@@ -26,6 +25,7 @@ type Status struct {
 	Uptime   float64   `json:"uptime"`
 	Key      Key       `json:"key"`
 	Listen   []string  `json:"listen"`
+	HTTP     []string  `json:"http"`
 	Sessions []Peer    `json:"sessions"`
 	Tracks   []Track   `json:"tracks"`
 	Counters Stats     `json:"counters"`
@@ -108,7 +108,7 @@ type StoredTrack struct {
 }
 
 // handleAdmin adds the commands of a relay to the operators' door.
-func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Certificates, addrs []net.Addr) {
+func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Certificates, up Started) {
 	started := time.Now()
 	door.Handle("status", func(context.Context, json.RawMessage) (any, error) {
 		now := time.Now()
@@ -118,9 +118,9 @@ func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Cert
 				Fingerprint: certs.Pin().String(), ID: hex.EncodeToString(certs.PrivateKey().Public().(ed25519.PublicKey)),
 				Certificate: keys.OfCertificate(certs.Program()).String(),
 			},
-			Listen: []string{}, Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: r.disk(c.Dir, c.Store),
+			Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: r.disk(c.Dir, c.Store),
 		}
-		for _, a := range addrs {
+		for _, a := range up.Listen {
 			s.Listen = append(s.Listen, a.String())
 		}
 		return s, nil

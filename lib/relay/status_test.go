@@ -20,7 +20,7 @@ func TestStatus(t *testing.T) {
 	conf := ServerConfig{
 		Listen: []string{"127.0.0.1:0"}, Dir: dir, Version: "v9", Relay: Config{DrainTimeout: time.Millisecond},
 		Store: store.Config{MaxBytes: 1 << 30, Rules: []store.Rule{rule}},
-		Ready: func(addrs []net.Addr, _ string) { ready <- addrs },
+		Ready: func(up Started) { ready <- up.Listen },
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

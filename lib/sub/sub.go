@@ -44,6 +44,8 @@ type Config struct {
 	Buffer int64
 	// RetryStart and RetryLost are as in client.Config; an unknown track is tried again like a relay.
 	RetryStart, RetryLost time.Duration
+	// Dial replaces moqt.Dial, for a relay in the same process.
+	Dial func(ctx context.Context, url string, tlsConf *tls.Config, conf *moqt.Config) (*moqt.Session, error)
 	// QLogDir is where sessions are logged, as moqt.Config.QLogDir. Default: nowhere.
 	QLogDir string
 	// Log gets events. Default: none.
@@ -51,7 +53,6 @@ type Config struct {
 	// Progress is called about twice a second and at the end.
 	Progress func(Stats)
 
-	dial func(ctx context.Context, url string, tlsConf *tls.Config, conf *moqt.Config) (*moqt.Session, error)
 	// silence is how long nothing must come before the catalog is asked whether the broadcast moved. Default 5 s.
 	silence time.Duration
 }

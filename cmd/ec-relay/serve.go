@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/relay"
+)
+
+// serve runs the relay until a signal comes or, with --exit-with-stdin, stdin ends.
+func serve(c *cli.Context, conf relay.ServerConfig) error {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
+	defer signal.Stop(asked)
+	conf.Counters = asked
+	ctx, child := c.Context, c.Bool("exit-with-stdin")
+	if child {
+		var end context.CancelCauseFunc
+		ctx, end = context.WithCancelCause(ctx)
+		defer end(nil)
+		go func() {
+			io.Copy(io.Discard, c.App.Reader)
+			conf.Logger.Info("stdin ended")
+			end(errStdinEnded)
+		}()
+	}
+	conf.Ready = func(up relay.Started) {
+		attrs := []any{"listen", up.Listen, "store", conf.Dir, "fingerprint", up.Fingerprint}
+		if len(up.HTTP) > 0 {
+			attrs = append(attrs, "page", up.HTTP)
+		}
+		conf.Logger.Info("ready", attrs...)
+		if child {
+			tellParent(c.App.Writer, conf, up)
+		}
+		if err := cmdutil.Notify("READY=1"); err != nil {
+			conf.Logger.Warn("service manager not told", "err", err)
+		}
+	}
+	err := relay.Run(ctx, conf)
+	if errors.Is(context.Cause(ctx), errStdinEnded) && errors.Is(err, errStdinEnded) {
+		return nil
+	}
+	return err
+}
+
+// errStdinEnded is why a relay with --exit-with-stdin ends.
+var errStdinEnded = errors.New("stdin ended")
+
+// readyRecord is the one line on stdout of a relay with --exit-with-stdin (docs/relay.md).
+type readyRecord struct {
+	V           int      `json:"v"` // 1
+	Listen      []string `json:"listen"`
+	HTTP        []string `json:"http"`
+	Fingerprint string   `json:"fingerprint"`
+	Store       string   `json:"store"`
+}
+
+// tellParent writes the record for who started the relay. A parent that does not read it is no reason to end: its stdin is.
+func tellParent(w io.Writer, conf relay.ServerConfig, up relay.Started) {
+	r := readyRecord{V: 1, Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Fingerprint: up.Fingerprint, Store: conf.Dir}
+	for _, a := range up.Listen {
+		r.Listen = append(r.Listen, a.String())
+	}
+	if err := json.NewEncoder(w).Encode(r); err != nil {
+		conf.Logger.Log(context.Background(), slog.LevelWarn, "nobody reads what is ready", "err", err)
+	}
+}

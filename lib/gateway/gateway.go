@@ -1,0 +1,289 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"every.channel/ec/lib/object"
+)
+
+// Config says what is shown, and how much anybody may ask for. Page and Follow are required.
+type Config struct {
+	// Page are the files of the page, index.html among them.
+	Page fs.FS
+	// Name is what the relay calls itself in relay.json. Default: nothing.
+	Name string
+	// WebTransport are the UDP addresses at which the relay takes sessions of browsers.
+	WebTransport []net.Addr
+	// Hashes are those of the certificates that browsers may see there from now on. Default: none.
+	Hashes func() []Hash
+	// MoQ takes sessions over WebSocket, at /moq. Default: nobody does.
+	MoQ http.Handler
+	// Follow writes the objects of a broadcast, as docs/format/eco.md has them, from the group on that is being sent, until ctx ends
+	// or there are none to come. An error with an ExitCode of 69 says that there is no such broadcast.
+	Follow func(ctx context.Context, ns object.Namespace, w io.Writer) error
+	// Allowed reports whether a request's page may read what is broadcast, by its origin. Default: every one may.
+	Allowed func(r *http.Request) bool
+	// Logger gets events. Default: none.
+	Logger *slog.Logger
+
+	// MaxConnections bounds connections, WebSockets included; more are closed. Default 1024.
+	MaxConnections int
+	// MaxReaders bounds readers of broadcasts; more are told to come later. Default 100.
+	MaxReaders int
+	// BufferBytes bounds the payload held of each broadcast for its readers. Default 32 MiB.
+	BufferBytes int
+	// RequestTimeout bounds a request's arrival, and how long an idle connection is kept. Default 10 s.
+	RequestTimeout time.Duration
+	// WriteTimeout bounds an answer, of a broadcast each piece of up to 64 KiB. Default 30 s.
+	WriteTimeout time.Duration
+	// StartTimeout bounds the wait for a broadcast's first object. Default 10 s.
+	StartTimeout time.Duration
+	// Linger is how long a broadcast without readers is followed. Default 5 s.
+	Linger time.Duration
+}
+
+// maxHeader bounds the header of a request, in bytes; maxPath its path.
+const (
+	maxHeader = 16 << 10
+	maxPath   = 4 << 10
+)
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Hashes == nil {
+		c.Hashes = func() []Hash { return nil }
+	}
+	if c.Allowed == nil {
+		c.Allowed = func(*http.Request) bool { return true }
+	}
+	for _, d := range []struct {
+		v   *int
+		def int
+	}{{&c.MaxConnections, 1024}, {&c.MaxReaders, 100}, {&c.BufferBytes, 32 << 20}} {
+		if *d.v <= 0 {
+			*d.v = d.def
+		}
+	}
+	for _, d := range []struct{ v, def *time.Duration }{
+		{&c.RequestTimeout, ptr(10 * time.Second)}, {&c.WriteTimeout, ptr(30 * time.Second)}, {&c.StartTimeout, ptr(10 * time.Second)}, {&c.Linger, ptr(5 * time.Second)},
+	} {
+		if *d.v <= 0 {
+			*d.v = *d.def
+		}
+	}
+	return c
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// Gateway answers requests; it may serve several listeners.
+type Gateway struct {
+	c     Config
+	log   *slog.Logger
+	files map[string]file // of the page, by path
+	slots chan struct{}   // holds a token for each connection
+
+	readers atomic.Int64
+	leaving atomic.Bool // the relay is about to end
+
+	ctx     context.Context // ends with Close
+	end     context.CancelFunc
+	running sync.WaitGroup // of broadcasts
+
+	mu   sync.Mutex // guards what follows
+	live map[string]*broadcast
+}
+
+// file is one of the page's.
+type file struct {
+	body       []byte
+	kind, etag string
+}
+
+// New reads the page. Close must be called.
+func New(c Config) (*Gateway, error) {
+	c = c.withDefaults()
+	g := &Gateway{c: c, log: c.Logger, files: make(map[string]file), slots: make(chan struct{}, c.MaxConnections), live: make(map[string]*broadcast)}
+	g.ctx, g.end = context.WithCancel(context.Background())
+	err := fs.WalkDir(c.Page, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := fs.ReadFile(c.Page, name)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(b)
+		f := file{body: b, kind: kinds[path.Ext(name)], etag: `"` + hex.EncodeToString(sum[:8]) + `"`}
+		if f.kind == "" {
+			f.kind = mime.TypeByExtension(path.Ext(name))
+		}
+		if f.kind == "" {
+			f.kind = "application/octet-stream"
+		}
+		g.files["/"+name] = f
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("page: %w", err)
+	}
+	index, ok := g.files["/index.html"]
+	if !ok {
+		return nil, errors.New("page: no index.html")
+	}
+	g.files["/"] = index
+	return g, nil
+}
+
+// kinds of files of a page, whatever the machine's own table says.
+var kinds = map[string]string{
+	".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+	".svg": "image/svg+xml", ".json": "application/json", ".map": "application/json", ".wasm": "application/wasm", ".png": "image/png", ".woff2": "font/woff2",
+}
+
+// Leave tells those who ask for its health that the relay is about to end, and ends the readers of broadcasts.
+func (g *Gateway) Leave() {
+	g.leaving.Store(true)
+	g.end()
+}
+
+// Close ends everything that was started.
+func (g *Gateway) Close() {
+	g.Leave()
+	g.running.Wait()
+}
+
+// Serve answers on a listener until ctx ends, and closes the listener.
+func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
+	h := &http.Server{
+		Handler: g, MaxHeaderBytes: maxHeader,
+		ReadHeaderTimeout: g.c.RequestTimeout, ReadTimeout: g.c.RequestTimeout, IdleTimeout: g.c.RequestTimeout, WriteTimeout: g.c.WriteTimeout,
+		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() { h.Close() })
+	defer stop()
+	err := h.Serve(&bounded{l, g.slots, g.log})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// bounded closes connections that there is no place for.
+type bounded struct {
+	net.Listener
+	slots chan struct{}
+	log   *slog.Logger
+}
+
+func (b *bounded) Accept() (net.Conn, error) {
+	for {
+		c, err := b.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case b.slots <- struct{}{}:
+			return &placed{c, sync.OnceFunc(func() { <-b.slots })}, nil
+		default:
+			b.log.Debug("too many connections", "peer", c.RemoteAddr())
+			c.Close()
+		}
+	}
+}
+
+// placed gives its place back with Close.
+type placed struct {
+	net.Conn
+	done func()
+}
+
+func (p *placed) Close() error {
+	defer p.done()
+	return p.Conn.Close()
+}
+
+// ServeHTTP answers one request.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Content-Security-Policy", g.policy(r))
+	switch {
+	case len(r.URL.Path) > maxPath:
+		http.Error(w, "too long", http.StatusRequestURITooLong)
+		return
+	case r.URL.Path == "/moq" && g.c.MoQ != nil:
+		g.c.MoQ.ServeHTTP(w, r)
+		return
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		h.Set("Allow", "GET, HEAD")
+		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+		return
+	}
+	if f, ok := g.files[r.URL.Path]; ok {
+		h.Set("Content-Type", f.kind)
+		h.Set("ETag", f.etag)
+		h.Set("Cache-Control", "no-cache") // asks each time, and is mostly told that nothing changed
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
+		return
+	}
+	switch dir, name := path.Split(r.URL.Path); {
+	case r.URL.Path == "/relay.json":
+		g.serveInfo(w, r)
+	case r.URL.Path == "/healthz":
+		g.serveHealth(w)
+	case name == "live.ts" && strings.Count(dir, "/") == 2:
+		g.serveLive(w, r, strings.Trim(dir, "/"))
+	default:
+		http.Error(w, "nothing here", http.StatusNotFound)
+	}
+}
+
+// policy is what the page may do (CSP level 3): only what comes from here, and connections only to this relay.
+func (g *Gateway) policy(r *http.Request) string {
+	connect := "'self'"
+	if host := hostOf(r); host != "" {
+		scheme := "ws://"
+		if r.TLS != nil {
+			scheme = "wss://"
+		}
+		connect += " " + scheme + r.Host // of which 'self' is not the origin everywhere
+		for _, u := range g.webTransport(r, host) {
+			connect += " " + strings.TrimSuffix(u, "/")
+		}
+	}
+	return "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; connect-src " + connect +
+		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+
+func (g *Gateway) serveHealth(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if g.leaving.Load() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, "leaving\n")
+		return
+	}
+	io.WriteString(w, "ok\n")
+}

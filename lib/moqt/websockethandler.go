@@ -1,0 +1,69 @@
+package moqt
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+)
+
+// WebSocketHandler accepts sessions over WebSocket from the requests that an HTTP server hands to it.
+type WebSocketHandler struct {
+	*QMuxListener
+}
+
+// NewWebSocketHandler makes one; name is what its sessions come to, for Addr. Close must be called.
+func NewWebSocketHandler(name string, conf *Config) *WebSocketHandler {
+	return &WebSocketHandler{newQMuxListener(&handed{done: make(chan struct{})}, url.URL{Opaque: name}, conf)}
+}
+
+// ServeHTTP makes a session of a request, or refuses.
+func (h *WebSocketHandler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	done, ok := h.admit()
+	if !ok {
+		http.Error(rw, "too many sessions at once", http.StatusServiceUnavailable)
+		return
+	}
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if local == nil {
+		local = requestAddr("")
+	}
+	if !h.serveWebSocket(rw, r, &admitted{requestConn{nil, local, requestAddr(r.RemoteAddr)}, done}) {
+		done()
+	}
+}
+
+// OriginAllowed reports whether the page that sent a request may connect, by Config.AllowOrigins.
+func OriginAllowed(conf *Config, r *http.Request) bool { return originAllowed(conf.withDefaults(), r) }
+
+// handed is a listener whose connections come another way.
+type handed struct {
+	once sync.Once
+	done chan struct{}
+}
+
+func (l *handed) Accept() (net.Conn, error) {
+	<-l.done
+	return nil, net.ErrClosed
+}
+
+func (l *handed) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *handed) Addr() net.Addr { return requestAddr("") }
+
+// requestConn knows the ends of a request's connection.
+type requestConn struct {
+	net.Conn
+	local, remote net.Addr
+}
+
+func (c requestConn) LocalAddr() net.Addr  { return c.local }
+func (c requestConn) RemoteAddr() net.Addr { return c.remote }
+
+type requestAddr string
+
+func (requestAddr) Network() string  { return "tcp" }
+func (a requestAddr) String() string { return string(a) }

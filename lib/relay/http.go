@@ -1,0 +1,148 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"every.channel/ec/lib/gateway"
+	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/sub"
+)
+
+// Readers is a listener whose sessions may read and not publish.
+type Readers struct{ moqt.SessionListener }
+
+// CheckHTTP reports an address that HTTP cannot be served at: host:port, http://host:port or https://host:port.
+func CheckHTTP(addr string) error {
+	_, _, err := httpAddress(addr)
+	return err
+}
+
+func httpAddress(addr string) (hostPort string, encrypted bool, err error) {
+	if !strings.Contains(addr, "://") {
+		_, _, err = net.SplitHostPort(addr)
+		return addr, false, err
+	}
+	u, err := url.Parse(addr)
+	switch {
+	case err != nil:
+		return "", false, err
+	case u.Scheme != "http" && u.Scheme != "https" || u.Port() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil || u.Fragment != "":
+		return "", false, errors.New("want HOST:PORT, http://HOST:PORT or https://HOST:PORT")
+	}
+	return u.Host, u.Scheme == "https", nil
+}
+
+// httpServer is what a relay shows by HTTP, at all of its addresses.
+type httpServer struct {
+	*gateway.Gateway
+	moq       *moqt.WebSocketHandler
+	listeners []net.Listener
+	urls      []string
+}
+
+// listenHTTP listens at all of ServerConfig.HTTP; nil if there are none. udp are the addresses at which there is WebTransport.
+func (r *Relay) listenHTTP(c ServerConfig, certs *keys.Certificates, udp []net.Addr, sessions *moqt.Config) (_ *httpServer, err error) {
+	if len(c.HTTP) == 0 {
+		return nil, nil
+	}
+	h := &httpServer{moq: moqt.NewWebSocketHandler("http", sessions)}
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	var own *tls.Config
+	for _, addr := range c.HTTP {
+		host, encrypted, err := httpAddress(addr)
+		var l net.Listener
+		if err == nil {
+			l, err = moqt.ListenTCP(host)
+		}
+		if err != nil {
+			return nil, listenError(addr, err, "an address reads HOST:PORT, http://HOST:PORT or https://HOST:PORT")
+		}
+		scheme, at := "http", l.Addr().String()
+		if encrypted {
+			scheme = "https"
+			if own == nil {
+				own = certs.TLS()
+				own.NextProtos = []string{"http/1.1"} // WebSockets are begun in this one
+			}
+			l = tls.NewListener(l, own)
+		}
+		h.listeners, h.urls = append(h.listeners, l), append(h.urls, scheme+"://"+at+"/")
+	}
+	h.Gateway, err = gateway.New(gateway.Config{
+		Page: c.Page, Name: c.Name, WebTransport: udp, MoQ: h.moq, Follow: r.write, Logger: c.Logger,
+		Hashes: func() (list []gateway.Hash) {
+			for _, h := range certs.Hashes() {
+				list = append(list, gateway.Hash(h))
+			}
+			return list
+		},
+		Allowed: func(r *http.Request) bool { return moqt.OriginAllowed(sessions, r) },
+	})
+	return h, err
+}
+
+// serve answers until ctx ends.
+func (h *httpServer) serve(ctx context.Context) error {
+	var serving sync.WaitGroup
+	errs := make([]error, len(h.listeners))
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	for i, l := range h.listeners {
+		serving.Go(func() {
+			defer stop() // one that fails ends all
+			errs[i] = h.Serve(ctx, l)
+		})
+	}
+	serving.Wait()
+	return errors.Join(errs...)
+}
+
+func (h *httpServer) close() {
+	for _, l := range h.listeners {
+		l.Close()
+	}
+	if h.Gateway != nil {
+		h.Gateway.Close()
+	}
+	h.moq.Close()
+}
+
+// write writes what ec-sub would write of a broadcast: its objects from the group on that is being sent.
+func (r *Relay) write(ctx context.Context, ns object.Namespace, w io.Writer) error {
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	_, err := sub.Run(ctx, sub.Config{
+		Relays: []string{"moqt://this:0"}, Names: []string{ns.String()}, Log: r.log.With("by", "http", "broadcast", ns.String()),
+		RetryLost: -1, // there is nothing between that could fail
+		Dial: func(_ context.Context, _ string, _ *tls.Config, conf *moqt.Config) (*moqt.Session, error) {
+			client, server := moqt.Pipe(moqt.PipeOptions{Version: wire.Draft18, MaxStreams: 1024, Window: 1 << 20})
+			serving.Go(func() { r.serveReader(ctx, moqt.NewServer(server, nil)) })
+			s := moqt.NewClient(client, "this", "/", conf)
+			if err := s.Handshake(ctx); err != nil {
+				s.Close(wire.NoError, "")
+				return nil, fmt.Errorf("this relay: %w", err)
+			}
+			return s, nil
+		},
+	}, w)
+	return cmp.Or(context.Cause(ctx), err)
+}
