@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -171,8 +172,8 @@ func (g *Gateway) Close() {
 	g.running.Wait()
 }
 
-// Serve answers on a listener until ctx ends, and closes the listener.
-func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
+// Serve answers on a listener until ctx ends, and closes the listener. conf, if not nil, is that of TLS.
+func (g *Gateway) Serve(ctx context.Context, l net.Listener, conf *tls.Config) error {
 	h := &http.Server{
 		Handler: g, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: g.c.RequestTimeout, ReadTimeout: g.c.RequestTimeout, IdleTimeout: g.c.RequestTimeout, WriteTimeout: g.c.WriteTimeout,
@@ -180,7 +181,13 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()
-	err := h.Serve(&bounded{l, g.slots, g.log})
+	l = &bounded{l, g.slots, g.log}
+	if conf != nil {
+		conf = conf.Clone()
+		conf.NextProtos = []string{"http/1.1"} // WebSockets are begun in this one
+		l = tls.NewListener(l, conf)
+	}
+	err := h.Serve(l)
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -88,7 +88,7 @@ func gate(t *testing.T, c Config) (base string, g *Gateway) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- g.Serve(ctx, l) }()
+	go func() { done <- g.Serve(ctx, l, nil) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

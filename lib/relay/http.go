@@ -50,6 +50,7 @@ type httpServer struct {
 	*gateway.Gateway
 	moq       *moqt.WebSocketHandler
 	listeners []net.Listener
+	tls       []*tls.Config // of each; nil: none
 	urls      []string
 }
 
@@ -64,7 +65,6 @@ func (r *Relay) listenHTTP(c ServerConfig, certs *keys.Certificates, udp []net.A
 			h.close()
 		}
 	}()
-	var own *tls.Config
 	for _, addr := range c.HTTP {
 		host, encrypted, err := httpAddress(addr)
 		var l net.Listener
@@ -74,16 +74,11 @@ func (r *Relay) listenHTTP(c ServerConfig, certs *keys.Certificates, udp []net.A
 		if err != nil {
 			return nil, listenError(addr, err, "an address reads HOST:PORT, http://HOST:PORT or https://HOST:PORT")
 		}
-		scheme, at := "http", l.Addr().String()
+		scheme, conf := "http", (*tls.Config)(nil)
 		if encrypted {
-			scheme = "https"
-			if own == nil {
-				own = certs.TLS()
-				own.NextProtos = []string{"http/1.1"} // WebSockets are begun in this one
-			}
-			l = tls.NewListener(l, own)
+			scheme, conf = "https", certs.TLS()
 		}
-		h.listeners, h.urls = append(h.listeners, l), append(h.urls, scheme+"://"+at+"/")
+		h.listeners, h.tls, h.urls = append(h.listeners, l), append(h.tls, conf), append(h.urls, scheme+"://"+l.Addr().String()+"/")
 	}
 	h.Gateway, err = gateway.New(gateway.Config{
 		Page: c.Page, Name: c.Name, WebTransport: udp, MoQ: h.moq, Follow: r.write, Logger: c.Logger,
@@ -107,7 +102,7 @@ func (h *httpServer) serve(ctx context.Context) error {
 	for i, l := range h.listeners {
 		serving.Go(func() {
 			defer stop() // one that fails ends all
-			errs[i] = h.Serve(ctx, l)
+			errs[i] = h.Serve(ctx, l, h.tls[i])
 		})
 	}
 	serving.Wait()

@@ -79,6 +79,9 @@ func TestHTTP(t *testing.T) {
 			if err != nil || res.StatusCode != 200 || want != "" && string(b) != want {
 				t.Errorf("%s%s: %d %q, %v", base, path, res.StatusCode, b, err)
 			}
+			if csp, ws := res.Header.Get("Content-Security-Policy"), "ws"+strings.TrimSuffix(strings.TrimPrefix(base, "http"), "/"); !strings.Contains(csp, "connect-src 'self' "+ws+" https://"+s.addr+";") {
+				t.Errorf("%s: %s", base, csp)
+			}
 			if path != "relay.json" {
 				continue
 			}
