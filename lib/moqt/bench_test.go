@@ -45,6 +45,9 @@ var (
 		{"unix socket", openSocket}, {"moqt-18 on unix", openSessions("unix", wire.Draft18)}, {"moqt-18 on tcp", openSessions("tcp", wire.Draft18)},
 		{"moqt-18 on ws", openSessions("ws", wire.Draft18)}, {"moqt-18 on QUIC", openSessions("moqt", wire.Draft18)},
 	}
+	irohGrounds = []ground{
+		{"moqt-18 on QUIC", openSessions("moqt", wire.Draft18)}, {"moqt-18 over iroh", openSessions("iroh", wire.Draft18)},
+	}
 	webGrounds = []ground{
 		plainQUIC, {"moqt-16 on h3", openSessions("https", wire.Draft16)}, {"moqt-18 on h3", openSessions("https", wire.Draft18)},
 	}
@@ -278,7 +281,7 @@ func openSessions(scheme string, v Version) func(tb testing.TB, size, fan int) f
 		}
 		at := "127.0.0.1:0"
 		switch scheme {
-		case "unix":
+		case "unix", "iroh":
 			at = (&url.URL{Scheme: "unix", Path: filepath.Join(tb.TempDir(), "s")}).String() // go test's names have a #
 		case "tcp", "ws":
 			at = scheme + "://" + at
@@ -291,6 +294,9 @@ func openSessions(scheme string, v Version) func(tb testing.TB, size, fan int) f
 		to := l.Addr().String()
 		if at == "127.0.0.1:0" {
 			to = scheme + "://" + to + "/"
+		}
+		if scheme == "iroh" {
+			to = overIroh(tb, to)
 		}
 		subs, ps := pairs(tb, fan, func(ctx context.Context) (*Subscription, error) {
 			c, err := Dial(ctx, to, pin, &Config{Versions: []Version{v}})

@@ -37,23 +37,27 @@ func qmuxPair(t testing.TB, scheme string, client, server *Config) (c, s *Sessio
 
 // TestRolesOverQMux repeats what sessions are tested with in memory over QMux.
 func TestRolesOverQMux(t *testing.T) {
-	defer func(p func(testing.TB, *Config, *Config) (c, s *Session)) { sessionPair = p }(sessionPair)
 	for _, scheme := range []string{"unix", "tcp", "ws", "wss"} {
-		sessionPair = func(t testing.TB, client, server *Config) (c, s *Session) { return qmuxPair(t, scheme, client, server) }
-		t.Run(scheme, func(t *testing.T) {
-			for name, test := range map[string]func(*testing.T){
-				"Fetch": TestFetch, "FetchRefusedAndCancelled": TestFetchRefusedAndCancelled, "JoiningFetch": TestJoiningFetch,
-				"Namespaces": TestNamespaces, "TrackStatus": TestTrackStatus, "ResetDelivered": TestResetDelivered,
-				"Filters": TestFilters, "SubscribeOptionsArrive": TestSubscribeOptionsArrive,
-				"PublishBothEnds": TestPublishBothEnds, "UpdatePausesAndResumes": TestUpdatePausesAndResumes,
-				"ResetReachesTheReader": TestResetReachesTheReader, "GoAway": TestGoAway, "RequestCredit": TestRequestCredit,
-				"RequestsWaitForCredit": TestRequestsWaitForCredit, "TokenAliases": TestTokenAliases,
-				"QLog": TestQLog, "Stats": TestStats, "NamespacesAreBounded": TestNamespacesAreBounded,
-			} {
-				t.Run(name, test)
-			}
-		})
+		rolesOver(t, scheme, func(t testing.TB, client, server *Config) (c, s *Session) { return qmuxPair(t, scheme, client, server) })
 	}
+}
+
+func rolesOver(t *testing.T, name string, pair func(testing.TB, *Config, *Config) (c, s *Session)) {
+	defer func(p func(testing.TB, *Config, *Config) (c, s *Session)) { sessionPair = p }(sessionPair)
+	sessionPair = pair
+	t.Run(name, func(t *testing.T) {
+		for name, test := range map[string]func(*testing.T){
+			"Fetch": TestFetch, "FetchRefusedAndCancelled": TestFetchRefusedAndCancelled, "JoiningFetch": TestJoiningFetch,
+			"Namespaces": TestNamespaces, "TrackStatus": TestTrackStatus, "ResetDelivered": TestResetDelivered,
+			"Filters": TestFilters, "SubscribeOptionsArrive": TestSubscribeOptionsArrive,
+			"PublishBothEnds": TestPublishBothEnds, "UpdatePausesAndResumes": TestUpdatePausesAndResumes,
+			"ResetReachesTheReader": TestResetReachesTheReader, "GoAway": TestGoAway, "RequestCredit": TestRequestCredit,
+			"RequestsWaitForCredit": TestRequestsWaitForCredit, "TokenAliases": TestTokenAliases,
+			"QLog": TestQLog, "Stats": TestStats, "NamespacesAreBounded": TestNamespacesAreBounded,
+		} {
+			t.Run(name, test)
+		}
+	})
 }
 
 // TestQMuxAddresses: what is no address, who listens already, and a socket left behind.

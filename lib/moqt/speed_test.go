@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
+
+	"every.channel/ec/lib/irohtest"
 )
 
 var speedRounds = flag.Int("speed", 0, "rounds of TestSpeed; 0 skips it")
@@ -27,6 +29,13 @@ func TestSpeed(t *testing.T) {
 // scripts/bench moqt 7 TestSpeedQMux.
 func TestSpeedQMux(t *testing.T) {
 	compare(t, comparison{"1→1", qmuxGrounds, 1, 1 << 30})
+}
+
+// TestSpeedIroh compares sessions that ec-iroh carries between two Unix sockets with sessions over QUIC. The CPU is that of this
+// process only: scripts/bench moqt 7 TestSpeedIroh.
+func TestSpeedIroh(t *testing.T) {
+	irohtest.Path(t)
+	compare(t, comparison{"1→1", irohGrounds, 1, 256 << 20})
 }
 
 // comparison is a table of measurements.

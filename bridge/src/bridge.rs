@@ -1,0 +1,304 @@
+//! One iroh connection and one QMux connection, joined: what one side does to a stream is done on the other.
+//!
+//! Data, FIN, resets, stop codes, datagrams and close codes pass as they are. Credit passes by itself: a stream is read on
+//! one side only as fast as the other side takes it.
+
+use std::{future::pending, sync::Arc};
+
+use iroh::endpoint::{Connection, ConnectionError, ReadError, RecvStream, SendDatagramError, SendStream, VarInt, WriteError};
+use tokio::task::JoinSet;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use web_transport_trait::{Error as _, RecvStream as _, SendStream as _, Session as _};
+
+use crate::{endpoint::MAX_STREAMS, log};
+
+/// What is read and written at a time. It is what the Go side puts into one record.
+const CHUNK: usize = 64 << 10;
+
+/// What may wait in one stream of the relay's. The socket is so short that more brings nothing.
+const STREAM_WINDOW: u64 = 128 << 10;
+
+/// How a session with the relay's socket is made. Its windows are such that no stream can hold up another one: credit for
+/// the connection is what all streams together may hold.
+pub fn qmux_config(conn: &Connection, alpn: &str) -> qmux::Config {
+    let mut c = qmux::Config::new(qmux::Version::QMux01);
+    c.protocol = qmux::Protocol::Negotiate(vec![alpn.into()]);
+    c.max_streams_bidi = MAX_STREAMS.into();
+    c.max_streams_uni = MAX_STREAMS.into();
+    c.max_stream_data_bidi_local = STREAM_WINDOW;
+    c.max_stream_data_bidi_remote = STREAM_WINDOW;
+    c.max_stream_data_uni = STREAM_WINDOW;
+    c.max_data = 3 * u64::from(MAX_STREAMS) * STREAM_WINDOW;
+    c.max_record_size = MAX_RECORD;
+    // A datagram passes only if iroh's packets can hold it; what the path carries at the beginning it carries always.
+    c.max_datagram_frame_size = conn.max_datagram_size().map_or(0, |payload| payload as u64 + DATAGRAM_HEADER);
+    c.rtt_interval = std::time::Duration::ZERO;
+    c
+}
+
+pub const MAX_RECORD: u64 = 66_560;
+/// Type and length of a DATAGRAM frame of less than 16 KiB (RFC 9221 §4).
+const DATAGRAM_HEADER: u64 = 3;
+
+/// Codes of MoQ with which a side is closed when the other one ended without a code of its own.
+const NO_ERROR: u32 = 0x0;
+const INTERNAL_ERROR: u32 = 0x1;
+
+/// Codes of QUIC are of 62 bits, those of a QMux session here of 32. No code of MoQ is larger.
+fn narrow(code: VarInt) -> u32 {
+    code.into_inner().try_into().unwrap_or(u32::MAX)
+}
+
+/// Joins both until one ends or stop is cancelled, closes the other one, and says why in words.
+pub async fn run(conn: Connection, qmux: qmux::Session, stop: CancellationToken) -> String {
+    let both = Arc::new(Both { conn, qmux });
+    let (conn, qmux) = (&both.conn, &both.qmux);
+    let tasks = TaskTracker::new();
+    let abort = CancellationToken::new();
+    let mut loops = JoinSet::new();
+    let streams = Streams { both: both.clone(), tasks: tasks.clone(), abort: abort.clone() };
+    loops.spawn(streams.clone().uni_from_iroh());
+    loops.spawn(streams.clone().bi_from_iroh());
+    loops.spawn(streams.clone().uni_from_relay());
+    loops.spawn(streams.clone().bi_from_relay());
+    loops.spawn(streams.clone().datagrams_from_iroh());
+    loops.spawn(streams.clone().datagrams_from_relay());
+
+    let reason = tokio::select! {
+        e = conn.closed() => {
+            let (code, words, reason) = iroh_end(&e);
+            // Before any stream ends: a relay takes a control stream that is reset for a breach of protocol.
+            qmux.close(code, &words);
+            reason
+        }
+        e = qmux.closed() => {
+            let (code, words, reason) = match e.session_error() {
+                Some((code, words)) => (code, words.clone(), format!("closed by the relay with code {code}{}", colon(&words))),
+                None => (INTERNAL_ERROR, "the relay is gone".into(), format!("the relay's connection ended: {e}")),
+            };
+            conn.close(VarInt::from_u32(code), words.as_bytes());
+            reason
+        }
+        () = stop.cancelled() => {
+            let words = "ec-iroh ends";
+            qmux.close(NO_ERROR, words);
+            conn.close(VarInt::from_u32(NO_ERROR), words.as_bytes());
+            words.into()
+        }
+    };
+    loops.shutdown().await;
+    abort.cancel();
+    tasks.close();
+    tasks.wait().await;
+    reason
+}
+
+fn colon(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(": {words}") }
+}
+
+/// What the relay is told when iroh's side ended: code, words, and the words for the record.
+fn iroh_end(e: &ConnectionError) -> (u32, String, String) {
+    match e {
+        ConnectionError::ApplicationClosed(close) => {
+            let (code, words) = (narrow(close.error_code), String::from_utf8_lossy(&close.reason).into_owned());
+            let reason = format!("closed by the peer with code {code}{}", colon(&words));
+            (code, words, reason)
+        }
+        ConnectionError::TimedOut => (INTERNAL_ERROR, "the peer is gone: nothing came from it".into(), "nothing came from the peer any more".into()),
+        e => (INTERNAL_ERROR, format!("the connection to the peer broke: {e}"), format!("the connection broke: {e}")),
+    }
+}
+
+struct Both {
+    conn: Connection,
+    qmux: qmux::Session,
+}
+
+/// Takes the streams of either side. A loop that cannot go on waits: the end of the connection is run's to deal with.
+#[derive(Clone)]
+struct Streams {
+    both: Arc<Both>,
+    tasks: TaskTracker,
+    /// Lets streams go after both connections were closed; not before, because dropping one resets it.
+    abort: CancellationToken,
+}
+
+impl Streams {
+    fn spawn(&self, stream: impl Future<Output = ()> + Send + 'static) {
+        let abort = self.abort.clone();
+        self.tasks.spawn(async move { abort.run_until_cancelled(stream).await });
+    }
+
+    async fn uni_from_iroh(self) {
+        while let Ok(recv) = self.both.conn.accept_uni().await {
+            let Ok(send) = self.both.qmux.open_uni().await else { break };
+            self.spawn(to_relay(recv, send));
+        }
+        pending::<()>().await
+    }
+
+    async fn bi_from_iroh(self) {
+        while let Ok((send, recv)) = self.both.conn.accept_bi().await {
+            before_data(&send);
+            let Ok((qsend, qrecv)) = self.both.qmux.open_bi().await else { break };
+            self.spawn(to_relay(recv, qsend));
+            self.spawn(to_iroh(qrecv, send));
+        }
+        pending::<()>().await
+    }
+
+    async fn uni_from_relay(self) {
+        let mut control = true; // the first one: later ones carry data
+        while let Ok(recv) = self.both.qmux.accept_uni().await {
+            let Ok(send) = self.both.conn.open_uni().await else { break };
+            if std::mem::take(&mut control) {
+                before_data(&send);
+            }
+            self.spawn(to_iroh(recv, send));
+        }
+        pending::<()>().await
+    }
+
+    async fn bi_from_relay(self) {
+        while let Ok((qsend, qrecv)) = self.both.qmux.accept_bi().await {
+            let Ok((send, recv)) = self.both.conn.open_bi().await else { break };
+            before_data(&send);
+            self.spawn(to_relay(recv, qsend));
+            self.spawn(to_iroh(qrecv, send));
+        }
+        pending::<()>().await
+    }
+
+    async fn datagrams_from_iroh(self) {
+        while let Ok(datagram) = self.both.conn.read_datagram().await {
+            if let Err(e) = self.both.qmux.send_datagram(datagram) {
+                log::debug(format_args!("a datagram is lost: {e}"));
+            }
+        }
+        pending::<()>().await
+    }
+
+    async fn datagrams_from_relay(self) {
+        while let Ok(datagram) = self.both.qmux.recv_datagram().await {
+            match self.both.conn.send_datagram(datagram) {
+                Err(SendDatagramError::ConnectionLost(_)) => break,
+                Err(e) => log::debug(format_args!("a datagram is lost: {e}")),
+                Ok(()) => {}
+            }
+        }
+        pending::<()>().await
+    }
+}
+
+/// What MoQ says in requests and on its control stream does not wait behind objects.
+fn before_data(send: &SendStream) {
+    let _ = send.set_priority(1); // a stream that ended needs none
+}
+
+/// Copies a stream of the peer's to the relay.
+async fn to_relay(mut recv: RecvStream, mut send: qmux::SendStream) {
+    loop {
+        let chunk = tokio::select! {
+            chunk = recv.read_chunk(CHUNK) => chunk,
+            stopped = send.closed() => return stop_iroh(recv, stopped.err()).await,
+        };
+        match chunk {
+            Ok(Some(bytes)) => {
+                // A reset passes although the relay takes no more data.
+                let written = tokio::select! {
+                    written = send.write_chunk(bytes) => Ok(written),
+                    code = reset_by_iroh(&mut recv) => Err(code),
+                };
+                match written {
+                    Ok(Ok(())) => {}
+                    Ok(Err(e)) => return stop_iroh(recv, Some(e)).await,
+                    Err(code) => return send.reset(code),
+                }
+            }
+            Ok(None) => {
+                // The FIN may wait for the relay; what ended meanwhile needs none.
+                if send.finish().is_ok() {
+                    let _ = send.closed().await;
+                }
+                return;
+            }
+            Err(ReadError::Reset(code)) => return send.reset(narrow(code)),
+            Err(_) => return hold((recv, send)).await,
+        }
+    }
+}
+
+/// Waits for a reset; forever if none can come any more.
+async fn reset_by_iroh(recv: &mut RecvStream) -> u32 {
+    match recv.received_reset().await {
+        Ok(Some(code)) => narrow(code),
+        _ => pending().await,
+    }
+}
+
+/// Passes the relay's STOP_SENDING on.
+async fn stop_iroh(mut recv: RecvStream, e: Option<qmux::Error>) {
+    match e.and_then(|e| e.stream_error()) {
+        Some(code) => {
+            let _ = recv.stop(VarInt::from_u32(code)); // what ended meanwhile needs no stop
+        }
+        None => hold(recv).await,
+    }
+}
+
+/// Copies a stream of the relay's to the peer.
+async fn to_iroh(mut recv: qmux::RecvStream, mut send: SendStream) {
+    let stopped = send.stopped();
+    tokio::pin!(stopped);
+    loop {
+        let chunk = tokio::select! {
+            chunk = recv.read_chunk(CHUNK) => chunk,
+            stopped = &mut stopped => match stopped {
+                Ok(Some(code)) => return recv.stop(narrow(code)),
+                _ => return hold((recv, send)).await,
+            },
+        };
+        match chunk {
+            Ok(Some(bytes)) => {
+                // A reset passes although the peer takes no more data.
+                let written = tokio::select! {
+                    written = send.write_chunk(bytes) => Ok(written),
+                    code = reset_by_relay(&mut recv) => Err(code),
+                };
+                match written {
+                    Ok(Ok(())) => {}
+                    Ok(Err(WriteError::Stopped(code))) => return recv.stop(narrow(code)),
+                    Ok(Err(_)) => return hold((recv, send)).await,
+                    Err(code) => return reset_iroh(send, code),
+                }
+            }
+            Ok(None) => {
+                let _ = send.finish(); // what ended meanwhile needs no FIN
+                return;
+            }
+            Err(e) => match e.stream_error() {
+                Some(code) => return reset_iroh(send, code),
+                None => return hold((recv, send)).await,
+            },
+        }
+    }
+}
+
+/// Waits for a reset; forever if none can come any more.
+async fn reset_by_relay(recv: &mut qmux::RecvStream) -> u32 {
+    match recv.closed().await.map_err(|e| e.stream_error()) {
+        Err(Some(code)) => code,
+        _ => pending().await,
+    }
+}
+
+fn reset_iroh(mut send: SendStream, code: u32) {
+    let _ = send.reset(VarInt::from_u32(code)); // what ended meanwhile needs no reset
+}
+
+/// Keeps streams of a connection that ended, until run has closed the other one.
+async fn hold<T>(streams: T) {
+    pending::<()>().await;
+    drop(streams);
+}

@@ -1,0 +1,91 @@
+//! The iroh endpoint: what it listens on, what it may contact, and how its connections behave.
+
+use std::{sync::Arc, time::Duration};
+
+use iroh::{
+    Endpoint, RelayMap, RelayMode, RelayUrl, SecretKey,
+    endpoint::{NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets},
+    tls::CaTlsConfig,
+};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+use crate::{
+    args::Args,
+    congestion,
+    fail::{CONFIG, Failure, IO, USAGE, chain},
+    key, record,
+};
+
+/// How many streams a peer may have open, of each direction; one more than a relay grants is never asked for.
+pub const MAX_STREAMS: u32 = 2048;
+
+/// iroh takes a connection that has more than 1,024 gaps in one stream for an attack and closes it. A window of 4 MiB came
+/// to that under loss, one of 1 MiB cannot.
+const STREAM_WINDOW: u32 = 1 << 20;
+
+/// What may wait in all for a relay that does not read.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+
+/// 256 KiB stalled for hundreds of milliseconds.
+const SEND_WINDOW: u64 = 8 << 20;
+
+const IDLE: Duration = Duration::from_secs(5);
+const PATH_IDLE: Duration = Duration::from_secs(4);
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// Later than this a packet is lost that came after others: in packets, and in round-trip times. With less than these jitter
+/// is taken for loss.
+const PACKET_THRESHOLD: u32 = 20;
+const TIME_THRESHOLD: f32 = 1.5;
+
+fn transport() -> QuicTransportConfig {
+    QuicTransportConfig::builder()
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(MAX_STREAMS))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(SEND_WINDOW)
+        .send_fairness(false) // what was written first leaves first: an old object is of more use than a part of a new one
+        .max_idle_timeout(Some(IDLE.try_into().expect("5 s")))
+        .keep_alive_interval(KEEP_ALIVE)
+        .default_path_max_idle_timeout(PATH_IDLE)
+        .default_path_keep_alive_interval(KEEP_ALIVE)
+        .packet_threshold(PACKET_THRESHOLD)
+        .time_threshold(TIME_THRESHOLD)
+        .congestion_controller_factory(Arc::new(congestion::Factory))
+        .build()
+}
+
+/// Nothing is looked up or contacted but what args name: no DNS for nodes, no pkarr, no relay of others, no port mapping.
+pub async fn bind(args: &Args) -> Result<Endpoint, Failure> {
+    let key = match &args.key {
+        Some(path) => key::read(path)?,
+        None => SecretKey::generate(),
+    };
+    let mut b = Endpoint::builder(presets::Minimal)
+        .secret_key(key)
+        .alpns(record::ALPNS.map(|a| a.as_bytes().to_vec()).to_vec())
+        .transport_config(transport())
+        .portmapper_config(PortmapperConfig::Disabled)
+        .net_report_config(NetReportConfig { captive_portal_check: false, ..Default::default() });
+    if !args.bind.is_empty() {
+        b = b.clear_ip_transports();
+    }
+    for addr in &args.bind {
+        b = b.bind_addr(*addr).map_err(|e| Failure::new(USAGE, format!("--bind {addr}: {}", chain(&e))))?;
+    }
+    if !args.relays.is_empty() {
+        let urls = args.relays.iter().map(|url| url.parse::<RelayUrl>().map_err(|e| Failure::new(USAGE, format!("--relay {url:?}: {}", chain(&e)))));
+        b = b.relay_mode(RelayMode::Custom(urls.collect::<Result<RelayMap, _>>()?));
+    }
+    if let Some(path) = &args.relay_ca {
+        let pem = std::fs::read(path).map_err(|e| Failure::new(IO, format!("{}: {e}", path.display())))?;
+        let roots: Vec<_> =
+            CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|e| Failure::new(CONFIG, format!("{}: {e}", path.display())))?;
+        if roots.is_empty() {
+            return Err(Failure::new(CONFIG, format!("{} holds no certificate (PEM)", path.display())));
+        }
+        b = b.ca_tls_config(CaTlsConfig::custom_roots(roots));
+    }
+    b.bind().await.map_err(|e| Failure::new(IO, format!("to listen: {}", chain(&e))))
+}
