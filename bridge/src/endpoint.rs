@@ -62,12 +62,14 @@ pub async fn bind(args: &Args) -> Result<Endpoint, Failure> {
         Some(path) => key::read(path)?,
         None => SecretKey::generate(),
     };
+    let mut reports = NetReportConfig::default();
+    reports.captive_portal_check = false;
     let mut b = Endpoint::builder(presets::Minimal)
         .secret_key(key)
         .alpns(record::ALPNS.map(|a| a.as_bytes().to_vec()).to_vec())
         .transport_config(transport())
         .portmapper_config(PortmapperConfig::Disabled)
-        .net_report_config(NetReportConfig { captive_portal_check: false, ..Default::default() });
+        .net_report_config(reports);
     if !args.bind.is_empty() {
         b = b.clear_ip_transports();
     }

@@ -4,7 +4,6 @@ use std::fmt;
 
 pub const OTHER: u8 = 1;
 pub const USAGE: u8 = 64;
-pub const UNAVAILABLE: u8 = 69;
 pub const BUG: u8 = 70;
 pub const IO: u8 = 74;
 pub const NOT_ALLOWED: u8 = 77;

@@ -5,7 +5,7 @@ use std::{fs, io::Read, os::unix::fs::MetadataExt, path::Path};
 use iroh::SecretKey;
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 
-use crate::fail::{CONFIG, Failure, IO, NOT_ALLOWED};
+use crate::fail::{CONFIG, Failure, IO};
 
 /// What is before the 32 bytes of the seed in a PKCS#8 key of ed25519: SEQUENCE, version, the algorithm 1.3.101.112, and an
 /// OCTET STRING in an OCTET STRING (RFC 8410 §7). Version 0 has nothing after the seed; version 1 may have the public key.
@@ -20,7 +20,7 @@ pub fn read(path: &Path) -> Result<SecretKey, Failure> {
     let file = fs::File::open(path).map_err(io)?;
     let mode = file.metadata().map_err(io)?.mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(Failure::new(NOT_ALLOWED, format!("the key {name} may be read by others (mode {mode:03o})")).hint(format!("chmod 600 {name}")));
+        return Err(Failure::new(CONFIG, format!("the key {name} may be read by others (mode {mode:03o})")).hint(format!("chmod 600 {name}")));
     }
     let mut pem = Vec::new();
     file.take(MAX_FILE).read_to_end(&mut pem).map_err(io)?;
@@ -69,7 +69,7 @@ mod tests {
     fn a_key_that_others_may_read_is_refused() {
         let path = std::env::temp_dir().join(format!("ec-iroh-key-{}", std::process::id()));
         fs::write(&path, PLAIN).unwrap();
-        for (mode, code) in [(0o644, Some(NOT_ALLOWED)), (0o600, None)] {
+        for (mode, code) in [(0o644, Some(CONFIG)), (0o600, None)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(read(&path).err().map(|e| e.code), code);
         }

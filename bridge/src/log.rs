@@ -29,10 +29,6 @@ pub fn warn(words: impl Display) {
     write("WARN", &words.to_string());
 }
 
-pub fn info(words: impl Display) {
-    write("INFO", &words.to_string());
-}
-
 pub fn debug(words: impl Display) {
     if VERBOSE.load(Ordering::Relaxed) {
         write("DEBUG", &words.to_string());
@@ -45,10 +41,7 @@ fn write(level: &str, words: &str) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         format!("{}\n", serde_json::json!({"time": rfc3339(now), "level": level, "msg": words, "tool": "ec-iroh"}))
     } else {
-        match level {
-            "INFO" => format!("ec-iroh: {words}\n"),
-            _ => format!("ec-iroh: {}: {words}\n", level.to_lowercase()),
-        }
+        format!("ec-iroh: {}: {words}\n", level.to_lowercase())
     };
     let _ = std::io::stderr().write_all(line.as_bytes()); // whoever closed stderr does not want to know
 }

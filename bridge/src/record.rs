@@ -157,8 +157,7 @@ impl FromStr for Dial {
         struct Raw {
             v: u64,
             dial: String,
-            #[serde(default)]
-            addrs: BTreeSet<String>,
+            addrs: Option<BTreeSet<String>>,
             relay: Option<String>,
             alpns: Option<Vec<String>>,
             timeout_ms: Option<u64>,
@@ -172,11 +171,12 @@ impl FromStr for Dial {
             return Err(bad("a node's id has 64 hexadecimal digits".into()));
         }
         let id: EndpointId = raw.dial.parse().map_err(|e| bad(format!("the id {:?}: {e}", raw.dial)))?;
-        if raw.addrs.len() > MAX_ADDRS {
+        let addrs = raw.addrs.unwrap_or_default();
+        if addrs.len() > MAX_ADDRS {
             return Err(bad(format!("more than {MAX_ADDRS} addresses")));
         }
         let mut to = EndpointAddr::new(id);
-        for addr in &raw.addrs {
+        for addr in &addrs {
             to = to.with_ip_addr(addr.parse::<SocketAddr>().map_err(|_| bad(format!("the address {addr:?} is not IP:port")))?);
         }
         if let Some(url) = raw.relay.filter(|url| !url.is_empty()) {
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(d.to.ip_addrs().count(), 2);
         assert_eq!(d.to.relay_urls().map(|u| u.to_string()).collect::<Vec<_>>(), ["https://r.example./"]);
 
-        let d: Dial = format!(r#"{{"v":1,"dial":"{ID}"}}"#).parse().unwrap();
+        let d: Dial = format!(r#"{{"v":1,"dial":"{ID}","addrs":null}}"#).parse().unwrap();
         assert_eq!((d.alpns.as_slice(), d.timeout), (&["moqt-18".to_string(), "moqt-16".to_string()][..], TIMEOUT));
     }
 

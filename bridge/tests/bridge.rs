@@ -569,7 +569,7 @@ fn packets_sent(args: &[&str]) -> Option<(u64, String)> {
         eprintln!("skipped: no network namespaces here: {said}");
         return None;
     }
-    let links: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"));
+    let links: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
     Some((links[0]["stats64"]["tx"]["packets"].as_u64().unwrap(), said))
 }
 

@@ -56,6 +56,8 @@ type Node struct {
 	// Records are what it tells after it is ready. Whoever does not read them loses the newest.
 	Records <-chan Record
 	Process *os.Process
+	// ALPNs are what Socket offers. Default all that ec-iroh knows.
+	ALPNs []string
 
 	dir string
 }
@@ -134,7 +136,11 @@ func Start(t testing.TB, relay string, under []string, args ...string) *Node {
 // Socket is the path of a Unix socket each connection to which is one over iroh to another node, at these addresses.
 func (n *Node) Socket(t testing.TB, id string, addrs ...string) string {
 	t.Helper()
-	request, err := json.Marshal(map[string]any{"v": 1, "dial": id, "addrs": addrs})
+	dial := map[string]any{"v": 1, "dial": id, "addrs": addrs}
+	if n.ALPNs != nil {
+		dial["alpns"] = n.ALPNs
+	}
+	request, err := json.Marshal(dial)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,14 +219,14 @@ func (n *Node) splice(t testing.TB, name string, onward func(net.Conn) (net.Conn
 					return
 				}
 				defer untrack(o)
-				done := make(chan struct{}, 2)
+				var copying sync.WaitGroup
 				for _, way := range [][2]net.Conn{{c, o}, {o, c}} {
-					running.Go(func() {
+					copying.Go(func() {
 						io.Copy(way[0], way[1])
-						done <- struct{}{}
+						way[0].(*net.UnixConn).CloseWrite() // what is under way the other way still arrives
 					})
 				}
-				<-done // QMux ends as a whole
+				copying.Wait()
 			})
 		}
 	})

@@ -296,7 +296,7 @@ func openSessions(scheme string, v Version) func(tb testing.TB, size, fan int) f
 			to = scheme + "://" + to + "/"
 		}
 		if scheme == "iroh" {
-			to = overIroh(tb, to)
+			to = overIroh(tb, to, &Config{Versions: []Version{v}})
 		}
 		subs, ps := pairs(tb, fan, func(ctx context.Context) (*Subscription, error) {
 			c, err := Dial(ctx, to, pin, &Config{Versions: []Version{v}})
