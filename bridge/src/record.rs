@@ -206,7 +206,7 @@ mod tests {
         .unwrap();
         assert_eq!((d.to.id.to_string().as_str(), d.alpns.as_slice(), d.timeout), (ID, &["moqt-16".to_string()][..], Duration::from_millis(100)));
         assert_eq!(d.to.ip_addrs().count(), 2);
-        assert_eq!(d.to.relay_urls().map(|u| u.to_string()).collect::<Vec<_>>(), ["https://r.example./"]);
+        assert_eq!(d.to.relay_urls().map(|u| u.to_string()).collect::<Vec<_>>(), ["https://r.example/"]);
 
         let d: Dial = format!(r#"{{"v":1,"dial":"{ID}","addrs":null}}"#).parse().unwrap();
         assert_eq!((d.alpns.as_slice(), d.timeout), (&["moqt-18".to_string(), "moqt-16".to_string()][..], TIMEOUT));

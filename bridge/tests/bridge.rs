@@ -350,9 +350,15 @@ async fn datagrams() {
     for (from, to) in [(&qa, &qb), (&qb, &qa)] {
         for len in [0, 1, 1000, max.min(from.max_datagram_size())] {
             let data = Bytes::from(pattern(len, 5));
+            // It may be lost, as any may.
             within("a datagram", async {
-                from.send_datagram(data.clone()).unwrap();
-                assert_eq!(to.recv_datagram().await.unwrap(), data);
+                loop {
+                    from.send_datagram(data.clone()).unwrap();
+                    match timeout(Duration::from_secs(1), to.recv_datagram()).await {
+                        Ok(got) if got.as_ref().unwrap() == &data => return,
+                        _ => {}
+                    }
+                }
             })
             .await;
         }
