@@ -1,7 +1,7 @@
 // Plays one broadcast: objects from the relay, past or live, checked against their hashes, to segments for the page.
 import { blake3 } from "@noble/hashes/blake3.js"
 import { type Catalog, type Entry, parseEntry } from "./moqt/catalog.ts"
-import type { MoqObject } from "./moqt/data.ts"
+import { type MoqObject, noProperties } from "./moqt/data.ts"
 import { compare, type Location, type Namespace, type Track, writeTrack } from "./moqt/names.ts"
 import { Refused, RequestCode, type Session } from "./moqt/session.ts"
 import { Muxer, type Output } from "./media/chunk.ts"
@@ -152,6 +152,11 @@ export class Viewer {
 				this.again = false
 				this.begin()
 			}
+			if (this.chunk) {
+				// It broke off, and decodes from its beginning alone.
+				this.at = { group: this.chunk.group, object: 0 }
+				this.chunk = undefined
+			}
 			try {
 				const session = await this.session()
 				if (this.stopped) return
@@ -204,20 +209,25 @@ export class Viewer {
 		}, 1000)
 		signal.addEventListener("abort", () => clearInterval(silence))
 		const { past, live } = await session.join(t, (l) => from ?? { group: Math.max(0, bucketOf(l.group) - 1) * tag, object: 0 }, signal)
-		if (past) for await (const o of past) this.take(o, signal)
+		if (past) await this.takeAll(past, signal)
 		live.done.then((d) => {
 			if (d.code === 2 && !signal.aborted) this.send({ type: "over", feed: this.feed, text: "The broadcast has ended. Its past is still there." })
 		})
 		for await (const g of live.subgroups) {
 			try {
 				for await (const o of g.objects) this.take(o, signal)
-				this.take({ group: g.group, object: -1, status: "end of group", properties: { randomAccess: false, discontinuity: false }, payload: new Uint8Array() }, signal)
+				this.take({ group: g.group, object: -1, status: "end of group", properties: noProperties(), payload: new Uint8Array() }, signal)
 			} catch {
-				// The relay gave the group up; the next one decodes without this one.
+				if (signal.aborted) return
+				// The relay gave the group up, or is lost: it decodes from its beginning alone. What there is of it is fetched.
+				this.chunk = undefined
+				this.at = { group: g.group, object: 0 }
+				await this.takeAll(session.fetch(t, this.at, { group: g.group, object: 0 }, signal), signal)
 				this.finishChunk()
 			}
 			if (signal.aborted) return
 		}
+		if (signal.aborted) return
 		const done = await live.done
 		if (done.code === 2) {
 			await new Promise<void>((resolve) => {
@@ -276,6 +286,15 @@ export class Viewer {
 		const b = bucketOf(group)
 		const x = Math.floor(b / n) * wrap + (b % n) * this.grid + this.grid
 		this.send({ type: "edge", feed: this.feed, time: (x - this.zero + this.shift) / hz })
+	}
+
+	/** Takes what was fetched. A relay that refuses that is one without the past: what comes live is enough. */
+	private async takeAll(past: AsyncGenerator<MoqObject>, signal: AbortSignal): Promise<void> {
+		try {
+			for await (const o of past) this.take(o, signal)
+		} catch (err) {
+			if (!(err instanceof Refused)) throw err
+		}
 	}
 
 	/** Takes an object in the order of its track. */

@@ -1,0 +1,314 @@
+// List and viewer against a session that is made up; objects are those of testdata/chunks.*.
+import assert from "node:assert/strict"
+import { test } from "node:test"
+import { blake3 } from "@noble/hashes/blake3.js"
+import { judge, Library } from "../src/library.ts"
+import { catalogOf, parseCatalog, parseEntry, partsOf } from "../src/moqt/catalog.ts"
+import { encodeText, Malformed } from "../src/moqt/bytes.ts"
+import { type MoqObject, noProperties } from "../src/moqt/data.ts"
+import { type Location, type Namespace, type Track, writeTrack } from "../src/moqt/names.ts"
+import { Refused, type Session, type Subgroup, type Subscription } from "../src/moqt/session.ts"
+import { Queue, Reset } from "../src/moqt/stream.ts"
+import type { Broadcast, ToPage } from "../src/protocol.ts"
+import { bucketOf, timeOf, Viewer } from "../src/viewer.ts"
+import { hex, testdata, unhex } from "./bytes.ts"
+
+const { parts } = JSON.parse(testdata("chunks.json").toString()) as { parts: { group: number; object: number; pts: number; size: number; blake3: string }[] }
+const bytes = testdata("chunks.m2ts")
+let at = 0
+const objects: MoqObject[] = parts.map((p) => {
+	const payload = bytes.subarray(at, at + p.size)
+	at += p.size
+	return { group: p.group, object: p.object, status: "normal", payload, properties: { pts: p.pts, blake3: unhex(p.blake3), randomAccess: p.object === 0, discontinuity: false } }
+})
+const [first, second] = [...new Set(objects.map((o) => o.group))] as [number, number]
+const of = (group: number): MoqObject[] => objects.filter((o) => o.group === group)
+
+const track: Track = { namespace: ["ec", "atsc", "2065", "4"], name: "ts_t13" }
+const text = (o: object): Uint8Array => encodeText(JSON.stringify(o))
+const settle = (): Promise<void> => new Promise((done) => setTimeout(done, 30))
+
+async function* all(list: MoqObject[], error?: Error): AsyncGenerator<MoqObject> {
+	for (const o of list) yield o
+	if (error) throw error
+}
+const subgroup = (list: MoqObject[], error?: Error): Subgroup => ({ group: list[0]!.group, objects: all(list, error), stop() {} })
+
+/** What a made-up relay has of a track. */
+interface Store {
+	past?: MoqObject[]
+	live?: Queue<Subgroup>
+}
+
+class Relay {
+	asked: string[] = []
+	implementation = "every.channel"
+	readonly told: { prefix: Namespace; tell: (suffix: Namespace, there: boolean) => void }[] = []
+	constructor(public tracks: Record<string, Store>) {}
+
+	private store(t: Track): Store {
+		const s = this.tracks[writeTrack(t)]
+		if (!s) throw new Refused(0x10, "", writeTrack(t))
+		return s
+	}
+
+	namespaces(prefix: Namespace, signal: AbortSignal, tell: (suffix: Namespace, there: boolean) => void): Promise<void> {
+		this.told.push({ prefix, tell })
+		return new Promise((done) => signal.addEventListener("abort", () => done()))
+	}
+
+	async largest(t: Track): Promise<Location | undefined> {
+		const o = this.store(t).past?.at(-1)
+		return o && { group: o.group, object: o.object }
+	}
+
+	async *fetch(t: Track, start: Location, end: Location): AsyncGenerator<MoqObject> {
+		if (t.name === track.name) this.asked.push(`fetch ${start.group}/${start.object}`)
+		const before = (a: Location, b: Location): boolean => a.group < b.group || (a.group === b.group && a.object < b.object)
+		const to = end.object === 0 ? { group: end.group + 1, object: 0 } : end
+		for (const o of this.store(t).past ?? []) if (!before(o, start) && before(o, to)) yield o
+	}
+
+	async join(t: Track, from: (l: Location) => Location, signal: AbortSignal): Promise<{ past: AsyncGenerator<MoqObject> | undefined; live: Subscription }> {
+		const s = this.store(t)
+		const largest = await this.largest(t)
+		const subgroups = s.live ?? new Queue()
+		delete s.live // the next who joins has a queue of its own
+		const live: Subscription = { largest, subgroups, done: new Promise(() => {}), cancel: () => subgroups.end() }
+		signal.addEventListener("abort", live.cancel)
+		if (!largest) return { past: undefined, live }
+		const start = from(largest)
+		if (t.name === track.name) this.asked.push(`join ${start.group}/${start.object}`)
+		return { past: this.fetch(t, start, { group: largest.group, object: largest.object + 1 }), live }
+	}
+}
+
+function viewer(relays: Relay[], live = true): { v: Viewer; said: ToPage[]; of: <T extends ToPage["type"]>(type: T) => Extract<ToPage, { type: T }>[] } {
+	const said: ToPage[] = []
+	const catalog = parseCatalog(text({ version: "draft-01", tracks: [], ec: { duration: 180_000 } }))
+	const v = new Viewer({ id: "x", track, catalog, receivers: [["ec", "source", "home", "4"]], live }, (m) => said.push(structuredClone(m)), async () => (relays.length > 1 ? relays.shift()! : relays[0]!) as unknown as Session, 1)
+	return { v, said, of: (type) => said.filter((m) => m.type === type) as never }
+}
+
+test("joins a chunk before the newest, and goes on live without a gap", async () => {
+	const live = new Queue<Subgroup>()
+	const hashes = of(first).map((o) => o.properties.blake3!)
+	const chunk = hex(blake3(Buffer.concat(hashes)))
+	const entry = { v: 1, group: first, track: writeTrack(track), scope: "broadcast", objects: hashes.length, bytes: 1, hash: chunk, pts: parts[0]!.pts, utc: "2026-03-14T15:20:02.500Z" }
+	const entries = [{ group: bucketOf(first), object: 0, status: "normal" as const, properties: noProperties(), payload: text(entry) }]
+	const relay = new Relay({
+		[writeTrack(track)]: { past: of(first), live },
+		"ec-source-home-4--timeline": { past: entries, live: new Queue() },
+		"ec-source-home-4--manifest": { past: entries, live: new Queue() },
+	})
+	const { v, of: said } = viewer([relay])
+	void v.play()
+	await settle()
+	live.push(subgroup(of(second)))
+	await settle()
+	v.stop()
+	assert.deepEqual(said("feed"), [{ type: "feed", feed: 1, id: "x", live: true }])
+	assert.deepEqual(said("kinds").map((m) => m.kinds), [["video", "audio"]])
+	assert.deepEqual(said("init").map((m) => m.kind), ["video", "audio"])
+	const c = said("checks").at(-1)!.checks
+	assert.deepEqual([c.right, c.wrong, c.without, c.confirmed, c.contradicted], [parts.length, 0, 0, 1, 0])
+	const chunks = said("chunk")
+	assert.deepEqual(chunks.map((m) => m.group), [first, second])
+	assert.ok(Math.abs(chunks[1]!.start - chunks[0]!.start - 2) < 0.6)
+	assert.equal(new Date(chunks[0]!.utc!).toISOString(), "2026-03-14T15:20:02.500Z")
+	let end: number | undefined
+	for (const m of said("media").filter((m) => m.kind === "video")) {
+		if (end !== undefined) assert.ok(Math.abs(m.start - end) < 0.002, `from ${end} to ${m.start}`)
+		end = m.end
+	}
+})
+
+test("an object that is not what its hash says is not shown, nor is the rest of its chunk; the next chunk is", async () => {
+	const lie = of(first).map((o) => ({ ...o }))
+	lie[3]!.payload = new Uint8Array(lie[3]!.payload)
+	lie[3]!.payload[1000]! ^= 1
+	const live = new Queue<Subgroup>()
+	const { v, of: said } = viewer([new Relay({ [writeTrack(track)]: { past: lie, live } })])
+	void v.play()
+	await settle()
+	const before = said("media").filter((m) => m.kind === "video").at(-1)!.end
+	live.push(subgroup(of(second)))
+	await settle()
+	v.stop()
+	const c = said("checks").at(-1)!.checks
+	assert.deepEqual([c.right, c.wrong], [parts.length - 1, 1])
+	assert.match(c.first, new RegExp(`Object 3 of group ${first} of ec-atsc-2065-4--ts_t13`))
+	const after = said("media").filter((m) => m.kind === "video").find((m) => m.end > before)!
+	assert.ok(after.start - before > 1, `shown up to ${before}, then from ${after.start}`)
+})
+
+test("an object without hash counts as such", async () => {
+	const bare = of(first).map((o) => ({ ...o, properties: { ...o.properties } }))
+	delete bare[2]!.properties.blake3
+	const { v, of: said } = viewer([new Relay({ [writeTrack(track)]: { past: bare, live: new Queue() } })])
+	void v.play()
+	await settle()
+	v.stop()
+	assert.deepEqual([said("checks").at(-1)!.checks.without, said("checks").at(-1)!.checks.wrong], [1, 0])
+})
+
+test("a session that is lost in a chunk: the next one is asked for that chunk, and what is buffered stays", async () => {
+	const live = new Queue<Subgroup>()
+	const lost = new Relay({ [writeTrack(track)]: { past: of(first), live } })
+	const next = new Relay({ [writeTrack(track)]: { past: objects, live: new Queue() } })
+	const { v, of: said } = viewer([lost, next])
+	void v.play()
+	await settle()
+	lost.fetch = async function* () {
+		throw new Error("lost")
+	}
+	live.push(subgroup(of(second).slice(0, 4), new Reset(1)))
+	await new Promise((done) => setTimeout(done, 900))
+	v.stop()
+	assert.equal(next.asked[0], `fetch ${second}/0`)
+	assert.equal(said("feed").length, 1, "what is buffered stays")
+	assert.ok(said("notice").length > 0)
+	assert.equal(said("checks").at(-1)!.checks.wrong, 0)
+	const video = said("media").filter((m) => m.kind === "video")
+	const ends = video.at(-1)!.end - video[0]!.start
+	assert.ok(ends > 3.5, `${ends} s are there`)
+})
+
+test("a group that the relay gives up is fetched", async () => {
+	const live = new Queue<Subgroup>()
+	const relay = new Relay({ [writeTrack(track)]: { past: of(first), live } })
+	const { v, of: said } = viewer([relay])
+	void v.play()
+	await settle()
+	relay.tracks[writeTrack(track)]!.past = objects
+	live.push(subgroup(of(second).slice(0, 4), new Reset(2)))
+	await settle()
+	v.stop()
+	assert.equal(relay.asked.at(-1), `fetch ${second}/0`)
+	assert.equal(said("notice").length, 0)
+	assert.equal(said("chunk").at(-1)!.group, second)
+	const video = said("media").filter((m) => m.kind === "video")
+	assert.ok(video.at(-1)!.end - video[0]!.start > 3.5)
+})
+
+test("a relay without FETCH: what comes live is played", async () => {
+	const live = new Queue<Subgroup>()
+	const relay = new Relay({ [writeTrack(track)]: { past: of(first), live } })
+	relay.fetch = async function* () {
+		throw new Refused(3, "", "the past")
+	}
+	const { v, of: said } = viewer([relay])
+	void v.play()
+	await settle()
+	live.push(subgroup(of(second)))
+	await settle()
+	v.stop()
+	assert.deepEqual(said("chunk").map((m) => m.group), [second])
+	assert.equal(said("notice").length, 0)
+})
+
+test("back to a time: fetched from the chunk before it, in a new feed; and live again", async () => {
+	const relay = new Relay({ [writeTrack(track)]: { past: objects, live: new Queue() } })
+	const { v, of: said } = viewer([relay])
+	void v.play()
+	await settle()
+	relay.asked = []
+	v.seek(7200 - 100, 2)
+	await settle()
+	const asked = Number(/^fetch (\d+)\/0$/.exec(relay.asked[0]!)![1])
+	assert.ok(Math.abs(bucketOf(first) - bucketOf(asked) - 51) <= 1, `${bucketOf(first) - bucketOf(asked)} chunks back`)
+	await new Promise((done) => setTimeout(done, 200))
+	assert.equal(said("feed").at(-1)!.live, false)
+	assert.ok(said("media").some((m) => m.feed === 2), "the hole up to what is stored is skipped")
+	v.seek(undefined, 3)
+	await settle()
+	v.stop()
+	assert.equal(said("feed").at(-1)!.live, true)
+	assert.ok(said("media").some((m) => m.feed === 3))
+})
+
+test("what is stored only begins five minutes before its end, or with what there is, and ends in words", async () => {
+	const { v, of: said } = viewer([new Relay({ [writeTrack(track)]: { past: objects, live: new Queue() } })], false)
+	void v.play()
+	await new Promise((done) => setTimeout(done, 400))
+	v.stop()
+	assert.deepEqual(said("chunk").map((m) => m.group), [first, second])
+	assert.match(said("over")[0]!.text, /all that was stored/)
+})
+
+test("names of chunks", () => {
+	assert.equal(bucketOf(890_000_000 * 65_536 + 65_535), 890_000_000)
+	assert.equal(timeOf(5 * 65_536 + 7, 900_123, 180_000), 900_123)
+	const n = Math.ceil(2 ** 33 / 180_000)
+	assert.equal(timeOf((3 * n + 5) * 65_536, 900_123, 180_000), 3 * 2 ** 33 + 900_123)
+})
+
+const source = (id: string, ec: object): [string, Store] => [`ec-source-${id}--catalog`, { past: [{ group: 1, object: 0, status: "normal", properties: noProperties(), payload: text({ version: "draft-01", tracks: [], ec }) }], live: new Queue() }]
+const media = (name: string, ...codecs: string[]): object => ({ version: "draft-01", tracks: [{ name, packaging: "m2ts", isLive: true, ec: { streams: codecs.map((codec, i) => ({ pid: i, type: 0, codec })) } }], ec: { track: name, duration: 180_000 } })
+const catalog = (name: string, payload: object): [string, Store] => [name, { past: [{ group: 1, object: 0, status: "normal", properties: noProperties(), payload: text(payload) }], live: new Queue() }]
+
+test("the list: callsigns from receivers, renditions, live and stored, and what goes", async () => {
+	const relay = new Relay(
+		Object.fromEntries([
+			catalog("ec-atsc-2065-4--catalog", media("ts_t13", "h264", "aac")),
+			catalog("ec-atsc-2065-3--catalog", media("ts_t13", "mpeg2video", "ac3")),
+			catalog("ec-atsc-2065-3--catalog_ref1", media("ts_ref1_t13", "h264", "aac")),
+			source("home-4", { broadcast: "ec-atsc-2065-4", broadcastTrack: "ts_t13", labels: { callsign: "EC-H264", channel: "5.2" } }),
+			source("home-3", { broadcast: "ec-atsc-2065-3", broadcastTrack: "ts_t13", labels: { callsign: "EC-MPEG", channel: "5.1" } }),
+		]),
+	)
+	let list: Broadcast[] = []
+	const stop = new AbortController()
+	const library = new Library(relay as unknown as Session, (l) => (list = l), stop.signal)
+	void library.run()
+	await settle()
+	const [all, routes] = relay.told as [(typeof relay.told)[0], (typeof relay.told)[0]]
+	assert.deepEqual([all.prefix, routes.prefix], [["ec"], [".ec-routes"]])
+	routes.tell(["relay", "0123"], true)
+	for (const ns of [["atsc", "2065", "4"], ["atsc", "2065", "3"], ["source", "home", "4"], ["source", "home", "3"]]) {
+		all.tell(ns, true)
+		routes.tell(["live", "0123", "ec", ...ns], true)
+	}
+	await new Promise((done) => setTimeout(done, 150))
+	assert.deepEqual(list.map((b) => [b.callsign, b.channel, b.live, b.playable, b.codecs, b.receivers]), [
+		["EC-MPEG", "5.1", true, false, "MPEG-2, AC-3", 1],
+		["EC-H264", "5.2", true, true, "H.264, AAC", 1],
+	])
+	assert.match(list[0]!.hint, /Browsers do not play MPEG-2 and AC-3/)
+
+	relay.tracks["ec-source-trans-3--catalog"] = source("trans-3", { broadcast: "ec-atsc-2065-3", broadcastTrack: "ts_ref1_t13", labels: { callsign: "EC-MPEG" } })[1]
+	all.tell(["source", "trans", "3"], true)
+	await new Promise((done) => setTimeout(done, 200))
+	assert.deepEqual(list.map((b) => [b.callsign, b.playable, b.codecs]), [["EC-MPEG", true, "H.264, AAC"], ["EC-H264", true, "H.264, AAC"]])
+	assert.equal(writeTrack(library.choose("ec-atsc-2065-3")!.track), "ec-atsc-2065-3--ts_ref1_t13")
+
+	routes.tell(["live", "0123", "ec", "atsc", "2065", "4"], false)
+	await new Promise((done) => setTimeout(done, 100))
+	assert.deepEqual(list.map((b) => [b.callsign, b.live]), [["EC-MPEG", true], ["EC-H264", false]])
+	all.tell(["atsc", "2065", "4"], false)
+	await new Promise((done) => setTimeout(done, 100))
+	assert.deepEqual(list.map((b) => b.callsign), ["EC-MPEG"])
+	stop.abort()
+})
+
+test("what plays and what is said of what does not", () => {
+	const streams = (...codecs: string[]) => codecs.map((codec) => ({ pid: 0, type: 0, codec }))
+	assert.deepEqual(judge(streams("h264", "aac", "ac3")), { playable: true, hint: "", short: "" })
+	assert.equal(judge(streams("aac")).playable, true)
+	assert.equal(judge(streams("h264", "ac3")).short, "without sound")
+	assert.match(judge(streams("hevc", "aac")).hint, /do not play HEVC,/)
+	assert.equal(judge(streams("scte35")).playable, false)
+})
+
+test("names of tracks and catalogs", () => {
+	assert.deepEqual(partsOf("ts_t13"), { variant: "", hour: 0 })
+	assert.deepEqual(partsOf("ts_ref1_ab_t00"), { variant: "ref1_ab", hour: -13 })
+	assert.deepEqual(partsOf("ts"), { variant: "", hour: undefined })
+	assert.equal(catalogOf({ namespace: [], name: "ts_ref1_t13" }).name, "catalog_ref1")
+	assert.equal(catalogOf({ namespace: [], name: "ts_t13" }).name, "catalog")
+})
+
+test("catalogs and entries that are none are refused", () => {
+	for (const bad of ["", "[]", "{}", "null", "7"]) assert.throws(() => parseCatalog(encodeText(bad)), Malformed, bad)
+	for (const bad of ["{}", '{"v":2,"group":1,"track":"a--b"}', '{"v":1,"group":1,"track":"a"}', '{"v":1,"track":"a--b"}']) assert.throws(() => parseEntry(encodeText(bad)), Malformed, bad)
+})
