@@ -214,6 +214,7 @@ worker.onmessage = ({ data: m }: MessageEvent<ToPage>) => {
 			player.init(m)
 			break
 		case "media":
+			byID("over").hidden = true
 			player.media(m)
 			break
 		case "chunk":
@@ -231,6 +232,7 @@ worker.onmessage = ({ data: m }: MessageEvent<ToPage>) => {
 			if (m.level === "error") byID("spinner").hidden = true
 			break
 		case "over":
+			player.nothingMore = true
 			byID("over").textContent = m.text
 			byID("over").hidden = false
 			byID("spinner").hidden = true

@@ -7,8 +7,9 @@ type Media = Extract<ToPage, { type: "media" }>
 
 /** Seconds kept behind what is shown. */
 const keep = 60
-/** Seconds buffered before it starts. */
+/** Seconds buffered before it starts, and before it goes on after it ran dry. */
 const begin = 3
+const refill = 2.5
 
 interface Track {
 	buffer: SourceBuffer | undefined
@@ -40,6 +41,9 @@ export class Player {
 	started = false
 	private since = 0
 	private stuck = 0
+	private filling = false
+	/** no more is to come: an empty buffer is no reason to wait */
+	nothingMore = false
 	private wants = true
 	private readonly timer: ReturnType<typeof setInterval>
 
@@ -58,6 +62,8 @@ export class Player {
 		this.feed = feed
 		this.target = target
 		this.started = false
+		this.filling = false
+		this.nothingMore = false
 		this.wants = true
 		this.kinds = undefined
 		this.tracks = new Map()
@@ -107,6 +113,7 @@ export class Player {
 	}
 
 	media(m: Media): void {
+		this.nothingMore = false
 		this.since ||= Date.now()
 		this.track(m.kind).queue.push({ mime: undefined, data: m.data })
 		this.pump()
@@ -212,10 +219,26 @@ export class Player {
 			if (this.wants) this.play()
 			return
 		}
-		// Over a hole, when what is behind it has come.
-		const dry = this.ahead < 0.1
-		this.events.loading(dry && !v.paused && v.readyState < 3)
-		this.stuck = dry ? this.stuck + 1 : 0
+		const ahead = this.ahead
+		if (this.filling) {
+			// Not after every drop: a stall is followed by another where it goes on with an empty buffer.
+			if (ahead < refill && !(ahead > 0.3 && Date.now() - this.since > 4000)) return this.overHole()
+			this.filling = false
+			this.events.loading(false)
+			if (this.wants) this.play()
+		} else if (ahead < 0.1 && !v.paused && v.readyState < 3) {
+			this.filling = true
+			this.since = Date.now()
+			v.pause()
+			this.events.loading(!this.nothingMore)
+		}
+		this.overHole()
+	}
+
+	/** Goes on behind a hole, when what is there has come. */
+	private overHole(): void {
+		const v = this.video
+		this.stuck = this.ahead < 0.1 ? this.stuck + 1 : 0
 		if (this.stuck < 3) return
 		for (let i = 0; i < v.buffered.length; i++) {
 			const start = v.buffered.start(i)

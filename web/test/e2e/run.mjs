@@ -46,27 +46,34 @@ async function play(page, callsign = "EC-H264") {
 	await h.until("the picture moves", 20_000, async () => (await h.state(page)).frames > 5)
 }
 
-/** Watches for a time, and says how much moved and what the longest stall was. */
+/** Watches for a time, and says how much moved, and for how many ms nothing was there to be shown. */
 async function watch(page, duration) {
 	const first = await h.state(page)
 	const begun = Date.now()
-	let [last, moved, stall] = [first.time, begun, 0]
+	let [dry, before] = [0, begun]
 	while (Date.now() - begun < duration * 1000) {
 		await h.sleep(100)
-		const time = await page.evaluate(() => document.querySelector("video").currentTime)
+		const ahead = await page.evaluate(() => {
+			const { buffered: b, currentTime: t } = document.querySelector("video")
+			for (let i = 0; i < b.length; i++) if (b.start(i) <= t && t < b.end(i)) return b.end(i) - t
+			return 0
+		})
 		const now = Date.now()
-		if (time !== last) [last, moved] = [time, now]
-		stall = Math.max(stall, now - moved)
+		if (ahead < 0.1) dry += now - before
+		before = now
 	}
 	const s = await h.state(page)
-	return { ...s, played: s.time - first.time, shown: s.frames - first.frames, lasted: (Date.now() - begun) / 1000, stall }
+	return { ...s, played: s.time - first.time, shown: s.frames - first.frames, lasted: (Date.now() - begun) / 1000, dry }
 }
+
+// A busy machine's browser shows less than there is: so much less is let pass. That nothing was missing is measured by what was buffered.
+const share = 0.8
 
 function good(w, transport) {
 	assert.equal(w.transport, transport)
-	assert.ok(w.played > w.lasted * 0.93, `currentTime advanced ${w.played} s in ${w.lasted} s`)
-	assert.ok(w.shown > w.lasted * 20, `${w.shown} frames decoded in ${w.lasted} s`)
-	assert.ok(w.stall < 1500, `stalled for ${w.stall} ms`)
+	assert.equal(w.dry, 0, `nothing to show for ${w.dry} ms`)
+	assert.ok(w.played > w.lasted * share, `currentTime advanced ${w.played} s in ${w.lasted} s`)
+	assert.ok(w.shown > w.lasted * 30 * share, `${w.shown} frames decoded in ${w.lasted} s`)
 	assert.ok(w.right > w.lasted * 4, `${w.right} objects right`)
 	assert.equal(w.wrong + w.contradicted, 0)
 	assert.ok(w.confirmed > 2, `${w.confirmed} chunks confirmed`)
@@ -118,7 +125,7 @@ test("a minute back, and live again", async (t) => {
 		return !s.live && s.time < before.time - 40 && s.frames > 5
 	})
 	const back = await watch(page, 8)
-	assert.ok(back.played > 7, `${back.played} s of the past in 8 s`)
+	assert.ok(back.played > 8 * share, `${back.played} s of the past in 8 s`)
 	assert.match(back.clock, /(5\d|6\d) s behind live|1 min \d+ s behind live/)
 	assert.equal(back.wrong, 0)
 	await shot(page, "back")
@@ -128,14 +135,14 @@ test("a minute back, and live again", async (t) => {
 		const s = await h.state(page)
 		return s.time < back.time - 10 && s.frames > 5 && !s.paused
 	})
-	assert.ok((await watch(page, 3)).played > 2.5)
+	assert.ok((await watch(page, 3)).played > 3 * share)
 	await page.click("#live")
 	await h.until("it is live again", 15_000, async () => {
 		const s = await h.state(page)
 		return s.live && s.time > before.time && s.frames > 5
 	})
 	const live = await watch(page, 5)
-	assert.ok(live.played > 4, `${live.played} s in 5 s`)
+	assert.ok(live.played > 5 * share, `${live.played} s in 5 s`)
 	assert.ok(live.live)
 	assert.equal(live.wrong, 0)
 })
@@ -204,7 +211,7 @@ test("a channel of MPEG-2 and AC-3 says so, and plays its rendition when there i
 	await h.until("the rendition is listed", 30_000, async () => (await h.state(page)).list.some((l) => /EC-MPEG.*H\.264, AAC/.test(l)))
 	await play(page, "EC-MPEG")
 	const w = await watch(page, 5)
-	assert.ok(w.played > 4)
+	assert.ok(w.played > 5 * share)
 	assert.equal(w.wrong, 0)
 	await mpeg.end()
 	await rendition.end()
@@ -212,7 +219,7 @@ test("a channel of MPEG-2 and AC-3 says so, and plays its rendition when there i
 	// What was stored plays, to its end.
 	await play(page, "EC-MPEG")
 	const old = await watch(page, 3)
-	assert.ok(old.played > 2.5, `${old.played} s of what was stored`)
+	assert.ok(old.played > 3 * share, `${old.played} s of what was stored`)
 	assert.ok(old.right > 10)
 	await h.until("it says that this is all", 60_000, () => page.evaluate(() => /all that was stored/.test(document.getElementById("over").textContent)))
 })
