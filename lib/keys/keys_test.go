@@ -252,7 +252,7 @@ func TestParsePin(t *testing.T) {
 	}
 }
 
-// TestBrowserCertificates: over a year, looked at every other hour, the relay off now and then and restarted, whatever browsers see is
+// TestBrowserCertificates: over a year, looked at every six hours, the relay off now and then and restarted, whatever browsers see is
 // valid for hours to come and was told a day before.
 func TestBrowserCertificates(t *testing.T) {
 	dir, c := t.TempDir(), newClock()
@@ -260,17 +260,17 @@ func TestBrowserCertificates(t *testing.T) {
 	told := map[[32]byte]time.Time{}
 	since := c.Now() // the relay had nothing to go on with
 	seen := map[Pin]bool{}
-	for step := range 365 * 24 / 2 {
+	for step := range 365 * 24 / 6 {
 		switch {
 		case step%97 == 50: // a restart changes nothing
 			was := chain(t, s, browser)[0]
 			if s = open(t, dir, c); !chain(t, s, browser)[0].Equal(was) {
 				t.Fatalf("step %d: another certificate after a restart", step)
 			}
-		case step%1000 == 999: // off for longer than certificates last
+		case step%500 == 499: // off for longer than certificates last
 			c.add(15 * day)
 			s, since = open(t, dir, c), c.Now()
-		case step%400 == 399: // off for a while
+		case step%130 == 129: // off for a while
 			c.add(4 * day)
 			s = open(t, dir, c)
 		}
@@ -295,7 +295,7 @@ func TestBrowserCertificates(t *testing.T) {
 		if at := told[OfCertificate(leaf)]; c.Now().Sub(at) < day && !at.Equal(since) {
 			t.Fatalf("step %d: in use %v after it was told", step, c.Now().Sub(at))
 		}
-		c.add(2 * time.Hour)
+		c.add(6 * time.Hour)
 	}
 	if len(seen) < 50 {
 		t.Errorf("%d certificates in a year", len(seen))
