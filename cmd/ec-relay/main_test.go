@@ -8,7 +8,9 @@ import (
 	"every.channel/ec/lib/cmdutil/cmdtest"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"ec-relay": main, "get": get, "part": part}) }
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"ec-relay": main, "get": get, "part": part})
+}
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata"})
