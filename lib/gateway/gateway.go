@@ -163,6 +163,8 @@ var kinds = map[string]string{
 // Leave tells those who ask for its health that the relay is about to end, and ends the readers of broadcasts.
 func (g *Gateway) Leave() {
 	g.leaving.Store(true)
+	g.mu.Lock()
+	defer g.mu.Unlock() // nobody joins any more
 	g.end()
 }
 

@@ -435,6 +435,23 @@ func TestLargeGroup(t *testing.T) {
 	}
 }
 
+// TestPatience: the time that a request may take to arrive ends neither the wait for a broadcast nor a reader of one that pauses.
+func TestPatience(t *testing.T) {
+	const request = 100 * time.Millisecond
+	b := newBroadcasts("ec-atsc-1-2", "ec-silent-1")
+	base, _ := gate(t, Config{Follow: b.follow, RequestTimeout: request, StartTimeout: 4 * request})
+	if res, body := get(t, "GET", base+"/ec-silent-1/live.ts", nil); res.StatusCode != 503 || body != "nothing comes\n" {
+		t.Errorf("%d %q", res.StatusCode, body)
+	}
+	ch := b.live["ec-atsc-1-2"]
+	go put(ch, 1, 0, "a")
+	r := read(t, base+"/ec-atsc-1-2/live.ts")
+	r.want("a")
+	<-time.After(4 * request) // the broadcast's pause
+	put(ch, 1, 1, "b")
+	r.want("b")
+}
+
 // TestLeave: who is about to end says so, lets no broadcast begin, and breaks off those that run.
 func TestLeave(t *testing.T) {
 	b := newBroadcasts("ec-atsc-1-2")

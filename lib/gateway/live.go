@@ -261,9 +261,6 @@ func (b *broadcast) newest() *group {
 // copy writes from a group on, until a write fails, ctx ends, or the broadcast does: nil if it ended by itself.
 func (b *broadcast) copy(ctx context.Context, w http.ResponseWriter, at *group) error {
 	rc := http.NewResponseController(w)
-	if err := rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) { // that of the request
-		return err
-	}
 	written := 0 // payloads of the group
 	for {
 		b.mu.Lock()
