@@ -151,8 +151,8 @@ function goTo(time: number | undefined): void {
 	if (time !== undefined && player.edge !== undefined && time > player.edge - liveWithin / 2) time = undefined
 	if (time !== undefined && player.has(time)) {
 		player.jump(time)
-	} else if (time === undefined && player.edge !== undefined && behind() < liveWithin) {
-		// live already
+	} else if (time === undefined && player.jumpLive()) {
+		// it was buffered
 	} else {
 		target = time
 		byID("spinner").hidden = false
@@ -203,7 +203,7 @@ worker.onmessage = ({ data: m }: MessageEvent<ToPage>) => {
 			showList()
 			break
 		case "feed":
-			player.begin(m.feed, target)
+			player.begin(m.feed, target, m.live)
 			target = undefined
 			showPlaying()
 			break

@@ -10,6 +10,9 @@ const keep = 60
 /** Seconds buffered before it starts, and before it goes on after it ran dry. */
 const begin = 3
 const refill = 2.5
+/** Seconds behind the newest that are aimed at, and those from which on it plays a little faster to get there. */
+const distance = 4.5
+const late = 7.5
 
 interface Track {
 	buffer: SourceBuffer | undefined
@@ -42,6 +45,8 @@ export class Player {
 	private since = 0
 	private stuck = 0
 	private filling = false
+	private live = false
+	private chase = false // it fell behind by itself, not because somebody wanted that
 	/** no more is to come: an empty buffer is no reason to wait */
 	nothingMore = false
 	private wants = true
@@ -58,8 +63,9 @@ export class Player {
 	}
 
 	/** A new run of segments begins, to be shown from target on, if that is among them. */
-	begin(feed: number, target: number | undefined): void {
+	begin(feed: number, target: number | undefined, live: boolean): void {
 		this.feed = feed
+		this.live = this.chase = live
 		this.target = target
 		this.started = false
 		this.filling = false
@@ -191,6 +197,7 @@ export class Player {
 
 	pause(): void {
 		this.wants = false
+		this.chase = false
 		this.video.pause()
 	}
 
@@ -198,8 +205,18 @@ export class Player {
 		return !this.wants
 	}
 
+	/** Goes to a time that is buffered. */
 	jump(time: number): void {
 		this.video.currentTime = time
+		this.chase = false
+	}
+
+	/** Goes to the newest that can be shown without running dry, if it is buffered. */
+	jumpLive(): boolean {
+		if (!this.live || this.edge === undefined || !this.has(this.edge - distance)) return false
+		this.jump(this.edge - distance)
+		this.chase = true
+		return true
 	}
 
 	private tick(): void {
@@ -220,6 +237,9 @@ export class Player {
 			return
 		}
 		const ahead = this.ahead
+		const behind = this.edge === undefined ? 0 : this.edge - v.currentTime
+		if (!this.chase || behind < distance || ahead < distance / 2) v.playbackRate = 1
+		else if (behind > late) v.playbackRate = 1.06
 		if (this.filling) {
 			// Not after every drop: a stall is followed by another where it goes on with an empty buffer.
 			if (ahead < refill && !(ahead > 0.3 && Date.now() - this.since > 4000)) return this.overHole()

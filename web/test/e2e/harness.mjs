@@ -1,8 +1,8 @@
 // What the end-to-end tests stand on: a real relay, homes that publish to it, servers for the page, and Chromium.
 import { spawn, spawnSync } from "node:child_process"
-import { createHash, X509Certificate } from "node:crypto"
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { readFile } from "node:fs/promises"
+import dgram from "node:dgram"
 import http from "node:http"
 import net from "node:net"
 import { tmpdir } from "node:os"
@@ -67,36 +67,36 @@ const freePort = () => new Promise((done) => {
 	})
 })
 
-/** A relay that listens for QUIC with WebTransport and for WebSockets; pages of any origin may connect. */
-export async function relay(bin, { args = [], address = "127.0.0.1" } = {}) {
+/** A relay that listens for QUIC with WebTransport, and serves the page and WebSockets at an address; pages of any origin may connect. Without QUIC there is no WebTransport. */
+export async function relay(bin, { args = [], address = "127.0.0.1", quic = true } = {}) {
 	const store = mkdtempSync(join(tmpdir(), "ec-store-"))
 	endings.push(() => rmSync(store, { recursive: true, force: true }))
-	const [udp, ws] = [await freePort(), await freePort()]
+	const [udp, web] = [await freePort(), await freePort()]
 	const begin = async () => {
-		const p = start(join(bin, "ec-relay"), ["--listen", `127.0.0.1:${udp}`, "--listen", `ws://${address}:${ws}`, "--allow-origin", "*", "--store", store, ...args])
+		const p = start(join(bin, "ec-relay"), ["--listen", quic ? `127.0.0.1:${udp}` : `unix://${store}.socket`, "--http", `${address}:${web}`, "--name", "test relay", "--allow-origin", "*", "--store", store, ...args])
 		await until("the relay listens", 10_000, () => {
 			if (p.child.exitCode !== null) throw new Error("ec-relay: " + p.log)
 			return new Promise((done) => {
-				const s = net.connect(ws, address, () => (s.destroy(), done(true))).on("error", () => done(false))
+				const s = net.connect(web, address, () => (s.destroy(), done(true))).on("error", () => done(false))
 			})
 		})
 		return p
 	}
-	const r = { store, address: `moqt://127.0.0.1:${udp}`, websocket: `ws://${address}:${ws}/` }
+	const r = { store, address: `moqt://127.0.0.1:${udp}`, page: `http://${address}:${web}/`, websocket: `ws://${address}:${web}/moq` }
 	r.p = await begin()
 	r.restart = async () => (r.p = await begin())
 	r.fingerprint = readFileSync(join(store, "fingerprint"), "utf8").trim()
-	// Browsers are shown the first certificate in browser.pem, later the next.
-	const pem = readFileSync(join(store, "browser.pem"), "utf8")
-	const hashes = [...pem.matchAll(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g)].map(([c]) => createHash("sha256").update(new X509Certificate(c).raw).digest("base64"))
-	/** what the relay says of itself to pages, without these transports */
-	r.info = (without = []) => ({
-		v: 1, name: "test relay",
-		webtransport: without.includes("webtransport") ? [] : [`https://127.0.0.1:${udp}/`],
-		websocket: r.websocket,
-		certificate_hashes: hashes.map((value) => ({ algorithm: "sha-256", value })),
-	})
+	/** what the relay says of itself to pages, for hosts that tell something else */
+	r.info = async () => ({ ...(await (await fetch(r.page + "relay.json")).json()), websocket: r.websocket })
 	return r
+}
+
+/** A port of UDP at which nobody ever answers, as behind a firewall. */
+export async function silence() {
+	const s = dgram.createSocket("udp4")
+	await new Promise((done) => s.bind(0, "127.0.0.1", done))
+	endings.push(() => s.close())
+	return `https://127.0.0.1:${s.address().port}/`
 }
 
 /** A home that hears a channel of the simulated antenna and publishes it. */
@@ -161,7 +161,7 @@ export async function liar(websocket, lie) {
 	})
 	await new Promise((done) => server.listen(0, "127.0.0.1", done))
 	endings.push(() => new Promise((done) => server.close(done)))
-	return `ws://127.0.0.1:${server.address().port}/`
+	return `ws://127.0.0.1:${server.address().port}${to.pathname}`
 }
 
 export async function browser(args = []) {

@@ -85,16 +85,20 @@ function good(w, transport) {
 
 /** From each kind of host, by each transport: 30 s of picture, sound, hashes. */
 for (const [name, transport, from] of [
-	["WebTransport, from the relay's origin", "WebTransport", "origin"],
-	["WebSocket, because WebTransport does not get through, from the relay's origin", "WebSocket", "origin"],
+	["WebTransport, from the relay", "WebTransport", "relay"],
+	["WebSocket, from a relay behind that one, which has no WebTransport", "WebSocket", "relay"],
 	["WebTransport, from a static host", "WebTransport", "static"],
-	["WebSocket, from a static host", "WebSocket", "static"],
+	["WebSocket, from a static host, where UDP does not get through", "WebSocket", "static"],
 ]) {
 	test(name, async (t) => {
-		const info = relay.info()
-		if (transport === "WebSocket") info.webtransport = ["https://127.0.0.1:9/"] // nobody is there
-		const there = await h.host(info)
-		const url = from === "origin" ? there : (await h.host(undefined)) + "?relay=" + encodeURIComponent(there)
+		let url = relay.page
+		if (transport === "WebSocket" && from === "relay") {
+			url = (await h.relay(bin, { quic: false, args: ["--upstream", relay.address, "--fingerprint", relay.fingerprint] })).page
+		}
+		if (from === "static") {
+			const base = transport === "WebTransport" ? relay.page : await h.host({ ...(await relay.info()), webtransport: [await h.silence()] })
+			url = (await h.host(undefined)) + "?relay=" + encodeURIComponent(base)
+		}
 		const page = await open(t, url)
 		await play(page)
 		await h.listen(page)
@@ -110,7 +114,7 @@ for (const [name, transport, from] of [
 
 test("a minute back, and live again", async (t) => {
 	await h.sleep(Math.max(0, begun + 85_000 - Date.now())) // so much must be there
-	const page = await open(t, await h.host(relay.info()))
+	const page = await open(t, relay.page)
 	await play(page)
 	const before = await h.state(page)
 	const away = async (seconds) => page.evaluate((s) => {
@@ -148,7 +152,7 @@ test("a minute back, and live again", async (t) => {
 })
 
 test("by keyboard alone: choose, pause, volume, back", async (t) => {
-	const page = await open(t, await h.host(relay.info()))
+	const page = await open(t, relay.page)
 	await page.waitForSelector("#list button")
 	await h.until("the channel can be played", 20_000, async () => (await h.state(page)).list.some((l) => /EC-H264.*on air/.test(l)))
 	await page.keyboard.press("Tab")
@@ -174,7 +178,7 @@ test("by keyboard alone: choose, pause, volume, back", async (t) => {
 test("a relay that lies turns it red", async (t) => {
 	let lies = false
 	const websocket = await h.liar(relay.websocket, () => lies)
-	const page = await open(t, await h.host({ ...relay.info(["webtransport"]), websocket }))
+	const page = await open(t, await h.host({ ...(await relay.info()), webtransport: [], websocket }))
 	await play(page)
 	await h.until("hashes are right", 10_000, async () => (await h.state(page)).right > 10)
 	assert.equal((await h.state(page)).wrong, 0)
@@ -192,7 +196,7 @@ test("a relay that lies turns it red", async (t) => {
 })
 
 test("a home dies: no stall", async (t) => {
-	const page = await open(t, await h.host(relay.info()))
+	const page = await open(t, relay.page)
 	await play(page)
 	await h.sleep(3000)
 	await homes.a.end("SIGKILL")
@@ -201,7 +205,7 @@ test("a home dies: no stall", async (t) => {
 
 test("a channel of MPEG-2 and AC-3 says so, and plays its rendition when there is one", async (t) => {
 	const mpeg = h.home(bin, relay, "home_c", { channel: "5.1" })
-	const page = await open(t, await h.host(relay.info()))
+	const page = await open(t, relay.page)
 	await h.until("its catalog is there", 30_000, async () => (await h.state(page)).list.some((l) => /EC-MPEG.*not for browsers/.test(l)))
 	await click(page, "EC-MPEG")
 	const hint = /Browsers do not play MPEG-2 and AC-3/
@@ -227,7 +231,7 @@ test("a channel of MPEG-2 and AC-3 says so, and plays its rendition when there i
 test("the relay restarts: it says so and goes on", async (t) => {
 	const [own, again] = [await h.relay(bin), {}]
 	const home = h.home(bin, own, "home_e")
-	const page = await open(t, await h.host(own.info()))
+	const page = await open(t, own.page)
 	await play(page)
 	await own.p.end("SIGKILL")
 	await h.until("it says that the relay is away", 20_000, async () => /lost|cannot be reached|answers/.test((await h.state(page)).status))
@@ -246,7 +250,7 @@ test("the relay restarts: it says so and goes on", async (t) => {
 test("over plain HTTP from another machine it plays by WebSocket and says why", { skip: far ? false : "EC_FAR is not set" }, async (t) => {
 	const own = await h.relay(bin, { address: far })
 	const home = h.home(bin, own, "home_f")
-	const page = await open(t, await h.host(own.info(), far))
+	const page = await open(t, own.page)
 	assert.equal(await page.evaluate(() => globalThis.isSecureContext), false)
 	await play(page)
 	const w = await watch(page, 10)
