@@ -26,7 +26,11 @@ const of = (group: number): MoqObject[] => objects.filter((o) => o.group === gro
 
 const track: Track = { namespace: ["ec", "atsc", "2065", "4"], name: "ts_t13" }
 const text = (o: object): Uint8Array => encodeText(JSON.stringify(o))
-const settle = (): Promise<void> => new Promise((done) => setTimeout(done, 30))
+
+/** Waits for something to be so, up to 10 s. */
+async function until(what: string, is: () => boolean): Promise<void> {
+	for (const end = Date.now() + 10_000; !is(); await new Promise((done) => setTimeout(done, 5))) if (Date.now() > end) assert.fail(what)
+}
 
 async function* all(list: MoqObject[], error?: Error): AsyncGenerator<MoqObject> {
 	for (const o of list) yield o
@@ -103,9 +107,9 @@ test("joins a chunk before the newest, and goes on live without a gap", async ()
 	})
 	const { v, of: said } = viewer([relay])
 	void v.play()
-	await settle()
+	await until("the past", () => said("checks").length === of(first).length)
 	live.push(subgroup(of(second)))
-	await settle()
+	await until("both chunks, and the manifest's word", () => said("chunk").length === 2 && said("checks").at(-1)!.checks.confirmed === 1)
 	v.stop()
 	assert.deepEqual(said("feed"), [{ type: "feed", feed: 1, id: "x", live: true }])
 	assert.deepEqual(said("kinds").map((m) => m.kinds), [["video", "audio"]])
@@ -130,10 +134,10 @@ test("an object that is not what its hash says is not shown, nor is the rest of 
 	const live = new Queue<Subgroup>()
 	const { v, of: said } = viewer([new Relay({ [writeTrack(track)]: { past: lie, live } })])
 	void v.play()
-	await settle()
+	await until("the past", () => said("checks").length === of(first).length)
 	const before = said("media").filter((m) => m.kind === "video").at(-1)!.end
 	live.push(subgroup(of(second)))
-	await settle()
+	await until("the next chunk", () => said("chunk").length === 2)
 	v.stop()
 	const c = said("checks").at(-1)!.checks
 	assert.deepEqual([c.right, c.wrong], [parts.length - 1, 1])
@@ -147,7 +151,7 @@ test("an object without hash counts as such", async () => {
 	delete bare[2]!.properties.blake3
 	const { v, of: said } = viewer([new Relay({ [writeTrack(track)]: { past: bare, live: new Queue() } })])
 	void v.play()
-	await settle()
+	await until("all", () => said("checks").length === of(first).length)
 	v.stop()
 	assert.deepEqual([said("checks").at(-1)!.checks.without, said("checks").at(-1)!.checks.wrong], [1, 0])
 })
@@ -158,12 +162,12 @@ test("a session that is lost in a chunk: the next one is asked for that chunk, a
 	const next = new Relay({ [writeTrack(track)]: { past: objects, live: new Queue() } })
 	const { v, of: said } = viewer([lost, next])
 	void v.play()
-	await settle()
+	await until("the past", () => said("checks").length === of(first).length)
 	lost.fetch = async function* () {
 		throw new Error("lost")
 	}
 	live.push(subgroup(of(second).slice(0, 4), new Reset(1)))
-	await new Promise((done) => setTimeout(done, 900))
+	await until("the other session's", () => said("chunk").at(-1)?.group === second)
 	v.stop()
 	assert.equal(next.asked[0], `fetch ${second}/0`)
 	assert.equal(said("feed").length, 1, "what is buffered stays")
@@ -179,10 +183,10 @@ test("a group that the relay gives up is fetched", async () => {
 	const relay = new Relay({ [writeTrack(track)]: { past: of(first), live } })
 	const { v, of: said } = viewer([relay])
 	void v.play()
-	await settle()
+	await until("the past", () => said("checks").length === of(first).length)
 	relay.tracks[writeTrack(track)]!.past = objects
 	live.push(subgroup(of(second).slice(0, 4), new Reset(2)))
-	await settle()
+	await until("the second chunk", () => said("chunk").at(-1)?.group === second)
 	v.stop()
 	assert.equal(relay.asked.at(-1), `fetch ${second}/0`)
 	assert.equal(said("notice").length, 0)
@@ -199,9 +203,8 @@ test("a relay without FETCH: what comes live is played", async () => {
 	}
 	const { v, of: said } = viewer([relay])
 	void v.play()
-	await settle()
 	live.push(subgroup(of(second)))
-	await settle()
+	await until("a chunk", () => said("chunk").length > 0)
 	v.stop()
 	assert.deepEqual(said("chunk").map((m) => m.group), [second])
 	assert.equal(said("notice").length, 0)
@@ -211,26 +214,24 @@ test("back to a time: fetched from the chunk before it, in a new feed; and live 
 	const relay = new Relay({ [writeTrack(track)]: { past: objects, live: new Queue() } })
 	const { v, of: said } = viewer([relay])
 	void v.play()
-	await settle()
+	await until("the past", () => said("checks").length === parts.length)
 	relay.asked = []
 	v.seek(7200 - 100, 2)
-	await settle()
+	await until("a fetch", () => relay.asked.length > 0)
 	const asked = Number(/^fetch (\d+)\/0$/.exec(relay.asked[0]!)![1])
 	assert.ok(Math.abs(bucketOf(first) - bucketOf(asked) - 51) <= 1, `${bucketOf(first) - bucketOf(asked)} chunks back`)
-	await new Promise((done) => setTimeout(done, 200))
+	await until("what is behind the hole up to what is stored", () => said("media").some((m) => m.feed === 2))
 	assert.equal(said("feed").at(-1)!.live, false)
-	assert.ok(said("media").some((m) => m.feed === 2), "the hole up to what is stored is skipped")
 	v.seek(undefined, 3)
-	await settle()
+	await until("what is live", () => said("media").some((m) => m.feed === 3))
 	v.stop()
 	assert.equal(said("feed").at(-1)!.live, true)
-	assert.ok(said("media").some((m) => m.feed === 3))
 })
 
 test("what is stored only begins five minutes before its end, or with what there is, and ends in words", async () => {
 	const { v, of: said } = viewer([new Relay({ [writeTrack(track)]: { past: objects, live: new Queue() } })], false)
 	void v.play()
-	await new Promise((done) => setTimeout(done, 400))
+	await until("its end", () => said("over").length > 0)
 	v.stop()
 	assert.deepEqual(said("chunk").map((m) => m.group), [first, second])
 	assert.match(said("over")[0]!.text, /all that was stored/)
@@ -261,7 +262,7 @@ test("the list: callsigns from receivers, renditions, live and stored, and what 
 	const stop = new AbortController()
 	const library = new Library(relay as unknown as Session, (l) => (list = l), stop.signal)
 	void library.run()
-	await settle()
+	await until("both lists are asked for", () => relay.told.length === 2)
 	const [all, routes] = relay.told as [(typeof relay.told)[0], (typeof relay.told)[0]]
 	assert.deepEqual([all.prefix, routes.prefix], [["ec"], [".ec-routes"]])
 	routes.tell(["relay", "0123"], true)
@@ -269,7 +270,7 @@ test("the list: callsigns from receivers, renditions, live and stored, and what 
 		all.tell(ns, true)
 		routes.tell(["live", "0123", "ec", ...ns], true)
 	}
-	await new Promise((done) => setTimeout(done, 150))
+	await until("both are there", () => list.length === 2 && list.every((b) => b.codecs !== "" && b.receivers === 1))
 	assert.deepEqual(list.map((b) => [b.callsign, b.channel, b.live, b.playable, b.codecs, b.receivers]), [
 		["EC-MPEG", "5.1", true, false, "MPEG-2, AC-3", 1],
 		["EC-H264", "5.2", true, true, "H.264, AAC", 1],
@@ -278,15 +279,15 @@ test("the list: callsigns from receivers, renditions, live and stored, and what 
 
 	relay.tracks["ec-source-trans-3--catalog"] = source("trans-3", { broadcast: "ec-atsc-2065-3", broadcastTrack: "ts_ref1_t13", labels: { callsign: "EC-MPEG" } })[1]
 	all.tell(["source", "trans", "3"], true)
-	await new Promise((done) => setTimeout(done, 200))
+	await until("the rendition", () => list[0]!.playable)
 	assert.deepEqual(list.map((b) => [b.callsign, b.playable, b.codecs]), [["EC-MPEG", true, "H.264, AAC"], ["EC-H264", true, "H.264, AAC"]])
 	assert.equal(writeTrack(library.choose("ec-atsc-2065-3")!.track), "ec-atsc-2065-3--ts_ref1_t13")
 
 	routes.tell(["live", "0123", "ec", "atsc", "2065", "4"], false)
-	await new Promise((done) => setTimeout(done, 100))
+	await until("one is stored", () => list.some((b) => !b.live))
 	assert.deepEqual(list.map((b) => [b.callsign, b.live]), [["EC-MPEG", true], ["EC-H264", false]])
 	all.tell(["atsc", "2065", "4"], false)
-	await new Promise((done) => setTimeout(done, 100))
+	await until("one is gone", () => list.length === 1)
 	assert.deepEqual(list.map((b) => b.callsign), ["EC-MPEG"])
 	stop.abort()
 })
