@@ -227,6 +227,18 @@ func (r *Relay) fill(ctx context.Context, t *track, s span, through []string) {
 // fillAndServe does so step by step: everything before the location that serve is told is stored, or cannot be had. Only
 // an error of serve is returned.
 func (r *Relay) fillAndServe(ctx context.Context, t *track, s span, through []string, serve func(moqt.Location) error) error {
+	return r.fillWith(ctx, t, s, filling{through: through, serve: serve})
+}
+
+// filling is how a span is filled.
+type filling struct {
+	through []string                         // relays that the request came through
+	serve   func(moqt.Location) error        // is told of what is settled
+	pace    func(context.Context, int) error // waits before a payload of so many bytes; nil: for nothing
+}
+
+func (r *Relay) fillWith(ctx context.Context, t *track, s span, f filling) error {
+	through, serve := f.through, f.serve
 	t.doubts.forget(doubtPause)
 	for _, g := range t.gaps(s) {
 		if err := serve(g.from); err != nil {
@@ -236,7 +248,7 @@ func (r *Relay) fillAndServe(ctx context.Context, t *track, s span, through []st
 		sure := len(keepers) > 0 && len(through) == 0
 		for _, u := range keepers {
 			for _, rest := range t.gaps(g) { // what the ones before did not have
-				b := backfill{t: t, u: u, serve: serve}
+				b := backfill{t: t, u: u, filling: f}
 				err := b.run(ctx, rest, through)
 				if b.broken != nil {
 					return b.broken
@@ -259,10 +271,10 @@ func (r *Relay) fillAndServe(ctx context.Context, t *track, s span, through []st
 
 // backfill is one FETCH at an upstream.
 type backfill struct {
-	t     *track
-	u     *upstream
-	serve func(moqt.Location) error
-	src   *source
+	t *track
+	u *upstream
+	filling
+	src *source
 
 	at     moqt.Location // everything before is settled
 	last   object.Object // the last object of the group in progress
@@ -360,6 +372,11 @@ func (b *backfill) take(ctx context.Context, r *moqt.FetchReader, f moqt.FetchOb
 	}
 	defer b.src.s.ingest.Release(weight)
 	var err error
+	if b.pace != nil {
+		if err := b.pace(ctx, int(f.Size)); err != nil {
+			return err
+		}
+	}
 	if o.Payload, err = readPayload(r, f.Size); err != nil {
 		return err
 	}

@@ -14,6 +14,10 @@ import (
 
 // Fetch sends a range of the past from the store. What the store does not have is said to be unknown.
 func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
+	if len(r.Track.Namespace) > 1 && r.Track.Namespace[0] == inventoryField {
+		s.inventory(ctx, r)
+		return
+	}
 	through := hopsOf(r.Tokens)
 	t := s.r.known(ctx, s.named(r.Track), through)
 	if t == nil {

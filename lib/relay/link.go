@@ -265,6 +265,7 @@ func (r *Relay) steer(ctx context.Context) {
 }
 
 func (r *Relay) steerOnce(now time.Time) {
+	r.wantMirrored()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.upstreams) == 0 && len(r.demands) == 0 {
@@ -272,6 +273,9 @@ func (r *Relay) steerOnce(now time.Time) {
 	}
 	for _, t := range r.tracks {
 		ways := t.ways()
+		if r.mirrors(t.name.Namespace) { // as if somebody here watched
+			ways = append([][]string{nil}, ways...)
+		}
 		d := r.demands[t]
 		if d == nil && (len(ways) == 0 || t.local()) {
 			continue

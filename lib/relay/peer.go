@@ -10,6 +10,7 @@ import (
 	keep "every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/ticket"
 )
 
 // Gate decides what a session may be besides an ordinary client; package mesh has one.
@@ -114,12 +115,25 @@ func (r *Relay) usable() (list []*upstream) {
 func (u *upstream) dialPeer(dial dialer) dialer {
 	return func(ctx context.Context, address string, conf *tls.Config, c *moqt.Config) (*moqt.Session, error) {
 		ms, err := dial(ctx, address, conf, c)
-		if err == nil {
-			s := &session{r: u.r, s: ms, name: u.name(), since: time.Now(), ingest: semaphore.NewWeighted(u.r.c.IngestBytes)}
-			ms.Handle(&peerHandler{s, &upstreamHandler{u: u}})
-		}
-		return ms, err
+		return u.welcome(ms), err
 	}
+}
+
+// dialPeerByIroh does the same over iroh.
+func (u *upstream) dialPeerByIroh(dial keep.DialIroh) keep.DialIroh {
+	return func(ctx context.Context, t *ticket.Ticket, c *moqt.Config) (*moqt.Session, error) {
+		ms, err := dial(ctx, t, c)
+		return u.welcome(ms), err
+	}
+}
+
+// welcome serves who was dialed like who came here. ms may be nil.
+func (u *upstream) welcome(ms *moqt.Session) *moqt.Session {
+	if ms != nil {
+		s := &session{r: u.r, s: ms, name: u.name(), since: time.Now(), ingest: semaphore.NewWeighted(u.r.c.IngestBytes)}
+		ms.Handle(&peerHandler{s, &upstreamHandler{u: u}})
+	}
+	return ms
 }
 
 type dialer = func(ctx context.Context, address string, conf *tls.Config, c *moqt.Config) (*moqt.Session, error)

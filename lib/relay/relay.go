@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -42,6 +43,13 @@ type Config struct {
 	Upstreams []Upstream
 	// Gate decides which sessions are upstreams too, if they ask for it. Default: none is.
 	Gate Gate
+	// Mirror are prefixes of namespaces of which a whole copy is kept: what is live at upstreams is subscribed to, what they have
+	// stored is fetched. Default: none.
+	Mirror []object.Namespace
+	// MirrorRate bounds what is fetched for that, in bytes a second. Default: no bound.
+	MirrorRate int64
+	// MirrorBytes is how much the store may hold; a little below it nothing more is fetched. Default: no bound.
+	MirrorBytes int64
 	// Lenient sends a track that has one object yet, such as a catalog, whole to those who subscribe to what comes after it:
 	// they would be refused by FETCH for their layout of it, and wait for ever.
 	Lenient bool
@@ -86,7 +94,8 @@ type Relay struct {
 	tally *moqt.Tally // what the transport counts; nil: nothing
 	id    string      // among relays
 
-	configured []*upstream // those of Config
+	configured []*upstream  // those of Config
+	mirror     *mesh.Mirror // nil: none
 	turns      turns
 
 	mu        sync.Mutex // guards what follows
@@ -110,6 +119,9 @@ func New(c Config) *Relay {
 		r.configured = append(r.configured, &upstream{r: r, c: u})
 	}
 	r.upstreams = slices.Clone(r.configured)
+	if len(c.Mirror) > 0 {
+		r.mirror = &mesh.Mirror{Library: library{r}, Rate: c.MirrorRate, Logger: c.Logger}
+	}
 	return r
 }
 
@@ -147,6 +159,9 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 		accepts.Go(func() { u.run(actx) })
 	}
 	accepts.Go(func() { r.steer(actx) })
+	if r.mirror != nil {
+		accepts.Go(func() { r.mirror.Run(actx) })
+	}
 	accepts.Wait()
 	r.drain()
 	gone := make(chan struct{})

@@ -26,6 +26,7 @@ const (
 	stateRelay  = "relay" // followed by the id of the relay that speaks
 	stateLive   = "live"  // somebody publishes below the namespace
 	stateStored = "stored"
+	stateTrack  = "track" // a track of which something is stored, or that somebody publishes
 )
 
 // route is a namespace as a relay tells of it.
@@ -33,6 +34,29 @@ type route struct {
 	ns   object.Namespace
 	live bool     // somebody publishes there; else it can be fetched
 	path []string // ids of relays, from the one that tells to the one that has it; empty if that is not known
+}
+
+// trackRoute is a track as a relay tells of it.
+type trackRoute struct {
+	track object.TrackName
+	path  []string
+}
+
+// trackMark precedes the name of a track, which may be empty where a field may not.
+const trackMark = "="
+
+func (r trackRoute) namespace() object.Namespace {
+	return append(object.Namespace{routesField, stateTrack, strings.Join(r.path, "."), trackMark + r.track.Name}, r.track.Namespace...)
+}
+
+// parseTrackRoute reads what another relay told.
+func parseTrackRoute(ns object.Namespace) (r trackRoute, ok bool) {
+	if len(ns) < 5 || ns[0] != routesField || ns[1] != stateTrack || !strings.HasPrefix(ns[3], trackMark) {
+		return r, false
+	}
+	r.track = object.TrackName{Namespace: ns[4:], Name: ns[3][len(trackMark):]}
+	r.path, ok = parseHops(ns[2])
+	return r, ok && len(r.path) > 0
 }
 
 func newRelayID() string {
@@ -114,9 +138,19 @@ func (r *Relay) routes() map[string]object.Namespace {
 			best[key] = n
 		}
 	}
+	tracks := make(map[string]trackRoute)
+	addTrack := func(n trackRoute) {
+		key := n.track.String()
+		old, ok := tracks[key]
+		better := !ok || len(n.path) < len(old.path) || len(n.path) == len(old.path) && slices.Compare(n.path, old.path) < 0
+		if better && len(n.path) <= maxHops && wire.CheckNamespace(n.namespace(), 1) == nil {
+			tracks[key] = n
+		}
+	}
 	own := []string{r.id}
 	for _, n := range r.store.Tracks() {
 		add(route{ns: n.Namespace, path: own})
+		addTrack(trackRoute{n, own})
 	}
 	r.mu.Lock()
 	for a := range r.announced {
@@ -125,6 +159,7 @@ func (r *Relay) routes() map[string]object.Namespace {
 	for _, t := range r.tracks {
 		if t.local() {
 			add(route{ns: t.name.Namespace, live: true, path: own})
+			addTrack(trackRoute{t.name, own})
 		}
 	}
 	for _, u := range r.upstreams {
@@ -134,11 +169,20 @@ func (r *Relay) routes() map[string]object.Namespace {
 			}
 		}
 	}
+	for _, u := range r.upstreams {
+		for _, n := range u.tracks {
+			addTrack(trackRoute{n.track, append([]string{r.id}, n.path...)})
+		}
+	}
 	r.mu.Unlock()
 	all := make(map[string]object.Namespace, len(best)+1)
 	self := object.Namespace{routesField, stateRelay, r.id}
 	all[self.String()] = self
 	for _, n := range best {
+		ns := n.namespace()
+		all[ns.String()] = ns
+	}
+	for _, n := range tracks {
 		ns := n.namespace()
 		all[ns.String()] = ns
 	}

@@ -54,6 +54,7 @@ type upstream struct {
 	id     string   // of the relay there, once it told
 	self   bool     // it is this relay
 	routes map[string]route
+	tracks map[string]trackRoute
 }
 
 // name is what to call it.
@@ -71,6 +72,9 @@ func (u *upstream) run(ctx context.Context) {
 				c.Dial = moqt.Dial
 			}
 			c.Dial = u.dialPeer(c.Dial)
+			if c.Iroh != nil {
+				c.Iroh = u.dialPeerByIroh(c.Iroh)
+			}
 		}
 		err := keep.Run(ctx, c, u.session)
 		if ctx.Err() != nil {
@@ -94,11 +98,12 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 	}
 	r.mu.Lock()
 	u.s, u.ours, u.id, u.self, u.routes = s, strings.HasPrefix(peer.Implementation, implementation), "", false, make(map[string]route)
+	u.tracks = make(map[string]trackRoute)
 	r.mu.Unlock()
 	r.log.Info("upstream", "upstream", u.name(), "draft", ms.Version(), "implementation", peer.Implementation)
 	defer func() {
 		r.mu.Lock()
-		u.s, u.routes = nil, nil
+		u.s, u.routes, u.tracks = nil, nil, nil
 		r.mu.Unlock()
 		r.namespacesChanged()
 		ms.Close(wire.NoError, "")
@@ -166,6 +171,10 @@ func (u *upstream) list(ctx context.Context, ms *keep.Session) error {
 			u.identify(e.Namespace[2])
 		case len(e.Namespace) == 3 && e.Namespace[1] == statePeer:
 			u.told(e.Namespace[2])
+		case len(e.Namespace) > 1 && e.Namespace[1] == stateTrack:
+			if n, ok := parseTrackRoute(e.Namespace); ok && !slices.Contains(n.path, u.r.id) {
+				u.heardTrack(n, key, e.Done)
+			}
 		default:
 			if n, ok := parseRoute(e.Namespace); ok && !slices.Contains(n.path, u.r.id) {
 				u.heard(n, key, e.Done)
@@ -197,6 +206,20 @@ func (u *upstream) heard(n route, key string, gone bool) {
 		delete(u.routes, key)
 	default:
 		u.routes[key] = n
+	}
+	u.r.mu.Unlock()
+	u.r.namespacesChanged()
+}
+
+// heardTrack notes a track, or that it is gone.
+func (u *upstream) heardTrack(n trackRoute, key string, gone bool) {
+	u.r.mu.Lock()
+	switch {
+	case u.s == nil:
+	case gone:
+		delete(u.tracks, key)
+	default:
+		u.tracks[key] = n
 	}
 	u.r.mu.Unlock()
 	u.r.namespacesChanged()

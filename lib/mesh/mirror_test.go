@@ -1,0 +1,189 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"every.channel/ec/lib/object"
+)
+
+// shelf is a library in memory, whose payloads are 1000 bytes a group.
+type shelf struct {
+	mu    sync.Mutex
+	at    string
+	peers []Group
+	have  map[uint64]bool
+	order []uint64 // in which groups came
+	looks int      // at all
+	tails int
+	room  int // groups more
+	wake  chan struct{}
+	deaf  bool // the peers do not answer
+}
+
+func newShelf(ids ...uint64) *shelf {
+	s := &shelf{at: "a peer", have: map[uint64]bool{}, room: 1 << 30}
+	for _, id := range ids {
+		s.peers = append(s.peers, Group{ID: id, Whole: true})
+	}
+	return s
+}
+
+var broadcast = object.TrackName{Namespace: object.Namespace{"ec"}, Name: "ts"}
+
+func (s *shelf) Tracks() map[string]Track {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return map[string]Track{broadcast.String(): {broadcast, s.at}}
+}
+
+func (s *shelf) Inventory(_ context.Context, _ object.TrackName, from uint64) ([]Group, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if from == 0 {
+		s.looks++
+	} else {
+		s.tails++
+	}
+	if s.deaf {
+		return nil, errors.New("no answer")
+	}
+	return slices.DeleteFunc(slices.Clone(s.peers), func(g Group) bool { return g.ID < from }), nil
+}
+
+func (s *shelf) Lacks(_ object.TrackName, g Group) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.have[g.ID]
+}
+
+func (s *shelf) Tail(object.TrackName) uint64 { return 100 }
+
+func (s *shelf) Bring(ctx context.Context, _ object.TrackName, first, last uint64, pace func(context.Context, int) error) {
+	s.mu.Lock()
+	peers := slices.Clone(s.peers)
+	s.mu.Unlock()
+	for _, g := range peers {
+		if g.ID < first || g.ID > last || pace(ctx, 1000) != nil {
+			continue
+		}
+		s.mu.Lock()
+		s.have[g.ID] = true
+		s.order = append(s.order, g.ID)
+		s.room--
+		s.mu.Unlock()
+	}
+}
+
+func (s *shelf) Room() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.room > 0
+}
+
+func (s *shelf) Changes() (<-chan struct{}, func()) { return s.wake, func() {} }
+
+// run runs a mirror of the shelf for a while of a clock that stands still while anybody works.
+func (s *shelf) run(t *testing.T, rate int64, d time.Duration, check func(m *Mirror)) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s.wake = make(chan struct{}, 1) // of the bubble
+		m := &Mirror{Library: s, Rate: rate}
+		done := make(chan struct{})
+		go func() { m.Run(ctx); close(done) }()
+		time.Sleep(d)
+		synctest.Wait()
+		check(m)
+		cancel()
+		<-done
+	})
+}
+
+// The newest groups come first, and only those that are not here.
+func TestMirrorNewestFirst(t *testing.T) {
+	var ids []uint64
+	for i := range uint64(20) {
+		ids = append(ids, 1000+10*i)
+	}
+	s := newShelf(ids...)
+	s.have[1150], s.have[1000] = true, true
+	s.run(t, 0, time.Second, func(m *Mirror) {
+		var batches []uint64
+		for i, id := range s.order {
+			if i == 0 || id < s.order[i-1] {
+				batches = append(batches, id)
+			}
+		}
+		if want := []uint64{1160, 1070, 1010}; !slices.Equal(batches, want) || len(s.order) != 18 {
+			t.Errorf("%v, batches begin with %v", s.order, batches)
+		}
+		if m.Missing() != 0 || m.Brought() != 18 {
+			t.Errorf("%d missing, %d brought", m.Missing(), m.Brought())
+		}
+	})
+}
+
+// The rate is kept to.
+func TestMirrorRate(t *testing.T) {
+	s := newShelf(101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120)
+	s.run(t, 1000, 10*time.Second, func(m *Mirror) {
+		if n := len(s.order); n < 10 || n > 11 {
+			t.Errorf("%d groups of 1000 bytes in 10 s at 1000 bytes a second", n)
+		}
+	})
+}
+
+// Peers are asked for everything when they come and from time to time, else for what is new.
+func TestMirrorLooks(t *testing.T) {
+	s := newShelf(1, 2)
+	s.run(t, 0, time.Minute, func(m *Mirror) {
+		if s.looks != 1 || s.tails < 9 {
+			t.Errorf("%d looks at all, %d at what is new in a minute", s.looks, s.tails)
+		}
+		s.mu.Lock()
+		s.at, s.peers = "another", []Group{{ID: 3, Whole: true}}
+		s.mu.Unlock()
+		s.wake <- struct{}{}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if s.looks != 2 || !s.have[3] {
+			t.Errorf("%d looks after another peer came, have %v", s.looks, s.have)
+		}
+		time.Sleep(fullInterval + tailInterval)
+		synctest.Wait()
+		if s.looks != 3 {
+			t.Errorf("%d looks after %v", s.looks, fullInterval)
+		}
+	})
+}
+
+// A full store takes no more, so that what is new does not go for what is old; peers that do not answer are asked again.
+func TestMirrorFullAndDeaf(t *testing.T) {
+	s := newShelf(101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118)
+	s.room = 5
+	s.run(t, 0, time.Minute, func(m *Mirror) {
+		if len(s.order) != batch || m.Missing() != 10 {
+			t.Errorf("came %v, %d missing", s.order, m.Missing())
+		}
+	})
+	s = newShelf(101)
+	s.deaf = true
+	s.run(t, 0, time.Minute, func(m *Mirror) {
+		if s.looks < 5 {
+			t.Errorf("asked %d times", s.looks)
+		}
+		s.mu.Lock()
+		s.deaf = false
+		s.mu.Unlock()
+		time.Sleep(2 * tailInterval)
+		synctest.Wait()
+		if !s.have[101] {
+			t.Error("nothing came when peers answered again")
+		}
+	})
+}

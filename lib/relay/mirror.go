@@ -1,0 +1,264 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"every.channel/ec/lib/mesh"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// inventoryField before a namespace makes of a track the list of its groups (docs/format/chain.md).
+const inventoryField = ".ec-groups"
+
+// maxInventory bounds the groups of one answer.
+const maxInventory = 4 << 20
+
+// mirrors reports whether the namespace is kept whole here.
+func (r *Relay) mirrors(ns object.Namespace) bool {
+	return slices.ContainsFunc(r.c.Mirror, ns.HasPrefix)
+}
+
+// library is the relay as a mirror sees it.
+type library struct{ r *Relay }
+
+// Tracks are those below the prefixes that are here or that upstreams tell of.
+func (l library) Tracks() map[string]mesh.Track {
+	all := make(map[string]mesh.Track)
+	for _, name := range l.r.store.Tracks() {
+		if l.r.mirrors(name.Namespace) {
+			all[name.String()] = mesh.Track{Name: name}
+		}
+	}
+	at := make(map[string][]string)
+	l.r.mu.Lock()
+	for _, u := range l.r.usable() {
+		for _, t := range u.tracks {
+			if key := t.track.String(); l.r.mirrors(t.track.Namespace) {
+				all[key] = mesh.Track{Name: t.track}
+				at[key] = append(at[key], fmt.Sprintf("%p %s", u.s, strings.Join(t.path, ".")))
+			}
+		}
+	}
+	l.r.mu.Unlock()
+	for key, list := range at {
+		slices.Sort(list)
+		all[key] = mesh.Track{Name: all[key].Name, At: strings.Join(list, " ")}
+	}
+	return all
+}
+
+// Inventory is what upstreams have of a track.
+func (l library) Inventory(ctx context.Context, t object.TrackName, from uint64) ([]mesh.Group, error) {
+	return l.r.upstreamInventory(ctx, t, from, nil)
+}
+
+// Lacks compares with the store.
+func (l library) Lacks(name object.TrackName, g mesh.Group) bool {
+	t := l.r.track(name)
+	i, ok := t.st.Group(g.ID)
+	switch {
+	case !ok:
+		return true
+	case i.Complete:
+		return false
+	case g.Whole:
+		return true
+	}
+	ids, _, err := t.st.Objects(g.ID)
+	return err != nil || uint64(len(ids)) < g.Objects
+}
+
+// Tail is where the newest groups begin.
+func (l library) Tail(name object.TrackName) uint64 {
+	ids := l.r.track(name).st.Newest(lateGroups)
+	if len(ids) < lateGroups {
+		return 0
+	}
+	return ids[0]
+}
+
+// Bring fills a span of the store.
+func (l library) Bring(ctx context.Context, name object.TrackName, first, last uint64, pace func(context.Context, int) error) {
+	f := filling{serve: func(moqt.Location) error { return nil }, pace: pace}
+	l.r.fillWith(ctx, l.r.track(name), span{startOf(first), startOf(last + 1)}, f)
+}
+
+// Room leaves some to what is live.
+func (l library) Room() bool {
+	most := l.r.c.MirrorBytes
+	return most <= 0 || l.r.store.Stats().Bytes < most-most/16
+}
+
+// Changes is woken with the namespaces.
+func (l library) Changes() (<-chan struct{}, func()) { return l.r.listen() }
+
+// wantMirrored makes tracks of what is to be mirrored, so that they are steered.
+func (r *Relay) wantMirrored() {
+	if len(r.c.Mirror) == 0 {
+		return
+	}
+	for _, t := range (library{r}).Tracks() {
+		if t.At != "" {
+			r.track(t.Name)
+		}
+	}
+}
+
+// inventory answers a FETCH of the list of a track's groups: one object, with those from r.Start's group on.
+func (s *session) inventory(ctx context.Context, r *moqt.FetchRequest) {
+	name := object.TrackName{Namespace: r.Track.Namespace[1:], Name: r.Track.Name}
+	list := s.r.ownInventory(name, r.Start.Group)
+	through := hopsOf(r.Tokens)
+	more, err := s.r.upstreamInventory(ctx, name, r.Start.Group, through)
+	list = mergeInventories(list, more)
+	if len(list) == 0 {
+		r.Reject(wire.RequestDoesNotExist, "nothing of it is stored")
+		if err != nil {
+			s.r.log.Debug("upstreams do not say what they have", "track", name.String(), "err", err)
+		}
+		return
+	}
+	w, err := r.Accept(moqt.FetchInfo{End: moqt.Location{Group: r.Start.Group, Object: 1}})
+	if err != nil {
+		return
+	}
+	if err := w.WriteObject(moqt.FetchObject{Group: r.Start.Group, Priority: moqt.DefaultPriority}, appendInventory(nil, list)); err != nil {
+		w.Reset(wire.ResetInternalError)
+		return
+	}
+	w.Close()
+}
+
+// ownInventory is what the store has.
+func (r *Relay) ownInventory(name object.TrackName, from uint64) (list []mesh.Group) {
+	st := r.store.Lookup(name)
+	if st == nil {
+		return nil
+	}
+	for _, i := range st.Groups(from, object.MaxVarint) {
+		g := mesh.Group{ID: i.Group, Whole: i.Complete}
+		if !g.Whole {
+			ids, _, err := st.Objects(i.Group)
+			if err != nil {
+				continue
+			}
+			g.Objects = uint64(len(ids))
+		}
+		list = append(list, g)
+	}
+	return list
+}
+
+// upstreamInventory asks all upstreams that may have something of a track, for a request that came through some relays.
+func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, from uint64, through []string) (all []mesh.Group, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	var asking sync.WaitGroup
+	var mu sync.Mutex
+	for _, u := range r.keepers(name, through) {
+		s := u.current()
+		if s == nil || !u.ours {
+			continue
+		}
+		asking.Go(func() {
+			list, e := fetchInventory(ctx, s, name, from, u.hops(through))
+			mu.Lock()
+			defer mu.Unlock()
+			all, err = mergeInventories(all, list), errors.Join(err, e)
+		})
+	}
+	asking.Wait()
+	if len(all) > 0 {
+		return all, nil
+	}
+	return nil, err
+}
+
+func fetchInventory(ctx context.Context, s *session, name object.TrackName, from uint64, hops []moqt.Token) ([]mesh.Group, error) {
+	list := object.TrackName{Namespace: append(object.Namespace{inventoryField}, name.Namespace...), Name: name.Name}
+	r, err := s.ask.Fetch(ctx, list, moqt.Location{Group: from}, moqt.Location{Group: from, Object: 1}, moqt.FetchOptions{Tokens: hops})
+	if refused := (*moqt.RequestError)(nil); errors.As(err, &refused) && refused.Code == wire.RequestDoesNotExist {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer r.Cancel()
+	stop := context.AfterFunc(ctx, func() { r.Cancel() })
+	defer stop()
+	o, err := r.Next()
+	if err != nil {
+		return nil, err
+	}
+	b, err := readPayload(r, o.Size)
+	if err != nil {
+		return nil, err
+	}
+	return parseInventory(b, from)
+}
+
+// appendInventory writes groups, ascending.
+func appendInventory(b []byte, list []mesh.Group) []byte {
+	last := uint64(0)
+	for _, g := range list {
+		b = object.AppendVarint(b, g.ID-last)
+		if last = g.ID; g.Whole {
+			b = object.AppendVarint(b, 0)
+		} else {
+			b = object.AppendVarint(b, g.Objects+1)
+		}
+	}
+	return b
+}
+
+// parseInventory reads what appendInventory wrote.
+func parseInventory(b []byte, from uint64) (list []mesh.Group, err error) {
+	last := uint64(0)
+	for len(b) > 0 {
+		delta, n := object.ConsumeVarint(b)
+		state, m := object.ConsumeVarint(b[n:])
+		switch {
+		case n == 0 || m == 0:
+			return nil, io.ErrUnexpectedEOF
+		case len(list) == maxInventory:
+			return nil, fmt.Errorf("more than %d groups", maxInventory)
+		case len(list) > 0 && delta == 0 || delta > object.MaxVarint-last:
+			return nil, errors.New("groups are not ascending")
+		}
+		g := mesh.Group{ID: last + delta, Whole: state == 0}
+		if !g.Whole {
+			g.Objects = state - 1
+		}
+		if g.ID >= from {
+			list = append(list, g)
+		}
+		last, b = g.ID, b[n+m:]
+	}
+	return list, nil
+}
+
+// mergeInventories is what either has.
+func mergeInventories(a, b []mesh.Group) []mesh.Group {
+	if len(a) == 0 {
+		return b
+	}
+	if len(b) == 0 {
+		return a
+	}
+	all := make(map[uint64]mesh.Group, len(a))
+	for _, g := range append(slices.Clone(a), b...) {
+		o := all[g.ID]
+		all[g.ID] = mesh.Group{ID: g.ID, Whole: o.Whole || g.Whole, Objects: max(o.Objects, g.Objects)}
+	}
+	return slices.SortedFunc(maps.Values(all), func(a, b mesh.Group) int { return cmp.Compare(a.ID, b.ID) })
+}
