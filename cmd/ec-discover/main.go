@@ -28,9 +28,14 @@ func app() *cli.App {
 		&cli.BoolFlag{Name: "ipv6", Aliases: []string{"6"}, Usage: "ask over IPv6 only"},
 		&cli.DurationFlag{Name: "timeout", Value: 400 * time.Millisecond, Usage: "ask twice and listen for `TIME` in all"},
 		&cli.BoolFlag{Name: "lineup", Usage: "list channels instead of devices"},
+		&cli.BoolFlag{Name: "relays", Usage: "list the relays that the relay on this machine knows, and by which path"},
+		&cli.StringFlag{Name: "store", Value: "ec-store", Usage: "with --relays: ask the relay with its store in folder `DIR`"},
 		&cli.BoolFlag{Name: "json", Usage: "print JSON Lines"},
 	}
 	a.Action = func(c *cli.Context) error {
+		if c.Bool("relays") {
+			return relays(c)
+		}
 		cfg := config{json: c.Bool("json"), lineup: c.Bool("lineup"), sources: c.Args().Slice(), log: cmdutil.Logger(c)}
 		if c.NArg() > 0 && !cfg.lineup {
 			return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("unexpected argument %q", c.Args().First()),

@@ -64,6 +64,9 @@ func run(c *cli.Context) error {
 	if conf.Versions, err = client.Versions(c.String("draft")); err != nil {
 		return err
 	}
+	dial, stop := client.Iroh(conf.Relays, conf.Log)
+	defer stop()
+	conf.Iroh = dial
 	if c.IsSet("retry") {
 		conf.RetryStart, conf.RetryLost = c.Duration("retry"), max(c.Duration("retry"), time.Nanosecond)
 	}

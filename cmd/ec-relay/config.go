@@ -4,13 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/mesh"
+	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/relay"
 	"every.channel/ec/lib/store"
 	"every.channel/ec/web"
@@ -57,8 +60,11 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		conf.Relay.Upstreams = append(conf.Relay.Upstreams, relay.Upstream{Relay: address, TLS: trust})
 	}
 	for _, peer := range c.StringSlice("peer") {
-		if id, err := mesh.ParseID(peer); err == nil {
-			conf.PeerIDs = append(conf.PeerIDs, id)
+		if id, addrs, err := mesh.ParsePeer(peer); err == nil {
+			if conf.PeerAddrs == nil {
+				conf.PeerAddrs = make(map[mesh.ID][]string)
+			}
+			conf.PeerIDs, conf.PeerAddrs[id] = append(conf.PeerIDs, id), addrs
 			continue
 		}
 		if err := client.CheckURL(peer); err != nil {
@@ -66,6 +72,32 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		}
 		conf.Relay.Upstreams = append(conf.Relay.Upstreams, relay.Upstream{Relay: peer, TLS: trust, Peer: true})
 	}
+	if c.Bool("iroh") {
+		program, err := iroh.Find()
+		if err != nil {
+			return conf, err
+		}
+		conf.Iroh = &iroh.Config{
+			Program: program, Bind: c.StringSlice("iroh-bind"), MDNS: c.Bool("mdns"), Relay: c.String("iroh-relay"), RelayCA: c.String("iroh-relay-ca"),
+		}
+	} else {
+		for _, name := range []string{"iroh-bind", "mdns", "iroh-relay", "iroh-relay-ca"} {
+			if c.IsSet(name) {
+				return conf, cmdutil.UsageError(fmt.Errorf("--%s goes with --iroh", name))
+			}
+		}
+	}
+	for _, s := range c.StringSlice("mirror") {
+		prefix, err := object.ParseNamespace(s)
+		if err != nil {
+			return conf, cmdutil.UsageError(fmt.Errorf("--mirror %w", err))
+		}
+		conf.Relay.Mirror = append(conf.Relay.Mirror, prefix)
+		if !slices.ContainsFunc(conf.Store.Rules, func(r store.Rule) bool { return r.Prefix.Equal(prefix) }) {
+			conf.Store.Rules = append(conf.Store.Rules, store.Rule{Prefix: prefix}) // whole is not "of the last day"
+		}
+	}
+	conf.Relay.MirrorRate, conf.Relay.MirrorBytes = cmdutil.SizeOf(c, "mirror-rate"), conf.Store.MaxBytes
 	for _, address := range conf.HTTP {
 		if err := relay.CheckHTTP(address); err != nil {
 			return conf, cmdutil.UsageError(fmt.Errorf("--http %q: %w", address, err))

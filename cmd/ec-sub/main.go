@@ -44,6 +44,9 @@ func run(c *cli.Context) (err error) {
 	if conf.Versions, err = client.Versions(c.String("draft")); err != nil {
 		return err
 	}
+	dial, stop := client.Iroh(conf.Relays, conf.Log)
+	defer stop()
+	conf.Iroh = dial
 	if c.IsSet("retry") {
 		conf.RetryStart, conf.RetryLost = c.Duration("retry"), max(c.Duration("retry"), time.Nanosecond)
 	}

@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"every.channel/ec/lib/moqt"
@@ -25,6 +27,21 @@ func ParseID(text string) (id ID, err error) {
 		return id, fmt.Errorf("%q: not the 64 hex digits of a relay's id", text)
 	}
 	return ID(b), nil
+}
+
+// ParsePeer reads an id, and behind an @ where iroh may find the relay: ID@IP:PORT,IP:PORT.
+func ParsePeer(text string) (id ID, addrs []string, err error) {
+	text, where, has := strings.Cut(text, "@")
+	if id, err = ParseID(text); err != nil || !has {
+		return id, nil, err
+	}
+	addrs = strings.Split(where, ",")
+	for _, a := range addrs {
+		if _, err := netip.ParseAddrPort(a); err != nil {
+			return id, nil, err
+		}
+	}
+	return id, addrs, nil
 }
 
 func (id ID) String() string { return hex.EncodeToString(id[:]) }

@@ -20,6 +20,8 @@ import (
 type Config struct {
 	// Relays are addresses as moqt.Dial takes them, such as moqt://host:port. Each gets everything.
 	Relays []string
+	// Iroh dials the relays of tickets over iroh. Default: tickets are used over their addresses.
+	Iroh client.DialIroh
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config
 	// Versions are the drafts to offer. Default: all that are spoken.

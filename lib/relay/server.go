@@ -18,10 +18,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"every.channel/ec/lib/admin"
+	keep "every.channel/ec/lib/client"
+	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/store"
+	"every.channel/ec/lib/ticket"
 )
 
 // ServerConfig is everything ec-relay is told.
@@ -47,8 +50,12 @@ type ServerConfig struct {
 	Versions []moqt.Version
 	Store    store.Config
 	Relay    Config // Store and Gate are filled in
-	// PeerIDs are relays that may be peers by their keys.
+	// PeerIDs are relays that may be peers by their keys; with Iroh they are dialed, too.
 	PeerIDs []mesh.ID
+	// PeerAddrs are where iroh may find them.
+	PeerAddrs map[mesh.ID][]string
+	// Iroh, if not nil, has the relay reach others, and be reached, over iroh. Key, Accept and Log are filled in.
+	Iroh    *iroh.Config
 	Logger  *slog.Logger
 	Version string // of the program, for the operator
 
@@ -118,9 +125,24 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	}()
 	c.Relay.Lenient = c.Lenient
 	c.Relay.Upstreams = slices.Clone(c.Relay.Upstreams)
+	var node *iroh.Node
+	var dialIroh keep.DialIroh
+	if c.Iroh != nil {
+		ic := *c.Iroh
+		ic.Key, ic.Accept, ic.Log = filepath.Join(c.Dir, keys.KeyFile), true, c.Logger
+		if node, err = iroh.New(ic); err != nil {
+			return err
+		}
+		dialIroh = keep.OverIroh(node)
+		listeners = append(listeners, moqt.ListenOn(node.Listener(), "iroh", &conf))
+		for _, id := range c.PeerIDs {
+			byID := ticket.Ticket{Iroh: id, IrohAddrs: c.PeerAddrs[id]}
+			c.Relay.Upstreams = append(c.Relay.Upstreams, Upstream{Relay: byID.String(), Peer: true})
+		}
+	}
 	for i := range c.Relay.Upstreams {
 		u := &c.Relay.Upstreams[i]
-		u.Session = sessions
+		u.Session, u.Iroh = sessions, dialIroh
 		if u.Peer { // shows who this relay is
 			u.TLS, u.Holder = withKey(u.TLS, certs), mesh.Holder(certs.PrivateKey())
 		}
@@ -140,7 +162,8 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	}
 	door := &admin.Server{Logger: c.Logger}
 	r.handleAdmin(door, c, certs, started)
-	door.Handle("ticket", ticketCommand(gate.Tickets, certs, addrs))
+	door.Handle("ticket", ticketCommand(gate.Tickets, certs, addrs, node))
+	door.Handle("relays", r.relaysCommand(node))
 	if err := st.Flush(); err != nil { // whole groups that a crash left under their partial names
 		return err
 	}
@@ -154,6 +177,9 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	sctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { st.Run(sctx) }) // also while sessions leave
+	if node != nil {
+		background.Go(func() { node.Run(sctx) })
+	}
 	defer background.Wait()
 	defer stop()
 	g, gctx := errgroup.WithContext(ctx)

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"time"
 
+	"every.channel/ec/lib/admin"
 	keep "every.channel/ec/lib/client"
+	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/ticket"
@@ -33,7 +35,7 @@ type TicketMade struct {
 }
 
 // makeTicket makes one for the relay with these certificates, which listens at addrs.
-func makeTicket(tickets *mesh.Tickets, certs *keys.Certificates, addrs []net.Addr, args json.RawMessage) (any, error) {
+func makeTicket(ctx context.Context, tickets *mesh.Tickets, certs *keys.Certificates, addrs []net.Addr, node *iroh.Node, args json.RawMessage) (any, error) {
 	var o TicketOrder
 	if len(args) > 0 {
 		if err := json.Unmarshal(args, &o); err != nil {
@@ -52,7 +54,20 @@ func makeTicket(tickets *mesh.Tickets, certs *keys.Certificates, addrs []net.Add
 	if len(t.Addresses) == 0 {
 		t.Addresses = reachable(addrs, interfaceAddrs())
 	}
-	if len(t.Addresses) == 0 {
+	if node != nil {
+		ctx, cancel := context.WithTimeout(ctx, answerPatience)
+		self, err := node.Self(ctx)
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+		id, err := mesh.ParseID(self.ID)
+		if err != nil {
+			return nil, err
+		}
+		t.Iroh, t.IrohAddrs, t.IrohRelay = id, self.Addrs[:min(len(self.Addrs), 8)], self.Relay
+	}
+	if len(t.Addresses) == 0 && node == nil {
 		return nil, &codedError{fmt.Errorf("nobody on another machine reaches this relay"), 78, "--address ADDRESS says where others reach it"}
 	}
 	if err := tickets.Issue(t, mesh.Terms{Life: time.Duration(o.Life * float64(time.Second)), Uses: o.Uses, Note: o.Note}, time.Now()); err != nil {
@@ -106,8 +121,8 @@ func interfaceAddrs() (list []netip.Addr) {
 }
 
 // ticketCommand is makeTicket as the operators' door has it.
-func ticketCommand(tickets *mesh.Tickets, certs *keys.Certificates, addrs []net.Addr) func(context.Context, json.RawMessage) (any, error) {
-	return func(_ context.Context, args json.RawMessage) (any, error) {
-		return makeTicket(tickets, certs, addrs, args)
+func ticketCommand(tickets *mesh.Tickets, certs *keys.Certificates, addrs []net.Addr, node *iroh.Node) admin.Func {
+	return func(ctx context.Context, args json.RawMessage) (any, error) {
+		return makeTicket(ctx, tickets, certs, addrs, node, args)
 	}
 }

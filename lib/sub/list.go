@@ -37,7 +37,7 @@ type Listing struct {
 func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w io.Writer) error {
 	var list []Listing
 	err := client.Run(ctx, client.Config{
-		Relay: c.Relays[0], TLS: c.TLS, Session: moqt.Config{Logger: c.Log, QLogDir: c.QLogDir, Versions: c.Versions}, Dial: c.Dial,
+		Relay: c.Relays[0], Iroh: c.Iroh, TLS: c.TLS, Session: moqt.Config{Logger: c.Log, QLogDir: c.QLogDir, Versions: c.Versions}, Dial: c.Dial,
 		RetryStart: c.RetryStart, RetryLost: c.RetryLost, Log: c.Log,
 	}, func(ctx context.Context, sess *client.Session) error {
 		list = nil

@@ -40,6 +40,7 @@ func Run(t *testing.T, dir string, tools ...string) {
 		Dir: dir,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
+			e.Setenv("EC_IROH", os.Getenv("EC_IROH"))
 			rs := &relays{bin: filepath.Join(bin, "ec-relay"), byName: map[string]*relay{}}
 			e.Values[relayKey{}] = rs
 			e.Defer(func() {
