@@ -6,6 +6,8 @@ import { type CertificateHash, connectWebTransport } from "./moqt/webtransport.t
 
 export interface RelayInfo {
 	name: string
+	/** of relay.json */
+	origin: string
 	webtransport: string[]
 	websocket: string | undefined
 	hashes: (CertificateHash & { until: number | undefined })[]
@@ -20,13 +22,14 @@ const strings = (x: unknown): string[] => (Array.isArray(x) ? x.filter((s): s is
 /** Reads relay.json. A base of ws: or wss: is the relay itself. */
 export async function readRelayInfo(base: string): Promise<RelayInfo> {
 	const url = new URL(base)
-	if (url.protocol === "ws:" || url.protocol === "wss:") return { name: url.host, webtransport: [], websocket: url.href, hashes: [] }
+	if (url.protocol === "ws:" || url.protocol === "wss:") return { name: url.host, origin: url.origin, webtransport: [], websocket: url.href, hashes: [] }
 	const at = new URL("relay.json", url)
 	let answer: Response
 	try {
 		answer = await fetch(at, { cache: "no-store", signal: AbortSignal.timeout(patience) })
 	} catch {
-		throw new Error(`No relay answers at ${at.href}. Is the address right, and does your browser trust its certificate?`)
+		const elsewhere = at.origin === location.origin ? "" : " If this page comes from a relay, it may speak with that one only."
+		throw new Error(`No relay answers at ${at.href}. Is the address right, and does your browser trust its certificate?${elsewhere}`)
 	}
 	if (answer.status === 404) throw new Error(`There is no relay at ${at.href}. If this page comes from elsewhere, name one: ?relay=https://HOST:PORT/`)
 	if (!answer.ok) throw new Error(`The relay at ${at.href} answers with status ${answer.status}.`)
@@ -42,7 +45,7 @@ export async function readRelayInfo(base: string): Promise<RelayInfo> {
 		const last = typeof until === "string" ? Date.parse(until) : NaN
 		return [{ algorithm, value: Uint8Array.from(atob(value), (c) => c.charCodeAt(0)), until: Number.isNaN(last) ? undefined : last }]
 	})
-	return { name: typeof info["name"] === "string" && info["name"] ? info["name"] : at.host, webtransport: strings(info["webtransport"]), websocket: websocket?.href, hashes }
+	return { name: typeof info["name"] === "string" && info["name"] ? info["name"] : at.host, origin: at.origin, webtransport: strings(info["webtransport"]), websocket: websocket?.href, hashes }
 }
 
 export interface Ways {
@@ -103,7 +106,8 @@ export async function connect(info: RelayInfo, only?: "webtransport" | "websocke
 		if (!without && connection.transport === "WebSocket") without = "WebTransport does not get through from here, so the page plays over WebSocket."
 		return { connection, without: connection.transport === "WebSocket" ? without : "" }
 	} catch {
-		throw new Error("The relay cannot be reached. " + errors.join(". "))
+		const foreign = info.origin === location.origin ? "" : ` If it is there, it may not let pages of ${location.origin} in: ec-relay --allow-origin ${location.origin}.`
+		throw new Error(`The relay cannot be reached.${foreign} ${errors.join(". ")}`)
 	} finally {
 		clearTimeout(timer)
 		stop.abort()

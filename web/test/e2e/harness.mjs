@@ -68,12 +68,12 @@ const freePort = () => new Promise((done) => {
 })
 
 /** A relay that listens for QUIC with WebTransport, and serves the page and WebSockets at an address; pages of any origin may connect. Without QUIC there is no WebTransport. */
-export async function relay(bin, { args = [], address = "127.0.0.1", quic = true } = {}) {
+export async function relay(bin, { args = [], address = "127.0.0.1", quic = true, allow = ["--allow-origin", "*"] } = {}) {
 	const store = mkdtempSync(join(tmpdir(), "ec-store-"))
 	endings.push(() => rmSync(store, { recursive: true, force: true }))
 	const [udp, web] = [await freePort(), await freePort()]
 	const begin = async () => {
-		const p = start(join(bin, "ec-relay"), ["--listen", quic ? `127.0.0.1:${udp}` : `unix://${store}.socket`, "--http", `${address}:${web}`, "--name", "test relay", "--allow-origin", "*", "--store", store, ...args])
+		const p = start(join(bin, "ec-relay"), ["--listen", quic ? `127.0.0.1:${udp}` : `unix://${store}.socket`, "--http", `${address}:${web}`, "--name", "test relay", ...allow, "--store", store, ...args])
 		await until("the relay listens", 10_000, () => {
 			if (p.child.exitCode !== null) throw new Error("ec-relay: " + p.log)
 			return new Promise((done) => {

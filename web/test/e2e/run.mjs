@@ -263,6 +263,9 @@ test("over plain HTTP from another machine it plays by WebSocket and says why", 
 test("words for a relay that is not there", async (t) => {
 	const page = await open(t, (await h.host(undefined)) + "?relay=" + encodeURIComponent("http://127.0.0.1:9/"))
 	await h.until("it says so", 15_000, async () => /No relay answers at http:\/\/127\.0\.0\.1:9\/relay\.json/.test((await h.state(page)).status))
+	const closed = await h.relay(bin, { allow: [] })
+	const foreign = await open(t, (await h.host(undefined)).replace("127.0.0.1", "localhost") + "?relay=" + encodeURIComponent(closed.page))
+	await h.until("it says who must allow it", 20_000, async () => /ec-relay --allow-origin http:\/\/localhost/.test((await h.state(foreign)).status))
 	const alone = await open(t, await h.host(undefined))
 	await h.until("it says what to do", 15_000, async () => /\?relay=https/.test((await h.state(alone)).status))
 	const wrong = await open(t, (await h.host(undefined)) + "?relay=ftp://x/")
