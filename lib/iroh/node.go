@@ -119,12 +119,17 @@ func New(c Config) (*Node, error) {
 // Listener gives the connections of peers; nil without Config.Accept.
 func (n *Node) Listener() *Listener { return n.listener }
 
+// Close gives back what New took, for a node that does not run (any more).
+func (n *Node) Close() error {
+	if n.listener != nil {
+		n.listener.Close()
+	}
+	return os.RemoveAll(n.dir)
+}
+
 // Run keeps the program running until ctx ends, and ends it then.
 func (n *Node) Run(ctx context.Context) error {
-	defer os.RemoveAll(n.dir)
-	if n.listener != nil {
-		defer n.listener.Close()
-	}
+	defer n.Close()
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, longestPause) {
 		began := time.Now()
 		err := n.once(ctx)

@@ -133,6 +133,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 		if node, err = iroh.New(ic); err != nil {
 			return err
 		}
+		defer node.Close()
 		dialIroh = keep.OverIroh(node)
 		listeners = append(listeners, moqt.ListenOn(node.Listener(), "iroh", &conf))
 		for _, id := range c.PeerIDs {
