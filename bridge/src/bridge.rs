@@ -3,10 +3,17 @@
 //! Data, FIN, resets, stop codes, datagrams and close codes pass as they are. Credit passes by itself: a stream is read on
 //! one side only as fast as the other side takes it.
 
-use std::{future::pending, sync::Arc};
+use std::{
+    future::{pending, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
+use bytes::Bytes;
 use iroh::endpoint::{Connection, ConnectionError, ReadError, RecvStream, SendDatagramError, SendStream, VarInt, WriteError};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use web_transport_trait::{Error as _, RecvStream as _, SendStream as _, Session as _};
 
@@ -32,9 +39,14 @@ pub fn qmux_config(conn: &Connection, alpn: &str) -> qmux::Config {
     c.max_record_size = MAX_RECORD;
     // A datagram passes only if iroh's packets can hold it; what the path carries at the beginning it carries always.
     c.max_datagram_frame_size = conn.max_datagram_size().map_or(0, |payload| payload as u64 + DATAGRAM_HEADER);
-    c.rtt_interval = std::time::Duration::ZERO;
+    c.rtt_interval = Duration::ZERO;
     c
 }
+
+/// How often a write is tried before its place is left, and for how long.
+const TRIES: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 
 pub const MAX_RECORD: u64 = 66_560;
 /// Type and length of a DATAGRAM frame of less than 16 KiB (RFC 9221 §4).
@@ -207,7 +219,7 @@ async fn to_relay(mut recv: RecvStream, mut send: qmux::SendStream) {
             Ok(Some(bytes)) => {
                 // A reset passes although the relay takes no more data.
                 let written = tokio::select! {
-                    written = send.write_chunk(bytes) => Ok(written),
+                    written = write_to_relay(&mut send, bytes) => Ok(written),
                     code = reset_by_iroh(&mut recv) => Err(code),
                 };
                 match written {
@@ -227,6 +239,39 @@ async fn to_relay(mut recv: RecvStream, mut send: qmux::SendStream) {
             Err(_) => return hold((recv, send)).await,
         }
     }
+}
+
+/// Writes all of it. A write of qmux holds one of eight places of the session while it waits for the stream's credit (0.6.6), so that
+/// eight streams that nobody reads would stop all others: one that is not done after a few tries leaves its place and comes again.
+async fn write_to_relay(send: &mut qmux::SendStream, mut bytes: Bytes) -> Result<(), qmux::Error> {
+    let mut pause = PAUSE;
+    while !bytes.is_empty() {
+        let before = bytes.len();
+        let written = {
+            let mut write = pin!(send.write_buf(&mut bytes));
+            let mut tries = 0;
+            poll_fn(|cx| match write.as_mut().poll(cx) {
+                Poll::Ready(written) => Poll::Ready(Some(written)),
+                Poll::Pending if tries < TRIES => {
+                    tries += 1;
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Pending => Poll::Ready(None),
+            })
+            .await
+        };
+        if let Some(written) = written {
+            written?;
+            continue;
+        }
+        if bytes.len() < before {
+            pause = PAUSE;
+        }
+        sleep(pause).await;
+        pause = (2 * pause).min(LONGEST_PAUSE);
+    }
+    Ok(())
 }
 
 /// Waits for a reset; forever if none can come any more.
