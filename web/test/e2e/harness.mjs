@@ -153,7 +153,7 @@ export async function liar(websocket, lie) {
 				else if (length === 127) [length, head] = buffer.length < 10 ? [Infinity, 10] : [Number(buffer.readBigUInt64BE(2)), 10]
 				if (buffer.length < head + length) return
 				const frame = Buffer.from(buffer.subarray(0, head + length))
-				if (length > 20_000 && lie()) frame[head + (length >> 1)] ^= 0x01
+				if (length > 6000 && lie()) frame[head + (length >> 1)] ^= 0x01
 				near.write(frame)
 				buffer = buffer.subarray(head + length)
 			}
