@@ -66,7 +66,7 @@ func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool, kinds [2]table) 
 		t.run.age(pcr)
 		return stepNone
 	}
-	if flagged || d < 0 || d > trustedStep {
+	if flagged || jump || d < 0 || d > trustedStep {
 		t.past, t.run = t.run, t.run.carried(was, pcr, flagged && !gap, kinds)
 	}
 	if flagged {

@@ -204,14 +204,18 @@ func (c *cutter) window(au *accessUnit, next bool) {
 	c.cur.others = c.cur.others[:au.others+len(left)]
 }
 
+// reordering is more than any picture is shown after it is decoded: H.264 and HEVC keep at most 16 pictures back.
+const reordering = clock.Hz
+
 // proven reports whether a random access point starts a chunk at every receiver: the one before it was heard, or must lie in
-// another bucket, because an access unit before it was decoded so early.
+// another bucket, because an access unit behind it was decoded so early.
 func (c *cutter) proven(au *accessUnit) bool {
 	if c.proof.rap || c.proof.step || !c.proof.au {
 		return c.proof.rap
 	}
-	d := au.dts.Sub(c.proof.dts)
-	return d > clock.Ticks(int64(au.pts)%int64(c.grid)) && d < clock.Wrap/4
+	begin := au.pts.Add(-clock.Ticks(int64(au.pts) % int64(c.grid))) // of the bucket
+	d := begin.Sub(c.proof.dts)
+	return d >= reordering && d < clock.Wrap/4
 }
 
 func (c *cutter) startChunk(au *accessUnit) {

@@ -113,7 +113,8 @@ func Generate(spec *Spec) *Stream {
 	}
 	g.run()
 	g.out.longest = g.out.cut.longestGap()
-	g.out.jitter = second/10 + second/1000*int64(h[hTimeJitter]) + second*int64(h[hLeap])
+	// A table is sent up to 100 ms late, and its time is that of the next PCR, up to 100 ms later.
+	g.out.jitter = second/5 + second/1000*int64(h[hTimeJitter]) + second*int64(h[hLeap])
 	if len(g.base) > 1 && h[hDisc] == 1 { // a small step is none where every PCR announces one
 		g.out.jitter += second / 4
 	}
