@@ -198,7 +198,6 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		case ev == ts.Gap || ev == ts.Jump:
 			c.lost(p, pid, before.pos, ev == ts.Jump)
 		case c.dark-before.dark >= 16:
-			c.doubt()
 			c.event(taint{from: before.pos, to: c.pos, pid: pid, kind: taintTEI}) // so many may hide from a counter of four bits
 		}
 	}
