@@ -293,7 +293,7 @@ func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) {
 		c.doubt()
 	}
 	c.event(t)
-	if anew && pid == c.prog.cutPID {
+	if pid == c.prog.cutPID && announced && (anew || p.UnitStart()) { // packets of the clock before may come behind the PCR that steps
 		c.proof.anew = true
 	}
 }

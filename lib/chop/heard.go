@@ -163,7 +163,7 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 	if gap || c.base.leaps(pcr, flagged) && c.pcrHeard {
 		c.doubt()
 	}
-	run := c.base.run
+	before := c.base.run
 	switch c.base.tick(pcr, flagged, gap, jump, c.kinds(c.prog.identity())) {
 	case stepFlag:
 		c.proof.step = true
@@ -174,7 +174,7 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}
 	for _, t := range c.told {
-		if c.base.run == run || run == nil { // else it is of the clock before
+		if c.base.run == before || before == nil { // else it is of the clock before
 			c.totHeard = c.totHeard || t.kind == tableTOT
 			if ref := (clock.Reference{UTC: t.utc, PCR: pcr}); !t.doubt || steady(ref) {
 				c.base.run.add(t.kind, ref)

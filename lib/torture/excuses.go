@@ -197,13 +197,18 @@ func (j *judge) around(i int, ch *chunk) (from, to int32) {
 	return min(from, before), to
 }
 
-// misled tells whether receiver i had not heard enough time tables to know that one of them is wrong.
+// misled tells whether receiver i had not heard enough time tables, since it joined or lost something, to know that one of them is wrong.
 func (j *judge) misled(i int, ch *chunk) bool {
 	if j.s.spec.H[hIllegal] != 3 {
 		return false
 	}
-	n := 0
-	for p := j.all[i].join; p < ch.from; p++ {
+	n, since := 0, j.all[i].join
+	for _, l := range j.all[i].losses { // a step may have been among them
+		if l.next < ch.from {
+			since = max(since, l.next)
+		}
+	}
+	for p := since; p < ch.from; p++ {
 		if j.s.packets[p].kind == kindTime && j.all[i].heard[p] && j.s.packets[p].seg == j.s.packets[ch.from].seg {
 			n++
 		}

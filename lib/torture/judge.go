@@ -44,6 +44,7 @@ type Result struct {
 	Compared   int // promoted objects that another receiver promoted, too
 	Invisible  int // names with two hashes that no signal of H.222.0 could have prevented
 	LateTold   int // told in the manifest when the sparse PID was heard again
+	Chance     int // names that two chunks of one bucket share
 	Lapsed     int // chunks whose name a step among lost packets would change, before time was heard again
 	Edge       int // two names, because time tables disagree by more than the clock is from where its name changes
 	Unripe     int // the input ended before the time for telling was over
@@ -54,6 +55,7 @@ type judge struct {
 	res    *Result
 	all    []*reception
 	chunks [][]*chunk
+	chance string // the name that two chunks share by chance
 }
 
 func (v Violation) String() string {
@@ -78,7 +80,7 @@ func Check(spec *Spec) *Result {
 		}
 		chunks[i] = s.chunks(res, i, all[i], seen)
 	}
-	j := &judge{s, res, all, chunks}
+	j := &judge{s: s, res: res, all: all, chunks: chunks}
 	j.names()
 	j.hashes()
 	for i := range all {

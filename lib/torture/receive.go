@@ -507,6 +507,16 @@ func (s *Stream) account(c *reception, all []arrival) {
 			if shown {
 				l.invisible = false
 			}
+			if last >= 0 && slices.Contains(near, last) { // the packet before may not have been heard, either: then the one before that tells, if there is one
+				before := int32(-1)
+				for h := i - 1; h >= 0 && t.index[h] >= c.join; h-- {
+					if have[h] && t.index[h] != last {
+						before = t.index[h]
+						break
+					}
+				}
+				l.invisible = l.invisible || before < 0
+			}
 			c.losses = append(c.losses, l)
 			i = k - 1
 		}

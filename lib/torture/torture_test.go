@@ -56,6 +56,7 @@ func (t *tally) add(spec *Spec, r *Result) {
 	t.sum.Invisible += r.Invisible
 	t.sum.Edge += r.Edge
 	t.sum.Lapsed += r.Lapsed
+	t.sum.Chance += r.Chance
 	t.sum.LateTold += r.LateTold
 	t.sum.Unripe += r.Unripe
 	for _, h := range append(spec.habits(), "any") {
@@ -149,8 +150,8 @@ func TestPromises(t *testing.T) {
 		sum.receptions, s.Packets, took, float64(sum.combinations)/took)
 	t.Logf("%d chunks, %d promoted (%s); of %d whose promotion is promised, %d (%s); %d objects compared", s.Chunks, s.Promoted,
 		share(s.Promoted, s.Chunks), s.Due, s.DueDone, share(s.DueDone, s.Due), s.Compared)
-	t.Logf("excused: %d that no signal of H.222.0 shows, %d told late in time, %d when the input ended too early, %d named by time tables that disagree, %d not promoted where a step may hide",
-		s.Invisible, s.LateTold, s.Unripe, s.Edge, s.Lapsed)
+	t.Logf("excused: %d that no signal of H.222.0 shows, %d told late in time, %d when the input ended too early, %d named by time tables that disagree, %d not promoted where a step may hide, %d that share a name by chance",
+		s.Invisible, s.LateTold, s.Unripe, s.Edge, s.Lapsed, s.Chance)
 	if (s.Due == 0 || s.Compared == 0) && *hint == "" {
 		t.Error("nothing was promised, or nothing compared: this test saw nothing")
 	}
@@ -202,8 +203,8 @@ func TestReplay(t *testing.T) {
 		}
 	}
 	r := Check(&spec)
-	t.Logf("%d packets, %d of %d chunks promoted, %d of %d promised; excused: %d invisible, %d told late, %d unripe, %d edge, %d lapsed", r.Packets, r.Promoted, r.Chunks,
-		r.DueDone, r.Due, r.Invisible, r.LateTold, r.Unripe, r.Edge, r.Lapsed)
+	t.Logf("%d packets, %d of %d chunks promoted, %d of %d promised; excused: %d invisible, %d told late, %d unripe, %d edge, %d lapsed, %d by chance", r.Packets, r.Promoted, r.Chunks,
+		r.DueDone, r.Due, r.Invisible, r.LateTold, r.Unripe, r.Edge, r.Lapsed, r.Chance)
 	for _, v := range r.Violations {
 		t.Error(v)
 	}
