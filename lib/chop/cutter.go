@@ -43,6 +43,7 @@ type cutter struct {
 	flagPos   int64  // position of the last PCR with discontinuity_indicator in a packet with payload
 	stepPos   int64  // position of the last step of the clock
 	stepFrom  int64  // whole, at that step
+	stepTo    int64  // where the first chunk behind it begins, 0 if none has yet
 	whole     int64  // position from which on nothing was of the chunk before the newest
 	scrambled int64  // packets, for the message when nothing comes out
 	pcrHeard  bool
@@ -278,12 +279,15 @@ type earlier struct {
 }
 
 // lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too, at an access point (H.222.0
-// §2.4.3.5): what is missing then is missing before the step. If it is missing at all: chunks that had ended before the step are not held up.
+// §2.4.3.5): what is missing then is missing before the step, or among the last packets of the clock before, which may come behind the PCR that
+// steps. If it is missing at all: chunks that had ended before the step are not held up.
 func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) {
 	t := taint{from: from, to: c.pos, pid: pid, kind: taintContinuity}
-	anew := announced && c.stepPos > from && (p.UnitStart() || !p.HasPayload())
+	anew := announced && (p.UnitStart() || !p.HasPayload()) && (c.stepPos > from || c.stepTo > from)
 	if anew {
-		t.to = c.stepPos
+		if t.to = c.stepPos; from >= c.stepPos {
+			t.to = c.stepTo - 1
+		}
 		if from < c.stepFrom {
 			c.event(taint{from: from, to: c.stepFrom, pid: pid, kind: taintContinuity, late: true})
 			t.from = c.stepFrom

@@ -167,9 +167,9 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 	switch c.base.tick(pcr, flagged, gap, jump, c.kinds(c.prog.identity())) {
 	case stepFlag:
 		c.proof.step = true
-		c.stepPos, c.stepFrom = c.pos, c.whole
+		c.stepPos, c.stepFrom, c.stepTo = c.pos, c.whole, 0
 	case stepSilent:
-		c.stepPos, c.stepFrom = c.pos, c.whole
+		c.stepPos, c.stepFrom, c.stepTo = c.pos, c.whole, 0
 		c.proof = proof{began: true, step: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}

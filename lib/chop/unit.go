@@ -228,6 +228,9 @@ func (c *cutter) startChunk(au *accessUnit) {
 			ch.doubt = catalog.ReasonFirst
 		}
 	}
+	if c.stepTo == 0 {
+		c.stepTo = au.pos
+	}
 	ch.layout = c.prog.layout(au.finder.Name())
 	c.mergeable = false
 	c.split(au, ch, true)
