@@ -75,6 +75,7 @@ func (c *cutter) tableSeen(pid ts.PID, changed bool) {
 	if changed && (m.dark < 0 || c.base.now-m.at > tableSilence) {
 		c.taint(taint{from: m.pos, to: c.pos, pid: pid, kind: taintPSI})
 	}
+	c.repeats = c.repeats || pid != ts.PIDPAT && m.pos > 0 && c.base.now-m.at < dormant
 	*m = mark{c.pos, c.dark, c.base.now}
 }
 

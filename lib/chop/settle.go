@@ -108,16 +108,13 @@ func (c *cutter) certain(ch *chunk, end int64, at clock.Ticks27) bool {
 		return false
 	}
 	followed := c.closed > ch.seq
-	if followed && c.ended {
-		return true
-	}
 	if c.clockPos < ch.begin && !followed {
 		return false
 	}
-	if c.base.now-ch.beganAt < dormant && (c.heard[ts.PIDPAT].pos <= ch.begin || c.heard[c.prog.pmtPID].pos <= ch.begin) {
+	if !c.tablesSince(ch) && c.base.now-ch.beganAt < dormant {
 		return false
 	}
-	if followed && c.base.now-at >= longSilence {
+	if followed && (c.ended || c.base.now-at >= longSilence) {
 		return true
 	}
 	for _, pid := range c.prog.awaited {
@@ -126,6 +123,11 @@ func (c *cutter) certain(ch *chunk, end int64, at clock.Ticks27) bool {
 		}
 	}
 	return true
+}
+
+// tablesSince reports whether PAT and PMT were heard since a chunk began.
+func (c *cutter) tablesSince(ch *chunk) bool {
+	return c.heard[ts.PIDPAT].pos > ch.begin && c.heard[c.prog.pmtPID].pos > ch.begin
 }
 
 // against is why a chunk cannot be promoted, whatever is still to come; "" if it may.
@@ -171,6 +173,8 @@ func (c *cutter) settle() {
 				ch.broken = catalog.ReasonDamaged
 			case ch.doubt != "":
 				ch.broken = ch.doubt
+			case c.repeats && c.base.now-ch.beganAt >= dormant && !c.tablesSince(ch): // lost, and a change may be among them
+				ch.broken = catalog.ReasonUnconfirmed
 			case c.certain(ch, end, at):
 				if !ch.named && c.doubtful(ch) {
 					return

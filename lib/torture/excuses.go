@@ -109,14 +109,36 @@ func (j *judge) straddled(seams []int32, receivers ...int) bool {
 	return false
 }
 
-// seams are the packets with which an object begins, and the next one.
+// seams are the packets with which an object begins, and the next one; behind the last object of a chunk also those with which the rest of audio ends to be
+// looked for: access units half a second on, or on another clock.
 func (j *judge) seams(ch *chunk, object int) (list []int32) {
+	t := j.s.cut
 	for _, p := range ch.owner {
-		if t := p.track; t == j.s.cut && p.object == object {
+		if p.track == t && p.object == object {
 			if len(list) == 0 {
 				list = append(list, t.index[p.first], 0)
 			}
 			list[1] = t.index[min(int(p.last)+1, len(t.index)-1)]
+		}
+	}
+	if object != len(ch.objects)-1 || len(list) == 0 {
+		return list
+	}
+	next := -1
+	for n, a := range t.aus {
+		at := t.index[sort.Search(len(t.starts), func(k int) bool { return int(t.starts[k]) > a.at })-1]
+		if at < list[1] {
+			continue
+		}
+		if next < 0 {
+			next = n
+		}
+		far, stepped := max(a.shown-t.aus[next].shown, t.aus[next].shown-a.shown), j.s.packets[at].seg != j.s.packets[list[1]].seg
+		if far >= second*4/10 || stepped {
+			list = append(list, at)
+		}
+		if far >= second*7/10 || stepped {
+			break
 		}
 	}
 	return list

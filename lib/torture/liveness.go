@@ -95,6 +95,14 @@ func (j *judge) lapsed(c *reception, begin, end int32) bool {
 	for _, d := range j.s.edges[:j.s.packets[begin].seg+1] {
 		near = near || d < edge+j.s.jitter
 	}
+	if last := int64(-1); j.s.spec.H[hDisc] == 1 { // where every PCR announces a step, one behind a second without may be one
+		for p := c.join; p < begin; p++ {
+			if q := &j.s.packets[p]; q.pcr && c.heard[p] {
+				near = near || last >= 0 && q.at-last > second
+				last = q.at
+			}
+		}
+	}
 	if !near {
 		return false
 	}
