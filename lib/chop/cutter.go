@@ -33,7 +33,7 @@ type cutter struct {
 
 	heard     [ts.NumPIDs]mark
 	before    map[ts.PID]earlier // until the PMT is known
-	repeats   bool // the PMT is sent again and again
+	repeats   bool               // the PMT is sent again and again
 	totHeard  bool
 	tdtAlone  bool   // two TDT came in succession: there is no TOT
 	told      []said // times for which a PCR is awaited
