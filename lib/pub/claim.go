@@ -14,7 +14,7 @@ import (
 // maxClaims bounds the chunks that wait.
 const maxClaims = 64
 
-// claims are chunks that are clean but were not promoted, because it is not certain where they start (docs/format/chunk.md, "Claims").
+// claims are chunks that are clean but were not promoted, because it is not certain where they start (docs/format/catalog.md, "Claims").
 // Each is the broadcast's if the relay holds its first part under the broadcast's name. The spool's mutex guards them.
 type claims struct {
 	waiting []claim
