@@ -174,7 +174,7 @@ var mutants = []mutant{
 	{"the time of a clock that was left counts", "step=1", "lib/chop/timebase.go",
 		`	if flagged || jump || d < 0 || d > trustedStep {`,
 		`	if false {`},
-	{"where every PCR announces a step, none is seen", "disc=1 step=2 clock=1 time=4 len=0 illegal=0", "lib/chop/timebase.go",
+	{"where every PCR announces a step, none is seen", "disc=1 step=2 clock=1 time=4 illegal=0 scrambled=0", "lib/chop/timebase.go",
 		`	if flagged || jump || d < 0 || d > trustedStep {`,
 		`	if flagged || d < 0 || d > trustedStep {`},
 	{"a table before a silence is of another clock", "pcr=1 time=8 illegal=0 scrambled=0 / of=4 loss=3 burst=39", "lib/chop/heard.go",
