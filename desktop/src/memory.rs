@@ -1,0 +1,165 @@
+//! What is remembered from one start to the next: one JSON file in the user's configuration folder.
+//!
+//! A ticket holds a secret, so nobody but the user may read the file or its folder.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The relay to join.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// an address, as `moqt://host:4443`, or a ticket
+    pub to: String,
+    /// pin of the relay's key; a ticket has its own
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
+}
+
+impl Target {
+    /// What to call the relay in front of people: a ticket is a secret.
+    pub fn name(&self) -> &str {
+        if self.to.contains("://") { &self.to } else { "the ticket's relay" }
+    }
+}
+
+/// The record in the file (docs/desktop.md).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    pub v: u32, // 1
+    pub relay: Option<Target>,
+    /// the page's fragment when something was last played
+    pub broadcast: String,
+    pub volume: f64, // 0 to 1
+    pub muted: bool,
+    pub width: f64, // of the window's inside, logical pixels
+    pub height: f64,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory { v: 1, relay: None, broadcast: String::new(), volume: 1.0, muted: false, width: 1120.0, height: 780.0 }
+    }
+}
+
+impl Memory {
+    /// What a person or a page may have made of it is brought within bounds.
+    fn bounded(mut self) -> Self {
+        let of = Memory::default();
+        let within = |x: f64, low: f64, high: f64, default: f64| {
+            if x.is_finite() { x.clamp(low, high) } else { default }
+        };
+        self.volume = within(self.volume, 0.0, 1.0, of.volume);
+        self.width = within(self.width, 320.0, 16384.0, of.width);
+        self.height = within(self.height, 240.0, 16384.0, of.height);
+        if self.broadcast.len() > 2048 {
+            self.broadcast.clear();
+        }
+        self
+    }
+}
+
+/// The file with the memory.
+pub struct Book {
+    path: PathBuf,
+    pub memory: Memory,
+    written: Memory,
+}
+
+impl Book {
+    /// Reads the memory; a file that cannot be read is put aside, and the second value says so in words.
+    pub fn open(path: PathBuf) -> (Book, Option<String>) {
+        let mut words = None;
+        let memory = match fs::read(&path) {
+            Ok(b) => serde_json::from_slice::<Memory>(&b).map_err(|e| e.to_string()).and_then(|m| match m.v {
+                1 => Ok(m.bounded()),
+                v => Err(format!("it has version {v}, of a newer every.channel")),
+            }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Memory::default()),
+            Err(e) => Err(e.to_string()),
+        };
+        let memory = memory.unwrap_or_else(|why| {
+            let aside = path.with_extension("json.broken");
+            let kept = fs::rename(&path, &aside).map(|()| format!(" It is kept as {}.", aside.display())).unwrap_or_default();
+            words = Some(format!("What was remembered in {} cannot be read: {why}.{kept}", path.display()));
+            Memory::default()
+        });
+        (Book { path, written: memory.clone(), memory }, words)
+    }
+
+    /// Writes the memory, if it changed since.
+    pub fn save(&mut self) -> io::Result<()> {
+        if self.memory == self.written {
+            return Ok(());
+        }
+        write_private(&self.path, &serde_json::to_vec_pretty(&self.memory)?)?;
+        self.written = self.memory.clone();
+        Ok(())
+    }
+}
+
+/// Makes a folder that only the user may enter.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Replaces a file by one that only the user may read, whole or not at all.
+fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    private_folder(folder)?;
+    let new = path.with_extension("json.new");
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut f = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    f.write_all(content)?;
+    f.write_all(b"\n")?;
+    f.sync_all()?;
+    fs::rename(&new, path)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn is_there_again_and_private() {
+        let dir = crate::test_folder("memory");
+        let path = dir.join("config/every.channel/desktop.json");
+        let (mut b, words) = Book::open(path.clone());
+        assert_eq!((words, &b.memory), (None, &Memory::default()));
+        b.save().unwrap();
+        assert!(!path.exists(), "nothing to remember");
+        b.memory.relay = Some(Target { to: "ecaaaa".into(), fingerprint: String::new() });
+        b.memory.volume = 0.25;
+        b.save().unwrap();
+        let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert_eq!(Book::open(path).0.memory, b.memory);
+    }
+
+    #[test]
+    fn what_makes_no_sense() {
+        let path = crate::test_folder("broken").join("desktop.json");
+        for (text, broken) in [
+            ("{\"v\":1,\"volume\":", true),
+            ("{\"v\":2}", true),
+            ("\u{0}", true),
+            ("{}", false),
+            ("{\"v\":1,\"volume\":7,\"width\":-1,\"new\":[]}", false),
+        ] {
+            fs::write(&path, text).unwrap();
+            let (b, words) = Book::open(path.clone());
+            assert_eq!(words.is_some(), broken, "{text}: {words:?}");
+            assert_eq!(path.exists(), !broken, "{text}");
+            assert!(b.memory.volume <= 1.0 && b.memory.width >= 320.0, "{text}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! One run of the local `ec-relay`: started with `--exit-with-stdin`, so that it ends with this process however that ends.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::memory::Target;
+
+/// Where the program and its store are.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub program: PathBuf,
+    pub store: PathBuf,
+}
+
+/// How the retained past is bounded: the page goes five minutes back, and a disk of a desktop is small.
+const RETAIN: [&str; 4] = ["--retain", "6h", "--max-bytes", "8GiB"];
+
+/// What a run says.
+#[derive(Debug, PartialEq)]
+pub enum Said {
+    /// the page is at this URL
+    Ready(String),
+    /// the relay to join was reached or not, for this reason
+    Joined(Result<(), String>),
+    /// what it said before it ended, for people
+    Error(String),
+}
+
+/// The one line on stdout (docs/relay.md).
+#[derive(Deserialize)]
+struct Ready {
+    v: u32,
+    http: Vec<String>,
+}
+
+/// A line of the log, of which some keys matter here.
+#[derive(Deserialize)]
+struct Event {
+    level: String,
+    msg: String,
+    upstream: Option<String>,
+    relay: Option<String>,
+    #[serde(alias = "err")]
+    error: Option<String>,
+}
+
+pub struct Run {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Run {
+    /// Starts the relay. What it says comes through tell, from other threads, until it ended.
+    pub fn start(place: &Place, target: &Target, tell: impl Fn(Said) + Clone + Send + 'static) -> io::Result<Run> {
+        crate::memory::private_folder(&place.store)?;
+        let mut c = Command::new(&place.program);
+        // A ticket holds a secret: others see a command line, and nobody else the environment.
+        for (name, _) in std::env::vars_os().filter(|(n, _)| n.as_encoded_bytes().starts_with(b"EC_")) {
+            c.env_remove(name);
+        }
+        c.env("EC_RELAY_UPSTREAM", &target.to);
+        if !target.fingerprint.is_empty() {
+            c.env("EC_RELAY_FINGERPRINT", &target.fingerprint);
+        }
+        c.args(["--exit-with-stdin", "--http", "127.0.0.1:0", "--log", "json"]).args(RETAIN);
+        c.arg("--store").arg(&place.store).arg("--listen").arg(in_folder(&place.store));
+        let mut child = c.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(stdout), Some(stderr)) = (stdout, stderr) else { unreachable!("both are piped") };
+        let told = tell.clone();
+        thread::spawn(move || {
+            let mut out = BufReader::new(stdout.take(1 << 20));
+            let mut line = String::new();
+            match out.read_line(&mut line).map_err(|e| e.to_string()).and_then(|_| page_in(&line)) {
+                Ok(page) => told(Said::Ready(page)),
+                Err(_) if line.is_empty() => {} // it ended, and says why elsewhere
+                Err(why) => told(Said::Error(format!("the local relay's first line is not understood: {why}"))),
+            }
+            let _ = io::copy(&mut out, &mut io::sink());
+        });
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line);
+                eprintln!("{line}");
+                if let Some(said) = understand(&line) {
+                    tell(said);
+                }
+            }
+        });
+        Ok(Run { child, stdin })
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Ends it in order, or, if that takes longer than patience, at once.
+    pub fn end(mut self, patience: Duration) {
+        drop(self.stdin.take());
+        let until = Instant::now() + patience;
+        while self.ended().is_none() {
+            if Instant::now() > until {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// The local relay takes sessions of others nowhere but at a socket that only the user may open.
+fn in_folder(store: &Path) -> std::ffi::OsString {
+    let mut url = std::ffi::OsString::from("unix://");
+    url.push(store.join("relay.sock"));
+    url
+}
+
+/// The page's URL in the line that tells of readiness. It must be on this machine: the window shows nothing else.
+fn page_in(line: &str) -> Result<String, String> {
+    let r: Ready = serde_json::from_str(line).map_err(|e| e.to_string())?;
+    if r.v != 1 {
+        return Err(format!("version {}", r.v));
+    }
+    let page = r.http.into_iter().next().ok_or("no page in it")?;
+    match page.strip_prefix("http://127.0.0.1:").and_then(|rest| rest.strip_suffix('/')) {
+        Some(port) if port.parse::<u16>().is_ok_and(|p| p > 0) => Ok(page),
+        _ => Err(format!("its page is not on this machine: {page}")),
+    }
+}
+
+fn understand(line: &str) -> Option<Said> {
+    let Ok(e) = serde_json::from_str::<Event>(line) else {
+        // `ec-relay: error: …` and `ec-relay: hint: …` are its last words; anything else is said too, a panic for example
+        let words = line.trim().trim_start_matches("ec-relay: ").trim_start_matches("error: ");
+        return (!words.is_empty()).then(|| Said::Error(words.to_owned()));
+    };
+    let of_the_upstream = e.upstream.is_some() || e.relay.is_some();
+    match (e.level.as_str(), of_the_upstream) {
+        ("WARN" | "ERROR", true) => Some(Said::Joined(Err(e.error.unwrap_or(e.msg)))),
+        ("INFO", true) if e.msg == "upstream" => Some(Said::Joined(Ok(()))),
+        ("ERROR", false) => Some(Said::Error(match e.error {
+            Some(error) => format!("{}: {error}", e.msg),
+            None => e.msg,
+        })),
+        _ => None,
+    }
+}
+
+/// How a run ended, in words.
+pub fn words(status: ExitStatus, last: Option<&str>) -> String {
+    let how = match (status.code(), status.signal()) {
+        (Some(0), _) => "The local relay ended.".to_owned(),
+        (Some(64 | 78), _) => "The local relay cannot use what it was given.".to_owned(),
+        (Some(69), _) => "The local relay did not find what it needs.".to_owned(),
+        (Some(70), _) => "The local relay failed through a bug in it.".to_owned(),
+        (Some(74), _) => "The local relay could not read or write its files; is the disk full?".to_owned(),
+        (Some(75), _) => "Another window of every.channel is open, or another program uses its files.".to_owned(),
+        (Some(77), _) => "The local relay is not allowed to do what it must.".to_owned(),
+        (Some(code), _) => format!("The local relay failed (exit {code})."),
+        (None, Some(signal)) => format!("The local relay was ended by signal {signal}."),
+        (None, None) => "The local relay ended.".to_owned(),
+    };
+    match last {
+        Some(last) => format!("{how} It said: {last}"),
+        None => how,
+    }
+}
+
+/// Reports whether it is of no use to start the relay again with the same target.
+pub fn is_final(status: ExitStatus) -> bool {
+    matches!(status.code(), Some(64 | 78))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_line() {
+        for (line, want) in [
+            (r#"{"v":1,"listen":[],"http":["http://127.0.0.1:4080/"],"fingerprint":"x","new":1}"#, Ok("http://127.0.0.1:4080/")),
+            (r#"{"v":1,"http":["http://127.0.0.1:4080/","http://127.0.0.1:9/"]}"#, Ok("http://127.0.0.1:4080/")),
+            (r#"{"v":1,"http":[]}"#, Err("no page")),
+            (r#"{"v":2,"http":["http://127.0.0.1:4080/"]}"#, Err("version 2")),
+            (r#"{"v":1,"http":["http://192.0.2.1:4080/"]}"#, Err("not on this machine")),
+            (r#"{"v":1,"http":["http://127.0.0.1:4080@192.0.2.1/"]}"#, Err("not on this machine")),
+            (r#"{"v":1,"http":["http://127.0.0.1:0/"]}"#, Err("not on this machine")),
+            ("ready\n", Err("expected")),
+        ] {
+            match (page_in(line), want) {
+                (Ok(got), Ok(want)) => assert_eq!(got, want),
+                (Err(got), Err(want)) => assert!(got.contains(want), "{line}: {got}"),
+                (got, _) => panic!("{line}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn log() {
+        let away = |s: &str| Some(Said::Joined(Err(s.into())));
+        for (line, want) in [
+            (r#"{"time":"x","level":"INFO","msg":"ready","listen":[{"Addr":{}}]}"#, None),
+            (r#"{"level":"INFO","msg":"upstream","upstream":"moqt://a:1","draft":18}"#, Some(Said::Joined(Ok(())))),
+            (r#"{"level":"WARN","msg":"relay not reached, trying again","relay":"moqt://a:1","error":"timeout","pause":1}"#, away("timeout")),
+            (r#"{"level":"ERROR","msg":"upstream refused, trying again later","upstream":"moqt://a:1","err":"no"}"#, away("no")),
+            (r#"{"level":"WARN","msg":"continuity gap","pid":1}"#, None),
+            (r#"{"level":"ERROR","msg":"disk","err":"full"}"#, Some(Said::Error("disk: full".into()))),
+            ("ec-relay: error: --upstream: not an address", Some(Said::Error("--upstream: not an address".into()))),
+            ("panic: no", Some(Said::Error("panic: no".into()))),
+            ("", None),
+        ] {
+            assert_eq!(understand(line), want, "{line}");
+        }
+    }
+}
