@@ -111,7 +111,7 @@ func (c *cutter) certain(ch *chunk, end int64, at clock.Ticks27) bool {
 	if c.clockPos < ch.begin && !followed {
 		return false
 	}
-	if !c.tablesSince(ch) && c.base.now-ch.beganAt < dormant {
+	if !c.tablesSince(ch) && c.base.now-ch.beganAt < dormant && (c.repeats || !c.ended || !followed) {
 		return false
 	}
 	if followed && (c.ended || c.base.now-at >= longSilence) {

@@ -36,6 +36,8 @@ type proof struct {
 	au    bool // an access unit was heard
 	dts   clock.PTS
 	began bool // something was lost before; else the stream began
+
+	reorder clock.Ticks // the longest that a picture heard since is shown after it is decoded
 }
 
 // cutPacket looks at a packet of the PID that cuts: it may start an access unit, or say more about one.
@@ -179,6 +181,7 @@ func (c *cutter) decide(v es.Verdict) {
 	if !c.proof.au {
 		c.proof.au, c.proof.dts = true, au.dts
 	}
+	c.proof.reorder = max(c.proof.reorder, au.pts.Sub(au.dts))
 	if rap {
 		c.prevRAP.known, c.prevRAP.pts = true, au.pts
 		c.proof.rap = true
@@ -204,18 +207,15 @@ func (c *cutter) window(au *accessUnit, next bool) {
 	c.cur.others = c.cur.others[:au.others+len(left)]
 }
 
-// reordering is more than any picture is shown after it is decoded: H.264 and HEVC keep at most 16 pictures back.
-const reordering = clock.Hz
-
 // proven reports whether a random access point starts a chunk at every receiver: the one before it was heard, or must lie in
-// another bucket, because an access unit behind it was decoded so early.
+// another bucket, because an access unit behind it was decoded so early that it cannot have been shown later.
 func (c *cutter) proven(au *accessUnit) bool {
 	if c.proof.rap || c.proof.step || !c.proof.au {
 		return c.proof.rap
 	}
 	begin := au.pts.Add(-clock.Ticks(int64(au.pts) % int64(c.grid))) // of the bucket
 	d := begin.Sub(c.proof.dts)
-	return d >= reordering && d < clock.Wrap/4
+	return d > max(c.proof.reorder, au.pts.Sub(au.dts)) && d < clock.Wrap/4
 }
 
 func (c *cutter) startChunk(au *accessUnit) {

@@ -80,6 +80,20 @@ func (s *shelf) Bring(ctx context.Context, _ object.TrackName, first, last uint6
 	}
 }
 
+// asked is how often peers were asked for everything, and how often for what is new.
+func (s *shelf) asked() (looks, tails int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.looks, s.tails
+}
+
+// has tells whether a group came.
+func (s *shelf) has(id uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.have[id]
+}
+
 func (s *shelf) Room() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,8 +156,8 @@ func TestMirrorRate(t *testing.T) {
 func TestMirrorLooks(t *testing.T) {
 	s := newShelf(1, 2)
 	s.run(t, 0, time.Minute, func(m *Mirror) {
-		if s.looks != 1 || s.tails < 9 {
-			t.Errorf("%d looks at all, %d at what is new in a minute", s.looks, s.tails)
+		if looks, tails := s.asked(); looks != 1 || tails < 9 {
+			t.Errorf("%d looks at all, %d at what is new in a minute", looks, tails)
 		}
 		s.mu.Lock()
 		s.at, s.peers = "another", []Group{{ID: 3, Whole: true}}
@@ -151,13 +165,13 @@ func TestMirrorLooks(t *testing.T) {
 		s.wake <- struct{}{}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if s.looks != 2 || !s.have[3] {
-			t.Errorf("%d looks after another peer came, have %v", s.looks, s.have)
+		if looks, _ := s.asked(); looks != 2 || !s.has(3) {
+			t.Errorf("%d looks after another peer came, group 3 came: %v", looks, s.has(3))
 		}
 		time.Sleep(fullInterval + tailInterval)
 		synctest.Wait()
-		if s.looks != 3 {
-			t.Errorf("%d looks after %v", s.looks, fullInterval)
+		if looks, _ := s.asked(); looks != 3 {
+			t.Errorf("%d looks after %v", looks, fullInterval)
 		}
 	})
 }
@@ -174,15 +188,15 @@ func TestMirrorFullAndDeaf(t *testing.T) {
 	s = newShelf(101)
 	s.deaf = true
 	s.run(t, 0, time.Minute, func(m *Mirror) {
-		if s.looks < 5 {
-			t.Errorf("asked %d times", s.looks)
+		if looks, _ := s.asked(); looks < 5 {
+			t.Errorf("asked %d times", looks)
 		}
 		s.mu.Lock()
 		s.deaf = false
 		s.mu.Unlock()
 		time.Sleep(2 * tailInterval)
 		synctest.Wait()
-		if !s.have[101] {
+		if !s.has(101) {
 			t.Error("nothing came when peers answered again")
 		}
 	})
