@@ -28,7 +28,6 @@ type assembler struct {
 	last    time.Time      // when something was put
 	late    int64          // objects that came after their turn, or twice
 	turn    turn
-	foreign func(id uint64) bool // groups that are not to be written, whatever brings them
 }
 
 // assembly is a group in the making.
@@ -44,7 +43,7 @@ type assembly struct {
 }
 
 func newAssembler(max int64) *assembler {
-	a := &assembler{max: max, groups: map[uint64]*assembly{}, wake: make(chan struct{}, 1), turn: newTurn(), foreign: func(uint64) bool { return false }}
+	a := &assembler{max: max, groups: map[uint64]*assembly{}, wake: make(chan struct{}, 1), turn: newTurn()}
 	a.cond = sync.NewCond(&a.mu)
 	return a
 }
@@ -57,9 +56,6 @@ func (a *assembler) changed() {
 	default:
 	}
 }
-
-// leaveOut says which groups are not to be written; before anything is put.
-func (a *assembler) leaveOut(foreign func(id uint64) bool) { a.foreign = foreign }
 
 // start sets what is due, once.
 func (a *assembler) start(at moqt.Location) {
@@ -111,9 +107,6 @@ func (a *assembler) in(groups map[uint64]*assembly, id uint64) *assembly {
 func (a *assembler) opened(group uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.foreign(group) {
-		return
-	}
 	if !a.started {
 		a.next, a.started = moqt.Location{Group: group}, true
 	}
@@ -152,7 +145,7 @@ func (a *assembler) closed(group uint64, whole bool, end uint64) {
 func (a *assembler) endGroup(group, end uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if group >= a.next.Group && !a.wasWritten(group) && !a.foreign(group) {
+	if group >= a.next.Group && !a.wasWritten(group) {
 		g := a.group(group)
 		g.end, g.hasEnd = end, true
 		a.changed()
@@ -163,7 +156,7 @@ func (a *assembler) endGroup(group, end uint64) {
 func (a *assembler) unknown(group uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if group >= a.next.Group && !a.wasWritten(group) && !a.foreign(group) {
+	if group >= a.next.Group && !a.wasWritten(group) {
 		a.group(group).unknown = true
 	}
 }
@@ -209,9 +202,6 @@ func (a *assembler) put(ctx context.Context, o object.Object, how origin) error 
 	defer a.mu.Unlock()
 	at := moqt.Location{Group: o.Group, Object: o.ID}
 	a.last = time.Now()
-	if a.foreign(o.Group) {
-		return nil
-	}
 	if !a.started {
 		a.next, a.started = moqt.Location{Group: o.Group}, true
 	}

@@ -5,9 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client/relaytest"
-	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/object"
 )
 
@@ -168,75 +166,5 @@ func TestClockSetAhead(t *testing.T) {
 	wantObjects(t, rd.got, slices.Concat(before, after))
 	if rd.stats.MissingGroups > 0 {
 		t.Errorf("stats %+v", rd.stats)
-	}
-}
-
-// What is past comes in the order in which it was on, as a timeline tells it, although the clock was set back: also where it is
-// still behind, and reading goes on live.
-func TestPastWithClockSetBack(t *testing.T) {
-	begun := time.Date(2026, 7, 4, 20, 20, 0, 0, time.UTC)
-	// The clock is set back by ten chunks, and later by thirty, to before all that was on.
-	on := [][]object.Object{groups(100, 20), again(110, 15, true), again(95, 12, true)}
-	for _, test := range []struct {
-		name     string
-		from, to string
-		want     []object.Object
-		relays   int
-	}{
-		{"all", "first", "now", slices.Concat(on...), 1},
-		{"all, two relays", "first", "now", slices.Concat(on...), 2},
-		{"from a time in the first pass to one in the second", "2026-07-04T20:20:30.5Z", "2026-07-04T20:20:50.5Z", slices.Concat(on[0][4*15:], on[1][:4*6]), 1},
-		{"live", "first", "", slices.Concat(on...), 1},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			var all []*relaytest.Relay
-			for range test.relays {
-				r := relaytest.New(t)
-				all = append(all, r)
-				source := catalog.Catalog{Tracks: []catalog.Track{}, EC: &catalog.Private{Broadcast: broadcast.String(), Source: home.String()}}
-				r.Put(catalog.Of(home), object.Object{Group: 1, Payload: encoded(t, source)})
-				n, newest, id := 0, uint64(0), uint64(0)
-				for _, list := range on {
-					for _, o := range list {
-						if o.ID == 0 {
-							prop, _ := object.ParseProperties(o.Properties)
-							e := catalog.TimelineEntry{V: catalog.EntryVersion, Group: o.Group, PTS: prop.PTS, UTC: catalog.TimeOf(begun.Add(time.Duration(n) * 2 * time.Second)), Track: name}
-							if b := o.Group >> clock.TagBits; b > newest {
-								newest, id = b, 0
-							}
-							r.Put(object.TrackName{Namespace: home, Name: catalog.TrackTimeline}, object.Object{Group: newest, ID: id, Payload: encoded(t, e)})
-							n, id = n+1, id+1
-						}
-						r.Put(name, o)
-					}
-				}
-			}
-			c := config(t, all[0])
-			if test.relays == 2 {
-				c = both(t, all[0], all[1])
-			}
-			ends := func(o object.Object) bool { return o.Status != object.Normal } // FETCH does not tell the highest group's
-			c.From = point(t, test.from)
-			if test.to != "" {
-				c.To = point(t, test.to)
-			}
-			rd := start(t, testContext(t), c)
-			if test.to == "" {
-				rd.untilGroup(lastOf(on[2]), 3)
-				more := again(107, 2, false)
-				all[0].Put(name, more...)
-				rd.untilGroup(lastOf(more), 3)
-				rd.leave(func() { all[0].Put(name, again(109, 1, false)...) })
-				wantObjects(t, without(rd.got, ends), without(slices.Concat(test.want, more), ends))
-				return
-			}
-			if err := rd.rest(); err != nil {
-				t.Fatal(err)
-			}
-			wantObjects(t, without(rd.got, ends), without(test.want, ends))
-			if rd.stats.MissingGroups+rd.stats.MissingObjects > 0 {
-				t.Errorf("stats %+v", rd.stats)
-			}
-		})
 	}
 }

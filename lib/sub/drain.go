@@ -257,7 +257,6 @@ func (p *pull) write(o *object.Object) (done bool, err error) {
 		p.log.Warn("object with malformed properties", "track", p.name.String(), "group", o.Group, "object", o.ID, "error", err)
 	}
 	if p.c.Duration > 0 && p.enough(prop) {
-		p.full = true
 		return true, nil
 	}
 	ok, err := p.out.object(p.name, o)

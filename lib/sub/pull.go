@@ -44,8 +44,6 @@ type pull struct {
 	resolving sync.Mutex // held while a relay is asked what the name means
 	resolved  bool
 
-	turning sync.Mutex // held from before feeders are sent away until there is something else to read
-
 	// gate guards what is being read from then on: feeders hold it for reading, who changes it holds it for writing.
 	gate    sync.RWMutex
 	name    object.TrackName
@@ -54,8 +52,6 @@ type pull struct {
 	ids     ids           // of its groups
 	to      moqt.Location // exclusive
 	asm     *assembler
-	passes  passes
-	largest moqt.Location   // when the past was resolved, if it has passes
 	reading context.Context // ends when something else is to be read
 	leave   context.CancelFunc
 
@@ -71,7 +67,6 @@ type pull struct {
 	// Of the last object written:
 	group    uint64
 	began    time.Time // of the first one
-	full     bool      // Config.Duration was written
 	media    uint64    // presentation time since then, 90 kHz
 	pts      uint64
 	hasPTS   bool
@@ -115,25 +110,17 @@ func (p *pull) run(ctx context.Context) error {
 			g.Go(func() error { return p.watch(gctx) })
 		}
 		err := g.Wait()
-		done := errors.Is(err, errDone)
 		switch {
-		case done && (len(p.passes.rest) == 0 || p.full):
+		case errors.Is(err, errDone):
 			return nil
-		case !done && !errors.Is(err, errMoved):
+		case !errors.Is(err, errMoved):
 			return err
 		}
-		p.turning.Lock()
 		p.leave()
 		p.gate.Lock() // when the feeders have left
-		if err = nil; done {
-			p.begin(p.largest)
-		} else {
-			p.passes.rest = nil
-			err = p.move(ctx)
-		}
+		err = p.move(ctx)
 		p.reading, p.leave = context.WithCancel(ctx)
 		p.gate.Unlock()
-		p.turning.Unlock()
 		if err != nil {
 			return err
 		}
@@ -162,9 +149,9 @@ func (p *pull) feeder(ctx context.Context, relay int, sess *client.Session) erro
 		case reading.Err() == nil:
 			return err
 		}
-		p.turning.Lock() // while something else is made ready to be read
+		p.gate.RLock() // while something else is made ready to be read
 		over := p.reading == reading
-		p.turning.Unlock()
+		p.gate.RUnlock()
 		if over {
 			return nil
 		}

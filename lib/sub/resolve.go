@@ -101,12 +101,6 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 		}
 		p.to = moqt.Location{Group: behind}
 	}
-	if p.ids == tagged && catalog.IsTS(p.name.Name) && (from.kind == first || from.kind == atTime) && largest != nil {
-		at, _ := p.asm.needed()
-		if err := p.history(ctx, sess, at.Group, *largest); err != nil {
-			return err
-		}
-	}
 	p.resolved = true
 	close(p.begun)
 	return nil
