@@ -235,6 +235,13 @@ func (j *judge) live(i int) {
 			for p := chunks[k-1].from; p <= end; p++ {
 				lost = lost || c.lacks(s, p)
 			}
+			// Where PCRs were lost for a second, the clock may have stepped anywhere up to the next one.
+			for p, last := c.join, int32(-1); p <= end; p++ {
+				if q := &s.packets[p]; q.pcr && c.heard[p] {
+					lost = lost || last >= 0 && p >= chunks[k-1].from && q.at-s.packets[last].at > second
+					last = p
+				}
+			}
 			if lost {
 				continue
 			}
