@@ -3,9 +3,11 @@ import { blake3 } from "@noble/hashes/blake3.js"
 import { type Catalog, type Entry, parseEntry } from "./moqt/catalog.ts"
 import { type MoqObject, noProperties } from "./moqt/data.ts"
 import { compare, type Location, type Namespace, type Track, writeTrack } from "./moqt/names.ts"
-import { Refused, RequestCode, type Session } from "./moqt/session.ts"
+import { Refused, RequestCode, type Session, type Subgroup } from "./moqt/session.ts"
+import type { Queue } from "./moqt/stream.ts"
 import { Muxer, type Output } from "./media/chunk.ts"
 import type { Checks, ToPage } from "./protocol.ts"
+import { within } from "./within.ts"
 import { words } from "./words.ts"
 
 const hz = 90_000
@@ -20,6 +22,8 @@ const tooMuch = 45
 const stretch = 5
 /** After so long without anything new it is said, ms. */
 const quiet = 12_000
+/** A group of which nothing came for so long is left if a newer one has begun, ms. */
+const stalled = 2000
 /** A step of the clock, beyond which media time goes on as if nothing were missing. */
 const step = 10 * hz
 
@@ -205,7 +209,7 @@ export class Viewer {
 		const silence = setInterval(() => {
 			if (Date.now() - this.heard < quiet) return
 			this.heard = Date.now()
-			if (this.o.live) this.send({ type: "notice", level: "warning", text: `Nothing new has come for ${quiet / 1000} s. The relay is there; whoever publishes this may not be.` })
+			void this.missed(session, signal)
 		}, 1000)
 		signal.addEventListener("abort", () => clearInterval(silence))
 		const { past, live } = await session.join(t, (l) => from ?? { group: Math.max(0, bucketOf(l.group) - 1) * tag, object: 0 }, signal)
@@ -215,11 +219,11 @@ export class Viewer {
 		})
 		for await (const g of live.subgroups) {
 			try {
-				for await (const o of g.objects) this.take(o, signal)
+				for await (const o of moving(g, live.subgroups, signal)) this.take(o, signal)
 				this.take({ group: g.group, object: -1, status: "end of group", properties: noProperties(), payload: new Uint8Array() }, signal)
 			} catch {
 				if (signal.aborted) return
-				// The relay gave the group up, or is lost: it decodes from its beginning alone. What there is of it is fetched.
+				// The relay gave the group up, stalls in it, or is lost: it decodes from its beginning alone. What there is of it is fetched.
 				this.chunk = undefined
 				this.at = { group: g.group, object: 0 }
 				await this.takeAll(session.fetch(t, this.at, { group: g.group, object: 0 }, signal), signal)
@@ -237,6 +241,14 @@ export class Viewer {
 			return
 		}
 		throw new Error(`The relay ended the broadcast${done.reason ? `: ${done.reason}` : ""}. Trying again.`)
+	}
+
+	/** Nothing has come for long: if the relay has something newer all the same, it is joined anew. */
+	private async missed(session: Session, signal: AbortSignal): Promise<void> {
+		const newest = await session.largest(this.o.track).catch(() => undefined)
+		if (signal.aborted || !this.o.live) return
+		if (newest && this.at && newest.group > this.at.group) return this.run?.abort()
+		this.send({ type: "notice", level: "warning", text: `Nothing new has come for ${quiet / 1000} s. The relay is there; whoever publishes this may not be.` })
 	}
 
 	/** Fetches from this.at on, as fast as the page wants it, up to what is newest. */
@@ -446,6 +458,22 @@ export class Viewer {
 			this.checks.first ||= `Chunk ${group} is not the one that a receiver's manifest names: another hash.`
 		}
 		this.send({ type: "checks", checks: { ...this.checks } })
+	}
+}
+
+/** The objects of a group, as long as they come: it is left where nothing more comes and newer ones wait. */
+async function* moving(g: Subgroup, newer: Queue<Subgroup>, signal: AbortSignal): AsyncGenerator<MoqObject> {
+	for (;;) {
+		const next = g.objects.next()
+		let object: IteratorResult<MoqObject> | undefined
+		do object = await within(next, stalled)
+		while (!object && newer.length === 0 && !signal.aborted)
+		if (!object) {
+			g.stop()
+			throw new Error("the group stalls")
+		}
+		if (object.done) return
+		yield object.value
 	}
 }
 

@@ -195,6 +195,41 @@ test("a group that the relay gives up is fetched", async () => {
 	assert.ok(video.at(-1)!.end - video[0]!.start > 3.5)
 })
 
+test("a group in which nothing comes any more is left when a newer one has begun, and fetched", async () => {
+	const live = new Queue<Subgroup>()
+	const relay = new Relay({ [writeTrack(track)]: { past: [], live } })
+	const { v, of: said } = viewer([relay])
+	void v.play()
+	let stopped = false
+	const stuck = async function* (): AsyncGenerator<MoqObject> {
+		yield* of(first).slice(0, 4)
+		await new Promise(() => {})
+	}
+	live.push({ group: first, objects: stuck(), stop: () => (stopped = true) })
+	await until("what there is of the first chunk", () => said("checks").length === 4)
+	relay.tracks[writeTrack(track)]!.past = of(first)
+	live.push(subgroup(of(second)))
+	await until("the second chunk", () => said("chunk").at(-1)?.group === second)
+	v.stop()
+	assert.ok(stopped, "the relay is told")
+	assert.deepEqual(relay.asked, [`fetch ${first}/0`])
+	assert.equal(said("chunk").filter((m) => m.group === first).at(-1)!.end > said("chunk")[0]!.start + 1.5, true)
+})
+
+test("a subscription that brings nothing though the relay has more is begun anew", async (t) => {
+	const relay = new Relay({ [writeTrack(track)]: { past: of(first), live: new Queue() } })
+	const { v, of: said } = viewer([relay])
+	t.mock.timers.enable({ apis: ["setInterval", "Date"] })
+	void v.play()
+	for (let n = 0; n < 1000 && said("checks").length < of(first).length; n++) await new Promise((done) => setImmediate(done))
+	relay.tracks[writeTrack(track)]!.past = objects
+	t.mock.timers.tick(13_000)
+	t.mock.timers.reset()
+	await until("the second chunk", () => said("chunk").at(-1)?.group === second)
+	v.stop()
+	assert.equal(said("notice").length, 0)
+})
+
 test("a relay without FETCH: what comes live is played", async () => {
 	const live = new Queue<Subgroup>()
 	const relay = new Relay({ [writeTrack(track)]: { past: of(first), live } })

@@ -6,8 +6,9 @@ import { exact, Malformed } from "./bytes.ts"
 import type { Message, Parameters } from "./messages.ts"
 import { type Location, type Namespace, type Track, writeTrack } from "./names.ts"
 import { type Incoming, Queue, Reset, StreamReader } from "./stream.ts"
+import { within } from "../within.ts"
 
-/** How long the answer to a request, or a stream's owner, is waited for. */
+/** How long the answer to a request, the next object of what is fetched, or a stream's owner, is waited for. */
 const patience = 10_000
 
 /** Names of REQUEST_ERROR codes (draft-18 §15.11.2). */
@@ -72,23 +73,15 @@ class Request {
 
 	/** The answer; rejects with Refused. */
 	async answer(what: string): Promise<Message> {
-		let timer: ReturnType<typeof setTimeout> | undefined
-		const late = new Promise<never>((_, reject) => {
-			timer = setTimeout(() => {
-				this.cancel()
-				reject(new Refused(RequestCode.timeout, "no answer", what))
-			}, patience)
-		})
 		try {
-			const m = await Promise.race([this.next(), late])
-			if (m === null) throw new Refused(RequestCode.internal, "no answer", what)
+			const m = await within(this.next(), patience)
+			if (m === undefined) this.cancel()
+			if (!m) throw new Refused(m === undefined ? RequestCode.timeout : RequestCode.internal, "no answer", what)
 			if (m.type === "request error") throw new Refused(m.code, m.reason, what)
 			return m
 		} catch (err) {
 			if (err instanceof Reset) throw new Refused(err.code, "the request was reset", what)
 			throw err
-		} finally {
-			clearTimeout(timer)
 		}
 	}
 
@@ -350,8 +343,18 @@ export class Session {
 			if (m.type !== "fetch ok") throw new Malformed(`${m.type} in answer to FETCH`)
 			const cut = this.closed.then((c) => Promise.reject(c))
 			cut.catch(() => {})
-			r = await Promise.race([stream, cut])
-			yield* readFetch(r)
+			const soon = async <X>(p: Promise<X>): Promise<X> => {
+				const x = await within(Promise.race([p, cut]), patience)
+				if (x === undefined) throw new Refused(RequestCode.timeout, "nothing comes any more", `the past of ${writeTrack(t)}`)
+				return x
+			}
+			r = await soon(stream)
+			const objects = readFetch(r)
+			for (;;) {
+				const next = await soon(objects.next())
+				if (next.done) break
+				yield next.value
+			}
 			whole = true
 		} finally {
 			signal?.removeEventListener("abort", cancel)
