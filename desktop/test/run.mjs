@@ -79,7 +79,8 @@ test("asks, joins, lists, plays, remembers", async (t) => {
 	assert.match(asked, /^refused: .*not allowed/)
 	await w.eval("location.href = 'http://127.0.0.1:9/'; window.open('http://127.0.0.1:9/')")
 	await h.sleep(1000)
-	assert.ok((await state(w)).time > s.time, "the page is still there and plays")
+	const later = await state(w)
+	await h.until("the page is still there and plays", 10_000, async () => (await state(w)).time > later.time)
 
 	// The volume and the broadcast are there again.
 	await w.eval("const s = document.getElementById('volume'); s.value = 0.4; s.dispatchEvent(new Event('input'))")
