@@ -18,7 +18,12 @@ var ErrNoHash = errors.New("object carries no hash")
 type Hash [32]byte
 
 // Sum hashes a payload. It does not allocate.
-func Sum(payload []byte) Hash { return blake3.Sum256(payload) }
+func Sum(payload []byte) Hash {
+	if haveWide && len(payload) >= wideMin {
+		return sumWide(payload)
+	}
+	return blake3.Sum256(payload)
+}
 
 // String returns the hash in hex.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
