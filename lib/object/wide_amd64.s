@@ -46,6 +46,10 @@ GLOBL iv<>(SB), RODATA|NOPTR, $32
 #define LOAD4(r0, r1, r2, r3) \
 	VMOVDQU32 (SI), r0; VMOVDQU32 (SI)(R8*1), r1; VMOVDQU32 (SI)(R8*2), r2; VMOVDQU32 (SI)(R9*1), r3; LEAQ (SI)(R8*4), SI
 
+// FETCH4 asks for four cache lines of the sixteen inputs behind these; a processor sees no order in the sixteen places that are read from.
+#define FETCH4(at) \
+	PREFETCHT0 at(AX); PREFETCHT0 (at+64)(AX); PREFETCHT0 (at+128)(AX); PREFETCHT0 (at+192)(AX)
+
 // STORE4 writes half of the chaining values of lanes i, i+4, i+8, i+12.
 #define STORE4(r, at) \
 	VEXTRACTI32X4 $0, r, at(DI); VEXTRACTI32X4 $1, r, (at+128)(DI); VEXTRACTI32X4 $2, r, (at+256)(DI); VEXTRACTI32X4 $3, r, (at+384)(DI)
@@ -62,6 +66,9 @@ TEXT ·compress16(SB), NOSPLIT, $0-52
 	MOVL last+48(FP), R13
 	LEAQ (R8)(R8*2), R9
 	ORL  R12, R11
+	MOVQ R8, AX
+	SHLQ $4, AX
+	ADDQ DX, AX
 	MOVL $64, BX
 	VPBROADCASTD iv<>+0x00(SB), Z0
 	VPBROADCASTD iv<>+0x04(SB), Z1
@@ -87,6 +94,11 @@ block:
 	TURN4(Z17, Z21, Z25, Z29, Z12, Z13, Z14, Z15)
 	TURN4(Z18, Z22, Z26, Z30, Z8, Z9, Z10, Z11)
 	TURN4(Z19, Z23, Z27, Z31, Z12, Z13, Z14, Z15)
+	FETCH4(0)
+	FETCH4(256)
+	FETCH4(512)
+	FETCH4(768)
+	ADDQ $1024, AX
 	CMPQ CX, $1
 	JNE  more
 	ORL  R13, R11
