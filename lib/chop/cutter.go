@@ -75,7 +75,7 @@ type cutter struct {
 	promoted  []sent  // chunks that went out under the broadcast's name, for what is told late
 	ended     bool    // no more input
 	out       func(delivery)
-	free      pool
+	free      *pool
 }
 
 // packets takes a run of packets of the input. Those of the cut PID that are kept are copied as far as they lie together.
@@ -86,6 +86,10 @@ func (c *cutter) packets(run []byte, stride int) error {
 		c.settle()
 	}
 	for c.at = 0; len(run)-c.at >= ts.PacketSize; c.at += stride {
+		if n := c.plain(stride); n > 0 {
+			c.at += n - stride
+			continue
+		}
 		c.stats.Packets++
 		p := (*ts.Packet)(run[c.at:])
 		if len(run)-c.at > stride {
@@ -120,6 +124,41 @@ func (c *cutter) packets(run []byte, stride int) error {
 	c.at = min(c.at, len(run))
 	c.copyHeld()
 	return nil
+}
+
+// plain takes the packets from the one being looked at on that only go on with the access unit of the cut PID, which are most of a stream, and returns
+// how many bytes they are. What packet and packets would do with each of them is done here once for all.
+func (c *cutter) plain(stride int) int {
+	pid := c.prog.cutPID
+	if stride != ts.PacketSize || c.cur == nil || c.au.wants() || c.prog.roles[pid]&(roleKeep|roleCut|roleTable|roleSI) != roleKeep|roleCut {
+		return 0
+	}
+	m := &c.heard[pid]
+	if m.pos == 0 || c.dark-m.dark >= 16 {
+		return 0
+	}
+	held := 0
+	if c.held >= 0 {
+		held = c.at - c.held
+	}
+	run := c.run[c.at:]
+	run = run[:max(0, min(len(run), maxPart-c.cur.size()-held-ts.PacketSize))]
+	n := c.cont.Follow(pid, run)
+	if n == 0 {
+		return 0
+	}
+	if c.held < 0 {
+		c.held = c.at
+	}
+	count := int64(n / ts.PacketSize)
+	c.stats.Packets += count
+	c.pos += count
+	*m = mark{c.pos, c.dark, c.base.now}
+	c.sure = max(c.sure, c.pos-1)
+	if len(c.run)-c.at > n {
+		c.sure = c.pos // another packet follows where it is due
+	}
+	return n
 }
 
 // copyHeld appends the packets that are held before the one being looked at to the current part.

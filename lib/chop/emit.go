@@ -50,7 +50,7 @@ type emitter struct {
 	cfg    *Config
 	sink   Sink
 	source object.Namespace
-	free   pool
+	free   *pool
 	stats  *Stats
 
 	ch       chunkInfo // of the part before
@@ -140,6 +140,7 @@ func (e *emitter) deliver(d delivery) error {
 		return e.tellLate(d)
 	}
 	p, first := d.part, false
+	p.arrange()
 	if e.ch.seq != d.chunk.seq {
 		e.ch, e.promoted, e.sent, e.bytes, e.tables = d.chunk, 0, 0, 0, 0
 		e.hashes.Reset()
@@ -483,7 +484,7 @@ func (e *emitter) sourceCatalog(ch *chunkInfo) error {
 	return e.publish(e.local, ch, c)
 }
 
-func newEmitter(cfg *Config, sink Sink, stats *Stats, free pool) *emitter {
+func newEmitter(cfg *Config, sink Sink, stats *Stats, free *pool) *emitter {
 	return &emitter{cfg: cfg, sink: sink, stats: stats, free: free, hashes: object.NewHasher(),
 		done: make(map[string]map[uint64]object.Hash), lastLocal: make(map[string]uint64), epochs: make(map[string]int),
 		catalogs: make(map[string]*published)}

@@ -2,6 +2,7 @@ package chop
 
 import (
 	"slices"
+	"sync"
 
 	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/ts"
@@ -24,8 +25,9 @@ type part struct {
 }
 
 const (
-	frontRoom = 64 << 10  // for packets of other PIDs; where they are more, the part is moved for them
-	backRoom  = 320 << 10 // for the rest, at first: 200 ms of 12 Mbit/s
+	frontRoom  = 64 << 10  // for packets of other PIDs; where they are more, the part is moved for them
+	backRoom   = 320 << 10 // for the rest, at first: 200 ms of 12 Mbit/s
+	othersRoom = 32 << 10  // for packets of other PIDs, at first
 )
 
 // size is how many bytes a part has.
@@ -81,27 +83,38 @@ type buffers struct {
 	others []byte // packets of other PIDs, in order of arrival
 }
 
-// pool keeps buffers that may be used again.
-type pool chan buffers
+// pool keeps buffers that may be used again, the last one first: it is the most likely to be in a cache still.
+type pool struct {
+	mu   sync.Mutex
+	free []buffers
+}
+
+// maxFree bounds what a pool keeps.
+const maxFree = 2 * ahead
 
 // part makes a part from a packet position on.
-func (l pool) part(start int64) *part {
+func (l *pool) part(start int64) *part {
 	p := &part{start: start, front: frontRoom, head: frontRoom}
-	select {
-	case p.buffers = <-l:
-	default:
-		p.buf = make([]byte, frontRoom, frontRoom+backRoom)
+	l.mu.Lock()
+	if n := len(l.free); n > 0 {
+		p.buffers = l.free[n-1]
+		l.free = l.free[:n-1]
+	}
+	l.mu.Unlock()
+	if p.buf == nil {
+		p.buf, p.others = make([]byte, frontRoom+backRoom), make([]byte, 0, othersRoom)
 	}
 	p.buf, p.more, p.others = p.buf[:frontRoom], p.more[:0], p.others[:0]
 	return p
 }
 
 // put takes back the buffers of a part.
-func (l pool) put(p *part) {
-	select {
-	case l <- p.buffers:
-	default:
+func (l *pool) put(p *part) {
+	l.mu.Lock()
+	if len(l.free) < maxFree {
+		l.free = append(l.free, p.buffers)
 	}
+	l.mu.Unlock()
 	p.buffers = buffers{}
 }
 

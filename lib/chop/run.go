@@ -15,7 +15,7 @@ import (
 )
 
 // ahead is how many parts the cutter may be ahead of the one that hashes and writes.
-const ahead = 32
+const ahead = 16
 
 // Run reads a transport stream from r until its end and writes its objects to sink. When ctx is cancelled it
 // ends as at the end of input: what was accepted is written.
@@ -54,9 +54,6 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 		defer close(out)
 		failed := false
 		c.out = func(d delivery) {
-			if d.part != nil {
-				d.part.arrange()
-			}
 			select {
 			case out <- d:
 			case <-stopped:
@@ -90,7 +87,7 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 }
 
 func newCutter(cfg *Config) *cutter {
-	c := &cutter{cfg: cfg, grid: clock.Grid(clock.TicksOf(cfg.Duration)), partD: clock.TicksOf(cfg.Part), held: -1, before: make(map[ts.PID]earlier), free: make(pool, 2*ahead)}
+	c := &cutter{cfg: cfg, grid: clock.Grid(clock.TicksOf(cfg.Duration)), partD: clock.TicksOf(cfg.Part), held: -1, before: make(map[ts.PID]earlier), free: new(pool)}
 	c.prog.init(cfg)
 	return c
 }

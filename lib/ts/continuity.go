@@ -89,6 +89,26 @@ func (c *Continuity) Check(p *Packet) Event {
 	return Gap
 }
 
+// Follow takes the packets at the start of run, one after the other, that hold a PID's payload and nothing else, begin nothing and follow each other
+// and the one before as their counters say: those for which Check is Ok and a reader has nothing to do. It returns how many bytes they are.
+func (c *Continuity) Follow(pid PID, run []byte) (n int) {
+	s := c.state[pid&(NumPIDs-1)]
+	if s&ccSeen == 0 {
+		return 0
+	}
+	const priority = 1 << 21 // transport_priority, which says nothing here
+	head := SyncByte<<24 | uint32(pid)<<8 | 0x10
+	for len(run)-n >= PacketSize && binary.BigEndian.Uint32(run[n:])&^priority == head|uint32(s+1)&0x0f {
+		s = ccSeen | (s+1)&0x0f
+		n += PacketSize
+	}
+	if n > 0 {
+		c.state[pid&(NumPIDs-1)] = s
+		c.print[pid&(NumPIDs-1)] = fingerprint((*Packet)(run[n-PacketSize:]))
+	}
+	return n
+}
+
 const (
 	bareStill = 0xff // a packet without payload had the counter of the packet before, as it should
 	bareMoves = 3    // so many in a row, and never another, moved it

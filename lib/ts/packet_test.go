@@ -2,6 +2,7 @@ package ts
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -169,6 +170,76 @@ func TestContinuityLeavesAlone(t *testing.T) {
 	check(Gap)
 	if k.TotalLost() != 2 {
 		t.Errorf("%d lost in all", k.TotalLost())
+	}
+}
+
+// TestContinuityFollow: packets are followed as far as they are nothing but the next payload of their PID, and what Check says of all the others is the same.
+func TestContinuityFollow(t *testing.T) {
+	const pid = 0x31
+	rng := rand.New(rand.NewPCG(3, 5))
+	followed := 0
+	for range 2000 {
+		var run []byte
+		cc := uint8(rng.IntN(16))
+		for range 1 + rng.IntN(24) {
+			h := Header{PID: pid, Continuity: cc & 0x0f}
+			change := rng.IntN(60)
+			switch change {
+			case 0:
+				h.PID = 0x32
+			case 1:
+				h.UnitStart = true
+			case 2:
+				h.Discontinuity = true
+			case 3:
+				h.HasPCR, h.PCR = true, 5
+			case 4:
+				cc += 3
+			case 5:
+				cc-- // as the one before
+			}
+			h.Continuity = cc & 0x0f
+			var p Packet
+			p.Fill(&h, bytes.Repeat([]byte{byte(rng.IntN(3))}, 184-rng.IntN(2)*rng.IntN(2)))
+			switch change {
+			case 6:
+				p.SetTransportError(true)
+			case 7:
+				p[3] |= 0x80 // scrambled
+			case 8:
+				p[1] |= 0x20 // transport_priority
+			case 9:
+				p.Fill(&h, nil)
+				cc--
+			}
+			run = append(run, p[:]...)
+			if h.PID == pid {
+				cc++
+			}
+		}
+		var a, b Continuity
+		for len(run) > 0 {
+			n := a.Follow(pid, run)
+			for i := 0; i < n; i += PacketSize {
+				p := (*Packet)(run[i:])
+				if ev := b.Check(p); ev != Ok || p.PID() != pid || p.UnitStart() || p.HasAdaptation() || p.Scrambled() || p.TransportError() {
+					t.Fatalf("followed over a packet %x, of which Check says %v", p[:4], ev)
+				}
+			}
+			followed += n / PacketSize
+			if run = run[n:]; len(run) == 0 {
+				break
+			}
+			p := (*Packet)(run)
+			got, want := a.Check(p), b.Check(p)
+			if got != want {
+				t.Fatalf("%v after Follow, %v without, of %x", got, want, p[:4])
+			}
+			run = run[PacketSize:]
+		}
+	}
+	if followed < 5000 {
+		t.Errorf("only %d packets followed", followed)
 	}
 }
 
