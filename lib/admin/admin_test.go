@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +35,13 @@ func serve(t *testing.T, dir string) (stop func()) {
 	})
 	s.Handle("busy", func(context.Context, json.RawMessage) (any, error) {
 		return nil, fmt.Errorf("command: %w", coded{errors.New("busy")})
+	})
+	s.Handle("strict", func(_ context.Context, args json.RawMessage) (any, error) {
+		var o struct {
+			N int `json:"n"`
+		}
+		err := Arguments(args, &o)
+		return o, err
 	})
 	s.Handle("broken", func(context.Context, json.RawMessage) (any, error) { return func() {}, nil })
 	l, err := Listen(filepath.Join(dir, SocketFile))
@@ -70,13 +78,17 @@ func TestCommands(t *testing.T) {
 		want string
 		exit int
 	}{
-		{"", nil, `{"commands":["broken","busy","echo"],"v":1}`, 0},
+		{"", nil, `{"commands":["broken","busy","echo","strict"],"v":1}`, 0},
 		{"echo", map[string]int{"n": 3}, `{"args":{"n":3},"v":1}`, 0},
 		{"busy", nil, "command: busy", 75},
-		{"nothing", nil, `no command "nothing", there are broken, busy, echo`, 64},
+		{"nothing", nil, `no command "nothing", there are broken, busy, echo, strict`, 64},
 		{"echo", []int{1}, "arguments: ", 64},
 		{"echo", map[string]string{"long": strings.Repeat("x", maxArguments)}, "arguments: ", 64},
 		{"broken", nil, "json: unsupported type", 1},
+		{"strict", nil, `{"n":0}`, 0},
+		{"strict", map[string]int{"n": 3}, `{"n":3}`, 0},
+		{"strict", map[string]string{"n": "three"}, "arguments: json: cannot unmarshal string", 64},
+		{"strict", map[string]int{"m": 3}, `arguments: json: unknown field "m"`, 64},
 	} {
 		got, err := call(t, dir, tt.name, tt.args)
 		if e := (*Error)(nil); errors.As(err, &e) {
@@ -85,6 +97,20 @@ func TestCommands(t *testing.T) {
 			}
 		} else if err != nil || tt.exit != 0 || got != tt.want {
 			t.Errorf("%s: %s, %v", tt.name, got, err)
+		}
+	}
+}
+
+// TestMistakesAreTheCallers: wrong arguments are 400, what went wrong here is 500.
+func TestMistakesAreTheCallers(t *testing.T) {
+	s := &Server{}
+	s.Handle("strict", func(_ context.Context, args json.RawMessage) (any, error) { return nil, Arguments(args, &struct{}{}) })
+	s.Handle("busy", func(context.Context, json.RawMessage) (any, error) { return nil, coded{errors.New("busy")} })
+	for name, want := range map[string]int{"strict": 400, "busy": 500} {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest("POST", "/"+name, strings.NewReader(`{"x":1}`)))
+		if w.Code != want {
+			t.Errorf("%s: %d, %s", name, w.Code, w.Body)
 		}
 	}
 }

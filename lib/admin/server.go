@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -207,10 +208,41 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	record, err := f(r.Context(), args)
 	if err != nil {
-		s.fail(w, http.StatusInternalServerError, err)
+		status := http.StatusInternalServerError
+		if exitCode(err) == exitUsage {
+			status = http.StatusBadRequest
+		}
+		s.fail(w, status, err)
 		return
 	}
 	s.answer(w, record)
+}
+
+// exitUsage is the code of a command line that is wrong.
+const exitUsage = 64
+
+// Arguments reads those of a command into a struct. What the struct has no field for, or another type, is the caller's mistake.
+func Arguments(args json.RawMessage, into any) error {
+	if args == nil {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(args))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return &Error{V: 1, Text: fmt.Sprintf("arguments: %v", err), Exit: exitUsage}
+	}
+	return nil
+}
+
+// exitCode is that of the command that asked.
+func exitCode(err error) int {
+	if c, ok := errors.AsType[interface {
+		error
+		ExitCode() int
+	}](err); ok {
+		return c.ExitCode()
+	}
+	return 1
 }
 
 func (s *Server) answer(w http.ResponseWriter, record any) {
@@ -227,13 +259,7 @@ func (s *Server) fail(w http.ResponseWriter, status int, err error) {
 	if s.Logger != nil {
 		s.Logger.Debug("command of the operator", "err", err)
 	}
-	e := Error{V: 1, Text: err.Error(), Exit: 1}
-	if c, ok := errors.AsType[interface {
-		error
-		ExitCode() int
-	}](err); ok {
-		e.Exit = c.ExitCode()
-	}
+	e := Error{V: 1, Text: err.Error(), Exit: exitCode(err)}
 	if h, ok := errors.AsType[interface {
 		error
 		Hint() string
@@ -241,7 +267,7 @@ func (s *Server) fail(w http.ResponseWriter, status int, err error) {
 		e.HintText = h.Hint()
 	}
 	if status != http.StatusInternalServerError {
-		e.Exit = 64
+		e.Exit = exitUsage
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

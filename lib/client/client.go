@@ -256,7 +256,7 @@ func permanent(relay string, err error, connected bool) error {
 		case wire.NoError, wire.InternalError, wire.GoAwayTimeout, wire.ControlMessageTimeout, wire.DataStreamTimeout:
 			return nil
 		case wire.Unauthorized, wire.MalformedAuthToken, wire.ExpiredAuthToken, wire.UnknownAuthTokenAlias:
-			return &Error{relay, err, exitNotAllowed, "the relay wants a ticket that is good (ec-relay ticket makes one there)"}
+			return &Error{relay, err, exitNotAllowed, "the relay wants a ticket that is good (ec-relay ticket makes one there, --uses N for more than one)"}
 		default:
 			return &Error{relay, err, exitProtocol, "is it a relay for MoQ Transport, drafts 16 or 18?"}
 		}

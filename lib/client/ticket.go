@@ -88,6 +88,12 @@ func (j *joining) dial(ctx context.Context, address string, tlsConf *tls.Config,
 	return nil, errors.Join(errs...)
 }
 
+// Secret reports whether nobody listens on the way to an address: there a secret may be sent.
+func Secret(address string) bool {
+	scheme, _, _ := strings.Cut(strings.ToLower(address), ":")
+	return scheme != "tcp" && scheme != "ws"
+}
+
 type way = func(ctx context.Context, tlsConf *tls.Config, c *moqt.Config) (*moqt.Session, error)
 
 // ways are those to the relay, the best first.
@@ -99,7 +105,7 @@ func (j *joining) ways() (list []way) {
 	}
 	for _, address := range j.t.Addresses {
 		list = append(list, func(ctx context.Context, tlsConf *tls.Config, c *moqt.Config) (*moqt.Session, error) {
-			if scheme, _, _ := strings.Cut(strings.ToLower(address), ":"); len(j.t.Secret) > 0 && (scheme == "tcp" || scheme == "ws") {
+			if len(j.t.Secret) > 0 && !Secret(address) {
 				return nil, fmt.Errorf("%s is not encrypted: a secret is not sent there", address)
 			}
 			return j.c.Dial(ctx, address, tlsConf, c)

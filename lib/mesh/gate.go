@@ -1,11 +1,13 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -65,6 +67,15 @@ type Gate struct {
 	// Local reports whether the program at the other end of a session is one like this, run by the same user on this machine, with
 	// nothing between them, or why not. Default: the package's own.
 	Local func(s *moqt.Session) error
+	// Log gets tickets that were refused, and why they cannot be looked at. Default: none.
+	Log *slog.Logger
+}
+
+func (g *Gate) log() *slog.Logger {
+	if g.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return g.Log
 }
 
 // identified is a socket whose other end has proved its key to who made the socket (lib/iroh).
@@ -76,15 +87,25 @@ func (g *Gate) Admit(_ context.Context, peer moqt.PeerInfo) error {
 		if t.Type != ticket.TokenType {
 			continue
 		}
-		switch err := g.Tickets.Redeem(t.Value, time.Now()); err {
-		case nil:
+		err := g.Tickets.Redeem(t.Value, time.Now())
+		if err == nil {
+			continue
+		}
+		code, reason := wire.Unauthorized, err.Error()
+		hint := "ec-relay ticket makes another"
+		switch err {
 		case ticket.ErrExpired:
-			return &moqt.SessionError{Code: wire.ExpiredAuthToken, Reason: err.Error()}
-		case ErrUnknownTicket, ErrSpentTicket:
-			return &moqt.SessionError{Code: wire.Unauthorized, Reason: err.Error()}
+			code = wire.ExpiredAuthToken
+		case ErrSpentTicket:
+			hint += ", for more with --uses N; ec-relay ticket --list has those that are good"
+		case ErrUnknownTicket:
+			hint += "; this one was revoked, is of another relay, or expired long ago"
 		default: // ours, which is no business of the peer's
+			g.log().Error("tickets cannot be looked at, nobody comes with one", "err", err)
 			return &moqt.SessionError{Code: wire.InternalError, Reason: "tickets cannot be looked at"}
 		}
+		g.log().Warn("ticket refused", "peer", peer.RemoteAddr, "ticket", IDOfToken(t.Value), "why", reason, "hint", hint)
+		return &moqt.SessionError{Code: code, Reason: reason}
 	}
 	return nil
 }
@@ -95,8 +116,12 @@ func (g *Gate) Peer(ctx context.Context, s *moqt.Session) (right string, ok bool
 	if err != nil {
 		return err.Error(), false
 	}
+	var useless error // the ticket that was shown, since
 	for _, t := range info.Tokens {
-		if t.Type == ticket.TokenType && g.Tickets.Redeem(t.Value, time.Now()) == nil {
+		if t.Type != ticket.TokenType {
+			continue
+		}
+		if useless = g.Tickets.Redeem(t.Value, time.Now()); useless == nil {
 			return "ticket", true
 		}
 	}
@@ -108,7 +133,7 @@ func (g *Gate) Peer(ctx context.Context, s *moqt.Session) (right string, ok bool
 		local = Local
 	}
 	if err := local(s); err != nil {
-		return err.Error(), false
+		return cmp.Or(useless, err).Error(), false
 	}
 	return "same user on this machine", true
 }

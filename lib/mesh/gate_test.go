@@ -121,7 +121,7 @@ func TestTickets(t *testing.T) {
 	issue := func(terms Terms, at time.Time) *ticket.Ticket {
 		t.Helper()
 		tk := &ticket.Ticket{Addresses: []string{p.address}}
-		if err := NewTickets(dir).Issue(tk, terms, at); err != nil { // as by another process
+		if err := NewTickets(dir).Issue(tk, terms, at); err != nil { // as by hand
 			t.Fatal(err)
 		}
 		return tk

@@ -1,19 +1,22 @@
 package mesh
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"every.channel/ec/lib/ticket"
 )
@@ -21,32 +24,40 @@ import (
 // TicketsFile is the file in the store's folder with what is known of tickets: no secret, only their hashes.
 const TicketsFile = "tickets"
 
+// Bounds of tickets.
 const (
+	// MaxUses is how many may come with one ticket at most, if there is a bound.
+	MaxUses = 4096
+	// MaxNote is how long a note may be, in bytes.
+	MaxNote = 200
+	// MinLife and MaxLife are the shortest and the longest time for which a ticket is good, if not for ever.
+	MinLife, MaxLife = time.Second, 100 * 365 * 24 * time.Hour
 	// maxTickets bounds the tickets that are known at a time; expired ones are forgotten.
 	maxTickets = 4096
-	// maxHolders bounds those who came with one ticket.
-	maxHolders = 4096
+	// maxTicketsFile bounds the file, in bytes.
+	maxTicketsFile = 16 << 20
 )
 
 // Errors of tickets that are not taken.
 var (
 	ErrUnknownTicket = errors.New("the relay does not know this ticket")
-	ErrSpentTicket   = errors.New("the ticket is spent")
+	ErrSpentTicket   = errors.New("the ticket is spent: others came with it, as many as it is for")
 )
 
-// Tickets are those that a relay has given out. Methods may be called concurrently, also by several processes: the file is read
-// again when it has changed.
+// TermsError is what a ticket cannot be made with.
+type TermsError struct{ err error }
+
+func (e *TermsError) Error() string { return e.err.Error() }
+func (e *TermsError) Unwrap() error { return e.err }
+
+// Tickets are those that a relay has given out. Methods may be called concurrently. The relay that holds the store's lock is
+// the only one that writes the file; an operator may change it by hand, and the file is read again when it has changed.
 type Tickets struct {
 	path string
 
-	mu    sync.Mutex // guards what follows
-	stamp stamp
+	mu    sync.Mutex  // guards what follows
+	stamp fs.FileInfo // of the file as it was read; nil: read again
 	known []record
-}
-
-type stamp struct {
-	at   time.Time
-	size int64
 }
 
 // record is a line of the file (docs/format/ticket.md).
@@ -72,8 +83,27 @@ type Terms struct {
 	Note string
 }
 
-// Issue gives t a secret and an end, and remembers it.
+// Check is a TermsError for terms that no ticket may have.
+func (t Terms) Check() error {
+	bad := func(format string, args ...any) error { return &TermsError{fmt.Errorf(format, args...)} }
+	switch {
+	case t.Uses < 0 || t.Uses > MaxUses:
+		return bad("%d uses: at most %d may come with one ticket, and 0 lets any number come", t.Uses, MaxUses)
+	case t.Life != 0 && (t.Life < MinLife || t.Life > MaxLife):
+		return bad("good for %v: want %v to %d years, and 0 is for ever", t.Life, MinLife, MaxLife/(365*24*time.Hour))
+	case len(t.Note) > MaxNote:
+		return bad("a note of %d bytes: want at most %d", len(t.Note), MaxNote)
+	case strings.ContainsFunc(t.Note, unicode.IsControl) || !utf8.ValidString(t.Note):
+		return bad("a note of more than one line, or not of letters")
+	}
+	return nil
+}
+
+// Issue gives t a secret and an end, and remembers it. Terms or a ticket that nobody could use are a TermsError.
 func (ts *Tickets) Issue(t *ticket.Ticket, terms Terms, now time.Time) error {
+	if err := terms.Check(); err != nil {
+		return err
+	}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if err := ts.read(); err != nil {
@@ -83,8 +113,11 @@ func (ts *Tickets) Issue(t *ticket.Ticket, terms Terms, now time.Time) error {
 	r := record{V: 1, Hash: sum(t.Secret), Uses: terms.Uses, Note: terms.Note}
 	t.Expires = time.Time{}
 	if terms.Life > 0 {
-		t.Expires = now.Add(terms.Life).UTC().Truncate(time.Second)
+		t.Expires = now.Add(terms.Life + time.Second - 1).UTC().Truncate(time.Second) // not before the time that was asked for
 		r.Expires = &t.Expires
+	}
+	if _, err := ticket.Parse(t.String()); err != nil { // as its holders will
+		return &TermsError{err}
 	}
 	known := slices.DeleteFunc(slices.Clone(ts.known), func(r record) bool { return r.expired(now) })
 	if len(known) >= maxTickets {
@@ -117,7 +150,7 @@ func (ts *Tickets) Redeem(token []byte, now time.Time) error {
 	switch {
 	case r.Uses == 0 || slices.Contains(r.Holders, holder):
 		return nil
-	case len(r.Holders) >= min(r.Uses, maxHolders):
+	case r.left() == 0:
 		return ErrSpentTicket
 	}
 	known := slices.Clone(ts.known)
@@ -126,6 +159,72 @@ func (ts *Tickets) Redeem(token []byte, now time.Time) error {
 }
 
 func (r record) expired(now time.Time) bool { return r.Expires != nil && !now.Before(*r.Expires) }
+
+// left is how many may still come, where there is a bound.
+func (r record) left() int { return max(0, min(r.Uses, MaxUses)-len(r.Holders)) }
+
+// id names a ticket for its operator, and opens no door.
+func (r record) id() string { return r.Hash[:min(len(r.Hash), idDigits)] }
+
+// idDigits are those of a ticket's id: the first of the hash of its secret.
+const idDigits = 16
+
+// Ticket is what there is to tell of one, its secret aside.
+type Ticket struct {
+	ID      string     `json:"id"`
+	Note    string     `json:"note,omitempty"`
+	Expires *time.Time `json:"expires,omitempty"` // never without
+	Uses    int        `json:"uses,omitempty"`    // how many may come; 0: any number
+	Left    *int       `json:"left,omitempty"`    // of them; without a bound there is none
+}
+
+// ID names a ticket that was issued.
+func (*Tickets) ID(t *ticket.Ticket) string { return sum(t.Secret)[:idDigits] }
+
+// List is all that have not expired, in the order in which they were made.
+func (ts *Tickets) List(now time.Time) ([]Ticket, error) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if err := ts.read(); err != nil {
+		return nil, err
+	}
+	list := []Ticket{}
+	for _, r := range ts.known {
+		if r.expired(now) {
+			continue
+		}
+		t := Ticket{ID: r.id(), Note: r.Note, Expires: r.Expires, Uses: r.Uses}
+		if r.Uses > 0 {
+			left := r.left()
+			t.Left = &left
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
+// Revoke forgets a ticket by its id. ErrUnknownTicket: there is none.
+func (ts *Tickets) Revoke(id string) error {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if err := ts.read(); err != nil {
+		return err
+	}
+	known := slices.DeleteFunc(slices.Clone(ts.known), func(r record) bool { return r.id() == id })
+	if len(known) == len(ts.known) {
+		return ErrUnknownTicket
+	}
+	return ts.write(known)
+}
+
+// IDOfToken names the ticket of which somebody showed a token; "" if the token is none of a ticket.
+func IDOfToken(token []byte) string {
+	_, secret, ok := ticket.ParseToken(token)
+	if !ok {
+		return ""
+	}
+	return sum(secret)[:idDigits]
+}
 
 func sum(b []byte) string {
 	h := sha256.Sum256(b)
@@ -136,7 +235,7 @@ func sum(b []byte) string {
 func (ts *Tickets) read() error {
 	f, err := os.Open(ts.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		ts.known, ts.stamp = nil, stamp{}
+		ts.known, ts.stamp = nil, nil
 		return nil
 	}
 	if err != nil {
@@ -147,22 +246,37 @@ func (ts *Tickets) read() error {
 	if err != nil {
 		return err
 	}
-	now := stamp{st.ModTime(), st.Size()}
-	if now == ts.stamp {
+	if was := ts.stamp; was != nil && os.SameFile(was, st) && st.ModTime().Equal(was.ModTime()) && st.Size() == was.Size() && st.Mode() == was.Mode() {
 		return nil
 	}
-	if st.Mode().Perm()&0o077 != 0 {
+	ts.stamp = nil
+	switch {
+	case !st.Mode().IsRegular():
+		return fmt.Errorf("%s: not a file", ts.path)
+	case st.Mode().Perm()&0o077 != 0:
 		return fmt.Errorf("%s: others may read it; chmod 600", ts.path)
 	}
+	b, err := io.ReadAll(io.LimitReader(f, maxTicketsFile+1))
+	if err != nil {
+		return err
+	}
+	if len(b) > maxTicketsFile {
+		return fmt.Errorf("%s: longer than %d bytes", ts.path, maxTicketsFile)
+	}
 	var known []record
-	for s := bufio.NewScanner(f); s.Scan(); {
+	line := 0
+	for text := range bytes.Lines(b) {
+		line++
+		if len(bytes.TrimSpace(text)) == 0 {
+			continue
+		}
 		var r record
-		if err := json.Unmarshal(s.Bytes(), &r); err != nil || r.V != 1 {
-			return fmt.Errorf("%s: line %d is no ticket of this version", ts.path, len(known)+1)
+		if err := json.Unmarshal(text, &r); err != nil || r.V != 1 || len(r.Hash) != 2*sha256.Size {
+			return fmt.Errorf("%s: line %d is no ticket of this version", ts.path, line)
 		}
 		known = append(known, r)
 	}
-	ts.known, ts.stamp = known, now
+	ts.known, ts.stamp = known, st
 	return nil
 }
 
@@ -176,6 +290,9 @@ func (ts *Tickets) write(known []record) error {
 		}
 		b.Write(append(line, '\n'))
 	}
+	if b.Len() > maxTicketsFile {
+		return fmt.Errorf("%s: no room for more than %d bytes", ts.path, maxTicketsFile)
+	}
 	f, err := os.CreateTemp(filepath.Dir(ts.path), ".tickets-*") // mode 0600
 	if err != nil {
 		return err
@@ -187,6 +304,6 @@ func (ts *Tickets) write(known []record) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	ts.stamp = stamp{} // read again: the time may be that of before
+	ts.stamp = nil // read again: the time may be that of before
 	return ts.read()
 }

@@ -10,7 +10,12 @@ import (
 )
 
 func (r *Relay) relaysCommand(node *iroh.Node) admin.Func {
-	return func(context.Context, json.RawMessage) (any, error) { return r.relays(node), nil }
+	return func(_ context.Context, args json.RawMessage) (any, error) {
+		if err := admin.Arguments(args, &struct{}{}); err != nil {
+			return nil, err
+		}
+		return r.relays(node), nil
+	}
 }
 
 func (r *Relay) relays(node *iroh.Node) mesh.Relays {

@@ -110,7 +110,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	}
 	tally := new(moqt.Tally)
 	sessions := moqt.Config{Lenient: c.Lenient, QLogDir: c.QLogDir, Logger: c.Logger, Versions: c.Versions, Tally: tally}
-	gate := &mesh.Gate{Tickets: mesh.NewTickets(c.Dir), Peers: c.PeerIDs}
+	gate := &mesh.Gate{Tickets: mesh.NewTickets(c.Dir), Peers: c.PeerIDs, Log: c.Logger}
 	c.Relay.Gate = gate
 	conf := sessions
 	conf.AllowOrigins, conf.ResetKey, conf.Authorize, conf.AskCertificate = c.AllowOrigins, key, gate.Admit, len(c.PeerIDs) > 0
@@ -162,8 +162,8 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 		listeners = append(listeners, Readers{page.moq})
 	}
 	door := &admin.Server{Logger: c.Logger}
-	r.handleAdmin(door, c, certs, started)
-	door.Handle("ticket", ticketCommand(gate.Tickets, certs, addrs, node))
+	r.handleAdmin(door, c, certs, started, gate.Tickets)
+	r.handleTickets(door, gate.Tickets, certs, addrs, node)
 	door.Handle("relays", r.relaysCommand(node))
 	if err := st.Flush(); err != nil { // whole groups that a crash left under their partial names
 		return err

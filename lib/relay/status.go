@@ -11,6 +11,7 @@ import (
 
 	"every.channel/ec/lib/admin"
 	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/store"
 )
@@ -30,6 +31,8 @@ type Status struct {
 	Tracks   []Track   `json:"tracks"`
 	Counters Stats     `json:"counters"`
 	Store    Disk      `json:"store"`
+	// Tickets are those that have not expired; missing if they cannot be looked at.
+	Tickets []mesh.Ticket `json:"tickets,omitempty"`
 }
 
 // Key is who the relay is.
@@ -108,9 +111,12 @@ type StoredTrack struct {
 }
 
 // handleAdmin adds the commands of a relay to the operators' door.
-func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Certificates, up Started) {
+func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Certificates, up Started, tickets *mesh.Tickets) {
 	started := time.Now()
-	door.Handle("status", func(context.Context, json.RawMessage) (any, error) {
+	door.Handle("status", func(_ context.Context, args json.RawMessage) (any, error) {
+		if err := admin.Arguments(args, &struct{}{}); err != nil {
+			return nil, err
+		}
 		now := time.Now()
 		s := Status{
 			V: 1, Version: c.Version, Started: started.UTC(), Uptime: now.Sub(started).Seconds(),
@@ -123,9 +129,18 @@ func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Cert
 		for _, a := range up.Listen {
 			s.Listen = append(s.Listen, a.String())
 		}
+		var err error
+		if s.Tickets, err = tickets.List(now); err != nil {
+			r.log.Error("tickets cannot be looked at, nobody comes with one", "err", err)
+		}
 		return s, nil
 	})
-	door.Handle("store", func(context.Context, json.RawMessage) (any, error) { return r.stored(c.Dir, c.Store), nil })
+	door.Handle("store", func(_ context.Context, args json.RawMessage) (any, error) {
+		if err := admin.Arguments(args, &struct{}{}); err != nil {
+			return nil, err
+		}
+		return r.stored(c.Dir, c.Store), nil
+	})
 }
 
 // peers are all sessions, upstreams first, then clients by age.

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -15,6 +17,8 @@ import (
 	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/mesh"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/ticket"
 )
 
@@ -28,26 +32,48 @@ type TicketOrder struct {
 
 // TicketMade is its record.
 type TicketMade struct {
-	V         int        `json:"v"` // 1
+	V         int        `json:"v"`  // 1
+	ID        string     `json:"id"` // for its operator, no secret
 	Ticket    string     `json:"ticket"`
 	Addresses []string   `json:"addresses"`
 	Expires   *time.Time `json:"expires,omitempty"`
 }
 
+// TicketList is the record of the command tickets: those that have not expired.
+type TicketList struct {
+	V       int           `json:"v"` // 1
+	Tickets []mesh.Ticket `json:"tickets"`
+}
+
+// Revocation are the arguments of the command revoke.
+type Revocation struct {
+	ID string `json:"id"`
+}
+
+// Revoked is its record.
+type Revoked struct {
+	V        int    `json:"v"` // 1
+	ID       string `json:"id"`
+	Sessions int    `json:"sessions"` // that had come with the ticket and were ended
+}
+
 // makeTicket makes one for the relay with these certificates, which listens at addrs.
 func makeTicket(ctx context.Context, tickets *mesh.Tickets, certs *keys.Certificates, addrs []net.Addr, node *iroh.Node, args json.RawMessage) (any, error) {
 	var o TicketOrder
-	if len(args) > 0 {
-		if err := json.Unmarshal(args, &o); err != nil {
-			return nil, &codedError{fmt.Errorf("arguments: %w", err), 64, ""}
-		}
+	if err := admin.Arguments(args, &o); err != nil {
+		return nil, err
 	}
-	if o.Life < 0 || o.Uses < 0 {
-		return nil, &codedError{fmt.Errorf("neither time nor uses may be negative"), 64, ""}
+	life, err := seconds(o.Life)
+	if err != nil {
+		return nil, err
+	}
+	terms := mesh.Terms{Life: life, Uses: o.Uses, Note: o.Note}
+	if err := terms.Check(); err != nil {
+		return nil, refusedOrder(err)
 	}
 	t := &ticket.Ticket{Addresses: o.Addresses, Pin: certs.Pin()}
 	for _, a := range t.Addresses {
-		if err := keep.CheckURL(a); err != nil {
+		if err := checkAddress(a); err != nil {
 			return nil, err
 		}
 	}
@@ -68,16 +94,47 @@ func makeTicket(ctx context.Context, tickets *mesh.Tickets, certs *keys.Certific
 		t.Iroh, t.IrohAddrs, t.IrohRelay = id, self.Addrs[:min(len(self.Addrs), 8)], self.Relay
 	}
 	if len(t.Addresses) == 0 && node == nil {
-		return nil, &codedError{fmt.Errorf("nobody on another machine reaches this relay"), 78, "--address ADDRESS says where others reach it"}
+		return nil, &codedError{errors.New("nobody on another machine reaches this relay with a ticket: it does not listen on UDP"), 78,
+			"--address ADDRESS says where others reach it, by moqt://, https://, wss:// or unix://"}
 	}
-	if err := tickets.Issue(t, mesh.Terms{Life: time.Duration(o.Life * float64(time.Second)), Uses: o.Uses, Note: o.Note}, time.Now()); err != nil {
-		return nil, err
+	if err := tickets.Issue(t, terms, time.Now()); err != nil {
+		return nil, refusedOrder(err)
 	}
-	made := TicketMade{V: 1, Ticket: t.String(), Addresses: t.Addresses}
+	made := TicketMade{V: 1, ID: tickets.ID(t), Ticket: t.String(), Addresses: t.Addresses}
 	if !t.Expires.IsZero() {
 		made.Expires = &t.Expires
 	}
 	return made, nil
+}
+
+// seconds is a time in seconds, which may be longer than a Duration.
+func seconds(n float64) (time.Duration, error) {
+	if limit := mesh.MaxLife.Seconds(); n < 0 || n > limit || n > 0 && n < mesh.MinLife.Seconds() {
+		return 0, &codedError{fmt.Errorf("life: %g seconds: want %g to %.0f, and 0 is for ever", n, mesh.MinLife.Seconds(), limit), 64, ""}
+	}
+	return time.Duration(n * float64(time.Second)), nil
+}
+
+// refusedOrder makes terms that no ticket may have the caller's mistake.
+func refusedOrder(err error) error {
+	if _, ok := errors.AsType[*mesh.TermsError](err); ok {
+		return &codedError{err, 64, ""}
+	}
+	return err
+}
+
+// checkAddress reports an address at which nobody could use a ticket.
+func checkAddress(address string) error {
+	if ticket.Is(address) {
+		return &codedError{errors.New("a ticket is no address for another one"), 64, ""}
+	}
+	if err := keep.CheckURL(address); err != nil {
+		return err
+	}
+	if !keep.Secret(address) {
+		return &codedError{fmt.Errorf("%s is not encrypted: the secret of a ticket is not sent there", address), 64, "moqt://, https://, wss:// and unix:// will do"}
+	}
+	return nil
 }
 
 // reachable are the addresses of what listens on UDP: its own, or those of the machine's interfaces, those that others reach first.
@@ -120,9 +177,47 @@ func interfaceAddrs() (list []netip.Addr) {
 	return list
 }
 
-// ticketCommand is makeTicket as the operators' door has it.
-func ticketCommand(tickets *mesh.Tickets, certs *keys.Certificates, addrs []net.Addr, node *iroh.Node) admin.Func {
-	return func(ctx context.Context, args json.RawMessage) (any, error) {
+// handleTickets adds the commands that have to do with tickets to the operators' door.
+func (r *Relay) handleTickets(door *admin.Server, tickets *mesh.Tickets, certs *keys.Certificates, addrs []net.Addr, node *iroh.Node) {
+	door.Handle("ticket", func(ctx context.Context, args json.RawMessage) (any, error) {
 		return makeTicket(ctx, tickets, certs, addrs, node, args)
+	})
+	door.Handle("tickets", func(_ context.Context, args json.RawMessage) (any, error) {
+		if err := admin.Arguments(args, &struct{}{}); err != nil {
+			return nil, err
+		}
+		list, err := tickets.List(time.Now())
+		return TicketList{V: 1, Tickets: list}, err
+	})
+	door.Handle("revoke", func(_ context.Context, args json.RawMessage) (any, error) { return r.revoke(tickets, args) })
+}
+
+// revoke forgets a ticket and ends the sessions that came with it.
+func (r *Relay) revoke(tickets *mesh.Tickets, args json.RawMessage) (any, error) {
+	var o Revocation
+	if err := admin.Arguments(args, &o); err != nil {
+		return nil, err
 	}
+	if err := tickets.Revoke(o.ID); errors.Is(err, mesh.ErrUnknownTicket) {
+		return nil, &codedError{fmt.Errorf("no ticket %q", o.ID), 69, "ec-relay ticket --list has the ids"}
+	} else if err != nil {
+		return nil, err
+	}
+	done := Revoked{V: 1, ID: o.ID}
+	now, cancel := context.WithCancel(context.Background())
+	cancel() // who has not said yet what it has is not let in any more
+	r.mu.Lock()
+	all := slices.Collect(maps.Keys(r.sessions))
+	r.mu.Unlock()
+	for _, s := range all {
+		info, err := s.s.Peer(now)
+		if err == nil && slices.ContainsFunc(info.Tokens, func(t moqt.Token) bool {
+			return t.Type == ticket.TokenType && mesh.IDOfToken(t.Value) == o.ID
+		}) {
+			s.s.Close(wire.Unauthorized, "the ticket was revoked")
+			done.Sessions++
+		}
+	}
+	r.log.Info("ticket revoked", "ticket", o.ID, "sessions", done.Sessions)
+	return done, nil
 }

@@ -1,10 +1,20 @@
 package relay
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"every.channel/ec/lib/admin"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/ticket"
 )
 
 // A ticket names where others reach what listens on UDP, and no socket of this machine.
@@ -21,5 +31,168 @@ func TestReachable(t *testing.T) {
 		if got := reachable(test.listen, machine); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
+	}
+}
+
+// door is a relay with its operators' door.
+type door struct {
+	dir, addr, pin string
+}
+
+func openDoor(t *testing.T, conf ServerConfig) door {
+	t.Helper()
+	dir, ready := t.TempDir(), make(chan Started, 1)
+	conf.Dir, conf.Ready = dir, func(up Started) { ready <- up }
+	conf.Relay.DrainTimeout = time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, conf) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case up := <-ready:
+		return door{dir, up.Listen[0].String(), up.Fingerprint}
+	case err := <-done:
+		done <- nil
+		t.Fatal(err)
+		return door{}
+	}
+}
+
+func ask[T any](t *testing.T, d door, command string, args any) (record T, err error) {
+	t.Helper()
+	b, err := admin.Call(within(t, time.Minute), d.dir, command, args)
+	if err == nil {
+		if err := json.Unmarshal(b, &record); err != nil {
+			t.Fatalf("%s: %s, %v", command, b, err)
+		}
+	}
+	return record, err
+}
+
+// No ticket is made of an order that makes no sense, which is the caller's mistake and said in words.
+func TestTicketOrders(t *testing.T) {
+	d := openDoor(t, ServerConfig{Listen: []string{"127.0.0.1:0"}})
+	forty := make([]string, 41)
+	for i := range forty {
+		forty[i] = "moqt://relay:4443"
+	}
+	for _, c := range []struct {
+		args, words string
+	}{
+		{`{"life":1e300}`, "1e+300 seconds"},
+		{`{"life":1e10}`, "1e+10 seconds"},
+		{`{"life":1e-10}`, "1e-10 seconds"},
+		{`{"life":-1}`, "-1 seconds"},
+		{`{"life":"long"}`, "cannot unmarshal string"},
+		{`{"uses":1.5}`, "cannot unmarshal number"},
+		{`{"uses":4097}`, "at most 4096 may come"},
+		{`{"uses":-1}`, "at most 4096 may come"},
+		{`{"use":1}`, `unknown field "use"`},
+		{`{"note":"a\nb"}`, "more than one line"},
+		{`{"addresses":["relay"]}`, "relay"},
+		{`{"addresses":["tcp://relay:4443"]}`, "not encrypted"},
+		{`{"addresses":["moqt://relay:4443","WS://relay"]}`, "not encrypted"},
+		{`{"addresses":["ecaearm3lpof2dulzp"]}`, "no address"},
+		{`{"addresses":["moqt://` + strings.Repeat("r", 2048) + `:4443"]}`, "longer than 2048 bytes"},
+		{`{"addresses":["` + strings.Join(forty, `","`) + `"]}`, "more than 16 addresses"},
+	} {
+		made, err := ask[TicketMade](t, d, "ticket", json.RawMessage(c.args))
+		refused, is := errors.AsType[*admin.Error](err)
+		if !is || refused.Exit != 64 || !strings.Contains(refused.Text, c.words) {
+			t.Errorf("%.60s: %+v, %+v", c.args, made, err)
+		}
+	}
+	if list, err := ask[TicketList](t, d, "tickets", nil); err != nil || len(list.Tickets) != 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	for _, command := range []string{"status", "store", "tickets", "relays"} {
+		if _, err := ask[any](t, d, command, map[string]int{"x": 1}); err == nil || !strings.Contains(err.Error(), "unknown field") {
+			t.Errorf("%s with what nobody knows: %v", command, err)
+		}
+	}
+	for _, life := range []string{"1", "2.5", "3153600000", "0"} {
+		made, err := ask[TicketMade](t, d, "ticket", json.RawMessage(`{"life":`+life+`}`))
+		if tk, perr := ticket.Parse(made.Ticket); err != nil || perr != nil || tk.Expires.IsZero() != (life == "0") {
+			t.Errorf("%s: %+v, %v, %v", life, made, err, perr)
+		}
+	}
+}
+
+// A relay that only listens where nothing is encrypted makes no ticket, but says why.
+func TestTicketOfTCP(t *testing.T) {
+	d := openDoor(t, ServerConfig{Listen: []string{"tcp://127.0.0.1:0"}})
+	made, err := ask[TicketMade](t, d, "ticket", nil)
+	if refused, is := errors.AsType[*admin.Error](err); !is || refused.Exit != 78 || !strings.Contains(refused.Text, "UDP") || !strings.Contains(refused.HintText, "--address") {
+		t.Errorf("%+v, %+v", made, err)
+	}
+}
+
+// A ticket is listed with what is left of it; revoked, it ends the sessions that came with it and lets nobody in.
+func TestTicketRevoked(t *testing.T) {
+	d := openDoor(t, ServerConfig{Listen: []string{"127.0.0.1:0"}})
+	made, err := ask[TicketMade](t, d, "ticket", TicketOrder{Uses: 2, Life: 3600, Note: "summer house"})
+	other, err2 := ask[TicketMade](t, d, "ticket", nil)
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	pin, err := moqt.PinFingerprint(d.pin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	come := func(made TicketMade) (*moqt.Session, error) {
+		t.Helper()
+		tk, err := ticket.Parse(made.Ticket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := moqt.Dial(within(t, time.Minute), "moqt://"+d.addr, pin, &moqt.Config{
+			Tokens: []moqt.Token{{AliasType: wire.TokenUseValue, Type: ticket.TokenType, Value: tk.Token([16]byte{1})}},
+		})
+		if err == nil {
+			go s.Run(context.Background())
+		}
+		return s, err
+	}
+	s, err := come(made)
+	stays, err2 := come(other)
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	defer stays.Close(wire.NoError, "")
+	status, err := ask[Status](t, d, "status", nil)
+	if err != nil || len(status.Tickets) != 2 {
+		t.Fatalf("%+v, %v", status.Tickets, err)
+	}
+	if got := status.Tickets[0]; got.ID != made.ID || got.Note != "summer house" || got.Uses != 2 || got.Left == nil || *got.Left != 1 || got.Expires == nil || !got.Expires.Equal(*made.Expires) {
+		t.Errorf("%+v", got)
+	}
+	if got := status.Tickets[1]; got.ID != other.ID || got.Left != nil || got.Expires != nil {
+		t.Errorf("%+v", got)
+	}
+	if _, err := ask[Revoked](t, d, "revoke", Revocation{ID: "0123456789abcdef"}); err == nil || !strings.Contains(err.Error(), "no ticket") {
+		t.Errorf("%v", err)
+	}
+	gone, err := ask[Revoked](t, d, "revoke", Revocation{ID: made.ID})
+	if err != nil || gone.Sessions != 1 {
+		t.Errorf("%+v, %v", gone, err)
+	}
+	select {
+	case <-s.Context().Done():
+		if why, _ := errors.AsType[*moqt.SessionError](context.Cause(s.Context())); why == nil || why.Code != wire.Unauthorized || !strings.Contains(why.Reason, "revoked") {
+			t.Errorf("%v", context.Cause(s.Context()))
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the session goes on")
+	}
+	if _, err := come(made); err == nil || !strings.Contains(err.Error(), "does not know") {
+		t.Errorf("%v", err)
+	}
+	if stays.Context().Err() != nil {
+		t.Error("another ticket's session ended")
 	}
 }

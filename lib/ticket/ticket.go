@@ -139,11 +139,14 @@ func Parse(text string) (*Ticket, error) {
 }
 
 func parse(text string) (*Ticket, error) {
-	if !Is(text) || len(text) > maxBytes*2 {
+	if !Is(text) {
 		return nil, errForm
 	}
+	if encoding.DecodedLen(len(text)-len(Prefix)) > maxBytes {
+		return nil, fmt.Errorf("longer than %d bytes", maxBytes)
+	}
 	b, err := encoding.DecodeString(strings.ToUpper(text[len(Prefix):]))
-	if err != nil || len(b) < 1+checksum || len(b) > maxBytes {
+	if err != nil || len(b) < 1+checksum {
 		return nil, errForm
 	}
 	if !strings.EqualFold(encoding.EncodeToString(b), text[len(Prefix):]) {
