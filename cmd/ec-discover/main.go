@@ -22,7 +22,7 @@ func app() *cli.App {
 		"prints them. With --lineup it prints their channels, or those of each LINEUP: the URL or file of a\n" +
 		"lineup.json, or the URL of a device."
 	a.Flags = []cli.Flag{
-		&cli.StringSliceFlag{Name: "ip", Usage: "ask this `ADDRESS` instead of the whole network; may be repeated"},
+		&cli.StringSliceFlag{Name: "ip", Usage: "ask this `ADDRESS` instead of the whole network"},
 		&cli.StringFlag{Name: "id", Usage: "look for the device with this `ID`, 8 hex digits"},
 		&cli.BoolFlag{Name: "ipv4", Aliases: []string{"4"}, Usage: "ask over IPv4 only"},
 		&cli.BoolFlag{Name: "ipv6", Aliases: []string{"6"}, Usage: "ask over IPv6 only"},

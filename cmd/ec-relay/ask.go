@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -15,25 +14,34 @@ import (
 
 	"every.channel/ec/lib/admin"
 	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/relay"
 )
 
 // printers write the record of a command of the operators' door for people.
 var printers = map[string]func(w io.Writer, record json.RawMessage) error{
-	"status": printer(printStatus),
-	"store":  printer(printStore),
-	"ticket": printer(printTicket),
+	"status":  printer(printStatus),
+	"store":   printer(printStore),
+	"ticket":  printer(printTicket),
+	"tickets": printer(printTickets),
+	"revoke":  printer(printRevoked),
 }
 
-// verbs are the commands, in order.
-func verbs() []string { return slices.Sorted(maps.Keys(printers)) }
+// verbs are the words that ask a relay.
+func verbs() []cmdutil.Verb {
+	where := []string{"store", "config", "json"}
+	return []cmdutil.Verb{
+		{Name: "status", Usage: "what the relay does, and for whom", Flags: where},
+		{Name: "store", Usage: "what it has of each track", Flags: where},
+		{Name: "ticket", Usage: "make a ticket, or list or revoke those there are", Flags: append(where, "address", "expires", "uses", "note", "list", "revoke")},
+	}
+}
 
 // ask has the relay that runs with its store in --store run a command, and prints its record.
 func ask(c *cli.Context) error {
-	name := c.Args().First()
-	show := printers[name]
-	if show == nil {
-		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not %s", name, strings.Join(verbs(), ", ")), "without a word ec-relay is a relay"))
+	word := c.Args().First()
+	if !slices.ContainsFunc(verbs(), func(v cmdutil.Verb) bool { return v.Name == word }) {
+		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not status, store or ticket", word), "without a word ec-relay is a relay"))
 	}
 	if err := cmdutil.Args(c, 1, 1); err != nil {
 		return err
@@ -41,7 +49,7 @@ func ask(c *cli.Context) error {
 	if err := readFile(c); err != nil {
 		return err
 	}
-	args, err := arguments(c, name)
+	name, args, err := command(c, word)
 	if err != nil {
 		return err
 	}
@@ -53,24 +61,59 @@ func ask(c *cli.Context) error {
 		_, err := fmt.Fprintf(c.App.Writer, "%s\n", strings.TrimSpace(string(record)))
 		return err
 	}
-	return show(c.App.Writer, record)
+	return printers[name](c.App.Writer, record)
 }
 
-// arguments are those of a command, from flags.
-func arguments(c *cli.Context, name string) (any, error) {
-	if name != "ticket" {
-		return nil, nil
+// command is that of the door for a word and its flags, with arguments.
+func command(c *cli.Context, word string) (name string, args any, err error) {
+	id := c.String("revoke")
+	switch {
+	case word != "ticket":
+		return word, nil, nil
+	case id != "" && c.Bool("list"):
+		return "", nil, cmdutil.UsageError(errors.New("--list and --revoke exclude each other"))
+	case c.Bool("list"):
+		return "tickets", nil, nil
+	case id != "":
+		return "revoke", relay.Revocation{ID: id}, nil
 	}
-	if c.Duration("expires") < 0 || c.Int("uses") < 0 {
-		return nil, cmdutil.UsageError(errors.New("--expires and --uses may not be negative"))
+	terms := mesh.Terms{Life: c.Duration("expires"), Uses: c.Int("uses"), Note: c.String("note")}
+	if err := terms.Check(); err != nil {
+		return "", nil, cmdutil.UsageError(fmt.Errorf("--expires, --uses, --note: %w", err))
 	}
-	return relay.TicketOrder{
-		Addresses: c.StringSlice("address"), Life: c.Duration("expires").Seconds(), Uses: c.Int("uses"), Note: c.String("note"),
-	}, nil
+	return word, relay.TicketOrder{Addresses: c.StringSlice("address"), Life: terms.Life.Seconds(), Uses: terms.Uses, Note: terms.Note}, nil
 }
 
 // printTicket prints nothing else, for scripts.
 func printTicket(w io.Writer, t relay.TicketMade) { fmt.Fprintln(w, t.Ticket) }
+
+func printRevoked(w io.Writer, r relay.Revoked) {
+	fmt.Fprintf(w, "ticket %s revoked, %d sessions that came with it ended\n", r.ID, r.Sessions)
+}
+
+func printTickets(w io.Writer, l relay.TicketList) {
+	if len(l.Tickets) == 0 {
+		fmt.Fprintln(w, "no ticket is good")
+		return
+	}
+	ticketTable(w, l.Tickets)
+}
+
+func ticketTable(w io.Writer, list []mesh.Ticket) {
+	fmt.Fprintln(w, "TICKET\tMAY STILL COME\tEXPIRES\tNOTE")
+	for _, t := range list {
+		left, expires := "any number", "never"
+		if t.Left != nil {
+			if left = fmt.Sprintf("%d of %d", *t.Left, t.Uses); *t.Left == 0 {
+				left = "none, spent"
+			}
+		}
+		if t.Expires != nil {
+			expires = t.Expires.UTC().Format(time.RFC3339)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.ID, left, expires, t.Note)
+	}
+}
 
 // printer prints a record as a table.
 func printer[T any](show func(w io.Writer, record T)) func(io.Writer, json.RawMessage) error {
@@ -92,11 +135,15 @@ func printStatus(w io.Writer, s relay.Status) {
 	fmt.Fprintf(w, "objects %d received, %d corroborated, %d conflicting, %d refused, %d sent\n",
 		s.Counters.Objects, s.Counters.Duplicates, s.Counters.Conflicts, s.Counters.Refused, s.Counters.SentObjects)
 	if len(s.Sessions) > 0 {
-		fmt.Fprintln(w, "\nSESSION\tPATH\tROLE\tDRAFT\tFOR\tSENDS\tSENT\tRECEIVED")
+		fmt.Fprintln(w, "\nSESSION\tOVER\tROLE\tDRAFT\tAGE\tPUBLISHES\tSENT TO IT\tGOT FROM IT")
 	}
 	for _, p := range s.Sessions {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%v\t%d\t%s\t%s\n", p.Peer, p.Path, p.Role, p.Draft, time.Since(p.Since).Round(time.Second), p.Publishes,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%v\t%d tracks\t%s\t%s\n", p.Peer, p.Path, p.Role, p.Draft, time.Since(p.Since).Round(time.Second), p.Publishes,
 			size(int64(p.Sent.Bytes)), size(int64(p.Received.Bytes)))
+	}
+	if len(s.Tickets) > 0 {
+		fmt.Fprintln(w)
+		ticketTable(w, s.Tickets)
 	}
 	if len(s.Tracks) > 0 {
 		fmt.Fprintln(w, "\nTRACK\tPUBLISHERS\tSUBSCRIBERS\tGROUP\tAGE")

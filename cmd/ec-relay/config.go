@@ -131,6 +131,9 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	return conf, nil
 }
 
+// onlyFlags are those that a file cannot set.
+var onlyFlags = []string{"config", "check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "help", "version", "completion"}
+
 // readFile sets from --config what neither a flag nor the environment set.
 func readFile(c *cli.Context) error {
 	path := c.String("config")
@@ -148,7 +151,7 @@ func readFile(c *cli.Context) error {
 	for _, s := range settings {
 		set, known := given[s.Name]
 		switch {
-		case !known, s.Name == "config", s.Name == "check", s.Name == "print-fingerprint", s.Name == "json", s.Name == "address", s.Name == "expires", s.Name == "uses", s.Name == "note", s.Name == "help", s.Name == "version":
+		case !known, slices.Contains(onlyFlags, s.Name):
 			return relay.SettingError(path, s, fmt.Errorf("unknown setting %q", s.Name))
 		case set:
 			continue

@@ -19,7 +19,7 @@ func app() *cli.App {
 		"publishers are merged. Clients trust the relay by the fingerprint of its key, which is made at the first\n" +
 		"start and stays; the fingerprint is logged at the start and written to DIR/fingerprint.\n" +
 		"status and store ask the relay that runs with its store in DIR what it does and has; ticket has it make a\n" +
-		"ticket, with which others reach it and join it."
+		"ticket, with which others reach it and join it, list those that are good, or revoke one."
 	a.Flags = flags()
 	cmdutil.Verbs(a, verbs()...)
 	a.Action = run

@@ -102,17 +102,28 @@ type asked struct {
 // verbsKey is where app.Metadata has what Verbs was told.
 const verbsKey = "verbs"
 
+// Verb is a word that the first argument may be.
+type Verb struct {
+	Name, Usage string
+	// Flags are those that go with the word, besides those of every command; others go without.
+	Flags []string
+}
+
 // Verbs tells that the first argument may be one of some words, which flags may follow as well as precede.
-func Verbs(app *cli.App, words ...string) {
+func Verbs(app *cli.App, verbs ...Verb) {
 	if app.Metadata == nil {
 		app.Metadata = map[string]any{}
 	}
-	app.Metadata[verbsKey] = words
+	app.Metadata[verbsKey] = verbs
+}
+
+func verbsOf(app *cli.App) []Verb {
+	verbs, _ := app.Metadata[verbsKey].([]Verb)
+	return verbs
 }
 
 func isVerb(app *cli.App, word string) bool {
-	words, _ := app.Metadata[verbsKey].([]string)
-	return slices.Contains(words, word)
+	return slices.ContainsFunc(verbsOf(app), func(v Verb) bool { return v.Name == word })
 }
 
 // scan separates flags from arguments as getopt does without permutation, but refuses what looks like a flag

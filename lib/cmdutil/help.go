@@ -46,8 +46,8 @@ func writeHelp(w io.Writer, app *cli.App) error {
 		}
 	}
 	env := envNames(app.Name, "foo-bar")
-	fmt.Fprintf(&b, "\nA flag --foo-bar can be set in the environment as %s or %s.\nExit codes and examples: man %s\n",
-		env[0], env[1], app.Name)
+	fmt.Fprintf(&b, "\nA flag --foo-bar can be set in the environment as %s or %s.\nExit codes and examples: man %s, or man docs/man/%s.1 where the source is.\n",
+		env[0], env[1], app.Name, app.Name)
 	_, err := w.Write(b.Bytes())
 	return err
 }
@@ -113,7 +113,7 @@ func flagText(f cli.Flag) string {
 	}
 	text := strings.ReplaceAll(d.GetUsage(), "`", "")
 	if s, ok := f.(cli.DocGenerationSliceFlag); ok && s.IsSliceFlag() {
-		text += " (can be repeated)"
+		text += " (may be repeated)"
 	}
 	def := d.GetDefaultText()
 	if def != "" && def != "false" && def != `""` && def != "0" && def != "0s" && def != "[]" {
