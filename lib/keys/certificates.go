@@ -90,9 +90,7 @@ func Open(c Config) (*Certificates, error) {
 	}
 	s.pin = OfPrivateKey(s.key)
 	if c.Dir != "" {
-		if err := s.read(); err != nil {
-			return nil, err
-		}
+		s.read()
 	}
 	if err := s.renew(c.Now()); err != nil {
 		return nil, err
@@ -336,33 +334,54 @@ func (s *Certificates) readOwn() error {
 	return err
 }
 
-// read reads the certificates in the folder. What is no certificate of this key, or damaged, is made anew.
-func (s *Certificates) read() error {
-	b, err := os.ReadFile(filepath.Join(s.c.Dir, CertificateFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if block, _ := pem.Decode(b); block != nil {
-		if c, err := x509.ParseCertificate(block.Bytes); err == nil && OfKey(c) == s.pin {
-			s.program = &tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: s.key, Leaf: c}
-		}
+// read reads the certificates in the folder. What is no certificate of this key, damaged, or not to be read is said and made anew;
+// of an earlier version's, which cannot be made anew, it is only said.
+func (s *Certificates) read() {
+	if err := s.readProgram(); err != nil {
+		s.c.Logger.Warn("certificate of programs made anew", "err", err)
 	}
 	if err := s.renewProgram(s.c.Now()); err != nil {
-		return err
+		return // renew says so again
 	}
 	if err := s.readBrowser(); err != nil {
-		return err
+		s.c.Logger.Warn("certificates of browsers made anew", "err", err)
 	}
-	return s.readEarlier()
+	if err := s.readEarlier(); err != nil {
+		s.c.Logger.Warn("certificate of an earlier version not used", "err", err)
+	}
 }
 
-func (s *Certificates) readBrowser() error {
-	b, err := readPrivate(filepath.Join(s.c.Dir, BrowserFile))
+func (s *Certificates) readProgram() error {
+	path := filepath.Join(s.c.Dir, CertificateFile)
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	var mode *modeError
-	if errors.As(err, &mode) {
+	if err != nil {
+		return err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return fmt.Errorf("%s: no certificate in it", path)
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if OfKey(c) != s.pin {
+		return fmt.Errorf("%s: of another key", path)
+	}
+	s.program = &tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: s.key, Leaf: c}
+	return nil
+}
+
+func (s *Certificates) readBrowser() error {
+	path := filepath.Join(s.c.Dir, BrowserFile)
+	b, err := readPrivate(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	var list []*tls.Certificate
@@ -380,6 +399,9 @@ func (s *Certificates) readBrowser() error {
 		c.Certificate = append(c.Certificate, s.program.Leaf.Raw)
 		list = append(list, &c)
 	}
+	if len(list) == 0 {
+		return fmt.Errorf("%s: no certificate of this key in it", path)
+	}
 	s.browser = list[:min(len(list), 2)]
 	return nil
 }
@@ -387,7 +409,7 @@ func (s *Certificates) readBrowser() error {
 // readEarlier reads the certificate of an earlier version, which clients may pin while it lasts; then its file is removed.
 func (s *Certificates) readEarlier() error {
 	path := filepath.Join(s.c.Dir, earlierFile)
-	b, err := os.ReadFile(path)
+	b, err := readPrivate(path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

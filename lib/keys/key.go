@@ -96,6 +96,9 @@ func readPrivate(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a file", path)
+	}
 	if mode := st.Mode().Perm(); mode&0o077 != 0 {
 		return nil, &modeError{path, mode}
 	}

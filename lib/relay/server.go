@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sync"
 	"syscall"
@@ -100,14 +101,12 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	lookAfter(c.Dir, time.Now(), c.Logger)
 	certs, err := openKeys(c)
 	if err != nil {
 		return err
 	}
-	key, err := resetKey(c.Dir)
-	if err != nil {
-		return err
-	}
+	key := resetKey(c.Dir, c.Logger)
 	tally := new(moqt.Tally)
 	sessions := moqt.Config{Lenient: c.Lenient, QLogDir: c.QLogDir, Logger: c.Logger, Versions: c.Versions, Tally: tally}
 	gate := &mesh.Gate{Tickets: mesh.NewTickets(c.Dir), Peers: c.PeerIDs, Log: c.Logger}
@@ -165,8 +164,8 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	r.handleAdmin(door, c, certs, started, gate.Tickets)
 	r.handleTickets(door, gate.Tickets, certs, addrs, node)
 	door.Handle("relays", r.relaysCommand(node))
-	if err := st.Flush(); err != nil { // whole groups that a crash left under their partial names
-		return err
+	if err := st.Flush(); err != nil { // whole groups that a crash left under their partial names, and that are as good there
+		c.Logger.Error("whole groups kept under their partial names", "err", err)
 	}
 	socket, err := admin.Listen(filepath.Join(c.Dir, admin.SocketFile))
 	if err != nil { // a file system without sockets, perhaps
@@ -252,6 +251,8 @@ func listenError(addr string, err error, form string) error {
 		return &codedError{err, 75, "another program, perhaps another ec-relay, listens there"}
 	case errors.Is(err, syscall.EACCES):
 		return &codedError{err, 77, "ports below 1024, and sockets in folders of others, take privileges"}
+	case cannotWrite(err):
+		return &codedError{err, 74, ""}
 	}
 	return &codedError{err, 78, form}
 }
@@ -262,10 +263,15 @@ func openKeys(c ServerConfig) (*keys.Certificates, error) {
 	if err != nil {
 		return nil, keyError(err)
 	}
-	return certs, writeFingerprint(c.Dir, certs.Pin())
+	writeFingerprint(c, certs.Pin())
+	return certs, nil
 }
 
+// keyError says of a key that cannot be made, or is none, why the relay does not start.
 func keyError(err error) error {
+	if cannotWrite(err) {
+		return &codedError{fmt.Errorf("key: %w", err), 74, "without a key that stays there is no relay; other files are done without"}
+	}
 	var h interface{ Hint() string }
 	if errors.As(err, &h) {
 		return &codedError{fmt.Errorf("key: %w", err), 78, h.Hint()}
@@ -273,27 +279,61 @@ func keyError(err error) error {
 	return &codedError{fmt.Errorf("key and certificate: %w", err), 78, ""}
 }
 
-func writeFingerprint(dir string, pin keys.Pin) error {
-	if err := writeFile(filepath.Join(dir, FingerprintFile), pin.String()+"\n"); err != nil {
-		return &codedError{fmt.Errorf("fingerprint: %w", err), 74, ""}
+// cannotWrite reports whether a disk takes no more.
+func cannotWrite(err error) bool {
+	return slices.ContainsFunc([]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO}, func(e error) bool { return errors.Is(err, e) })
+}
+
+// writeFingerprint writes the fingerprint down for scripts. The relay can do without.
+func writeFingerprint(c ServerConfig, pin keys.Pin) {
+	path, text := filepath.Join(c.Dir, FingerprintFile), pin.String()+"\n"
+	if b, err := os.ReadFile(path); err == nil && string(b) == text {
+		return
 	}
-	return nil
+	if err := writeFile(path, []byte(text), 0o644); err != nil && c.Logger != nil {
+		c.Logger.Warn("fingerprint not written down", "err", err)
+	}
 }
 
 // writeFile replaces a small file whole.
-func writeFile(path, text string) error {
+func writeFile(path string, b []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
+}
+
+// passing are names of what is written in the folder before it gets its own; a relay that is killed leaves it behind.
+var passing = regexp.MustCompile(`^\.(tmp|tickets|admin)-[0-9]+$`)
+
+// passingAge is how old such a thing is that nobody is about to finish, as a process that only asks for the fingerprint may be.
+const passingAge = time.Minute
+
+// lookAfter removes what killed relays left, and says if others may write in the folder: they could take the key's place.
+func lookAfter(dir string, now time.Time, log *slog.Logger) {
+	if st, err := os.Stat(dir); err == nil && st.Mode().Perm()&0o022 != 0 {
+		log.Warn("others may write in the store's folder, and so be this relay", "dir", dir, "mode", st.Mode().Perm())
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		log.Warn("folder not looked after", "err", err)
+	}
+	for _, e := range list {
+		if st, err := e.Info(); err != nil || !passing.MatchString(e.Name()) || now.Sub(st.ModTime()) < passingAge {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			log.Warn("left by a relay that was killed, and not removed", "err", err)
+		}
+	}
 }
 
 // Fingerprint returns the fingerprint of the key of a relay with this configuration, making the key if there is none.
@@ -306,5 +346,6 @@ func Fingerprint(c ServerConfig) (string, error) {
 		return "", keyError(err)
 	}
 	pin := keys.OfPrivateKey(key)
-	return pin.String(), writeFingerprint(c.Dir, pin)
+	writeFingerprint(c, pin)
+	return pin.String(), nil
 }

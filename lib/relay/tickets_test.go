@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,28 +38,34 @@ func TestReachable(t *testing.T) {
 // door is a relay with its operators' door.
 type door struct {
 	dir, addr, pin string
+	stop           func()
 }
 
+// openDoor runs a relay in its folder, or an empty one, until stop or the end of the test.
 func openDoor(t *testing.T, conf ServerConfig) door {
 	t.Helper()
-	dir, ready := t.TempDir(), make(chan Started, 1)
-	conf.Dir, conf.Ready = dir, func(up Started) { ready <- up }
+	if conf.Dir == "" {
+		conf.Dir = t.TempDir()
+	}
+	ready := make(chan Started, 1)
+	conf.Ready = func(up Started) { ready <- up }
 	conf.Relay.DrainTimeout = time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- Run(ctx, conf) }()
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(stop)
 	select {
 	case up := <-ready:
-		return door{dir, up.Listen[0].String(), up.Fingerprint}
+		return door{conf.Dir, up.Listen[0].String(), up.Fingerprint, stop}
 	case err := <-done:
 		done <- nil
-		t.Fatal(err)
+		t.Fatal("does not start: ", err)
 		return door{}
 	}
 }

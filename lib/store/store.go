@@ -70,9 +70,14 @@ func Open(dir string, c Config) (*Store, error) {
 // acquire takes the lock that a killed process cannot leave behind, and checks the version in the file.
 func (s *Store) acquire(dir string) error {
 	path := filepath.Join(dir, lockFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // who may read the file may hold the lock
 	if err != nil {
 		return &codedError{fmt.Errorf("store: %w", err), 74, ""}
+	}
+	if st, err := f.Stat(); err == nil && st.Mode().Perm()&0o077 != 0 {
+		if err := f.Chmod(0o600); err != nil {
+			s.c.Logger.Warn("others may hold the lock", "path", path, "err", err)
+		}
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()

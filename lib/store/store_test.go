@@ -350,3 +350,19 @@ func BenchmarkPut(b *testing.B) {
 		}
 	}
 }
+
+// TestLockIsTheOwners: who may open the lock's file may hold the lock, so nobody else may; nor that of a version before.
+func TestLockIsTheOwners(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, lockFile)
+	for _, when := range []string{"made", "found"} {
+		s := open(t, dir, Config{})
+		if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", when, st.Mode(), err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		os.Chmod(path, 0o644)
+	}
+}
