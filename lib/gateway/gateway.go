@@ -38,6 +38,9 @@ type Config struct {
 	// Follow writes the objects of a broadcast, as docs/format/eco.md has them, from the group on that is being sent, until ctx ends
 	// or there are none to come. An error with an ExitCode of 69 says that there is no such broadcast.
 	Follow func(ctx context.Context, ns object.Namespace, w io.Writer) error
+	// Known reports whether a host, as a request names it, is this relay's: a page under another name is somebody else's that made
+	// the name lead here. Default: every one is.
+	Known func(host string) bool
 	// Allowed reports whether a request's page may read what is broadcast, by its origin. Default: every one may.
 	Allowed func(r *http.Request) bool
 	// Logger gets events. Default: none.
@@ -71,6 +74,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Hashes == nil {
 		c.Hashes = func() []Hash { return nil }
+	}
+	if c.Known == nil {
+		c.Known = func(string) bool { return true }
 	}
 	if c.Allowed == nil {
 		c.Allowed = func(*http.Request) bool { return true }
@@ -239,6 +245,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Content-Security-Policy", g.policy(r))
 	switch {
+	case r.Host != "" && !g.c.Known(r.Host): // what knows no hosts (HTTP/1.0) is no browser
+		g.log.Warn("host refused", "peer", r.RemoteAddr, "host", r.Host)
+		http.Error(w, g.unknown(r), http.StatusMisdirectedRequest)
+		return
 	case len(r.URL.Path) > maxPath:
 		http.Error(w, "too long", http.StatusRequestURITooLong)
 		return
@@ -267,6 +277,19 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.Error(w, "nothing here", http.StatusNotFound)
 	}
+}
+
+// unknown says that the relay does not go by the name in a request.
+func (g *Gateway) unknown(r *http.Request) string {
+	host := hostOf(r)
+	if host == "" {
+		return "this is no host of this relay"
+	}
+	scheme := "http://"
+	if r.TLS != nil {
+		scheme = "https://"
+	}
+	return fmt.Sprintf("this relay does not know that it is called %s: use its address, or start it with --allow-origin %s%s", host, scheme, r.Host)
 }
 
 // policy is what the page may do (CSP level 3): only what comes from here, and connections only to this relay.

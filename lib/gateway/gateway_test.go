@@ -566,3 +566,18 @@ func TestReaderThatStopsReading(t *testing.T) {
 }
 
 var _ fs.FS = page
+
+// TestRebinding: whatever is asked for under a name that is not the relay's, the answer is words and nothing else.
+func TestRebinding(t *testing.T) {
+	b := &broadcasts{live: map[string]chan *object.Object{}, left: make(chan string, 9)}
+	base, _ := gate(t, Config{Follow: b.follow, MoQ: http.NotFoundHandler(), Known: func(host string) bool { return strings.HasPrefix(host, "127.0.0.1:") }})
+	for _, path := range []string{"/", "/relay.json", "/healthz", "/moq", "/ec-atsc-1-1/live.ts", "/nothing"} {
+		res, body := get(t, "GET", base+path, http.Header{"Host": {"evil.example:8080"}})
+		if res.StatusCode != http.StatusMisdirectedRequest || !strings.Contains(body, "--allow-origin http://evil.example:8080") || res.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: %d, %q", path, res.StatusCode, body)
+		}
+	}
+	if res, _ := get(t, "GET", base+"/", nil); res.StatusCode != 200 {
+		t.Errorf("%d", res.StatusCode)
+	}
+}

@@ -176,6 +176,15 @@ func (s *Certificates) Program() *x509.Certificate {
 	return c.Leaf
 }
 
+// Bear reports whether a certificate that is shown has a name in it.
+func (s *Certificates) Bear(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc([]*tls.Certificate{s.own, s.earlier, s.program}, func(c *tls.Certificate) bool {
+		return c != nil && c.Leaf.VerifyHostname(name) == nil
+	})
+}
+
 // Run renews what runs out, and looks whether the files of Config.Cert were replaced, until ctx ends.
 func (s *Certificates) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Hour)

@@ -455,6 +455,37 @@ func TestOwnCertificate(t *testing.T) {
 	}
 }
 
+// TestBear: a relay goes by the names in what it shows: its own, and those of a certificate it was given.
+func TestBear(t *testing.T) {
+	name, _ := os.Hostname()
+	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now(), NotAfter: time.Now().Add(day), DNSNames: []string{"relay.example", "*.tv.example"}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, _ := x509.MarshalPKCS8PrivateKey(key)
+	file := filepath.Join(t.TempDir(), "given.pem")
+	b := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})...)
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for cert, want := range map[string]map[string]bool{
+		"":   {"localhost": true, name: true, "relay.example": false, "evil.example": false, "": false},
+		file: {"relay.example": true, "one.tv.example": true, "tv.example": false, "evil.example": false},
+	} {
+		s, err := Open(Config{Cert: cert, Key: cert})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range want {
+			if got := s.Bear(name); got != want {
+				t.Errorf("%q in %q: %v", name, cert, got)
+			}
+		}
+	}
+}
+
 // TestHandshake: a Go client is a program, and its handshake succeeds with each certificate.
 func TestHandshake(t *testing.T) {
 	c := newClock()

@@ -21,9 +21,12 @@ type Config struct {
 	// nil lets everybody in.
 	Authorize func(ctx context.Context, peer PeerInfo) error
 	// AllowOrigins are the origins, such as https://example.org, whose pages may have a session over WebTransport on a
-	// server; "*" is any. Pages from the host in the URL they dial, whatever the port, and clients that are no pages and
-	// send no origin always may. Default: no others.
+	// server; "*" is any. Pages from the host in the URL they dial, whatever the port, if the server is known by that name (Hosts),
+	// and clients that are no pages and send no origin always may. Default: no others.
 	AllowOrigins []string
+	// Hosts reports whether a name, in lower case, is one of this server's. Addresses, localhost, the machine's own name and the
+	// hosts of AllowOrigins are, whatever it says. Default: no others.
+	Hosts func(name string) bool
 	// AskCertificate makes a listener ask clients over raw QUIC for a certificate; a session without one is served alike
 	// (Session.PeerCertificate). Browsers are not asked. Default: nobody is.
 	AskCertificate bool

@@ -245,6 +245,14 @@ func TestWebTransportAttacks(t *testing.T) {
 		}
 	}
 
+	// A name that somebody else made lead here, and one that is the server's.
+	for host, status := range map[string]int{"evil.example": 403, "player.example": 200} {
+		_, cc := webClientConn(t, l, pin, moqt16)
+		if res, _, err := cc.Dial(ctx, "https://"+host+":4443/", http.Header{"Origin": {"https://" + host + ":8443"}}); res == nil || res.StatusCode != status {
+			t.Errorf("at %s: %v, %v", host, res, err)
+		}
+	}
+
 	// Requests that are no WebTransport, a second session, and a connection that never asks for one.
 	qc, cc := webClientConn(t, l, pin, moqt16)
 	for _, method := range []string{"GET", "POST", "OPTIONS"} {

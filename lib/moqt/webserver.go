@@ -3,9 +3,6 @@ package moqt
 import (
 	"context"
 	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -101,17 +98,4 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	s := NewServer(conn, w.conf)
 	s.target = target{r.Host, r.URL.RequestURI()}
 	w.offer(conn.Context(), s)
-}
-
-// originAllowed says whether a page may connect (Config.AllowOrigins).
-func originAllowed(conf *Config, r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" || slices.Contains(conf.AllowOrigins, "*") {
-		return true
-	}
-	if slices.ContainsFunc(conf.AllowOrigins, func(o string) bool { return strings.EqualFold(o, origin) }) {
-		return true
-	}
-	u, err := url.Parse(origin)
-	return err == nil && u.Hostname() != "" && strings.EqualFold(u.Hostname(), (&url.URL{Host: r.Host}).Hostname())
 }

@@ -81,6 +81,7 @@ func TestWebSocketAttacks(t *testing.T) {
 	}{
 		{"no WebSocket", "GET / HTTP/1.1\r\nHost: relay\r\n\r\n", http.StatusUpgradeRequired},
 		{"foreign page", "GET / HTTP/1.1\r\nHost: relay\r\nOrigin: https://evil.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", http.StatusForbidden},
+		{"page under a name that was made to lead here", "GET / HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", http.StatusForbidden},
 		{"no subprotocol", "GET / HTTP/1.1\r\nHost: relay\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", http.StatusBadRequest},
 		{"long header", "GET / HTTP/1.1\r\nHost: relay\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n", http.StatusRequestHeaderFieldsTooLarge},
 		{"garbage", "\x16\x03\x01garbage\r\n\r\n", http.StatusBadRequest},

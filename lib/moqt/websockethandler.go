@@ -33,9 +33,6 @@ func (h *WebSocketHandler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// OriginAllowed reports whether the page that sent a request may connect, by Config.AllowOrigins.
-func OriginAllowed(conf *Config, r *http.Request) bool { return originAllowed(conf.withDefaults(), r) }
-
 // handed is a listener whose connections come another way.
 type handed struct {
 	once sync.Once

@@ -88,6 +88,7 @@ func (r *Relay) listenHTTP(c ServerConfig, certs *keys.Certificates, udp []net.A
 			}
 			return list
 		},
+		Known:   func(host string) bool { return moqt.HostKnown(sessions, host) },
 		Allowed: func(r *http.Request) bool { return moqt.OriginAllowed(sessions, r) },
 	})
 	return h, err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -204,4 +205,23 @@ func TestLiveTS(t *testing.T) {
 	want(2, 2, 2, 3, 2, 4)
 	p.group(3)
 	want(3, 0, 3, 1, 3, 2, 3, 3, 3, 4)
+}
+
+// TestRebinding: a page whose name was made to lead to the relay has nothing of the relay; the relay's own
+// names and addresses have all (of WebTransport: TestWebTransportAttacks).
+func TestRebinding(t *testing.T) {
+	up, _ := withHTTP(t)
+	name, _ := os.Hostname()
+	for host, want := range map[string]int{"evil.example": 421, "127.0.0.1": 200, "localhost": 200, "[::1]": 200, name: 200} {
+		req, _ := http.NewRequestWithContext(within(t, time.Minute), "GET", up.HTTP[0]+"relay.json", nil)
+		req.Host = host + ":8080"
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: %d, want %d", host, res.StatusCode, want)
+		}
+	}
 }

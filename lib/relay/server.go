@@ -112,6 +112,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	gate := &mesh.Gate{Tickets: mesh.NewTickets(c.Dir), Peers: c.PeerIDs, Log: c.Logger}
 	c.Relay.Gate = gate
 	conf := sessions
+	conf.Hosts = certs.Bear
 	conf.AllowOrigins, conf.ResetKey, conf.Authorize, conf.AskCertificate = c.AllowOrigins, key, gate.Admit, len(c.PeerIDs) > 0
 	listeners, addrs, err := listen(c.Listen, certs.TLS(), &conf)
 	if err != nil {

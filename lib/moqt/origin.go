@@ -1,0 +1,56 @@
+package moqt
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// OriginAllowed reports whether the page that sent a request may connect, by Config.AllowOrigins and Config.Hosts.
+func OriginAllowed(conf *Config, r *http.Request) bool { return originAllowed(conf.withDefaults(), r) }
+
+// HostKnown reports whether a host, as a request names it, is one by which this server is known (Config.Hosts). A name that somebody
+// else made lead here (DNS rebinding) is not, and who answers to it anyway takes that somebody's pages for its own.
+func HostKnown(conf *Config, host string) bool { return hostKnown(conf.withDefaults(), host) }
+
+// originAllowed says whether a page may connect (Config.AllowOrigins).
+func originAllowed(conf *Config, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.Contains(conf.AllowOrigins, "*") {
+		return true
+	}
+	if slices.ContainsFunc(conf.AllowOrigins, func(o string) bool { return strings.EqualFold(o, origin) }) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Hostname() != "" && strings.EqualFold(u.Hostname(), hostname(r.Host)) && hostKnown(conf, r.Host)
+}
+
+// hostname is a host without its port and an address without its brackets.
+func hostname(host string) string { return (&url.URL{Host: host}).Hostname() }
+
+func hostKnown(conf *Config, host string) bool {
+	name := strings.ToLower(strings.TrimSuffix(hostname(host), "."))
+	if _, err := netip.ParseAddr(name); err == nil || name == "localhost" || slices.Contains(machineNames(), name) {
+		return true // nobody else says what leads to an address
+	}
+	return name != "" && (conf.Hosts != nil && conf.Hosts(name) || slices.ContainsFunc(conf.AllowOrigins, func(o string) bool {
+		u, err := url.Parse(o)
+		return o == "*" || err == nil && strings.EqualFold(u.Hostname(), name)
+	}))
+}
+
+// machineNames are those of this machine: its own, without the domain, and that of multicast DNS (RFC 6762 §3).
+var machineNames = sync.OnceValue(func() []string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return nil
+	}
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	short, _, _ := strings.Cut(name, ".")
+	return []string{name, short, short + ".local"}
+})
