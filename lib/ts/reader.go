@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	blockSize = 512 << 10 // one read asks for so much; what it delivers is handed on at once
+	blockSize = 128 << 10 // one read asks for so much, which stays in a core's cache; what it delivers is handed on at once
 	searchMax = 64 << 10  // how far the first packet may lie from the start
 	proofRun  = 5         // sync bytes in a row that prove a framing
 	resyncRun = 3         // sync bytes in a row that prove a framing already known
