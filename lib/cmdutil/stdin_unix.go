@@ -16,6 +16,7 @@ type pollReader struct {
 	ctx  context.Context
 	f    *os.File
 	wake *os.File // readable once ctx is done
+	fds  [2]unix.PollFd
 }
 
 func interruptible(ctx context.Context, f *os.File) (io.Reader, error) {
@@ -27,22 +28,22 @@ func interruptible(ctx context.Context, f *os.File) (io.Reader, error) {
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { w.Close() })
-	return &pollReader{ctx, f, r}, nil
+	fds := [2]unix.PollFd{
+		{Fd: int32(f.Fd()), Events: unix.POLLIN}, // once: Fd makes a system call
+		{Fd: int32(r.Fd()), Events: unix.POLLIN},
+	}
+	return &pollReader{ctx, f, r, fds}, nil
 }
 
 func (p *pollReader) Read(b []byte) (int, error) {
-	fds := [2]unix.PollFd{
-		{Fd: int32(p.f.Fd()), Events: unix.POLLIN},
-		{Fd: int32(p.wake.Fd()), Events: unix.POLLIN},
-	}
 	for {
-		switch _, err := unix.Poll(fds[:], -1); {
+		switch _, err := unix.Poll(p.fds[:], -1); {
 		case err == unix.EINTR:
 			continue
 		case err != nil:
 			return 0, os.NewSyscallError("poll", err)
 		}
-		if fds[1].Revents != 0 {
+		if p.fds[1].Revents != 0 {
 			return 0, context.Cause(p.ctx)
 		}
 		return p.f.Read(b)
