@@ -3,62 +3,45 @@
 //! Data, FIN, resets, stop codes, datagrams and close codes pass as they are. Credit passes by itself: a stream is read on
 //! one side only as fast as the other side takes it.
 
-use std::{
-    future::{pending, poll_fn},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
+use std::{future::pending, sync::Arc};
+
+use iroh::endpoint::{Connection, ConnectionError, ReadError, RecvStream, SendDatagramError, SendStream, VarInt, WriteError};
+use tokio::task::JoinSet;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    endpoint::MAX_STREAMS,
+    log,
+    qmux::{self, End, StreamError},
 };
 
-use bytes::Bytes;
-use iroh::endpoint::{Connection, ConnectionError, ReadError, RecvStream, SendDatagramError, SendStream, VarInt, WriteError};
-use tokio::{task::JoinSet, time::sleep};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use web_transport_trait::{Error as _, RecvStream as _, SendStream as _, Session as _};
-
-use crate::{endpoint::MAX_STREAMS, log};
-
-/// What is read and written at a time. It is what the Go side puts into one record.
+/// What is read from iroh at a time. A record of QMux holds as much.
 const CHUNK: usize = 64 << 10;
 
 /// What may wait in one stream of the relay's. The socket is so short that more brings nothing.
 const STREAM_WINDOW: u64 = 128 << 10;
 
-/// How a session with the relay's socket is made. Its windows are such that no stream can hold up another one: credit for
-/// the connection is what all streams together may hold.
-pub fn qmux_config(conn: &Connection, alpn: &str) -> qmux::Config {
-    let mut c = qmux::Config::new(qmux::Version::QMux01);
-    c.protocol = qmux::Protocol::Negotiate(vec![alpn.into()]);
-    c.max_streams_bidi = MAX_STREAMS.into();
-    c.max_streams_uni = MAX_STREAMS.into();
-    c.max_stream_data_bidi_local = STREAM_WINDOW;
-    c.max_stream_data_bidi_remote = STREAM_WINDOW;
-    c.max_stream_data_uni = STREAM_WINDOW;
-    c.max_data = 3 * u64::from(MAX_STREAMS) * STREAM_WINDOW;
-    c.max_record_size = MAX_RECORD;
-    // A datagram passes only if iroh's packets can hold it; what the path carries at the beginning it carries always.
-    c.max_datagram_frame_size = conn.max_datagram_size().map_or(0, |payload| payload as u64 + DATAGRAM_HEADER);
-    c.rtt_interval = Duration::ZERO;
-    c
-}
-
-/// How often a write is tried before its place is left, and for how long.
-const TRIES: u32 = 8;
-const PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(4);
-
-pub const MAX_RECORD: u64 = 66_560;
 /// Type and length of a DATAGRAM frame of less than 16 KiB (RFC 9221 §4).
 const DATAGRAM_HEADER: u64 = 3;
+
+/// How a session with the relay's socket is made.
+pub fn qmux_config(conn: &Connection) -> qmux::Config {
+    qmux::Config {
+        protocol: String::from_utf8_lossy(conn.alpn()).into_owned(),
+        max_streams: MAX_STREAMS.into(),
+        stream_window: STREAM_WINDOW,
+        // A datagram passes only if iroh's packets can hold it; what the path carries at the beginning it carries always.
+        max_datagram_frame_size: conn.max_datagram_size().map_or(0, |payload| payload as u64 + DATAGRAM_HEADER),
+    }
+}
 
 /// Codes of MoQ with which a side is closed when the other one ended without a code of its own.
 const NO_ERROR: u32 = 0x0;
 const INTERNAL_ERROR: u32 = 0x1;
 
-/// Codes of QUIC are of 62 bits, those of a QMux session here of 32. No code of MoQ is larger.
-fn narrow(code: VarInt) -> u32 {
-    code.into_inner().try_into().unwrap_or(u32::MAX)
+/// Codes are of 62 bits; none of MoQ is larger than 32.
+fn narrow(code: u64) -> u32 {
+    code.try_into().unwrap_or(u32::MAX)
 }
 
 /// Joins both until one ends or stop is cancelled, closes the other one, and says why in words.
@@ -84,9 +67,13 @@ pub async fn run(conn: Connection, qmux: qmux::Session, stop: CancellationToken)
             reason
         }
         e = qmux.closed() => {
-            let (code, words, reason) = match e.session_error() {
-                Some((code, words)) => (code, words.clone(), format!("closed by the relay with code {code}{}", colon(&words))),
-                None => (INTERNAL_ERROR, "the relay is gone".into(), format!("the relay's connection ended: {e}")),
+            let (code, words, reason) = match e {
+                End::Closed { code, words } => {
+                    let reason = format!("closed by the relay with code {code}{}", colon(&words));
+                    (narrow(code), words, reason)
+                }
+                End::Broken(why) => (INTERNAL_ERROR, "the relay is gone".into(), format!("the relay's connection ended: {why}")),
+                End::Left => (INTERNAL_ERROR, "the relay is gone".into(), "the relay's connection ended".into()),
             };
             conn.close(VarInt::from_u32(code), words.as_bytes());
             reason
@@ -102,6 +89,7 @@ pub async fn run(conn: Connection, qmux: qmux::Session, stop: CancellationToken)
     abort.cancel();
     tasks.close();
     tasks.wait().await;
+    qmux.flushed().await;
     reason
 }
 
@@ -113,7 +101,7 @@ fn colon(words: &str) -> String {
 fn iroh_end(e: &ConnectionError) -> (u32, String, String) {
     match e {
         ConnectionError::ApplicationClosed(close) => {
-            let (code, words) = (narrow(close.error_code), String::from_utf8_lossy(&close.reason).into_owned());
+            let (code, words) = (narrow(close.error_code.into_inner()), String::from_utf8_lossy(&close.reason).into_owned());
             let reason = format!("closed by the peer with code {code}{}", colon(&words));
             (code, words, reason)
         }
@@ -184,9 +172,7 @@ impl Streams {
 
     async fn datagrams_from_iroh(self) {
         while let Ok(datagram) = self.both.conn.read_datagram().await {
-            if let Err(e) = self.both.qmux.send_datagram(datagram) {
-                log::debug(format_args!("a datagram is lost: {e}"));
-            }
+            self.both.qmux.send_datagram(datagram);
         }
         pending::<()>().await
     }
@@ -213,82 +199,43 @@ async fn to_relay(mut recv: RecvStream, mut send: qmux::SendStream) {
     loop {
         let chunk = tokio::select! {
             chunk = recv.read_chunk(CHUNK) => chunk,
-            stopped = send.closed() => return stop_iroh(recv, stopped.err()).await,
+            stopped = send.stopped() => return stop_iroh(recv, send, stopped).await,
         };
         match chunk {
             Ok(Some(bytes)) => {
                 // A reset passes although the relay takes no more data.
                 let written = tokio::select! {
-                    written = write_to_relay(&mut send, bytes) => Ok(written),
+                    written = send.write(bytes) => Ok(written),
                     code = reset_by_iroh(&mut recv) => Err(code),
                 };
                 match written {
                     Ok(Ok(())) => {}
-                    Ok(Err(e)) => return stop_iroh(recv, Some(e)).await,
+                    Ok(Err(e)) => return stop_iroh(recv, send, e).await,
                     Err(code) => return send.reset(code),
                 }
             }
-            Ok(None) => {
-                // The FIN may wait for the relay; what ended meanwhile needs none.
-                if send.finish().is_ok() {
-                    let _ = send.closed().await;
-                }
-                return;
-            }
-            Err(ReadError::Reset(code)) => return send.reset(narrow(code)),
+            Ok(None) => return send.finish(),
+            Err(ReadError::Reset(code)) => return send.reset(narrow(code.into_inner())),
             Err(_) => return hold((recv, send)).await,
         }
     }
 }
 
-/// Writes all of it. A write of qmux holds one of eight places of the session while it waits for the stream's credit (0.6.6), so that
-/// eight streams that nobody reads would stop all others: one that is not done after a few tries leaves its place and comes again.
-async fn write_to_relay(send: &mut qmux::SendStream, mut bytes: Bytes) -> Result<(), qmux::Error> {
-    let mut pause = PAUSE;
-    while !bytes.is_empty() {
-        let before = bytes.len();
-        let written = {
-            let mut write = pin!(send.write_buf(&mut bytes));
-            let mut tries = 0;
-            poll_fn(|cx| match write.as_mut().poll(cx) {
-                Poll::Ready(written) => Poll::Ready(Some(written)),
-                Poll::Pending if tries < TRIES => {
-                    tries += 1;
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                Poll::Pending => Poll::Ready(None),
-            })
-            .await
-        };
-        if let Some(written) = written {
-            written?;
-            continue;
-        }
-        if bytes.len() < before {
-            pause = PAUSE;
-        }
-        sleep(pause).await;
-        pause = (2 * pause).min(LONGEST_PAUSE);
-    }
-    Ok(())
-}
-
 /// Waits for a reset; forever if none can come any more.
 async fn reset_by_iroh(recv: &mut RecvStream) -> u32 {
     match recv.received_reset().await {
-        Ok(Some(code)) => narrow(code),
+        Ok(Some(code)) => narrow(code.into_inner()),
         _ => pending().await,
     }
 }
 
 /// Passes the relay's STOP_SENDING on.
-async fn stop_iroh(mut recv: RecvStream, e: Option<qmux::Error>) {
-    match e.and_then(|e| e.stream_error()) {
-        Some(code) => {
-            let _ = recv.stop(VarInt::from_u32(code)); // what ended meanwhile needs no stop
+async fn stop_iroh(mut recv: RecvStream, send: qmux::SendStream, e: StreamError) {
+    match e {
+        StreamError::Code(code) => {
+            let _ = recv.stop(VarInt::from_u32(narrow(code))); // what ended meanwhile needs no stop
         }
-        None => hold(recv).await,
+        StreamError::Lost => hold((recv, send)).await,
     }
 }
 
@@ -298,9 +245,9 @@ async fn to_iroh(mut recv: qmux::RecvStream, mut send: SendStream) {
     tokio::pin!(stopped);
     loop {
         let chunk = tokio::select! {
-            chunk = recv.read_chunk(CHUNK) => chunk,
+            chunk = recv.read() => chunk,
             stopped = &mut stopped => match stopped {
-                Ok(Some(code)) => return recv.stop(narrow(code)),
+                Ok(Some(code)) => return recv.stop(narrow(code.into_inner())),
                 _ => return hold((recv, send)).await,
             },
         };
@@ -309,32 +256,22 @@ async fn to_iroh(mut recv: qmux::RecvStream, mut send: SendStream) {
                 // A reset passes although the peer takes no more data.
                 let written = tokio::select! {
                     written = send.write_chunk(bytes) => Ok(written),
-                    code = reset_by_relay(&mut recv) => Err(code),
+                    code = recv.was_reset() => Err(code),
                 };
                 match written {
                     Ok(Ok(())) => {}
-                    Ok(Err(WriteError::Stopped(code))) => return recv.stop(narrow(code)),
+                    Ok(Err(WriteError::Stopped(code))) => return recv.stop(narrow(code.into_inner())),
                     Ok(Err(_)) => return hold((recv, send)).await,
-                    Err(code) => return reset_iroh(send, code),
+                    Err(code) => return reset_iroh(send, narrow(code)),
                 }
             }
             Ok(None) => {
                 let _ = send.finish(); // what ended meanwhile needs no FIN
                 return;
             }
-            Err(e) => match e.stream_error() {
-                Some(code) => return reset_iroh(send, code),
-                None => return hold((recv, send)).await,
-            },
+            Err(StreamError::Code(code)) => return reset_iroh(send, narrow(code)),
+            Err(StreamError::Lost) => return hold((recv, send)).await,
         }
-    }
-}
-
-/// Waits for a reset; forever if none can come any more.
-async fn reset_by_relay(recv: &mut qmux::RecvStream) -> u32 {
-    match recv.closed().await.map_err(|e| e.stream_error()) {
-        Err(Some(code)) => code,
-        _ => pending().await,
     }
 }
 

@@ -10,6 +10,7 @@ mod fail;
 mod key;
 mod log;
 mod node;
+mod qmux;
 mod record;
 
 use std::process::ExitCode;

@@ -32,7 +32,7 @@ use crate::{
     door::{self, Door},
     endpoint,
     fail::{Failure, OTHER, chain, one_line},
-    log,
+    log, qmux,
     record::{self, Addrs, Code, Connected, Dial, Event, Path, Refusal},
 };
 
@@ -222,10 +222,7 @@ impl Node {
             let mut stream = UnixStream::connect(&path).await.map_err(|e| format!("{}: {e}", path.display()))?;
             let line = record::line(&self.connected(&conn, id));
             door::write_line(&mut stream, &line).await.map_err(|e| format!("{}: {e}", path.display()))?;
-            let alpn = String::from_utf8_lossy(conn.alpn()).into_owned();
-            let config = bridge::qmux_config(&conn, &alpn);
-            let transport = qmux::transport::Stream::new(stream, qmux::Version::QMux01, bridge::MAX_RECORD);
-            qmux::Session::connect(transport, config).await.map_err(|e| e.to_string())
+            qmux::Session::connect(stream, bridge::qmux_config(&conn)).await
         };
         match session.await {
             Ok(session) => self.join(id, "in", conn, session).await,
@@ -276,12 +273,9 @@ impl Node {
         if let Err(e) = door::write_line(&mut stream, &record::line(&self.connected(&conn, id))).await {
             return gone(e.to_string());
         }
-        let alpn = String::from_utf8_lossy(conn.alpn()).into_owned();
-        let config = bridge::qmux_config(&conn, &alpn);
-        let transport = qmux::transport::Stream::new(stream, qmux::Version::QMux01, bridge::MAX_RECORD);
-        match qmux::Session::accept(transport, config).await {
+        match qmux::Session::accept(stream, bridge::qmux_config(&conn)).await {
             Ok(session) => self.join(id, "out", conn, session).await,
-            Err(e) => gone(e.to_string()),
+            Err(e) => gone(e),
         }
     }
 

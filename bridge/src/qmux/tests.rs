@@ -1,0 +1,209 @@
+use std::{sync::Arc, task::Waker};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+};
+
+use super::{
+    Config, End, Session, StreamError,
+    state::State,
+    wire::{self, Frame, Parameters},
+};
+
+fn config() -> Config {
+    Config { protocol: "moqt-18".into(), max_streams: 64, stream_window: 64 << 10, max_datagram_frame_size: 1200 }
+}
+
+async fn pair() -> (Session, Session) {
+    let (a, b) = UnixStream::pair().unwrap();
+    let (a, b) = tokio::join!(Session::connect(a, config()), Session::accept(b, config()));
+    (a.unwrap(), b.unwrap())
+}
+
+/// The frames of what a side puts into its next records.
+fn frames(s: &mut State) -> Vec<Frame> {
+    let mut pieces = Vec::new();
+    s.batch(&mut pieces);
+    let mut sent = BytesMut::new();
+    pieces.iter().for_each(|p| sent.extend_from_slice(p));
+    let mut list = Vec::new();
+    while let Some(mut record) = wire::take_record(&mut sent).unwrap() {
+        while !record.is_empty() {
+            list.push(wire::take_frame(&mut record).unwrap());
+        }
+    }
+    list
+}
+
+fn generous() -> Bytes {
+    let max = 1 << 30;
+    Parameters {
+        max_data: max,
+        max_stream_data_local: max,
+        max_stream_data_remote: max,
+        max_stream_data_uni: max,
+        max_streams_bidi: 9,
+        max_streams_uni: 9,
+        max_datagram_frame_size: 1200,
+        max_record_size: 66_560,
+        protocols: vec!["moqt-18".into()],
+    }
+    .frame()
+}
+
+fn known(peer: Bytes) -> State {
+    let mut s = State::new(config(), false);
+    s.take(peer);
+    assert!(s.known() && s.end.is_none());
+    frames(&mut s);
+    s
+}
+
+#[test]
+fn requests_go_before_data_and_the_older_stream_first() {
+    let mut s = known(generous());
+    let uni: Vec<u64> = (0..3).map(|_| s.open(true).unwrap().unwrap()).collect();
+    let request = s.open(false).unwrap().unwrap();
+    for id in [uni[2], uni[1], request, uni[0]] {
+        s.write(id, &mut Some(Bytes::from_static(b"data")), Waker::noop()).unwrap();
+    }
+    let order: Vec<u64> = frames(&mut s).iter().map(|f| if let Frame::Stream { id, .. } = f { *id } else { panic!("{f:?}") }).collect();
+    assert_eq!(order, [uni[0], request, uni[1], uni[2]]); // the first one is MoQ's control stream
+}
+
+#[test]
+fn a_stream_without_credit_holds_up_no_other_and_goes_on_with_it() {
+    let mut p = Parameters::parse(Bytes::new()).unwrap();
+    (p.max_data, p.max_stream_data_uni, p.max_streams_uni, p.protocols) = (1 << 20, 10, 9, vec!["moqt-18".into()]);
+    let mut s = known(p.frame());
+    let ids: Vec<u64> = (0..2).map(|_| s.open(true).unwrap().unwrap()).collect();
+    for id in &ids {
+        s.write(*id, &mut Some(Bytes::from_static(b"0123456789abcdef")), Waker::noop()).unwrap();
+    }
+    let stream = |id, offset, data: &'static [u8], fin| Frame::Stream { id, offset: Some(offset), data: Bytes::from_static(data), fin };
+    assert_eq!(frames(&mut s), [stream(ids[0], 0, b"0123456789", false), stream(ids[1], 0, b"0123456789", false)]);
+    assert_eq!(frames(&mut s), []);
+    s.finish(ids[1]);
+    s.take(wire::max_stream_data(ids[1], 99));
+    assert_eq!(frames(&mut s), [stream(ids[1], 10, b"abcdef", true)]);
+    s.take(wire::stop_sending(ids[0], 7));
+    assert_eq!(frames(&mut s), [Frame::ResetStream { id: ids[0], code: 7, size: 10 }]);
+    assert_eq!(s.write(ids[0], &mut Some(Bytes::from_static(b"x")), Waker::noop()), Err(StreamError::Code(7)));
+}
+
+#[tokio::test]
+async fn a_stream_arrives_whole_however_slowly_it_is_read() {
+    let (a, b) = pair().await;
+    let data: Bytes = (0..3_000_000u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let sent = data.clone();
+    let sending = async {
+        let mut s = a.open_uni().await.unwrap();
+        for n in (0..sent.len()).step_by(50_000) {
+            s.write(sent.slice(n..sent.len().min(n + 50_000))).await.unwrap();
+        }
+        s.finish();
+    };
+    let reading = async {
+        let mut r = b.accept_uni().await.unwrap();
+        let mut got = BytesMut::new();
+        while let Some(piece) = r.read().await.unwrap() {
+            got.extend_from_slice(&piece);
+            tokio::task::yield_now().await;
+        }
+        got
+    };
+    let ((), got) = tokio::join!(sending, reading);
+    assert!(got == data, "{} bytes of {}", got.len(), data.len());
+}
+
+#[tokio::test]
+async fn more_streams_than_may_be_open_one_after_the_other() {
+    let (a, b) = pair().await;
+    for n in 0..300u32 {
+        let (mut s, mut r) = a.open_bi().await.unwrap();
+        s.write(Bytes::from(n.to_string())).await.unwrap();
+        s.finish();
+        let (answer, mut question) = b.accept_bi().await.unwrap();
+        assert_eq!(question.read().await.unwrap().unwrap(), n.to_string());
+        match n % 3 {
+            0 => answer.finish(),
+            1 => answer.reset(n),
+            _ => drop(answer),
+        }
+        match n % 3 {
+            0 => assert_eq!(r.read().await, Ok(None)),
+            1 => assert_eq!((r.was_reset().await, r.read().await), (n.into(), Err(StreamError::Code(n.into())))),
+            _ => drop(r),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_last_words_arrive_and_all_that_waits_ends() {
+    let (a, b) = pair().await;
+    let (mut s, mut r) = a.open_bi().await.unwrap();
+    s.write(Bytes::from_static(b"x")).await.unwrap();
+    let (_s, mut got) = b.accept_bi().await.unwrap();
+    assert_eq!(got.read().await.unwrap().unwrap(), "x");
+    b.close(7, "so it is");
+    b.flushed().await;
+    assert_eq!(a.closed().await, End::Closed { code: 7, words: "so it is".into() });
+    assert_eq!((s.stopped().await, r.read().await, got.read().await), (StreamError::Lost, Err(StreamError::Lost), Err(StreamError::Lost)));
+    assert_eq!(a.open_uni().await.err(), Some(StreamError::Lost));
+}
+
+#[tokio::test]
+async fn a_breach_of_protocol_ends_it_and_is_told() {
+    let varints = |list: &[u64]| {
+        let mut b = BytesMut::new();
+        list.iter().for_each(|v| wire::put_varint(&mut b, *v));
+        b.freeze()
+    };
+    let mut too_much = BytesMut::new();
+    wire::put_stream_header(&mut too_much, 2, 0, 60_000, false);
+    too_much.resize(too_much.len() + 60_000, 0);
+    let mut more = BytesMut::new();
+    wire::put_stream_header(&mut more, 2, 60_000, 6000, false);
+    more.resize(more.len() + 6000, 0);
+    for (sent, code) in [
+        (vec![Bytes::from_static(b"\x06garbage")], wire::FRAME_ENCODING_ERROR),
+        (vec![varints(&[0x04, 2])], wire::FRAME_ENCODING_ERROR),
+        (vec![too_much.freeze(), more.freeze()], wire::FLOW_CONTROL_ERROR),
+        (vec![varints(&[0x04, 64 << 2 | 2, 0, 0])], wire::STREAM_LIMIT_ERROR),
+        (vec![varints(&[0x05, 1, 0])], wire::STREAM_STATE_ERROR),
+        (vec![varints(&[0x05, 2, 0])], wire::STREAM_STATE_ERROR),
+        (vec![varints(&[0x09, 2]), varints(&[0x08, 2, 1])], wire::FINAL_SIZE_ERROR),
+        (vec![generous()], wire::PROTOCOL_VIOLATION),
+    ] {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let mut all = BytesMut::new();
+        for record in std::iter::once(generous()).chain(sent.clone()) {
+            wire::put_varint(&mut all, record.len() as u64);
+            all.extend_from_slice(&record);
+        }
+        let session = Arc::new(Session::accept(here, config()));
+        let session = tokio::spawn(async move { Arc::into_inner(session).unwrap().await });
+        there.write_all(&all).await.unwrap();
+        let (mut got, mut close) = (BytesMut::new(), None);
+        while there.read_buf(&mut got).await.unwrap() > 0 {}
+        while let Some(mut record) = wire::take_record(&mut got).unwrap() {
+            while !record.is_empty() {
+                if let Frame::Close { by_application: false, code, .. } = wire::take_frame(&mut record).unwrap() {
+                    close = Some(code);
+                }
+            }
+        }
+        assert_eq!(close, Some(code), "{sent:?}");
+        drop(session.await);
+    }
+}
+
+#[tokio::test]
+async fn no_protocol_in_common() {
+    let (a, b) = UnixStream::pair().unwrap();
+    let other = Config { protocol: "moqt-16".into(), ..config() };
+    let (a, b) = tokio::join!(Session::connect(a, config()), Session::accept(b, other));
+    assert_eq!((a.err().is_some(), b.err().is_some()), (true, true));
+}
