@@ -138,7 +138,23 @@ func (g *Gate) Peer(ctx context.Context, s *moqt.Session) (right string, ok bool
 	return "same user on this machine", true
 }
 
-// IDOf is the key that the other end of an accepted session has proved: to ec-iroh, or by a certificate.
+// Who is the proven owner of the other end of a session: a key, or this user on this machine. Empty: nobody is proven. A ticket's
+// holder is none: a relay shows itself as the same holder to all whose tickets it has.
+func (g *Gate) Who(s *moqt.Session) string {
+	if id, ok := IDOf(s); ok {
+		return "key " + id.String()
+	}
+	local := g.Local
+	if local == nil {
+		local = Local
+	}
+	if local(s) == nil {
+		return "same user on this machine"
+	}
+	return ""
+}
+
+// IDOf is the key that the other end of a session has proved: to ec-iroh, or by a certificate.
 func IDOf(s *moqt.Session) (id ID, ok bool) {
 	if sock, is := s.Socket().(identified); is {
 		return sock.PeerID(), true

@@ -251,3 +251,36 @@ func TestHolderIsStable(t *testing.T) {
 		t.Error("not one holder for one key")
 	}
 }
+
+// Who is at the other end is proven alike whoever dialed: by the key, or by the socket of the same user.
+func TestWho(t *testing.T) {
+	other := newKey(t)
+	for address, local := range map[string]bool{"127.0.0.1:0": false, "unix://" + filepath.Join(t.TempDir(), "relay"): true, "ws://127.0.0.1:0": false} {
+		g := &Gate{Peers: []ID{{1}}}
+		p := listen(t, address, g)
+		conf, err := moqt.PinFingerprint(p.certs.Pin().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf.Certificates = []tls.Certificate{*other.Identity()}
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		s, err := moqt.Dial(ctx, p.address, conf, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go s.Run(ctx)
+		here, there := g.Who(<-p.accepted), g.Who(s)
+		s.Close(wire.NoError, "")
+		wantHere, wantThere := "", ""
+		switch {
+		case local:
+			wantHere, wantThere = "same user on this machine", "same user on this machine"
+		case !strings.Contains(address, "ws:"):
+			wantHere, wantThere = "key "+IDOfKey(other.PrivateKey()).String(), "key "+IDOfKey(p.certs.PrivateKey()).String()
+		}
+		if here != wantHere || there != wantThere {
+			t.Errorf("%s: %q came, %q was dialed, want %q and %q", address, here, there, wantHere, wantThere)
+		}
+	}
+}

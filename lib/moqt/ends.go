@@ -29,7 +29,7 @@ func (s *Session) PeerCertificate() *x509.Certificate {
 	return nil
 }
 
-// Socket is what a session accepted over a Unix or TCP socket runs over, to be asked who is at its other end; else nil.
+// Socket is what a session over a Unix or TCP socket, or one like it, runs over, to be asked who is at its other end; else nil.
 func (s *Session) Socket() net.Conn {
 	if c, ok := s.transport().(*qmuxConn); ok {
 		return c.socket
@@ -55,7 +55,7 @@ func DialOn(ctx context.Context, nc net.Conn, addr string, conf *Config) (*Sessi
 		nc.Close()
 		return nil, fmt.Errorf("address %q: %w", addr, err)
 	}
-	s, err := qmuxClient(ctx, u, qmux.Bytes(nc), nc.LocalAddr(), nc.RemoteAddr(), "", conf)
+	s, err := qmuxClient(ctx, u, qmux.Bytes(nc), nc.LocalAddr(), nc.RemoteAddr(), "", nc, conf)
 	if err != nil {
 		nc.Close()
 	}

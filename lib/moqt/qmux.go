@@ -25,11 +25,12 @@ func dialSocket(ctx context.Context, u *url.URL, conf *Config) (*Session, error)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", u, err)
 	}
-	return qmuxClient(ctx, u, qmux.Bytes(nc), nc.LocalAddr(), nc.RemoteAddr(), "", conf)
+	return qmuxClient(ctx, u, qmux.Bytes(nc), nc.LocalAddr(), nc.RemoteAddr(), "", nc, conf)
 }
 
-// qmuxClient makes a session over a transport, whose protocol was agreed on already or else is negotiated.
-func qmuxClient(ctx context.Context, u *url.URL, t qmux.Transport, local, remote net.Addr, protocol string, conf *Config) (*Session, error) {
+// qmuxClient makes a session over a transport, whose protocol was agreed on already or else is negotiated. socket is what is below, nil for
+// a WebSocket.
+func qmuxClient(ctx context.Context, u *url.URL, t qmux.Transport, local, remote net.Addr, protocol string, socket net.Conn, conf *Config) (*Session, error) {
 	qconf := qmuxConfig(conf.withDefaults())
 	qconf.Protocol = protocol
 	qc, err := qmux.Client(ctx, t, qconf)
@@ -40,6 +41,7 @@ func qmuxClient(ctx context.Context, u *url.URL, t qmux.Transport, local, remote
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", u, err)
 	}
+	conn.socket = socket
 	authority, path := "", ""
 	if conn.native {
 		authority, path = u.Host, requestPath(u)
@@ -67,7 +69,7 @@ type qmuxConn struct {
 	v             Version
 	local, remote net.Addr
 	native        bool
-	socket        net.Conn // of an accepted one that is no WebSocket
+	socket        net.Conn // nil over a WebSocket
 	ctx           context.Context
 	cancel        context.CancelCauseFunc
 }

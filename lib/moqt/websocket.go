@@ -48,7 +48,7 @@ func dialWebSocket(ctx context.Context, u *url.URL, tlsConf *tls.Config, conf *C
 		err = &SessionError{Code: wire.VersionNegotiationFailed, Reason: "the relay chose no WebSocket subprotocol of ours"}
 		return nil, fmt.Errorf("dial %s: %w", u, err)
 	}
-	return qmuxClient(ctx, u, newWSTransport(ws), nc.LocalAddr(), nc.RemoteAddr(), protocol, conf)
+	return qmuxClient(ctx, u, newWSTransport(ws), nc.LocalAddr(), nc.RemoteAddr(), protocol, nil, conf)
 }
 
 // admittedKey is where the context of a request has its connection.

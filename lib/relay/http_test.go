@@ -19,6 +19,8 @@ import (
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/ticket"
 )
 
 // withHTTP runs a relay with a page until the end of the test.
@@ -144,6 +146,52 @@ func TestMoQByHTTP(t *testing.T) {
 		if want := map[bool]int{true: http.StatusForbidden, false: http.StatusUpgradeRequired}[len(header) > 0]; res.StatusCode != want {
 			t.Errorf("%v: %d", header, res.StatusCode)
 		}
+	}
+}
+
+// TestNoPeerByHTTP: what comes by HTTP is nobody's upstream, though it shows a ticket that lets it be one elsewhere.
+func TestNoPeerByHTTP(t *testing.T) {
+	up, s := withHTTP(t)
+	line, err := admin.Call(within(t, time.Minute), s.dir, "ticket", nil)
+	var made TicketMade
+	if err == nil {
+		err = json.Unmarshal(line, &made)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tk, err := ticket.Parse(made.Ticket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := &moqt.Config{Tokens: []moqt.Token{{AliasType: wire.TokenUseValue, Type: ticket.TokenType, Value: tk.Token([16]byte{1})}}}
+	for address, want := range map[string]string{
+		"moqt://" + s.addr: peerAccepted,
+		"ws" + strings.TrimPrefix(up.HTTP[0], "http") + "moq": peerRefused,
+		"ws" + strings.TrimPrefix(up.HTTP[1], "http") + "moq": peerRefused,
+	} {
+		ms, err := moqt.Dial(within(t, time.Minute), address, s.tls, conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() { ms.Run(context.Background()); close(done) }()
+		o := moqt.SubscribeNamespaceOptions{Tokens: []moqt.Token{{AliasType: wire.TokenUseValue, Type: peerToken, Value: []byte(newRelayID())}}}
+		sub, err := ms.SubscribeNamespace(within(t, time.Minute), object.Namespace{routesField}, o)
+		for err == nil {
+			var e moqt.NamespaceEvent
+			if e, err = sub.Next(within(t, time.Minute)); err == nil && len(e.Namespace) == 3 && e.Namespace[1] == statePeer {
+				if e.Namespace[2] != want {
+					t.Errorf("%s: %q, want %q", address, e.Namespace[2], want)
+				}
+				break
+			}
+		}
+		if err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
+		ms.Close(wire.NoError, "")
+		<-done
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 type Gate interface {
 	// Peer reports by what right a session may be an upstream of this relay, or why not.
 	Peer(ctx context.Context, s *moqt.Session) (right string, ok bool)
+	// Who is the proven owner of the other end of a session, dialed or accepted: the same text for the same one. Empty: nobody is proven.
+	Who(s *moqt.Session) string
 }
 
 // Peers are two relays with one connection, each an upstream of the other. The one that dialed says in its request for
@@ -43,6 +45,10 @@ func isPeer(tokens []moqt.Token) bool {
 
 // adopt makes an upstream of a session that was accepted, if the gate lets it be one. It reports what the session is told.
 func (s *session) adopt(ctx context.Context) string {
+	if s.reader {
+		s.r.log.Warn("session would be a peer, but came by HTTP, where there are only readers", "peer", s.name)
+		return peerRefused
+	}
 	if s.r.c.Gate == nil {
 		return peerRefused
 	}
@@ -98,14 +104,17 @@ func (r *Relay) chained() bool {
 	return len(r.upstreams) > 0
 }
 
-// usable returns the upstreams that may be asked: one of several connections with the same relay. Relay.mu is held.
+// usable returns the upstreams that may be asked: one of several connections with the same relay. Anybody may tell anybody's id, so an
+// id without a proof hides no other connection, and one with a proof only those with the same proof. Relay.mu is held.
 func (r *Relay) usable() (list []*upstream) {
-	seen := make(map[string]bool, len(r.upstreams))
+	type proven struct{ id, who string }
+	seen := make(map[proven]bool, len(r.upstreams))
 	for _, u := range r.upstreams {
-		if u.s == nil || u.self || u.id != "" && seen[u.id] {
+		same := proven{u.id, u.who}
+		if u.s == nil || u.self || u.id != "" && u.who != "" && seen[same] {
 			continue
 		}
-		seen[u.id] = true
+		seen[same] = true
 		list = append(list, u)
 	}
 	return list

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -17,6 +19,13 @@ import (
 type gate bool
 
 func (g gate) Peer(context.Context, *moqt.Session) (string, bool) { return "the test", bool(g) }
+
+func (g gate) Who(s *moqt.Session) string {
+	if id, ok := mesh.IDOf(s); ok {
+		return id.String()
+	}
+	return ""
+}
 
 // peer is how another relay becomes this one's peer.
 func (s *server) peer() Upstream {
@@ -30,7 +39,21 @@ func (s *server) peer() Upstream {
 // home starts a relay with a gate, and peers.
 func home(t testing.TB, addr string, g Gate, peers ...Upstream) *server {
 	t.Helper()
-	return start(t, t.TempDir(), addr, Config{Gate: g, Upstreams: peers, Linger: time.Second}, store.Config{})
+	return startWith(t, homeDir(t, peers), addr, Config{Gate: g, Upstreams: peers, Linger: time.Second}, store.Config{}, &moqt.Config{AskCertificate: true})
+}
+
+// homeDir is the folder of a relay that shows its key to its peers.
+func homeDir(t testing.TB, peers []Upstream) string {
+	t.Helper()
+	dir := t.TempDir()
+	certs, err := keys.Open(keys.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range peers {
+		peers[i].TLS = withKey(peers[i].TLS, certs)
+	}
+	return dir
 }
 
 // hears waits until a relay has heard from another that a namespace is live or stored there.

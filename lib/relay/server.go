@@ -113,7 +113,9 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	c.Relay.Gate = gate
 	conf := sessions
 	conf.Hosts = certs.Bear
-	conf.AllowOrigins, conf.ResetKey, conf.Authorize, conf.AskCertificate = c.AllowOrigins, key, gate.Admit, len(c.PeerIDs) > 0
+	conf.AllowOrigins, conf.ResetKey, conf.Authorize = c.AllowOrigins, key, gate.Admit
+	// A relay that is dialed may have come here, too: its certificate says that both connections are with the same one.
+	conf.AskCertificate = len(c.PeerIDs) > 0 || slices.ContainsFunc(c.Relay.Upstreams, func(u Upstream) bool { return u.Peer })
 	listeners, addrs, err := listen(c.Listen, certs.TLS(), &conf)
 	if err != nil {
 		return err

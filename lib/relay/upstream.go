@@ -51,6 +51,7 @@ type upstream struct {
 
 	s      *session // nil while it is away
 	ours   bool     // it understands routes and hops
+	who    string   // whose session it is, if that is proven
 	id     string   // of the relay there, once it told
 	self   bool     // it is this relay
 	routes map[string]route
@@ -96,7 +97,12 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 	if err != nil {
 		return err
 	}
+	who := ""
+	if r.c.Gate != nil {
+		who = r.c.Gate.Who(ms.Session)
+	}
 	r.mu.Lock()
+	u.who = who
 	u.s, u.ours, u.id, u.self, u.routes = s, strings.HasPrefix(peer.Implementation, implementation), "", false, make(map[string]route)
 	u.tracks = make(map[string]trackRoute)
 	r.mu.Unlock()
