@@ -21,9 +21,9 @@ type Library interface {
 	Lacks(t object.TrackName, g Group) bool
 	// Tail is a group before which a track is not expected to grow.
 	Tail(t object.TrackName) uint64
-	// Bring fetches what is not here of some groups, from whichever peer has it, checked by its hashes. pace is called before each
+	// Bring fetches what is not here of some groups, ascending and without a group that is here between two, from whichever peer has it, checked by its hashes. pace is called before each
 	// payload.
-	Bring(ctx context.Context, t object.TrackName, first, last uint64, pace func(ctx context.Context, bytes int) error)
+	Bring(ctx context.Context, t object.TrackName, groups []Group, pace func(ctx context.Context, bytes int) error)
 	// Room reports whether more may be stored without something being removed.
 	Room() bool
 	// Changes is woken when Tracks may have changed.
@@ -139,7 +139,7 @@ func (m *Mirror) round(ctx context.Context, looks map[string]*look, p *pacer) {
 				return
 			}
 			r := q.next()
-			m.Library.Bring(ctx, q.name, r[0].ID, r[len(r)-1].ID, p.wait)
+			m.Library.Bring(ctx, q.name, r, p.wait)
 			for _, g := range r {
 				if !m.Library.Lacks(q.name, g) {
 					m.missing.Add(-1)

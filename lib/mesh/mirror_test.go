@@ -64,7 +64,8 @@ func (s *shelf) Lacks(_ object.TrackName, g Group) bool {
 
 func (s *shelf) Tail(object.TrackName) uint64 { return 100 }
 
-func (s *shelf) Bring(ctx context.Context, _ object.TrackName, first, last uint64, pace func(context.Context, int) error) {
+func (s *shelf) Bring(ctx context.Context, _ object.TrackName, groups []Group, pace func(context.Context, int) error) {
+	first, last := groups[0].ID, groups[len(groups)-1].ID
 	s.mu.Lock()
 	peers := slices.Clone(s.peers)
 	s.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
 )
@@ -18,6 +19,8 @@ const (
 	maxAnswers = 1024
 	// doubtPause is how long what no upstream knew is not asked for again.
 	doubtPause = 30 * time.Second
+	// answerAge is how long it is believed that something does not exist.
+	answerAge = 10 * time.Minute
 )
 
 // span is what lies from a location to before another.
@@ -48,6 +51,7 @@ type answers struct {
 	mu    sync.Mutex
 	spans []span
 	since time.Time // of the first one
+	epoch int       // of the relay, when they were said
 }
 
 func (a *answers) add(s span) {
@@ -69,6 +73,47 @@ func (a *answers) add(s span) {
 	if len(a.spans) > maxAnswers {
 		a.spans = slices.Delete(a.spans, 0, 1)
 	}
+}
+
+// drop forgets what is known of a span.
+func (a *answers) drop(s span) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var kept []span
+	for _, o := range a.spans {
+		for _, rest := range []span{{o.from, minLocation(o.to, s.from)}, {maxLocation(o.from, s.to), o.to}} {
+			if !rest.empty() {
+				kept = append(kept, rest)
+			}
+		}
+	}
+	a.spans = kept
+}
+
+// of drops all that was said when other upstreams were there.
+func (a *answers) of(epoch int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.epoch != epoch {
+		a.spans, a.epoch = nil, epoch
+	}
+}
+
+// within is what of some spans, in order, is answered.
+func (a *answers) within(spans []span) (list []span) {
+	for _, s := range spans {
+		at := s.from
+		for _, rest := range a.without(s) {
+			if at.Less(rest.from) {
+				list = append(list, span{at, rest.from})
+			}
+			at = rest.to
+		}
+		if at.Less(s.to) {
+			list = append(list, span{at, s.to})
+		}
+	}
+	return list
 }
 
 // forget drops all when the first is so old.
@@ -164,19 +209,43 @@ func (t *track) gaps(s span) (list []span) {
 	return open
 }
 
-// keepers returns the upstreams that may have the past of a track, nearest first.
+// keepers returns the upstreams that may have the past of a track, nearest first. Those that rest because they stalled are left out.
 func (r *Relay) keepers(t object.TrackName, through []string) (list []*upstream) {
+	list, _ = r.allKeepers(t, through)
+	return list
+}
+
+// allKeepers says also whether any rest.
+func (r *Relay) allKeepers(t object.TrackName, through []string) (list []*upstream, rest bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := time.Now()
 	dist := make(map[*upstream]int)
 	for _, u := range r.usable() {
-		if n, ok := u.distance(t.Namespace, false); ok && u.passable(through) {
+		n, ok := u.distance(t.Namespace, false)
+		switch {
+		case !ok || !u.passable(through):
+		case u.rests(now):
+			rest = true
+		default:
 			dist[u] = n
 			list = append(list, u)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b *upstream) int { return cmp.Compare(dist[a], dist[b]) })
-	return list
+	fastest := 0.0
+	for _, u := range list {
+		fastest = max(fastest, u.speed())
+	}
+	slices.SortStableFunc(list, func(a, b *upstream) int {
+		if slow := a.speed()*muchFaster < fastest; slow != (b.speed()*muchFaster < fastest) {
+			if slow {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Compare(dist[a], dist[b])
+	})
+	return list, rest
 }
 
 // session returns that of the upstream, or nil.
@@ -192,30 +261,56 @@ func (r *Relay) known(ctx context.Context, name object.TrackName, through []stri
 	if t != nil && (t.local() || t.linked()) {
 		return t
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerPatience)
-	defer cancel()
-	var wg sync.WaitGroup
-	var mu sync.Mutex
+	answered := make(chan *moqt.TrackInfo)
+	over := make(chan struct{})
+	defer close(over)
+	asked := 0
 	for _, u := range r.keepers(name, through) {
 		s := u.current()
 		if s == nil {
 			continue
 		}
-		wg.Go(func() {
-			info, err := s.ask.TrackStatus(ctx, name, u.hops(through)...)
+		// Who takes long to answer is waited for by nobody, but must be known as such.
+		if s.background(func() {
+			actx, cancel := context.WithTimeout(s.s.Context(), patience(through))
+			defer cancel()
+			info, err := s.ask.TrackStatus(actx, name, u.hops(through)...)
+			said := &info
 			if err != nil {
-				return
+				said = nil
 			}
-			mu.Lock()
-			defer mu.Unlock()
+			if errors.Is(err, context.DeadlineExceeded) && s.s.Context().Err() == nil {
+				u.stalled("track status")
+			}
+			select {
+			case answered <- said:
+			case <-over:
+			}
+		}) {
+			asked++
+		}
+	}
+	var enough <-chan time.Time
+	for ; asked > 0; asked-- {
+		select {
+		case info := <-answered:
+			if info == nil {
+				continue
+			}
 			if t == nil {
 				t = r.track(name)
 			}
 			t.learn(info.Largest)
 			t.describe(info.Properties)
-		})
+			if enough == nil {
+				enough = time.After(graceOfOthers)
+			}
+		case <-enough:
+			return t
+		case <-ctx.Done():
+			return t
+		}
 	}
-	wg.Wait()
 	return t
 }
 
@@ -235,38 +330,116 @@ type filling struct {
 	through []string                         // relays that the request came through
 	serve   func(moqt.Location) error        // is told of what is settled
 	pace    func(context.Context, int) error // waits before a payload of so many bytes; nil: for nothing
+	enough  func() bool                      // all that is wanted is here; nil: the whole span is
 }
 
 func (r *Relay) fillWith(ctx context.Context, t *track, s span, f filling) error {
-	through, serve := f.through, f.serve
 	t.doubts.forget(doubtPause)
+	r.mu.Lock()
+	epoch := r.epoch
+	r.mu.Unlock()
+	t.answers.of(epoch)
+	t.answers.forget(answerAge)
 	for _, g := range t.gaps(s) {
-		if err := serve(g.from); err != nil {
+		if err := f.serve(g.from); err != nil {
 			return err
 		}
-		keepers := r.keepers(t.name, through)
-		sure := len(keepers) > 0 && len(through) == 0
-		for _, u := range keepers {
-			for _, rest := range t.gaps(g) { // what the ones before did not have
-				b := backfill{t: t, u: u, filling: f}
-				err := b.run(ctx, rest, through)
-				if b.broken != nil {
-					return b.broken
-				}
-				if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) {
-					sure = false
-					r.log.Debug("upstream did not bring what is missing", "track", t.name.String(), "upstream", u.name(),
-						"from", rest.from.String(), "to", rest.to.String(), "err", err)
-				}
-			}
-		}
-		if l := t.info().Largest; sure && l != nil {
-			for _, rest := range t.gaps(g) { // nobody knows; where the track goes on they soon may
-				t.doubts.add(span{rest.from, minLocation(rest.to, startOf(l.Group))})
-			}
+		if err := r.fillGap(ctx, t, g, f); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// fewSpans is how many spans an upstream is asked for one by one; of more, those in which it says to have something.
+const fewSpans = 3
+
+// fillGap asks one upstream after the other. What one says does not exist, another may have: that is believed when all say so.
+func (r *Relay) fillGap(ctx context.Context, t *track, g span, f filling) error {
+	keepers, rest := r.allKeepers(t.name, f.through)
+	sure := len(keepers) > 0 && !rest && len(f.through) == 0
+	alone := len(keepers) == 1 && !rest
+	said := new(answers) // what any of them says does not exist
+	if alone {
+		said = &t.answers
+	}
+	var none []span // what all have nothing of
+	n := len(keepers)
+	for i := 0; i < len(keepers); i++ {
+		u := keepers[i]
+		lacks := new(answers)
+		lacking := t.gaps(g)
+		if i > 0 && len(lacking) > fewSpans {
+			lacking = r.within(ctx, t, u, lacking, f.through, lacks)
+		}
+		better := func() float64 { return r.fastest(keepers[i+1 : n]) }
+		if i >= n { // the others have been asked
+			better = func() float64 { return 0 }
+		}
+		for _, s := range lacking {
+			b := backfill{t: t, u: u, filling: f, none: []*answers{said, lacks}, better: better}
+			err := b.run(ctx, s)
+			switch refused := (*moqt.RequestError)(nil); {
+			case b.broken != nil:
+				return b.broken
+			case err == nil:
+				continue
+			case errors.As(err, &refused):
+				lacks.add(s)
+				continue
+			case err == errSlowUpstream:
+				keepers = append(keepers, u) // if the others have it not
+			case err == errStallsUpstream:
+				u.stalled("objects")
+			}
+			sure = false
+			r.log.Debug("upstream did not bring what is missing", "track", t.name.String(), "upstream", u.name(),
+				"from", s.from.String(), "to", s.to.String(), "err", err)
+			if err == errSlowUpstream || err == errStallsUpstream || ctx.Err() != nil {
+				break
+			}
+		}
+		if f.enough != nil && f.enough() {
+			return nil
+		}
+		if i == 0 {
+			none = lacks.spans
+		} else {
+			none = lacks.within(none)
+		}
+	}
+	if !rest && !alone {
+		for _, s := range said.within(none) {
+			t.answers.add(s)
+		}
+	}
+	if l := t.info().Largest; sure && l != nil {
+		for _, rest := range t.gaps(g) { // nobody knows; where the track goes on they soon may
+			t.doubts.add(span{rest.from, minLocation(rest.to, startOf(l.Group))})
+		}
+	}
+	return nil
+}
+
+// within is what of some spans an upstream says to have something of; of the others it has nothing.
+func (r *Relay) within(ctx context.Context, t *track, u *upstream, spans []span, through []string, lacks *answers) (list []span) {
+	s := u.current()
+	if s == nil || !u.ours {
+		return spans
+	}
+	groups, err := u.inventory(ctx, s, t.name, spans[0].from.Group, spans[len(spans)-1].to.Group, through)
+	if err != nil {
+		return nil
+	}
+	for _, s := range spans {
+		i, _ := slices.BinarySearchFunc(groups, s.from.Group, func(g mesh.Group, id uint64) int { return cmp.Compare(g.ID, id) })
+		if i < len(groups) && startOf(groups[i].ID).Less(s.to) {
+			list = append(list, s)
+		} else {
+			lacks.add(s)
+		}
+	}
+	return list
 }
 
 // backfill is one FETCH at an upstream.
@@ -274,36 +447,53 @@ type backfill struct {
 	t *track
 	u *upstream
 	filling
-	src *source
+	none   []*answers // get what the upstream says does not exist
+	better func() float64
+	src    *source
 
 	at     moqt.Location // everything before is settled
+	told   time.Time     // when that was served
 	last   object.Object // the last object of the group in progress
 	open   bool          // such a group is in progress, and nothing of it is unknown
 	broken error         // of serve
 }
 
-func (b *backfill) run(ctx context.Context, s span, through []string) error {
+func (b *backfill) run(ctx context.Context, s span) (err error) {
 	up := b.u.current()
 	if up == nil {
 		return moqt.ErrClosed
 	}
-	r, err := up.asks(b.t).Fetch(ctx, b.t.name, s.from, full(s.to), moqt.FetchOptions{Tokens: b.u.hops(through)})
+	limit := patience(b.through)
+	actx, answered := context.WithTimeout(ctx, limit)
+	r, err := up.asks(b.t).Fetch(actx, b.t.name, s.from, full(s.to), moqt.FetchOptions{Tokens: b.u.hops(b.through)})
+	late := actx.Err() != nil && ctx.Err() == nil
+	answered()
 	if err != nil {
+		if late {
+			err = errStallsUpstream
+		}
 		return err
 	}
 	defer r.Cancel()
 	stop := context.AfterFunc(ctx, func() { r.Cancel() })
 	defer stop()
+	p := &patient{r: r, u: b.u, limit: limit, better: b.better}
+	defer func() { p.over(err == nil) }()
 	b.src = &source{t: b.t, s: up, name: up.name}
-	b.at = s.from
+	b.at, b.told = s.from, time.Now()
 	if s.from.Object > 0 { // the group began in the store
 		b.last, b.open = object.Object{Group: s.from.Group, ID: s.from.Object - 1}, true
 	}
 	for {
-		o, err := r.Next()
+		o, err := p.next()
 		if err == io.EOF {
-			info, err := r.Info(ctx)
+			ictx, cancel := context.WithTimeout(ctx, limit)
+			info, err := r.Info(ictx)
+			cancel()
 			if err != nil {
+				if ctx.Err() == nil && ictx.Err() == context.DeadlineExceeded {
+					err = errStallsUpstream
+				}
 				return err
 			}
 			b.nothing(minLocation(s.to, half(info.End)))
@@ -317,6 +507,9 @@ func (b *backfill) run(ctx context.Context, s span, through []string) error {
 		if at.Object == object.MaxVarint {
 			behind = startOf(at.Group + 1)
 		}
+		if o.Kind != moqt.FetchedObject { // what was not asked for is not heard
+			behind = minLocation(behind, s.to)
+		}
 		switch o.Kind {
 		case moqt.FetchedUnknown:
 			b.open, b.at = false, maxLocation(b.at, behind)
@@ -327,7 +520,7 @@ func (b *backfill) run(ctx context.Context, s span, through []string) error {
 				return moqt.ErrOrder
 			}
 			b.nothing(at)
-			if err := b.take(ctx, r, o); err != nil {
+			if err := b.take(ctx, p, o); err != nil {
 				return err
 			}
 			b.at = behind
@@ -338,9 +531,13 @@ func (b *backfill) run(ctx context.Context, s span, through []string) error {
 	}
 }
 
-// served hands on the groups that are over.
+// served hands on the groups that are over, and of one that takes long what is there: whoever waits must see that it goes on.
 func (b *backfill) served() error {
-	b.broken = b.serve(startOf(b.at.Group))
+	to := startOf(b.at.Group)
+	if time.Since(b.told) > time.Second {
+		to, b.told = b.at, time.Now()
+	}
+	b.broken = b.serve(to)
 	return b.broken
 }
 
@@ -356,12 +553,14 @@ func (b *backfill) nothing(to moqt.Location) {
 		b.src.take(nil, end, object.Sum(nil))
 		b.open = false
 	}
-	b.t.answers.add(span{b.at, to})
+	for _, a := range b.none {
+		a.add(span{b.at, to})
+	}
 	b.at = to
 }
 
 // take reads an object and stores it.
-func (b *backfill) take(ctx context.Context, r *moqt.FetchReader, f moqt.FetchObject) error {
+func (b *backfill) take(ctx context.Context, r io.Reader, f moqt.FetchObject) error {
 	o := &obj{Object: object.Object{Group: f.Group, Subgroup: f.Subgroup, ID: f.ID, Priority: f.Priority, Properties: slices.Clone(f.Properties)}}
 	if f.Datagram {
 		o.Subgroup = f.ID
@@ -399,5 +598,7 @@ func (r *Relay) fillNear(ctx context.Context, t *track, s span, through []string
 			return
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, nearPatience)
+	defer cancel()
 	r.fill(ctx, t, s, through)
 }

@@ -3,13 +3,18 @@ package relay
 import (
 	"context"
 	"crypto/tls"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
 )
 
 // rogue is a relay that a test makes up: it tells routes, and answers as the test says. What the test does not say is refused.
@@ -96,6 +101,163 @@ func (h *rogue) upstream(t testing.TB) Upstream {
 // pipeUpstream is how a relay in memory is reached by another one.
 func (s *server) pipeUpstream(t testing.TB) Upstream {
 	return inMemoryUpstream(t, "good", func(ctx context.Context, c moqt.Conn) { s.serve(ctx, moqt.NewServer(c, nil)) })
+}
+
+// beside is a relay in memory with a rogue and a relay that has what is wanted as its upstreams, the rogue first.
+func beside(t *testing.T, h *rogue, c Config, ts object.TrackName, groups ...uint64) (r, good *server) {
+	t.Helper()
+	good = start(t, t.TempDir(), pipe, Config{}, store.Config{})
+	p := good.publisher(t, ts)
+	for _, g := range groups {
+		p.group(g)
+	}
+	good.stored(t, int64(len(groups))*(parts+1))
+	p.c.leave()
+	synctest.Wait()
+	c.Upstreams = []Upstream{h.upstream(t), good.pipeUpstream(t)}
+	r = start(t, t.TempDir(), pipe, c, store.Config{})
+	synctest.Wait()
+	return r, good
+}
+
+// accepts begins the answer to a FETCH.
+func accepts(t *testing.T, r *moqt.FetchRequest) *moqt.FetchWriter {
+	w, err := r.Accept(moqt.FetchInfo{End: r.End})
+	if err != nil {
+		t.Error(err)
+	}
+	return w
+}
+
+// trickle writes a group at so many bytes a second.
+func trickle(t *testing.T, r *moqt.FetchRequest, group uint64, rate int) {
+	w := accepts(t, r)
+	defer w.Close()
+	for id := range uint64(parts) {
+		o := part(group, id)
+		if w.WriteObjectHeader(moqt.FetchObject{Group: group, ID: id, Priority: moqt.DefaultPriority, Properties: o.Properties, Size: uint64(len(o.Payload))}) != nil {
+			return
+		}
+		for b := o.Payload; len(b) > 0; b = b[min(rate, len(b)):] {
+			if _, err := w.Write(b[:min(rate, len(b))]); err != nil {
+				return
+			}
+			time.Sleep(time.Second)
+		}
+	}
+}
+
+// stalls are the ways in which a FETCH is not answered.
+var stalls = map[string]func(t *testing.T, ctx context.Context, r *moqt.FetchRequest){
+	"no answer": func(_ *testing.T, ctx context.Context, _ *moqt.FetchRequest) { <-ctx.Done() },
+	"no object": func(t *testing.T, ctx context.Context, r *moqt.FetchRequest) {
+		accepts(t, r)
+		<-ctx.Done()
+	},
+	"half an object": func(t *testing.T, ctx context.Context, r *moqt.FetchRequest) {
+		w := accepts(t, r)
+		w.WriteObjectHeader(moqt.FetchObject{Group: r.Start.Group, Size: 1000})
+		w.Write(make([]byte, 500))
+		<-ctx.Done()
+	},
+	"a byte a second":     func(t *testing.T, _ context.Context, r *moqt.FetchRequest) { trickle(t, r, 5000, 1) },
+	"a kilobyte a second": func(t *testing.T, _ context.Context, r *moqt.FetchRequest) { trickle(t, r, 5000, 1000) },
+	"a lie":               func(t *testing.T, _ context.Context, r *moqt.FetchRequest) { accepts(t, r).Close() },
+	"much that is not": func(t *testing.T, _ context.Context, r *moqt.FetchRequest) {
+		w := accepts(t, r)
+		w.WriteObject(moqt.FetchObject{Kind: moqt.FetchedNonExistent, Group: 1 << 50, ID: object.MaxVarint}, nil)
+		w.Close()
+	},
+	"other groups": func(t *testing.T, _ context.Context, r *moqt.FetchRequest) {
+		w := accepts(t, r)
+		w.WriteObject(moqt.FetchObject{Group: r.Start.Group + 1<<40, ID: 7}, []byte("x"))
+		w.Close()
+	},
+}
+
+// A peer that answers no FETCH, or not on, or with what is not so, keeps neither a mirror nor a viewer from what another has.
+func TestStalledFetch(t *testing.T) {
+	for name, stall := range stalls {
+		t.Run("mirror, "+name, func(t *testing.T) {
+			inMemory(t, func(t *testing.T) {
+				h := newRogue(ts)
+				h.fetch = func(ctx context.Context, r *moqt.FetchRequest) { stall(t, ctx, r) }
+				began := time.Now()
+				m, _ := beside(t, h, Config{Mirror: []object.Namespace{{"ec"}}}, ts, 1, 2, 1000, 5000)
+				m.holds(t, ts, 1, 2, 1000, 5000)
+				if d := time.Since(began); d > 3*answerPatience {
+					t.Errorf("a whole copy after %v", d)
+				}
+			})
+		})
+		t.Run("viewer, "+name, func(t *testing.T) {
+			inMemory(t, func(t *testing.T) {
+				h := newRogue(ts)
+				h.fetch = func(ctx context.Context, r *moqt.FetchRequest) { stall(t, ctx, r) }
+				r, good := beside(t, h, Config{}, ts, 1, 2, 1000, 5000)
+				began := time.Now()
+				if got, want := r.fetchAll(t, ts, moqt.Location{}), good.fetchAll(t, ts, moqt.Location{}); !reflect.DeepEqual(got, want) {
+					t.Errorf("got %v, want %v", got, want)
+				}
+				if d := time.Since(began); d > 3*answerPatience {
+					t.Errorf("answered after %v", d)
+				}
+			})
+		})
+	}
+}
+
+// A slow upstream that nobody can replace goes on.
+func TestSlowFetchGoesOn(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		h := newRogue(ts)
+		h.fetch = func(_ context.Context, r *moqt.FetchRequest) {
+			if r.Track.Namespace[0] == inventoryField {
+				w := accepts(t, r)
+				w.WriteObject(moqt.FetchObject{Group: r.Start.Group}, appendInventory(nil, []mesh.Group{{ID: 7, Whole: true}}))
+				w.Close()
+				return
+			}
+			trickle(t, r, 7, 2000)
+		}
+		began := time.Now()
+		m := start(t, t.TempDir(), pipe, Config{Mirror: []object.Namespace{{"ec"}}, Upstreams: []Upstream{h.upstream(t)}}, store.Config{})
+		m.holds(t, ts, 7)
+		if d := time.Since(began); d < 3*answerPatience {
+			t.Errorf("was not slow: %v", d)
+		}
+	})
+}
+
+// A peer that answers neither SUBSCRIBE nor TRACK_STATUS delays a viewer of what another has by no more than its patience, and the next
+// one not at all.
+func TestUnansweredRequests(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		h := newRogue(ts)
+		h.subscr = func(ctx context.Context, _ *moqt.SubscribeRequest) { <-ctx.Done() }
+		h.status = func(ctx context.Context, _ *moqt.TrackStatusRequest) { <-ctx.Done() }
+		r, good := beside(t, h, Config{}, ts, 1, 2)
+		p := good.publisher(t, ts)
+		p.group(3)
+		good.stored(t, 3*(parts+1))
+		synctest.Wait()
+		for _, limit := range []time.Duration{answerPatience, time.Second} {
+			began := time.Now()
+			c := r.dial(t, nil)
+			if _, err := c.TrackStatus(within(t, time.Minute), ts); err != nil {
+				t.Error(err)
+			}
+			if d := time.Since(began); d > limit {
+				t.Errorf("TRACK_STATUS answered after %v", d)
+			}
+			v := r.viewer(t, ts, from(1))
+			v.whole(3)
+			if d := time.Since(began); d > limit+time.Second {
+				t.Errorf("the past came after %v", d)
+			}
+			time.Sleep(answerPatience + time.Second) // by then it is known
+		}
+	})
 }
 
 // Whoever tells the id of another relay hides nothing of it: an id without a proof is a word.

@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// answerPatience bounds the wait of a subscriber for upstreams.
-	answerPatience = 5 * time.Second
 	// steerInterval is how often links are looked at when nothing happens.
 	steerInterval = time.Second
 	// refusedTrackPause is how long an upstream is not asked again for a track that it refused.
 	refusedTrackPause = 10 * time.Second
+	// longestTrackPause bounds that pause, which doubles with every refusal while nobody here watches.
+	longestTrackPause = 5 * time.Minute
 	endedTrackPause   = time.Second
 )
 
@@ -29,22 +29,23 @@ type link struct {
 	answered chan struct{} // closed when the upstream accepted or refused
 
 	// Relay.mu guards these.
-	up       bool
+	up       bool          // the upstream accepted
 	moved    *keep.Session // where the upstream wants the track asked for; nil: at itself
 	unwanted time.Time     // since when nobody needs it
 }
 
 // demand is what a track wants of upstreams.
 type demand struct {
-	links map[*upstream]*link
-	pause map[*upstream]time.Time // not to be asked before
+	links   map[*upstream]*link
+	pause   map[*upstream]time.Time // not to be asked before
+	refused map[*upstream]int       // how often in succession
 }
 
 // demand returns that of a track; Relay.mu is held.
 func (r *Relay) demand(t *track) *demand {
 	d := r.demands[t]
 	if d == nil {
-		d = &demand{links: make(map[*upstream]*link), pause: make(map[*upstream]time.Time)}
+		d = &demand{links: make(map[*upstream]*link), pause: make(map[*upstream]time.Time), refused: make(map[*upstream]int)}
 		r.demands[t] = d
 	}
 	return d
@@ -56,7 +57,7 @@ func (r *Relay) nearest(t *track, d *demand, may func(*upstream) bool) (list []*
 	now, shortest := time.Now(), 0
 	for _, u := range r.usable() {
 		n, ok := u.distance(t.name.Namespace, true)
-		if !ok || now.Before(d.pause[u]) || !may(u) {
+		if !ok || now.Before(d.pause[u]) || u.rests(now) && d.links[u] == nil || !may(u) {
 			continue
 		}
 		if len(list) == 0 || n < shortest {
@@ -104,20 +105,43 @@ func (r *Relay) linkUp(ctx context.Context, t *track, through []string) {
 		if len(asked) == 0 {
 			return
 		}
-		for _, l := range asked {
-			select {
-			case <-l.answered:
-			case <-ctx.Done():
-				return
-			}
-		}
-		r.mu.Lock()
-		up := slices.ContainsFunc(asked, func(l *link) bool { return l.up })
-		r.mu.Unlock()
-		if up {
+		if r.firstUp(ctx, asked) {
 			return
 		}
 	}
+}
+
+// firstUp waits until one of some links is up; false: none will be.
+func (r *Relay) firstUp(ctx context.Context, asked []*link) bool {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	answers := make(chan bool)
+	for _, l := range asked {
+		go func() { // ends with stop at the latest
+			select {
+			case <-l.answered:
+			case <-ctx.Done():
+			}
+			r.mu.Lock()
+			up := l.up
+			r.mu.Unlock()
+			select {
+			case answers <- up:
+			case <-ctx.Done():
+			}
+		}()
+	}
+	for range asked {
+		select {
+		case up := <-answers:
+			if up {
+				return true
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return false
 }
 
 // link begins a subscription at an upstream; Relay.mu is held.
@@ -132,11 +156,18 @@ func (r *Relay) link(t *track, d *demand, u *upstream, through []string) *link {
 	o := moqt.SubscribeOptions{Tokens: u.hops(through)}
 	go func() {
 		defer s.unclaim(t)
-		pause := r.follow(ctx, t, s, l, o)
+		pause := r.follow(ctx, t, s, l, o, patience(through))
+		wanted := t.wanted()
 		r.mu.Lock()
 		delete(d.links, u)
-		if ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case l.up || wanted:
+			d.refused[u] = 0
 			d.pause[u] = time.Now().Add(pause)
+		default: // for a mirror
+			d.pause[u] = time.Now().Add(min(pause<<min(d.refused[u], 8), longestTrackPause))
+			d.refused[u]++
 		}
 		r.mu.Unlock()
 		cancel()
@@ -151,8 +182,15 @@ func (r *Relay) link(t *track, d *demand, u *upstream, through []string) *link {
 }
 
 // follow subscribes at an upstream and takes objects until the subscription ends. It returns how long not to try again.
-func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moqt.SubscribeOptions) time.Duration {
-	sub, err := s.ask.Subscribe(ctx, t.name, o)
+func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moqt.SubscribeOptions, limit time.Duration) time.Duration {
+	actx, answeredInTime := context.WithTimeout(ctx, limit)
+	sub, err := s.ask.Subscribe(actx, t.name, o)
+	late := actx.Err() != nil && ctx.Err() == nil
+	answeredInTime()
+	if err != nil && late {
+		s.up.stalled("subscription")
+		return refusedTrackPause
+	}
 	if err != nil {
 		refused, ok := errors.AsType[*moqt.RequestError](err)
 		if ctx.Err() == nil && (!ok || refused.Code != wire.RequestDoesNotExist) {
@@ -291,9 +329,11 @@ func (r *Relay) steerOnce(now time.Time) {
 				r.link(t, d, u, ways[i])
 			}
 		}
+		// While those that are nearer have not answered, what is there goes on.
+		asking := len(want) > 0 && !slices.ContainsFunc(want, func(u *upstream) bool { return d.links[u] != nil && d.links[u].up })
 		for u, l := range d.links {
 			switch {
-			case slices.Contains(want, u):
+			case asking && l.up, slices.Contains(want, u):
 				l.unwanted = time.Time{}
 			case l.unwanted.IsZero():
 				l.unwanted = now

@@ -59,7 +59,7 @@ func (l library) Tracks() map[string]mesh.Track {
 
 // Inventory is what upstreams have of a track.
 func (l library) Inventory(ctx context.Context, t object.TrackName, from uint64) ([]mesh.Group, error) {
-	return l.r.upstreamInventory(ctx, t, from, nil)
+	return l.r.upstreamInventory(ctx, t, from, object.MaxVarint, nil)
 }
 
 // Lacks compares with the store.
@@ -88,9 +88,11 @@ func (l library) Tail(name object.TrackName) uint64 {
 }
 
 // Bring fills a span of the store.
-func (l library) Bring(ctx context.Context, name object.TrackName, first, last uint64, pace func(context.Context, int) error) {
-	f := filling{serve: func(moqt.Location) error { return nil }, pace: pace}
-	l.r.fillWith(ctx, l.r.track(name), span{startOf(first), startOf(last + 1)}, f)
+func (l library) Bring(ctx context.Context, name object.TrackName, groups []mesh.Group, pace func(context.Context, int) error) {
+	t, s := l.r.track(name), span{startOf(groups[0].ID), startOf(groups[len(groups)-1].ID + 1)}
+	here := func() bool { return !slices.ContainsFunc(groups, func(g mesh.Group) bool { return l.Lacks(name, g) }) }
+	t.answers.drop(s) // somebody says to have it
+	l.r.fillWith(ctx, t, s, filling{serve: func(moqt.Location) error { return nil }, pace: pace, enough: here})
 }
 
 // Room leaves some to what is live.
@@ -114,12 +116,16 @@ func (r *Relay) wantMirrored() {
 	}
 }
 
-// inventory answers a FETCH of the list of a track's groups: one object, with those from r.Start's group on.
+// inventory answers a FETCH of the list of a track's groups: one object, with those from r.Start's group on, to r.End's if that is a later one.
 func (s *session) inventory(ctx context.Context, r *moqt.FetchRequest) {
 	name := object.TrackName{Namespace: r.Track.Namespace[1:], Name: r.Track.Name}
-	list := s.r.ownInventory(name, r.Start.Group)
+	to := uint64(object.MaxVarint)
+	if r.End.Group > r.Start.Group {
+		to = r.End.Group
+	}
+	list := s.r.ownInventory(name, r.Start.Group, to)
 	through := hopsOf(r.Tokens)
-	more, err := s.r.upstreamInventory(ctx, name, r.Start.Group, through)
+	more, err := s.r.upstreamInventory(ctx, name, r.Start.Group, to, through)
 	list = mergeInventories(list, more)
 	if len(list) == 0 {
 		r.Reject(wire.RequestDoesNotExist, "nothing of it is stored")
@@ -140,12 +146,12 @@ func (s *session) inventory(ctx context.Context, r *moqt.FetchRequest) {
 }
 
 // ownInventory is what the store has.
-func (r *Relay) ownInventory(name object.TrackName, from uint64) (list []mesh.Group) {
+func (r *Relay) ownInventory(name object.TrackName, from, to uint64) (list []mesh.Group) {
 	st := r.store.Lookup(name)
 	if st == nil {
 		return nil
 	}
-	for _, i := range st.Groups(from, object.MaxVarint) {
+	for _, i := range st.Groups(from, to) {
 		g := mesh.Group{ID: i.Group, Whole: i.Complete}
 		if !g.Whole {
 			ids, _, err := st.Objects(i.Group)
@@ -159,10 +165,8 @@ func (r *Relay) ownInventory(name object.TrackName, from uint64) (list []mesh.Gr
 	return list
 }
 
-// upstreamInventory asks all upstreams that may have something of a track, for a request that came through some relays.
-func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, from uint64, through []string) (all []mesh.Group, err error) {
-	ctx, cancel := context.WithTimeout(ctx, answerPatience)
-	defer cancel()
+// upstreamInventory asks all upstreams that may have something of a track's groups, for a request that came through some relays.
+func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, from, to uint64, through []string) (all []mesh.Group, err error) {
 	var asking sync.WaitGroup
 	var mu sync.Mutex
 	for _, u := range r.keepers(name, through) {
@@ -171,7 +175,7 @@ func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, fr
 			continue
 		}
 		asking.Go(func() {
-			list, e := fetchInventory(ctx, s, name, from, u.hops(through))
+			list, e := u.inventory(ctx, s, name, from, to, through)
 			mu.Lock()
 			defer mu.Unlock()
 			all, err = mergeInventories(all, list), errors.Join(err, e)
@@ -184,9 +188,24 @@ func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, fr
 	return nil, err
 }
 
-func fetchInventory(ctx context.Context, s *session, name object.TrackName, from uint64, hops []moqt.Token) ([]mesh.Group, error) {
+// inventory asks an upstream.
+func (u *upstream) inventory(ctx context.Context, s *session, name object.TrackName, from, to uint64, through []string) ([]mesh.Group, error) {
+	actx, cancel := context.WithTimeout(ctx, patience(through))
+	defer cancel()
+	list, err := fetchInventory(actx, s, name, from, to, u.hops(through))
+	if err != nil && actx.Err() != nil && ctx.Err() == nil {
+		u.stalled("groups")
+	}
+	return list, err
+}
+
+func fetchInventory(ctx context.Context, s *session, name object.TrackName, from, to uint64, hops []moqt.Token) ([]mesh.Group, error) {
 	list := object.TrackName{Namespace: append(object.Namespace{inventoryField}, name.Namespace...), Name: name.Name}
-	r, err := s.ask.Fetch(ctx, list, moqt.Location{Group: from}, moqt.Location{Group: from, Object: 1}, moqt.FetchOptions{Tokens: hops})
+	end := moqt.Location{Group: from, Object: 1}
+	if to < object.MaxVarint {
+		end.Group = max(from+1, to)
+	}
+	r, err := s.ask.Fetch(ctx, list, moqt.Location{Group: from}, end, moqt.FetchOptions{Tokens: hops})
 	if refused := (*moqt.RequestError)(nil); errors.As(err, &refused) && refused.Code == wire.RequestDoesNotExist {
 		return nil, nil
 	}

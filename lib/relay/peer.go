@@ -92,6 +92,7 @@ func (r *Relay) removeUpstream(u *upstream) {
 	}
 	for _, d := range r.demands {
 		delete(d.pause, u)
+		delete(d.refused, u)
 	}
 	r.mu.Unlock()
 	r.namespacesChanged()

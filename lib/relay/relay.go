@@ -102,6 +102,7 @@ type Relay struct {
 	tracks    map[string]*track
 	sessions  map[*session]struct{}
 	upstreams []*upstream // those of the configuration first, then peers that came here
+	epoch     int         // counts the sessions with them
 	demands   map[*track]*demand
 	announced map[*announcement]struct{} // PUBLISH_NAMESPACE in force
 	listeners map[chan struct{}]struct{} // woken when namespaces may have changed

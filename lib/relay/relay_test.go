@@ -108,6 +108,7 @@ func startAt(t testing.TB, now func() time.Time, dir, addr string, c Config, sc 
 			wg.Go(func() { r.serve(ctx, moqt.NewServer(sc, sessions)) })
 			return moqt.NewClient(c, "relay", "/", nil)
 		}
+		wg.Go(func() { r.Serve(ctx) }) // upstreams
 	} else {
 		if s.keys, err = keys.Open(keys.Config{Dir: dir, Now: now}); err != nil {
 			t.Fatal(err)

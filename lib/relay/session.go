@@ -26,7 +26,7 @@ type session struct {
 	reader bool      // it may not publish
 
 	ingest *semaphore.Weighted // bytes of payloads on their way in
-	claims sync.WaitGroup      // one for each of claimed, and for the upstream that it is
+	claims sync.WaitGroup      // one for each of claimed, for the upstream that it is, and for what runs in the background
 
 	mu      sync.Mutex
 	over    bool              // nothing may be claimed any more
@@ -105,6 +105,17 @@ func (s *session) claimPublished(ctx context.Context, t *track) bool {
 			return false
 		}
 	}
+	return true
+}
+
+// background runs what ends with the session at the latest; false: that is over.
+func (s *session) background(run func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return false
+	}
+	s.claims.Go(run)
 	return true
 }
 

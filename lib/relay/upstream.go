@@ -56,6 +56,7 @@ type upstream struct {
 	self   bool     // it is this relay
 	routes map[string]route
 	tracks map[string]trackRoute
+	conduct
 }
 
 // name is what to call it.
@@ -102,7 +103,12 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 		who = r.c.Gate.Who(ms.Session)
 	}
 	r.mu.Lock()
-	u.who = who
+	u.who, u.conduct = who, conduct{}
+	r.epoch++
+	for _, d := range r.demands { // whoever is new is asked at once
+		delete(d.pause, u)
+		delete(d.refused, u)
+	}
 	u.s, u.ours, u.id, u.self, u.routes = s, strings.HasPrefix(peer.Implementation, implementation), "", false, make(map[string]route)
 	u.tracks = make(map[string]trackRoute)
 	r.mu.Unlock()
