@@ -132,6 +132,9 @@ func printStatus(w io.Writer, s relay.Status) {
 	fmt.Fprintf(w, "ec-relay %s, up %v\n", s.Version, seconds(s.Uptime))
 	fmt.Fprintf(w, "fingerprint %s\nid %s\nlistening %s\n", s.Key.Fingerprint, s.Key.ID, strings.Join(append(s.Listen, s.HTTP...), " "))
 	printDisk(w, s.Store)
+	if s.Mirror != nil {
+		fmt.Fprintln(w, s.Mirror)
+	}
 	fmt.Fprintf(w, "objects %d received, %d corroborated, %d conflicting, %d refused, %d sent\n",
 		s.Counters.Objects, s.Counters.Duplicates, s.Counters.Conflicts, s.Counters.Refused, s.Counters.SentObjects)
 	if len(s.Sessions) > 0 {

@@ -97,7 +97,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 			conf.Store.Rules = append(conf.Store.Rules, store.Rule{Prefix: prefix}) // whole is not "of the last day"
 		}
 	}
-	conf.Relay.MirrorRate, conf.Relay.MirrorBytes = cmdutil.SizeOf(c, "mirror-rate"), conf.Store.MaxBytes
+	conf.Relay.MirrorRate = cmdutil.SizeOf(c, "mirror-rate")
 	for _, address := range conf.HTTP {
 		if err := relay.CheckHTTP(address); err != nil {
 			return conf, cmdutil.UsageError(fmt.Errorf("--http %q: %w", address, err))

@@ -1,8 +1,10 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,27 +15,28 @@ import (
 
 // Library is what a mirror works on: a relay with its store and its peers.
 type Library interface {
-	// Tracks are those to be mirrored that are here or at peers, each with a text that changes when peers come, go or hear of it.
+	// Tracks are those to be mirrored that peers tell of, each with a text that changes when peers come, go or hear of it.
 	Tracks() map[string]Track
 	// Inventory is what peers have of a track from a group on, ascending.
 	Inventory(ctx context.Context, t object.TrackName, from uint64) ([]Group, error)
 	// Lacks reports whether peers have something of a group that is not here.
 	Lacks(t object.TrackName, g Group) bool
-	// Tail is a group before which a track is not expected to grow.
+	// Tail is a group before which a track is not expected to grow; 0: nothing is here.
 	Tail(t object.TrackName) uint64
-	// Bring fetches what is not here of some groups, ascending and without a group that is here between two, from whichever peer has it, checked by its hashes. pace is called before each
-	// payload.
+	// Bring fetches what is not here of some groups, ascending and without a group that is here between two, from whichever peer has it,
+	// checked by its hashes. pace is called before each payload.
 	Bring(ctx context.Context, t object.TrackName, groups []Group, pace func(ctx context.Context, bytes int) error)
-	// Room reports whether more may be stored without something being removed.
-	Room() bool
+	// Room returns nil if more of a track may be stored without something being removed, else why not.
+	Room(t object.TrackName) error
 	// Changes is woken when Tracks may have changed.
 	Changes() (wake <-chan struct{}, stop func())
 }
 
 // Track is one to be mirrored.
 type Track struct {
-	Name object.TrackName
-	At   string // which peers have it
+	Name  object.TrackName
+	At    string   // which peers have it
+	Peers []string // those, by themselves
 }
 
 // Group is what is known of a group at a peer.
@@ -41,10 +44,13 @@ type Group struct {
 	ID      uint64
 	Whole   bool
 	Objects uint64 // of one that is not whole
+
+	apart bool // what is before it may be here
 }
 
 // Mirror keeps a whole copy of tracks: what peers have of them and is not here is fetched, the newest first. What is live the relay
-// subscribes to by itself.
+// subscribes to by itself. The tracks that a peer tells of are looked at in a lane of that peer's, so that one that tells of many, or
+// is slow, delays no other.
 type Mirror struct {
 	Library Library
 	// Rate bounds what is fetched, in bytes of payload a second. Default 0: no bound.
@@ -52,30 +58,58 @@ type Mirror struct {
 	// Logger gets what was fetched. Default: none.
 	Logger *slog.Logger
 
-	missing atomic.Int64
 	brought atomic.Int64
+
+	mu    sync.Mutex // guards what follows
+	lanes map[string]*lane
+	full  error // why nothing is fetched at the moment
+	since time.Time
 }
 
 // Times of a mirror.
 const (
 	tailInterval = 5 * time.Second  // between looks at what is new
-	fullInterval = 10 * time.Minute // between looks at all, if peers have not changed
+	fullInterval = 10 * time.Minute // between looks at all, if peers have not changed, and at what led to nothing
 	lookPause    = time.Second      // between looks, however much changes
+	roomPause    = time.Minute      // after there was no room
 )
 
-// batch is how many groups are asked for at a time: few enough that the newest are soon there.
-const batch = 8
+const (
+	// batch is how many groups are asked for at a time: few enough that the newest are soon there.
+	batch = 8
+	// patience is how many looks at a track may find nothing, of which nothing is here.
+	patience = 3
+	// maxMissing bounds the groups of a track that are remembered as missing, the newest; the others are looked for when these are here.
+	maxMissing = 1 << 14
+)
 
 // Missing is how many groups peers had at the last look that are not here yet.
-func (m *Mirror) Missing() int64 { return m.missing.Load() }
+func (m *Mirror) Missing() (n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.lanes {
+		n += l.missing.Load()
+	}
+	return n
+}
 
-// Brought is how many groups were fetched.
+// Brought is how many groups were fetched and were here then.
 func (m *Mirror) Brought() int64 { return m.brought.Load() }
 
-// look is what is remembered of a track.
-type look struct {
-	at   string // as Track.At
-	full time.Time
+// Paused is why nothing is fetched at the moment, though something is missing; nil: it is.
+func (m *Mirror) Paused() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.full
+}
+
+// Progress is how far the copy is.
+func (m *Mirror) Progress() *Progress {
+	p := &Progress{Missing: m.Missing(), Brought: m.Brought()}
+	if err := m.Paused(); err != nil {
+		p.Paused = err.Error()
+	}
+	return p
 }
 
 // Run fetches what is missing until ctx ends.
@@ -85,10 +119,16 @@ func (m *Mirror) Run(ctx context.Context) {
 	}
 	wake, stop := m.Library.Changes()
 	defer stop()
+	m.mu.Lock()
+	m.lanes = make(map[string]*lane)
+	m.mu.Unlock()
 	p := &pacer{rate: m.Rate}
-	looks := make(map[string]*look)
+	var running sync.WaitGroup
+	defer running.Wait()
 	for ctx.Err() == nil {
-		m.round(ctx, looks, p)
+		m.assign(m.Library.Tracks(), func(l *lane) {
+			running.Go(func() { l.run(ctx, p) })
+		})
 		select { // peers that come at the same time are looked at once
 		case <-ctx.Done():
 			return
@@ -103,92 +143,304 @@ func (m *Mirror) Run(ctx context.Context) {
 	}
 }
 
-// round looks at every track once and fetches what it finds.
-func (m *Mirror) round(ctx context.Context, looks map[string]*look, p *pacer) {
-	var queues []*queue
-	var missing int64
-	tracks := m.Library.Tracks()
-	for key, t := range tracks {
-		l := looks[key]
-		if l == nil {
-			l = &look{}
-			looks[key] = l
-		}
-		from, full := m.Library.Tail(t.Name), false
-		if l.at != t.At || time.Since(l.full) >= fullInterval {
-			from, full = 0, true
-		}
-		list, err := m.Library.Inventory(ctx, t.Name, from)
-		if err != nil {
-			m.Logger.Debug("peers do not say what they have", "track", key, "err", err)
-			continue
-		}
-		if full {
-			l.at, l.full = t.At, time.Now()
-		}
-		if q := newQueue(t.Name, list, func(g Group) bool { return m.Library.Lacks(t.Name, g) }); len(q.runs) > 0 {
-			queues, missing = append(queues, q), missing+int64(q.groups)
+// assign gives each track to the lane of the peer that tells of fewest, or leaves it where it is. Lanes without a track end.
+func (m *Mirror) assign(tracks map[string]Track, start func(*lane)) {
+	load := make(map[string]int)
+	for _, t := range tracks {
+		for _, p := range t.Peers {
+			load[p]++
 		}
 	}
-	m.missing.Store(missing)
-	before := m.brought.Load()
-	for len(queues) > 0 && ctx.Err() == nil {
-		for _, q := range queues { // in turn, so that the newest of all tracks come first
-			if !m.Library.Room() {
-				m.Logger.Warn("no room for older groups, the mirror is not whole", "groups", m.missing.Load())
+	of := make(map[string]map[string]Track, len(load))
+	for key, t := range tracks {
+		if len(t.Peers) == 0 {
+			continue
+		}
+		p := slices.MinFunc(t.Peers, func(a, b string) int { return cmp.Or(cmp.Compare(load[a], load[b]), cmp.Compare(a, b)) })
+		if of[p] == nil {
+			of[p] = make(map[string]Track)
+		}
+		of[p][key] = t
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for p, tracks := range of {
+		l := m.lanes[p]
+		if l == nil {
+			l = &lane{m: m, wake: make(chan struct{}, 1), over: make(chan struct{}), looks: make(map[string]*look)}
+			m.lanes[p] = l
+			start(l)
+		}
+		l.set(tracks)
+	}
+	for p, l := range m.lanes {
+		if of[p] == nil {
+			close(l.over)
+			delete(m.lanes, p)
+		}
+	}
+}
+
+// pause notes that there is no room, or with nil that there is again; it is said once.
+func (m *Mirror) pause(why error) {
+	m.mu.Lock()
+	was := m.full
+	m.full = why
+	if why != nil {
+		m.since = time.Now()
+	}
+	m.mu.Unlock()
+	switch {
+	case why != nil && was == nil:
+		m.Logger.Warn("mirror pauses, the copy is not whole", "missing", m.Missing(), "err", why)
+	case why == nil && was != nil:
+		m.Logger.Info("mirror goes on", "missing", m.Missing())
+	}
+}
+
+// pausing reports whether there was no room a moment ago.
+func (m *Mirror) pausing() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.full != nil && time.Since(m.since) < roomPause
+}
+
+// lane is what one peer tells of.
+type lane struct {
+	m       *Mirror
+	wake    chan struct{} // tracks changed
+	over    chan struct{}
+	missing atomic.Int64
+	looks   map[string]*look
+
+	mu     sync.Mutex // guards what follows
+	tracks map[string]Track
+}
+
+// look is what is remembered of a track.
+type look struct {
+	at      string // as Track.At
+	last    time.Time
+	full    time.Time
+	empty   int     // looks in succession that found nothing
+	missing []Group // ascending
+	more    int     // older ones, not remembered
+
+	vain     []Group // asked for, and nobody brought them
+	failures int     // how often in succession
+	retry    time.Time
+}
+
+// set replaces the tracks.
+func (l *lane) set(tracks map[string]Track) {
+	l.mu.Lock()
+	changed := !maps.EqualFunc(l.tracks, tracks, func(a, b Track) bool { return a.At == b.At })
+	l.tracks = tracks
+	l.mu.Unlock()
+	if changed {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run looks at the tracks and fetches what they lack, until ctx or the lane ends.
+func (l *lane) run(ctx context.Context, p *pacer) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-l.over:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for ctx.Err() == nil {
+		l.mu.Lock()
+		tracks := l.tracks
+		l.mu.Unlock()
+		maps.DeleteFunc(l.looks, func(key string, _ *look) bool { _, ok := tracks[key]; return !ok })
+		for key, t := range tracks {
+			if ctx.Err() != nil {
 				return
 			}
-			r := q.next()
-			m.Library.Bring(ctx, q.name, r, p.wait)
-			for _, g := range r {
-				if !m.Library.Lacks(q.name, g) {
-					m.missing.Add(-1)
-					m.brought.Add(1)
-				}
-			}
+			l.look(ctx, key, t)
 		}
-		queues = slices.DeleteFunc(queues, func(q *queue) bool { return len(q.runs) == 0 })
-	}
-	if n := m.brought.Load() - before; n > 0 {
-		m.Logger.Info("mirrored", "groups", n, "missing", m.missing.Load())
-	}
-}
-
-// queue is what is missing of a track.
-type queue struct {
-	name   object.TrackName
-	runs   [][]Group // each ascending and without a group that is here between two; the newest run last
-	groups int
-}
-
-func newQueue(name object.TrackName, list []Group, lacks func(Group) bool) *queue {
-	q := &queue{name: name}
-	var run []Group
-	for _, g := range list {
-		if !lacks(g) {
-			if len(run) > 0 {
-				q.runs, run = append(q.runs, run), nil
-			}
+		l.count()
+		if l.bring(ctx, tracks, p) { // there is more, which waits for a look at what is new only
 			continue
 		}
-		run = append(run, g)
-		q.groups++
+		select {
+		case <-ctx.Done():
+		case <-time.After(lookPause):
+		}
+		select {
+		case <-ctx.Done():
+		case <-l.wake:
+		case <-time.After(tailInterval - lookPause):
+		}
 	}
-	if len(run) > 0 {
-		q.runs = append(q.runs, run)
-	}
-	return q
 }
 
-// next takes the newest groups.
-func (q *queue) next() []Group {
-	i := len(q.runs) - 1
-	run := q.runs[i]
-	cut := max(len(run)-batch, 0)
-	if q.runs[i] = run[:cut]; cut == 0 {
-		q.runs = q.runs[:i]
+// look asks what peers have of a track, if that is due.
+func (l *lane) look(ctx context.Context, key string, t Track) {
+	k := l.looks[key]
+	if k == nil {
+		k = &look{}
+		l.looks[key] = k
 	}
-	return run[cut:]
+	m, now := l.m, time.Now()
+	from, full := m.Library.Tail(t.Name), false
+	switch known := k.at == t.At; {
+	case !known || now.Sub(k.full) >= fullInterval, len(k.missing)+len(k.vain) == 0 && k.more > 0:
+		from, full = 0, true
+	case now.Sub(k.last) < tailInterval, from == 0 && k.empty >= patience:
+		return
+	}
+	k.last = now
+	list, err := m.Library.Inventory(ctx, t.Name, from)
+	if err != nil {
+		m.Logger.Debug("peers do not say what they have", "track", key, "err", err)
+		return
+	}
+	if k.empty++; len(list) > 0 {
+		k.empty = 0
+	}
+	if full {
+		if k.at != t.At {
+			k.failures, k.retry = 0, time.Time{}
+		}
+		k.at, k.full, k.more = t.At, now, 0
+	}
+	lacks := func(g Group) bool { return m.Library.Lacks(t.Name, g) }
+	k.vain = lacking(k.vain, lacks)
+	inVain := make(map[uint64]bool, len(k.vain))
+	for _, g := range k.vain {
+		inVain[g.ID] = true
+	}
+	list = slices.DeleteFunc(lacking(list, lacks), func(g Group) bool { return inVain[g.ID] })
+	if full {
+		k.missing = list
+	} else {
+		k.missing = merge(lacking(k.missing, lacks), list)
+	}
+	if over := len(k.missing) - maxMissing; over > 0 {
+		k.missing, k.more = slices.Clone(k.missing[over:]), k.more+over
+	}
+}
+
+// lacking are those of some groups that are not here. The first one behind one that is here stands apart.
+func lacking(list []Group, lacks func(Group) bool) (out []Group) {
+	apart := true
+	for _, g := range list {
+		if !lacks(g) {
+			apart = true
+			continue
+		}
+		g.apart = g.apart || apart
+		apart = false
+		out = append(out, g)
+	}
+	return out
+}
+
+// merge joins two ascending lists; of a group in both, what the second one has counts.
+func merge(a, b []Group) []Group {
+	if len(a) == 0 {
+		return b
+	}
+	list := make([]Group, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		switch c := cmp.Compare(a[0].ID, b[0].ID); {
+		case c < 0:
+			list, a = append(list, a[0]), a[1:]
+		case c > 0:
+			list, b = append(list, b[0]), b[1:]
+		default:
+			list, a, b = append(list, b[0]), a[1:], b[1:]
+		}
+	}
+	return append(append(list, a...), b...)
+}
+
+// count adds up what is missing.
+func (l *lane) count() {
+	n := 0
+	for _, k := range l.looks {
+		n += len(k.missing) + len(k.vain) + k.more
+	}
+	l.missing.Store(int64(n))
+}
+
+// bring fetches what is missing, of all tracks in turn, so that the newest of each come first. It stops when it is time to look again,
+// and reports whether there is more to fetch then.
+func (l *lane) bring(ctx context.Context, tracks map[string]Track, p *pacer) (more bool) {
+	m, began := l.m, time.Now()
+	n := int64(0)
+	defer func() {
+		l.count()
+		if n > 0 {
+			m.Logger.Info("mirrored", "groups", n, "missing", m.Missing())
+		}
+	}()
+	for some := true; some; {
+		some = false
+		for key, t := range tracks {
+			k := l.looks[key]
+			if k.again(); len(k.missing) == 0 {
+				continue
+			}
+			if ctx.Err() != nil || m.pausing() {
+				return false
+			}
+			if err := m.Library.Room(t.Name); err != nil {
+				m.pause(err)
+				return false
+			}
+			m.pause(nil)
+			n += l.batch(ctx, t, k, p)
+			if some = true; time.Since(began) >= tailInterval {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// again takes up what was asked for in vain, when all else has been asked for and it is time.
+func (k *look) again() {
+	if len(k.missing) == 0 && len(k.vain) > 0 && !time.Now().Before(k.retry) {
+		k.missing, k.vain = k.vain, nil
+		k.retry = time.Now().Add(min(tailInterval<<min(k.failures, 10), fullInterval))
+		k.failures++
+	}
+}
+
+// batch fetches the newest groups that are missing of a track, none of which is behind one that is here.
+func (l *lane) batch(ctx context.Context, t Track, k *look, p *pacer) (came int64) {
+	m := l.m
+	first := len(k.missing) - 1
+	for first > 0 && len(k.missing)-first < batch && !k.missing[first].apart {
+		first--
+	}
+	groups := k.missing[first:]
+	m.Library.Bring(ctx, t.Name, groups, p.wait)
+	vain := lacking(groups, func(g Group) bool { return m.Library.Lacks(t.Name, g) })
+	if ctx.Err() != nil {
+		return 0
+	}
+	k.missing = k.missing[:first:first]
+	if came = int64(len(groups) - len(vain)); came > 0 {
+		k.failures = 0
+		m.brought.Add(came)
+		l.missing.Add(-came)
+	}
+	if len(vain) > 0 && k.failures == 0 && len(k.vain) == 0 {
+		k.retry, k.failures = time.Now().Add(tailInterval), 1
+	}
+	k.vain = merge(k.vain, vain)
+	return came
 }
 
 // pacer spreads bytes over time.

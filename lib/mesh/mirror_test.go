@@ -39,7 +39,7 @@ var broadcast = object.TrackName{Namespace: object.Namespace{"ec"}, Name: "ts"}
 func (s *shelf) Tracks() map[string]Track {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return map[string]Track{broadcast.String(): {broadcast, s.at}}
+	return map[string]Track{broadcast.String(): {broadcast, s.at, []string{s.at}}}
 }
 
 func (s *shelf) Inventory(_ context.Context, _ object.TrackName, from uint64) ([]Group, error) {
@@ -95,10 +95,13 @@ func (s *shelf) has(id uint64) bool {
 	return s.have[id]
 }
 
-func (s *shelf) Room() bool {
+func (s *shelf) Room(object.TrackName) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.room > 0
+	if s.room <= 0 {
+		return errors.New("no room")
+	}
+	return nil
 }
 
 func (s *shelf) Changes() (<-chan struct{}, func()) { return s.wake, func() {} }

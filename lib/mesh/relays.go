@@ -33,6 +33,8 @@ type Relay struct {
 type Progress struct {
 	Missing int64 `json:"missing"` // groups that peers had at the last look and this relay has not
 	Brought int64 `json:"brought"` // groups fetched since the start
+	// Paused is why nothing is fetched at the moment.
+	Paused string `json:"paused,omitempty"`
 }
 
 // Print writes them for people.
@@ -47,9 +49,17 @@ func (r Relays) Print(w io.Writer) error {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", n.Relay, n.State, dash(n.Path), dash(n.Addr), rtt)
 	}
 	if r.Mirror != nil {
-		fmt.Fprintf(tw, "mirror: %d groups fetched, %d missing\n", r.Mirror.Brought, r.Mirror.Missing)
+		fmt.Fprintln(tw, r.Mirror)
 	}
 	return tw.Flush()
+}
+
+func (p Progress) String() string {
+	s := fmt.Sprintf("mirror: %d groups fetched, %d missing", p.Brought, p.Missing)
+	if p.Paused != "" {
+		s += ", paused: " + p.Paused
+	}
+	return s
 }
 
 func dash(s string) string {

@@ -12,6 +12,7 @@ import (
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
 )
 
 // maxAnswers bounds the spans of a track that are remembered to hold nothing more than what is stored.
@@ -344,12 +345,22 @@ func (r *Relay) fillWith(ctx context.Context, t *track, s span, f filling) error
 		if err := f.serve(g.from); err != nil {
 			return err
 		}
-		if err := r.fillGap(ctx, t, g, f); err != nil {
+		err := r.fillGap(ctx, t, g, f)
+		if lost, ok := err.(*notStored); ok { // the disk is full, or worse: the rest would be brought for nothing
+			r.log.Warn("what upstreams have is not fetched", "track", t.name.String(), "err", lost.err)
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// notStored says that what came could not be stored.
+type notStored struct{ err error }
+
+func (e *notStored) Error() string { return e.err.Error() }
 
 // fewSpans is how many spans an upstream is asked for one by one; of more, those in which it says to have something.
 const fewSpans = 3
@@ -382,6 +393,8 @@ func (r *Relay) fillGap(ctx context.Context, t *track, g span, f filling) error 
 			switch refused := (*moqt.RequestError)(nil); {
 			case b.broken != nil:
 				return b.broken
+			case b.src != nil && b.src.lost != nil:
+				return &notStored{b.src.lost}
 			case err == nil:
 				continue
 			case errors.As(err, &refused):
@@ -479,7 +492,10 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 	defer stop()
 	p := &patient{r: r, u: b.u, limit: limit, better: b.better}
 	defer func() { p.over(err == nil) }()
-	b.src = &source{t: b.t, s: up, name: up.name}
+	b.src = &source{t: b.t, s: up, name: up.name, from: store.Past}
+	if b.t.r.mirrors(b.t.name.Namespace) {
+		b.src.from = store.Copy
+	}
 	b.at, b.told = s.from, time.Now()
 	if s.from.Object > 0 { // the group began in the store
 		b.last, b.open = object.Object{Group: s.from.Group, ID: s.from.Object - 1}, true
@@ -565,6 +581,11 @@ func (b *backfill) take(ctx context.Context, r io.Reader, f moqt.FetchObject) er
 	if f.Datagram {
 		o.Subgroup = f.ID
 	}
+	if b.src.from == store.Copy {
+		if b.src.lost = b.t.r.store.Room(b.t.name.Namespace); b.src.lost != nil {
+			return b.src.lost
+		}
+	}
 	weight := min(int64(f.Size), b.t.r.c.IngestBytes)
 	if err := b.src.s.ingest.Acquire(ctx, weight); err != nil {
 		return err
@@ -582,6 +603,9 @@ func (b *backfill) take(ctx context.Context, r io.Reader, f moqt.FetchObject) er
 	follows := b.open && b.last.Group == f.Group && b.last.Subgroup == o.Subgroup
 	o.place, o.size = place{prev: b.last.ID, hasPrev: follows, first: f.ID == 0}, len(o.Payload)
 	b.src.take(nil, o, object.Sum(o.Payload))
+	if b.src.lost != nil {
+		return b.src.lost
+	}
 	b.t.r.stats.backfilled.Add(1)
 	b.last = object.Object{Group: f.Group, Subgroup: o.Subgroup, ID: f.ID, Priority: f.Priority}
 	b.open = true

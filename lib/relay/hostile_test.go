@@ -3,9 +3,11 @@ package relay
 import (
 	"context"
 	"crypto/tls"
+	"os"
 	"reflect"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -257,6 +259,56 @@ func TestUnansweredRequests(t *testing.T) {
 			}
 			time.Sleep(answerPatience + time.Second) // by then it is known
 		}
+	})
+}
+
+// TestMirrorOnFullDisk: a mirror whose disk is full pauses and says so, loses nothing of what it has, and goes on when there is room. It
+// takes root.
+func TestMirrorOnFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a tmpfs takes root")
+	}
+	inMemory(t, func(t *testing.T) {
+		dir := t.TempDir()
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
+			t.Skipf("no tmpfs: %v", err)
+		}
+		t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+		good := start(t, t.TempDir(), pipe, Config{}, store.Config{})
+		p := good.publisher(t, ts)
+		const groups = 60 // of 70 KB
+		for g := range uint64(groups) {
+			p.group(g + 1)
+		}
+		good.stored(t, groups*(parts+1))
+		// As ec-relay --retain 48h --mirror ec has it, with others' groups that may go.
+		retention := store.Config{MaxAge: 48 * time.Hour, Rules: []store.Rule{{Prefix: object.Namespace{"ec"}}}}
+		m := start(t, dir, pipe, Config{Mirror: []object.Namespace{{"ec"}}, Upstreams: []Upstream{good.pipeUpstream(t)}}, retention)
+		progress := func() *mesh.Progress { return m.relays(nil).Mirror }
+		held := func() (ids []uint64) {
+			for _, i := range m.store.Track(ts).Groups(0, object.MaxVarint) {
+				if i.Complete {
+					ids = append(ids, i.Group)
+				}
+			}
+			return ids
+		}
+		wait(t, "the pause", func() bool { return progress().Paused != "" })
+		p.group(groups + 1) // what is live has room left
+		time.Sleep(5 * time.Minute)
+		ids := held()
+		if n := len(ids); n < 10 || n >= groups || ids[n-1] != groups+1 || ids[n-10] != groups-8 { // a batch may be there in part
+			t.Errorf("the newest are not there: %v", ids)
+		}
+		if got := progress(); got.Paused == "" || got.Missing < 1 || int(got.Missing)+len(ids) < groups || int(got.Brought) > len(ids) || m.store.Stats().Removed != 0 {
+			t.Errorf("%v, removed %d, %d are there", got, m.store.Stats().Removed, len(ids))
+		}
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=32m"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		wait(t, "the rest", func() bool { return len(held()) == groups+1 })
+		wait(t, "word of it", func() bool { p := progress(); return p.Paused == "" && p.Missing == 0 })
 	})
 }
 

@@ -31,28 +31,28 @@ func (r *Relay) mirrors(ns object.Namespace) bool {
 // library is the relay as a mirror sees it.
 type library struct{ r *Relay }
 
-// Tracks are those below the prefixes that are here or that upstreams tell of.
+// Tracks are those below the prefixes that upstreams tell of.
 func (l library) Tracks() map[string]mesh.Track {
 	all := make(map[string]mesh.Track)
-	for _, name := range l.r.store.Tracks() {
-		if l.r.mirrors(name.Namespace) {
-			all[name.String()] = mesh.Track{Name: name}
-		}
-	}
 	at := make(map[string][]string)
 	l.r.mu.Lock()
 	for _, u := range l.r.usable() {
+		peer := fmt.Sprintf("%p", u.s)
 		for _, t := range u.tracks {
 			if key := t.track.String(); l.r.mirrors(t.track.Namespace) {
-				all[key] = mesh.Track{Name: t.track}
-				at[key] = append(at[key], fmt.Sprintf("%p %s", u.s, strings.Join(t.path, ".")))
+				n := all[key]
+				n.Name, n.Peers = t.track, append(n.Peers, peer)
+				all[key] = n
+				at[key] = append(at[key], peer+" "+strings.Join(t.path, "."))
 			}
 		}
 	}
 	l.r.mu.Unlock()
 	for key, list := range at {
 		slices.Sort(list)
-		all[key] = mesh.Track{Name: all[key].Name, At: strings.Join(list, " ")}
+		t := all[key]
+		t.At, t.Peers = strings.Join(list, " "), slices.Compact(slices.Sorted(slices.Values(t.Peers)))
+		all[key] = t
 	}
 	return all
 }
@@ -64,23 +64,30 @@ func (l library) Inventory(ctx context.Context, t object.TrackName, from uint64)
 
 // Lacks compares with the store.
 func (l library) Lacks(name object.TrackName, g mesh.Group) bool {
-	t := l.r.track(name)
-	i, ok := t.st.Group(g.ID)
+	st := l.r.store.Lookup(name)
+	if st == nil {
+		return !l.r.store.Gone(name, g.ID)
+	}
+	i, ok := st.Group(g.ID)
 	switch {
 	case !ok:
-		return true
+		return !l.r.store.Gone(name, g.ID)
 	case i.Complete:
 		return false
 	case g.Whole:
 		return true
 	}
-	ids, _, err := t.st.Objects(g.ID)
+	ids, _, err := st.Objects(g.ID)
 	return err != nil || uint64(len(ids)) < g.Objects
 }
 
 // Tail is where the newest groups begin.
 func (l library) Tail(name object.TrackName) uint64 {
-	ids := l.r.track(name).st.Newest(lateGroups)
+	st := l.r.store.Lookup(name)
+	if st == nil {
+		return 0
+	}
+	ids := st.Newest(lateGroups)
 	if len(ids) < lateGroups {
 		return 0
 	}
@@ -95,11 +102,8 @@ func (l library) Bring(ctx context.Context, name object.TrackName, groups []mesh
 	l.r.fillWith(ctx, t, s, filling{serve: func(moqt.Location) error { return nil }, pace: pace, enough: here})
 }
 
-// Room leaves some to what is live.
-func (l library) Room() bool {
-	most := l.r.c.MirrorBytes
-	return most <= 0 || l.r.store.Stats().Bytes < most-most/16
-}
+// Room is that of the store.
+func (l library) Room(t object.TrackName) error { return l.r.store.Room(t.Namespace) }
 
 // Changes is woken with the namespaces.
 func (l library) Changes() (<-chan struct{}, func()) { return l.r.listen() }
@@ -110,9 +114,7 @@ func (r *Relay) wantMirrored() {
 		return
 	}
 	for _, t := range (library{r}).Tracks() {
-		if t.At != "" {
-			r.track(t.Name)
-		}
+		r.track(t.Name)
 	}
 }
 
@@ -169,7 +171,8 @@ func (r *Relay) ownInventory(name object.TrackName, from, to uint64) (list []mes
 func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, from, to uint64, through []string) (all []mesh.Group, err error) {
 	var asking sync.WaitGroup
 	var mu sync.Mutex
-	for _, u := range r.keepers(name, through) {
+	keepers, rest := r.allKeepers(name, through)
+	for _, u := range keepers {
 		s := u.current()
 		if s == nil || !u.ours {
 			continue
@@ -182,8 +185,11 @@ func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, fr
 		})
 	}
 	asking.Wait()
-	if len(all) > 0 {
+	switch {
+	case len(all) > 0:
 		return all, nil
+	case err == nil && rest:
+		err = errStallsUpstream
 	}
 	return nil, err
 }

@@ -48,8 +48,6 @@ type Config struct {
 	Mirror []object.Namespace
 	// MirrorRate bounds what is fetched for that, in bytes a second. Default: no bound.
 	MirrorRate int64
-	// MirrorBytes is how much the store may hold; a little below it nothing more is fetched. Default: no bound.
-	MirrorBytes int64
 	// Lenient sends a track that has one object yet, such as a catalog, whole to those who subscribe to what comes after it:
 	// they would be refused by FETCH for their layout of it, and wait for ever.
 	Lenient bool

@@ -60,7 +60,7 @@ func (r *Relay) relays(node *iroh.Node) mesh.Relays {
 		}
 	}
 	if r.mirror != nil {
-		all.Mirror = &mesh.Progress{Missing: r.mirror.Missing(), Brought: r.mirror.Brought()}
+		all.Mirror = r.mirror.Progress()
 	}
 	return all
 }

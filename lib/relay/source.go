@@ -12,6 +12,7 @@ import (
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
 )
 
 // source is one publisher of one track.
@@ -20,6 +21,8 @@ type source struct {
 	s    *session
 	name string
 	sub  *moqt.Subscription
+	from store.Origin // of what it brings
+	lost error        // what it brought from the past could not be stored
 
 	objects, duplicates, conflicts, refused atomic.Int64
 	complaint                               atomic.Int64 // Unix ns of the last log about the disk

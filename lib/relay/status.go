@@ -32,7 +32,8 @@ type Status struct {
 	Counters Stats     `json:"counters"`
 	Store    Disk      `json:"store"`
 	// Tickets are those that have not expired; missing if they cannot be looked at.
-	Tickets []mesh.Ticket `json:"tickets,omitempty"`
+	Tickets []mesh.Ticket  `json:"tickets,omitempty"`
+	Mirror  *mesh.Progress `json:"mirror,omitempty"`
 }
 
 // Key is who the relay is.
@@ -125,6 +126,9 @@ func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Cert
 				Certificate: keys.OfCertificate(certs.Program()).String(),
 			},
 			Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: r.disk(c.Dir, c.Store),
+		}
+		if r.mirror != nil {
+			s.Mirror = r.mirror.Progress()
 		}
 		for _, a := range up.Listen {
 			s.Listen = append(s.Listen, a.String())

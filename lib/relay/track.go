@@ -136,7 +136,12 @@ func (t *track) info() moqt.TrackInfo {
 func (t *track) put(src *source, f *feed, o *obj, sum object.Hash) (kept bool) {
 	c := &t.r.stats
 	t.prepare(src, o.Group)
-	res, err := t.st.Put(&o.Object, sum)
+	res, err := t.st.PutFrom(src.from, &o.Object, sum)
+	if err != nil && src.from != store.Live {
+		src.lost = err // nobody is served from memory what is long over
+		c.notStored.Add(1)
+		return false
+	}
 	if err != nil {
 		// Live viewers go on without the disk; what they see is not kept.
 		c.notStored.Add(1)

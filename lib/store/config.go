@@ -28,6 +28,7 @@ type Config struct {
 
 	now  func() time.Time         // tests set these
 	fail func(n int) (int, error) // may cut a write of n bytes short
+	disk func(dir string) (free, size int64, err error)
 }
 
 // Rule is the retention of all namespaces with a prefix.
@@ -46,6 +47,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.now == nil {
 		c.now = time.Now
+	}
+	if c.disk == nil {
+		c.disk = diskOf
 	}
 	return c
 }

@@ -24,13 +24,14 @@ const (
 
 // group is one group file. The track's mutex guards it.
 type group struct {
-	t     *Track
-	id    uint64
-	state state
-	zstd  bool
-	size  int64
-	mtime int64  // Unix ns
-	idx   *index // nil when not in memory
+	t      *Track
+	id     uint64
+	state  state
+	zstd   bool
+	size   int64
+	mtime  int64  // Unix ns
+	copied bool   // from elsewhere, later than what came after it: mtime is not when it was written
+	idx    *index // nil when not in memory
 
 	f *os.File // for appending; nil when closed
 	w *object.Writer
@@ -107,7 +108,7 @@ func (g *group) current() string {
 
 // resize keeps the store's sum of bytes.
 func (g *group) resize(size int64) {
-	g.t.s.bytes.Add(size - g.size)
+	g.t.count(size - g.size)
 	g.size = size
 }
 
@@ -125,8 +126,19 @@ func (g *group) write(o *object.Object, sum object.Hash) error {
 	}
 	g.resize(g.size + g.w.Written() - before)
 	g.idx.add(o, entry{id: o.ID, off: g.size - g.w.LastSize(), size: g.w.LastSize(), status: o.Status, hash: sum})
-	g.mtime = g.t.s.c.now().UnixNano()
+	if !g.copied {
+		g.mtime = g.t.s.c.now().UnixNano()
+	}
 	return nil
+}
+
+// age sets the time of a copy's file.
+func (g *group) age(path string) error {
+	if !g.copied {
+		return nil
+	}
+	at := time.Unix(0, g.mtime)
+	return os.Chtimes(path, at, at)
 }
 
 // undo removes what a failed write left behind the last whole record.
@@ -184,9 +196,25 @@ func (g *group) makeDirs() error {
 
 func (g *group) closeFile() {
 	if g.f != nil {
+		g.age(g.f.Name())
 		g.f.Close() // what was written is in the page cache; finish syncs it through a handle of its own
 		g.f, g.w = nil, nil
 	}
+}
+
+// vanished forgets a group whose file somebody removed, so that it can be had again. While the whole store is gone, nothing is
+// forgotten: it may be mounted again.
+func (g *group) vanished(err error) error {
+	if !os.IsNotExist(err) || g.t.groups[g.id] != g {
+		return err
+	}
+	if _, gone := os.Stat(g.t.s.dir); gone != nil {
+		return err
+	}
+	g.t.s.c.Logger.Error("group file was removed by somebody else", "track", g.t.name.String(), "group", g.id)
+	g.resize(0)
+	g.t.drop(g)
+	return fmt.Errorf("%w: %w", ErrNotFound, err)
 }
 
 // setAside renames a damaged file and forgets the group.
@@ -226,6 +254,14 @@ func (g *group) finish() error {
 		size, err = g.rewrite(from)
 	} else {
 		err = syncFile(part)
+	}
+	if os.IsNotExist(err) {
+		t.mu.Lock()
+		err = g.vanished(err)
+		t.mu.Unlock()
+	}
+	if err == nil {
+		err = g.age(from)
 	}
 	if err != nil {
 		return err
@@ -289,7 +325,7 @@ func (g *group) load() error {
 	}
 	f, err := os.Open(g.current())
 	if err != nil {
-		return err
+		return g.vanished(err)
 	}
 	defer f.Close()
 	src, done, err := decompress(f, g.zstd)

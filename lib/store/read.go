@@ -57,6 +57,7 @@ func (t *Track) Open(group, from uint64) (*Reader, error) {
 	}
 	f, err := os.Open(g.current())
 	if err != nil {
+		err = g.vanished(err)
 		return nil, fmt.Errorf("group %d of %v: %w", group, t.name, err)
 	}
 	src, release, err := decompress(f, g.zstd)

@@ -112,7 +112,7 @@ func (s *Store) recoverFile(t *Track, dir, in string, f os.DirEntry) error {
 		if err := os.Remove(old.current()); err != nil {
 			return err
 		}
-		s.bytes.Add(-old.size)
+		t.count(-old.size)
 		delete(t.groups, id)
 		if i := slices.Index(t.resident, old); i >= 0 {
 			t.resident = slices.Delete(t.resident, i, i+1)
@@ -123,7 +123,7 @@ func (s *Store) recoverFile(t *Track, dir, in string, f os.DirEntry) error {
 			return err
 		}
 	}
-	s.bytes.Add(g.size)
+	t.count(g.size)
 	t.groups[id] = g
 	return nil
 }

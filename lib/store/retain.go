@@ -37,7 +37,7 @@ func (s *Store) removable() (olds []old, bytes map[int]int64) {
 	fresh := make(map[string]bool) // namespaces with a group younger than their age limit
 	var last []old
 	for _, t := range s.all() {
-		rule := s.c.rule(t.name.Namespace)
+		rule := t.rule
 		age, _ := s.c.bounds(rule)
 		t.mu.Lock()
 		for i, id := range t.ids {
@@ -94,8 +94,15 @@ func (s *Store) retain() error {
 	return errors.Join(errs...)
 }
 
-// makeRoom removes the oldest groups if the configuration allows any to be removed.
-func (s *Store) makeRoom(need int64) bool {
+// forEver reports whether nothing but the bound of the whole store removes what is under a rule.
+func (c Config) forEver(rule int) bool {
+	age, bytes := c.bounds(rule)
+	return age <= 0 && bytes <= 0
+}
+
+// makeRoom removes the oldest groups of those that may go and that the configuration allows to go. What is kept for ever goes only
+// where it would by the bound of the whole store, and only for what is live.
+func (s *Store) makeRoom(need int64, may func(old) bool, live bool) bool {
 	if !s.c.removes() {
 		return false
 	}
@@ -109,6 +116,9 @@ func (s *Store) makeRoom(need int64) bool {
 	for _, o := range olds {
 		if freed >= max(need, roomAtLeast) {
 			break
+		}
+		if !may(o) || s.c.forEver(o.rule) && (!live || s.c.MaxBytes <= 0) {
+			continue
 		}
 		if err := s.remove(o); err != nil {
 			s.c.Logger.Error("no room made", "err", err)
@@ -134,6 +144,7 @@ func (s *Store) remove(o old) error {
 		return fmt.Errorf("remove group %d of %v: %w", g.id, o.t.name, err)
 	}
 	g.resize(0)
+	o.t.gone = max(o.t.gone, g.id+1)
 	o.t.drop(g)
 	s.stats.removed.Add(1)
 	os.Remove(g.dir()) // if it is empty

@@ -34,6 +34,8 @@ type Store struct {
 	finishMu sync.Mutex // one at a time makes groups final, removes or compresses them
 	closed   atomic.Bool
 	bytes    atomic.Int64
+	ruled    []atomic.Int64          // bytes under each of Config.Rules
+	trouble  atomic.Pointer[trouble] // the last one with writing
 	stats    struct{ stored, duplicate, conflict, removed, full atomic.Int64 }
 }
 
@@ -48,7 +50,7 @@ type Stats struct {
 
 // Open opens the store in dir, makes it if dir is empty or does not exist, and repairs what a crash left.
 func Open(dir string, c Config) (*Store, error) {
-	s := &Store{c: c.withDefaults(), dir: filepath.Join(dir, groupsDir), tracks: make(map[string]*Track), wake: make(chan struct{}, 1)}
+	s := &Store{ruled: make([]atomic.Int64, len(c.Rules)), c: c.withDefaults(), dir: filepath.Join(dir, groupsDir), tracks: make(map[string]*Track), wake: make(chan struct{}, 1)}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, &codedError{fmt.Errorf("store: %w", err), 74, ""}
 	}
@@ -206,6 +208,7 @@ func (s *Store) Track(name object.TrackName) *Track {
 	defer s.mu.Unlock()
 	if t = s.tracks[key]; t == nil {
 		t = &Track{s: s, name: object.TrackName{Namespace: slices.Clone(name.Namespace), Name: name.Name}, groups: make(map[uint64]*group)}
+		t.rule = s.c.rule(t.name.Namespace)
 		s.tracks[key] = t
 	}
 	return t

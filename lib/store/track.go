@@ -18,12 +18,26 @@ const residentGroups = 64
 type Track struct {
 	s    *Store
 	name object.TrackName
+	rule int // of Config.Rules; -1: none
 
 	mu       sync.Mutex // guards all below, and every group of the track
 	groups   map[uint64]*group
 	ids      []uint64 // ascending
 	resident []*group // groups with an index, least recently used first
+	gone     uint64   // retention removed the group before this one
 }
+
+// Origin is where an object comes from, which decides what may go for it when the disk is full.
+type Origin uint8
+
+const (
+	// Live comes from a publisher: the oldest groups go that the configuration allows to go.
+	Live Origin = iota
+	// Past was fetched for somebody: nothing goes that is newer in its track, or kept for ever.
+	Past
+	// Copy was fetched to be kept: nothing goes. Its group is as old as the one after it, so that the past goes first when it comes last.
+	Copy
+)
 
 // Result is what became of an object.
 type Result uint8
@@ -101,13 +115,18 @@ func (t *Track) empty() bool {
 // returns Stored, the object has been written; an error means that it was not, ErrFull that there is no
 // room. Nothing of o is kept.
 func (t *Track) Put(o *object.Object, sum object.Hash) (Result, error) {
+	return t.PutFrom(Live, o, sum)
+}
+
+// PutFrom does so for an object that may not come from a publisher.
+func (t *Track) PutFrom(from Origin, o *object.Object, sum object.Hash) (Result, error) {
 	if t.s.closed.Load() {
 		return 0, ErrClosed
 	}
-	r, err := t.put(o, sum)
+	r, err := t.put(from, o, sum)
 	if isFull(err) {
-		if t.s.makeRoom(int64(len(o.Payload))) {
-			r, err = t.put(o, sum)
+		if from != Copy && t.s.makeRoom(int64(len(o.Payload)), func(old old) bool { return from == Live || old.t != t || old.g.id < o.Group }, from == Live) {
+			r, err = t.put(from, o, sum)
 		}
 		if isFull(err) {
 			t.s.stats.full.Add(1)
@@ -116,6 +135,7 @@ func (t *Track) Put(o *object.Object, sum object.Hash) (Result, error) {
 	}
 	switch {
 	case err != nil:
+		t.s.hurt(err)
 		return 0, fmt.Errorf("store object %d of group %d of %v: %w", o.ID, o.Group, t.name, err)
 	case r == Stored:
 		t.s.stats.stored.Add(1)
@@ -145,7 +165,7 @@ func (t *Track) Wants(group, id uint64) bool {
 
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
-func (t *Track) put(o *object.Object, sum object.Hash) (Result, error) {
+func (t *Track) put(from Origin, o *object.Object, sum object.Hash) (Result, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.groups[o.Group]
@@ -155,12 +175,21 @@ func (t *Track) put(o *object.Object, sum object.Hash) (Result, error) {
 			// Here is somebody who still has it: begin anew, keep the remains for whoever wants to look.
 			g, err = nil, g.setAside()
 		}
+		if errors.Is(err, ErrNotFound) { // somebody removed the file
+			g, err = nil, nil
+		}
 		if err != nil {
 			return 0, err
 		}
 	}
+	if g != nil && from != Copy {
+		g.copied = false
+	}
 	if g == nil {
 		g = &group{t: t, id: o.Group, idx: &index{}}
+		if i, _ := slices.BinarySearch(t.ids, o.Group); from == Copy && i < len(t.ids) {
+			g.copied, g.mtime = true, min(t.groups[t.ids[i]].mtime, t.s.c.now().UnixNano())
+		}
 	}
 	switch g.idx.judge(o, sum) {
 	case Duplicate:
@@ -182,6 +211,28 @@ func (t *Track) put(o *object.Object, sum object.Hash) (Result, error) {
 	}
 	t.touch(g)
 	return Stored, nil
+}
+
+// count keeps the sums of bytes.
+func (t *Track) count(bytes int64) {
+	t.s.bytes.Add(bytes)
+	if t.rule >= 0 {
+		t.s.ruled[t.rule].Add(bytes)
+	}
+}
+
+// Gone reports whether retention has removed a group since the store was opened, or a later one of the track: whoever brings it again
+// brings it in vain.
+func (s *Store) Gone(name object.TrackName, group uint64) bool {
+	s.mu.RLock()
+	t := s.tracks[name.String()]
+	s.mu.RUnlock()
+	if t == nil {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return group < t.gone && t.groups[group] == nil
 }
 
 // add and drop keep groups and ids the same.
