@@ -36,9 +36,11 @@ func (v *Versions) New(pid uint16, section []byte) bool {
 			k.net = binary.BigEndian.Uint32(section[9:]) // ETM_id
 		}
 	}
-	crc := CRC32(section) ^ uint32(len(section))
+	var crc uint32
 	if len(section) >= 4 && (Long(section) || section[0] == TableTOT) {
-		crc = binary.BigEndian.Uint32(section[len(section)-4:]) // the residue over a whole section is 0
+		crc = binary.BigEndian.Uint32(section[len(section)-4:]) // its own
+	} else {
+		crc = CRC32(section) ^ uint32(len(section))
 	}
 	if old, ok := v.seen[k]; ok && old == crc {
 		return false
