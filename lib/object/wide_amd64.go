@@ -17,7 +17,7 @@ const (
 	blockLen = 64
 	lanes    = 16
 	wideMin  = 64 << 10
-	levelMax = 16 * lanes       // chunks whose chaining values are joined level by level
+	levelMax = 16 * lanes // chunks whose chaining values are joined level by level
 
 	flagChunkStart = 1
 	flagChunkEnd   = 2
