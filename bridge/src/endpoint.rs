@@ -1,10 +1,14 @@
 //! The iroh endpoint: what it listens on, what it may contact, and how its connections behave.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use iroh::{
     Endpoint, RelayMap, RelayMode, RelayUrl, SecretKey,
-    endpoint::{NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets},
+    endpoint::{BindOpts, Builder, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets},
     tls::CaTlsConfig,
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
@@ -13,7 +17,7 @@ use crate::{
     args::Args,
     congestion,
     fail::{CONFIG, Failure, IO, USAGE, chain},
-    key, record,
+    key, log, record,
 };
 
 /// How many streams a peer may have open, of each direction; one more than a relay grants is never asked for.
@@ -56,12 +60,37 @@ fn transport() -> QuicTransportConfig {
         .build()
 }
 
-/// Nothing is looked up or contacted but what args name: no DNS for nodes, no pkarr, no relay of others, no port mapping.
+/// The ports of which a key chooses one: below those that kernels give to whom wants any.
+const PORTS: std::ops::Range<u16> = 20_480..32_768;
+
+/// The port of a node that has a key of its own. It is the same after each start, so that what others know of the node, a ticket, leads
+/// to it again.
+fn port(key: &SecretKey) -> u16 {
+    let [a, b, ..] = *key.public().as_bytes();
+    PORTS.start + u16::from_be_bytes([a, b]) % (PORTS.end - PORTS.start)
+}
+
 pub async fn bind(args: &Args) -> Result<Endpoint, Failure> {
-    let key = match &args.key {
-        Some(path) => key::read(path)?,
-        None => SecretKey::generate(),
+    let failed = |e| Failure::new(IO, format!("to listen: {}", chain(&e)));
+    let Some(path) = &args.key else {
+        return builder(args, SecretKey::generate())?.bind().await.map_err(failed);
     };
+    let key = key::read(path)?;
+    if args.bind.is_empty() {
+        let port = port(&key);
+        let v6 = BindOpts::default().set_is_required(false);
+        let b = builder(args, key.clone())?.clear_ip_transports();
+        let b = b.bind_addr((Ipv4Addr::UNSPECIFIED, port)).and_then(|b| b.bind_addr_with_opts((Ipv6Addr::UNSPECIFIED, port), v6));
+        match b.map_err(|e| Failure::new(IO, chain(&e)))?.bind().await {
+            Ok(endpoint) => return Ok(endpoint),
+            Err(e) => log::warn(format_args!("port {port} is taken, so another one: a ticket may not lead here after a restart: {}", chain(&e))),
+        }
+    }
+    builder(args, key)?.bind().await.map_err(failed)
+}
+
+/// Nothing is looked up or contacted but what args name: no DNS for nodes, no pkarr, no relay of others, no port mapping.
+fn builder(args: &Args, key: SecretKey) -> Result<Builder, Failure> {
     let mut reports = NetReportConfig::default();
     reports.captive_portal_check = false;
     let mut b = Endpoint::builder(presets::Minimal)
@@ -89,5 +118,18 @@ pub async fn bind(args: &Args) -> Result<Endpoint, Failure> {
         }
         b = b.ca_tls_config(CaTlsConfig::custom_roots(roots));
     }
-    b.bind().await.map_err(|e| Failure::new(IO, format!("to listen: {}", chain(&e))))
+    Ok(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_chooses_its_port() {
+        let ports: Vec<_> = (0..100u8).map(|n| port(&SecretKey::from_bytes(&[n; 32]))).collect();
+        assert!(ports.iter().all(|p| PORTS.contains(p)), "{ports:?}");
+        assert_eq!(ports[7], port(&SecretKey::from_bytes(&[7; 32])));
+        assert!(ports.iter().collect::<std::collections::BTreeSet<_>>().len() > 90, "{ports:?}");
+    }
 }

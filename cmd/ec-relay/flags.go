@@ -33,7 +33,7 @@ func flags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "mirror", Usage: "keep a whole copy of what upstreams and peers have in namespaces with `PREFIX`"},
 		cmdutil.SizeFlag("mirror-rate", 16<<20, "fetch at most `SIZE` a second of their past for it; 0: no bound"),
 		&cli.BoolFlag{Name: "iroh", EnvVars: []string{"EC_RELAY_IROH"}, Usage: "reach relays, and be reached, by iroh too; starts ec-iroh"},
-		&cli.StringSliceFlag{Name: "iroh-bind", Usage: "with --iroh: listen at `ADDR`, IP:PORT of UDP (default: any)"},
+		&cli.StringSliceFlag{Name: "iroh-bind", Usage: "with --iroh: listen at `ADDR`, IP:PORT of UDP (default: any address, a port that the key chooses)"},
 		&cli.BoolFlag{Name: "mdns", Usage: "with --iroh: find relays on the local network, and be found"},
 		&cli.StringFlag{Name: "iroh-relay", Usage: "with --iroh: be reachable through the iroh-relay at `URL`"},
 		&cli.StringFlag{Name: "iroh-relay-ca", Usage: "with --iroh: trust it by a certificate in `FILE` (PEM)"},

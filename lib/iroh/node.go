@@ -28,7 +28,7 @@ type Config struct {
 	Key string
 	// Accept takes connections of peers (Node.Listener). Default: they are refused.
 	Accept bool
-	// Bind are addresses to listen at, IP:port. Default: any.
+	// Bind are addresses to listen at, IP:port. Default: any address, and with Key a port that the key chooses.
 	Bind []string
 	// MDNS finds and is found on the local network. Default: off.
 	MDNS bool
