@@ -18,7 +18,8 @@ func main() { cmdutil.Main(app()) }
 func app() *cli.App {
 	app := cmdutil.App("ec-pub", "publish framed objects to relays")
 	app.ArgsUsage = "moqt://RELAY:PORT ... < OBJECTS"
-	app.Description = "Reads a framed object stream, as ec-chop writes it, and publishes it to each relay as it comes."
+	app.Description = "Reads a framed object stream, as ec-chop writes it, and publishes it to each relay as it comes.\n" +
+		"In place of an address a ticket will do, or @FILE, whose first line is either."
 	app.Flags = append([]cli.Flag{
 		&cli.DurationFlag{Name: "spool", Value: 30 * time.Second, Usage: "keep groups for `TIME`, to send them again when a relay was lost"},
 		cmdutil.SizeFlag("spool-size", 64<<20, "keep at most `SIZE` of them"),
@@ -35,6 +36,10 @@ func app() *cli.App {
 
 func run(c *cli.Context) error {
 	if err := cmdutil.Args(c, 1, -1); err != nil {
+		return err
+	}
+	relays, err := client.FromFiles(c.Args().Slice())
+	if err != nil {
 		return err
 	}
 	tls, err := cmdutil.TLSConfig(c)
@@ -54,7 +59,7 @@ func run(c *cli.Context) error {
 	}
 	status := cmdutil.StatusLine(c)
 	conf := pub.Config{
-		Relays: c.Args().Slice(), TLS: tls, Log: cmdutil.Logger(c),
+		Relays: relays, TLS: tls, Log: cmdutil.Logger(c),
 		Spool: c.Duration("spool"), SpoolBytes: cmdutil.SizeOf(c, "spool-size"),
 		Block: c.Bool("block"), Drain: c.Duration("drain"), QLogDir: c.String("qlog-dir"),
 		Progress: func(s pub.Stats) {

@@ -54,12 +54,18 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		return conf, err
 	}
 	for _, address := range c.StringSlice("upstream") {
+		if address, err = client.FromFile(address); err != nil {
+			return conf, fmt.Errorf("--upstream: %w", err)
+		}
 		if err := client.CheckURL(address); err != nil {
 			return conf, cmdutil.UsageError(fmt.Errorf("--upstream: %w", err))
 		}
 		conf.Relay.Upstreams = append(conf.Relay.Upstreams, relay.Upstream{Relay: address, TLS: trust})
 	}
 	for _, peer := range c.StringSlice("peer") {
+		if peer, err = client.FromFile(peer); err != nil {
+			return conf, fmt.Errorf("--peer: %w", err)
+		}
 		if id, addrs, err := mesh.ParsePeer(peer); err == nil {
 			if conf.PeerAddrs == nil {
 				conf.PeerAddrs = make(map[mesh.ID][]string)

@@ -34,10 +34,10 @@ func flags() []cli.Flag {
 	}, cmdutil.TLSFlags()...)
 }
 
-// arguments tells relays from names, which hold no "://".
+// arguments tells relays from names, which hold no "://" and do not begin with @.
 func arguments(args []string) (relays, names []string) {
 	n := 1
-	for n < len(args) && (strings.Contains(args[n], "://") || ticket.Is(args[n])) {
+	for n < len(args) && (strings.Contains(args[n], "://") || strings.HasPrefix(args[n], "@") || ticket.Is(args[n])) {
 		n++
 	}
 	return args[:n], args[n:]

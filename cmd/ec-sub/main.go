@@ -17,7 +17,8 @@ func main() { cmdutil.Main(app()) }
 func app() *cli.App {
 	app := cmdutil.App("ec-sub", "read tracks from a relay, past and live")
 	app.ArgsUsage = "moqt://RELAY:PORT ... NAME ..."
-	app.Description = "NAME is a namespace, for the current ts track of its catalog, or a track: ec-atsc-2065-3--catalog.\n" +
+	app.Description = "In place of an address a ticket will do, or @FILE, whose first line is either.\n" +
+		"NAME is a namespace, for the current ts track of its catalog, or a track: ec-atsc-2065-3--catalog.\n" +
 		"A place is first, now, a group number, 2026-07-04T20:15:00Z, 20:15 (local), or -5m."
 	app.Flags = flags()
 	app.Action = run
@@ -33,6 +34,9 @@ func run(c *cli.Context) (err error) {
 		return err
 	}
 	relays, names := arguments(c.Args().Slice())
+	if relays, err = client.FromFiles(relays); err != nil {
+		return err
+	}
 	conf := sub.Config{
 		Relays: relays, Names: names, Log: cmdutil.Logger(c), TS: c.Bool("ts"), Verify: c.Bool("verify"),
 		Duration: c.Duration("duration"), ExitAtEnd: c.Bool("exit-at-end"), Idle: c.Duration("idle"),
