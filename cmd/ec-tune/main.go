@@ -20,7 +20,7 @@ func app() *cli.App {
 	a.Description = "Writes the MPEG transport stream at ADDRESS to stdout, byte for byte:\n\n" + tune.AddressHelp
 	a.Flags = []cli.Flag{
 		cmdutil.OutputFlag(),
-		&cli.StringFlag{Name: "device", Usage: "receive channels from this `DEVICE` only: id, address or host name"},
+		&cli.StringFlag{Name: "device", Usage: "receive channels from this `DEVICE` only: id, address, host name or URL"},
 		&cli.DurationFlag{Name: "duration", Usage: "stop `TIME` after the first byte"},
 		&cli.StringFlag{Name: "clock", Usage: "write the broadcast's clock to `FILE`, for ec-chop --clock file:FILE"},
 		&cli.DurationFlag{Name: "retry", Value: 30 * time.Second, Usage: "wait up to `TIME` for a free tuner or a signal"},

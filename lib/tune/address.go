@@ -183,15 +183,20 @@ func parseUDP(a Address, rest string) (Address, error) {
 	return a, nil
 }
 
-// checkDevice says what is wrong with Config.Device.
-func checkDevice(s string) error {
-	if idForm.MatchString(s) {
-		if _, err := hdhr.ParseDeviceID(s); err != nil {
-			return usageError("device %w", err)
+// parseDevice reads Config.Device: an id, an address or a host name, or a URL of its HTTP server as ec-discover prints them, of which
+// host and port count.
+func parseDevice(s string) (device string, err error) {
+	device = s
+	if u, err := url.Parse(s); err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "hdhr") {
+		device = u.Host
+	}
+	if idForm.MatchString(device) {
+		if _, err := hdhr.ParseDeviceID(device); err != nil {
+			return "", usageError("device %w", err)
 		}
 	}
-	if strings.ContainsAny(s, "/ ") {
-		return usageError("device %q: neither an id nor an address", s)
+	if strings.ContainsAny(device, "/ ") {
+		return "", usageError("device %q: neither an id nor an address", s)
 	}
-	return nil
+	return device, nil
 }

@@ -95,3 +95,16 @@ func FuzzParseAddress(f *testing.F) {
 		}
 	})
 }
+
+// A device is named by what ec-discover prints of it, whichever that is.
+func TestParseDevice(t *testing.T) {
+	for in, want := range map[string]string{
+		"10500009": "10500009", "192.0.2.7": "192.0.2.7", "[2001:db8::7]:80": "[2001:db8::7]:80", "tuner.lan": "tuner.lan",
+		"http://192.0.2.7": "192.0.2.7", "http://192.0.2.7:5004/": "192.0.2.7:5004", "http://[2001:db8::7]:80/lineup.json": "[2001:db8::7]:80", "hdhr://127.0.0.1:4000": "127.0.0.1:4000",
+		"10500000": "", "ftp://192.0.2.7": "", "a b": "", "http://": "", "192.0.2.7/5.1": "",
+	} {
+		if got, err := parseDevice(in); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
+}

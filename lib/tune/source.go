@@ -60,10 +60,11 @@ func newSource(cfg *Config) (source, error) {
 		return &udpSource{addr: a, log: cfg.Log}, nil
 	}
 	if a.Device == "" && cfg.Device != "" {
-		if err := checkDevice(cfg.Device); err != nil {
+		device, err := parseDevice(cfg.Device)
+		if err != nil {
 			return nil, err
 		}
-		a.Device = cfg.Device
+		a.Device = device
 	}
 	return &channelSource{addr: a, log: cfg.Log}, nil
 }
