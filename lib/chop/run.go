@@ -60,7 +60,7 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 				failed = true
 			}
 		}
-		w := &watch{log: cfg.Log}
+		w := &watch{log: cfg.Log, encoded: cfg.Rendition != ""}
 		watching, stop := context.WithCancel(ctx)
 		var watcher sync.WaitGroup
 		watcher.Go(func() { w.run(watching) })

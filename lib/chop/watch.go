@@ -14,9 +14,13 @@ import (
 // silent is how long nothing may come of a live input before a line says why: soon enough for the line to be there within 5 s.
 const silent = 4 * time.Second
 
+// starting is how long an encoder in front may take for its first bytes: ffmpeg looks at a broadcast for 5 s before anything comes.
+const starting = 12 * time.Second
+
 // watch tells people why nothing comes of an input: within 5 s, and again when the reason changes.
 type watch struct {
-	log *slog.Logger
+	log     *slog.Logger
+	encoded bool // the input comes from an encoder
 
 	mu     sync.Mutex
 	read   int64 // packets
@@ -75,6 +79,9 @@ func (w *watch) run(ctx context.Context) {
 		case now := <-tick.C:
 			w.mu.Lock()
 			if w.read != read {
+				if read == 0 && w.encoded {
+					output = now // what could come out came in only now
+				}
 				read, input = w.read, now
 			}
 			if w.cut != cut {
@@ -82,7 +89,11 @@ func (w *watch) run(ctx context.Context) {
 			}
 			reason := w.reason
 			w.mu.Unlock()
-			if now.Sub(input) >= silent {
+			patience := silent
+			if w.encoded && read == 0 {
+				patience = starting
+			}
+			if now.Sub(input) >= patience {
 				reason = strings.TrimPrefix(reason+"; no input comes", "; ")
 			}
 			switch {

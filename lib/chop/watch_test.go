@@ -101,3 +101,31 @@ func TestLiveInputThatYieldsNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestEncoderTakesItsTime: an encoder in front that looks at its input for a while before anything comes is no reason for a warning; one
+// from which nothing comes is.
+func TestEncoderTakesItsTime(t *testing.T) {
+	m, s := mux(t, "5.1")
+	data, err := io.ReadAll(m.Reader(epoch, epoch.Add(8*time.Second), s.Program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const step = 100 * time.Millisecond
+	for _, c := range []struct {
+		rendition string
+		pause     time.Duration
+		said      bool
+	}{{"x", 6 * time.Second, false}, {"", 6 * time.Second, true}, {"x", 20 * time.Second, true}} {
+		synctest.Test(t, func(t *testing.T) {
+			var log bytes.Buffer
+			in := io.MultiReader(&live{every: step, steps: int(c.pause / step)}, &live{data: data, every: step, steps: 80})
+			conf := chop.Config{Source: "x", Rendition: c.rendition, Log: slog.New(slog.NewTextHandler(&log, nil))}
+			if _, err := chop.Run(context.Background(), conf, in, object.NewWriter(io.Discard)); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Contains(log.String(), "nothing to publish"); got != c.said {
+				t.Errorf("rendition %q after %v: %s", c.rendition, c.pause, &log)
+			}
+		})
+	}
+}
