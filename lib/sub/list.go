@@ -45,13 +45,16 @@ func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w
 		if err != nil {
 			return err
 		}
-		promoted, err := promotions(ctx, sess)
+		known, err := tracks(ctx, sess)
+		if err == nil && len(known) == 0 {
+			known, err = promotions(ctx, sess)
+		}
 		if err != nil {
 			return err
 		}
 		slices.SortFunc(all, func(a, b object.Namespace) int { return strings.Compare(a.String(), b.String()) })
 		for _, ns := range all {
-			l, err := listNamespace(ctx, sess, ns, promoted[ns.String()])
+			l, err := listNamespace(ctx, sess, ns, known[ns.String()])
 			if err != nil {
 				return err
 			}
@@ -74,6 +77,37 @@ func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w
 	return writeTable(w, list)
 }
 
+// tracksOf is how a relay of ours tells of its tracks, and trackMark what precedes a name (docs/format/chain.md).
+var tracksOf = object.Namespace{".ec-routes", "track"}
+
+const trackMark = "="
+
+// tracks are the names of those that a relay of ours has or can get, by namespace. Others tell of none.
+func tracks(ctx context.Context, sess *client.Session) (map[string][]string, error) {
+	peer, err := sess.Peer(ctx)
+	if err != nil || !strings.HasPrefix(peer.Implementation, "every.channel") {
+		return nil, err
+	}
+	routes, err := namespaces(ctx, sess, tracksOf[:1])
+	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) {
+		return nil, err
+	}
+	known := map[string][]string{}
+	for _, r := range routes {
+		if len(r) < 5 || !r.HasPrefix(tracksOf) || !strings.HasPrefix(r[3], trackMark) {
+			continue
+		}
+		ns, name := r[4:].String(), r[3][len(trackMark):]
+		if !slices.Contains(known[ns], name) {
+			known[ns] = append(known[ns], name)
+		}
+	}
+	for _, names := range known {
+		slices.Sort(names)
+	}
+	return known, nil
+}
+
 // promotions are the tracks that sources promote to, by namespace.
 func promotions(ctx context.Context, sess *client.Session) (map[string][]string, error) {
 	sources, err := namespaces(ctx, sess, sourcePrefix)
@@ -93,8 +127,8 @@ func promotions(ctx context.Context, sess *client.Session) (map[string][]string,
 	return tracks, nil
 }
 
-// listNamespace lists the tracks of the catalog, those that sources promote to, and those every namespace of ours may have.
-func listNamespace(ctx context.Context, sess *client.Session, ns object.Namespace, promoted []string) (list []Listing, err error) {
+// listNamespace lists the tracks of the catalog, those that are known of otherwise, and those every namespace of ours may have.
+func listNamespace(ctx context.Context, sess *client.Session, ns object.Namespace, known []string) (list []Listing, err error) {
 	c, err := readStored(ctx, sess, catalog.Of(ns))
 	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, catalog.ErrCatalog) {
 		return nil, err
@@ -112,14 +146,38 @@ func listNamespace(ctx context.Context, sess *client.Session, ns object.Namespac
 			}
 		}
 	}
-	for _, n := range promoted {
-		for _, n := range []string{n, catalog.For(object.TrackName{Namespace: ns, Name: n}).Name} {
-			if !slices.Contains(names, n) {
-				names = append(names, n)
+	described := []string{catalog.TrackCatalog}
+	for _, n := range known {
+		if !catalog.IsTS(n) {
+			continue
+		}
+		if !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+		of := catalog.For(object.TrackName{Namespace: ns, Name: n}) // a variant has its own
+		if slices.Contains(described, of.Name) {
+			continue
+		}
+		described, names = append(described, of.Name), append(names, of.Name)
+		variant, err := readStored(ctx, sess, of)
+		if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, catalog.ErrCatalog) {
+			return nil, err
+		}
+		if variant == nil {
+			continue
+		}
+		for i := range variant.Tracks {
+			if t := &variant.Tracks[i]; byName[t.Name] == nil && slices.Contains(known, t.Name) {
+				byName[t.Name] = t
 			}
 		}
 	}
 	for _, n := range []string{catalog.TrackTS, catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI} {
+		if !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	for _, n := range known {
 		if !slices.Contains(names, n) {
 			names = append(names, n)
 		}

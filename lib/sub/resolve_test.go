@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,6 +148,41 @@ func TestList(t *testing.T) {
 {"v":1,"namespace":"ec-atsc-2065-3","track":"catalog","first_group":4999700,"last_group":4999700}
 `, chunk(4999400), chunk(4999700)); out.String() != want {
 		t.Errorf("got  %s\nwant %s", &out, want)
+	}
+}
+
+// TestListOfMirror: a relay that has a broadcast and its rendition and no source that tells of them lists all, with what their catalogs say.
+func TestListOfMirror(t *testing.T) {
+	relay := relaytest.New(t)
+	relay.Stop()
+	relay.Implementation = "every.channel/9"
+	relay.Start()
+	put := func(track string, payload []byte) {
+		relay.Put(object.TrackName{Namespace: broadcast, Name: track}, object.Object{Group: chunk(4999700), Payload: payload})
+		relay.Announce(append(object.Namespace{".ec-routes", "track", "0123456789abcdef", "=" + track}, broadcast...))
+	}
+	put("ts_t13", []byte("x"))
+	put("ts_ref1_t13", []byte("x"))
+	put("odd", []byte("x"))
+	catalogOf := func(track, codec string) []byte {
+		return encoded(t, catalog.Catalog{Tracks: []catalog.Track{{Name: track, Packaging: catalog.PackagingM2TS, Codec: codec, IsLive: true}}, EC: &catalog.Private{Track: track, Duration: 180000}})
+	}
+	put("catalog", catalogOf("ts_t13", "mp2v"))
+	put("catalog_ref1", catalogOf("ts_ref1_t13", "avc1"))
+	var out bytes.Buffer
+	if err := List(testContext(t), config(t, relay), broadcast, true, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		`"track":"ts_t13","current":true,"packaging":"m2ts","codec":"mp2v"`, `"track":"ts_ref1_t13","packaging":"m2ts","codec":"avc1"`,
+		`"track":"catalog_ref1"`, `"track":"catalog"`, `"track":"odd"`,
+	} {
+		if strings.Count(out.String(), line) != 1 {
+			t.Errorf("%s is not there once in\n%s", line, &out)
+		}
+	}
+	if n := strings.Count(out.String(), "\n"); n != 5 {
+		t.Errorf("%d lines:\n%s", n, &out)
 	}
 }
 

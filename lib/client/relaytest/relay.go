@@ -35,6 +35,8 @@ type Relay struct {
 	Break func(t object.TrackName, o *object.Object) bool
 	// Tells makes it stop the stream of a group of which it holds another one.
 	Tells bool
+	// Implementation is what it calls itself, from the next Start on.
+	Implementation string
 	// Wants, if set, makes a relay that answers PUBLISH with NOT_SUPPORTED and subscribes to these tracks.
 	Wants []object.TrackName
 
@@ -78,7 +80,7 @@ func New(t testing.TB) *Relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Relay{t: t, cert: cert, addr: "127.0.0.1:0", tracks: map[string]*Track{}}
+	r := &Relay{t: t, cert: cert, addr: "127.0.0.1:0", Implementation: "relaytest", tracks: map[string]*Track{}}
 	r.cond = sync.NewCond(&r.mu)
 	r.Start()
 	t.Cleanup(r.Stop)
@@ -102,7 +104,7 @@ func (r *Relay) Fingerprint() string { return moqt.Fingerprint(r.cert) }
 
 // Start listens again after Stop, on the same port, with the objects it had.
 func (r *Relay) Start() {
-	l, err := moqt.ListenQUIC(r.addr, moqt.ServerTLS(r.cert), &moqt.Config{Handler: handler{r}, Implementation: "relaytest"})
+	l, err := moqt.ListenQUIC(r.addr, moqt.ServerTLS(r.cert), &moqt.Config{Handler: handler{r}, Implementation: r.Implementation})
 	if err != nil {
 		r.t.Fatal(err)
 	}
