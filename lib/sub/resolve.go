@@ -84,6 +84,9 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 			return err
 		}
 		p.asm.start(moqt.Location{Group: g})
+		if from.kind == atTime && largest != nil && g < largest.Group {
+			p.tellFirst(ctx, sess, from.time, g, largest, at)
+		}
 	}
 	switch to.kind {
 	case now:
@@ -104,6 +107,20 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 	p.resolved = true
 	close(p.begun)
 	return nil
+}
+
+// apart is how much later than asked for a track may begin without a word: chunks are as long as their broadcaster wants.
+const apart = 10 * time.Second
+
+// tellFirst says so if the relay has nothing from the time that was asked for, and when what comes instead was on.
+func (p *pull) tellFirst(ctx context.Context, sess *client.Session, asked time.Time, group uint64, largest *moqt.Location, at *wallClock) {
+	first, err := p.groupFrom(ctx, sess, group, largest)
+	if err != nil {
+		return // whoever reads will see
+	}
+	if t := at.time(p.ids.bucket(first)); t.Sub(asked) > apart {
+		p.log.Warn("the relay has nothing from then; what comes next was on later", "track", p.name.String(), "asked", asked.UTC().Round(time.Second), "next", t.UTC().Round(time.Second), "group", first)
+	}
 }
 
 // ids are what the group ids of a track count (docs/format/names.md).
@@ -178,12 +195,17 @@ func (p *pull) find(ctx context.Context, sess *client.Session) error {
 	return nil
 }
 
-// firstGroup asks for everything and looks at the first object only.
+// firstGroup is the first one of all.
 func (p *pull) firstGroup(ctx context.Context, sess *client.Session, largest *moqt.Location) (uint64, error) {
 	if largest == nil {
 		return 0, nil
 	}
-	r, err := sess.Fetch(ctx, p.name, moqt.Location{}, moqt.Location{Group: largest.Group, Object: largest.Object + 1},
+	return p.groupFrom(ctx, sess, 0, largest)
+}
+
+// groupFrom asks for everything from a group on and looks at the first object only.
+func (p *pull) groupFrom(ctx context.Context, sess *client.Session, group uint64, largest *moqt.Location) (uint64, error) {
+	r, err := sess.Fetch(ctx, p.name, moqt.Location{Group: group}, moqt.Location{Group: largest.Group, Object: largest.Object + 1},
 		moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
 	if err != nil {
 		return 0, refused(p.written, err)
@@ -303,6 +325,9 @@ type wallClock struct {
 }
 
 func (w *wallClock) bucket(t time.Time) int64 { return w.grid.Of(w.x + clock.TicksOf(t.Sub(w.utc))) }
+
+// time is about when a bucket was on.
+func (w *wallClock) time(bucket int64) time.Time { return w.utc.Add((w.grid.Start(bucket) - w.x).Duration()) }
 
 // chunkAt is the bucket of the chunk that was on at a time. Chunks start at random access points, so the one of that bucket may have
 // begun later, and the one before was still on. Each source tells of what it heard: none need have heard both.

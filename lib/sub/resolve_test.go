@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -148,6 +149,47 @@ func TestList(t *testing.T) {
 {"v":1,"namespace":"ec-atsc-2065-3","track":"catalog","first_group":4999700,"last_group":4999700}
 `, chunk(4999400), chunk(4999700)); out.String() != want {
 		t.Errorf("got  %s\nwant %s", &out, want)
+	}
+}
+
+// TestNothingFromThen: what a relay has not, because its store begins later or has a hole, is said with the time of what comes instead;
+// where there is nothing at all the end is an error.
+func TestNothingFromThen(t *testing.T) {
+	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.UTC)
+	relay := relaytest.New(t)
+	world(t, relay, at.Add(-time.Hour)) // 19:10 to 19:20
+	world(t, relay, at)                 // 20:10 to 20:20
+	for _, test := range []struct {
+		from, to string
+		next     time.Time // of what comes later than asked; zero: nothing is said
+		n        int
+	}{
+		{"-70m", "-69m59s", time.Time{}, 1},
+		{"-3h", "-69m59s", at.Add(-70 * time.Minute), 1},
+		{"-30m", "-9m59s", at.Add(-10 * time.Minute), 1},
+		{"-3h", "-2h", at.Add(-70 * time.Minute), 0},
+		{"-30m", "-29m", at.Add(-10 * time.Minute), 0},
+	} {
+		from, err := ParsePoint(test.from, at)
+		to, errTo := ParsePoint(test.to, at)
+		if err != nil || errTo != nil {
+			t.Fatal(err, errTo)
+		}
+		var out, log bytes.Buffer
+		c := config(t, relay)
+		c.Names, c.From, c.To, c.Log = []string{broadcast.String()}, from, to, slog.New(slog.NewTextHandler(&log, nil))
+		s, err := Run(testContext(t), c, &out)
+		if s.Groups != int64(test.n) || errors.Is(err, ErrNothing) != (test.n == 0) || test.n > 0 && err != nil {
+			t.Errorf("%s to %s: %+v, %v", test.from, test.to, s, err)
+		}
+		var coded interface{ ExitCode() int }
+		if test.n == 0 && (!errors.As(err, &coded) || coded.ExitCode() != 69) {
+			t.Errorf("%s to %s: %v", test.from, test.to, err)
+		}
+		said := strings.Contains(log.String(), "nothing from then")
+		if said == test.next.IsZero() || said && !strings.Contains(log.String(), "next="+test.next.Format("2006-01-02T15:04")) {
+			t.Errorf("%s to %s: %s", test.from, test.to, &log)
+		}
 	}
 }
 

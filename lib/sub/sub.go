@@ -85,6 +85,15 @@ type mismatch struct{}
 func (mismatch) Error() string { return "objects did not match their hash" }
 func (mismatch) ExitCode() int { return 65 }
 
+// ErrNothing says that there is not one object of what was asked for.
+var ErrNothing error = nothing{}
+
+type nothing struct{}
+
+func (nothing) Error() string { return "nothing came: the relay has nothing of what was asked for" }
+func (nothing) ExitCode() int { return 69 }
+func (nothing) Hint() string  { return "ec-sub --list RELAY shows which groups are there" }
+
 // unknownTrack is a track or namespace that the relay does not know.
 type unknownTrack struct {
 	name string
@@ -147,8 +156,12 @@ func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
 	if c.Progress != nil {
 		c.Progress(stats)
 	}
-	if err == nil && stats.Mismatches > 0 {
+	switch {
+	case err != nil:
+	case stats.Mismatches > 0:
 		err = fmt.Errorf("%d %w and were left out", stats.Mismatches, ErrMismatch)
+	case stats.Objects == 0:
+		err = ErrNothing
 	}
 	return stats, err
 }
