@@ -14,7 +14,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "store", Value: "ec-store", Usage: "keep objects in folder `DIR`"},
 		&cli.StringFlag{Name: "cert", Usage: "show the certificate in `FILE` (PEM)"},
 		&cli.StringFlag{Name: "key", Usage: "whose key is in `FILE` (PEM)"},
-		&cli.StringSliceFlag{Name: "allow-origin", Usage: "let browser pages of `ORIGIN` connect, * is any"},
+		&cli.StringSliceFlag{Name: "allow-origin", Usage: "let browser pages of `ORIGIN` connect, and go by its host's name; * is any"},
 		&cli.StringSliceFlag{Name: "http", Usage: "serve the page, and what goes with it, at `ADDR`: HOST:PORT, http://HOST:PORT or https://HOST:PORT"},
 		&cli.StringFlag{Name: "name", Usage: "call the relay `NAME` on its page"},
 		&cli.BoolFlag{Name: "exit-with-stdin", Usage: "run for another program: print one line of JSON when ready, end in order when stdin ends"},
