@@ -82,7 +82,14 @@ func (u *upstream) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		u.r.log.Error("upstream refused, trying again later", "upstream", u.name(), "err", err, "pause", refusedPause)
+		attrs := []any{"upstream", u.name(), "err", err, "pause", refusedPause}
+		if h, ok := errors.AsType[interface {
+			error
+			Hint() string
+		}](err); ok && h.Hint() != "" {
+			attrs = append(attrs, "hint", h.Hint())
+		}
+		u.r.log.Error("upstream refused, trying again later", attrs...)
 		select {
 		case <-ctx.Done():
 		case <-time.After(refusedPause):
