@@ -40,6 +40,7 @@ type cutter struct {
 	tdtBefore bool   // the last table on that PID was a TDT, and none was lost since
 	nextPos   int64  // position where the PMT was heard that is not in force yet
 	clockPos  int64  // position of the last PCR
+	clockGap  bool   // packets of its PID were lost since
 	clockDark int64  // unreadable packets until then
 	flagPos   int64  // position of the last PCR with discontinuity_indicator in a packet with payload
 	stepPos   int64  // position of the last step of the clock
@@ -210,12 +211,14 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	m := &c.heard[pid]
 	before := *m
 	ev := c.cont.Check(p)
-	if role&rolePCR != 0 && p.HasAdaptation() {
+	if role&rolePCR != 0 {
+		c.clockGap = c.clockGap || ev == ts.Gap
 		if pcr, ok := p.PCR(); ok {
 			if !c.pcrHeard {
 				c.pcrHeard, c.base.have = true, false
 			}
-			c.clock(clock.PCR(pcr), p.Discontinuity(), ev == ts.Gap || c.dark > c.clockDark, ev == ts.Jump)
+			c.clock(clock.PCR(pcr), p.Discontinuity(), c.clockGap || c.dark > c.clockDark, ev == ts.Jump)
+			c.clockGap = false
 		}
 	}
 	if role&(roleTable|roleSI) != 0 { // a PID that is more than one thing

@@ -327,7 +327,9 @@ type wallClock struct {
 func (w *wallClock) bucket(t time.Time) int64 { return w.grid.Of(w.x + clock.TicksOf(t.Sub(w.utc))) }
 
 // time is about when a bucket was on.
-func (w *wallClock) time(bucket int64) time.Time { return w.utc.Add((w.grid.Start(bucket) - w.x).Duration()) }
+func (w *wallClock) time(bucket int64) time.Time {
+	return w.utc.Add((w.grid.Start(bucket) - w.x).Duration())
+}
 
 // chunkAt is the bucket of the chunk that was on at a time. Chunks start at random access points, so the one of that bucket may have
 // begun later, and the one before was still on. Each source tells of what it heard: none need have heard both.
