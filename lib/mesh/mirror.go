@@ -126,13 +126,14 @@ func (m *Mirror) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for ctx.Err() == nil {
+		began := time.Now()
 		m.assign(m.Library.Tracks(), func(l *lane) {
 			running.Go(func() { l.run(ctx, p) })
 		})
-		select { // peers that come at the same time are looked at once
+		select { // peers that come at the same time are looked at once, and many tracks take little of the time
 		case <-ctx.Done():
 			return
-		case <-time.After(lookPause):
+		case <-time.After(max(lookPause, 4*time.Since(began))):
 		}
 		select {
 		case <-ctx.Done():

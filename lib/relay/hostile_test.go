@@ -3,8 +3,10 @@ package relay
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"os"
 	"reflect"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -27,6 +29,7 @@ type rogue struct {
 	fetch  func(ctx context.Context, r *moqt.FetchRequest)
 	status func(ctx context.Context, r *moqt.TrackStatusRequest)
 	subscr func(ctx context.Context, r *moqt.SubscribeRequest)
+	then   func(a *moqt.NamespaceAnnouncer) // when the routes are told
 }
 
 // newRogue is one that says to have a track, live and stored.
@@ -50,6 +53,9 @@ func (h *rogue) SubscribeNamespace(ctx context.Context, r *moqt.SubscribeNamespa
 		if a.Add(ns) != nil {
 			return
 		}
+	}
+	if h.then != nil {
+		h.then(a)
 	}
 	<-ctx.Done()
 }
@@ -262,6 +268,79 @@ func TestUnansweredRequests(t *testing.T) {
 	})
 }
 
+// A peer that tells of very many tracks and namespaces that it has not delays nobody else's, and is heard up to a bound.
+func TestManyInventedTracks(t *testing.T) {
+	h := newRogue(otherTrack)
+	for i := range 50_000 {
+		n := object.TrackName{Namespace: object.Namespace{"ec", "invented", fmt.Sprint(i)}, Name: "ts"}
+		r := object.Namespace(trackRoute{n, []string{h.id}}.namespace())
+		if i%4 == 0 { // a session is told of 65,536 at most
+			h.routes = append(h.routes, route{n.Namespace, true, []string{h.id}}.namespace())
+		}
+		h.routes = append(h.routes, r)
+	}
+	good := start(t, t.TempDir(), pipe, Config{}, store.Config{})
+	good.publisher(t, ts).group(1)
+	began := time.Now()
+	m := start(t, t.TempDir(), pipe, Config{Mirror: []object.Namespace{{"ec"}}, Upstreams: []Upstream{h.upstream(t), good.pipeUpstream(t)}}, store.Config{})
+	m.holds(t, ts, 1)
+	t.Logf("what was there is mirrored after %v", time.Since(began))
+	for i := range 3 {
+		began = time.Now()
+		name := object.TrackName{Namespace: object.Namespace{"ec", "new", fmt.Sprint(i)}, Name: "ts"}
+		good.publisher(t, name).group(1)
+		m.holds(t, name, 1)
+		d := time.Since(began)
+		t.Logf("what is new is mirrored after %v", d)
+		if d > 10*time.Second {
+			t.Errorf("what is new is mirrored after %v", d)
+		}
+	}
+}
+
+// What a peer told of and tells of no more, and never had, takes no memory.
+func TestInventedTracksAreForgotten(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		h := newRogue(otherTrack)
+		h.then = func(a *moqt.NamespaceAnnouncer) {
+			for round := range 10 {
+				var told []object.Namespace
+				for i := range 200 {
+					n := object.TrackName{Namespace: object.Namespace{"ec", "invented"}, Name: fmt.Sprintf("%d-%d", round, i)}
+					told = append(told, trackRoute{n, []string{h.id}}.namespace())
+				}
+				for _, ns := range told {
+					a.Add(ns)
+				}
+				time.Sleep(10 * time.Second)
+				for _, ns := range told {
+					a.Remove(ns)
+				}
+			}
+		}
+		m, _ := beside(t, h, Config{Mirror: []object.Namespace{{"ec"}}}, ts, 1)
+		tracks := func() (n int) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return len(m.tracks)
+		}
+		time.Sleep(15 * time.Second)
+		if n := tracks(); n < 200 {
+			t.Errorf("%d tracks while they are told of", n)
+		}
+		time.Sleep(10 * time.Minute)
+		runtime.GC()
+		time.Sleep(2 * forgetAfter)
+		m.mu.Lock()
+		n, idle, demands := len(m.tracks), len(m.idle), len(m.demands)
+		m.mu.Unlock()
+		if n > 2 || idle > 20 || demands > 2 {
+			t.Errorf("%d tracks, %d idle, %d demands are left", n, idle, demands)
+		}
+		m.holds(t, ts, 1)
+	})
+}
+
 // TestMirrorOnFullDisk: a mirror whose disk is full pauses and says so, loses nothing of what it has, and goes on when there is room. It
 // takes root.
 func TestMirrorOnFullDisk(t *testing.T) {
@@ -294,6 +373,7 @@ func TestMirrorOnFullDisk(t *testing.T) {
 			return ids
 		}
 		wait(t, "the pause", func() bool { return progress().Paused != "" })
+		wait(t, "the link", func() bool { return m.Stats().LiveTracks == 1 })
 		p.group(groups + 1) // what is live has room left
 		time.Sleep(5 * time.Minute)
 		ids := held()

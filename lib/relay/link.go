@@ -21,6 +21,9 @@ const (
 	// longestTrackPause bounds that pause, which doubles with every refusal while nobody here watches.
 	longestTrackPause = 5 * time.Minute
 	endedTrackPause   = time.Second
+	// maxMirrorLinks is how many tracks of one upstream are subscribed to for a mirror alone: a session has room for about a thousand
+	// requests. The others come when the mirror looks, every few seconds.
+	maxMirrorLinks = 768
 )
 
 // link is the one subscription of this relay to a track at an upstream, or the attempt at it.
@@ -53,9 +56,9 @@ func (r *Relay) demand(t *track) *demand {
 
 // nearest returns the upstreams with the shortest way to where a track is live, of those that may be asked. Because every
 // relay goes where the way is shorter, subscriptions among relays run in no circle. Relay.mu is held.
-func (r *Relay) nearest(t *track, d *demand, may func(*upstream) bool) (list []*upstream) {
+func nearest(t *track, d *demand, of []*upstream, may func(*upstream) bool) (list []*upstream) {
 	now, shortest := time.Now(), 0
-	for _, u := range r.usable() {
+	for _, u := range of {
 		n, ok := u.distance(t.name.Namespace, true)
 		if !ok || now.Before(d.pause[u]) || u.rests(now) && d.links[u] == nil || !may(u) {
 			continue
@@ -92,7 +95,7 @@ func (r *Relay) linkUp(ctx context.Context, t *track, through []string) {
 		var asked []*link
 		r.mu.Lock()
 		d := r.demand(t)
-		for _, u := range r.nearest(t, d, may) {
+		for _, u := range nearest(t, d, r.usable(), may) {
 			l := d.links[u]
 			if l == nil {
 				l = r.link(t, d, u, through)
@@ -298,20 +301,34 @@ func (r *Relay) steer(ctx context.Context) {
 		case <-wake:
 		case <-tick.C:
 		}
-		r.steerOnce(time.Now())
+		began := time.Now()
+		r.steerOnce(began)
+		rest(ctx, began)
 	}
 }
 
 func (r *Relay) steerOnce(now time.Time) {
-	r.wantMirrored()
+	told := r.wantMirrored()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if now.Sub(r.forgot) >= forgetAfter/4 {
+		r.forgot = now
+		r.forget(now, told)
+	}
 	if len(r.upstreams) == 0 && len(r.demands) == 0 {
 		return
 	}
+	usable := r.usable()
+	links := make(map[*upstream]int)
+	for _, d := range r.demands {
+		for u := range d.links {
+			links[u]++
+		}
+	}
 	for _, t := range r.tracks {
 		ways := t.ways()
-		if r.mirrors(t.name.Namespace) { // as if somebody here watched
+		watched := len(ways) > 0
+		if r.mirrors(t.name.Namespace) && (told[t] || t.exists()) { // as if somebody here watched
 			ways = append([][]string{nil}, ways...)
 		}
 		d := r.demands[t]
@@ -321,12 +338,13 @@ func (r *Relay) steerOnce(now time.Time) {
 		d = r.demand(t)
 		var want []*upstream
 		if len(ways) > 0 && !t.local() {
-			want = r.nearest(t, d, func(u *upstream) bool { return slices.ContainsFunc(ways, u.passable) })
+			want = nearest(t, d, usable, func(u *upstream) bool { return slices.ContainsFunc(ways, u.passable) })
 		}
 		for _, u := range want {
-			if d.links[u] == nil {
+			if d.links[u] == nil && (watched || links[u] < maxMirrorLinks) {
 				i := slices.IndexFunc(ways, u.passable)
 				r.link(t, d, u, ways[i])
+				links[u]++
 			}
 		}
 		// While those that are nearer have not answered, what is there goes on.

@@ -108,14 +108,22 @@ func (l library) Room(t object.TrackName) error { return l.r.store.Room(t.Namesp
 // Changes is woken with the namespaces.
 func (l library) Changes() (<-chan struct{}, func()) { return l.r.listen() }
 
-// wantMirrored makes tracks of what is to be mirrored, so that they are steered.
-func (r *Relay) wantMirrored() {
+// wantMirrored makes tracks of what is to be mirrored, so that they are steered, and returns those that upstreams tell of.
+func (r *Relay) wantMirrored() (told map[*track]bool) {
 	if len(r.c.Mirror) == 0 {
-		return
+		return nil
 	}
-	for _, t := range (library{r}).Tracks() {
-		r.track(t.Name)
+	told = make(map[*track]bool)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range r.usable() {
+		for _, t := range u.tracks {
+			if r.mirrors(t.track.Namespace) {
+				told[r.trackLocked(t.track)] = true
+			}
+		}
 	}
+	return told
 }
 
 // inventory answers a FETCH of the list of a track's groups: one object, with those from r.Start's group on, to r.End's if that is a later one.

@@ -84,6 +84,7 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 	defer unlisten()
 	told := make(map[string]object.Namespace)
 	for {
+		began := time.Now()
 		now := list()
 		for key, ns := range now {
 			if _, ok := told[key]; !ok {
@@ -100,11 +101,28 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 		if err != nil { // the peer left
 			return
 		}
+		rest(ctx, began)
 		select {
 		case <-ctx.Done():
 			return
 		case <-wake:
 		}
+	}
+}
+
+// longestRest bounds rest.
+const longestRest = 2 * time.Second
+
+// rest waits four times as long as something took, so that what is done again with every change takes a fifth of the time at most,
+// however much changes.
+func rest(ctx context.Context, began time.Time) {
+	pause := min(4*time.Since(began), longestRest)
+	if pause < time.Millisecond {
+		return
+	}
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
 	}
 }
 

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
+	"weak"
 
 	"golang.org/x/sync/semaphore"
 
@@ -98,6 +100,8 @@ type Relay struct {
 
 	mu        sync.Mutex // guards what follows
 	tracks    map[string]*track
+	idle      map[string]weak.Pointer[track] // forgotten; one for a name as long as anybody holds it
+	forgot    time.Time                      // when that was looked for
 	sessions  map[*session]struct{}
 	upstreams []*upstream // those of the configuration first, then peers that came here
 	epoch     int         // counts the sessions with them
@@ -111,7 +115,7 @@ func New(c Config) *Relay {
 	c = c.withDefaults()
 	r := &Relay{
 		c: c, store: c.Store, log: c.Logger, id: newRelayID(), turns: newTurns(),
-		tracks: make(map[string]*track), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand),
+		tracks: make(map[string]*track), idle: make(map[string]weak.Pointer[track]), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand),
 		announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}
 	for _, u := range c.Upstreams {
@@ -225,21 +229,73 @@ func (r *Relay) serveSession(ctx context.Context, ms *moqt.Session, reader bool)
 
 // track returns the handle of a track.
 func (r *Relay) track(name object.TrackName) *track {
-	key := name.String()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t := r.tracks[key]
+	return r.trackLocked(name)
+}
+
+// trackLocked does so while Relay.mu is held.
+func (r *Relay) trackLocked(name object.TrackName) *track {
+	key := name.String()
+	t := r.held(key)
 	if t == nil {
 		t = newTrack(r, name)
-		r.tracks[key] = t
 	}
+	r.tracks[key] = t
+	delete(r.idle, key)
 	return t
+}
+
+// held is a track that is known, or that somebody still holds; Relay.mu is held.
+func (r *Relay) held(key string) *track {
+	if t := r.tracks[key]; t != nil {
+		return t
+	}
+	return r.idle[key].Value()
+}
+
+// keep has a track known that somebody held while it was forgotten.
+func (r *Relay) keep(t *track) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := t.name.String()
+	r.tracks[key] = t
+	delete(r.idle, key)
+}
+
+// forget drops the tracks of which there is nothing, and that nobody wants or tells of: names are easily invented. Relay.mu is held.
+func (r *Relay) forget(now time.Time, told map[*track]bool) {
+	for key, t := range r.tracks {
+		if !told[t] && r.demands[t] == nil && t.unused(now) {
+			delete(r.tracks, key)
+			r.idle[key] = weak.Make(t)
+			r.store.Forget(t.name)
+		}
+	}
+	maps.DeleteFunc(r.idle, func(_ string, t weak.Pointer[track]) bool { return t.Value() == nil })
+}
+
+// forgetAfter is how long a track must be of no use.
+const forgetAfter = 2 * time.Minute
+
+// unused reports whether there is nothing of a track, and has not been for a while.
+func (t *track) unused(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.sources)+len(t.subs)+len(t.groups) > 0 || t.largest != nil {
+		t.idle = time.Time{}
+		return false
+	}
+	if t.idle.IsZero() {
+		t.idle = now
+	}
+	return now.Sub(t.idle) >= forgetAfter
 }
 
 // lookup returns a track that has or had a publisher, or that the store holds; else nil.
 func (r *Relay) lookup(name object.TrackName) *track {
 	r.mu.Lock()
-	t := r.tracks[name.String()]
+	t := r.held(name.String())
 	r.mu.Unlock()
 	if t != nil && t.exists() {
 		return t

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"slices"
@@ -162,16 +163,20 @@ func (r *Relay) routes() map[string]object.Namespace {
 			addTrack(trackRoute{t.name, own})
 		}
 	}
-	for _, u := range r.upstreams {
+	// Others hear up to a bound, too: an upstream that tells of much takes nothing from those that tell of little.
+	ups := slices.SortedFunc(slices.Values(r.upstreams), func(a, b *upstream) int {
+		return cmp.Compare(len(a.routes)+len(a.tracks), len(b.routes)+len(b.tracks))
+	})
+	for _, u := range ups {
 		for _, n := range u.routes {
-			if len(n.ns) > 0 {
+			if len(n.ns) > 0 && len(best) < maxRoutes {
 				add(route{ns: n.ns, live: n.live, path: append([]string{r.id}, n.path...)})
 			}
 		}
-	}
-	for _, u := range r.upstreams {
 		for _, n := range u.tracks {
-			addTrack(trackRoute{n.track, append([]string{r.id}, n.path...)})
+			if len(tracks) < maxTracks {
+				addTrack(trackRoute{n.track, append([]string{r.id}, n.path...)})
+			}
 		}
 	}
 	r.mu.Unlock()

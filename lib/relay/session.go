@@ -211,6 +211,7 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	if err != nil {
 		return
 	}
+	s.r.keep(t)
 	sub := newSubscriber(t, s.name, pub, info.Largest, born)
 	sub.through = through
 	if len(r.Track.Namespace) == 0 && r.State.Filter.Type == wire.FilterNone && info.Largest != nil {

@@ -44,6 +44,7 @@ func (src *source) complain() bool {
 func (s *session) attach(t *track, sub *moqt.Subscription) *source {
 	src := &source{t: t, s: s, name: s.name, sub: sub}
 	t.attach(src, sub.Info().Properties)
+	s.r.keep(t)
 	s.r.namespacesChanged()
 	s.r.log.Info("publisher", "track", t.name.String(), "source", src.name)
 	return src

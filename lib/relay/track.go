@@ -45,6 +45,8 @@ type track struct {
 	births []birth   // of groups that came live, the newest last
 	seq    uint64    // of the newest
 	backAt time.Time // when the track last went back
+
+	idle time.Time // since when there was nothing of it, at the last looks
 }
 
 // group is a group in memory. Its objects never change, and all subscribers are sent the same memory.

@@ -49,14 +49,62 @@ type upstream struct {
 	c        Upstream
 	accepted bool // a peer that came here
 
-	s      *session // nil while it is away
-	ours   bool     // it understands routes and hops
-	who    string   // whose session it is, if that is proven
-	id     string   // of the relay there, once it told
-	self   bool     // it is this relay
-	routes map[string]route
-	tracks map[string]trackRoute
+	s    *session // nil while it is away
+	ours bool     // it understands routes and hops
+	who  string   // whose session it is, if that is proven
+	id   string   // of the relay there, once it told
+	self bool     // it is this relay
+	heardOf
 	conduct
+}
+
+const (
+	// maxRoutes and maxTracks bound what one upstream is heard to tell of, and what others are told of what upstreams have.
+	maxRoutes = 4096
+	maxTracks = 8192
+	// maxWays bounds the routes to one namespace.
+	maxWays = 16
+)
+
+// heardOf is what an upstream told of. Relay.mu guards it.
+type heardOf struct {
+	routes map[string]route
+	ways   map[string][]heardRoute // by namespace
+	tracks map[string]trackRoute
+	full   bool // it told of more
+}
+
+// heardRoute is a route with the text by which the upstream may take it back.
+type heardRoute struct {
+	key string
+	route
+}
+
+func newHeardOf() heardOf {
+	return heardOf{routes: make(map[string]route), ways: make(map[string][]heardRoute), tracks: make(map[string]trackRoute)}
+}
+
+// add notes a route; false: there are too many.
+func (h *heardOf) add(key string, n route) bool {
+	ns := n.ns.String()
+	if _, known := h.routes[key]; known {
+		h.remove(key)
+	}
+	if len(h.routes) >= maxRoutes || len(h.ways[ns]) >= maxWays {
+		return false
+	}
+	h.routes[key] = n
+	h.ways[ns] = append(h.ways[ns], heardRoute{key, n})
+	return true
+}
+
+// remove forgets a route.
+func (h *heardOf) remove(key string) {
+	ns := h.routes[key].ns.String()
+	delete(h.routes, key)
+	if h.ways[ns] = slices.DeleteFunc(h.ways[ns], func(w heardRoute) bool { return w.key == key }); len(h.ways[ns]) == 0 {
+		delete(h.ways, ns)
+	}
 }
 
 // name is what to call it.
@@ -116,13 +164,12 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 		delete(d.pause, u)
 		delete(d.refused, u)
 	}
-	u.s, u.ours, u.id, u.self, u.routes = s, strings.HasPrefix(peer.Implementation, implementation), "", false, make(map[string]route)
-	u.tracks = make(map[string]trackRoute)
+	u.s, u.ours, u.id, u.self, u.heardOf = s, strings.HasPrefix(peer.Implementation, implementation), "", false, newHeardOf()
 	r.mu.Unlock()
 	r.log.Info("upstream", "upstream", u.name(), "draft", ms.Version(), "implementation", peer.Implementation)
 	defer func() {
 		r.mu.Lock()
-		u.s, u.routes, u.tracks = nil, nil, nil
+		u.s, u.heardOf = nil, heardOf{}
 		r.mu.Unlock()
 		r.namespacesChanged()
 		ms.Close(wire.NoError, "")
@@ -216,32 +263,45 @@ func (u *upstream) identify(id string) {
 	}
 }
 
+// note takes note of something, unless that is too much. It is said once.
+func (u *upstream) note(take func() bool) {
+	u.r.mu.Lock()
+	some := u.s != nil && take()
+	first := u.s != nil && !some && !u.full
+	u.full = u.full || first
+	u.r.mu.Unlock()
+	if first {
+		u.r.log.Warn("upstream tells of more than is heard, the rest is not asked for there", "upstream", u.name(), "namespaces", maxRoutes, "tracks", maxTracks)
+	}
+	if some {
+		u.r.namespacesChanged()
+	}
+}
+
 // heard notes a route, or that it is gone.
 func (u *upstream) heard(n route, key string, gone bool) {
-	u.r.mu.Lock()
-	switch {
-	case u.s == nil:
-	case gone:
-		delete(u.routes, key)
-	default:
-		u.routes[key] = n
-	}
-	u.r.mu.Unlock()
-	u.r.namespacesChanged()
+	u.note(func() bool {
+		if gone {
+			u.remove(key)
+			return true
+		}
+		return u.add(key, n)
+	})
 }
 
 // heardTrack notes a track, or that it is gone.
 func (u *upstream) heardTrack(n trackRoute, key string, gone bool) {
-	u.r.mu.Lock()
-	switch {
-	case u.s == nil:
-	case gone:
-		delete(u.tracks, key)
-	default:
+	u.note(func() bool {
+		if gone {
+			delete(u.tracks, key)
+			return true
+		}
+		if _, known := u.tracks[key]; !known && len(u.tracks) >= maxTracks {
+			return false
+		}
 		u.tracks[key] = n
-	}
-	u.r.mu.Unlock()
-	u.r.namespacesChanged()
+		return true
+	})
 }
 
 // distance is how many relays are passed on the way to where a namespace is, or a prefix of it that was announced; false
@@ -250,9 +310,11 @@ func (u *upstream) distance(ns object.Namespace, live bool) (n int, ok bool) {
 	if u.s == nil || u.self {
 		return 0, false
 	}
-	for _, route := range u.routes {
-		if (route.live || !live) && ns.HasPrefix(route.ns) && (!ok || len(route.path) < n) {
-			n, ok = len(route.path), true
+	for i := range len(ns) + 1 {
+		for _, w := range u.ways[ns[:i].String()] {
+			if (w.live || !live) && (!ok || len(w.path) < n) {
+				n, ok = len(w.path), true
+			}
 		}
 	}
 	return n, ok

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"os"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -172,4 +173,28 @@ func TestRemovedByOthers(t *testing.T) {
 	}
 	putGroup(t, tr, 1)
 	wantGroup(t, tr, 1, allIDs, true)
+}
+
+// A handle that was forgotten while somebody held it is the one for its name, and found again when something is stored.
+func TestForget(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Config{})
+	tr := s.Track(ts)
+	s.Forget(ts)
+	if len(s.all()) != 0 {
+		t.Error("not forgotten")
+	}
+	if s.Track(ts) != tr {
+		t.Fatal("two handles for one track")
+	}
+	s.Forget(ts)
+	putGroup(t, tr, 1)
+	if s.Lookup(ts) != tr || len(s.Tracks()) != 1 {
+		t.Error("what was stored is not found")
+	}
+	s.Forget(ts)
+	if s.Lookup(ts) != tr {
+		t.Error("a track with something in it was forgotten")
+	}
+	runtime.KeepAlive(tr)
 }

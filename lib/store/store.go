@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"every.channel/ec/lib/object"
 
@@ -25,7 +27,9 @@ type Store struct {
 	lock *os.File
 
 	mu     sync.RWMutex
-	tracks map[string]*Track // by written name
+	tracks map[string]*Track              // by written name
+	idle   map[string]weak.Pointer[Track] // forgotten; one for a name as long as anybody holds it
+	swept  int                            // how many of those there were when the dead ones went
 
 	queueMu sync.Mutex
 	queue   []*group      // whole, waiting for sync and their final name
@@ -50,7 +54,7 @@ type Stats struct {
 
 // Open opens the store in dir, makes it if dir is empty or does not exist, and repairs what a crash left.
 func Open(dir string, c Config) (*Store, error) {
-	s := &Store{ruled: make([]atomic.Int64, len(c.Rules)), c: c.withDefaults(), dir: filepath.Join(dir, groupsDir), tracks: make(map[string]*Track), wake: make(chan struct{}, 1)}
+	s := &Store{ruled: make([]atomic.Int64, len(c.Rules)), c: c.withDefaults(), dir: filepath.Join(dir, groupsDir), tracks: make(map[string]*Track), idle: make(map[string]weak.Pointer[Track]), wake: make(chan struct{}, 1)}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, &codedError{fmt.Errorf("store: %w", err), 74, ""}
 	}
@@ -207,11 +211,32 @@ func (s *Store) Track(name object.TrackName) *Track {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t = s.tracks[key]; t == nil {
+		t = s.idle[key].Value()
+		delete(s.idle, key)
+	}
+	if t == nil {
 		t = &Track{s: s, name: object.TrackName{Namespace: slices.Clone(name.Namespace), Name: name.Name}, groups: make(map[uint64]*group)}
 		t.rule = s.c.rule(t.name.Namespace)
-		s.tracks[key] = t
 	}
+	t.forgotten.Store(false)
+	s.tracks[key] = t
 	return t
+}
+
+// Forget drops the handle of a track that holds nothing. Who has the handle may go on with it.
+func (s *Store) Forget(name object.TrackName) {
+	key := name.String()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tracks[key]; t != nil && t.empty() {
+		t.forgotten.Store(true)
+		delete(s.tracks, key)
+		s.idle[key] = weak.Make(t)
+	}
+	if len(s.idle) > 2*s.swept+64 {
+		maps.DeleteFunc(s.idle, func(_ string, t weak.Pointer[Track]) bool { return t.Value() == nil })
+		s.swept = len(s.idle)
+	}
 }
 
 // Lookup returns the handle of a track that holds objects, or nil.

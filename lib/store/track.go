@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +20,8 @@ type Track struct {
 	s    *Store
 	name object.TrackName
 	rule int // of Config.Rules; -1: none
+
+	forgotten atomic.Bool // nobody finds it
 
 	mu       sync.Mutex // guards all below, and every group of the track
 	groups   map[uint64]*group
@@ -132,6 +135,9 @@ func (t *Track) PutFrom(from Origin, o *object.Object, sum object.Hash) (Result,
 			t.s.stats.full.Add(1)
 			err = fmt.Errorf("%w: %w", ErrFull, err)
 		}
+	}
+	if t.forgotten.Load() {
+		t.s.Track(t.name) // finds it again
 	}
 	switch {
 	case err != nil:
