@@ -42,8 +42,8 @@ type Track struct {
 // Group is what is known of a group at a peer.
 type Group struct {
 	ID      uint64
-	Whole   bool
 	Objects uint64 // of one that is not whole
+	Whole   bool
 
 	apart bool // what is before it may be here
 }
@@ -79,8 +79,9 @@ const (
 	batch = 8
 	// patience is how many looks at a track may find nothing, of which nothing is here.
 	patience = 3
-	// maxMissing bounds the groups of a track that are remembered as missing, the newest; the others are looked for when these are here.
-	maxMissing = 1 << 14
+	// maxMissing and maxMissingOfAll bound the groups of a track, and of a lane, that are remembered as missing, the newest; the others
+	// are looked for when these are here.
+	maxMissing, maxMissingOfAll = 1 << 14, 1 << 18
 )
 
 // Missing is how many groups peers had at the last look that are not here yet.
@@ -326,9 +327,20 @@ func (l *lane) look(ctx context.Context, key string, t Track) {
 	} else {
 		k.missing = merge(lacking(k.missing, lacks), list)
 	}
-	if over := len(k.missing) - maxMissing; over > 0 {
-		k.missing, k.more = slices.Clone(k.missing[over:]), k.more+over
+	k.missing = k.newest(k.missing, l.most())
+}
+
+// most is how many groups of a track are remembered.
+func (l *lane) most() int { return max(min(maxMissing, maxMissingOfAll/max(len(l.looks), 1)), batch) }
+
+// newest cuts a list.
+func (k *look) newest(list []Group, most int) []Group {
+	over := len(list) - most
+	if over <= 0 {
+		return list
 	}
+	k.more += over
+	return slices.Clone(list[over:])
 }
 
 // lacking are those of some groups that are not here. The first one behind one that is here stands apart.
@@ -440,7 +452,7 @@ func (l *lane) batch(ctx context.Context, t Track, k *look, p *pacer) (came int6
 	if len(vain) > 0 && k.failures == 0 && len(k.vain) == 0 {
 		k.retry, k.failures = time.Now().Add(tailInterval), 1
 	}
-	k.vain = merge(k.vain, vain)
+	k.vain = k.newest(merge(k.vain, vain), l.most())
 	return came
 }
 

@@ -3,8 +3,10 @@ package relay
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"slices"
@@ -341,6 +343,109 @@ func TestInventedTracksAreForgotten(t *testing.T) {
 	})
 }
 
+// A ticket for any number makes no more peers than a relay can bear.
+func TestManyPeers(t *testing.T) {
+	r := home(t, "127.0.0.1:0", gate(true))
+	u := r.peer()
+	u.TLS = insecure
+	var ups []Upstream
+	for range maxPeers + 3 {
+		ups = append(ups, u)
+	}
+	start(t, t.TempDir(), "127.0.0.1:0", Config{Upstreams: ups}, store.Config{})
+	wait(t, "them all", func() bool { return r.Stats().Sessions == maxPeers+3 })
+	wait(t, "as many peers as may be", func() bool {
+		n := 0
+		for _, p := range r.peers() {
+			if p.Role == "peer" {
+				n++
+			}
+		}
+		return n == maxPeers
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.upstreams) != maxPeers {
+		t.Errorf("%d upstreams", len(r.upstreams))
+	}
+}
+
+// TestMirrorWithoutFolder: a mirror that cannot write, because the folder is read-only or gone, pauses and says so, while what is live is
+// seen; it goes on when it can. A whole group that somebody removed comes again once somebody missed it.
+func TestMirrorWithoutFolder(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a tmpfs takes root")
+	}
+	for name, broken := range map[string]func(t *testing.T, dir string) (heal func()){
+		"read-only": func(t *testing.T, dir string) func() {
+			groups := filepath.Join(dir, "groups")
+			if err := errors.Join(syscall.Mount(groups, groups, "", syscall.MS_BIND, ""), syscall.Mount("", groups, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, "")); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if err := syscall.Unmount(groups, syscall.MNT_DETACH); err != nil {
+					t.Error(err)
+				}
+			}
+		},
+		"away": func(t *testing.T, dir string) func() {
+			if err := os.Rename(filepath.Join(dir, "groups"), filepath.Join(dir, "away")); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if err := os.Rename(filepath.Join(dir, "away"), filepath.Join(dir, "groups")); err != nil {
+					t.Error(err)
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMemory(t, func(t *testing.T) {
+				dir := t.TempDir()
+				if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
+					t.Skipf("no tmpfs: %v", err)
+				}
+				t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+				good := start(t, t.TempDir(), pipe, Config{}, store.Config{})
+				p := good.publisher(t, ts)
+				p.group(1)
+				m := start(t, dir, pipe, Config{Mirror: []object.Namespace{{"ec"}}, Upstreams: []Upstream{good.pipeUpstream(t)}}, store.Config{})
+				m.holds(t, ts, 1)
+				wait(t, "the link", func() bool { return m.Stats().LiveTracks == 1 })
+				if err := m.store.Flush(); err != nil {
+					t.Fatal(err)
+				}
+				v := m.viewer(t, ts, live)
+				heal := broken(t, dir)
+				for g := range uint64(5) {
+					p.group(10 + g)
+				}
+				v.whole(5)
+				wait(t, "the pause", func() bool { return m.relays(nil).Mirror.Paused != "" })
+				time.Sleep(2 * time.Minute)
+				if got := m.relays(nil).Mirror; got.Paused == "" || got.Missing != 5 {
+					t.Errorf("%v", got)
+				}
+				heal()
+				time.Sleep(2 * time.Minute)
+				m.holds(t, ts, 1, 10, 11, 12, 13, 14)
+				wait(t, "word of it", func() bool { p := m.relays(nil).Mirror; return p.Paused == "" && p.Missing == 0 })
+				if err := m.store.Flush(); err != nil {
+					t.Fatal(err)
+				}
+				files, err := filepath.Glob(filepath.Join(dir, "groups", "*", "*", "*", "12.eco"))
+				if err != nil || len(files) != 1 || os.Remove(files[0]) != nil {
+					t.Fatalf("%v, %v", files, err)
+				}
+				if got := m.fetchAll(t, ts, moqt.Location{}); len(got) != 5 && len(got) != 6 {
+					t.Errorf("fetched %v", got)
+				}
+				m.holds(t, ts, 1, 10, 11, 12, 13, 14)
+			})
+		})
+	}
+}
+
 // TestMirrorOnFullDisk: a mirror whose disk is full pauses and says so, loses nothing of what it has, and goes on when there is room. It
 // takes root.
 func TestMirrorOnFullDisk(t *testing.T) {
@@ -389,6 +494,34 @@ func TestMirrorOnFullDisk(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		wait(t, "the rest", func() bool { return len(held()) == groups+1 })
 		wait(t, "word of it", func() bool { p := progress(); return p.Paused == "" && p.Missing == 0 })
+	})
+}
+
+// A peer that is nearest to a track, by its own word, accepts a subscription and brings nothing keeps nobody from the real one behind
+// another peer.
+func TestSilentLink(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		origin := start(t, t.TempDir(), pipe, Config{}, store.Config{})
+		p := origin.publisher(t, ts)
+		p.group(1)
+		middle := start(t, t.TempDir(), pipe, Config{Upstreams: []Upstream{origin.pipeUpstream(t)}}, store.Config{})
+		h := newRogue(ts)
+		h.subscr = func(ctx context.Context, r *moqt.SubscribeRequest) {
+			if pub, err := r.Accept(moqt.TrackInfo{}); err == nil {
+				<-pub.Context().Done()
+			}
+		}
+		r := start(t, t.TempDir(), pipe, Config{Upstreams: []Upstream{h.upstream(t), middle.pipeUpstream(t)}}, store.Config{})
+		synctest.Wait()
+		v := r.viewer(t, ts, live)
+		for g := range uint64(30) {
+			time.Sleep(time.Second)
+			p.group(2 + g)
+		}
+		synctest.Wait()
+		if n := v.count(isWhole); n < 15 {
+			t.Errorf("%d groups of 30 seconds came", n)
+		}
 	})
 }
 

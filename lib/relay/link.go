@@ -21,6 +21,8 @@ const (
 	// longestTrackPause bounds that pause, which doubles with every refusal while nobody here watches.
 	longestTrackPause = 5 * time.Minute
 	endedTrackPause   = time.Second
+	// silentLink is how long an upstream may bring nothing of a track before others that have it live are asked, too.
+	silentLink = 10 * time.Second
 	// maxMirrorLinks is how many tracks of one upstream are subscribed to for a mirror alone: a session has room for about a thousand
 	// requests. The others come when the mirror looks, every few seconds.
 	maxMirrorLinks = 768
@@ -33,6 +35,8 @@ type link struct {
 
 	// Relay.mu guards these.
 	up       bool          // the upstream accepted
+	src      *source       // what it brings, once it is up
+	since    time.Time     // when that began
 	moved    *keep.Session // where the upstream wants the track asked for; nil: at itself
 	unwanted time.Time     // since when nobody needs it
 }
@@ -55,12 +59,18 @@ func (r *Relay) demand(t *track) *demand {
 }
 
 // nearest returns the upstreams with the shortest way to where a track is live, of those that may be asked. Because every
-// relay goes where the way is shorter, subscriptions among relays run in no circle. Relay.mu is held.
+// relay goes where the way is shorter, subscriptions among relays run in no circle. One that brings nothing is not relied on: the
+// next nearest are asked, too. Relay.mu is held.
 func nearest(t *track, d *demand, of []*upstream, may func(*upstream) bool) (list []*upstream) {
 	now, shortest := time.Now(), 0
+	var idle []*upstream
 	for _, u := range of {
 		n, ok := u.distance(t.name.Namespace, true)
 		if !ok || now.Before(d.pause[u]) || u.rests(now) && d.links[u] == nil || !may(u) {
+			continue
+		}
+		if l := d.links[u]; l != nil && l.silent(now) {
+			idle = append(idle, u)
 			continue
 		}
 		if len(list) == 0 || n < shortest {
@@ -70,7 +80,19 @@ func nearest(t *track, d *demand, of []*upstream, may func(*upstream) bool) (lis
 			list = append(list, u)
 		}
 	}
-	return list
+	return append(list, idle...)
+}
+
+// silent reports whether a link has brought nothing for a while; Relay.mu is held.
+func (l *link) silent(now time.Time) bool {
+	if !l.up {
+		return false
+	}
+	last := l.since
+	if at := time.Unix(0, l.src.heard.Load()); at.After(last) {
+		last = at
+	}
+	return now.Sub(last) >= silentLink
 }
 
 // pull returns a track that nobody publishes here, for a subscriber that came through some relays: subscribed to at
@@ -203,16 +225,14 @@ func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moq
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
-	answered := func() {
-		r.mu.Lock()
-		l.up = true
-		r.mu.Unlock()
-		close(l.answered)
-	}
+	answered := func() { close(l.answered) }
 	for old := (*moqt.Subscription)(nil); ; {
 		had, has := t.info().Largest, sub.Info().Largest
 		t.learn(has)
 		src := s.attach(t, sub)
+		r.mu.Lock()
+		l.up, l.src, l.since = true, src, time.Now()
+		r.mu.Unlock()
 		answered()
 		answered = func() {}
 		if old != nil { // the new one is there

@@ -62,22 +62,32 @@ func (s *session) adopt(ctx context.Context) string {
 	if s.over || s.adopted {
 		return peerAccepted
 	}
+	u := &upstream{r: s.r, c: Upstream{Relay: s.name, Peer: true}, accepted: true}
+	if !s.r.addUpstream(u) {
+		s.r.log.Warn("session would be a peer, but is an ordinary client", "peer", s.name, "why", "there are as many as may be", "peers", maxPeers)
+		return peerRefused
+	}
 	s.adopted = true
 	s.claims.Go(func() {
 		s.r.log.Info("peer", "peer", s.name, "by", right)
-		u := &upstream{r: s.r, c: Upstream{Relay: s.name, Peer: true}, accepted: true}
-		s.r.addUpstream(u)
 		defer s.r.removeUpstream(u)
 		u.session(s.s.Context(), keep.Over(s.s.Context(), s.s, s.name, s.r.log))
 	})
 	return peerAccepted
 }
 
-// addUpstream adds one for as long as its session lasts.
-func (r *Relay) addUpstream(u *upstream) {
+// maxPeers bounds the peers that came here.
+const maxPeers = 64
+
+// addUpstream adds one for as long as its session lasts; false: there are too many.
+func (r *Relay) addUpstream(u *upstream) bool {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.upstreams)-len(r.configured) >= maxPeers {
+		return false
+	}
 	r.upstreams = append(r.upstreams, u)
-	r.mu.Unlock()
+	return true
 }
 
 // removeUpstream forgets one whose session is over.

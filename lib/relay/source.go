@@ -26,6 +26,7 @@ type source struct {
 
 	objects, duplicates, conflicts, refused atomic.Int64
 	complaint                               atomic.Int64 // Unix ns of the last log about the disk
+	heard                                   atomic.Int64 // Unix ns of the last object
 
 	progress progress
 
@@ -171,6 +172,7 @@ func (src *source) take(f *feed, o *obj, sum object.Hash) (kept bool) {
 	if o.at.IsZero() {
 		o.at = time.Now()
 	}
+	src.heard.Store(time.Now().UnixNano())
 	return src.t.put(src, f, o, sum)
 }
 
