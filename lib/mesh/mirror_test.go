@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -24,6 +25,10 @@ type shelf struct {
 	room  int // groups more
 	wake  chan struct{}
 	deaf  bool // the peers do not answer
+
+	invented []Group            // nobody brings them
+	vain     int                // how often one was asked for
+	slow     []object.TrackName // of another peer
 }
 
 func newShelf(ids ...uint64) *shelf {
@@ -39,10 +44,18 @@ var broadcast = object.TrackName{Namespace: object.Namespace{"ec"}, Name: "ts"}
 func (s *shelf) Tracks() map[string]Track {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return map[string]Track{broadcast.String(): {broadcast, s.at, []string{s.at}}}
+	all := map[string]Track{broadcast.String(): {broadcast, s.at, []string{s.at}}}
+	for _, t := range s.slow {
+		all[t.String()] = Track{t, "slow", []string{"slow"}}
+	}
+	return all
 }
 
-func (s *shelf) Inventory(_ context.Context, _ object.TrackName, from uint64) ([]Group, error) {
+func (s *shelf) Inventory(_ context.Context, t object.TrackName, from uint64) ([]Group, error) {
+	if !t.Equal(broadcast) {
+		time.Sleep(time.Second)
+		return nil, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if from == 0 {
@@ -53,7 +66,7 @@ func (s *shelf) Inventory(_ context.Context, _ object.TrackName, from uint64) ([
 	if s.deaf {
 		return nil, errors.New("no answer")
 	}
-	return slices.DeleteFunc(slices.Clone(s.peers), func(g Group) bool { return g.ID < from }), nil
+	return slices.DeleteFunc(slices.Concat(s.peers, s.invented), func(g Group) bool { return g.ID < from }), nil
 }
 
 func (s *shelf) Lacks(_ object.TrackName, g Group) bool {
@@ -68,6 +81,11 @@ func (s *shelf) Bring(ctx context.Context, _ object.TrackName, groups []Group, p
 	first, last := groups[0].ID, groups[len(groups)-1].ID
 	s.mu.Lock()
 	peers := slices.Clone(s.peers)
+	for _, g := range groups {
+		if g.ID >= 1000 && len(s.invented) > 0 {
+			s.vain++
+		}
+	}
 	s.mu.Unlock()
 	for _, g := range peers {
 		if g.ID < first || g.ID > last || pace(ctx, 1000) != nil {
@@ -202,6 +220,38 @@ func TestMirrorFullAndDeaf(t *testing.T) {
 		synctest.Wait()
 		if !s.has(101) {
 			t.Error("nothing came when peers answered again")
+		}
+	})
+}
+
+// Groups that peers say to have and nobody brings keep no others from coming, and are asked for less and less often.
+func TestMirrorOfInventedGroups(t *testing.T) {
+	s := newShelf(1, 2, 3, 101, 102)
+	for i := range uint64(50) {
+		s.invented = append(s.invented, Group{ID: 1000 + 10*i, Whole: true})
+	}
+	s.run(t, 0, 20*time.Second, func(m *Mirror) {
+		if len(s.order) != 5 || m.Brought() != 5 || m.Missing() != 50 {
+			t.Errorf("came %v, %d brought, %d missing", s.order, m.Brought(), m.Missing())
+		}
+		before := s.vain
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := s.vain - before; n == 0 || n > 20*50 {
+			t.Errorf("asked %d times in an hour", n)
+		}
+	})
+}
+
+// A peer with many tracks, each slow to say what it has, does not delay those of another.
+func TestMirrorLanes(t *testing.T) {
+	s := newShelf(1, 2, 3)
+	for i := range 1000 {
+		s.slow = append(s.slow, object.TrackName{Namespace: object.Namespace{"ec"}, Name: fmt.Sprint(i)})
+	}
+	s.run(t, 0, 2*time.Second, func(m *Mirror) {
+		if len(s.order) != 3 {
+			t.Errorf("came %v", s.order)
 		}
 	})
 }

@@ -525,6 +525,42 @@ func TestSilentLink(t *testing.T) {
 	})
 }
 
+// A peer that says a track to be far beyond where it is hides nothing of what another brings.
+func TestInventedLargest(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		far := moqt.TrackInfo{Largest: &moqt.Location{Group: 1 << 60}}
+		h := newRogue(ts)
+		h.status = func(_ context.Context, r *moqt.TrackStatusRequest) { r.Accept(far) }
+		h.subscr = func(ctx context.Context, r *moqt.SubscribeRequest) {
+			if pub, err := r.Accept(far); err == nil {
+				<-pub.Context().Done()
+			}
+		}
+		r, good := beside(t, h, Config{}, ts, 1, 2)
+		p := good.publisher(t, ts)
+		p.group(3)
+		synctest.Wait()
+		viewers := []*viewer{r.viewer(t, ts, live), r.viewer(t, ts, moqt.SubscribeOptions{}), r.viewer(t, ts, from(1))}
+		synctest.Wait()
+		for g := range uint64(5) {
+			p.group(4 + g)
+			time.Sleep(time.Second)
+		}
+		viewers = append(viewers, r.viewer(t, ts, live))
+		synctest.Wait()
+		for g := range uint64(5) {
+			p.group(9 + g)
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		for i, want := range []int{10, 10, 13, 5} {
+			if n := viewers[i].count(isWhole); n != want {
+				t.Errorf("viewer %d has %d groups, want %d", i, n, want)
+			}
+		}
+	})
+}
+
 // Whoever tells the id of another relay hides nothing of it: an id without a proof is a word.
 func TestToldIDHidesNobody(t *testing.T) {
 	good := home(t, "127.0.0.1:0", gate(true))

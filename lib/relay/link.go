@@ -136,7 +136,7 @@ func (r *Relay) linkUp(ctx context.Context, t *track, through []string) {
 	}
 }
 
-// firstUp waits until one of some links is up; false: none will be.
+// firstUp waits until one of some links is up, and a moment for the others; false: none will be.
 func (r *Relay) firstUp(ctx context.Context, asked []*link) bool {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -156,17 +156,21 @@ func (r *Relay) firstUp(ctx context.Context, asked []*link) bool {
 			}
 		}()
 	}
+	some := false
+	var enough <-chan time.Time
 	for range asked {
 		select {
 		case up := <-answers:
-			if up {
-				return true
+			if up && !some {
+				some, enough = true, time.After(graceOfOthers)
 			}
+		case <-enough:
+			return true
 		case <-ctx.Done():
-			return false
+			return some
 		}
 	}
-	return false
+	return some
 }
 
 // link begins a subscription at an upstream; Relay.mu is held.
@@ -228,7 +232,6 @@ func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moq
 	answered := func() { close(l.answered) }
 	for old := (*moqt.Subscription)(nil); ; {
 		had, has := t.info().Largest, sub.Info().Largest
-		t.learn(has)
 		src := s.attach(t, sub)
 		r.mu.Lock()
 		l.up, l.src, l.since = true, src, time.Now()
@@ -429,7 +432,24 @@ func (t *track) describe(props []byte) {
 	}
 }
 
-// learn notes the largest location that an upstream tells of.
+// told is the largest location that upstreams tell of. Of those that send the track the one that says least counts, for another may
+// say anything, and then those that do not send it are not heard. The track's mutex is held.
+func (t *track) told() (l *moqt.Location) {
+	for src := range t.sources {
+		if src.s.up == nil || src.sub == nil {
+			continue
+		}
+		if at := src.sub.Info().Largest; at != nil && (l == nil || at.Less(*l)) {
+			l = at
+		}
+	}
+	if l == nil {
+		return t.remote
+	}
+	return l
+}
+
+// learn notes the largest location that an upstream tells of that does not send the track.
 func (t *track) learn(l *moqt.Location) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

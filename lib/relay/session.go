@@ -245,7 +245,7 @@ func (t *track) largestBefore(had *moqt.Location) *moqt.Location {
 	if len(t.sources) == 0 {
 		return later(had, later(t.largest, t.remote))
 	}
-	return later(had, t.remote)
+	return later(had, t.told())
 }
 
 // later returns the later one of two locations that may be unknown.

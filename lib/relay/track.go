@@ -126,7 +126,7 @@ func (t *track) info() moqt.TrackInfo {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := moqt.TrackInfo{Properties: t.props}
-	if l := later(t.largest, t.remote); l != nil {
+	if l := later(t.largest, t.told()); l != nil {
 		l := *l
 		i.Largest = &l
 	}
