@@ -11,6 +11,7 @@ import (
 
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/store"
 )
@@ -256,13 +257,17 @@ func (u *upstream) current() *session {
 	return u.s
 }
 
-// known returns a track that is here or upstream, knowing how far it goes; else nil.
-func (r *Relay) known(ctx context.Context, name object.TrackName, through []string) *track {
-	t := r.lookup(name)
+// known returns a track that is here or upstream, knowing how far it goes; else nil, and whether an upstream does not tell such things.
+func (r *Relay) known(ctx context.Context, name object.TrackName, through []string) (t *track, untold bool) {
+	t = r.lookup(name)
 	if t != nil && (t.local() || t.linked()) {
-		return t
+		return t, false
 	}
-	answered := make(chan *moqt.TrackInfo)
+	type answer struct {
+		info *moqt.TrackInfo
+		err  error
+	}
+	answered := make(chan answer)
 	over := make(chan struct{})
 	defer close(over)
 	asked := 0
@@ -276,15 +281,11 @@ func (r *Relay) known(ctx context.Context, name object.TrackName, through []stri
 			actx, cancel := context.WithTimeout(s.s.Context(), patience(through))
 			defer cancel()
 			info, err := s.ask.TrackStatus(actx, name, u.hops(through)...)
-			said := &info
-			if err != nil {
-				said = nil
-			}
 			if errors.Is(err, context.DeadlineExceeded) && s.s.Context().Err() == nil {
 				u.stalled("track status")
 			}
 			select {
-			case answered <- said:
+			case answered <- answer{&info, err}:
 			case <-over:
 			}
 		}) {
@@ -294,25 +295,27 @@ func (r *Relay) known(ctx context.Context, name object.TrackName, through []stri
 	var enough <-chan time.Time
 	for ; asked > 0; asked-- {
 		select {
-		case info := <-answered:
-			if info == nil {
+		case a := <-answered:
+			if a.err != nil {
+				refusal, ok := errors.AsType[*moqt.RequestError](a.err)
+				untold = untold || ok && refusal.Code == wire.RequestNotSupported
 				continue
 			}
 			if t == nil {
 				t = r.track(name)
 			}
-			t.learn(info.Largest)
-			t.describe(info.Properties)
+			t.learn(a.info.Largest)
+			t.describe(a.info.Properties)
 			if enough == nil {
 				enough = time.After(graceOfOthers)
 			}
 		case <-enough:
-			return t
+			return t, untold
 		case <-ctx.Done():
-			return t
+			return t, untold
 		}
 	}
-	return t
+	return t, untold
 }
 
 // fill fetches from upstreams what the store lacks of a span, for a request that came through some relays.

@@ -19,7 +19,7 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 		return
 	}
 	through := hopsOf(r.Tokens)
-	t := s.r.known(ctx, s.named(r.Track), through)
+	t, _ := s.r.known(ctx, s.named(r.Track), through)
 	if t == nil {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
 		return

@@ -446,6 +446,38 @@ func TestMirrorWithoutFolder(t *testing.T) {
 	}
 }
 
+// An upstream or a publisher that does not tell how far a track goes, as moq-relay, may have it all the same: who asks here is told so, and
+// not that it does not exist.
+func TestUntoldTrackStatus(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		h := newRogue(ts)
+		r := start(t, t.TempDir(), pipe, Config{Upstreams: []Upstream{h.upstream(t)}}, store.Config{})
+		synctest.Wait()
+		for _, code := range []wire.RequestCode{wire.RequestNotSupported, wire.RequestDoesNotExist} {
+			h.status = func(_ context.Context, r *moqt.TrackStatusRequest) { r.Reject(code, "") }
+			_, err := r.dial(t, nil).TrackStatus(within(t, time.Minute), ts)
+			if refusal, ok := errors.AsType[*moqt.RequestError](err); !ok || refusal.Code != code {
+				t.Errorf("an upstream says %v, the relay %v", code, err)
+			}
+		}
+
+		r = start(t, t.TempDir(), pipe, Config{}, store.Config{})
+		for _, code := range []wire.RequestCode{wire.RequestDoesNotExist, wire.RequestNotSupported} {
+			h.status = func(_ context.Context, r *moqt.TrackStatusRequest) { r.Reject(code, "") }
+			p := r.dial(t, h)
+			if _, err := p.PublishNamespace(within(t, time.Minute), ts.Namespace); err != nil {
+				t.Fatal(err)
+			}
+			_, err := r.dial(t, nil).TrackStatus(within(t, time.Minute), ts)
+			if refusal, ok := errors.AsType[*moqt.RequestError](err); !ok || refusal.Code != code {
+				t.Errorf("a publisher says %v, the relay %v", code, err)
+			}
+			p.leave()
+			synctest.Wait()
+		}
+	})
+}
+
 // TestMirrorOnFullDisk: a mirror whose disk is full pauses and says so, loses nothing of what it has, and goes on when there is room. It
 // takes root.
 func TestMirrorOnFullDisk(t *testing.T) {

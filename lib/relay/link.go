@@ -107,7 +107,8 @@ func (r *Relay) pull(ctx context.Context, name object.TrackName, through []strin
 	if live {
 		r.linkUp(actx, r.track(name), through)
 	}
-	return r.known(ctx, name, through)
+	t, _ := r.known(ctx, name, through)
+	return t
 }
 
 // linkUp waits until a track is linked at an upstream, or all have refused.

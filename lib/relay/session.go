@@ -2,8 +2,10 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -294,12 +296,37 @@ func (r *Relay) rendezvous(ctx context.Context, name object.TrackName, through [
 
 // TrackStatus answers what SUBSCRIBE_OK would say.
 func (s *session) TrackStatus(ctx context.Context, r *moqt.TrackStatusRequest) {
-	t := s.r.known(ctx, s.named(r.Track), hopsOf(r.Tokens))
-	if t == nil {
+	name := s.named(r.Track)
+	t, untold := s.r.known(ctx, name, hopsOf(r.Tokens))
+	switch {
+	case t != nil:
+		r.Accept(t.info())
+	case untold || s.untold(ctx, name):
+		r.Reject(wire.RequestNotSupported, "who has it does not tell") // a subscription does
+	default:
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
-		return
 	}
-	r.Accept(t.info())
+}
+
+// untold says whether another peer announced a namespace with this track, and does not tell of tracks.
+func (s *session) untold(ctx context.Context, name object.TrackName) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	var asked sync.WaitGroup
+	var untold atomic.Bool
+	for _, other := range s.r.announcing(name.Namespace) {
+		if other == s {
+			continue
+		}
+		asked.Go(func() {
+			_, err := other.s.TrackStatus(ctx, name)
+			if refusal, ok := errors.AsType[*moqt.RequestError](err); ok && refusal.Code == wire.RequestNotSupported {
+				untold.Store(true)
+			}
+		})
+	}
+	asked.Wait()
+	return untold.Load()
 }
 
 // PublishNamespace: the peer has tracks below a namespace.
