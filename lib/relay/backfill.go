@@ -350,7 +350,9 @@ func (r *Relay) fillWith(ctx context.Context, t *track, s span, f filling) error
 		}
 		err := r.fillGap(ctx, t, g, f)
 		if lost, ok := err.(*notStored); ok { // the disk is full, or worse: the rest would be brought for nothing
-			r.log.Warn("what upstreams have is not fetched", "track", t.name.String(), "err", lost.err)
+			if now, last := time.Now().UnixNano(), r.complaint.Load(); now-last > int64(10*time.Second) && r.complaint.CompareAndSwap(last, now) {
+				r.log.Warn("what upstreams have is not fetched", "track", t.name.String(), "err", lost.err)
+			}
 			return nil
 		}
 		if err != nil {

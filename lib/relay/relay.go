@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"weak"
 
@@ -97,6 +98,7 @@ type Relay struct {
 	configured []*upstream  // those of Config
 	mirror     *mesh.Mirror // nil: none
 	turns      turns
+	complaint  atomic.Int64 // Unix ns of the last time that something from upstreams could not be stored
 
 	mu        sync.Mutex // guards what follows
 	tracks    map[string]*track
