@@ -18,7 +18,7 @@ OPTIONS:
    --dir DIR         a folder that only this user may enter, for dial.sock and accept.sock
    --key FILE        the ed25519 key that is this node's id (PKCS#8, PEM, mode 0600); without it one that is forgotten
    --bind ADDR       an address to listen on, host:port, at most one of each family; default any address, and a port that the key chooses
-   --mdns            finds nodes on the local network, and can be found there
+   --mdns            finds nodes on the local network, and can be found there if there is an accept.sock
    --relay URL       an iroh-relay to be reachable through; may be repeated. Without it none is ever contacted
    --relay-ca FILE   the certificates (PEM) that sign the relays' own; default those of the web
    --log FORMAT      text or json

@@ -70,6 +70,7 @@ pub async fn run(args: Args) -> Result<u8, Failure> {
         (Err(e), _) | (_, Err(e)) => return Err(Failure::new(OTHER, format!("to wait for signals: {e}"))),
     };
     let door = Door::open(&args.dir)?;
+    let accepts = door.accept_path().exists();
     let endpoint = endpoint::bind(&args).await?;
     let node = Arc::new(Node {
         endpoint: endpoint.clone(),
@@ -84,6 +85,7 @@ pub async fn run(args: Args) -> Result<u8, Failure> {
     if args.mdns {
         let mdns = MdnsAddressLookup::builder()
             .service_name(MDNS_SERVICE)
+            .advertise(accepts) // who takes no peers needs not be found
             .build(endpoint.id())
             .map_err(|e| Failure::new(OTHER, format!("to look for nodes on the local network: {}", chain(&e))))?;
         let found = mdns.subscribe().await;

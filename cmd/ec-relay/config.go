@@ -84,10 +84,10 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 			return conf, err
 		}
 		conf.Iroh = &iroh.Config{
-			Program: program, Bind: c.StringSlice("iroh-bind"), MDNS: c.Bool("mdns"), Relay: c.String("iroh-relay"), RelayCA: c.String("iroh-relay-ca"),
+			Program: program, Accept: !c.Bool("iroh-dial-only"), Bind: c.StringSlice("iroh-bind"), MDNS: c.Bool("mdns"), Relay: c.String("iroh-relay"), RelayCA: c.String("iroh-relay-ca"),
 		}
 	} else {
-		for _, name := range []string{"iroh-bind", "mdns", "iroh-relay", "iroh-relay-ca"} {
+		for _, name := range []string{"iroh-bind", "iroh-dial-only", "mdns", "iroh-relay", "iroh-relay-ca"} {
 			if c.IsSet(name) {
 				return conf, cmdutil.UsageError(fmt.Errorf("--%s goes with --iroh", name))
 			}

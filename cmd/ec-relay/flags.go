@@ -34,6 +34,7 @@ func flags() []cli.Flag {
 		cmdutil.SizeFlag("mirror-rate", 16<<20, "fetch at most `SIZE` a second of their past for it; 0: no bound"),
 		&cli.BoolFlag{Name: "iroh", EnvVars: []string{"EC_RELAY_IROH"}, Usage: "reach relays, and be reached, by iroh too; starts ec-iroh"},
 		&cli.StringSliceFlag{Name: "iroh-bind", Usage: "with --iroh: listen at `ADDR`, IP:PORT of UDP (default: any address, a port that the key chooses)"},
+		&cli.BoolFlag{Name: "iroh-dial-only", Usage: "with --iroh: reach others, and let nobody in by iroh; with --mdns find, and do not be found"},
 		&cli.BoolFlag{Name: "mdns", Usage: "with --iroh: find relays on the local network, and be found"},
 		&cli.StringFlag{Name: "iroh-relay", Usage: "with --iroh: be reachable through the iroh-relay at `URL`"},
 		&cli.StringFlag{Name: "iroh-relay-ca", Usage: "with --iroh: trust it by a certificate in `FILE` (PEM)"},

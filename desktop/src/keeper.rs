@@ -15,6 +15,8 @@ use crate::relay::{self, Place, Run, Said};
 pub enum State {
     /// which relay to join is not known, or that one is of no use
     Ask { problem: Option<String> },
+    /// it looks for relays on the local network
+    Looking { found: Vec<door::Found> },
     /// the local relay is about to be ready
     Starting,
     /// it is, and the relay to join is not reached yet
@@ -31,6 +33,8 @@ pub enum Wish {
     Join(Target),
     /// another relay is to be asked for
     Leave,
+    /// the relays on the local network
+    Look,
     /// the page, without the relay to join
     Anyway,
     Quit,
@@ -82,6 +86,7 @@ pub struct Keeper {
 
     state: State,
     target: Option<Target>,
+    looking: bool, // without a target
     run: Option<Running>,
     runs: u64, // how many there were
     pause: Duration,
@@ -97,6 +102,7 @@ struct Running {
     why: Option<String>,     // the relay to join is not reached
     last: Option<String>,    // error
     looked: Option<Instant>, // when it was last asked; None: to be asked at once
+    found: Vec<door::Found>,
 }
 
 impl Keeper {
@@ -106,7 +112,7 @@ impl Keeper {
         let state = State::Ask { problem: None };
         let pause = times.pause.0;
         let show = Box::new(show);
-        (Keeper { place, times, inbox, outbox, show, state, target: None, run: None, runs: 0, pause, again: None }, handle)
+        (Keeper { place, times, inbox, outbox, show, state, target: None, looking: false, run: None, runs: 0, pause, again: None }, handle)
     }
 
     /// Blocks until Quit; then nothing runs any more.
@@ -142,14 +148,20 @@ impl Keeper {
         match w {
             Wish::Join(target) => {
                 self.stop();
-                self.target = Some(target);
+                (self.target, self.looking) = (Some(target), false);
                 self.pause = self.times.pause.0;
                 self.start();
             }
             Wish::Leave => {
                 self.stop();
-                self.target = None;
+                (self.target, self.looking) = (None, false);
                 self.turn(State::Ask { problem: None });
+            }
+            Wish::Look => {
+                self.stop();
+                (self.target, self.looking) = (None, true);
+                self.pause = self.times.pause.0;
+                self.start();
             }
             Wish::Anyway => {
                 if let Some(r) = &mut self.run {
@@ -162,14 +174,26 @@ impl Keeper {
     }
 
     fn start(&mut self) {
-        let Some(target) = &self.target else { return };
+        if self.target.is_none() && !self.looking {
+            return;
+        }
         self.again = None;
         self.runs += 1;
         let (of, outbox) = (self.runs, self.outbox.clone());
-        match Run::start(&self.place, target, move |said| drop(outbox.send(Message::Said(of, said)))) {
+        match Run::start(&self.place, self.target.as_ref(), move |said| drop(outbox.send(Message::Said(of, said)))) {
             Ok(run) => {
                 let now = Instant::now();
-                self.run = Some(Running { run, since: now, page: None, anyway: false, joined: false, why: None, last: None, looked: Some(now) });
+                self.run = Some(Running {
+                    run,
+                    since: now,
+                    page: None,
+                    anyway: false,
+                    joined: false,
+                    why: None,
+                    last: None,
+                    looked: Some(now),
+                    found: Vec::new(),
+                });
                 self.tell();
             }
             Err(e) => {
@@ -208,15 +232,17 @@ impl Keeper {
 
     /// Says where the run is.
     fn tell(&mut self) {
-        let (Some(r), Some(target)) = (&self.run, &self.target) else {
-            return;
+        let Some(r) = &self.run else { return };
+        let Some(target) = &self.target else {
+            let found = r.found.clone();
+            return self.turn(State::Looking { found });
         };
         let away = (!r.joined).then(|| r.why.clone().unwrap_or_else(|| "no answer yet".to_owned()));
         let shown = matches!(self.state, State::Page { .. });
         let state = match &r.page {
             None => State::Starting,
             Some(page) if r.joined || r.anyway || shown => State::Page { url: page.clone(), away },
-            Some(_) => State::Reaching { relay: target.name().to_owned(), problem: r.why.clone() },
+            Some(_) => State::Reaching { relay: target.name(), problem: r.why.clone() },
         };
         self.turn(state);
     }
@@ -247,7 +273,7 @@ impl Keeper {
             }
             self.run = None;
             if relay::is_final(status) {
-                self.target = None;
+                (self.target, self.looking) = (None, false);
                 self.turn(State::Ask { problem: Some(words) });
             } else {
                 self.later(words);
@@ -263,7 +289,15 @@ impl Keeper {
         }
         if r.looked.is_none_or(|at| at.elapsed() > Duration::from_secs(2)) {
             r.looked = Some(Instant::now());
-            if let Ok(joined) = door::reached(&self.place.store.join("admin.sock")) {
+            let socket = self.place.store.join("admin.sock");
+            if self.looking {
+                if let Ok(found) = door::found(&socket) {
+                    r.found = found;
+                    self.tell();
+                }
+                return;
+            }
+            if let Ok(joined) = door::reached(&socket) {
                 r.joined = joined;
                 if joined {
                     r.why = None;
@@ -364,6 +398,28 @@ mod tests {
         t.until(|s| problem(s) == "gone");
         t.handle.wish(Wish::Anyway);
         t.until(|s| matches!(s, State::Page { away: Some(why), .. } if why == "gone"));
+        t.handle.wish(Wish::Leave);
+        t.until(|s| *s == State::Ask { problem: None });
+        t.quit();
+    }
+
+    #[test]
+    fn looks_for_relays_without_one_to_join() {
+        let t = keep("looks", Some(&format!("{READY}echo \"${{EC_RELAY_UPSTREAM-none}} $*\" >>args; read x; exit 0")));
+        t.until(|s| matches!(s, State::Reaching { .. }));
+        std::fs::write(t.dir.join("ec-iroh"), "").unwrap();
+        t.handle.wish(Wish::Look);
+        assert_eq!(t.until(|s| matches!(s, State::Looking { .. })), State::Looking { found: vec![] });
+        let args = loop {
+            let args = std::fs::read_to_string(t.dir.join("args")).unwrap();
+            if args.lines().count() > 1 {
+                break args;
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        let (join, look) = args.split_once('\n').unwrap();
+        assert!(join.starts_with("moqt://a:4443 ") && !join.contains("iroh"), "{join}");
+        assert!(look.starts_with("none ") && look.contains("--iroh --iroh-dial-only --mdns"), "{look}");
         t.handle.wish(Wish::Leave);
         t.until(|s| *s == State::Ask { problem: None });
         t.quit();

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The relay to join.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Target {
-    /// an address, as `moqt://host:4443`, or a ticket
+    /// an address, as `moqt://host:4443`, a ticket, or the id of a relay on the local network
     pub to: String,
     /// pin of the relay's key; a ticket has its own
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -20,9 +20,22 @@ pub struct Target {
 }
 
 impl Target {
+    /// Reports whether it is the id of a relay that mDNS finds: the key in hexadecimal digits.
+    pub fn is_id(&self) -> bool {
+        self.to.len() == 64 && self.to.bytes().all(|b| b.is_ascii_hexdigit())
+    }
+
+    pub fn is_address(&self) -> bool {
+        self.to.contains("://")
+    }
+
     /// What to call the relay in front of people: a ticket is a secret.
-    pub fn name(&self) -> &str {
-        if self.to.contains("://") { &self.to } else { "the ticket's relay" }
+    pub fn name(&self) -> String {
+        match self {
+            t if t.is_address() => t.to.clone(),
+            t if t.is_id() => format!("the relay {}", &t.to[..10]),
+            _ => "the ticket's relay".to_owned(),
+        }
     }
 }
 

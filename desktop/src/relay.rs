@@ -18,6 +18,13 @@ pub struct Place {
     pub store: PathBuf,
 }
 
+impl Place {
+    /// Reports whether there is an ec-iroh beside ec-relay: without it relays are reached by address alone.
+    pub fn has_iroh(&self) -> bool {
+        self.program.with_file_name("ec-iroh").exists()
+    }
+}
+
 /// How the retained past is bounded: the page goes five minutes back, and a disk of a desktop is small.
 const RETAIN: [&str; 4] = ["--retain", "6h", "--max-bytes", "8GiB"];
 
@@ -56,17 +63,24 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts the relay. What it says comes through tell, from other threads, until it ended.
-    pub fn start(place: &Place, target: &Target, tell: impl Fn(Said) + Clone + Send + 'static) -> io::Result<Run> {
+    /// Starts the relay; without a target it looks for others on the local network. What it says comes through tell, from other
+    /// threads, until it ended.
+    pub fn start(place: &Place, target: Option<&Target>, tell: impl Fn(Said) + Clone + Send + 'static) -> io::Result<Run> {
         crate::memory::private_folder(&place.store)?;
         let mut c = Command::new(&place.program);
         // A ticket holds a secret: others see a command line, and nobody else the environment.
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.as_encoded_bytes().starts_with(b"EC_")) {
             c.env_remove(name);
         }
-        c.env("EC_RELAY_UPSTREAM", &target.to);
-        if !target.fingerprint.is_empty() {
-            c.env("EC_RELAY_FINGERPRINT", &target.fingerprint);
+        if let Some(t) = target {
+            c.env(if t.is_id() { "EC_RELAY_PEER" } else { "EC_RELAY_UPSTREAM" }, &t.to);
+            if !t.fingerprint.is_empty() {
+                c.env("EC_RELAY_FINGERPRINT", &t.fingerprint);
+            }
+        }
+        if place.has_iroh() && target.is_none_or(|t| !t.is_address()) {
+            c.args(["--iroh", "--iroh-dial-only"]);
+            c.args(target.is_none_or(Target::is_id).then_some("--mdns"));
         }
         c.args(["--exit-with-stdin", "--http", "127.0.0.1:0", "--log", "json"]).args(RETAIN);
         c.arg("--store").arg(&place.store).arg("--listen").arg(in_folder(&place.store));
@@ -142,6 +156,9 @@ fn understand(line: &str) -> Option<Said> {
         let words = line.trim().trim_start_matches("ec-relay: ").trim_start_matches("error: ");
         return (!words.is_empty()).then(|| Said::Error(words.to_owned()));
     };
+    if e.msg.starts_with("peer takes this relay for an ordinary client") {
+        return None; // which is enough to watch
+    }
     let of_the_upstream = e.upstream.is_some() || e.relay.is_some();
     match (e.level.as_str(), of_the_upstream) {
         ("WARN" | "ERROR", true) => Some(Said::Joined(Err(e.error.unwrap_or(e.msg)))),
@@ -212,6 +229,7 @@ mod tests {
             (r#"{"level":"WARN","msg":"relay not reached, trying again","relay":"moqt://a:1","error":"timeout","pause":1}"#, away("timeout")),
             (r#"{"level":"ERROR","msg":"upstream refused, trying again later","upstream":"moqt://a:1","err":"no"}"#, away("no")),
             (r#"{"level":"WARN","msg":"continuity gap","pid":1}"#, None),
+            (r#"{"level":"WARN","msg":"peer takes this relay for an ordinary client: it lists no key","upstream":"iroh://ab"}"#, None),
             (r#"{"level":"ERROR","msg":"disk","err":"full"}"#, Some(Said::Error("disk: full".into()))),
             ("ec-relay: error: --upstream: not an address", Some(Said::Error("--upstream: not an address".into()))),
             ("panic: no", Some(Said::Error("panic: no".into()))),

@@ -19,6 +19,7 @@ const NAME: &str = "every.channel";
 /// What threads share.
 struct Shell {
     keeper: Handle,
+    can_look: bool,
     inner: Mutex<Inner>,
 }
 
@@ -57,6 +58,7 @@ pub fn run(place: Place, remembered: PathBuf) -> tauri::Result<()> {
     let known = book.memory.relay.clone();
     let app: Arc<OnceLock<AppHandle>> = Arc::default();
     let shown = app.clone();
+    let can_look = place.has_iroh();
     let (keeper, handle) = Keeper::new(place, Times::default(), move |state| {
         if let Some(app) = shown.get() {
             show(app, state);
@@ -66,8 +68,8 @@ pub fn run(place: Place, remembered: PathBuf) -> tauri::Result<()> {
     let kept = Arc::new(Mutex::new(None));
     let (keeping, wishes) = (kept.clone(), handle.clone());
     let built = tauri::Builder::default()
-        .manage(Shell { keeper: handle.clone(), inner: Mutex::new(inner) })
-        .invoke_handler(tauri::generate_handler![state, join, leave, anyway])
+        .manage(Shell { keeper: handle.clone(), can_look, inner: Mutex::new(inner) })
+        .invoke_handler(tauri::generate_handler![state, join, leave, anyway, look])
         .setup(move |a| {
             open(a.handle())?;
             // The keeper speaks once there is a window.
@@ -276,6 +278,8 @@ struct View {
     #[serde(flatten)]
     state: State,
     notice: Option<String>,
+    /// relays on the local network can be looked for
+    can_look: bool,
     /// the address that was last joined; of a ticket, which is a secret, nothing
     last: Option<Target>,
 }
@@ -283,8 +287,8 @@ struct View {
 #[tauri::command]
 fn state(shell: tauri::State<'_, Shell>) -> View {
     let inner = shell.lock();
-    let last = inner.book.memory.relay.clone().filter(|t| t.to.contains("://"));
-    View { state: inner.state.clone(), notice: inner.notice.clone(), last }
+    let last = inner.book.memory.relay.clone().filter(Target::is_address);
+    View { state: inner.state.clone(), notice: inner.notice.clone(), can_look: shell.can_look, last }
 }
 
 #[tauri::command]
@@ -310,6 +314,11 @@ fn join(shell: tauri::State<'_, Shell>, to: String, fingerprint: String) -> Resu
 #[tauri::command]
 fn leave(shell: tauri::State<'_, Shell>) {
     shell.keeper.wish(Wish::Leave);
+}
+
+#[tauri::command]
+fn look(shell: tauri::State<'_, Shell>) {
+    shell.keeper.wish(Wish::Look);
 }
 
 #[tauri::command]

@@ -14,6 +14,7 @@ const set = (id, text) => {
 
 function show(view) {
 	const words = {
+		looking: () => (view.found.length > 0 ? "On this network:" : "Looking for relays on this network … They are found if they run with --iroh --mdns."),
 		starting: () => "The local relay is starting …",
 		reaching: () => (view.problem ? `${view.relay} is not reached. It is tried again.` : `Reaching ${view.relay} …`),
 		ended: () => `It is started again ${again(view)}.`,
@@ -23,6 +24,8 @@ function show(view) {
 	set("problem", refused || (view.at === "reaching" && view.problem ? explain(view.problem) : view.problem ?? ""))
 	byID("ask").hidden = view.at !== "ask"
 	byID("wait").hidden = view.at === "ask"
+	byID("look").hidden = !view.can_look
+	list(view.at === "looking" ? view.found : [])
 	byID("anyway").hidden = !(view.at === "reaching" && view.problem)
 	if (words) set("words", words())
 	else if (!filled) {
@@ -32,6 +35,24 @@ function show(view) {
 		if (view.last?.fingerprint) byID("fingerprint").closest("details").open = true
 		byID("to").focus()
 	}
+}
+
+/** A button for each relay that was found: a click joins it. */
+function list(found) {
+	const ul = byID("found")
+	ul.hidden = found.length === 0
+	const seen = JSON.stringify(found)
+	if (ul.dataset.seen === seen) return
+	ul.dataset.seen = seen
+	ul.replaceChildren(...found.map((r) => {
+		const [li, button, id] = ["li", "button", "small"].map((tag) => document.createElement(tag))
+		button.type = "button"
+		id.textContent = r.id // as ec-relay status shows there: who knows the relay can compare
+		button.append(`The relay at ${r.addr}`, id)
+		button.addEventListener("click", () => invoke("join", { to: r.id, fingerprint: "" }).then(look))
+		li.append(button)
+		return li
+	}))
 }
 
 function again(view) {
@@ -64,6 +85,7 @@ byID("leave").addEventListener("click", () => {
 	filled = false
 	invoke("leave").then(look)
 })
+byID("look").addEventListener("click", () => invoke("look").then(look))
 byID("anyway").addEventListener("click", () => invoke("anyway").then(look))
 
 async function look() {

@@ -96,15 +96,17 @@ export function installed() {
 }
 
 /** A relay, and a home that publishes the simulated antenna's H.264 channel to it through every tool. */
-export async function broadcast(bin) {
+export async function broadcast(bin, more = [], env = {}) {
 	const port = await freePort()
 	const store = folder("ec-far-")
-	const args = ["--listen", `127.0.0.1:${port}`, "--store", store]
-	const r = { address: `moqt://127.0.0.1:${port}`, bin, p: start(join(bin, "ec-relay"), args) }
-	r.restart = () => (r.p = start(join(bin, "ec-relay"), args))
+	const args = ["--listen", `127.0.0.1:${port}`, "--store", store, ...more]
+	const r = { address: `moqt://127.0.0.1:${port}`, bin }
+	r.restart = () => (r.p = start(join(bin, "ec-relay"), args, { ...process.env, ...env }))
+	r.restart()
+	r.ask = (...words) => run(join(bin, "ec-relay"), ["--store", store, ...words])
 	await until("the relay is ready", 10_000, () => existsSync(join(store, "fingerprint")) && r.p.log.includes("ready"))
 	r.fingerprint = readFileSync(join(store, "fingerprint"), "utf8").trim()
-	r.ticket = () => run(join(bin, "ec-relay"), ["--store", store, "ticket", "--address", r.address].toSorted((a, b) => (a === "ticket") - (b === "ticket"))).trim()
+	r.ticket = () => r.ask("--address", r.address, "ticket").trim()
 	const sim = start(join(bin, "ec-sim"), ["--http", "0", "--stream-port", "0", "--control-port", "0", "serve"])
 	const device = await until("the simulated tuner is there", 10_000, () => /http:\/\/([0-9.:]+)/.exec(sim.log)?.[1])
 	const chain = `"$0/ec-tune" --retry 30s hdhr://${device}/5.2 | "$0/ec-chop" --source home | "$0/ec-pub" --retry 60s ${r.address}`

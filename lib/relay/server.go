@@ -55,7 +55,7 @@ type ServerConfig struct {
 	PeerIDs []mesh.ID
 	// PeerAddrs are where iroh may find them.
 	PeerAddrs map[mesh.ID][]string
-	// Iroh, if not nil, has the relay reach others, and be reached, over iroh. Key, Accept and Log are filled in.
+	// Iroh, if not nil, has the relay reach others, and with Accept be reached, over iroh. Key and Log are filled in.
 	Iroh    *iroh.Config
 	Logger  *slog.Logger
 	Version string // of the program, for the operator
@@ -131,13 +131,15 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	var dialIroh keep.DialIroh
 	if c.Iroh != nil {
 		ic := *c.Iroh
-		ic.Key, ic.Accept, ic.Log = filepath.Join(c.Dir, keys.KeyFile), true, c.Logger
+		ic.Key, ic.Log = filepath.Join(c.Dir, keys.KeyFile), c.Logger
 		if node, err = iroh.New(ic); err != nil {
 			return err
 		}
 		defer node.Close()
 		dialIroh = keep.OverIroh(node)
-		listeners = append(listeners, moqt.ListenOn(node.Listener(), "iroh", &conf))
+		if ic.Accept {
+			listeners = append(listeners, moqt.ListenOn(node.Listener(), "iroh", &conf))
+		}
 		for _, id := range c.PeerIDs {
 			byID := ticket.Ticket{Iroh: id, IrohAddrs: c.PeerAddrs[id]}
 			c.Relay.Upstreams = append(c.Relay.Upstreams, Upstream{Relay: byID.String(), Peer: true})
@@ -165,7 +167,11 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	}
 	door := &admin.Server{Logger: c.Logger}
 	r.handleAdmin(door, c, certs, started, gate.Tickets)
-	r.handleTickets(door, gate.Tickets, certs, addrs, node)
+	reached := node
+	if node != nil && !c.Iroh.Accept {
+		reached = nil
+	}
+	r.handleTickets(door, gate.Tickets, certs, addrs, reached)
 	door.Handle("relays", r.relaysCommand(node))
 	if err := st.Flush(); err != nil { // whole groups that a crash left under their partial names, and that are as good there
 		c.Logger.Error("whole groups kept under their partial names", "err", err)
