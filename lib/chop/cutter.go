@@ -35,19 +35,22 @@ type cutter struct {
 	before    map[ts.PID]earlier // until the PMT is known
 	repeats   bool               // the PMT is sent again and again
 	totHeard  bool
-	tdtAlone  bool   // two TDT came in succession: there is no TOT
-	told      []said // times for which a PCR is awaited
-	tdtBefore bool   // the last table on that PID was a TDT, and none was lost since
-	nextPos   int64  // position where the PMT was heard that is not in force yet
-	clockPos  int64  // position of the last PCR
-	clockGap  bool   // packets of its PID were lost since
-	clockDark int64  // unreadable packets until then
-	flagPos   int64  // position of the last PCR with discontinuity_indicator in a packet with payload
-	stepPos   int64  // position of the last step of the clock
-	stepFrom  int64  // whole, at that step
-	stepTo    int64  // where the first chunk behind it begins, 0 if none has yet
-	whole     int64  // position from which on nothing was of the chunk before the newest
-	scrambled int64  // packets, for the message when nothing comes out
+	tdtAlone  bool          // there is no TOT
+	tdtTwice  bool          // two TDT came in succession since the last TOT
+	tdtBefore bool          // the last table on that PID was a TDT, and none was lost since
+	totLost   bool          // a TOT may have been lost
+	noTOT     clock.Ticks27 // since when no TOT came, nor may have been lost
+	told      []said        // times for which a PCR is awaited
+	nextPos   int64         // position where the PMT was heard that is not in force yet
+	clockPos  int64         // position of the last PCR
+	clockGap  bool          // packets of its PID were lost since
+	clockDark int64         // unreadable packets until then
+	flagPos   int64         // position of the last PCR with discontinuity_indicator in a packet with payload
+	stepPos   int64         // position of the last step of the clock
+	stepFrom  int64         // whole, at that step
+	stepTo    int64         // where the first chunk behind it begins, 0 if none has yet
+	whole     int64         // position from which on nothing was of the chunk before the newest
+	scrambled int64         // packets, for the message when nothing comes out
 	pcrHeard  bool
 	dtsHeard  bool
 	firstDTS  clock.PTS // while no PCR was heard
@@ -230,11 +233,19 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		return false, nil
 	}
 	if !p.HasPayload() {
-		// It carries nothing and no counter shows its loss; but a jump of the counter that it alone announces must reach the player.
-		if ev == ts.Jump {
-			c.lost(p, pid, before.pos, true)
+		// It carries nothing and no counter shows its loss. A jump of the counter that it alone announces reaches the player with a chunk that it
+		// damages, and with no other: who lost packets before, or heard none, knows of no jump.
+		if ev != ts.Jump {
+			return false, nil
 		}
-		return ev == ts.Jump, nil
+		to := c.lost(p, pid, before.pos, true)
+		if c.prog.roles[pid]&roleTail != 0 {
+			if last := c.tail.part; last != nil && last.chunk.begin < to {
+				c.toTail(p)
+			}
+			return false, nil
+		}
+		return c.cur != nil && c.cur.chunk != nil && c.cur.chunk.begin < to, nil
 	}
 	*m = mark{c.pos, c.dark, c.base.now}
 	if before.pos > 0 {
@@ -323,8 +334,8 @@ type earlier struct {
 
 // lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too, at an access point (H.222.0
 // §2.4.3.5): what is missing then is missing before the step, or among the last packets of the clock before, which may come behind the PCR that
-// steps. If it is missing at all: chunks that had ended before the step are not held up.
-func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) {
+// steps. If it is missing at all: chunks that had ended before the step are not held up. It returns up to where they may be missing.
+func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) (to int64) {
 	t := taint{from: from, to: c.pos, pid: pid, kind: taintContinuity}
 	anew := announced && (p.UnitStart() || !p.HasPayload()) && (c.stepPos > from || c.stepTo > from)
 	if anew {
@@ -343,6 +354,7 @@ func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) {
 	if pid == c.prog.cutPID && announced && (anew || p.UnitStart()) { // packets of the clock before may come behind the PCR that steps
 		c.proof.anew = true
 	}
+	return t.to
 }
 
 // scrambledPES reports whether a PES packet's payload is scrambled: PES_scrambling_control, H.222.0 §2.4.3.7.

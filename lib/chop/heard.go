@@ -17,8 +17,8 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 		ev := c.cont.Check(p)
 		lost = ev == ts.Gap || ev == ts.Jump
 	}
-	if pid == ts.PIDTDT && lost {
-		c.tdtBefore = false
+	if pid == ts.PIDTDT && lost && !c.alone() {
+		c.tdtBefore, c.totLost, c.noTOT = false, true, c.base.now
 	}
 	switch {
 	case role&roleTable == 0: // it may turn out to be a stream
@@ -58,10 +58,10 @@ type said struct {
 func (c *cutter) timeHeard(kind table, utc time.Time) {
 	switch kind {
 	case tableTDT:
-		c.tdtAlone = c.tdtAlone || c.tdtBefore
+		c.tdtTwice = c.tdtTwice || c.tdtBefore
 		c.tdtBefore = true
 	case tableTOT:
-		c.tdtAlone, c.tdtBefore = false, false
+		c.tdtAlone, c.tdtTwice, c.tdtBefore, c.noTOT = false, false, false, c.base.now
 	}
 	if c.cfg.Clock != ClockFile && len(c.told) < heard {
 		c.told = append(c.told, said{kind, utc, !c.base.have})

@@ -17,6 +17,7 @@ import (
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/chop"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/sim"
 	"every.channel/ec/lib/ts"
 )
@@ -353,4 +354,51 @@ func TestLossyCapture(t *testing.T) {
 		}
 	}
 	t.Logf("%d chunks on broadcast time, %d damaged, %d promoted", whole.stats.Synced, whole.stats.Damaged, whole.stats.Promoted)
+}
+
+// TestRareTOT: real broadcasters send two TDT and more for each TOT. Where they contradict each other, every receiver of 30 s and more goes by the TOT,
+// wherever it joined, and none by the TDT that lost the TOT.
+func TestRareTOT(t *testing.T) {
+	m, s := mux(t, "101")
+	m.TDTEvery, m.Habits.TDTWrong = 4*time.Second, 3*time.Hour
+	data, err := io.ReadAll(m.Reader(epoch, epoch.Add(70*time.Second), s.Program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := data
+	data = nil
+	tots, cc := 0, uint8(0)
+	for ; len(all) > 0; all = all[ts.PacketSize:] {
+		p := (*ts.Packet)(all)
+		if p.PID() == ts.PIDTDT {
+			if p.Payload()[1] == psi.TableTOT {
+				if tots++; tots%3 != 2 {
+					continue
+				}
+			}
+			p.SetContinuity(cc)
+			cc = (cc + 1) & 0x0f
+		}
+		data = append(data, p[:]...)
+	}
+	names := map[string]string{} // hash to name
+	promoted := 0
+	check := func(r *result) {
+		t.Helper()
+		promoted += len(r.chunks)
+		for key, h := range r.chunks {
+			if old, ok := names[h.String()]; ok && old != key {
+				t.Errorf("%s is also %s", key, old)
+			}
+			names[h.String()] = key
+		}
+	}
+	for at := 0; at < len(data)/2; at += len(data) / 40 / ts.PacketSize * ts.PacketSize {
+		check(receive(t, chop.Config{}, bytes.NewReader(data[at:])))
+	}
+	if promoted < 300 {
+		t.Errorf("%d chunks promoted", promoted)
+	}
+	none := func(p *ts.Packet) bool { return p.PID() != ts.PIDTDT || p.Payload()[1] != psi.TableTOT }
+	check(receive(t, chop.Config{}, filtered(bytes.NewReader(data), none)))
 }

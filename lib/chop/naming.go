@@ -79,22 +79,28 @@ func (c *cutter) kinds(id Identity) [2]table {
 	switch {
 	case id.System == "atsc" || id.System == "" && c.prog.stt:
 		return [...]table{tableSTT, tableOther}
-	case c.totHeard, !c.tdtAlone: // there is a TOT, or may be, that says otherwise
+	case c.totHeard, !c.alone(): // there is a TOT, or may be, that says otherwise
 		return [...]table{tableTOT, tableOther}
 	}
 	return [...]table{tableTDT, tableOther}
 }
 
-// totPatience is how long a chunk whose time a TDT alone tells waits for another TDT in succession, or for a TOT: TS 101 211 §4.4 asks for both every 30 s. maxWaiting bounds what is
-// held meanwhile.
+// totPatience is how long no TOT must have come for a TDT to count, and how long a chunk waits for that: TS 101 211 §4.4 asks for both every 30 s, and real
+// broadcasters send two TDT or more for each TOT. maxWaiting bounds what is held meanwhile.
 const (
 	totPatience = 30 * second
 	maxWaiting  = 64 << 20
 )
 
+// alone reports whether there is no TOT that a TDT may contradict: two TDT came in succession, and no TOT for long, or in an input that has ended.
+func (c *cutter) alone() bool {
+	c.tdtAlone = c.tdtAlone || c.tdtTwice && (c.ended && !c.totLost || c.base.now-c.noTOT >= totPatience)
+	return c.tdtAlone
+}
+
 // doubtful reports whether the time of a chunk is that of a TDT alone so far, and it may still show whether there is a TOT that contradicts.
 func (c *cutter) doubtful(ch *chunk) bool {
-	if c.ended || c.tdtAlone || ch.run == nil || c.cfg.Clock != ClockBroadcast || len(ch.run.times[tableTOT]) > 0 || len(ch.run.times[tableTDT]) == 0 {
+	if c.ended || c.alone() || ch.run == nil || c.cfg.Clock != ClockBroadcast || len(ch.run.times[tableTOT]) > 0 || len(ch.run.times[tableTDT]) == 0 {
 		return false
 	}
 	return c.kinds(c.identified(ch))[0] == tableTOT && c.base.now-ch.beganAt < totPatience && c.waiting() < maxWaiting

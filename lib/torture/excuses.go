@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+
+	"every.channel/ec/lib/psi"
 )
 
 // lossesIn lists what receiver i lost between two packets of the broadcast.
@@ -221,7 +223,11 @@ func (j *judge) around(i int, ch *chunk) (from, to int32) {
 
 // misled tells whether receiver i had not heard enough time tables, since it joined or lost something, to know that one of them is wrong.
 func (j *judge) misled(i int, ch *chunk) bool {
-	if j.s.spec.H[hIllegal] != 3 {
+	switch j.s.spec.H[hIllegal] {
+	case 2:
+		return j.noTOT(j.all[i])
+	case 3:
+	default:
 		return false
 	}
 	n, since := 0, j.all[i].join
@@ -236,4 +242,23 @@ func (j *judge) misled(i int, ch *chunk) bool {
 		}
 	}
 	return n < 4
+}
+
+// noTOT tells whether the input of c ended within 30 s, with no TOT in it since c knew the program, and no counter that showed that one was lost.
+func (j *judge) noTOT(c *reception) bool {
+	program, _ := j.known(c)
+	packets := j.s.packets
+	heard, lost := false, 0
+	for p := max(program, c.join); int(p) < len(packets); p++ {
+		switch q := &packets[p]; {
+		case q.kind != kindTime:
+		case !c.heard[p]:
+			lost++
+		case q.data.Payload()[1] == psi.TableTOT || heard && lost%16 != 0:
+			return false
+		default:
+			heard, lost = true, 0
+		}
+	}
+	return packets[len(packets)-1].at-packets[c.join].at < 30*second
 }

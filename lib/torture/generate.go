@@ -473,8 +473,14 @@ func (g *generator) send(s *source) {
 		if s.forgot && s.opening { // a counter jumps at an access point, H.222.0 §2.4.3.5
 			s.forgot = false
 			s.cc = uint8(g.mux.IntN(16))
-			f.disc = f.disc || h[hIllegal] != 1
 			p.jump = h[hIllegal] != 1
+			if p.jump && h[hDisc] == 5 && !isPCR {
+				bare := packet{kind: s.kind}
+				fill(&bare.data, s.pid, false, (s.cc-1)&15, &field{disc: true}, nil)
+				g.put(bare)
+			} else {
+				f.disc = f.disc || p.jump
+			}
 		}
 		g.extras(&f, false)
 	}

@@ -67,7 +67,7 @@ func faults(s *Stream) (list []string) {
 		switch {
 		case !st.seen:
 		case !d.HasPayload():
-			if cc != last {
+			if cc != last && !d.Discontinuity() {
 				fault("the counter of a packet without payload moved") // §2.4.3.3
 			}
 		case p.copy:

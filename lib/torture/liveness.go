@@ -57,7 +57,12 @@ func (j *judge) known(c *reception) (program, all int32) {
 		at++
 	}
 	all = j.timeAfter(c, at)
-	if !s.atsc && s.spec.H[hTOT] == 0 { // without a second TDT behind it, there may be a TOT
+	if !s.atsc && s.spec.H[hTOT] == 0 { // without a second TDT behind it, or where one was lost, there may be a TOT
+		for i := at; int(i) < len(s.packets); i++ {
+			if s.packets[i].kind == kindTime && !c.heard[i] {
+				return program, -1
+			}
+		}
 		for next := int32(0); all >= 0; all = j.timeAfter(c, all) {
 			if next = j.time(all); next >= 0 && c.heard[next] {
 				break

@@ -58,8 +58,12 @@ var mutants = []mutant{
 				b = append(b, p[:]...)
 			case pid == ts.PIDNull:`},
 	{"packets without payload go out", "stuff=2", "lib/chop/cutter.go",
-		`		return ev == ts.Jump, nil`,
-		`		return true, nil`},
+		`		if ev != ts.Jump {
+			return false, nil
+		}`,
+		`		if ev != ts.Jump {
+			return true, nil
+		}`},
 	{"packets with transport_error_indicator are taken", "/ tei=9", "lib/chop/cutter.go",
 		`	if p.TransportError() {
 		c.dark++`,
@@ -188,8 +192,17 @@ var mutants = []mutant{
 		`	if v := c.au.finder.End(); v != es.Undecided && c.au.active {`},
 	// What was found by the torture test itself.
 	{"the time of a first TDT counts at once, whatever a TOT may say", "atsc=0 illegal=2 time=4 tables=480 / of=5 loss=9 burst=14", "lib/chop/naming.go",
-		`	case c.totHeard, !c.tdtAlone:`,
+		`	case c.totHeard, !c.alone():`,
 		`	case c.totHeard:`},
+	{"two TDT in succession show that there is no TOT", "atsc=0 tot=2 illegal=2 time=1", "lib/chop/naming.go",
+		`c.base.now-c.noTOT >= totPatience)`,
+		`true)`},
+	{"an input that has ended had no TOT, whatever it lost", "atsc=0 tot=2 illegal=2 time=0 / of=6 loss=30 burst=0", "lib/chop/naming.go",
+		`c.ended && !c.totLost ||`,
+		`c.ended ||`},
+	{"a jump of the counter that a packet without payload announces goes out", "disc=5 step=2 sparse=1 illegal=0 scrambled=0", "lib/chop/cutter.go",
+		`		return c.cur != nil && c.cur.chunk != nil && c.cur.chunk.begin < to, nil`,
+		`		return true, nil`},
 	{"nobody waits for a TOT, or another TDT", "len=0 atsc=0 tot=0 time=8 illegal=0 scrambled=0", "lib/chop/settle.go",
 		`			if !ch.named && c.doubtful(ch) {`,
 		`			if false {`},
@@ -197,7 +210,7 @@ var mutants = []mutant{
 		`		return [...]table{tableTOT, tableOther}`,
 		`		return [...]table{tableTDT, tableTOT}`},
 	{"two TDT are in succession where packets between them were lost", "atsc=0 illegal=2 time=0 / of=6 loss=30 burst=0", "lib/chop/heard.go",
-		`	if pid == ts.PIDTDT && lost {`,
+		`	if pid == ts.PIDTDT && lost && !c.alone() {`,
 		`	if pid == ts.PIDTDT && lost && c.pos < 0 {`},
 	{"no step hides", "clock=2 step=4 illegal=0 scrambled=0 / near=1 loss=9", "lib/chop/timebase.go",
 		`	if !known || others {`,

@@ -112,7 +112,7 @@ var streamHabits = [numHabits]habit{
 	hAF:           {"af", "bits: 1 OPCR, 2 private data, 4 splice_countdown, 8 elementary_stream_priority", func(r *rand.Rand) int { return r.IntN(16) & r.IntN(16) }},
 	hDup:          {"dup", "duplicate packets in a thousand", pick(0, 0, 0, 0, 3, 20, 200)},
 	hDupApart:     {"apart", "1: packets of other PIDs between a packet and its duplicate", pick(0, 0, 1)},
-	hDisc:         {"disc", "discontinuity_indicator: 1 with every PCR, 2 on first packets, 3 anywhere off the PCR PID, 4 on PAT and PMT", pick(0, 0, 0, 0, 0, 1, 2, 3, 4)},
+	hDisc:         {"disc", "discontinuity_indicator: 1 with every PCR, 2 on first packets, 3 anywhere off the PCR PID, 4 on PAT and PMT, 5 without payload where a counter starts anew off the PCR PID", pick(0, 0, 0, 0, 0, 1, 2, 3, 4, 5)},
 	hPrograms:     {"programs", "other programs", pick(0, 0, 0, 1, 2)},
 	hPATSections:  {"patsec", "1: PAT in two sections, this program in the second; 2: in the first", pick(0, 0, 0, 1, 2)},
 	hPMTFirst:     {"pmtfirst", "1: the first PMT comes before the first PAT", pick(0, 0, 1)},
@@ -121,7 +121,7 @@ var streamHabits = [numHabits]habit{
 	hTableJitter:  {"tabjit", "1: tables come irregularly", pick(0, 0, 1)},
 	hTime:         {"time", "seconds between time tables beyond 1", pick(0, 0, 0, 1, 2, 4, 8)},
 	hTimeJitter:   {"timejit", "ms that a time table may be late", pick(0, 0, 100, 300, 900)},
-	hTOT:          {"tot", "1: TDT and TOT", pick(0, 1)},
+	hTOT:          {"tot", "1: TDT and TOT, 2: three TDT for each TOT", pick(0, 0, 0, 1, 1, 2)},
 	hClock:        {"clock", "0 anywhere, 1 PTS wraps in the middle, 2 within 1 s of half an hour off UTC, 3 within 90 s, 4 where k changes", pick(0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4)},
 	hStep:         {"step", "1 splice away and home, 2 encoder restarts, 3 small step back, 4 small step forward", pick(0, 0, 0, 0, 0, 0, 1, 2, 3, 4)},
 	hStepGOP:      {"stepgop", "1: video starts anew at a step", pick(0, 1)},
@@ -283,7 +283,7 @@ func (s *Spec) tidy() {
 		h[hIllegal] = 0
 	}
 	if h[hIllegal] == 2 {
-		h[hTOT] = 1
+		h[hTOT] = max(h[hTOT], 1)
 	}
 	for _, of := range [][2]int{{hSparse, hSparseEvery}, {hStep, hStepGOP}, {hPrograms, hPATSections}, {hDup, hDupApart}} {
 		if h[of[0]] == 0 {

@@ -262,7 +262,11 @@ func (g *generator) timeTables() {
 			g.sections(ts.PIDTDT, kindTime, false, psi.TDT{UTC: at}.Append(nil))
 		})
 		if h[hTOT] != 0 {
+			n := 0
 			plan(every/2, func(utc, now int64) {
+				if n++; h[hTOT] == 2 && n%3 != 2 {
+					return
+				}
 				at := seconds(utc).Add(-time.Duration(leap(now)) * time.Second)
 				o := psi.TimeOffset{Country: "DEU", Offset: time.Hour, Change: at.Add(time.Hour), Next: 2 * time.Hour}
 				if h[hDST] != 0 && now > g.length/2 {

@@ -216,6 +216,10 @@ var found = []string{
 	"seed=200013014 len=13 atsc=1 codec=2 gop=1 open=1 audio=1 acodec=2 aframes=1 astop=1 pcr=2 pcrms=75 cbr=1 stuff=3 af=8 dup=20 disc=1 pmtfirst=1 tables=480 tabjit=1 time=4 clock=1 leap=1 trap=8 / seed=6557996 / seed=13268514 join=6961 loss=1 of=1 burst=1 dupdrop=3",
 	// Where every PCR announces a step, a loss that another packet of the PID has shown before the next PCR is a loss.
 	"seed=200014935 len=10 codec=1 acodec=2 sparse=4 disc=1 pmtfirst=1 time=8 drift=2 / seed=12302698 / seed=758456 join=880 loss=1 of=1 burst=39 near=1",
+	// A packet without payload that announces a jump of the counter is no part of a chunk on the new clock: who never heard its PID knows of no jump.
+	"seed=3 len=1 sparse=1 every=4 disc=5 step=2 / seed=5367325 / seed=13432681 join=5805",
+	// Nor of a chunk that it does not damage, whose audio it may end.
+	"seed=137 len=6 fps=3 reorder=2 open=1 astop=1 disc=5 step=2 / seed=5350438 / seed=1219071 join=7885",
 }
 
 func TestFound(t *testing.T) {
