@@ -103,6 +103,32 @@ ticket() {
 }
 publish() { in_ "$1" "$2" ec-pub "$here" <"$tmp/$3.eco"; }
 
+# stored STORE: what a relay has
+stored() { "$tmp/ec-relay" --store "$tmp/$1" --json store | sed 's/.*"tracks":\[//; s/"oldest":[^}]*//g; s/"bytes":[0-9]*,//g'; }
+# bytes NAMESPACE STORE FOLDER: every broadcast and source there, with framing and hashes
+bytes() {
+	mkdir -p "$tmp/$3"
+	in_ "$1" "$2" ec-sub --list --json "$here" | sort >"$tmp/$3/list" || return 1
+	local name
+	for name in $(sed 's/.*"namespace":"\([^"]*\)".*/\1/' "$tmp/$3/list" | sort -u); do
+		in_ "$1" "$2" ec-sub --verify --from first --to now -o "$tmp/$3/$name" "$here" "$name" || return 1
+	done
+	test "$(du -sk "$tmp/$3" | cut -f 1)" -ge 500
+}
+# outlives NAMESPACE ORIGIN NAMESPACE MIRROR PATH: the mirror has all of it after the origin died for ever, with its disk
+outlives() {
+	local folder=$tmp/of-$2-$n
+	whole() { test "$(stored "$1")" = "$(stored "$2")"; }
+	check 'a mirror comes' until_ 30 shows "$4" "$5"
+	check 'and has all that its origin has' until_ 60 whole "$2" "$4"
+	check 'which is this' bytes "$1" "$2" "${folder#"$tmp/"}/origin"
+	die "$2"
+	rm -rf "${tmp:?}/$2"
+	check 'the origin dies, with its disk' until_ 15 shows "$4" ' away '
+	check 'everything is at the mirror' bytes "$3" "$4" "${folder#"$tmp/"}/mirror"
+	check 'byte for byte' diff -r "$folder/origin" "$folder/mirror"
+}
+
 # one.eco and two.eco: 8 s of a broadcast as two sources have it; one.ts, two.ts, broadcast.ts: what viewers get
 for source in one two; do
 	"$tmp/ec-sim" --at @1780000000 --duration 8s write 5.1 >"$tmp/in.ts" 2>/dev/null
