@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,7 +173,7 @@ func (p *pull) find(ctx context.Context, sess *client.Session) error {
 			return err
 		}
 		if variants := promoted[ns.String()]; len(variants) > 0 {
-			p.name.Name, p.named = variants[0], true
+			p.name.Name, p.named = p.current(ctx, sess, variants), true
 			p.log.Info("track", "name", p.name.String(), "variants", len(variants))
 			return nil
 		}
@@ -193,6 +194,22 @@ func (p *pull) find(ctx context.Context, sess *client.Session) error {
 	p.follow = p.c.To.kind == unset || p.c.To.kind == atTime // the others name groups of this track
 	p.log.Info("track", "name", p.name.String())
 	return nil
+}
+
+// nearby is how many buckets behind the newest a variant may be that is still on.
+const nearby = 30
+
+// current is the first variant that is on, or was on last: another one may have ended long ago and only be stored.
+func (p *pull) current(ctx context.Context, sess *client.Session, variants []string) string {
+	at, newest := make([]int64, len(variants)), int64(0)
+	for i, name := range variants {
+		info, err := sess.TrackStatus(ctx, object.TrackName{Namespace: p.name.Namespace, Name: name})
+		if err == nil && info.Largest != nil {
+			at[i] = clock.GroupBucket(info.Largest.Group)
+		}
+		newest = max(newest, at[i])
+	}
+	return variants[slices.IndexFunc(at, func(bucket int64) bool { return bucket >= newest-nearby })]
 }
 
 // firstGroup is the first one of all.

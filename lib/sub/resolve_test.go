@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -190,6 +191,29 @@ func TestNothingFromThen(t *testing.T) {
 		if said == test.next.IsZero() || said && !strings.Contains(log.String(), "next="+test.next.Format("2006-01-02T15:04")) {
 			t.Errorf("%s to %s: %s", test.from, test.to, &log)
 		}
+	}
+}
+
+// TestVariantThatIsOn: of a broadcast that has variants only, the first one is read that is on, not one that is only stored.
+func TestVariantThatIsOn(t *testing.T) {
+	relay := relaytest.New(t)
+	for i, v := range []struct {
+		track string
+		chunk int
+	}{{"ts_ref1_t13", 100}, {"ts_ref2_t13", 5000}, {"ts_ref3_t13", 5001}} {
+		from := append(slices.Clone(home), fmt.Sprint(i))
+		source := catalog.Catalog{Tracks: []catalog.Track{}, EC: &catalog.Private{Broadcast: broadcast.String(), Source: from.String(), BroadcastTrack: v.track}}
+		relay.Put(catalog.Of(from), object.Object{Group: 1, Payload: encoded(t, source)})
+		relay.Put(object.TrackName{Namespace: broadcast, Name: v.track}, groups(v.chunk, 2)...)
+	}
+	c := config(t, relay)
+	c.Names, c.From, c.To = []string{broadcast.String()}, point(t, "first"), point(t, "now")
+	rd := start(t, testContext(t), c)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	if len(rd.got) == 0 || rd.got[0].Group != chunk(5000) {
+		t.Errorf("got %d objects, the first of group %d, want %d", len(rd.got), rd.got[0].Group, chunk(5000))
 	}
 }
 
