@@ -106,6 +106,15 @@ func (c *cutter) doubtful(ch *chunk) bool {
 	return c.kinds(c.identified(ch))[0] == tableTOT && c.base.now-ch.beganAt < totPatience && c.waiting() < maxWaiting
 }
 
+// awaitsTOT reports whether what is queued waits for that.
+func (c *cutter) awaitsTOT() bool {
+	if len(c.queue) == 0 {
+		return false
+	}
+	ch := c.queue[0].chunk
+	return !ch.named && ch.broken == "" && c.doubtful(ch)
+}
+
 // waiting is how many bytes are queued.
 func (c *cutter) waiting() (n int) {
 	for _, p := range c.queue {

@@ -38,15 +38,21 @@ func (w *watch) look(c *cutter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.read = c.stats.Packets
-	if cut := c.cutParts; cut != w.cut {
+	switch cut := c.cutParts; {
+	case c.awaitsTOT():
+		w.reason = awaitsTOT
+	case cut != w.cut:
 		w.cut, w.reason = cut, ""
-	} else {
+	default:
 		w.reason = w.why(c)
 	}
 	if now.Sub(w.looked) >= time.Second { // what was heard since then is news
 		w.looked, w.scrambled, w.heard = now, c.scrambled, c.heard[c.prog.cutPID].pos
 	}
 }
+
+// awaitsTOT is the reason while chunks wait for their time.
+const awaitsTOT = "a TDT told the time, and 30 s must show that no TOT says otherwise"
 
 // why is the reason as it is now, which may not be the one at the start.
 func (w *watch) why(c *cutter) string {
