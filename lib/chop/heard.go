@@ -122,6 +122,9 @@ func (c *cutter) applyProgram() {
 		c.proof.au, c.proof.dts = true, e.dts
 	}
 	c.before = nil
+	if c.prog.pmt.PCRPID == ts.PIDNull && c.pcrHeard {
+		c.pcrHeard, c.clockGap = false, true // the last one may be long ago
+	}
 	for _, pid := range c.prog.awaited {
 		if c.heard[pid].pos == 0 {
 			c.heard[pid].at = c.base.now // it may be listed and never sent: that is to be seen

@@ -402,3 +402,47 @@ func TestRareTOT(t *testing.T) {
 	none := func(p *ts.Packet) bool { return p.PID() != ts.PIDTDT || p.Payload()[1] != psi.TableTOT }
 	check(receive(t, chop.Config{}, filtered(bytes.NewReader(data), none)))
 }
+
+// TestPCREnds: a PMT that begins to say that there is no PCR takes the names from nobody.
+func TestPCREnds(t *testing.T) {
+	m, s := mux(t, "101")
+	m.TDTEvery = 5 * time.Second
+	all, err := io.ReadAll(m.Reader(epoch, epoch.Add(time.Minute), s.Program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pmt ts.PID
+	change := len(all) / 3 / ts.PacketSize * ts.PacketSize
+	var a psi.Assembler
+	var data []byte
+	for at := 0; at < len(all); at += ts.PacketSize {
+		p := (*ts.Packet)(all[at:])
+		a.Feed(p, func(section []byte) {
+			if pat, err := psi.ParsePAT(section); err == nil {
+				pmt = pat.Programs[0].PID
+			}
+		})
+		switch {
+		case at < change:
+		case p.PID() == pmt:
+			table, err := psi.ParsePMT(p.Payload()[1:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			table.PCRPID, table.Version = ts.PIDNull, table.Version+1
+			cc := p.Continuity()
+			data = append(data, psi.AppendPackets(nil, pmt, &cc, table.Append(nil))...)
+			continue
+		case p.HasAdaptation() && p.HasPCR():
+			p.TakePCR()
+		}
+		data = append(data, p[:]...)
+	}
+	r, late := receive(t, chop.Config{}, bytes.NewReader(data)), receive(t, chop.Config{}, bytes.NewReader(data[change:]))
+	if want := "first" + strings.Repeat(" B", 28) + " cut"; r.told() != want {
+		t.Errorf("%s, want %s", r.told(), want)
+	}
+	if shared := agree(t, r, late); shared < 16 {
+		t.Errorf("%d chunks are shared: %s", shared, late.told())
+	}
+}

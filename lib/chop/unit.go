@@ -128,7 +128,8 @@ func (c *cutter) beginUnit(payload []byte) {
 		au.dts = clock.PTS(pes.DTS)
 	}
 	if c.clockless(au.dts) {
-		c.clock(au.dts.PCR(), false, false, false)
+		c.clock(au.dts.PCR(), false, c.clockGap, false)
+		c.clockGap = false
 	}
 	c.tailTime(au.dts)
 	au.active, au.read, au.several = true, true, !pes.DataAlignment
