@@ -98,6 +98,12 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 			p.to = moqt.Location{Group: largest.Group, Object: largest.Object + 1}
 			p.asm.start(moqt.Location{Group: largest.Group})
 		}
+	case first:
+		at, err := p.firstGroup(ctx, sess, largest)
+		if err != nil {
+			return err
+		}
+		p.to = moqt.Location{Group: at + 1}
 	case atGroup, atTime:
 		_, behind, err := span(to)
 		if err != nil {
