@@ -37,6 +37,11 @@ func run(c *cli.Context) (err error) {
 	if relays, err = client.FromFiles(relays); err != nil {
 		return err
 	}
+	for _, relay := range relays {
+		if err := client.CheckURL(relay); err != nil {
+			return err
+		}
+	}
 	conf := sub.Config{
 		Relays: relays, Names: names, Log: cmdutil.Logger(c), TS: c.Bool("ts"), Verify: c.Bool("verify"),
 		Duration: c.Duration("duration"), ExitAtEnd: c.Bool("exit-at-end"), Idle: c.Duration("idle"),

@@ -22,6 +22,9 @@ import (
 
 // parseAddress takes an address apart, one to listen at if server is set.
 func parseAddress(addr string, server bool) (*url.URL, error) {
+	if !strings.Contains(addr, "://") {
+		return nil, errors.New("not an address: moqt://, https://, unix://, tcp://, ws:// or wss:// is missing")
+	}
 	u, err := url.Parse(addr)
 	if err != nil {
 		return nil, err
@@ -40,7 +43,7 @@ func parseAddress(addr string, server bool) (*url.URL, error) {
 		return u, nil
 	case u.Scheme == "tcp", u.Scheme == "ws", u.Scheme == "wss", !server && (u.Scheme == "moqt" || u.Scheme == "https"):
 	default:
-		return nil, errors.New("not an address: moqt://, https://, unix://, tcp://, ws:// or wss://")
+		return nil, errors.New("not an address: want moqt://, https://, unix://, tcp://, ws:// or wss://")
 	}
 	if u.Port() != "" {
 		if _, _, err := net.SplitHostPort(u.Host); err != nil {

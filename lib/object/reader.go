@@ -132,7 +132,7 @@ func (r *Reader) begin() error {
 		return r.rerr
 	}
 	if r.lo == r.hi {
-		return &MagicError{Found: "empty input"}
+		return &MagicError{Found: "empty input", hint: "nothing arrived; check the command before the pipe"}
 	}
 	head := r.buf[r.lo:r.hi]
 	if len(head) < HeaderSize && bytes.HasPrefix([]byte(Magic), head[:min(len(head), len(Magic))]) {

@@ -290,7 +290,7 @@ func TestMissingBytes(t *testing.T) {
 func TestWrongInput(t *testing.T) {
 	ts := bytes.Repeat(append([]byte{0x47}, make([]byte, 187)...), 10)
 	for _, c := range []struct{ name, in, found, hint string }{
-		{"empty", "", "empty input", ""},
+		{"empty", "", "empty input", "check the command before the pipe"},
 		{"text", "hello world, this is text", "", ""},
 		{"TS", string(ts), "MPEG-TS", "ec-chop"},
 		{"TS from the middle", string(ts[100:]), "MPEG-TS", "ec-chop"},
