@@ -88,7 +88,7 @@ func command(c *cli.Context, word string) (name string, args any, err error) {
 func printTicket(w io.Writer, t relay.TicketMade) { fmt.Fprintln(w, t.Ticket) }
 
 func printRevoked(w io.Writer, r relay.Revoked) {
-	fmt.Fprintf(w, "ticket %s revoked, %d sessions that came with it ended\n", r.ID, r.Sessions)
+	fmt.Fprintf(w, "ticket %s revoked, sessions ended that came with it: %d\n", r.ID, r.Sessions)
 }
 
 func printTickets(w io.Writer, l relay.TicketList) {

@@ -15,9 +15,10 @@ func main() { cmdutil.Main(app()) }
 func app() *cli.App {
 	a := cmdutil.App("ec-relay", "store what publishers send and serve it, live and from disk")
 	a.UsageText = "ec-relay [flags]\nec-relay [--store DIR] [--json] status|store|ticket"
-	a.Description = "Listens for MoQ sessions, over QUIC (moqt://), WebTransport (https://), and QMux (unix://, tcp://, ws://, wss://). Objects are stored before they are served; tracks of several\n" +
-		"publishers are merged. Clients trust the relay by the fingerprint of its key, which is made at the first\n" +
-		"start and stays; the fingerprint is logged at the start and written to DIR/fingerprint.\n" +
+	a.Description = "Listens for MoQ sessions, over QUIC (moqt://), WebTransport (https://), and QMux (unix://, tcp://,\n" +
+		"ws://, wss://). Objects are stored before they are served; tracks of several publishers are merged.\n" +
+		"Clients trust the relay by the fingerprint of its key, which is made at the first start and stays; the\n" +
+		"fingerprint is logged at the start and written to DIR/fingerprint.\n" +
 		"status and store ask the relay that runs with its store in DIR what it does and has; ticket has it make a\n" +
 		"ticket, with which others reach it and join it, list those that are good, or revoke one."
 	a.Flags = flags()
