@@ -16,7 +16,8 @@ use super::{
 const SEND_BUFFER: usize = 128 << 10;
 /// What leaves in one go, at most; then what is more urgent has its turn.
 const BATCH: usize = 256 << 10;
-/// A piece of a stream that is smaller than this is copied, so that it does not keep all that arrived with it.
+/// A piece of a stream that is smaller than this is copied to those before it: it would keep all that arrived with it, and an entry
+/// of its own.
 const COPIED: usize = 4 << 10;
 /// What a DATAGRAM frame adds to its data at most.
 const DATAGRAM_HEADER: usize = 1 + 4;
@@ -37,6 +38,8 @@ pub struct State {
     /// Streams with something to send for which there is credit, in the order in which they go.
     ready: BTreeSet<Turn>,
     control: VecDeque<Bytes>,
+    /// The last QX_PING that was not answered yet.
+    pinged: Option<u64>,
     outgoing: VecDeque<Bytes>,
     incoming: VecDeque<Bytes>,
 
@@ -47,6 +50,17 @@ pub struct State {
     consumed: u64,
 
     pub woken: Woken,
+}
+
+#[cfg(test)]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Held {
+    pub streams: usize,
+    pub ready: usize,
+    pub control: usize,
+    pub pieces: usize,
+    pub send_credit: u64,
+    pub unread: u64,
 }
 
 /// Who is to be woken when the lock is free.
@@ -88,7 +102,7 @@ struct Stream {
 
 #[derive(Default)]
 struct Sending {
-    queue: VecDeque<Bytes>,
+    queue: Pieces,
     queued: usize,
     offset: u64,
     max: u64,
@@ -105,7 +119,7 @@ struct Sending {
 
 #[derive(Default)]
 struct Receiving {
-    queue: VecDeque<Bytes>,
+    queue: Pieces,
     received: u64,
     max: u64,
     read: u64,
@@ -115,6 +129,64 @@ struct Receiving {
     stopped: bool,
     reader: Option<Waker>,
     watcher: Option<Waker>,
+}
+
+/// Data that waits.
+#[derive(Default)]
+struct Pieces {
+    whole: VecDeque<Bytes>,
+    /// Small ones at the end, joined.
+    small: BytesMut,
+}
+
+impl Pieces {
+    fn push(&mut self, data: Bytes) {
+        if data.len() < COPIED {
+            self.small.extend_from_slice(&data);
+        }
+        if self.small.len() >= COPIED || data.len() >= COPIED {
+            self.join();
+        }
+        if data.len() >= COPIED {
+            self.whole.push_back(data);
+        }
+    }
+
+    fn join(&mut self) {
+        if !self.small.is_empty() {
+            self.whole.push_back(std::mem::take(&mut self.small).freeze());
+        }
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        if self.whole.is_empty() {
+            self.join();
+        }
+        self.whole.pop_front()
+    }
+
+    /// The first n bytes, in pieces, of which there are as many.
+    fn take(&mut self, mut n: usize, to: &mut Vec<Bytes>) {
+        while n > 0 {
+            let Some(mut first) = self.pop() else { return };
+            if first.len() > n {
+                self.whole.push_front(first.split_off(n));
+            }
+            n -= first.len();
+            to.push(first);
+        }
+    }
+
+    /// Drops all, and says how much there was.
+    fn clear(&mut self) -> u64 {
+        let Self { whole, small } = std::mem::take(self);
+        (whole.iter().map(Bytes::len).sum::<usize>() + small.len()) as u64
+    }
+
+    #[cfg(test)]
+    fn count(&self) -> usize {
+        self.whole.len() + usize::from(!self.small.is_empty())
+    }
 }
 
 impl Receiving {
@@ -154,6 +226,7 @@ impl State {
             opened: 0,
             ready: BTreeSet::new(),
             control: [parameters.frame()].into(),
+            pinged: None,
             outgoing: VecDeque::new(),
             incoming: VecDeque::new(),
             sent: 0,
@@ -168,6 +241,21 @@ impl State {
 
     pub fn known(&self) -> bool {
         self.peer.is_some()
+    }
+
+    /// Streams, frames that wait, pieces that wait, and the credit that each side has left for the connection.
+    #[cfg(test)]
+    pub fn held(&self) -> Held {
+        let sent = self.streams.values().flat_map(|s| &s.send).map(|s| s.queue.count());
+        let got = self.streams.values().flat_map(|s| &s.recv).map(|r| r.queue.count());
+        Held {
+            streams: self.streams.len(),
+            ready: self.ready.len(),
+            control: self.control.len(),
+            pieces: sent.chain(got).sum(),
+            send_credit: self.send_max - self.sent,
+            unread: self.received - self.consumed,
+        }
     }
 
     fn say(&mut self, frame: Bytes) {
@@ -315,7 +403,9 @@ impl State {
             return Ok(());
         }
         send.queued += n;
-        send.queue.extend(data.take().filter(|b| !b.is_empty()));
+        if let Some(data) = data.take() {
+            send.queue.push(data);
+        }
         if n > 0 && send.offset < send.max {
             self.ready.insert(turn);
             self.woken.writer = true;
@@ -444,6 +534,11 @@ impl State {
             size += frame.len();
             frames.push(frame);
         }
+        if let Some(pong) = self.pinged.map(wire::pong).filter(|pong| pong.len() <= most - size) {
+            size += pong.len();
+            frames.push(pong);
+            self.pinged = None;
+        }
         while let Some(datagram) = take_front(&mut self.outgoing, most.saturating_sub(size + DATAGRAM_HEADER)) {
             let mut head = BytesMut::with_capacity(DATAGRAM_HEADER);
             wire::put_datagram_header(&mut head, datagram.len());
@@ -471,17 +566,7 @@ impl State {
             wire::put_stream_header(&mut head, turn.2, send.offset, n, fin);
             size += head.len() + n;
             frames.push(head.freeze());
-            let mut left = n;
-            while left > 0 {
-                let Some(first) = send.queue.front_mut() else { break };
-                if first.len() <= left {
-                    left -= first.len();
-                    frames.extend(send.queue.pop_front());
-                } else {
-                    frames.push(first.split_to(left));
-                    left = 0;
-                }
-            }
+            send.queue.take(n, frames);
             send.queued -= n;
             send.offset += n as u64;
             self.sent += n as u64;
@@ -512,7 +597,7 @@ impl State {
             Ok(recv) => recv,
             Err(e) => return Poll::Ready(Err(e)),
         };
-        let Some(data) = recv.queue.pop_front() else {
+        let Some(data) = recv.queue.pop() else {
             return match recv.reset {
                 Some(code) => Poll::Ready(Err(StreamError::Code(code))),
                 None if recv.fin => Poll::Ready(Ok(None)),
@@ -561,7 +646,7 @@ impl State {
             return;
         }
         recv.stopped = true;
-        let (ended, dropped) = (recv.ended(), recv.queue.drain(..).map(|b| b.len() as u64).sum());
+        let (ended, dropped) = (recv.ended(), recv.queue.clear());
         if !ended {
             self.say(wire::stop_sending(id, code));
         }
@@ -626,7 +711,10 @@ impl State {
                 self.incoming.push_back(Bytes::copy_from_slice(&datagram));
                 self.woken.datagram = true;
             }
-            Frame::Ping(sequence) => self.say(wire::pong(sequence)),
+            Frame::Ping(sequence) => {
+                self.pinged = Some(sequence); // to answer the last one is enough
+                self.woken.writer = true;
+            }
         }
         Ok(())
     }
@@ -670,8 +758,8 @@ impl State {
         let Ok(recv) = self.recv(id) else { return Ok(()) };
         recv.fin = fin;
         let dropped = if recv.stopped { data.len() as u64 } else { 0 };
-        if !recv.stopped && !data.is_empty() {
-            recv.queue.push_back(if data.len() < COPIED { Bytes::copy_from_slice(&data) } else { data });
+        if !recv.stopped {
+            recv.queue.push(data);
         }
         let reader = recv.reader.take();
         self.woken.streams.extend(reader);

@@ -1,4 +1,7 @@
-use std::{sync::Arc, task::Waker};
+use std::{
+    sync::Arc,
+    task::{Poll, Waker},
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
@@ -206,4 +209,204 @@ async fn no_protocol_in_common() {
     let other = Config { protocol: "moqt-16".into(), ..config() };
     let (a, b) = tokio::join!(Session::connect(a, config()), Session::accept(b, other));
     assert_eq!((a.err().is_some(), b.err().is_some()), (true, true));
+}
+
+/// A xorshift generator: the same numbers each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % n
+    }
+}
+
+/// One side of two that are joined without a socket, and the halves of streams that its owners have.
+struct Side {
+    state: State,
+    sending: Vec<u64>,
+    receiving: Vec<u64>,
+}
+
+impl Side {
+    fn new(server: bool) -> Self {
+        Self { state: State::new(config(), server), sending: Vec::new(), receiving: Vec::new() }
+    }
+
+    /// Gives the other side what leaves next.
+    fn pass(&mut self, to: &mut Self) -> bool {
+        let mut pieces = Vec::new();
+        self.state.batch(&mut pieces);
+        let mut sent = BytesMut::new();
+        pieces.iter().for_each(|p| sent.extend_from_slice(p));
+        while let Some(record) = wire::take_record(&mut sent).unwrap() {
+            to.state.take(record);
+        }
+        assert_eq!((&self.state.end, &to.state.end), (&None, &None));
+        !pieces.is_empty()
+    }
+
+    fn took(&mut self, id: u64, sends: bool, receives: bool) {
+        self.sending.extend(sends.then_some(id));
+        self.receiving.extend(receives.then_some(id));
+    }
+
+    /// Does what an owner of streams may do.
+    fn act(&mut self, r: &mut Random) {
+        let s = &mut self.state;
+        match r.below(8) {
+            0 => {
+                let uni = r.below(2) == 0;
+                if let Some(id) = s.open(uni).unwrap() {
+                    self.took(id, true, !uni);
+                }
+            }
+            1 => {
+                let uni = r.below(2) == 0;
+                if let Some(id) = s.accept(uni).unwrap() {
+                    self.took(id, !uni, true);
+                }
+            }
+            2..5 if !self.sending.is_empty() => {
+                let n = r.below(self.sending.len());
+                let id = self.sending[n];
+                let size = [0, 1, 1, 100, 5000, 65_536, 200_000][r.below(7)];
+                let written = s.write(id, &mut Some(Bytes::from(vec![7; size])), Waker::noop());
+                match r.below(12) {
+                    0 => s.finish(id),
+                    1 => s.reset(id, 5),
+                    2 => {}
+                    _ if written.is_err() => {}
+                    _ => return,
+                }
+                s.drop_send(id);
+                self.sending.swap_remove(n);
+            }
+            5.. if !self.receiving.is_empty() => {
+                let n = r.below(self.receiving.len());
+                let id = self.receiving[n];
+                match s.read(id, Waker::noop()) {
+                    Poll::Ready(Ok(Some(_))) | Poll::Pending if r.below(24) > 0 => return,
+                    _ => {}
+                }
+                s.stop(id, 9);
+                self.receiving.swap_remove(n);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn streams_that_end_in_any_order_leave_nothing_and_give_their_credit_back() {
+    for seed in 1..=6 {
+        let mut r = Random(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed));
+        let (mut a, mut b) = (Side::new(false), Side::new(true));
+        while a.pass(&mut b) | b.pass(&mut a) {}
+        let credit = a.state.held().send_credit;
+        for _ in 0..100_000 {
+            match r.below(20) {
+                0 => _ = a.pass(&mut b),
+                1 => _ = b.pass(&mut a),
+                n if n % 2 == 0 => a.act(&mut r),
+                _ => b.act(&mut r),
+            }
+        }
+        // Whatever is open ends, and what was not accepted yet is.
+        loop {
+            for side in [&mut a, &mut b] {
+                for uni in [false, true] {
+                    while let Some(id) = side.state.accept(uni).unwrap() {
+                        side.took(id, !uni, true);
+                    }
+                }
+                side.sending.drain(..).for_each(|id| side.state.drop_send(id));
+                side.receiving.drain(..).for_each(|id| side.state.stop(id, 0));
+            }
+            if !(a.pass(&mut b) | b.pass(&mut a)) {
+                break;
+            }
+        }
+        for side in [&mut a, &mut b] {
+            let held = side.state.held();
+            assert_eq!((held.streams, held.ready, held.control, held.unread), (0, 0, 0, 0), "seed {seed}: {held:?}");
+            assert!(held.send_credit >= credit * 3 / 4, "seed {seed}: {held:?} of {credit}");
+            for uni in [false, true] {
+                let opened = std::iter::from_fn(|| side.state.open(uni).unwrap()).count();
+                assert!(opened >= 64 - 8, "seed {seed}: {opened} streams may be open");
+            }
+        }
+    }
+}
+
+#[test]
+fn data_in_small_pieces_takes_little_more_room_than_data() {
+    let mut s = known(generous());
+    let id = s.open(true).unwrap().unwrap();
+    for _ in 0..100_000 {
+        s.write(id, &mut Some(Bytes::from_static(b"x")), Waker::noop()).unwrap();
+    }
+    let mut record = BytesMut::new();
+    for n in 0..60_000 {
+        wire::put_stream_header(&mut record, 3, n, 1, n == 59_999);
+        record.extend_from_slice(&[n as u8]);
+    }
+    s.take(record.freeze());
+    assert!(s.held().pieces < 100, "{:?}", s.held());
+    let mut sent = 0;
+    for f in frames(&mut s) {
+        if let Frame::Stream { data, .. } = f {
+            sent += data.len();
+        }
+    }
+    assert_eq!(sent, 100_000);
+    let mut got = BytesMut::new();
+    while let Poll::Ready(Ok(Some(data))) = s.read(3, Waker::noop()) {
+        got.extend_from_slice(&data);
+    }
+    assert!(got.iter().enumerate().all(|(n, b)| n as u8 == *b) && got.len() == 60_000, "{} bytes", got.len());
+}
+
+#[test]
+fn many_pings_have_one_answer_and_it_is_the_last_one_s() {
+    let mut s = known(generous());
+    let mut pings = BytesMut::new();
+    for n in 0..5000 {
+        wire::put_varint(&mut pings, 0x348c_6752_9ef8_c7bd);
+        wire::put_varint(&mut pings, n);
+    }
+    s.take(pings.freeze());
+    assert_eq!(frames(&mut s), [Frame::Pong(4999)]);
+}
+
+#[test]
+fn the_largest_numbers_are_refused_or_do_nothing() {
+    let max = (1u64 << 62) - 1;
+    let varints = |list: &[u64]| {
+        let mut b = BytesMut::new();
+        list.iter().for_each(|v| wire::put_varint(&mut b, *v));
+        b.freeze()
+    };
+    for (sent, breaks) in [
+        (varints(&[0x04, 3, 0, max]), true),  // a stream that ends beyond its credit
+        (varints(&[0x04, max, 0, 0]), true),  // a stream that may not be
+        (varints(&[0x0c, 3, max]), true),     // data at the end of all offsets
+        (varints(&[0x05, max - 1, 0]), true), // STOP_SENDING of a stream that may not be
+        (varints(&[0x12, max]), true),        // more streams than there are numbers
+        (varints(&[0x12, 1 << 60]), false),
+        (varints(&[0x10, max]), false),    // MAX_DATA
+        (varints(&[0x11, 2, max]), false), // MAX_STREAM_DATA
+        (varints(&[0x05, 2, max]), false), // STOP_SENDING with the largest code
+    ] {
+        let mut s = known(generous());
+        let id = s.open(true).unwrap().unwrap();
+        assert_eq!(id, 2);
+        s.write(id, &mut Some(Bytes::from_static(b"data")), Waker::noop()).unwrap();
+        s.take(sent.clone());
+        assert_eq!(s.end.is_some(), breaks, "{sent:x?}: {:?}", s.end);
+        frames(&mut s);
+        assert!(breaks || s.open(true).unwrap().is_some());
+    }
 }
