@@ -164,6 +164,7 @@ impl Session {
             }
         };
         tokio::select! {
+            biased; // one that was closed at once is a session too, with a code and words to be passed on
             known = timeout(HANDSHAKE, known) => match known {
                 Ok(()) => Ok(session),
                 Err(_) => {

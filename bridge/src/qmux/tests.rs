@@ -158,6 +158,21 @@ async fn the_last_words_arrive_and_all_that_waits_ends() {
 }
 
 #[tokio::test]
+async fn who_closes_at_once_is_heard_with_code_and_words() {
+    for _ in 0..64 {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let mut all = BytesMut::new();
+        for record in [generous(), wire::close(true, 3, "so it is")] {
+            wire::put_varint(&mut all, record.len() as u64);
+            all.extend_from_slice(&record);
+        }
+        there.write_all(&all).await.unwrap();
+        let session = Session::accept(here, config()).await.unwrap();
+        assert_eq!(session.closed().await, End::Closed { code: 3, words: "so it is".into() });
+    }
+}
+
+#[tokio::test]
 async fn a_breach_of_protocol_ends_it_and_is_told() {
     let varints = |list: &[u64]| {
         let mut b = BytesMut::new();
