@@ -42,6 +42,16 @@ pub fn one_line(words: &str) -> String {
     words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// The longest words of a line for the starter, in bytes: escaped in JSON they still leave room for the rest.
+pub const MAX_WORDS: usize = 1024;
+
+/// One line, cut where it is too long: what is no UTF-8 came in a third of the bytes that it takes here.
+pub fn brief(words: &str) -> String {
+    let mut line = one_line(words);
+    line.truncate(line.floor_char_boundary(MAX_WORDS));
+    line
+}
+
 /// An error with its causes, outermost first.
 pub fn chain(e: &dyn std::error::Error) -> String {
     let mut words = e.to_string();

@@ -31,7 +31,7 @@ use crate::{
     bridge,
     door::{self, Door},
     endpoint,
-    fail::{Failure, OTHER, chain, one_line},
+    fail::{Failure, OTHER, brief, chain},
     log, qmux,
     record::{self, Addrs, Code, Connected, Dial, Event, Path, Refusal},
 };
@@ -342,7 +342,7 @@ impl Node {
             reason = bridge::run(conn.clone(), session, self.stop.clone()) => reason,
             () = watching => unreachable!("it has no end"),
         };
-        tell(&Event::Gone { conn: id, id: peer, reason: one_line(&reason) }, &self.stop);
+        tell(&Event::Gone { conn: id, id: peer, reason: brief(&reason) }, &self.stop);
     }
 }
 
@@ -371,7 +371,7 @@ fn refusal(e: &ConnectError) -> Refusal {
         (_, Some(_)) => Code::Refused,
         _ => Code::Refused,
     };
-    Refusal::new(code, one_line(&chain(e)))
+    Refusal::new(code, brief(&chain(e)))
 }
 
 /// The TLS alert (RFC 7301 §3.2).

@@ -92,7 +92,7 @@ impl Addrs {
         let mut a = Self::default();
         for addr in addrs {
             match addr {
-                TransportAddr::Ip(ip) => a.addrs.push(ip.to_string()),
+                TransportAddr::Ip(ip) if a.addrs.len() < MAX_ADDRS => a.addrs.push(ip.to_string()),
                 TransportAddr::Relay(url) => a.relay = a.relay.or_else(|| Some(url.to_string())),
                 _ => {}
             }
@@ -233,6 +233,25 @@ mod tests {
             assert_eq!(e.code, Code::BadRequest);
             assert!(e.error.starts_with(words), "{line}: {}", e.error);
         }
+    }
+
+    #[test]
+    fn what_others_say_fits_into_a_line() {
+        let words = crate::fail::brief(&String::from_utf8_lossy(&[0xff; 1400]));
+        assert!(line(&Event::Gone { conn: u64::MAX, id: ID.into(), reason: words }).len() <= MAX_LINE);
+        let words = crate::fail::brief(&"\"\u{2028}\n".repeat(2000));
+        assert!(line(&Refusal::new(Code::Refused, words)).len() <= MAX_LINE);
+        let many: Vec<_> = (0..200u16)
+            .map(|n| {
+                TransportAddr::Ip(SocketAddr::new(
+                    std::net::Ipv6Addr::from([0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 10_000 + n]).into(),
+                    65_535,
+                ))
+            })
+            .collect();
+        let at = Addrs::new(many.iter());
+        assert_eq!(at.addrs.len(), MAX_ADDRS);
+        assert!(line(&Event::Found { id: ID.into(), at }).len() <= MAX_LINE);
     }
 
     #[test]

@@ -238,17 +238,29 @@ type event struct {
 
 // events follows what the program tells until it ends.
 func (n *Node) events(r io.Reader) {
-	s := bufio.NewScanner(r)
-	s.Buffer(make([]byte, maxLine), maxLine)
-	for s.Scan() {
-		var e event
-		if err := json.Unmarshal(s.Bytes(), &e); err != nil {
-			n.c.Log.Warn("ec-iroh told what is not JSON", "err", err)
-			continue
+	b := bufio.NewReaderSize(r, maxLine)
+	for long := false; ; {
+		line, err := b.ReadSlice('\n')
+		skip := long
+		long = errors.Is(err, bufio.ErrBufferFull)
+		switch {
+		case long && !skip:
+			n.c.Log.Warn("ec-iroh told a line that is too long")
+		case long || skip:
+		case err != nil:
+			return
+		default:
+			var e event
+			if err := json.Unmarshal(line, &e); err != nil {
+				n.c.Log.Warn("ec-iroh told what is not JSON", "err", err)
+				continue
+			}
+			n.take(e)
 		}
-		n.take(e)
+		if err != nil && !long {
+			return
+		}
 	}
-	io.Copy(io.Discard, r)
 }
 
 func (n *Node) take(e event) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -171,6 +172,18 @@ func TestAccept(t *testing.T) {
 	b := make([]byte, 4)
 	if _, err := io.ReadFull(c, b); err != nil || string(b) != "qmux" || c.RemoteAddr().String() != "iroh://"+them {
 		t.Errorf("%q, %v, %v", b, c.RemoteAddr(), err)
+	}
+}
+
+// TestLongLine: a line that is too long, with words of others perhaps, is skipped, and what comes after it is heard.
+func TestLongLine(t *testing.T) {
+	n := &Node{c: Config{Log: slog.New(slog.DiscardHandler)}, ready: make(chan struct{}), peers: make(map[int64]Peer), found: make(map[string][]string)}
+	for _, size := range []int{10, maxLine - 50, maxLine, maxLine + 1, 3 * maxLine, 100_000} {
+		clear(n.peers)
+		n.events(strings.NewReader(`{"v":1,"event":"gone","conn":1,"reason":"` + strings.Repeat("x", size) + `"}` + "\n" + `{"v":1,"event":"peer","conn":2}` + "\n" + `{"v":1,"event":"peer","conn":3}`))
+		if len(n.peers) != 1 || n.peers[2].Conn != 2 {
+			t.Errorf("%d bytes: %v", size, n.peers)
+		}
 	}
 }
 
