@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
@@ -20,8 +21,12 @@ import (
 // inventoryField before a namespace makes of a track the list of its groups (docs/format/chain.md).
 const inventoryField = ".ec-groups"
 
-// maxInventory bounds the groups of one answer.
-const maxInventory = 4 << 20
+const (
+	// maxInventory bounds the groups of one answer, maxInventoryBytes its length.
+	maxInventory, maxInventoryBytes = 4 << 20, 64 << 20
+	// leastListRate is how many bytes a second must come of an answer, longestList how long it may take.
+	leastListRate, longestList = 64 << 10, 30 * time.Second
+)
 
 // mirrors reports whether the namespace is kept whole here.
 func (r *Relay) mirrors(ns object.Namespace) bool {
@@ -202,18 +207,40 @@ func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, fr
 	return nil, err
 }
 
-// inventory asks an upstream.
+// inventory asks an upstream. A long list may take longer than an answer, as long as it comes: of a week of seconds it is 1.2 MB.
 func (u *upstream) inventory(ctx context.Context, s *session, name object.TrackName, from, to uint64, through []string) ([]mesh.Group, error) {
-	actx, cancel := context.WithTimeout(ctx, patience(through))
-	defer cancel()
-	list, err := fetchInventory(actx, s, name, from, to, u.hops(through))
-	if err != nil && actx.Err() != nil && ctx.Err() == nil {
+	actx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	limit, began := patience(through), time.Now()
+	late := time.AfterFunc(limit, func() { cancel(errStallsUpstream) })
+	defer late.Stop()
+	came := func(bytes int64) {
+		if len(through) == 0 { // else a relay waits that has no more patience
+			late.Reset(min(limit+time.Duration(bytes*int64(time.Second)/leastListRate), longestList) - time.Since(began))
+		}
+	}
+	list, err := fetchInventory(actx, s, name, from, to, u.hops(through), came)
+	if err != nil && context.Cause(actx) == errStallsUpstream && ctx.Err() == nil {
 		u.stalled("groups")
 	}
 	return list, err
 }
 
-func fetchInventory(ctx context.Context, s *session, name object.TrackName, from, to uint64, hops []moqt.Token) ([]mesh.Group, error) {
+// counted tells how many bytes were read in all.
+type counted struct {
+	io.Reader
+	n    int64
+	came func(bytes int64)
+}
+
+func (c *counted) Read(b []byte) (n int, err error) {
+	n, err = c.Reader.Read(b)
+	c.n += int64(n)
+	c.came(c.n)
+	return n, err
+}
+
+func fetchInventory(ctx context.Context, s *session, name object.TrackName, from, to uint64, hops []moqt.Token, came func(int64)) ([]mesh.Group, error) {
 	list := object.TrackName{Namespace: append(object.Namespace{inventoryField}, name.Namespace...), Name: name.Name}
 	end := moqt.Location{Group: from, Object: 1}
 	if to < object.MaxVarint {
@@ -233,7 +260,10 @@ func fetchInventory(ctx context.Context, s *session, name object.TrackName, from
 	if err != nil {
 		return nil, err
 	}
-	b, err := readPayload(r, o.Size)
+	if o.Size > maxInventoryBytes {
+		return nil, fmt.Errorf("a list of %d bytes", o.Size)
+	}
+	b, err := readPayload(&counted{Reader: r, came: came}, o.Size)
 	if err != nil {
 		return nil, err
 	}

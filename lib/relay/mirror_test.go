@@ -1,12 +1,15 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"reflect"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
@@ -117,6 +120,54 @@ func TestMirrorsOfEachOther(t *testing.T) {
 	p.group(4)
 	a.holds(t, ts, 1, 2, 3, 4)
 	b.holds(t, ts, 1, 2, 3, 4)
+}
+
+// A list that is long, of a home that keeps a week, comes whole over a narrow line, and nobody is taken for one that stalls.
+func TestLongInventory(t *testing.T) {
+	for name, tt := range map[string]struct {
+		rate int // bytes a second
+		want bool
+	}{"narrow": {200_000, true}, "a trickle": {20_000, false}, "silent": {0, false}} {
+		t.Run(name, func(t *testing.T) {
+			inMemory(t, func(t *testing.T) {
+				var all []mesh.Group
+				for g := range uint64(7 * 24 * 3600) {
+					all = append(all, mesh.Group{ID: g, Whole: true})
+				}
+				h := newRogue(ts)
+				h.fetch = func(ctx context.Context, r *moqt.FetchRequest) {
+					time.Sleep(300 * time.Millisecond)
+					b := appendInventory(nil, all)
+					w := accepts(t, r)
+					w.WriteObjectHeader(moqt.FetchObject{Group: r.Start.Group, Size: uint64(len(b))})
+					for n := tt.rate / 10; len(b) > 0; b = b[min(n, len(b)):] {
+						if n == 0 {
+							<-ctx.Done()
+							return
+						}
+						if _, err := w.Write(b[:min(n, len(b))]); err != nil {
+							return
+						}
+						time.Sleep(100 * time.Millisecond)
+					}
+					w.Close()
+				}
+				r := start(t, t.TempDir(), pipe, Config{Upstreams: []Upstream{h.upstream(t)}}, store.Config{})
+				synctest.Wait()
+				began := time.Now()
+				got, err := r.upstreamInventory(within(t, time.Minute), ts, 0, object.MaxVarint, nil)
+				if (err == nil) != tt.want || tt.want && !slices.Equal(got, all) {
+					t.Errorf("%d groups, %v", len(got), err)
+				}
+				if d := time.Since(began); d > 2*answerPatience {
+					t.Errorf("after %v", d)
+				}
+				if _, rest := r.allKeepers(ts, nil); rest == tt.want {
+					t.Errorf("is not asked for a while: %v", rest)
+				}
+			})
+		})
+	}
 }
 
 func TestInventory(t *testing.T) {
