@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"every.channel/ec/lib/object"
 )
 
@@ -75,6 +77,8 @@ const (
 )
 
 const (
+	// looksAtOnce is how many tracks of a peer are looked at at a time: each takes a round trip at least.
+	looksAtOnce = 4
 	// batch is how many groups are asked for at a time: few enough that the newest are soon there.
 	batch = 8
 	// patience is how many looks at a track may find nothing, of which nothing is here.
@@ -263,14 +267,10 @@ func (l *lane) run(ctx context.Context, p *pacer) {
 		tracks := l.tracks
 		l.mu.Unlock()
 		maps.DeleteFunc(l.looks, func(key string, _ *look) bool { _, ok := tracks[key]; return !ok })
-		for key, t := range tracks {
-			if ctx.Err() != nil {
-				return
-			}
-			l.look(ctx, key, t)
-		}
+		began := time.Now()
+		l.lookAt(ctx, tracks)
 		l.count()
-		if l.bring(ctx, tracks, p) { // there is more, which waits for a look at what is new only
+		if l.bring(ctx, tracks, p, max(tailInterval, time.Since(began))) { // there is more, which waits for a look at what is new only
 			continue
 		}
 		select {
@@ -285,13 +285,30 @@ func (l *lane) run(ctx context.Context, p *pacer) {
 	}
 }
 
-// look asks what peers have of a track, if that is due.
-func (l *lane) look(ctx context.Context, key string, t Track) {
-	k := l.looks[key]
-	if k == nil {
-		k = &look{}
-		l.looks[key] = k
+// lookAt looks at all tracks, at some at a time.
+func (l *lane) lookAt(ctx context.Context, tracks map[string]Track) {
+	for key := range tracks {
+		if l.looks[key] == nil {
+			l.looks[key] = &look{}
+		}
 	}
+	var looking errgroup.Group
+	looking.SetLimit(looksAtOnce)
+	for key, t := range tracks {
+		if ctx.Err() != nil {
+			break
+		}
+		k := l.looks[key]
+		looking.Go(func() error {
+			l.look(ctx, key, t, k)
+			return nil
+		})
+	}
+	looking.Wait()
+}
+
+// look asks what peers have of a track, if that is due.
+func (l *lane) look(ctx context.Context, key string, t Track, k *look) {
 	m, now := l.m, time.Now()
 	from, full := m.Library.Tail(t.Name), false
 	switch known := k.at == t.At; {
@@ -386,9 +403,9 @@ func (l *lane) count() {
 	l.missing.Store(int64(n))
 }
 
-// bring fetches what is missing, of all tracks in turn, so that the newest of each come first. It stops when it is time to look again,
-// and reports whether there is more to fetch then.
-func (l *lane) bring(ctx context.Context, tracks map[string]Track, p *pacer) (more bool) {
+// bring fetches what is missing, of all tracks in turn, so that the newest of each come first. It stops after a while, when it is time
+// to look again, and reports whether there is more to fetch then.
+func (l *lane) bring(ctx context.Context, tracks map[string]Track, p *pacer, while time.Duration) (more bool) {
 	m, began := l.m, time.Now()
 	n := int64(0)
 	defer func() {
@@ -413,7 +430,7 @@ func (l *lane) bring(ctx context.Context, tracks map[string]Track, p *pacer) (mo
 			}
 			m.pause(nil)
 			n += l.batch(ctx, t, k, p)
-			if some = true; time.Since(began) >= tailInterval {
+			if some = true; time.Since(began) >= while {
 				return true
 			}
 		}

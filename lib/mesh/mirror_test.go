@@ -140,6 +140,53 @@ func (s *shelf) run(t *testing.T, rate int64, d time.Duration, check func(m *Mir
 	})
 }
 
+// far is a shelf of many tracks of one peer, far away.
+type far struct {
+	*shelf
+	tracks map[string]Track
+	rtt    time.Duration
+	came   int
+}
+
+func (f *far) Tracks() map[string]Track { return f.tracks }
+
+func (f *far) Inventory(_ context.Context, _ object.TrackName, from uint64) ([]Group, error) {
+	time.Sleep(f.rtt)
+	return slices.DeleteFunc(slices.Clone(f.peers), func(g Group) bool { return g.ID < from }), nil
+}
+
+func (f *far) Lacks(object.TrackName, Group) bool { return true }
+
+func (f *far) Bring(_ context.Context, _ object.TrackName, groups []Group, _ func(context.Context, int) error) {
+	time.Sleep(f.rtt)
+	f.mu.Lock()
+	f.came += len(groups)
+	f.mu.Unlock()
+}
+
+// Of a peer far away that has many tracks most of the time goes to what it brings, not to what it says to have.
+func TestMirrorOfManyTracks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &far{shelf: newShelf(), tracks: make(map[string]Track), rtt: 300 * time.Millisecond}
+		for i := range 300 {
+			name := object.TrackName{Namespace: object.Namespace{"ec"}, Name: fmt.Sprint(i)}
+			f.tracks[name.String()] = Track{name, "far", []string{"far"}}
+		}
+		for g := range uint64(1000) {
+			f.peers = append(f.peers, Group{ID: g, Whole: true})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { (&Mirror{Library: f}).Run(ctx); close(done) }()
+		time.Sleep(10 * time.Minute)
+		cancel()
+		<-done
+		if most := 8 * 10 * 60 * 10 / 3; f.came < most*2/5 {
+			t.Errorf("%d groups in ten minutes, of %d that are possible one request after the other", f.came, most)
+		}
+	})
+}
+
 // The newest groups come first, and only those that are not here.
 func TestMirrorNewestFirst(t *testing.T) {
 	var ids []uint64

@@ -23,7 +23,7 @@ const inventoryField = ".ec-groups"
 
 const (
 	// maxInventory bounds the groups of one answer, maxInventoryBytes its length.
-	maxInventory, maxInventoryBytes = 4 << 20, 64 << 20
+	maxInventory, maxInventoryBytes = 4 << 20, 16 << 20
 	// leastListRate is how many bytes a second must come of an answer, longestList how long it may take.
 	leastListRate, longestList = 64 << 10, 30 * time.Second
 )
