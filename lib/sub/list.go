@@ -65,6 +65,9 @@ func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w
 	if err != nil {
 		return err
 	}
+	if len(list) == 0 && c.Log != nil {
+		c.Log.Warn("the relay has nothing there", "below", prefix.String())
+	}
 	if asJSON {
 		enc := json.NewEncoder(w)
 		for _, l := range list {

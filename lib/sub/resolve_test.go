@@ -252,6 +252,19 @@ func TestListOfMirror(t *testing.T) {
 	}
 }
 
+// TestListOfNothing: an empty list says on the side that it is one.
+func TestListOfNothing(t *testing.T) {
+	var out, log bytes.Buffer
+	c := config(t, relaytest.New(t))
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	if err := List(testContext(t), c, broadcast, true, &out); err != nil || out.Len() > 0 {
+		t.Errorf("%q, %v", &out, err)
+	}
+	if !strings.Contains(log.String(), "nothing there") || !strings.Contains(log.String(), broadcast.String()) {
+		t.Errorf("said %q", &log)
+	}
+}
+
 func TestParsePoint(t *testing.T) {
 	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.FixedZone("", 2*3600))
 	for text, want := range map[string]Point{
