@@ -229,7 +229,7 @@ func (c *cutter) startChunk(au *accessUnit) {
 			ch.doubt = catalog.ReasonFirst
 		}
 	}
-	if c.stepTo == 0 {
+	if c.stepPos > 0 && c.stepTo == 0 {
 		c.stepTo = au.pos
 	}
 	ch.layout = c.prog.layout(au.finder.Name())

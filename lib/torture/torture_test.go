@@ -214,6 +214,8 @@ func TestReplay(t *testing.T) {
 var found = []string{
 	// A receiver's first access unit is no step of the clock, though it follows a counter that jumps, announced.
 	"seed=200013014 len=13 atsc=1 codec=2 gop=1 open=1 audio=1 acodec=2 aframes=1 astop=1 pcr=2 pcrms=75 cbr=1 stuff=3 af=8 dup=20 disc=1 pmtfirst=1 tables=480 tabjit=1 time=4 clock=1 leap=1 trap=8 / seed=6557996 / seed=13268514 join=6961 loss=1 of=1 burst=1 dupdrop=3",
+	// The first chunk after joining is behind no step of the clock: a counter that jumps, announced, is damage there as anywhere.
+	"seed=300015444 len=12 fps=2 gop=2 reorder=2 open=1 acodec=1 sparse=13 every=2 pcr=3 cbr=1 stuff=3 disc=3 tot=1 / seed=14915084 / seed=11353468 join=834 loss=9 of=3 dupadd=1",
 	// Where every PCR announces a step, a loss that another packet of the PID has shown before the next PCR is a loss.
 	"seed=200014935 len=10 codec=1 acodec=2 sparse=4 disc=1 pmtfirst=1 time=8 drift=2 / seed=12302698 / seed=758456 join=880 loss=1 of=1 burst=39 near=1",
 	// A packet without payload that announces a jump of the counter is no part of a chunk on the new clock: who never heard its PID knows of no jump.
