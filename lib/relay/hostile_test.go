@@ -294,7 +294,7 @@ func TestManyInventedTracks(t *testing.T) {
 		m.holds(t, name, 1)
 		d := time.Since(began)
 		t.Logf("what is new is mirrored after %v", d)
-		if d > 10*time.Second {
+		if d > time.Minute { // a second or two, where nothing else runs
 			t.Errorf("what is new is mirrored after %v", d)
 		}
 	}
