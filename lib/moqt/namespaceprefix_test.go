@@ -102,6 +102,9 @@ func TestNamespacePrefix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for range 2 { // that the handler has told all it has to tell
+		recv(t, announcers)
+	}
 	other.Close()
 
 	// An answer to no update closes the session.

@@ -132,7 +132,7 @@ func (g *group) write(o *object.Object, sum object.Hash) error {
 	return nil
 }
 
-// age sets the time of a copy's file.
+// age sets the time of a copy's file; the track's lock is held.
 func (g *group) age(path string) error {
 	if !g.copied {
 		return nil
@@ -260,14 +260,13 @@ func (g *group) finish() error {
 		err = g.vanished(err)
 		t.mu.Unlock()
 	}
-	if err == nil {
-		err = g.age(from)
-	}
 	if err != nil {
 		return err
 	}
 	t.mu.Lock()
-	err = os.Rename(from, whole)
+	if err = g.age(from); err == nil {
+		err = os.Rename(from, whole)
+	}
 	if err == nil {
 		g.state = complete
 		if messy {
