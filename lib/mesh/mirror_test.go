@@ -106,6 +106,20 @@ func (s *shelf) asked() (looks, tails int) {
 	return s.looks, s.tails
 }
 
+// inVain is how often peers were asked for a group that they do not bring.
+func (s *shelf) inVain() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.vain
+}
+
+// came are the groups that did, in their order.
+func (s *shelf) came() []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.order)
+}
+
 // has tells whether a group came.
 func (s *shelf) has(id uint64) bool {
 	s.mu.Lock()
@@ -197,13 +211,13 @@ func TestMirrorNewestFirst(t *testing.T) {
 	s.have[1150], s.have[1000] = true, true
 	s.run(t, 0, time.Second, func(m *Mirror) {
 		var batches []uint64
-		for i, id := range s.order {
-			if i == 0 || id < s.order[i-1] {
+		for i, id := range s.came() {
+			if i == 0 || id < s.came()[i-1] {
 				batches = append(batches, id)
 			}
 		}
-		if want := []uint64{1160, 1070, 1010}; !slices.Equal(batches, want) || len(s.order) != 18 {
-			t.Errorf("%v, batches begin with %v", s.order, batches)
+		if want := []uint64{1160, 1070, 1010}; !slices.Equal(batches, want) || len(s.came()) != 18 {
+			t.Errorf("%v, batches begin with %v", s.came(), batches)
 		}
 		if m.Missing() != 0 || m.Brought() != 18 {
 			t.Errorf("%d missing, %d brought", m.Missing(), m.Brought())
@@ -215,7 +229,7 @@ func TestMirrorNewestFirst(t *testing.T) {
 func TestMirrorRate(t *testing.T) {
 	s := newShelf(101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120)
 	s.run(t, 1000, 10*time.Second, func(m *Mirror) {
-		if n := len(s.order); n < 10 || n > 11 {
+		if n := len(s.came()); n < 10 || n > 11 {
 			t.Errorf("%d groups of 1000 bytes in 10 s at 1000 bytes a second", n)
 		}
 	})
@@ -250,8 +264,8 @@ func TestMirrorFullAndDeaf(t *testing.T) {
 	s := newShelf(101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118)
 	s.room = 5
 	s.run(t, 0, time.Minute, func(m *Mirror) {
-		if len(s.order) != batch || m.Missing() != 10 {
-			t.Errorf("came %v, %d missing", s.order, m.Missing())
+		if len(s.came()) != batch || m.Missing() != 10 {
+			t.Errorf("came %v, %d missing", s.came(), m.Missing())
 		}
 	})
 	s = newShelf(101)
@@ -278,13 +292,13 @@ func TestMirrorOfInventedGroups(t *testing.T) {
 		s.invented = append(s.invented, Group{ID: 1000 + 10*i, Whole: true})
 	}
 	s.run(t, 0, 20*time.Second, func(m *Mirror) {
-		if len(s.order) != 5 || m.Brought() != 5 || m.Missing() != 50 {
-			t.Errorf("came %v, %d brought, %d missing", s.order, m.Brought(), m.Missing())
+		if len(s.came()) != 5 || m.Brought() != 5 || m.Missing() != 50 {
+			t.Errorf("came %v, %d brought, %d missing", s.came(), m.Brought(), m.Missing())
 		}
-		before := s.vain
+		before := s.inVain()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if n := s.vain - before; n == 0 || n > 20*50 {
+		if n := s.inVain() - before; n == 0 || n > 20*50 {
 			t.Errorf("asked %d times in an hour", n)
 		}
 	})
@@ -297,8 +311,8 @@ func TestMirrorLanes(t *testing.T) {
 		s.slow = append(s.slow, object.TrackName{Namespace: object.Namespace{"ec"}, Name: fmt.Sprint(i)})
 	}
 	s.run(t, 0, 2*time.Second, func(m *Mirror) {
-		if len(s.order) != 3 {
-			t.Errorf("came %v", s.order)
+		if len(s.came()) != 3 {
+			t.Errorf("came %v", s.came())
 		}
 	})
 }
