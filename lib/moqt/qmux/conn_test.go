@@ -307,6 +307,42 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
+// TestDeadlineWhileCopied: a write deadline that passes while a piece of the Write is being copied ends the wait behind the copy.
+func TestDeadlineWhileCopied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		client, _ := pair(t, a, b, Config{}, Config{StreamWindow: 96 << 10})
+		st, err := client.OpenUniStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrote := make(chan error, 1)
+		go func() {
+			_, err := st.Write(pattern(1_000_000, 1))
+			wrote <- err
+		}()
+		synctest.Wait() // it waits for credit
+		client.mu.Lock()
+		st.send.busy = true
+		client.mu.Unlock()
+		st.SetWriteDeadline(time.Now())
+		synctest.Wait() // it has looked, and waits for the copy
+		client.mu.Lock()
+		st.copied(0)
+		client.mu.Unlock()
+		synctest.Wait()
+		select {
+		case err := <-wrote:
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error(err)
+			}
+		default:
+			t.Error("it waits on")
+			client.CloseWithError(0, "")
+		}
+	})
+}
+
 // TestStreamsNobodyReads: as many streams as may be open but one, each filled by its writer and read by nobody, do not hold up
 // the last one, and what waits stays within the bound.
 func TestStreamsNobodyReads(t *testing.T) {

@@ -205,11 +205,7 @@ func (st *Stream) fillData(b []byte) []byte {
 		c.mu.Unlock()
 		b = append(b, piece...)
 		c.mu.Lock()
-		s.busy = false
-		s.current = s.current[n-k:]
-		if len(s.current) == 0 || s.reset != nil || c.err != nil {
-			s.cond.Broadcast()
-		}
+		st.copied(n - k)
 	}
 	switch {
 	case fin && s.reset == nil:
@@ -223,6 +219,17 @@ func (st *Stream) fillData(b []byte) []byte {
 		st.schedule()
 	}
 	return b
+}
+
+// copied notes that so many bytes of a Write that waits were copied, and wakes that if it has nothing to wait for any more: what ended the wait
+// may have come meanwhile. c.mu is held.
+func (st *Stream) copied(n int) {
+	s := &st.send
+	s.busy = false
+	s.current = s.current[n:]
+	if len(s.current) == 0 || s.reset != nil || st.c.err != nil || s.deadline.passed() {
+		s.cond.Broadcast()
+	}
 }
 
 // waiting is how many bytes are to be sent; c.mu is held.
