@@ -126,6 +126,9 @@ func New(c Config) *Relay {
 	r.upstreams = slices.Clone(r.configured)
 	if len(c.Mirror) > 0 {
 		r.mirror = &mesh.Mirror{Library: library{r}, Rate: c.MirrorRate, Logger: c.Logger}
+		if len(c.Upstreams) == 0 {
+			r.log.Info("nothing to mirror yet: no upstream or peer to dial was given, so copies come from peers that dial this relay")
+		}
 	}
 	return r
 }
