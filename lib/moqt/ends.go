@@ -7,7 +7,7 @@ import (
 	"net"
 	"net/url"
 
-	"every.channel/ec/lib/moqt/qmux"
+	"every.channel/ec/lib/moqt/transport/qmux"
 )
 
 // transport is the connection below what recodes its streams.

@@ -8,7 +8,7 @@ import (
 	"net"
 	"net/url"
 
-	"every.channel/ec/lib/moqt/qmux"
+	"every.channel/ec/lib/moqt/transport/qmux"
 	"every.channel/ec/lib/moqt/wire"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"every.channel/ec/lib/moqt/qmux"
+	"every.channel/ec/lib/moqt/transport/qmux"
 	"every.channel/ec/lib/moqt/wire"
 )
 
