@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/object"
 )
 
@@ -206,14 +207,13 @@ func (c *Catalog) Init(t *Track) []byte {
 func TSTrack(name string) (timeline int, variant string, ok bool) {
 	rest, ok := strings.CutPrefix(name, TrackTS)
 	i := len(rest) - len("_t00")
-	if !ok || i < 0 || rest[i:i+2] != "_t" || rest[i+2] < '0' || rest[i+2] > '9' || rest[i+3] < '0' || rest[i+3] > '9' {
+	if !ok || i < 0 || rest[i] != '_' || rest[0] != '_' {
 		return 0, "", false
 	}
-	n := int(rest[i+2]-'0')*10 + int(rest[i+3]-'0')
-	if n > 26 || i > 0 && rest[0] != '_' {
+	if timeline, ok = clock.ParseTimeline(rest[i+1:]); !ok {
 		return 0, "", false
 	}
-	return n - 13, rest[:i], true
+	return timeline, rest[:i], true
 }
 
 // IsTS reports whether a track holds chunks: `ts`, `ts_unsynced`, `ts_t13`, `ts_ref1_t13`. Their group ids are those of

@@ -13,10 +13,14 @@ const (
 	Hz = 90_000
 	// SystemHz is the rate of PCR and Ticks27 (H.222.0 §2.4.2.1 system clock frequency).
 	SystemHz = 27_000_000
+	// SystemMillisecond is a millisecond of the system clock.
+	SystemMillisecond = SystemHz / 1000
+	// ratio is how many ticks of the system clock one of PTS is.
+	ratio = SystemHz / Hz
 	// Wrap is the modulus of a PTS.
 	Wrap = 1 << 33
 	// SystemWrap is the modulus of a PCR.
-	SystemWrap = Wrap * 300
+	SystemWrap = Wrap * ratio
 )
 
 // PTS is a 33-bit presentation or decoding time stamp in 90 kHz ticks.
@@ -64,6 +68,18 @@ func (t Ticks27) Duration() time.Duration {
 	return time.Duration(s)*time.Second + time.Duration(r*1000/27)
 }
 
+// Ticks27 is t in 27 MHz ticks. It spans 10,000 years either way.
+func (t Ticks) Ticks27() Ticks27 { return Ticks27(t) * ratio }
+
+// Seconds is t for people, who read it rounded; what is compared or added stays in ticks.
+func (t Ticks27) Seconds() float64 { return float64(t) / SystemHz }
+
+// Milliseconds is t for people, like Seconds.
+func (t Ticks27) Milliseconds() float64 { return float64(t) / SystemMillisecond }
+
+// Rate is how many there are in a second if n are in t.
+func (t Ticks27) Rate(n int64) float64 { return float64(n) * SystemHz / float64(t) }
+
 // Sub is the shortest signed way from q to p, −2^32 … 2^32−1.
 func (p PTS) Sub(q PTS) Ticks {
 	return Ticks(int64((uint64(p)-uint64(q))<<31) >> 31)
@@ -73,7 +89,7 @@ func (p PTS) Sub(q PTS) Ticks {
 func (p PTS) Add(t Ticks) PTS { return PTS((uint64(p) + uint64(t)) & (Wrap - 1)) }
 
 // PCR is p in 27 MHz ticks.
-func (p PTS) PCR() PCR { return PCR(uint64(p)&(Wrap-1)) * 300 }
+func (p PTS) PCR() PCR { return PCR(uint64(p)&(Wrap-1)) * ratio }
 
 // Sub is the shortest signed way from q to p.
 func (p PCR) Sub(q PCR) Ticks27 {
@@ -97,7 +113,7 @@ func (p PCR) Add(t Ticks27) PCR {
 }
 
 // PTS is p in 90 kHz ticks, the program_clock_reference_base.
-func (p PCR) PTS() PTS { return PTS(uint64(p) / 300 & (Wrap - 1)) }
+func (p PCR) PTS() PTS { return PTS(uint64(p) / ratio & (Wrap - 1)) }
 
 // Reference ties a program's clock to UTC: the time a table gave and the PCR where the table arrived.
 type Reference struct {

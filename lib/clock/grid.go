@@ -17,6 +17,9 @@ func Extend(p PTS, utc time.Time) Ticks {
 	return u - u.PTS().Sub(p&(Wrap-1))
 }
 
+// ExtendFrom unwraps p to the first x from base on.
+func ExtendFrom(p PTS, base Ticks) Ticks { return base + Ticks((p-base.PTS())&(Wrap-1)) }
+
 // Bucket is floor(x/d): the slot of length d that x lies in. It is 0 for d ≤ 0.
 func Bucket(x, d Ticks) int64 {
 	if d <= 0 {
@@ -36,3 +39,14 @@ func Timeline(utc time.Time, x Ticks) (hours int) {
 func TimelineName(hours int) string {
 	return fmt.Sprintf("t%02d", hours+MaxTimeline)
 }
+
+// ParseTimeline reads what TimelineName writes.
+func ParseTimeline(name string) (hours int, ok bool) {
+	if len(name) != len("t00") || name[0] != 't' || !isDigit(name[1]) || !isDigit(name[2]) {
+		return 0, false
+	}
+	hours = int(name[1]-'0')*10 + int(name[2]-'0') - MaxTimeline
+	return hours, hours <= MaxTimeline
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -25,8 +25,18 @@ func (g Grid) Same(a, b PTS) bool { return int64(a)/int64(g) == int64(b)/int64(g
 // TagBits is how many low bits of a group id are the chunk's tag (docs/format/chunk.md, "Name").
 const TagBits = 16
 
+// GroupsPerBucket is how many group ids the chunks of a bucket may have.
+const GroupsPerBucket = 1 << TagBits
+
+// MayBeBucket tells a bucket from a group id where people may name either: buckets are below 2^32 for centuries, and the
+// group ids of chunks are above since soon after 1970.
+func MayBeBucket(n uint64) bool { return n < 1<<32 }
+
 // GroupID is the group of the chunk with a tag in a bucket; a bucket before 1970 counts as 0.
 func GroupID(bucket int64, tag uint16) uint64 { return uint64(max(bucket, 0))<<TagBits | uint64(tag) }
 
 // GroupBucket is the bucket of a group.
 func GroupBucket(group uint64) int64 { return int64(group >> TagBits) }
+
+// BucketsBetween is how many buckets lie between those of two groups: 0 if one follows the other, -1 if they share one.
+func BucketsBetween(from, to uint64) int64 { return GroupBucket(to) - GroupBucket(from) - 1 }

@@ -7,7 +7,7 @@ import (
 
 // Limits of TR 101 290 §5.2, in 27 MHz ticks.
 const (
-	ms           = clock.SystemHz / 1000
+	ms           = clock.SystemMillisecond
 	patLimit     = 500 * ms  // 1.3, 1.3.a
 	pmtLimit     = 500 * ms  // 1.5
 	pidLimit     = 5000 * ms // 1.6: user specified

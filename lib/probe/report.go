@@ -281,11 +281,11 @@ func (a *analyzer) rate(packets int64) int64 {
 }
 
 func rate(packets int64, t clock.Ticks27) int64 {
-	return int64(math.Round(float64(packets*ts.PacketSize*8) * clock.SystemHz / float64(t)))
+	return int64(math.Round(t.Rate(packets * ts.PacketSize * 8)))
 }
 
-func seconds(t clock.Ticks27) float64 { return round(float64(t)/clock.SystemHz, 3) }
-func toMs(t clock.Ticks27) float64    { return round(float64(t)/ms, 3) }
+func seconds(t clock.Ticks27) float64 { return round(t.Seconds(), 3) }
+func toMs(t clock.Ticks27) float64    { return round(t.Milliseconds(), 3) }
 
 func round(v float64, digits int) float64 {
 	p := math.Pow10(digits)

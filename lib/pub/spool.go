@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
 )
@@ -87,7 +88,8 @@ type group struct {
 	bytes   int64
 	began   time.Time
 	touched time.Time
-	pts     int64  // of the first object that has one, -1
+	pts     clock.PTS // of the first object that has one
+	hasPTS  bool
 	sent    []bool // by relay
 	dropped bool   // evicted before it was sent
 }
@@ -195,7 +197,7 @@ func (s *spool) put(t *object.Track, o *object.Object, now time.Time) {
 
 // begin makes a group.
 func (s *spool) begin(tr *track, id uint64, now time.Time) *group {
-	g := &group{seq: s.next, track: tr, id: id, lastID: map[uint64]uint64{}, began: now, touched: now, pts: -1, sent: make([]bool, s.relays)}
+	g := &group{seq: s.next, track: tr, id: id, lastID: map[uint64]uint64{}, began: now, touched: now, sent: make([]bool, s.relays)}
 	s.next++
 	tr.last = g.seq
 	tr.groups = append(tr.groups, g)
@@ -241,9 +243,9 @@ func (g *group) add(o *object.Object) {
 	g.objects = append(g.objects, own)
 	g.lastID[o.Subgroup] = o.ID
 	g.bytes += int64(len(buf))
-	if g.pts < 0 {
+	if !g.hasPTS {
 		if p, err := object.ParseProperties(o.Properties); err == nil && p.HasPTS {
-			g.pts = int64(p.PTS)
+			g.pts, g.hasPTS = clock.PTS(p.PTS), true
 		}
 	}
 }
@@ -363,7 +365,7 @@ func (s *spool) mustWait(now time.Time) bool {
 		for _, t := range s.names {
 			first, last := -1, -1
 			for i, g := range t.groups {
-				if g.pts >= 0 {
+				if g.hasPTS {
 					if first < 0 {
 						first = i
 					}
@@ -371,8 +373,7 @@ func (s *spool) mustWait(now time.Time) bool {
 				}
 			}
 			if first >= 0 && last > first {
-				ticks := (t.groups[last].pts - t.groups[first].pts) & (1<<33 - 1)
-				if d := time.Duration(ticks) * time.Second / 90000; ticks < 1<<32 && d > media {
+				if d := t.groups[last].pts.Sub(t.groups[first].pts).Duration(); d > media {
 					media, began = d, t.groups[first].began
 				}
 			}

@@ -168,7 +168,7 @@ type FileReader struct {
 
 // position is the number of the first packet sent at t or later.
 func (r *FileReader) position(t time.Time) int64 {
-	ticks := int64(clock.TicksAt(t)-clock.TicksAt(r.origin)) * 300 // 27 MHz: 10,000 years
+	ticks := int64((clock.TicksAt(t) - clock.TicksAt(r.origin)).Ticks27())
 	length := int64(r.f.length)
 	return ticks/length*r.f.count + r.f.sentBefore(clock.Ticks27(ticks%length))
 }

@@ -547,6 +547,6 @@ func (p *plan) sendClock(sl *slot, i int, out *ts.Packet) {
 
 // pcr is the clock at the next packet of the slot.
 func (p *plan) pcr(sl *slot) uint64 {
-	at := (sl.number*slotTicks + int64(sl.offset)) % clock.Wrap * 300 // 27 MHz
-	return uint64(at+int64(sl.at)*slotPCR/p.packets) % clock.SystemWrap
+	at := (clock.Ticks(sl.number*slotTicks) + sl.offset).PTS().PCR()
+	return uint64(at.Add(clock.Ticks27(int64(sl.at) * slotPCR / p.packets)))
 }

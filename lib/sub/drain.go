@@ -132,7 +132,7 @@ func (p *pull) atEnd(v view) bool {
 	if p.ids != tagged || p.to == noEnd || p.to.Object > 0 || v.next.Object > 0 || v.newer != nil || p.began.IsZero() {
 		return false
 	}
-	return clock.GroupBucket(p.group)+1 >= clock.GroupBucket(p.to.Group) || p.someExhausted() && p.asm.idle() >= p.c.Reorder
+	return clock.BucketsBetween(p.group, p.to.Group) <= 0 || p.someExhausted() && p.asm.idle() >= p.c.Reorder
 }
 
 // backPatience is how long nothing but lower groups must come before the clock counts as set back: no time at all if nothing else
@@ -188,7 +188,7 @@ func (p *pull) adjacent(v view, over bool) bool {
 	if v.newer.ID != 0 || !(v.next.Object == 0 || over) {
 		return false
 	}
-	if b := clock.GroupBucket(v.newer.Group); p.ids == tagged && !p.began.IsZero() && clock.GroupBucket(p.group) <= b && b <= clock.GroupBucket(p.group)+1 {
+	if n := clock.BucketsBetween(p.group, v.newer.Group); p.ids == tagged && !p.began.IsZero() && (n == 0 || n == -1) {
 		return true // no chunk lies between two buckets in succession
 	}
 	if !p.hasNext {
@@ -198,7 +198,7 @@ func (p *pull) adjacent(v view, over bool) bool {
 	if err != nil || !prop.HasPTS {
 		return false
 	}
-	diff := int64(prop.PTS-p.expected) << 31 >> 31 // modulo 2^33
+	diff := clock.PTS(prop.PTS).Sub(p.expected)
 	return diff > -tolerance && diff < tolerance
 }
 
@@ -218,7 +218,7 @@ func (p *pull) skip(v view, newer moqt.Location, over bool) error {
 	} else if newer.Group > at.Group && !p.began.IsZero() && !p.adjacent(v, true) && newer != p.to {
 		n := int64(newer.Group - at.Group)
 		if p.ids == tagged {
-			n = max(clock.GroupBucket(newer.Group)-clock.GroupBucket(p.group)-1, 1)
+			n = max(clock.BucketsBetween(p.group, newer.Group), 1)
 		}
 		p.log.Warn("groups missing", "track", track, "from", at.Group, "to", newer.Group-1, "count", n)
 		p.out.count(func(s *Stats) { s.MissingGroups += n })
@@ -265,7 +265,7 @@ func (p *pull) write(o *object.Object) (done bool, err error) {
 	}
 	p.brokeOff, p.group = p.brokeOff || !ok, o.Group
 	p.hasNext = prop.HasPTS && prop.HasDuration
-	p.expected = (prop.PTS + prop.Duration) & ptsMask
+	p.expected = clock.PTS(prop.PTS).Add(clock.Ticks(prop.Duration))
 	return false, nil
 }
 
@@ -274,13 +274,12 @@ func (p *pull) enough(prop object.Properties) bool {
 	if !prop.HasPTS {
 		return p.media == 0 && time.Since(p.began) >= p.c.Duration
 	}
+	at := clock.PTS(prop.PTS)
 	if p.hasPTS {
-		if step := (prop.PTS - p.pts) & ptsMask; step < 1<<32 {
-			p.media += step
-		}
+		p.media += max(at.Sub(p.pts), 0)
 	}
-	p.pts, p.hasPTS = prop.PTS, true
-	return time.Duration(float64(p.media)/90000*float64(time.Second)) >= p.c.Duration
+	p.pts, p.hasPTS = at, true
+	return p.media.Duration() >= p.c.Duration
 }
 
 // endGroup writes the end of a group if all of it was written.

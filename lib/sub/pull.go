@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -23,12 +24,11 @@ const (
 	liveGroups = 2
 	// tolerance between where a part ends and the next begins by their timestamps: frames are reordered, and no
 	// chunk is that short.
-	tolerance = 90000 / 2
+	tolerance = clock.Hz / 2
 	// grace is how long what is missing may be on its way in a stream of its own before it is fetched.
 	grace = 50 * time.Millisecond
 	// resubscribe is the pause before a track that ended is asked for again.
 	resubscribe = time.Second
-	ptsMask     = 1<<33 - 1
 )
 
 // pull reads one track, from as many relays and over as many sessions as it takes: a feeder for each session puts what
@@ -66,11 +66,11 @@ type pull struct {
 
 	// Of the last object written:
 	group    uint64
-	began    time.Time // of the first one
-	media    uint64    // presentation time since then, 90 kHz
-	pts      uint64
+	began    time.Time   // of the first one
+	media    clock.Ticks // presentation time since then
+	pts      clock.PTS
 	hasPTS   bool
-	expected uint64 // where the next one's PTS is if nothing lies between
+	expected clock.PTS // where the next one's PTS is if nothing lies between
 	hasNext  bool
 	brokeOff bool // objects of the group in progress are missing
 }

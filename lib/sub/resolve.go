@@ -20,10 +20,8 @@ import (
 const (
 	// timelineGroups is how many buckets back from a track's newest group a timeline entry is looked for.
 	timelineGroups = 60
-	// maxBucket tells a bucket from a group id where a user may name either: buckets are below for centuries, group ids are above.
-	maxBucket = 1 << 32
-	// defaultGrid is the length of chunks in 90 kHz ticks where no catalog says it.
-	defaultGrid = 180000
+	// defaultGrid is the length of chunks where no catalog says it.
+	defaultGrid clock.Grid = 2 * clock.Hz
 	// catalogPatience bounds the wait for the first catalog of a namespace that nobody published to yet.
 	catalogPatience = 5 * time.Second
 )
@@ -55,11 +53,11 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 		}
 		largest = info.Largest
 	}
-	var at *wallClock
+	var at *wall
 	// span is the range of groups that a point names: the first, and the one behind the last.
 	span := func(pt Point) (first, behind uint64, err error) {
 		switch {
-		case pt.kind == atGroup && p.ids == tagged && pt.group < maxBucket:
+		case pt.kind == atGroup && p.ids == tagged && clock.MayBeBucket(pt.group):
 			return p.ids.first(int64(pt.group)), p.ids.first(int64(pt.group) + 1), nil
 		case pt.kind == atGroup:
 			return pt.group, pt.group + 1, nil
@@ -120,12 +118,12 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) error {
 const apart = 10 * time.Second
 
 // tellFirst says so if the relay has nothing from the time that was asked for, and when what comes instead was on.
-func (p *pull) tellFirst(ctx context.Context, sess *client.Session, asked time.Time, group uint64, largest *moqt.Location, at *wallClock) {
+func (p *pull) tellFirst(ctx context.Context, sess *client.Session, asked time.Time, group uint64, largest *moqt.Location, at *wall) {
 	first, err := p.groupFrom(ctx, sess, group, largest)
 	if err != nil {
 		return // whoever reads will see
 	}
-	if t := at.time(p.ids.bucket(first)); t.Sub(asked) > apart {
+	if t := at.Time(p.ids.bucket(first)); t.Sub(asked) > apart {
 		p.log.Warn("the relay has nothing from then; what comes next was on later", "track", p.name.String(), "asked", asked.UTC().Round(time.Second), "next", t.UTC().Round(time.Second), "group", first)
 	}
 }
@@ -152,7 +150,7 @@ func idsOf(t object.TrackName) ids {
 // of is how many ids so many groups take.
 func (i ids) of(groups uint64) uint64 {
 	if i == tagged {
-		return groups << clock.TagBits
+		return groups * clock.GroupsPerBucket
 	}
 	return groups
 }
@@ -338,26 +336,17 @@ func nextObject(ctx context.Context, sess *client.Session, t object.TrackName) (
 	return [][]byte{b}, err
 }
 
-// wallClock turns broadcast time into buckets (docs/format/chunk.md, "Name"): x runs with UTC.
-type wallClock struct {
-	grid clock.Grid
-	x    clock.Ticks // at utc
-	utc  time.Time   // as a receiver heard it
+// wall turns broadcast time into buckets (docs/format/chunk.md, "Name").
+type wall struct {
+	clock.Wall
 	// timelines are those of all sources that promote into the track; none if no source told.
 	timelines []object.TrackName
 }
 
-func (w *wallClock) bucket(t time.Time) int64 { return w.grid.Of(w.x + clock.TicksOf(t.Sub(w.utc))) }
-
-// time is about when a bucket was on.
-func (w *wallClock) time(bucket int64) time.Time {
-	return w.utc.Add((w.grid.Start(bucket) - w.x).Duration())
-}
-
 // chunkAt is the bucket of the chunk that was on at a time. Chunks start at random access points, so the one of that bucket may have
 // begun later, and the one before was still on. Each source tells of what it heard: none need have heard both.
-func (p *pull) chunkAt(ctx context.Context, sess *client.Session, w *wallClock, t time.Time) (int64, error) {
-	b := w.bucket(t)
+func (p *pull) chunkAt(ctx context.Context, sess *client.Session, w *wall, t time.Time) (int64, error) {
+	b := w.Bucket(t)
 	if len(w.timelines) == 0 || b < 2 {
 		return b, nil
 	}
@@ -383,11 +372,11 @@ func (p *pull) chunkAt(ctx context.Context, sess *client.Session, w *wallClock, 
 
 // wallClock finds what ties the track's groups to UTC: an entry of the timeline of any source that promotes into
 // it (docs/format/names.md), else the name of its timeline, which is good for half an hour either way.
-func (p *pull) wallClock(ctx context.Context, sess *client.Session, largest *moqt.Location) (*wallClock, error) {
+func (p *pull) wallClock(ctx context.Context, sess *client.Session, largest *moqt.Location) (*wall, error) {
 	if largest == nil {
 		return nil, &unknownTrack{p.written, errors.New("nothing was published yet, so no time is known")}
 	}
-	grid := clock.Grid(defaultGrid)
+	grid := defaultGrid
 	if c, err := readCatalog(ctx, sess, catalog.For(p.name)); err == nil && c.EC != nil && c.EC.Duration > 0 {
 		grid = clock.Grid(c.EC.Duration)
 	}
@@ -395,7 +384,7 @@ func (p *pull) wallClock(ctx context.Context, sess *client.Session, largest *moq
 	if err != nil {
 		return nil, err
 	}
-	var found *wallClock
+	var found *wall
 	var timelines []object.TrackName
 	newest := p.ids.bucket(largest.Group)
 	from := moqt.Location{Group: buckets.first(newest - timelineGroups)}
@@ -413,8 +402,8 @@ func (p *pull) wallClock(ctx context.Context, sess *client.Session, largest *moq
 			e, err := catalog.ParseTimelineEntry(payloads[i])
 			if err == nil && e.Track.Equal(p.name) {
 				base := grid.Start(clock.GroupBucket(e.Group)) // x of the entry lies within one grid length of it
-				x := base + (clock.Ticks(e.PTS)-base)&ptsMask
-				found = &wallClock{grid: grid, x: x, utc: e.UTC.Time}
+				x := clock.ExtendFrom(clock.PTS(e.PTS), base)
+				found = &wall{Wall: clock.Wall{Grid: grid, X: x, UTC: e.UTC.Time}}
 				break
 			}
 		}
@@ -423,12 +412,12 @@ func (p *pull) wallClock(ctx context.Context, sess *client.Session, largest *moq
 		found.timelines = timelines
 		return found, nil
 	}
-	hour, _, ok := catalog.TSTrack(p.name.Name)
+	hours, _, ok := catalog.TSTrack(p.name.Name)
 	if !ok {
 		return nil, &noTimeline{p.name}
 	}
 	p.log.Warn("no source's timeline ties the track to time, taking its name: good for 30 min either way", "track", p.name.String())
-	return &wallClock{grid: grid, utc: time.Unix(0, 0).Add(time.Duration(hour) * time.Hour)}, nil
+	return &wall{Wall: clock.WallOfTimeline(grid, hours)}, nil
 }
 
 // noTimeline is a track whose groups cannot be tied to a time.
