@@ -28,9 +28,9 @@ const TagBits = 16
 // GroupsPerBucket is how many group ids the chunks of a bucket may have.
 const GroupsPerBucket = 1 << TagBits
 
-// MayBeBucket tells a bucket from a group id where people may name either: buckets are below 2^32 for centuries, and the
-// group ids of chunks are above since soon after 1970.
-func MayBeBucket(n uint64) bool { return n < 1<<32 }
+// MayBeBucket tells a bucket from a group id where people may name either. The buckets of the shortest chunks, 200 ms, stay below
+// 2^39 until the year 5454; the group ids of the longest, 1 min, are above it since 1986.
+func MayBeBucket(n uint64) bool { return n < 1<<39 }
 
 // GroupID is the group of the chunk with a tag in a bucket; a bucket before 1970 counts as 0.
 func GroupID(bucket int64, tag uint16) uint64 { return uint64(max(bucket, 0))<<TagBits | uint64(tag) }

@@ -96,8 +96,16 @@ func TestBucketsBetween(t *testing.T) {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
 		}
 	}
-	if !MayBeBucket(uint64(TicksAt(time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)))/180_000) || MayBeBucket(at(897_720_256, 0)) {
-		t.Error("a bucket of 2 s in 2100 is one, the group of a bucket of today is none")
+}
+
+func TestMayBeBucket(t *testing.T) {
+	for _, utc := range []time.Time{time.Date(1986, 1, 1, 0, 0, 0, 0, time.UTC), epochs[3], time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		for _, d := range []time.Duration{200 * time.Millisecond, 2 * time.Second, time.Minute} {
+			bucket := Grid(TicksOf(d)).Of(TicksAt(utc))
+			if !MayBeBucket(uint64(bucket)) || MayBeBucket(GroupID(bucket, 0)) {
+				t.Errorf("%v, chunks of %v: bucket %d and its group %d are not told apart", utc, d, bucket, GroupID(bucket, 0))
+			}
+		}
 	}
 }
 
