@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -27,15 +29,16 @@ func Path(t testing.TB, variable, what string) string {
 	return path
 }
 
-// Address is a loopback address whose port is free for TCP and UDP right now.
+// Address is a loopback address whose port is free for TCP and UDP. It stays free for a test that lets go of it and comes back: the
+// system hands out ports from 32768 on to those that name none, so only another call of this function can take it.
 func Address(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		addr := l.Addr().String()
 		u, err := net.ListenPacket("udp", addr)
 		l.Close()
 		if err == nil {

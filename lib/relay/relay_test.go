@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"every.channel/ec/lib/foreign"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -90,6 +91,9 @@ func startAt(t testing.TB, now func() time.Time, dir, addr string, c Config, sc 
 		t.Fatal(err)
 	}
 	c.Store = st
+	if addr == "127.0.0.1:0" {
+		addr = foreign.Address(t) // which a relay that is killed finds again
+	}
 	if testing.Verbose() {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

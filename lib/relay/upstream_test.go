@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/foreign"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -38,12 +38,7 @@ func (s *server) knows(t testing.TB, ns object.Namespace) {
 func addresses(t testing.TB, n int) (list []string) {
 	t.Helper()
 	for range n {
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		list = append(list, c.LocalAddr().String())
+		list = append(list, foreign.Address(t))
 	}
 	return list
 }

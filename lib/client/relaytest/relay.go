@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/foreign"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -80,7 +81,7 @@ func New(t testing.TB) *Relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Relay{t: t, cert: cert, addr: "127.0.0.1:0", Implementation: "relaytest", tracks: map[string]*Track{}}
+	r := &Relay{t: t, cert: cert, addr: foreign.Address(t), Implementation: "relaytest", tracks: map[string]*Track{}}
 	r.cond = sync.NewCond(&r.mu)
 	r.Start()
 	t.Cleanup(r.Stop)
