@@ -58,9 +58,7 @@ func TestManPages(t *testing.T) {
 			}
 			var inHelp, inPage []string
 			for _, m := range helpFlag.FindAllStringSubmatch(string(help), -1) {
-				for _, f := range strings.Split(m[1], ", ") {
-					inHelp = append(inHelp, f)
-				}
+				inHelp = append(inHelp, strings.Split(m[1], ", ")...)
 			}
 			for _, m := range manFlag.FindAllStringSubmatch(string(page), -1) {
 				inPage = append(inPage, manFlags(m[1])...)

@@ -93,9 +93,6 @@ const (
 	TagMultiType   Tag = 0x2d
 )
 
-// maxValue is the largest value that a two-byte length can carry and a packet can hold.
-const maxValue = maxPayload - 3
-
 func appendTLV(b []byte, t Tag, v []byte) []byte {
 	b = appendTL(b, t, len(v))
 	return append(b, v...)

@@ -21,16 +21,6 @@ func pick(values ...int) func(*rand.Rand) int {
 	return func(r *rand.Rand) int { return values[r.IntN(len(values))] }
 }
 
-// upTo draws 0 with probability 1−p, else 1 … most.
-func upTo(p float64, most int) func(*rand.Rand) int {
-	return func(r *rand.Rand) int {
-		if r.Float64() >= p {
-			return 0
-		}
-		return 1 + r.IntN(most)
-	}
-}
-
 // Habits of a stream.
 const (
 	hLen = iota

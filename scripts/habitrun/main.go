@@ -180,7 +180,7 @@ func (c *config) run(ctx context.Context) error {
 		return err
 	}
 	if c.broken > 0 {
-		return fmt.Errorf("%d promises broken, marked with !", c.broken)
+		return fmt.Errorf("%d promises broken: the lines marked with an exclamation mark", c.broken)
 	}
 	return nil
 }
