@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/hdhr"
 )
 
@@ -45,7 +46,7 @@ func run(ctx context.Context, cfg config, w io.Writer) error {
 	}
 	devices, missing, err := find(ctx, cfg)
 	if err != nil {
-		return cmdutil.Exit(cmdutil.Unreachable, err)
+		return cmdutil.Exit(exit.Unreachable, err)
 	}
 	switch {
 	case cfg.lineup:
@@ -105,7 +106,7 @@ func find(ctx context.Context, cfg config) (devices []device, missing, err error
 	case len(devices) == 0:
 		missing = cmdutil.Hint(errors.New("no device found"), hintNotFound)
 	}
-	return devices, cmdutil.Exit(cmdutil.Unreachable, missing), nil
+	return devices, cmdutil.Exit(exit.Unreachable, missing), nil
 }
 
 const hintNotFound = "broadcasts do not leave a VLAN, a container or a virtual machine; if you know its address, use --ip ADDRESS"
@@ -230,15 +231,15 @@ func readLineup(ctx context.Context, source string, log *slog.Logger) ([]hdhr.Ch
 	if strings.Contains(source, "://") {
 		channels, skipped, err = new(hdhr.Client).Lineup(ctx, source)
 		if _, ok := errors.AsType[net.Error](err); ok {
-			err = cmdutil.Exit(cmdutil.Unreachable, err)
+			err = cmdutil.Exit(exit.Unreachable, err)
 		} else if _, refused := errors.AsType[*hdhr.StreamError](err); err != nil && !refused {
-			err = cmdutil.Exit(cmdutil.BadData, err)
+			err = cmdutil.Exit(exit.BadData, err)
 		}
 	} else {
 		var b []byte
 		if b, err = os.ReadFile(source); err == nil {
 			if channels, skipped, err = hdhr.ParseLineup(b); err != nil {
-				err = cmdutil.Exit(cmdutil.BadData, cmdutil.Hint(fmt.Errorf("%s: %w", source, err), "want the lineup.json of a device"))
+				err = cmdutil.Exit(exit.BadData, cmdutil.Hint(fmt.Errorf("%s: %w", source, err), "want the lineup.json of a device"))
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/cmdutil"
 	"every.channel/ec/lib/pub"
+	"every.channel/ec/lib/settings"
 )
 
 func main() { cmdutil.Main(app()) }
@@ -60,8 +61,8 @@ func run(c *cli.Context) error {
 	status := cmdutil.StatusLine(c)
 	conf := pub.Config{
 		Relays: relays, TLS: tls, Log: cmdutil.Logger(c),
-		Spool: c.Duration("spool"), SpoolBytes: cmdutil.SizeOf(c, "spool-size"),
-		Block: c.Bool("block"), Drain: c.Duration("drain"), QLogDir: c.String("qlog-dir"),
+		Spool: settings.Of(c.Duration("spool")), SpoolBytes: settings.Of(cmdutil.SizeOf(c, "spool-size")),
+		Block: c.Bool("block"), Drain: settings.Of(c.Duration("drain")), QLogDir: c.String("qlog-dir"),
 		Progress: func(s pub.Stats) {
 			status.Set("%d groups, %d objects, %.1f MB, %d dropped", s.Groups, s.Objects, float64(s.Bytes)/1e6, s.Dropped)
 		},
@@ -73,7 +74,7 @@ func run(c *cli.Context) error {
 	defer stop()
 	conf.Iroh = dial
 	if c.IsSet("retry") {
-		conf.RetryStart, conf.RetryLost = c.Duration("retry"), max(c.Duration("retry"), time.Nanosecond)
+		conf.RetryStart, conf.RetryLost = c.Duration("retry"), settings.Of(c.Duration("retry"))
 	}
 	return publish(c.Context, conf, in, c)
 }

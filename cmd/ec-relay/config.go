@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,6 +14,7 @@ import (
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/relay"
+	"every.channel/ec/lib/settings"
 	"every.channel/ec/lib/store"
 	"every.channel/ec/web"
 )
@@ -31,8 +31,8 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		Version: cmdutil.Version(),
 		Store:   store.Config{MaxAge: c.Duration("retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: c.Duration("compress-after")},
 		Relay: relay.Config{
-			CacheBytes: cmdutil.SizeOf(c, "cache"), StallWait: c.Duration("stall"), MaxLag: c.Int("max-lag"),
-			MaxSessions: c.Int("max-sessions"), DrainTimeout: c.Duration("drain"), Linger: max(c.Duration("linger"), time.Nanosecond),
+			CacheBytes: settings.Of(cmdutil.SizeOf(c, "cache")), StallWait: settings.Of(c.Duration("stall")), MaxLag: c.Int("max-lag"),
+			MaxSessions: c.Int("max-sessions"), DrainTimeout: settings.Of(c.Duration("drain")), Linger: settings.Of(c.Duration("linger")),
 		},
 	}
 	for _, s := range c.StringSlice("keep") {

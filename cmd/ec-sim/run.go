@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/hdhr"
 	"every.channel/ec/lib/sim"
 )
@@ -28,9 +29,9 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger) error {
 	err = d.Listen(ctx)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return cmdutil.Exit(cmdutil.Busy, cmdutil.Hint(err, "another device runs there; choose --listen 127.0.0.2 or other ports"))
+		return cmdutil.Exit(exit.Busy, cmdutil.Hint(err, "another device runs there; choose --listen 127.0.0.2 or other ports"))
 	case errors.Is(err, syscall.EACCES):
-		return cmdutil.Exit(cmdutil.NotAllowed, cmdutil.Hint(err, "ports below 1024 are for root; choose others"))
+		return cmdutil.Exit(exit.NotAllowed, cmdutil.Hint(err, "ports below 1024 are for root; choose others"))
 	case err != nil:
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/settings"
 	"every.channel/ec/lib/sub"
 )
 
@@ -57,7 +58,7 @@ func run(c *cli.Context) (err error) {
 	defer stop()
 	conf.Iroh = dial
 	if c.IsSet("retry") {
-		conf.RetryStart, conf.RetryLost = c.Duration("retry"), max(c.Duration("retry"), time.Nanosecond)
+		conf.RetryStart, conf.RetryLost = c.Duration("retry"), settings.Of(c.Duration("retry"))
 	}
 	if list {
 		return listNamespaces(c, conf)

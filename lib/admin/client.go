@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"syscall"
+
+	"every.channel/ec/lib/exit"
 )
 
 // maxRecord bounds a record, in bytes.
@@ -44,9 +46,9 @@ func Call(ctx context.Context, dir, name string, args any) (json.RawMessage, err
 	res, err := tr.RoundTrip(req)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, &Error{Text: fmt.Sprintf("no relay runs with its store in %s", dir), HintText: "--store DIR names the folder of the relay that is meant", Exit: 69}
+		return nil, &Error{Text: fmt.Sprintf("no relay runs with its store in %s", dir), HintText: "--store DIR names the folder of the relay that is meant", Exit: exit.Unreachable}
 	case errors.Is(err, fs.ErrPermission):
-		return nil, &Error{Text: fmt.Sprintf("%s: permission denied", path), HintText: "the relay's own user may ask, and root", Exit: 77}
+		return nil, &Error{Text: fmt.Sprintf("%s: permission denied", path), HintText: "the relay's own user may ask, and root", Exit: exit.NotAllowed}
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"every.channel/ec/lib/exit"
 )
 
 // SocketFile is the socket's name in the folder of a store.
@@ -209,7 +211,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	record, err := f(r.Context(), args)
 	if err != nil {
 		status := http.StatusInternalServerError
-		if exitCode(err) == exitUsage {
+		if code, _ := exit.Of(err); code == exit.Usage {
 			status = http.StatusBadRequest
 		}
 		s.fail(w, status, err)
@@ -217,9 +219,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.answer(w, record)
 }
-
-// exitUsage is the code of a command line that is wrong.
-const exitUsage = 64
 
 // Arguments reads those of a command into a struct. What the struct has no field for, or another type, is the caller's mistake.
 func Arguments(args json.RawMessage, into any) error {
@@ -229,20 +228,9 @@ func Arguments(args json.RawMessage, into any) error {
 	d := json.NewDecoder(bytes.NewReader(args))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return &Error{V: 1, Text: fmt.Sprintf("arguments: %v", err), Exit: exitUsage}
+		return &Error{V: 1, Text: fmt.Sprintf("arguments: %v", err), Exit: exit.Usage}
 	}
 	return nil
-}
-
-// exitCode is that of the command that asked.
-func exitCode(err error) int {
-	if c, ok := errors.AsType[interface {
-		error
-		ExitCode() int
-	}](err); ok {
-		return c.ExitCode()
-	}
-	return 1
 }
 
 func (s *Server) answer(w http.ResponseWriter, record any) {
@@ -259,15 +247,10 @@ func (s *Server) fail(w http.ResponseWriter, status int, err error) {
 	if s.Logger != nil {
 		s.Logger.Debug("command of the operator", "err", err)
 	}
-	e := Error{V: 1, Text: err.Error(), Exit: exitCode(err)}
-	if h, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); ok {
-		e.HintText = h.Hint()
-	}
+	code, _ := exit.Of(err)
+	e := Error{V: 1, Text: err.Error(), Exit: code, HintText: exit.Hint(err)}
 	if status != http.StatusInternalServerError {
-		e.Exit = exitUsage
+		e.Exit = exit.Usage
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

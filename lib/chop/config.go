@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/object"
 )
 
@@ -131,17 +132,17 @@ func (c *Config) setDefaults() error {
 		c.Part = min(DefaultPart, c.Duration)
 	}
 	if c.Duration < 200*time.Millisecond || c.Duration > time.Minute {
-		return &InputError{Code: 64, Err: fmt.Errorf("duration %v is outside 200ms to 1m", c.Duration)}
+		return &InputError{Code: exit.Usage, Err: fmt.Errorf("duration %v is outside 200ms to 1m", c.Duration)}
 	}
 	if c.Part < 20*time.Millisecond || c.Part > c.Duration {
-		return &InputError{Code: 64, Err: fmt.Errorf("part %v is outside 20ms to the chunk's %v", c.Part, c.Duration)}
+		return &InputError{Code: exit.Usage, Err: fmt.Errorf("part %v is outside 20ms to the chunk's %v", c.Part, c.Duration)}
 	}
 	if c.Program > 0xffff {
-		return &InputError{Code: 64, Err: fmt.Errorf("program %d is above 65535", c.Program)}
+		return &InputError{Code: exit.Usage, Err: fmt.Errorf("program %d is above 65535", c.Program)}
 	}
 	for _, r := range c.Rendition {
 		if (r < 'a' || r > 'z') && (r < '0' || r > '9') {
-			return &InputError{Code: 64, Err: fmt.Errorf("rendition %q: only a-z and 0-9", c.Rendition)}
+			return &InputError{Code: exit.Usage, Err: fmt.Errorf("rendition %q: only a-z and 0-9", c.Rendition)}
 		}
 	}
 	if c.Clock == ClockFile && c.Rendition == "" && !c.Verbatim {
@@ -185,7 +186,7 @@ func (e *InputError) Unwrap() error { return e.Err }
 // ExitCode is the command's exit code.
 func (e *InputError) ExitCode() int {
 	if e.Code == 0 {
-		return 65
+		return exit.BadData
 	}
 	return e.Code
 }

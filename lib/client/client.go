@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -21,8 +22,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/settings"
 	"every.channel/ec/lib/ticket"
 )
 
@@ -52,11 +55,13 @@ type Config struct {
 
 const (
 	defaultRetryLost = 10 * time.Minute
-	silence          = 5 * time.Second
-	keepAlive        = 1500 * time.Millisecond
-	firstPause       = 200 * time.Millisecond
-	longestPause     = 10 * time.Second
-	settled          = 3 * time.Second // a session that lasted this long makes the next pause short again
+	// ForEver is how long a relay is tried that is never given up.
+	ForEver      = time.Duration(math.MaxInt64)
+	silence      = 5 * time.Second
+	keepAlive    = 1500 * time.Millisecond
+	firstPause   = 200 * time.Millisecond
+	longestPause = 10 * time.Second
+	settled      = 3 * time.Second // a session that lasted this long makes the next pause short again
 )
 
 // ErrAgain, wrapped in an error of the work, asks for another session although this one may be fine.
@@ -79,15 +84,6 @@ func (e *Error) ExitCode() int { return e.code }
 // Hint is what to do about it, or that of the cause.
 func (e *Error) Hint() string { return e.hint }
 
-// Exit codes of design.md §9, as docs/man has them.
-const (
-	exitUsage       = 64
-	exitUnreachable = 69
-	exitBusy        = 75
-	exitProtocol    = 76
-	exitNotAllowed  = 77
-)
-
 // CheckURL reports an address that cannot be dialed, or a ticket that is none.
 func CheckURL(relay string) error {
 	if ticket.Is(relay) {
@@ -95,7 +91,7 @@ func CheckURL(relay string) error {
 		return err
 	}
 	if err := moqt.CheckAddress(relay); err != nil {
-		return &Error{fmt.Sprintf("relay %q", relay), err, exitUsage, "an address reads moqt://relay:4443"}
+		return &Error{fmt.Sprintf("relay %q", relay), err, exit.Usage, "an address reads moqt://relay:4443"}
 	}
 	return nil
 }
@@ -120,9 +116,7 @@ func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *Ses
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.RetryLost == 0 {
-		c.RetryLost = defaultRetryLost
-	}
+	c.RetryLost = settings.Or(c.RetryLost, defaultRetryLost)
 	if c.Dial == nil {
 		c.Dial = moqt.Dial
 	}
@@ -164,11 +158,11 @@ func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *Ses
 			return unreachable(c.Relay, err, connected)
 		}
 		if errors.Is(err, ErrAgain) {
-			log.Warn("trying again", "error", err, "pause", wait.Round(time.Millisecond))
+			log.Warn("trying again", "err", err, "pause", wait.Round(time.Millisecond))
 		} else if connected {
-			log.Warn("relay lost, trying again", "error", err, "pause", wait.Round(time.Millisecond))
+			log.Warn("relay lost, trying again", "err", err, "pause", wait.Round(time.Millisecond))
 		} else {
-			log.Warn("relay not reached, trying again", "error", err, "pause", wait.Round(time.Millisecond))
+			log.Warn("relay not reached, trying again", "err", err, "pause", wait.Round(time.Millisecond))
 		}
 		select {
 		case <-ctx.Done():
@@ -246,8 +240,7 @@ func once(ctx context.Context, c Config, relay string, work func(context.Context
 
 // permanent returns the final error if trying again cannot help.
 func permanent(relay string, err error, connected bool) error {
-	var coder interface{ ExitCode() int }
-	isCoder := errors.As(err, &coder)
+	code, isCoder := exit.Of(err)
 	if _, lost := errors.AsType[lostError](err); connected && !lost && isCoder && !errors.Is(err, ErrAgain) {
 		return err // the work's own
 	}
@@ -256,38 +249,38 @@ func permanent(relay string, err error, connected bool) error {
 		case wire.NoError, wire.InternalError, wire.GoAwayTimeout, wire.ControlMessageTimeout, wire.DataStreamTimeout:
 			return nil
 		case wire.Unauthorized, wire.MalformedAuthToken, wire.ExpiredAuthToken, wire.UnknownAuthTokenAlias:
-			return &Error{relay, err, exitNotAllowed, "the relay wants a ticket that is good (ec-relay ticket makes one there, --uses N for more than one)"}
+			return &Error{relay, err, exit.NotAllowed, "the relay wants a ticket that is good (ec-relay ticket makes one there, --uses N for more than one)"}
 		default:
-			return &Error{relay, err, exitProtocol, "is it a relay for MoQ Transport, drafts 16 or 18?"}
+			return &Error{relay, err, exit.Protocol, "is it a relay for MoQ Transport, drafts 16 or 18?"}
 		}
 	}
 	if r, ok := errors.AsType[*moqt.RequestError](err); ok && !errors.Is(err, ErrAgain) {
 		switch r.Code {
 		case wire.RequestUnauthorized, wire.RequestMalformedAuthToken, wire.RequestExpiredAuthToken:
-			return &Error{relay, err, exitNotAllowed, "the relay does not let us do this; it may want a token"}
+			return &Error{relay, err, exit.NotAllowed, "the relay does not let us do this; it may want a token"}
 		case wire.RequestInternalError, wire.RequestTimeout, wire.RequestGoingAway, wire.RequestExcessiveLoad:
 			return nil
 		case wire.RequestRedirect: // without a place to go to, or in answer to what cannot be sent elsewhere
-			return &Error{relay, err, exitUnreachable, ""}
+			return &Error{relay, err, exit.Unreachable, ""}
 		}
-		return &Error{relay, err, exitProtocol, ""}
+		return &Error{relay, err, exit.Protocol, ""}
 	}
 	if errors.Is(err, ErrAgain) {
 		return nil
 	}
-	if isCoder && coder.ExitCode() == exitNotAllowed { // a certificate that is not trusted
-		return &Error{relay, err, exitNotAllowed, hintOf(err)}
+	if isCoder && code == exit.NotAllowed { // a certificate that is not trusted
+		return &Error{relay, err, exit.NotAllowed, exit.Hint(err)}
 	}
 	if errors.Is(err, moqt.ErrFingerprint) {
-		return &Error{relay, err, exitNotAllowed, ""}
+		return &Error{relay, err, exit.NotAllowed, ""}
 	}
 	for _, target := range []any{new(x509.UnknownAuthorityError), new(x509.HostnameError), new(x509.CertificateInvalidError)} {
 		if errors.As(err, target) {
-			return &Error{relay, err, exitNotAllowed, "pin the relay's certificate with --fingerprint"}
+			return &Error{relay, err, exit.NotAllowed, "pin the relay's certificate with --fingerprint"}
 		}
 	}
 	if a, ok := errors.AsType[tls.AlertError](err); ok && a == 120 { // no_application_protocol, RFC 7301 §3.2
-		return &Error{relay, err, exitProtocol, "the relay speaks no draft of MoQ Transport that we do"}
+		return &Error{relay, err, exit.Protocol, "the relay speaks no draft of MoQ Transport that we do"}
 	}
 	if connected {
 		if _, lost := errors.AsType[lostError](err); !lost {
@@ -297,21 +290,12 @@ func permanent(relay string, err error, connected bool) error {
 	return nil
 }
 
-func hintOf(err error) string {
-	var h interface{ Hint() string }
-	if errors.As(err, &h) {
-		return h.Hint()
-	}
-	return ""
-}
-
 func unreachable(relay string, err error, connected bool) error {
-	var coder interface{ ExitCode() int }
-	if errors.Is(err, ErrAgain) && errors.As(err, &coder) {
+	if _, isCoder := exit.Of(err); isCoder && errors.Is(err, ErrAgain) {
 		return err
 	}
 	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestExcessiveLoad {
-		return &Error{relay, err, exitBusy, "the relay is busy; --retry TIME keeps trying"}
+		return &Error{relay, err, exit.Busy, "the relay is busy; --retry TIME keeps trying"}
 	}
 	hint := "is ec-relay running there? --retry TIME keeps trying"
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
@@ -320,5 +304,5 @@ func unreachable(relay string, err error, connected bool) error {
 	if connected {
 		hint = ""
 	}
-	return &Error{relay, fmt.Errorf("unreachable: %w", err), exitUnreachable, hint}
+	return &Error{relay, fmt.Errorf("unreachable: %w", err), exit.Unreachable, hint}
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 )
@@ -17,5 +18,5 @@ func Versions(draft string) ([]moqt.Version, error) {
 			return []moqt.Version{v}, nil
 		}
 	}
-	return nil, &Error{"draft " + draft, fmt.Errorf("not spoken here"), exitUsage, "drafts 16 and 18 are"}
+	return nil, &Error{"draft " + draft, fmt.Errorf("not spoken here"), exit.Usage, "drafts 16 and 18 are"}
 }

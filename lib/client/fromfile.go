@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/ticket"
 )
 
@@ -40,7 +41,7 @@ func FromFile(relay string) (string, error) {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	// What is there may be secret all the same, and is not shown.
-	return "", &Error{name, errors.New("its first line is neither an address nor a ticket"), exitUsage, "ec-relay ticket prints one, where the relay runs"}
+	return "", &Error{name, errors.New("its first line is neither an address nor a ticket"), exit.Usage, "ec-relay ticket prints one, where the relay runs"}
 }
 
 // FromFiles is FromFile of each.

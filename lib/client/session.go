@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -64,7 +65,7 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 func (s *Session) PublishNamespace(ctx context.Context, ns object.Namespace, tokens ...moqt.Token) (*moqt.NamespacePublication, error) {
 	return follow(ctx, s, object.TrackName{Namespace: ns}, func(sess *moqt.Session, t object.TrackName) (*moqt.NamespacePublication, error) {
 		if !slices.Equal(t.Namespace, ns) {
-			return nil, s.refuse("publish "+t.Namespace.String(), "which is another namespace", exitProtocol)
+			return nil, s.refuse("publish "+t.Namespace.String(), "which is another namespace", exit.Protocol)
 		}
 		return sess.PublishNamespace(ctx, ns, tokens...)
 	})
@@ -75,7 +76,7 @@ func (s *Session) PublishNamespace(ctx context.Context, ns object.Namespace, tok
 func (s *Session) Publish(ctx context.Context, track object.TrackName, o moqt.PublishOptions) (*moqt.Publication, error) {
 	return follow(ctx, s, track, func(sess *moqt.Session, t object.TrackName) (*moqt.Publication, error) {
 		if !t.Equal(track) {
-			return nil, s.refuse("publish "+t.String(), "which is another track", exitProtocol)
+			return nil, s.refuse("publish "+t.String(), "which is another track", exit.Protocol)
 		}
 		return sess.Publish(ctx, track, o)
 	})
@@ -135,9 +136,9 @@ func follow[T any](ctx context.Context, s *Session, name object.TrackName, ask f
 		s.away.c.Log.Info("the relay sends a request elsewhere", "relay", from, "to", at, "name", name.String())
 		switch {
 		case seen[place{at, name.String()}]:
-			return none, s.refuse(at, "from where we came", exitProtocol)
+			return none, s.refuse(at, "from where we came", exit.Protocol)
 		case hops == maxRedirects:
-			return none, s.refuse(at, fmt.Sprintf("after %d other places", maxRedirects), exitProtocol)
+			return none, s.refuse(at, fmt.Sprintf("after %d other places", maxRedirects), exit.Protocol)
 		case at == from:
 			continue
 		}
@@ -198,14 +199,14 @@ func (p *places) settled(at string) {
 // session gives that with the relay at an address, to which the one at another sends us.
 func (p *places) session(ctx context.Context, from, to string) (*moqt.Session, error) {
 	if !mayMove(from, to) {
-		return nil, &Error{from, fmt.Errorf("sends us to %q, which is not encrypted or on this host", to), exitNotAllowed, ""}
+		return nil, &Error{from, fmt.Errorf("sends us to %q, which is not encrypted or on this host", to), exit.NotAllowed, ""}
 	}
 	p.mu.Lock()
 	at := p.open[to]
 	if at == nil {
 		if len(p.open) > maxPlaces {
 			p.mu.Unlock()
-			return nil, &Error{from, fmt.Errorf("sends us to %s, and to more than %d other places", to, maxPlaces), exitProtocol, ""}
+			return nil, &Error{from, fmt.Errorf("sends us to %s, and to more than %d other places", to, maxPlaces), exit.Protocol, ""}
 		}
 		at = &place{ready: make(chan struct{})}
 		p.open[to] = at

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -62,7 +63,7 @@ func (j *joining) dial(ctx context.Context, address string, tlsConf *tls.Config,
 		return j.c.Dial(ctx, address, tlsConf, conf)
 	}
 	if err := j.t.Expired(time.Now()); err != nil {
-		return nil, &useless{err, exitNotAllowed, newTicket}
+		return nil, &useless{err, exit.NotAllowed, newTicket}
 	}
 	c := *conf
 	if len(j.t.Secret) > 0 {
@@ -113,7 +114,7 @@ func (j *joining) ways() (list []way) {
 	}
 	if len(list) == 0 {
 		list = append(list, func(context.Context, *tls.Config, *moqt.Config) (*moqt.Session, error) {
-			return nil, &useless{errors.New("the ticket has no address but that of iroh"), exitUnreachable, noIroh}
+			return nil, &useless{errors.New("the ticket has no address but that of iroh"), exit.Unreachable, noIroh}
 		})
 	}
 	return list

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/exit"
 )
 
 // commonFlags are shared by all commands. They come last in --help.
@@ -87,7 +89,7 @@ func envNames(app, flag string) []string {
 
 // usage makes err a usage error that names --help unless it has a better hint.
 func usage(app *cli.App, err error) error {
-	if hint(err) == "" {
+	if exit.Hint(err) == "" {
 		err = Hint(err, app.Name+" --help lists flags and arguments")
 	}
 	return UsageError(err)

@@ -25,6 +25,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/exit"
 )
 
 // App returns an app to which a command adds its flags, ArgsUsage, Description and Action. Main adds what all
@@ -63,7 +65,7 @@ func run(app *cli.App, args []string) (code int) {
 			fmt.Fprintf(t, "%s: error: internal error: %v\n", app.Name, r)
 			fmt.Fprintf(t, "%s: hint: this is a bug; please report it with the lines below\n%s %s\n%s",
 				app.Name, app.Name, Version(), debug.Stack())
-			code = Bug
+			code = exit.Bug
 		}
 	}()
 
@@ -95,7 +97,7 @@ func report(w io.Writer, name string, cause, err error) int {
 	bySignal := errors.As(cause, &sig)
 	switch {
 	case err == nil && !bySignal:
-		return OK
+		return exit.OK
 	case isStdoutClosed(err):
 		// The reader has enough, as in "| head": quiet, and the status a shell reports for cat.
 		return 128 + int(syscall.SIGPIPE)
@@ -103,7 +105,7 @@ func report(w io.Writer, name string, cause, err error) int {
 		return 128 + int(sig.sig)
 	}
 	fmt.Fprintf(w, "%s: error: %s\n", name, oneLine(err.Error()))
-	if h := hint(err); h != "" {
+	if h := exit.Hint(err); h != "" {
 		fmt.Fprintf(w, "%s: hint: %s\n", name, oneLine(h))
 	}
 	if bySignal {

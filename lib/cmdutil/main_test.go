@@ -15,6 +15,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/exit"
 )
 
 // ec-try is a command that does what its first argument says.
@@ -52,7 +54,7 @@ func tryApp() *cli.App {
 			_, err = io.Copy(struct{ io.Writer }{out}, in)
 			return errors.Join(err, out.Close(), in.Close())
 		case "bad":
-			return fmt.Errorf("group 7: %w", Hint(Exit(BadData, errors.New("no packets")), "pipe it through ec-chop"))
+			return fmt.Errorf("group 7: %w", Hint(Exit(exit.BadData, errors.New("no packets")), "pipe it through ec-chop"))
 		case "log":
 			Logger(c).Debug("detail", "n", 1)
 			Logger(c).Info("event", "n", 2)
@@ -80,7 +82,7 @@ func TestScripts(t *testing.T) {
 type libError struct{}
 
 func (libError) Error() string { return "refused" }
-func (libError) ExitCode() int { return NotAllowed }
+func (libError) ExitCode() int { return exit.NotAllowed }
 
 func TestExitCode(t *testing.T) {
 	_, notThere := os.Open("/does/not/exist")
@@ -89,19 +91,19 @@ func TestExitCode(t *testing.T) {
 		err  error
 		want int
 	}{
-		{"nil", nil, OK},
-		{"plain", errors.New("x"), Other},
-		{"attached", Exit(Busy, errors.New("x")), Busy},
-		{"wrapped", fmt.Errorf("a: %w", Exit(Busy, errors.New("x"))), Busy},
-		{"outermost wins", Exit(Protocol, Exit(Busy, errors.New("x"))), Protocol},
-		{"library's own", fmt.Errorf("a: %w", libError{}), NotAllowed},
-		{"joined", errors.Join(errors.New("x"), Exit(IO, errors.New("y"))), IO},
-		{"disk full", fmt.Errorf("a: %w", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}), IO},
-		{"bare disk full", fmt.Errorf("a: %w", syscall.ENOSPC), IO},
-		{"no such file", notThere, IO},
-		{"no such host", &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host"}}, Unreachable},
-		{"connection refused", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Unreachable},
-		{"deadline", context.DeadlineExceeded, Unreachable},
+		{"nil", nil, exit.OK},
+		{"plain", errors.New("x"), exit.Other},
+		{"attached", Exit(exit.Busy, errors.New("x")), exit.Busy},
+		{"wrapped", fmt.Errorf("a: %w", Exit(exit.Busy, errors.New("x"))), exit.Busy},
+		{"outermost wins", Exit(exit.Protocol, Exit(exit.Busy, errors.New("x"))), exit.Protocol},
+		{"library's own", fmt.Errorf("a: %w", libError{}), exit.NotAllowed},
+		{"joined", errors.Join(errors.New("x"), Exit(exit.IO, errors.New("y"))), exit.IO},
+		{"disk full", fmt.Errorf("a: %w", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}), exit.IO},
+		{"bare disk full", fmt.Errorf("a: %w", syscall.ENOSPC), exit.IO},
+		{"no such file", notThere, exit.IO},
+		{"no such host", &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host"}}, exit.Unreachable},
+		{"connection refused", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exit.Unreachable},
+		{"deadline", context.DeadlineExceeded, exit.Unreachable},
 	} {
 		if got := ExitCode(test.err); got != test.want {
 			t.Errorf("%s: ExitCode(%v) = %d, want %d", test.name, test.err, got, test.want)
@@ -116,7 +118,7 @@ func TestBrokenPipeOfSocketIsNotQuiet(t *testing.T) {
 	socket := &net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}
 	stdout := &fs.PathError{Op: "write", Path: os.Stdout.Name(), Err: syscall.EPIPE}
 	var b strings.Builder
-	if code := report(&b, "ec-x", nil, socket); code != Other || b.Len() == 0 {
+	if code := report(&b, "ec-x", nil, socket); code != exit.Other || b.Len() == 0 {
 		t.Errorf("socket: exit %d, printed %q", code, &b)
 	}
 	b.Reset()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/keys"
 )
 
@@ -43,7 +44,7 @@ func TLSConfig(c *cli.Context) (*tls.Config, error) {
 			return nil, err
 		}
 		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(pem) {
-			return nil, Exit(Config, fmt.Errorf("%s: no certificate in it", name))
+			return nil, Exit(exit.Config, fmt.Errorf("%s: no certificate in it", name))
 		}
 	}
 	insecure := c.Bool("insecure")
@@ -90,7 +91,7 @@ type untrusted struct {
 
 func (u *untrusted) Error() string { return "relay is not trusted: " + u.err.Error() }
 func (u *untrusted) Unwrap() error { return u.err }
-func (u *untrusted) ExitCode() int { return NotAllowed }
+func (u *untrusted) ExitCode() int { return exit.NotAllowed }
 func (u *untrusted) Hint() string {
 	return "if ec-relay prints the same fingerprint, add --fingerprint " + u.offered.String()
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/object"
 )
 
@@ -41,9 +42,6 @@ type group struct {
 	bytes    int
 	gone     bool // what is not read yet is lost to its readers
 }
-
-// exitCode of an error that says that there is no such broadcast.
-const exitUnreachable = 69
 
 // serveLive writes a broadcast from the group on that is being sent.
 func (g *Gateway) serveLive(w http.ResponseWriter, r *http.Request, name string) {
@@ -79,11 +77,11 @@ func (g *Gateway) serveLive(w http.ResponseWriter, r *http.Request, name string)
 	start, cancel := context.WithTimeout(r.Context(), g.c.StartTimeout)
 	defer cancel()
 	at, err := b.begin(start)
-	var coder interface{ ExitCode() int }
+	code, _ := exit.Of(err)
 	switch {
 	case r.Context().Err() != nil:
 		return
-	case errors.As(err, &coder) && coder.ExitCode() == exitUnreachable:
+	case code == exit.Unreachable:
 		http.Error(w, "no such broadcast", http.StatusNotFound)
 		return
 	case err != nil:

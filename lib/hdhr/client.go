@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"every.channel/ec/lib/exit"
 )
 
 // Client speaks a device's HTTP API. The zero value works.
@@ -253,11 +255,11 @@ func (e *StreamError) ExitCode() int {
 	case e.Code != 0:
 		return e.Code.ExitCode()
 	case e.Status == http.StatusServiceUnavailable, e.Status == http.StatusTooManyRequests:
-		return 75
+		return exit.Busy
 	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
-		return 77
+		return exit.NotAllowed
 	}
-	return 69
+	return exit.Unreachable
 }
 
 // AsCode finds a device's code in an error.

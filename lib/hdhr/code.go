@@ -1,6 +1,10 @@
 package hdhr
 
-import "fmt"
+import (
+	"fmt"
+
+	"every.channel/ec/lib/exit"
+)
 
 // Code is the error that a device gives with a refused stream, in X-HDHomeRun-Error. A Backend
 // returns one from Tune to refuse; a client finds it with errors.As.
@@ -55,9 +59,9 @@ func (c Code) Error() string { return "device error " + c.String() }
 func (c Code) ExitCode() int {
 	switch c {
 	case CodeSystemBusy, CodeTunerInUse, CodeAllTunersInUse, CodeConnectionLimit:
-		return 75
+		return exit.Busy
 	case CodeContentProtection:
-		return 77
+		return exit.NotAllowed
 	}
-	return 69
+	return exit.Unreachable
 }

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"every.channel/ec/lib/exit"
 )
 
 // Config says how the program is run. The zero value is a node with a key of its own, for dialing only.
@@ -368,9 +370,9 @@ func (e *DialError) Error() string { return "iroh: " + e.Text }
 // ExitCode is 77 for a peer that does not want us, else 69.
 func (e *DialError) ExitCode() int {
 	if e.Code == "refused" {
-		return 77
+		return exit.NotAllowed
 	}
-	return 69
+	return exit.Unreachable
 }
 
 type dialLine struct {

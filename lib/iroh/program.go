@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"every.channel/ec/lib/exit"
 )
 
 // Program is the name of the program.
@@ -15,7 +17,7 @@ type missing struct{ err error }
 
 func (m *missing) Error() string { return Program + " is not on this machine: " + m.err.Error() }
 func (m *missing) Unwrap() error { return m.err }
-func (m *missing) ExitCode() int { return 69 }
+func (m *missing) ExitCode() int { return exit.Unreachable }
 func (m *missing) Hint() string {
 	return "it is built with Rust: cargo build --release in bridge/; EC_IROH, our own folder and PATH are where it is looked for"
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"every.channel/ec/lib/exit"
 )
 
 // The framing, docs/format/eco.md.
@@ -54,7 +56,7 @@ func (e *CorruptError) Error() string {
 func (e *CorruptError) Unwrap() error { return e.Err }
 
 // ExitCode is that of bad data (design: contract of every command).
-func (e *CorruptError) ExitCode() int { return 65 }
+func (e *CorruptError) ExitCode() int { return exit.BadData }
 
 // TruncatedError reports an input that ends inside a record. All earlier records were returned.
 // It is ErrTruncated and io.ErrUnexpectedEOF.
@@ -68,7 +70,7 @@ func (e *TruncatedError) Error() string {
 func (e *TruncatedError) Unwrap() []error { return []error{ErrTruncated, io.ErrUnexpectedEOF} }
 
 // ExitCode is that of bad data.
-func (e *TruncatedError) ExitCode() int { return 65 }
+func (e *TruncatedError) ExitCode() int { return exit.BadData }
 
 // MagicError reports an input that is something else. It is ErrMagic.
 type MagicError struct {
@@ -88,7 +90,7 @@ func (e *MagicError) Unwrap() error { return ErrMagic }
 func (e *MagicError) Hint() string { return e.hint }
 
 // ExitCode is that of bad data.
-func (e *MagicError) ExitCode() int { return 65 }
+func (e *MagicError) ExitCode() int { return exit.BadData }
 
 // appendHeader appends a stream header.
 func appendHeader(b []byte) []byte {

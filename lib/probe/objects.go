@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/ts"
 )
@@ -90,7 +91,7 @@ func runObjects(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error
 	err := p.read(ctx, object.NewReader(r))
 	stop()
 	if _, foreign := errors.AsType[*object.MagicError](err); foreign || errors.Is(err, object.ErrVersion) {
-		return &Error{err, hintOf(err)}
+		return &Error{err, exit.Hint(err)}
 	}
 	for _, t := range p.sorted() {
 		p.finish(t)
@@ -101,16 +102,6 @@ func runObjects(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error
 		return err
 	}
 	return p.verdict()
-}
-
-func hintOf(err error) string {
-	if h, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); ok {
-		return h.Hint()
-	}
-	return ""
 }
 
 func (p *objects) read(ctx context.Context, rd *object.Reader) error {

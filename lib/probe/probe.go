@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/object"
 )
 
@@ -41,7 +42,7 @@ func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
 // ExitCode is that of bad data.
-func (e *Error) ExitCode() int { return 65 }
+func (e *Error) ExitCode() int { return exit.BadData }
 
 // Hint says what to do, or is "".
 func (e *Error) Hint() string { return e.hint }

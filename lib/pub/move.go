@@ -46,7 +46,7 @@ func (u *uploader) sendAnywhere(ctx context.Context, sess *client.Session, pub *
 		}
 		if err != nil { // it stays here until the relay ends it
 			if ctx.Err() == nil {
-				u.log.Warn("the relay wants a track published elsewhere, which fails", "track", t.name.String(), "error", err)
+				u.log.Warn("the relay wants a track published elsewhere, which fails", "track", t.name.String(), "err", err)
 			}
 			err = <-result
 			cancel(nil)
@@ -122,7 +122,7 @@ func (u *uploader) moveNamespace(ctx context.Context, sess *client.Session, p *m
 		}
 		if err != nil || next == nil {
 			if ctx.Err() == nil {
-				u.log.Warn("the relay wants a namespace published elsewhere, which fails", "namespace", p.Namespace().String(), "error", err)
+				u.log.Warn("the relay wants a namespace published elsewhere, which fails", "namespace", p.Namespace().String(), "err", err)
 			}
 			return
 		}

@@ -12,8 +12,10 @@ import (
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/settings"
 )
 
 // Config says where to publish and what to do when that is slow or gone.
@@ -64,19 +66,13 @@ var ErrDamaged error = damaged{}
 type damaged struct{}
 
 func (damaged) Error() string { return "input was damaged" }
-func (damaged) ExitCode() int { return 65 }
+func (damaged) ExitCode() int { return exit.BadData }
 
 // Run publishes the object stream r until it ends and everything was delivered.
 func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
-	if c.Spool <= 0 {
-		c.Spool = defaultSpool
-	}
-	if c.SpoolBytes <= 0 {
-		c.SpoolBytes = defaultSpoolBytes
-	}
-	if c.Drain <= 0 {
-		c.Drain = defaultDrain
-	}
+	c.Spool = settings.Or(c.Spool, defaultSpool)
+	c.SpoolBytes = settings.Or(c.SpoolBytes, defaultSpoolBytes)
+	c.Drain = settings.Or(c.Drain, defaultDrain)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -103,7 +99,7 @@ func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
 				if s.relayGone(i) {
 					stopInput(err) // nobody is left to read for
 				} else if len(c.Relays) > 1 {
-					c.Log.Error("relay given up, going on with the others", "relay", client.Name(relay), "error", err)
+					c.Log.Error("relay given up, going on with the others", "relay", client.Name(relay), "err", err)
 				}
 			}
 		})
@@ -179,7 +175,7 @@ func read(ctx context.Context, c Config, s *spool, r io.Reader) error {
 			return nil
 		}
 		if damage, ok := errors.AsType[*object.CorruptError](err); ok {
-			c.Log.Warn("input damaged, going on after it", "offset", damage.Offset, "error", damage.Err)
+			c.Log.Warn("input damaged, going on after it", "offset", damage.Offset, "err", damage.Err)
 			s.mu.Lock()
 			s.Damaged++
 			s.mu.Unlock()

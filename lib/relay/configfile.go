@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/store"
 )
@@ -23,7 +24,7 @@ type Setting struct {
 func ReadSettings(path string) ([]Setting, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, &codedError{err, 78, ""}
+		return nil, exit.With(exit.Config, err, "")
 	}
 	defer f.Close()
 	var settings []Setting
@@ -44,14 +45,14 @@ func ReadSettings(path string) ([]Setting, error) {
 		settings = append(settings, s)
 	}
 	if err := sc.Err(); err != nil {
-		return nil, &codedError{fmt.Errorf("%s: %w", path, err), 78, ""}
+		return nil, exit.With(exit.Config, fmt.Errorf("%s: %w", path, err), "")
 	}
 	return settings, nil
 }
 
 // SettingError says which line of a configuration file is wrong.
 func SettingError(path string, s Setting, err error) error {
-	return &codedError{fmt.Errorf("%s:%d: %w", path, s.Line, err), 78, "settings are named like the flags of ec-relay --help"}
+	return exit.With(exit.Config, fmt.Errorf("%s:%d: %w", path, s.Line, err), "settings are named like the flags of ec-relay --help")
 }
 
 // ParseKeep reads a retention rule, NAMESPACE=AGE[/BYTES]; 0 is no bound. size reads BYTES.

@@ -18,6 +18,7 @@ import (
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/settings"
 	"every.channel/ec/lib/store"
 )
 
@@ -62,12 +63,8 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.CacheBytes <= 0 {
-		c.CacheBytes = 256 << 20
-	}
-	if c.StallWait <= 0 {
-		c.StallWait = 2 * time.Second
-	}
+	c.CacheBytes = settings.Or(c.CacheBytes, 256<<20)
+	c.StallWait = settings.Or(c.StallWait, 2*time.Second)
 	if c.MaxLag <= 0 {
 		c.MaxLag = 30
 	}
@@ -77,12 +74,8 @@ func (c Config) withDefaults() Config {
 	if c.IngestBytes <= 0 {
 		c.IngestBytes = 256 << 20
 	}
-	if c.DrainTimeout <= 0 {
-		c.DrainTimeout = 2 * time.Second
-	}
-	if c.Linger <= 0 {
-		c.Linger = 10 * time.Second
-	}
+	c.DrainTimeout = settings.Or(c.DrainTimeout, 2*time.Second)
+	c.Linger = settings.Or(c.Linger, 10*time.Second)
 	return c
 }
 

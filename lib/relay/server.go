@@ -20,6 +20,7 @@ import (
 
 	"every.channel/ec/lib/admin"
 	keep "every.channel/ec/lib/client"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/mesh"
@@ -77,17 +78,6 @@ type Started struct {
 
 // FingerprintFile in Dir holds the fingerprint of the relay's key (docs/format/keys.md).
 const FingerprintFile = "fingerprint"
-
-// codedError gives an error an exit code and a hint (contract of every command).
-type codedError struct {
-	error
-	code int
-	hint string
-}
-
-func (e *codedError) Unwrap() error { return e.error }
-func (e *codedError) ExitCode() int { return e.code }
-func (e *codedError) Hint() string  { return e.hint }
 
 // Run runs a relay until ctx ends: then it tells its peers to go away, finishes the groups that are whole
 // and returns nil.
@@ -257,13 +247,13 @@ func listenError(addr string, err error, form string) error {
 	err = fmt.Errorf("listen on %s: %w", addr, err)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return &codedError{err, 75, "another program, perhaps another ec-relay, listens there"}
+		return exit.With(exit.Busy, err, "another program, perhaps another ec-relay, listens there")
 	case errors.Is(err, syscall.EACCES):
-		return &codedError{err, 77, "ports below 1024, and sockets in folders of others, take privileges"}
+		return exit.With(exit.NotAllowed, err, "ports below 1024, and sockets in folders of others, take privileges")
 	case cannotWrite(err):
-		return &codedError{err, 74, ""}
+		return exit.With(exit.IO, err, "")
 	}
-	return &codedError{err, 78, form}
+	return exit.With(exit.Config, err, form)
 }
 
 // openKeys reads or makes the relay's key and certificates, and writes the fingerprint down.
@@ -279,13 +269,12 @@ func openKeys(c ServerConfig) (*keys.Certificates, error) {
 // keyError says of a key that cannot be made, or is none, why the relay does not start.
 func keyError(err error) error {
 	if cannotWrite(err) {
-		return &codedError{fmt.Errorf("key: %w", err), 74, "without a key that stays there is no relay; other files are done without"}
+		return exit.With(exit.IO, fmt.Errorf("key: %w", err), "without a key that stays there is no relay; other files are done without")
 	}
-	var h interface{ Hint() string }
-	if errors.As(err, &h) {
-		return &codedError{fmt.Errorf("key: %w", err), 78, h.Hint()}
+	if exit.Hint(err) != "" {
+		return exit.With(exit.Config, fmt.Errorf("key: %w", err), "")
 	}
-	return &codedError{fmt.Errorf("key and certificate: %w", err), 78, ""}
+	return exit.With(exit.Config, fmt.Errorf("key and certificate: %w", err), "")
 }
 
 // cannotWrite reports whether a disk takes no more.

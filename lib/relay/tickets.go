@@ -14,6 +14,7 @@ import (
 
 	"every.channel/ec/lib/admin"
 	keep "every.channel/ec/lib/client"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/mesh"
@@ -94,8 +95,7 @@ func makeTicket(ctx context.Context, tickets *mesh.Tickets, certs *keys.Certific
 		t.Iroh, t.IrohAddrs, t.IrohRelay = id, self.Addrs[:min(len(self.Addrs), 8)], self.Relay
 	}
 	if len(t.Addresses) == 0 && node == nil {
-		return nil, &codedError{errors.New("nobody on another machine reaches this relay with a ticket: it does not listen on UDP"), 78,
-			"--address ADDRESS says where others reach it, by moqt://, https://, wss:// or unix://"}
+		return nil, exit.With(exit.Config, errors.New("nobody on another machine reaches this relay with a ticket: it does not listen on UDP"), "--address ADDRESS says where others reach it, by moqt://, https://, wss:// or unix://")
 	}
 	if err := tickets.Issue(t, terms, time.Now()); err != nil {
 		return nil, refusedOrder(err)
@@ -110,7 +110,7 @@ func makeTicket(ctx context.Context, tickets *mesh.Tickets, certs *keys.Certific
 // seconds is a time in seconds, which may be longer than a Duration.
 func seconds(n float64) (time.Duration, error) {
 	if limit := mesh.MaxLife.Seconds(); n < 0 || n > limit || n > 0 && n < mesh.MinLife.Seconds() {
-		return 0, &codedError{fmt.Errorf("life: %g seconds: want %g to %.0f, and 0 is for ever", n, mesh.MinLife.Seconds(), limit), 64, ""}
+		return 0, exit.With(exit.Usage, fmt.Errorf("life: %g seconds: want %g to %.0f, and 0 is for ever", n, mesh.MinLife.Seconds(), limit), "")
 	}
 	return time.Duration(n * float64(time.Second)), nil
 }
@@ -118,7 +118,7 @@ func seconds(n float64) (time.Duration, error) {
 // refusedOrder makes terms that no ticket may have the caller's mistake.
 func refusedOrder(err error) error {
 	if _, ok := errors.AsType[*mesh.TermsError](err); ok {
-		return &codedError{err, 64, ""}
+		return exit.With(exit.Usage, err, "")
 	}
 	return err
 }
@@ -126,13 +126,13 @@ func refusedOrder(err error) error {
 // checkAddress reports an address at which nobody could use a ticket.
 func checkAddress(address string) error {
 	if ticket.Is(address) {
-		return &codedError{errors.New("a ticket is no address for another one"), 64, ""}
+		return exit.With(exit.Usage, errors.New("a ticket is no address for another one"), "")
 	}
 	if err := keep.CheckURL(address); err != nil {
 		return err
 	}
 	if !keep.Secret(address) {
-		return &codedError{fmt.Errorf("%s is not encrypted: the secret of a ticket is not sent there", address), 64, "moqt://, https://, wss:// and unix:// will do"}
+		return exit.With(exit.Usage, fmt.Errorf("%s is not encrypted: the secret of a ticket is not sent there", address), "moqt://, https://, wss:// and unix:// will do")
 	}
 	return nil
 }
@@ -199,7 +199,7 @@ func (r *Relay) revoke(tickets *mesh.Tickets, args json.RawMessage) (any, error)
 		return nil, err
 	}
 	if err := tickets.Revoke(o.ID); errors.Is(err, mesh.ErrUnknownTicket) {
-		return nil, &codedError{fmt.Errorf("no ticket %q", o.ID), 69, "ec-relay ticket --list has the ids"}
+		return nil, exit.With(exit.Unreachable, fmt.Errorf("no ticket %q", o.ID), "ec-relay ticket --list has the ids")
 	} else if err != nil {
 		return nil, err
 	}

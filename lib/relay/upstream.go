@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	keep "every.channel/ec/lib/client"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -35,8 +36,6 @@ type Upstream struct {
 const (
 	// implementation begins what relays of ours say of themselves.
 	implementation = "every.channel"
-	// forEver is how long an upstream is tried.
-	forEver = 100 * 365 * 24 * time.Hour
 	// refusedPause is how long an upstream is left alone that wants nothing to do with us.
 	refusedPause = 30 * time.Second
 	// relistPause is the pause before namespaces are asked for again.
@@ -114,7 +113,7 @@ func (u *upstream) name() string { return keep.Name(u.c.Relay) }
 func (u *upstream) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		c := keep.Config{
-			Relay: u.c.Relay, Holder: u.c.Holder, Iroh: u.c.Iroh, TLS: u.c.TLS, Log: u.r.log, RetryStart: forEver, RetryLost: forEver, Session: u.c.Session, Dial: u.c.Dial,
+			Relay: u.c.Relay, Holder: u.c.Holder, Iroh: u.c.Iroh, TLS: u.c.TLS, Log: u.r.log, RetryStart: keep.ForEver, RetryLost: keep.ForEver, Session: u.c.Session, Dial: u.c.Dial,
 		}
 		c.Session.Handler = &upstreamHandler{u: u}
 		if u.c.Peer {
@@ -131,11 +130,8 @@ func (u *upstream) run(ctx context.Context) {
 			return
 		}
 		attrs := []any{"upstream", u.name(), "err", err, "pause", refusedPause}
-		if h, ok := errors.AsType[interface {
-			error
-			Hint() string
-		}](err); ok && h.Hint() != "" {
-			attrs = append(attrs, "hint", h.Hint())
+		if hint := exit.Hint(err); hint != "" {
+			attrs = append(attrs, "hint", hint)
 		}
 		u.r.log.Error("upstream refused, trying again later", attrs...)
 		select {

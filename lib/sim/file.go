@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/ts"
 )
 
@@ -42,7 +43,7 @@ var ErrNoClock error = noClock{}
 type noClock struct{}
 
 func (noClock) Error() string { return "no PCR to pace it by" }
-func (noClock) ExitCode() int { return 65 }
+func (noClock) ExitCode() int { return exit.BadData }
 
 // OpenFile reads through a transport stream once to learn its clock.
 func OpenFile(path string) (*File, error) {

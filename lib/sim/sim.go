@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/ts"
 )
 
@@ -77,7 +78,7 @@ type channelError struct {
 
 func (e *channelError) Error() string        { return fmt.Sprintf("%v %q", ErrChannel, e.number) }
 func (e *channelError) Is(target error) bool { return target == ErrChannel }
-func (e *channelError) ExitCode() int        { return 64 }
+func (e *channelError) ExitCode() int        { return exit.Usage }
 func (e *channelError) Hint() string {
 	return "channels are " + strings.Join(e.have, ", ") + "; ec-sim list shows more"
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/object"
 )
 
@@ -93,21 +94,10 @@ var (
 	ErrClosed = errors.New("store is closed")
 )
 
-// codedError gives an error an exit code and a hint (contract of every command).
-type codedError struct {
-	error
-	code int
-	hint string
-}
-
-func (e *codedError) Unwrap() error { return e.error }
-func (e *codedError) ExitCode() int { return e.code }
-func (e *codedError) Hint() string  { return e.hint }
-
 func locked(dir string) error {
-	return &codedError{fmt.Errorf("%s: %w", dir, ErrLocked), 75, "is another ec-relay running on this folder?"}
+	return exit.With(exit.Busy, fmt.Errorf("%s: %w", dir, ErrLocked), "is another ec-relay running on this folder?")
 }
 
 func notAStore(dir, why string) error {
-	return &codedError{fmt.Errorf("%s: %w: %s", dir, ErrFormat, why), 78, "name an empty folder, or one that ec-relay made"}
+	return exit.With(exit.Config, fmt.Errorf("%s: %w: %s", dir, ErrFormat, why), "name an empty folder, or one that ec-relay made")
 }

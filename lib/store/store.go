@@ -14,6 +14,7 @@ import (
 	"time"
 	"weak"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/object"
 
 	"golang.org/x/sync/errgroup"
@@ -56,7 +57,7 @@ type Stats struct {
 func Open(dir string, c Config) (*Store, error) {
 	s := &Store{ruled: make([]atomic.Int64, len(c.Rules)), c: c.withDefaults(), dir: filepath.Join(dir, groupsDir), tracks: make(map[string]*Track), idle: make(map[string]weak.Pointer[Track]), wake: make(chan struct{}, 1)}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, &codedError{fmt.Errorf("store: %w", err), 74, ""}
+		return nil, exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
 	}
 	if err := s.acquire(dir); err != nil {
 		return nil, err
@@ -68,7 +69,7 @@ func Open(dir string, c Config) (*Store, error) {
 		err = s.recover()
 	}
 	if err != nil {
-		return nil, errors.Join(&codedError{fmt.Errorf("store: %w", err), 74, ""}, s.lock.Close())
+		return nil, errors.Join(exit.With(exit.IO, fmt.Errorf("store: %w", err), ""), s.lock.Close())
 	}
 	return s, nil
 }
@@ -78,7 +79,7 @@ func (s *Store) acquire(dir string) error {
 	path := filepath.Join(dir, lockFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // who may read the file may hold the lock
 	if err != nil {
-		return &codedError{fmt.Errorf("store: %w", err), 74, ""}
+		return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
 	}
 	if st, err := f.Stat(); err == nil && st.Mode().Perm()&0o077 != 0 {
 		if err := f.Chmod(0o600); err != nil {
@@ -90,7 +91,7 @@ func (s *Store) acquire(dir string) error {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return locked(dir)
 		}
-		return &codedError{fmt.Errorf("store: lock %s: %w", path, err), 74, ""}
+		return exit.With(exit.IO, fmt.Errorf("store: lock %s: %w", path, err), "")
 	}
 	b := make([]byte, 64)
 	n, _ := f.ReadAt(b, 0)
@@ -103,7 +104,7 @@ func (s *Store) acquire(dir string) error {
 		}
 		if _, err := f.WriteAt([]byte(format), 0); err != nil {
 			f.Close()
-			return &codedError{fmt.Errorf("store: %w", err), 74, ""}
+			return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
 		}
 	default:
 		f.Close()

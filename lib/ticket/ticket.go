@@ -15,6 +15,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"every.channel/ec/lib/exit"
 )
 
 // Ticket is what the text says. Zero fields are not in it.
@@ -71,7 +73,7 @@ func (e *Error) Error() string { return "ticket: " + e.err.Error() }
 func (e *Error) Unwrap() error { return e.err }
 
 // ExitCode is 64: what was typed is wrong.
-func (e *Error) ExitCode() int { return 64 }
+func (e *Error) ExitCode() int { return exit.Usage }
 
 // Hint says how to get one.
 func (e *Error) Hint() string { return "copy the whole line that ec-relay ticket prints" }

@@ -3,6 +3,8 @@ package ts
 import (
 	"bytes"
 	"errors"
+
+	"every.channel/ec/lib/exit"
 )
 
 var (
@@ -29,7 +31,7 @@ func (e *FormatError) Error() string {
 func (e *FormatError) Unwrap() error { return e.Err }
 
 // ExitCode is 65, bad data.
-func (e *FormatError) ExitCode() int { return 65 }
+func (e *FormatError) ExitCode() int { return exit.BadData }
 
 // Hint says what to do instead.
 func (e *FormatError) Hint() string { return e.hint }

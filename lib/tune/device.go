@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/hdhr"
 )
 
@@ -104,7 +105,7 @@ func (s *channelSource) find(ctx context.Context) error {
 		// Asking the device would cost a tuner, and an answer that may take seconds.
 		if why, is := ch.Protected(); is {
 			protected = &Error{Err: fmt.Errorf("channel %s (%s) is %s", ch.Number, ch.Name, why),
-				Code: exitNotAllowed, Advice: hintProtected, permanent: true}
+				Code: exit.NotAllowed, Advice: hintProtected, permanent: true}
 			continue
 		}
 		s.candidates = append(s.candidates, candidate{base, ch})
@@ -115,10 +116,10 @@ func (s *channelSource) find(ctx context.Context) error {
 	case protected != nil:
 		return protected
 	case len(errs) > 0:
-		return &Error{Err: errors.Join(errs...), Code: exitUnreachable, Advice: hintNoLineup}
+		return &Error{Err: errors.Join(errs...), Code: exit.Unreachable, Advice: hintNoLineup}
 	}
 	return &Error{Err: fmt.Errorf("channel %s is in no lineup of %d device(s)", s.addr.Channel, len(bases)),
-		Code: exitUnreachable, Advice: "ec-discover --lineup lists the channels", permanent: true}
+		Code: exit.Unreachable, Advice: "ec-discover --lineup lists the channels", permanent: true}
 }
 
 // pick finds a channel in a lineup. A frequency needs no entry, but takes what one says of it.
@@ -191,7 +192,7 @@ func (s *channelSource) bases(ctx context.Context) ([]string, error) {
 	}
 	found, err := hdhr.Discover(ctx, cfg)
 	if err != nil {
-		return nil, &Error{Err: err, Code: exitUnreachable, Advice: hintNoDevice}
+		return nil, &Error{Err: err, Code: exit.Unreachable, Advice: hintNoDevice}
 	}
 	var bases []string
 	for _, f := range found {
@@ -210,7 +211,7 @@ func (s *channelSource) bases(ctx context.Context) ([]string, error) {
 		}
 		return []string{"http://" + host}, nil
 	case name != "":
-		return nil, &Error{Err: fmt.Errorf("device %s does not answer", name), Code: exitUnreachable, Advice: hintNoDevice}
+		return nil, &Error{Err: fmt.Errorf("device %s does not answer", name), Code: exit.Unreachable, Advice: hintNoDevice}
 	}
-	return nil, &Error{Err: errors.New("no device found"), Code: exitUnreachable, Advice: hintNoDevice}
+	return nil, &Error{Err: errors.New("no device found"), Code: exit.Unreachable, Advice: hintNoDevice}
 }

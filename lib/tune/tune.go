@@ -18,6 +18,7 @@ import (
 	"os"
 	"time"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/hdhr"
 	"every.channel/ec/lib/ts"
 )
@@ -235,13 +236,6 @@ func (e *Error) ExitCode() int { return e.Code }
 // Hint is a line of advice, or "".
 func (e *Error) Hint() string { return e.Advice }
 
-// Exit codes, from design.md §9 and sysexits.h.
-const (
-	exitUsage       = 64
-	exitUnreachable = 69
-	exitNotAllowed  = 77
-)
-
 // explain gives an error that ends the reception its exit code and a hint.
 func explain(err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
@@ -250,7 +244,7 @@ func explain(err error) error {
 	if _, ok := errors.AsType[*ts.FormatError](err); ok {
 		return err
 	}
-	e := &Error{Err: err, Code: exitUnreachable}
+	e := &Error{Err: err, Code: exit.Unreachable}
 	code, isCode := hdhr.AsCode(err)
 	switch {
 	case isCode:
@@ -280,5 +274,5 @@ func explain(err error) error {
 const hintProtected = "only the device vendor's own applications can receive it"
 
 func usageError(format string, args ...any) error {
-	return &Error{Err: fmt.Errorf(format, args...), Code: exitUsage, permanent: true}
+	return &Error{Err: fmt.Errorf(format, args...), Code: exit.Usage, permanent: true}
 }
