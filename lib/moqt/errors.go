@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"every.channel/ec/lib/moqt/transport"
 )
 
 // Sentinels callers branch on.
@@ -12,7 +14,9 @@ var (
 	// ErrGoingAway: the peer sent GOAWAY, so no new request may be made on this session (§9.4).
 	ErrGoingAway = errors.New("peer is going away")
 	// ErrClosed: the session, subscription, publication or stream was closed on this side.
-	ErrClosed = errors.New("closed")
+	ErrClosed = transport.ErrClosed
+	// ErrFingerprint: the server is not the one pinned.
+	ErrFingerprint = transport.ErrFingerprint
 	// ErrAnswered: a request was accepted or rejected twice.
 	ErrAnswered = errors.New("request already answered")
 	// ErrOrder: objects of a subgroup must have increasing ids, and payloads the size announced.
@@ -23,26 +27,13 @@ var (
 	ErrNoForward = errors.New("subscriber asked not to forward")
 )
 
-// SessionError says why a session ended.
-type SessionError struct {
-	Code   SessionCode
-	Reason string
-	Remote bool // the peer closed it
-}
-
-func (e *SessionError) Error() string {
-	who := "session closed"
-	if e.Remote {
-		who = "session closed by peer"
-	}
-	if e.Reason == "" {
-		return fmt.Sprintf("%s: %v", who, e.Code)
-	}
-	return fmt.Sprintf("%s: %v: %s", who, e.Code, e.Reason)
-}
-
-// Is makes errors.Is(err, ErrClosed) true for every ended session.
-func (e *SessionError) Is(target error) bool { return target == ErrClosed }
+// Errors of the connection below, which sessions pass on.
+type (
+	// SessionError says why a session ended.
+	SessionError = transport.SessionError
+	// StreamResetError is a RESET_STREAM or STOP_SENDING: of a data stream the rest will not arrive, the subscription goes on (§10.4.1).
+	StreamResetError = transport.StreamResetError
+)
 
 // RequestError is a REQUEST_ERROR: the peer refused one request, the session goes on (§9.8).
 type RequestError struct {
@@ -83,18 +74,4 @@ func (e *DoneError) Error() string {
 // Is reports regular ends as io.EOF.
 func (e *DoneError) Is(target error) bool {
 	return target == io.EOF && (e.Code == wireTrackEnded || e.Code == wireSubscriptionEnded)
-}
-
-// StreamResetError is a RESET_STREAM received while reading a data stream, or a STOP_SENDING received
-// while writing one: the rest of that stream will not arrive, the subscription goes on (§10.4.1).
-type StreamResetError struct {
-	Code   ResetCode
-	Remote bool
-}
-
-func (e *StreamResetError) Error() string {
-	if e.Remote {
-		return fmt.Sprintf("stream reset by peer: %v", e.Code)
-	}
-	return fmt.Sprintf("stream reset: %v", e.Code)
 }
