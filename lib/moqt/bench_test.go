@@ -193,7 +193,13 @@ func openPlain(tb testing.TB, size, fan int) func(context.Context, int) error {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	qc := quicConfig((*Config)(nil).withDefaults())
+	// As package transport has it by default.
+	qc := &quic.Config{
+		MaxIdleTimeout: 30 * time.Second, KeepAlivePeriod: 10 * time.Second, EnableDatagrams: true, EnableStreamResetPartialDelivery: true,
+		InitialStreamReceiveWindow: 1 << 20, MaxStreamReceiveWindow: 8 << 20,
+		InitialConnectionReceiveWindow: 4 << 20, MaxConnectionReceiveWindow: 32 << 20,
+		MaxIncomingStreams: 1024, MaxIncomingUniStreams: 1025,
+	}
 	tc := ServerTLS(cert)
 	tc.NextProtos = []string{"plain"}
 	l, err := quic.ListenAddr("127.0.0.1:0", tc, qc)

@@ -124,7 +124,7 @@ func or[T comparable](v, def T) T {
 	return v
 }
 
-// withDefaults returns a copy with every default filled in.
+// withDefaults returns a copy with every default filled in, but for what only the transport needs (transport.Options).
 func (c *Config) withDefaults() *Config {
 	var d Config
 	if c != nil {
@@ -136,20 +136,20 @@ func (c *Config) withDefaults() *Config {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
+	if len(d.Versions) == 0 {
+		d.Versions = wire.Versions()
+	}
 	d.QLogSize = or(d.QLogSize, 64<<20)
 	d.Implementation = or(d.Implementation, "every.channel")
 	d.MaxRequests = or(d.MaxRequests, 1024)
 	d.MaxStreams = or(d.MaxStreams, 1024)
 	d.MaxPendingStreams = or(d.MaxPendingStreams, 64)
 	d.MaxPendingDatagrams = or(d.MaxPendingDatagrams, 64)
-	d.MaxBuffered = max(or(d.MaxBuffered, 32<<20), 64<<10)
 	d.MaxObjectSize = or(d.MaxObjectSize, 64<<20)
 	d.MaxPropertiesSize = or(d.MaxPropertiesSize, wire.MaxValueLength)
 	d.MaxNamespaces = or(d.MaxNamespaces, 65536)
 	d.MaxTokenCache = or(d.MaxTokenCache, 16384)
 	d.HandshakeTimeout = or(d.HandshakeTimeout, 10*time.Second)
-	d.IdleTimeout = or(d.IdleTimeout, 30*time.Second)
-	d.KeepAlive = or(d.KeepAlive, 10*time.Second)
 	d.ControlTimeout = or(d.ControlTimeout, controlTimeout)
 	d.AliasTimeout = or(d.AliasTimeout, 5*time.Second)
 	d.HeaderTimeout = or(d.HeaderTimeout, 30*time.Second)

@@ -1,4 +1,4 @@
-// Package moqt is a MoQ Transport session: tracks, published and subscribed over QUIC and WebTransport, by
+// Package moqt is a MoQ Transport session: tracks, published and subscribed over the connections of package transport, by
 // draft-ietf-moq-transport-16 and -18 (clauses of 16 cited as §, those of 18 as draft-18 §).
 //
 // Streams flow in and streams flow out: an object is a header followed by a payload that is read or
@@ -17,7 +17,7 @@
 //		}
 //	}
 //
-// Constructors start nothing, but for DialQUIC and Session.Handshake, from which on a session of draft 18 takes streams; it must be
+// Constructors start nothing, but for Dial, DialOn and Session.Handshake, from which on a session of draft 18 takes streams; it must be
 // Run or Closed. Session.Run drives the session and returns when all it started is over.
 // A peer's requests reach the Handler of the Config. Codecs are in package wire.
 package moqt

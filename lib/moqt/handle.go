@@ -5,7 +5,7 @@ package moqt
 func (s *Session) Handle(h Handler) { s.cfg.Handler = h }
 
 // ResetDelivered abandons the stream like Reset, but what was written before is delivered first where the transport can
-// do that, which raw QUIC cannot at present (quicSendStream.SetReliableBoundary).
+// do that, which raw QUIC cannot at present (lib/moqt/transport/quic.go).
 func (w *SubgroupWriter) ResetDelivered(code ResetCode) {
 	if w.started {
 		w.st.SetReliableBoundary()

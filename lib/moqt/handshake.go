@@ -98,7 +98,7 @@ func (s *Session) handshakeOnStreams(ctx context.Context) error {
 	own := s.ownParameters()
 	if s.client {
 		own.Tokens = s.cfg.Tokens
-		if s.conn.Native() {
+		if s.Native() {
 			own.Authority, own.Path = &s.target.authority, &s.target.path
 		}
 	}
@@ -178,7 +178,7 @@ func (s *Session) ownParameters() wire.SetupParameters {
 func (s *Session) clientSetup() error {
 	p := s.ownParameters()
 	p.Tokens = s.cfg.Tokens
-	if s.conn.Native() {
+	if s.Native() {
 		p.Authority, p.Path = &s.target.authority, &s.target.path
 	}
 	if err := s.control.send(&wire.ClientSetup{Parameters: p}); err != nil {
@@ -226,7 +226,7 @@ func (s *Session) serverSetup(ctx context.Context) error {
 
 // admitClient decides on a client's setup message.
 func (s *Session) admitClient(ctx context.Context, p wire.SetupParameters) error {
-	if err := checkTarget(p, s.conn.Native()); err != nil {
+	if err := checkTarget(p, s.Native()); err != nil {
 		return err
 	}
 	if err := s.learn(p); err != nil {
@@ -285,7 +285,7 @@ func (s *Session) learn(p wire.SetupParameters) error {
 		Path: str(p.Path), Authority: str(p.Authority), Implementation: str(p.Implementation),
 		Tokens: tokens, RemoteAddr: s.conn.RemoteAddr().String(),
 	}
-	if !s.client && !s.conn.Native() {
+	if !s.client && !s.Native() {
 		s.peer.Path, s.peer.Authority = s.target.path, s.target.authority // of the request
 	}
 	if p.MaxRequestID != nil {

@@ -231,7 +231,7 @@ func mlmSubThroughUs(t *testing.T, scheme, prefix string) {
 		t.Fatal(err)
 	}
 	var video foreign.Tap
-	l, err := ListenQUIC("127.0.0.1:0", ServerTLS(cert), &Config{Handler: forward(up, &video)})
+	l, err := Listen("127.0.0.1:0", ServerTLS(cert), &Config{Handler: forward(up, &video)})
 	if err != nil {
 		t.Fatal(err)
 	}

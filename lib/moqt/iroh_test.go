@@ -29,7 +29,7 @@ func overIroh(t testing.TB, to string, c *Config) string {
 	}
 	far := irohtest.Start(t, u.Path, nil, "--bind", "127.0.0.1:0")
 	near := irohtest.Start(t, "", nil, "--bind", "127.0.0.1:0")
-	near.ALPNs = alpns(c.withDefaults())
+	near.ALPNs = c.transport().Protocols
 	return (&url.URL{Scheme: "unix", Path: near.Socket(t, far.ID, far.Addrs...)}).String()
 }
 

@@ -64,7 +64,7 @@ func openQLog(dir string, size int64, client bool, conn Conn, log *slog.Logger) 
 				"group_id": hex.EncodeToString(id[:]), "protocol_types": []string{"MOQT"}, "time_format": "relative_to_epoch",
 				"reference_time": object{"clock_type": "monotonic", "epoch": "unknown", "wall_clock_time": q.start.Format(time.RFC3339Nano)},
 				// of our own
-				"version": conn.Version().String(), "local": conn.LocalAddr().String(), "remote": conn.RemoteAddr().String(),
+				"version": conn.Info().Protocol, "local": conn.LocalAddr().String(), "remote": conn.RemoteAddr().String(),
 			},
 		},
 		"qlog_format": "JSON-SEQ", "qlog_version": "0.3", // which viewers still want

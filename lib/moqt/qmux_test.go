@@ -3,13 +3,13 @@ package moqt
 import (
 	"context"
 	"errors"
-	"net"
-	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"every.channel/ec/lib/moqt/transport/qmux"
 	"every.channel/ec/lib/moqt/wire"
 )
 
@@ -64,75 +64,6 @@ func rolesOver(t *testing.T, name string, pair func(testing.TB, *Config, *Config
 	})
 }
 
-// TestQMuxAddresses: what is no address, who listens already, and a socket left behind.
-func TestQMuxAddresses(t *testing.T) {
-	ctx := testContext(t)
-	for _, u := range []string{
-		"unix://relative/path", "unix:///", "unix:///folder/", "tcp://host", "tcp://:0:0", "tcp://", "ws://", "wss:///x", "moqt://host", "%", "",
-		"host:4443", "ftp://host:1", "ws://user@host:1", "tcp://host:1#x",
-	} {
-		if err := CheckAddress(u); err == nil {
-			t.Errorf("%s is an address", u)
-		}
-		if _, err := Dial(ctx, u, nil, nil); err == nil {
-			t.Errorf("%s dialed", u)
-		}
-	}
-	for _, u := range []string{
-		"unix://relative/path", "unix:///", "unix:///s?path=/x", "tcp://host", "tcp://host:1/room", "ws://host", "wss://host:1/?q", "moqt://host:1", "https://host:1",
-		"host", "",
-	} {
-		if err := CheckListenAddress(u); err == nil {
-			t.Errorf("%s is an address to listen at", u)
-		}
-		if _, err := Listen(u, nil, nil); err == nil {
-			t.Errorf("%s listened at", u)
-		}
-	}
-	for _, u := range []string{"moqt://h:1", "https://h/x?y", "unix:///s", "unix:///a/b?path=/x", "tcp://[::1]:1/x", "ws://h", "WSS://h:1/x"} {
-		if err := CheckAddress(u); err != nil {
-			t.Errorf("%s: %v", u, err)
-		}
-	}
-	for _, u := range []string{":4443", "[::1]:4443", "unix:///s", "tcp://:1", "ws://127.0.0.1:0/", "wss://:1"} {
-		if err := CheckListenAddress(u); err != nil {
-			t.Errorf("%s: %v", u, err)
-		}
-	}
-	path := filepath.Join(t.TempDir(), "s")
-	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	left.SetUnlinkOnClose(false)
-	left.Close()
-	l, err := Listen("unix://"+path, nil, nil)
-	if err != nil {
-		t.Fatalf("over a socket left behind: %v", err)
-	}
-	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", st.Mode(), err)
-	}
-	if _, err := Listen("unix://"+path, nil, nil); err == nil {
-		t.Error("two listeners at one socket")
-	}
-	if err := l.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket stays: %v", err)
-	}
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Listen("unix://"+path, nil, nil); err == nil {
-		t.Error("a file was replaced")
-	}
-	if _, err := l.Accept(ctx); !errors.Is(err, ErrClosed) {
-		t.Errorf("accept after close: %v", err)
-	}
-}
-
 // TestQMuxPath: the path of the URL reaches the server, over a Unix socket that of its query.
 func TestQMuxPath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
@@ -161,5 +92,12 @@ func TestQMuxPath(t *testing.T) {
 			t.Errorf("dial: %v", err)
 		}
 		l.Close()
+	}
+}
+
+// TestSubprotocolNames are those of moq-dev.
+func TestSubprotocolNames(t *testing.T) {
+	if got := strings.Join(qmux.Subprotocols((*Config)(nil).transport().Protocols), " "); got != "qmux-02.moqt-18 qmux-01.moqt-18 qmux-02.moqt-16 qmux-01.moqt-16" {
+		t.Error(got)
 	}
 }

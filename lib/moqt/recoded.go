@@ -8,7 +8,10 @@ import (
 )
 
 // recoded is a connection whose streams are reset with the numbers a draft has for its codes, which differ between drafts.
-type recoded struct{ Conn }
+type recoded struct {
+	Conn
+	v Version
+}
 
 func (c recoded) OpenStream(ctx context.Context) (Stream, error) {
 	return c.both(c.Conn.OpenStream(ctx))
@@ -23,7 +26,7 @@ func (c recoded) OpenUniStream(ctx context.Context) (SendStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return recodedSend{st, c.Version()}, nil
+	return recodedSend{st, c.v}, nil
 }
 
 func (c recoded) AcceptUniStream(ctx context.Context) (ReceiveStream, error) {
@@ -31,14 +34,14 @@ func (c recoded) AcceptUniStream(ctx context.Context) (ReceiveStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return recodedReceive{st, c.Version()}, nil
+	return recodedReceive{st, c.v}, nil
 }
 
 func (c recoded) both(st Stream, err error) (Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return duplex{recodedSend{st, c.Version()}, recodedReceive{st, c.Version()}}, nil
+	return duplex{recodedSend{st, c.v}, recodedReceive{st, c.v}}, nil
 }
 
 // duplex makes a stream of two halves.

@@ -21,7 +21,7 @@ type Session struct {
 	log    *slog.Logger
 	v      Version
 	client bool
-	target target // client: where to, for CLIENT_SETUP; server over WebTransport: where the client wanted to
+	target target // client: where to, for CLIENT_SETUP; server with HTTP below: where the client wanted to
 
 	ctx    context.Context // ends with the session, cause *SessionError
 	cancel context.CancelCauseFunc
@@ -68,7 +68,7 @@ type Session struct {
 type target struct{ authority, path string }
 
 // NewClient makes a session over a connection this side dialed. authority and path are those of the moqt URL; they
-// are sent only if the connection is Native.
+// are sent only if there is no HTTP below. The protocol of the connection is the name of a draft; else the session is over at once.
 func NewClient(conn Conn, authority, path string, conf *Config) *Session {
 	s := newSession(conn, conf, true)
 	s.target = target{authority, path}
@@ -76,11 +76,21 @@ func NewClient(conn Conn, authority, path string, conf *Config) *Session {
 }
 
 // NewServer makes a session over a connection the peer dialed.
-func NewServer(conn Conn, conf *Config) *Session { return newSession(conn, conf, false) }
+func NewServer(conn Conn, conf *Config) *Session {
+	s := newSession(conn, conf, false)
+	if to := conn.Info(); !to.Native {
+		s.target = target{to.Authority, to.Path}
+	}
+	return s
+}
 
 func newSession(conn Conn, conf *Config, client bool) *Session {
+	v, known := wire.VersionByALPN(conn.Info().Protocol)
+	if !known {
+		v = wire.Versions()[0] // for the little that is left to do
+	}
 	s := &Session{
-		conn: conn, cfg: conf.withDefaults(), v: conn.Version(), client: client,
+		conn: conn, cfg: conf.withDefaults(), v: v, client: client,
 		ready:     make(chan struct{}),
 		subs:      map[uint64]*Subscription{},
 		pubs:      map[uint64]*Publication{},
@@ -93,7 +103,7 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 		setupIn:   make(chan objectReader, 1),
 	}
 	if s.v.RequestStreams() {
-		s.conn = recoded{conn}
+		s.conn = recoded{conn, v}
 	}
 	s.open = make(chan struct{}, s.cfg.MaxRequests)
 	s.slots = make(chan struct{}, s.cfg.MaxStreams)
@@ -109,6 +119,9 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 	s.aliases.init()
 	s.inTokens.init(s.cfg.MaxTokenCache)
 	s.goaway.ch = make(chan struct{})
+	if !known {
+		s.Close(wire.VersionNegotiationFailed, "protocol "+conn.Info().Protocol)
+	}
 	return s
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"every.channel/ec/lib/moqt/transport"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
@@ -126,7 +127,7 @@ func dialedPair(t testing.TB, scheme string, client, server *Config) (c, s *Sess
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := ListenQUIC("127.0.0.1:0", ServerTLS(cert), server)
+	l, err := Listen("127.0.0.1:0", ServerTLS(cert), server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,5 +244,22 @@ func TestSubscribeOverQUIC(t *testing.T) {
 	var done *DoneError
 	if _, err := sub.AcceptSubgroup(ctx); !errors.As(err, &done) || !errors.Is(err, io.EOF) || done.Reason != "that is all" {
 		t.Fatalf("want PUBLISH_DONE, got %v", err)
+	}
+}
+
+// TestForeignProtocol: a connection on which something else was agreed on makes no session.
+func TestForeignProtocol(t *testing.T) {
+	for name, session := range map[string]func(client, server Conn) (own *Session, peer Conn){
+		"client": func(c, s Conn) (*Session, Conn) { return NewClient(c, "relay", "/", nil), s },
+		"server": func(c, s Conn) (*Session, Conn) { return NewServer(s, nil), c },
+	} {
+		own, peer := session(transport.Pipe(transport.PipeOptions{Protocol: "chat"}))
+		var se *SessionError
+		if err := own.Run(testContext(t)); !errors.As(err, &se) || se.Code != wire.VersionNegotiationFailed || se.Remote {
+			t.Errorf("%s ends with %v", name, err)
+		}
+		if err := done(t, peer.Context()); !errors.As(err, &se) || se.Code != wire.VersionNegotiationFailed || !se.Remote {
+			t.Errorf("%s: its peer learns %v", name, err)
+		}
 	}
 }

@@ -1,21 +1,67 @@
 package moqt
 
-// Transport names what the session runs over: quic, webtransport, websocket, unix, tcp, or memory.
-func (s *Session) Transport() string {
-	conn := s.conn
-	if r, ok := conn.(recoded); ok {
-		conn = r.Conn
+import (
+	"net/http"
+
+	"every.channel/ec/lib/moqt/transport"
+)
+
+// What a session runs over, by the names of this package.
+type (
+	Conn          = transport.Conn
+	Stream        = transport.Stream
+	SendStream    = transport.SendStream
+	ReceiveStream = transport.ReceiveStream
+)
+
+// transport is what a connection needs to know of c, which may be nil: of drafts their names, best first.
+func (c *Config) transport() *transport.Options {
+	d := c.withDefaults()
+	return &transport.Options{
+		Protocols:    protocols(d.Versions),
+		AllowOrigins: d.AllowOrigins, Hosts: d.Hosts, AskCertificate: d.AskCertificate, ResetKey: d.ResetKey,
+		Logger: d.Logger, QLogDir: d.QLogDir, QLogSize: d.QLogSize,
+		MaxStreams: d.MaxStreams, MaxUniStreams: d.MaxStreams + 1, // and the peer's control stream, in drafts where it is one
+		MaxBuffered: d.MaxBuffered, HandshakeTimeout: d.HandshakeTimeout, IdleTimeout: d.IdleTimeout, KeepAlive: d.KeepAlive,
 	}
-	switch c := conn.(type) {
-	case *quicConn:
-		return "quic"
-	case *webConn:
-		return "webtransport"
-	case *qmuxConn:
-		if !c.native {
-			return "websocket"
-		}
-		return c.remote.Network()
+}
+
+// protocols are the names of drafts.
+func protocols(versions []Version) (names []string) {
+	for _, v := range versions {
+		names = append(names, v.ALPN())
 	}
-	return "memory"
+	return names
+}
+
+// CheckAddress reports an address that Dial does not take.
+func CheckAddress(addr string) error { return transport.CheckAddress(addr) }
+
+// CheckListenAddress reports an address that Listen does not take.
+func CheckListenAddress(addr string) error { return transport.CheckListenAddress(addr) }
+
+// OriginAllowed reports whether the page that sent a request may connect, by Config.AllowOrigins and Config.Hosts.
+func OriginAllowed(conf *Config, r *http.Request) bool { return conf.transport().OriginAllowed(r) }
+
+// HostKnown reports whether a host, as a request names it, is one by which this server is known (Config.Hosts).
+func HostKnown(conf *Config, host string) bool { return conf.transport().HostKnown(host) }
+
+// PipeOptions shape an in-memory connection.
+type PipeOptions struct {
+	Version    Version // of both ends
+	MaxStreams int     // data streams, and requests streams, open at a time; default 100
+	Window     int     // bytes a stream holds before its writer blocks; default 64 KiB
+	WebLike    bool    // there is HTTP below, as with WebTransport
+}
+
+// Pipe connects two ends in memory, within a process and for tests without a network.
+func Pipe(o PipeOptions) (client, server Conn) {
+	streams := or(o.MaxStreams, 100)
+	uni := streams
+	if o.Version.Known() && o.Version.SetupStream() != 0 {
+		uni++ // the control stream
+	}
+	return transport.Pipe(transport.PipeOptions{
+		Protocol: o.Version.ALPN(), MaxStreams: streams, MaxUniStreams: uni, Window: o.Window, WebLike: o.WebLike,
+	})
 }

@@ -31,7 +31,7 @@ func serveForEver(dir, addr string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	l, err := moqt.ListenQUIC(addr, certs.TLS(), nil)
+	l, err := moqt.Listen(addr, certs.TLS(), nil)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

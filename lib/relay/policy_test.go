@@ -462,7 +462,7 @@ func TestTooManySessions(t *testing.T) {
 	s := start(t, t.TempDir(), "127.0.0.1:0", Config{MaxSessions: 1}, store.Config{})
 	s.dial(t, nil)
 	wait(t, "the first session", func() bool { return s.Stats().Sessions == 1 })
-	if _, err := moqt.DialQUIC(within(t, time.Minute), "moqt://"+s.addr, s.tls, nil); err == nil {
+	if _, err := moqt.Dial(within(t, time.Minute), "moqt://"+s.addr, s.tls, nil); err == nil {
 		t.Error("a second session is served")
 	}
 }

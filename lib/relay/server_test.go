@@ -42,7 +42,7 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, a := range addrs {
-		s, err := moqt.DialQUIC(within(t, time.Minute), "moqt://"+a.String(), pin, nil)
+		s, err := moqt.Dial(within(t, time.Minute), "moqt://"+a.String(), pin, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -339,7 +339,7 @@ func TestAddedDelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := moqt.ListenQUIC("127.0.0.1:0", moqt.ServerTLS(cert), &moqt.Config{Handler: u})
+	l, err := moqt.Listen("127.0.0.1:0", moqt.ServerTLS(cert), &moqt.Config{Handler: u})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -180,7 +180,7 @@ func TestChainRefusesWhatIsWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := moqt.ListenQUIC("127.0.0.1:0", moqt.ServerTLS(cert), &moqt.Config{Handler: bad})
+	l, err := moqt.Listen("127.0.0.1:0", moqt.ServerTLS(cert), &moqt.Config{Handler: bad})
 	if err != nil {
 		t.Fatal(err)
 	}

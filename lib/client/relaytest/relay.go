@@ -105,7 +105,7 @@ func (r *Relay) Fingerprint() string { return moqt.Fingerprint(r.cert) }
 
 // Start listens again after Stop, on the same port, with the objects it had.
 func (r *Relay) Start() {
-	l, err := moqt.ListenQUIC(r.addr, moqt.ServerTLS(r.cert), &moqt.Config{Handler: handler{r}, Implementation: r.Implementation})
+	l, err := moqt.Listen(r.addr, moqt.ServerTLS(r.cert), &moqt.Config{Handler: handler{r}, Implementation: r.Implementation})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package moqt
+package transport
 
 import "net"
 

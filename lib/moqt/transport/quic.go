@@ -1,53 +1,19 @@
-package moqt
+package transport
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/quic-go/quic-go"
 
 	"every.channel/ec/lib/moqt/wire"
 )
-
-// DefaultPort of moqt URLs (§3.1.2).
-const DefaultPort = "443"
-
-// DialQUIC connects to moqt://host:port/path over raw QUIC and exchanges setup messages. Run must be called next.
-// tlsConf may be nil; ALPN is set here.
-func DialQUIC(ctx context.Context, rawURL string, tlsConf *tls.Config, conf *Config) (*Session, error) {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return nil, fmt.Errorf("moqt URL: %w", err)
-	}
-	if u.Scheme != "moqt" || u.Hostname() == "" {
-		return nil, fmt.Errorf("moqt URL %q: want moqt://host:port/path", rawURL)
-	}
-	addr := net.JoinHostPort(u.Hostname(), or(u.Port(), DefaultPort))
-	qc, err := dialConn(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpns(conf)...), quicConfig(conf.withDefaults()))
-	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", addr, asDialError(err))
-	}
-	conn, err := newQUICConn(qc)
-	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", addr, err)
-	}
-	path := u.EscapedPath()
-	if u.RawQuery != "" {
-		path += "?" + u.RawQuery
-	}
-	s := NewClient(conn, u.Host, path, conf)
-	if err := s.Handshake(ctx); err != nil {
-		return nil, fmt.Errorf("dial %s: %w", addr, err)
-	}
-	return s, nil
-}
 
 // clientTLS completes a client's configuration, which may be nil.
 func clientTLS(conf *tls.Config, host string, alpns ...string) *tls.Config {
@@ -57,45 +23,32 @@ func clientTLS(conf *tls.Config, host string, alpns ...string) *tls.Config {
 	}
 	tc.NextProtos = alpns
 	tc.MinVersion = tls.VersionTLS13
-	tc.ServerName = or(tc.ServerName, host)
+	tc.ServerName = cmp.Or(tc.ServerName, host)
 	return tc
 }
 
-// alpns are the names of the drafts a configuration, nil included, allows.
-func alpns(conf *Config) []string {
-	versions := wire.Versions()
-	if conf != nil && len(conf.Versions) > 0 {
-		versions = conf.Versions
-	}
-	var a []string
-	for _, v := range versions {
-		a = append(a, v.ALPN())
-	}
-	return a
-}
-
 // Windows are large enough for a gigabit over 100 ms; what a peer can make this side hold is bounded by the connection's,
-// which is Config.MaxBuffered.
+// which is Options.MaxBuffered.
 const (
 	initialStreamWindow = 1 << 20
 	maxStreamWindow     = 8 << 20
 	initialConnWindow   = 4 << 20
 )
 
-func quicConfig(c *Config) *quic.Config {
-	most := uint64(c.MaxBuffered)
+func quicConfig(o *Options) *quic.Config {
+	most := uint64(o.MaxBuffered)
 	return &quic.Config{
-		HandshakeIdleTimeout:             c.HandshakeTimeout,
-		MaxIdleTimeout:                   c.IdleTimeout,
-		KeepAlivePeriod:                  max(c.KeepAlive, 0),
+		HandshakeIdleTimeout:             o.HandshakeTimeout,
+		MaxIdleTimeout:                   o.IdleTimeout,
+		KeepAlivePeriod:                  max(o.KeepAlive, 0),
 		InitialStreamReceiveWindow:       min(initialStreamWindow, most),
 		MaxStreamReceiveWindow:           min(maxStreamWindow, most),
 		InitialConnectionReceiveWindow:   min(initialConnWindow, most),
 		MaxConnectionReceiveWindow:       most,
-		MaxIncomingStreams:               int64(c.MaxStreams),
-		MaxIncomingUniStreams:            int64(c.MaxStreams) + 1, // the peer's control stream, in drafts where it is one
+		MaxIncomingStreams:               int64(o.MaxStreams),
+		MaxIncomingUniStreams:            int64(o.MaxUniStreams),
 		EnableDatagrams:                  true,
-		Tracer:                           quicTracer(c),
+		Tracer:                           quicTracer(o),
 		EnableStreamResetPartialDelivery: true,
 	}
 }
@@ -103,15 +56,15 @@ func quicConfig(c *Config) *quic.Config {
 // quicConn is a Conn over raw QUIC.
 type quicConn struct {
 	*quic.Conn
-	v      Version
+	info   Info
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 }
 
-func newQUICConn(qc *quic.Conn) (*quicConn, error) {
+// newQUICConn makes a Conn of a connection; info has the rest of what is known of it.
+func newQUICConn(qc *quic.Conn, o *Options, info Info) (*quicConn, error) {
 	st := qc.ConnectionState()
-	v, ok := wire.VersionByALPN(st.TLS.NegotiatedProtocol)
-	if !ok {
+	if !slices.Contains(o.Protocols, st.TLS.NegotiatedProtocol) {
 		err := &SessionError{Code: wire.VersionNegotiationFailed, Reason: "protocol " + st.TLS.NegotiatedProtocol}
 		qc.CloseWithError(quic.ApplicationErrorCode(err.Code), err.Reason)
 		return nil, err
@@ -122,7 +75,11 @@ func newQUICConn(qc *quic.Conn) (*quicConn, error) {
 		qc.CloseWithError(quic.ApplicationErrorCode(err.Code), err.Reason)
 		return nil, err
 	}
-	c := &quicConn{Conn: qc, v: v}
+	info.Protocol, info.Network, info.Native = st.TLS.NegotiatedProtocol, "quic", true
+	if certs := st.TLS.PeerCertificates; len(certs) > 0 {
+		info.PeerCertificate = certs[0]
+	}
+	c := &quicConn{Conn: qc, info: info}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	context.AfterFunc(qc.Context(), func() { c.cancel(connError(context.Cause(qc.Context()))) })
 	return c, nil
@@ -132,7 +89,7 @@ func newQUICConn(qc *quic.Conn) (*quicConn, error) {
 func connError(err error) error {
 	var app *quic.ApplicationError
 	if errors.As(err, &app) {
-		return &SessionError{Code: SessionCode(app.ErrorCode), Reason: app.ErrorMessage, Remote: app.Remote}
+		return &SessionError{Code: wire.SessionCode(app.ErrorCode), Reason: app.ErrorMessage, Remote: app.Remote}
 	}
 	return err
 }
@@ -144,7 +101,7 @@ func streamError(err error) error {
 	}
 	var se *quic.StreamError
 	if errors.As(err, &se) {
-		return &StreamResetError{Code: ResetCode(se.ErrorCode), Remote: se.Remote}
+		return &StreamResetError{Code: wire.ResetCode(se.ErrorCode), Remote: se.Remote}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
@@ -152,13 +109,10 @@ func streamError(err error) error {
 	return connError(err)
 }
 
-func asDialError(err error) error { return connError(err) }
-
-func (c *quicConn) Version() Version         { return c.v }
-func (c *quicConn) Native() bool             { return true }
+func (c *quicConn) Info() Info               { return c.info }
 func (c *quicConn) Context() context.Context { return c.ctx }
 
-func (c *quicConn) CloseWithError(code SessionCode, reason string) error {
+func (c *quicConn) CloseWithError(code wire.SessionCode, reason string) error {
 	return c.Conn.CloseWithError(quic.ApplicationErrorCode(code), reason)
 }
 
@@ -243,7 +197,9 @@ func (s quicSendStream) closed() error {
 	return err
 }
 
-func (s quicSendStream) CancelWrite(code ResetCode)         { s.st.CancelWrite(quic.StreamErrorCode(code)) }
+func (s quicSendStream) CancelWrite(code wire.ResetCode) {
+	s.st.CancelWrite(quic.StreamErrorCode(code))
+}
 func (s quicSendStream) SetPriority(urgency int8, inc bool) { s.st.SetPriority(urgency, inc) }
 func (s quicSendStream) SetWriteDeadline(t time.Time) error { return s.st.SetWriteDeadline(t) }
 func (s quicSendStream) Context() context.Context           { return s.st.Context() }
@@ -260,7 +216,9 @@ func (s quicReceiveStream) Read(p []byte) (int, error) {
 	n, err := s.st.Read(p)
 	return n, streamError(err)
 }
-func (s quicReceiveStream) CancelRead(code ResetCode)         { s.st.CancelRead(quic.StreamErrorCode(code)) }
+func (s quicReceiveStream) CancelRead(code wire.ResetCode) {
+	s.st.CancelRead(quic.StreamErrorCode(code))
+}
 func (s quicReceiveStream) SetReadDeadline(t time.Time) error { return s.st.SetReadDeadline(t) }
 func (s quicReceiveStream) StreamID() uint64                  { return uint64(s.st.StreamID()) }
 

@@ -1,4 +1,4 @@
-package moqt
+package transport
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -26,6 +27,10 @@ const (
 	webBidiStream = 0x41
 )
 
+// webFirstWrite is how many of the caller's bytes leave in one write with the first ones of a stream: less than a packet, so that QUIC
+// takes them without waiting.
+const webFirstWrite = 1024
+
 // closeGrace is how long the side that closes a session waits for the other to close the connection: the code and
 // reason travel on a stream, which a closed connection would cut off.
 const closeGrace = 250 * time.Millisecond
@@ -39,26 +44,24 @@ type webConn struct {
 	qc     *quic.Conn
 	sess   *webtransport.Session
 	id     uint64 // of the session: the stream of its CONNECT request
-	v      Version
+	info   Info
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	closed chan struct{} // the QUIC connection is closed
 }
 
-// newWebConn wraps a session; sess must be the connection's only one.
-func newWebConn(qc *quic.Conn, sess *webtransport.Session, id quic.StreamID) (*webConn, error) {
-	c := &webConn{qc: qc, sess: sess, id: uint64(id), closed: make(chan struct{})}
+// newWebConn wraps a session; sess must be the connection's only one. info has the rest of what is known of it.
+func newWebConn(qc *quic.Conn, sess *webtransport.Session, id quic.StreamID, o *Options, info Info) (*webConn, error) {
+	info.Protocol, info.Network = sess.SessionState().ApplicationProtocol, "webtransport"
+	c := &webConn{qc: qc, sess: sess, id: uint64(id), info: info, closed: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	context.AfterFunc(sess.Context(), c.end)
 	// Without a protocol in common the session is open nevertheless, with none (draft-ietf-webtrans-http3 §3.3).
-	proto := sess.SessionState().ApplicationProtocol
-	v, ok := wire.VersionByALPN(proto)
-	if !ok {
-		err := &SessionError{Code: wire.VersionNegotiationFailed, Reason: fmt.Sprintf("WebTransport protocol %q", proto)}
+	if !slices.Contains(o.Protocols, info.Protocol) {
+		err := &SessionError{Code: wire.VersionNegotiationFailed, Reason: fmt.Sprintf("WebTransport protocol %q", info.Protocol)}
 		c.CloseWithError(err.Code, err.Reason)
 		return nil, err
 	}
-	c.v = v
 	return c, nil
 }
 
@@ -97,7 +100,7 @@ func (c *webConn) over(ctx context.Context, err error) error {
 }
 
 func webSessionError(e *webtransport.SessionError) *SessionError {
-	return &SessionError{Code: SessionCode(e.ErrorCode), Reason: e.Message, Remote: e.Remote}
+	return &SessionError{Code: wire.SessionCode(e.ErrorCode), Reason: e.Message, Remote: e.Remote}
 }
 
 // webConnError translates the end of a connection, whose codes are those of HTTP/3.
@@ -121,17 +124,17 @@ const (
 	lastWebCode  = 0x52e5ac983162
 )
 
-func toWebCode(c ResetCode) quic.StreamErrorCode {
+func toWebCode(c wire.ResetCode) quic.StreamErrorCode {
 	n := quic.StreamErrorCode(uint32(c))
 	return firstWebCode + n + n/0x1e
 }
 
-func fromWebCode(h quic.StreamErrorCode) (c ResetCode, ok bool) {
+func fromWebCode(h quic.StreamErrorCode) (c wire.ResetCode, ok bool) {
 	if h < firstWebCode || h > lastWebCode || (h-0x21)%0x1f == 0 {
 		return wire.ResetInternalError, false
 	}
 	n := h - firstWebCode
-	return ResetCode(n - n/0x1f), true
+	return wire.ResetCode(n - n/0x1f), true
 }
 
 // streamError translates errors of streams, those of webtransport-go too.
@@ -140,7 +143,7 @@ func (c *webConn) streamError(err error) error {
 		return err
 	}
 	if e, ok := errors.AsType[*webtransport.StreamError](err); ok {
-		return &StreamResetError{Code: ResetCode(e.ErrorCode), Remote: e.Remote}
+		return &StreamResetError{Code: wire.ResetCode(e.ErrorCode), Remote: e.Remote}
 	}
 	if e, ok := errors.AsType[*quic.StreamError](err); ok {
 		if e.ErrorCode == webtransport.WTSessionGoneErrorCode {
@@ -156,14 +159,13 @@ func (c *webConn) streamError(err error) error {
 	return webConnError(err)
 }
 
-func (c *webConn) Version() Version         { return c.v }
-func (c *webConn) Native() bool             { return false }
+func (c *webConn) Info() Info               { return c.info }
 func (c *webConn) Context() context.Context { return c.ctx }
 func (c *webConn) LocalAddr() net.Addr      { return c.qc.LocalAddr() }
 func (c *webConn) RemoteAddr() net.Addr     { return c.qc.RemoteAddr() }
 
 // CloseWithError returns when the peer has closed the connection in answer, or did not for a while.
-func (c *webConn) CloseWithError(code SessionCode, reason string) error {
+func (c *webConn) CloseWithError(code wire.SessionCode, reason string) error {
 	err := c.sess.CloseWithError(webtransport.SessionErrorCode(code), reason)
 	<-c.closed
 	return err
@@ -238,7 +240,7 @@ func (s *webSendStream) Write(p []byte) (int, error) {
 		return s.written(s.st.Write(p))
 	}
 	h := len(s.head)
-	n, err := s.st.Write(append(s.head[:h:h], p[:min(len(p), headBuffer)]...))
+	n, err := s.st.Write(append(s.head[:h:h], p[:min(len(p), webFirstWrite)]...))
 	if n < h {
 		s.head = s.head[n:]
 		return s.written(0, err)
@@ -269,7 +271,7 @@ func (s *webSendStream) Close() error {
 	return s.c.streamError(s.closed())
 }
 
-func (s *webSendStream) CancelWrite(code ResetCode) {
+func (s *webSendStream) CancelWrite(code wire.ResetCode) {
 	s.stop()
 	s.st.CancelWrite(toWebCode(code))
 }
@@ -284,7 +286,7 @@ func (s webReceiveStream) Read(p []byte) (int, error) {
 	n, err := s.st.Read(p)
 	return n, s.c.streamError(err)
 }
-func (s webReceiveStream) CancelRead(code ResetCode)         { s.st.CancelRead(toWebCode(code)) }
+func (s webReceiveStream) CancelRead(code wire.ResetCode)    { s.st.CancelRead(toWebCode(code)) }
 func (s webReceiveStream) SetReadDeadline(t time.Time) error { return s.st.SetReadDeadline(t) }
 func (s webReceiveStream) StreamID() uint64                  { return uint64(s.st.StreamID()) }
 
@@ -309,7 +311,7 @@ func (s acceptedReceiveStream) Read(p []byte) (int, error) {
 	return n, s.c.streamError(err)
 }
 
-func (s acceptedReceiveStream) CancelRead(code ResetCode) {
+func (s acceptedReceiveStream) CancelRead(code wire.ResetCode) {
 	s.in.CancelRead(webtransport.StreamErrorCode(code))
 }
 
@@ -327,7 +329,7 @@ func (s acceptedStream) Write(p []byte) (int, error) {
 	return n, s.c.streamError(err)
 }
 func (s acceptedStream) Close() error { return s.c.streamError(s.out.Close()) }
-func (s acceptedStream) CancelWrite(code ResetCode) {
+func (s acceptedStream) CancelWrite(code wire.ResetCode) {
 	s.out.CancelWrite(webtransport.StreamErrorCode(code))
 }
 func (s acceptedStream) SetWriteDeadline(t time.Time) error { return s.out.SetWriteDeadline(t) }

@@ -1,4 +1,4 @@
-package moqt
+package transport
 
 import (
 	"context"
@@ -7,15 +7,15 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 
 	"every.channel/ec/lib/moqt/transport/qmux"
 	"every.channel/ec/lib/moqt/wire"
 )
 
 // dialSocket connects over a Unix or TCP socket.
-func dialSocket(ctx context.Context, u *url.URL, conf *Config) (*Session, error) {
-	c := conf.withDefaults()
-	dctx, cancel := context.WithTimeout(ctx, c.HandshakeTimeout)
+func dialSocket(ctx context.Context, u *url.URL, o *Options) (Conn, error) {
+	dctx, cancel := context.WithTimeout(ctx, o.HandshakeTimeout)
 	defer cancel()
 	addr := u.Host
 	if u.Scheme == "unix" {
@@ -25,63 +25,67 @@ func dialSocket(ctx context.Context, u *url.URL, conf *Config) (*Session, error)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", u, err)
 	}
-	return qmuxClient(ctx, u, qmux.Bytes(nc), nc.LocalAddr(), nc.RemoteAddr(), "", nc, conf)
+	return qmuxClient(ctx, u, onSocket(nc), o)
 }
 
-// qmuxClient makes a session over a transport, whose protocol was agreed on already or else is negotiated. socket is what is below, nil for
-// a WebSocket.
-func qmuxClient(ctx context.Context, u *url.URL, t qmux.Transport, local, remote net.Addr, protocol string, socket net.Conn, conf *Config) (*Session, error) {
-	qconf := qmuxConfig(conf.withDefaults())
-	qconf.Protocol = protocol
-	qc, err := qmux.Client(ctx, t, qconf)
+// qmuxPeer is what QMux is to run on, and who is there.
+type qmuxPeer struct {
+	t             qmux.Transport
+	local, remote net.Addr
+	protocol      string // agreed on already, as over WebSocket; "": QMux negotiates it
+	info          Info   // the rest of what is known
+}
+
+// onSocket is QMux on a Unix or TCP socket, or one like it.
+func onSocket(nc net.Conn) qmuxPeer {
+	return qmuxPeer{t: qmux.Bytes(nc), local: nc.LocalAddr(), remote: nc.RemoteAddr(), info: Info{Socket: nc}}
+}
+
+// qmuxClient makes a connection to a server that was dialed at u.
+func qmuxClient(ctx context.Context, u *url.URL, p qmuxPeer, o *Options) (Conn, error) {
+	to := target(u)
+	p.info.Authority, p.info.Path = to.Authority, to.Path
+	qc, err := qmux.Client(ctx, p.t, p.config(o))
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", u, qmuxError(err))
 	}
-	conn, err := newQMuxConn(qc, local, remote, protocol == "")
+	conn, err := newQMuxConn(qc, p, o)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", u, err)
 	}
-	conn.socket = socket
-	authority, path := "", ""
-	if conn.native {
-		authority, path = u.Host, requestPath(u)
-	}
-	s := NewClient(conn, authority, path, conf)
-	if err := s.Handshake(ctx); err != nil {
-		return nil, fmt.Errorf("dial %s: %w", u, err)
-	}
-	return s, nil
+	return conn, nil
 }
 
-// qmuxConfig offers every draft, newest first.
-func qmuxConfig(c *Config) qmux.Config {
+func (p *qmuxPeer) config(o *Options) qmux.Config {
 	return qmux.Config{
-		Protocols: alpns(c), MaxStreams: c.MaxStreams + 1, // and the control stream
-		HandshakeTimeout: c.HandshakeTimeout,
-		IdleTimeout:      c.IdleTimeout, KeepAlive: c.KeepAlive,
-		SharedWindow: int(min(c.MaxBuffered/2, 16<<20)),
+		Protocols: o.Protocols, Protocol: p.protocol, MaxStreams: max(o.MaxStreams, o.MaxUniStreams), // of each direction
+		HandshakeTimeout: o.HandshakeTimeout,
+		IdleTimeout:      o.IdleTimeout, KeepAlive: o.KeepAlive,
+		SharedWindow: int(min(o.MaxBuffered/2, 16<<20)),
 	}
 }
 
 // qmuxConn is a Conn over QMux.
 type qmuxConn struct {
 	c             *qmux.Conn
-	v             Version
+	info          Info
 	local, remote net.Addr
-	native        bool
-	socket        net.Conn // nil over a WebSocket
 	ctx           context.Context
 	cancel        context.CancelCauseFunc
 }
 
-func newQMuxConn(qc *qmux.Conn, local, remote net.Addr, native bool) (*qmuxConn, error) {
-	v, ok := wire.VersionByALPN(qc.Protocol())
-	if !ok {
+func newQMuxConn(qc *qmux.Conn, p qmuxPeer, o *Options) (*qmuxConn, error) {
+	if !slices.Contains(o.Protocols, qc.Protocol()) {
 		err := &SessionError{Code: wire.VersionNegotiationFailed, Reason: "protocol " + qc.Protocol()}
 		qc.CloseWithError(uint64(err.Code), err.Reason)
 		return nil, err
 	}
-	c := &qmuxConn{c: qc, v: v, local: local, remote: remote, native: native}
+	info := p.info
+	info.Protocol, info.Network, info.Native = qc.Protocol(), p.remote.Network(), p.protocol == ""
+	if !info.Native {
+		info.Network = "websocket"
+	}
+	c := &qmuxConn{c: qc, info: info, local: p.local, remote: p.remote}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	context.AfterFunc(qc.Context(), func() { c.cancel(qmuxError(context.Cause(qc.Context()))) })
 	return c, nil
@@ -93,10 +97,10 @@ func qmuxError(err error) error {
 		return err
 	}
 	if e, ok := errors.AsType[*qmux.StreamError](err); ok {
-		return &StreamResetError{Code: ResetCode(e.Code), Remote: e.Remote}
+		return &StreamResetError{Code: wire.ResetCode(e.Code), Remote: e.Remote}
 	}
 	if e, ok := errors.AsType[*qmux.ApplicationError](err); ok {
-		return &SessionError{Code: SessionCode(e.Code), Reason: e.Reason, Remote: e.Remote}
+		return &SessionError{Code: wire.SessionCode(e.Code), Reason: e.Reason, Remote: e.Remote}
 	}
 	if e, ok := errors.AsType[*qmux.TransportError](err); ok && e.Code == qmux.NoApplicationProtocol {
 		return &SessionError{Code: wire.VersionNegotiationFailed, Reason: e.Error(), Remote: e.Remote}
@@ -104,13 +108,12 @@ func qmuxError(err error) error {
 	return err
 }
 
-func (c *qmuxConn) Version() Version         { return c.v }
-func (c *qmuxConn) Native() bool             { return c.native }
+func (c *qmuxConn) Info() Info               { return c.info }
 func (c *qmuxConn) Context() context.Context { return c.ctx }
 func (c *qmuxConn) LocalAddr() net.Addr      { return c.local }
 func (c *qmuxConn) RemoteAddr() net.Addr     { return c.remote }
 
-func (c *qmuxConn) CloseWithError(code SessionCode, reason string) error {
+func (c *qmuxConn) CloseWithError(code wire.SessionCode, reason string) error {
 	return c.c.CloseWithError(uint64(code), reason)
 }
 
@@ -165,7 +168,7 @@ func (s qmuxStream) Write(p []byte) (int, error) {
 	return n, qmuxError(err)
 }
 
-func (s qmuxStream) Close() error               { return qmuxError(s.Stream.Close()) }
-func (s qmuxStream) StreamID() uint64           { return s.Stream.ID() }
-func (s qmuxStream) CancelRead(code ResetCode)  { s.Stream.CancelRead(uint64(code)) }
-func (s qmuxStream) CancelWrite(code ResetCode) { s.Stream.CancelWrite(uint64(code)) }
+func (s qmuxStream) Close() error                    { return qmuxError(s.Stream.Close()) }
+func (s qmuxStream) StreamID() uint64                { return s.Stream.ID() }
+func (s qmuxStream) CancelRead(code wire.ResetCode)  { s.Stream.CancelRead(uint64(code)) }
+func (s qmuxStream) CancelWrite(code wire.ResetCode) { s.Stream.CancelWrite(uint64(code)) }

@@ -1,6 +1,7 @@
-package moqt
+package transport
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -81,10 +82,13 @@ func CheckListenAddress(addr string) error {
 	return err
 }
 
+// target is where the client of an address wants to.
+func target(u *url.URL) Info { return Info{Authority: u.Host, Path: requestPath(u)} }
+
 // requestPath is the path and query of an address.
 func requestPath(u *url.URL) string {
 	if u.Scheme == "unix" { // as with moq-dev
-		return or(u.Query().Get("path"), "/")
+		return cmp.Or(u.Query().Get("path"), "/")
 	}
 	if u.RawQuery != "" {
 		return u.EscapedPath() + "?" + u.RawQuery

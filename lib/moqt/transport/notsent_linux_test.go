@@ -1,4 +1,4 @@
-package moqt
+package transport
 
 import (
 	"net"
@@ -9,7 +9,7 @@ import (
 
 // Little waits in a TCP socket behind what was sent, at either end: an urgent object would wait behind it.
 func TestQueueOfTCPIsShort(t *testing.T) {
-	l, err := listenTCP("127.0.0.1:0")
+	l, err := ListenTCP("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package moqt
+package transport
 
 import (
 	"context"
@@ -21,7 +21,7 @@ func TestPinnedFingerprint(t *testing.T) {
 			t.Errorf("fingerprint %q", bad)
 		}
 	}
-	ctx := testContext(t)
+	ctx, o := testContext(t), &Options{Protocols: both}
 	cert, _ := SelfSigned(time.Now(), "somewhere.else")
 	other, _ := SelfSigned(time.Now(), "localhost")
 	expired, _ := SelfSigned(time.Now().Add(-30*24*time.Hour), "localhost")
@@ -37,29 +37,20 @@ func TestPinnedFingerprint(t *testing.T) {
 		{"expired", expired, Fingerprint(expired), nil, false},
 		{"the key pinned, whatever its certificate", expired, keys.OfKey(expired.Leaf).String(), nil, true},
 	} {
-		l, err := ListenQUIC("127.0.0.1:0", ServerTLS(tt.server), nil)
+		l, err := Listen("127.0.0.1:0", ServerTLS(tt.server), o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		go func() {
-			for {
-				s, err := l.Accept(ctx)
-				if err != nil {
-					return
-				}
-				run(t, s)
-			}
-		}()
 		pin, err := PinFingerprint(tt.pin)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := DialQUIC(ctx, "moqt://"+l.Addr().String(), pin, nil)
+		c, err := Dial(ctx, "moqt://"+l.Addr().String(), pin, o)
 		if (err == nil) != tt.ok || tt.want != nil && !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
-		if c != nil {
-			run(t, c)
+		if err == nil {
+			c.CloseWithError(0, "")
 		}
 		l.Close()
 	}
@@ -69,7 +60,7 @@ func TestDialErrors(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
 	for _, bad := range []string{"", "http://localhost", "moqt://", "moqt:///path", "moqt://host:port", "relay:4443"} {
-		if _, err := DialQUIC(ctx, bad, nil, nil); err == nil {
+		if _, err := Dial(ctx, bad, nil, nil); err == nil {
 			t.Errorf("%q dials", bad)
 		}
 	}
@@ -78,24 +69,24 @@ func TestDialErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	if _, err := DialQUIC(ctx, "moqt://"+silent.LocalAddr().String(), nil, nil); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Dial(ctx, "moqt://"+silent.LocalAddr().String(), nil, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("nobody there: %v", err)
 	}
 }
 
-// TestForeignALPNIsRefused: no common draft, no session.
+// TestForeignALPNIsRefused: no protocol in common, no connection.
 func TestForeignALPNIsRefused(t *testing.T) {
 	ctx := testContext(t)
 	cert, _ := SelfSigned(time.Now(), "localhost")
-	l, err := ListenQUIC("127.0.0.1:0", ServerTLS(cert), nil)
+	l, err := Listen("127.0.0.1:0", ServerTLS(cert), &Options{Protocols: both})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	_, err = quic.DialAddr(ctx, l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"moq-00"}}, &quic.Config{EnableDatagrams: true})
+	_, err = quic.DialAddr(ctx, l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"three"}}, &quic.Config{EnableDatagrams: true})
 	var te *quic.TransportError
 	if !errors.As(err, &te) || !te.ErrorCode.IsCryptoError() {
-		t.Errorf("moq-00: %v", err)
+		t.Errorf("three: %v", err)
 	}
 	// A client without datagrams shares the ALPN and still cannot be a peer (§3.1).
 	accepted := make(chan error, 1)
@@ -103,7 +94,7 @@ func TestForeignALPNIsRefused(t *testing.T) {
 		_, err := l.Accept(ctx)
 		accepted <- err
 	}()
-	qc, err := quic.DialAddr(ctx, l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{wire.Draft16.ALPN()}}, nil)
+	qc, err := quic.DialAddr(ctx, l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"two"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

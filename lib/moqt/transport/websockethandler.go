@@ -1,4 +1,4 @@
-package moqt
+package transport
 
 import (
 	"net"
@@ -7,17 +7,17 @@ import (
 	"sync"
 )
 
-// WebSocketHandler accepts sessions over WebSocket from the requests that an HTTP server hands to it.
+// WebSocketHandler accepts connections over WebSocket from the requests that an HTTP server hands to it.
 type WebSocketHandler struct {
-	*QMuxListener
+	*qmuxListener
 }
 
-// NewWebSocketHandler makes one; name is what its sessions come to, for Addr. Close must be called.
-func NewWebSocketHandler(name string, conf *Config) *WebSocketHandler {
-	return &WebSocketHandler{newQMuxListener(&handed{done: make(chan struct{})}, url.URL{Opaque: name}, conf)}
+// NewWebSocketHandler makes one; name is what its connections come to, for Addr. Close must be called.
+func NewWebSocketHandler(name string, o *Options) *WebSocketHandler {
+	return &WebSocketHandler{newQMuxListener(&handed{done: make(chan struct{})}, url.URL{Opaque: name}, o.withDefaults())}
 }
 
-// ServeHTTP makes a session of a request, or refuses.
+// ServeHTTP makes a connection of a request, or refuses.
 func (h *WebSocketHandler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	done, ok := h.admit()
 	if !ok {

@@ -1,20 +1,22 @@
-package moqt
+package transport
 
 import (
 	"context"
+	"crypto/x509"
 	"io"
 	"net"
 	"time"
+
+	"every.channel/ec/lib/moqt/wire"
 )
 
-// Conn is what a session runs over: streams and datagrams of one connection. Raw QUIC is one; WebTransport,
-// QMux and the in-memory connection of the tests are others. Every method may be called concurrently.
+// Conn is one connection: its streams and datagrams. Every method may be called concurrently.
 //
 // Errors of streams are *StreamResetError when one side reset the stream, io.EOF for a FIN, and whatever
 // the transport says otherwise; once the connection ended they wrap its *SessionError.
 type Conn interface {
-	// Version is the draft negotiated by ALPN or WebTransport protocol.
-	Version() Version
+	// Info says what the connection is; it does not change.
+	Info() Info
 	// OpenStream and OpenUniStream wait for stream credit from the peer until ctx is done.
 	OpenStream(ctx context.Context) (Stream, error)
 	OpenUniStream(ctx context.Context) (SendStream, error)
@@ -24,13 +26,29 @@ type Conn interface {
 	SendDatagram(b []byte) error
 	ReceiveDatagram(ctx context.Context) ([]byte, error)
 	// CloseWithError ends the connection; the peer sees code and reason.
-	CloseWithError(code SessionCode, reason string) error
+	CloseWithError(code wire.SessionCode, reason string) error
 	// Context ends with the connection; context.Cause is a *SessionError if it was closed by either side.
 	Context() context.Context
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
-	// Native reports raw QUIC, where the path travels in CLIENT_SETUP; false for WebTransport (§9.3.1.2).
-	Native() bool
+}
+
+// Info says what a connection is.
+type Info struct {
+	// Protocol is the one agreed on, of Options.Protocols.
+	Protocol string
+	// Network is quic, webtransport, websocket, memory, or the network of the socket that QMux runs on, such as unix or tcp.
+	Network string
+	// Native: there is no HTTP below, so the peer does not know yet where the client wants to (§9.3.1.2).
+	Native bool
+	// Authority and Path, which includes the query, are where the client wants to: those of the address that this side dialed, or of
+	// the HTTP request that a server got. Without HTTP a server has none.
+	Authority, Path string
+	// PeerCertificate is what the peer of a connection over raw QUIC showed and whose key it has; nil: none. Nobody else has vouched
+	// for a client's.
+	PeerCertificate *x509.Certificate
+	// Socket is what QMux runs on if that is a Unix or TCP socket, or one like it, to be asked who is at its other end; else nil.
+	Socket net.Conn
 }
 
 // SendStream is the sending half of a stream.
@@ -41,7 +59,7 @@ type SendStream interface {
 	// Close sends FIN.
 	io.Closer
 	// CancelWrite sends RESET_STREAM.
-	CancelWrite(code ResetCode)
+	CancelWrite(code wire.ResetCode)
 	// SetReliableBoundary makes a later CancelWrite deliver what was written so far, where the transport can.
 	SetReliableBoundary()
 	// SetPriority takes the priority of RFC 9218, urgency 0 (first) to 7, where the transport can.
@@ -55,7 +73,7 @@ type SendStream interface {
 type ReceiveStream interface {
 	io.Reader
 	// CancelRead sends STOP_SENDING.
-	CancelRead(code ResetCode)
+	CancelRead(code wire.ResetCode)
 	SetReadDeadline(t time.Time) error
 }
 

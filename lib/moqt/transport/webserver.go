@@ -1,4 +1,4 @@
-package moqt
+package transport
 
 import (
 	"context"
@@ -14,26 +14,26 @@ import (
 // maxWebHeader bounds the header of an HTTP/3 request, in bytes.
 const maxWebHeader = 16 << 10
 
-// webServer makes sessions of HTTP/3 connections: one of each, from its CONNECT request (§3.1.1).
+// webServer makes connections over WebTransport of HTTP/3 connections: one of each, from its CONNECT request (§3.1.1).
 type webServer struct {
-	wt   *webtransport.Server
-	conf *Config // with defaults
-	// offer hands a session out; it waits until somebody takes it or the connection ends.
-	offer func(ctx context.Context, s *Session)
+	wt *webtransport.Server
+	o  *Options // with defaults
+	// offer hands a connection out; it waits until somebody takes it or it ends.
+	offer func(Conn)
 }
 
-func newWebServer(conf *Config, offer func(context.Context, *Session)) *webServer {
-	w := &webServer{conf: conf.withDefaults(), offer: offer}
+func newWebServer(o *Options, offer func(Conn)) *webServer {
+	w := &webServer{o: o, offer: offer}
 	w.wt = &webtransport.Server{
 		H3: &http3.Server{
-			Handler: w, MaxHeaderBytes: maxWebHeader, Logger: w.conf.Logger,
+			Handler: w, MaxHeaderBytes: maxWebHeader, Logger: w.o.Logger,
 			ConnContext: func(ctx context.Context, qc *quic.Conn) context.Context {
 				return context.WithValue(ctx, webClientKey{}, w.admit(qc))
 			},
 		},
-		ApplicationProtocols: alpns(w.conf),
-		CheckOrigin:          func(r *http.Request) bool { return originAllowed(w.conf, r) },
-		ReorderingTimeout:    w.conf.HandshakeTimeout,
+		ApplicationProtocols: o.Protocols,
+		CheckOrigin:          func(r *http.Request) bool { return o.originAllowed(r) },
+		ReorderingTimeout:    w.o.HandshakeTimeout,
 	}
 	return w
 }
@@ -47,10 +47,10 @@ type webClient struct {
 
 type webClientKey struct{}
 
-// admit gives a connection Config.HandshakeTimeout to ask for a session.
+// admit gives a connection Options.HandshakeTimeout to ask for a session.
 func (w *webServer) admit(qc *quic.Conn) *webClient {
 	c := &webClient{qc: qc}
-	c.late = time.AfterFunc(w.conf.HandshakeTimeout, func() {
+	c.late = time.AfterFunc(w.o.HandshakeTimeout, func() {
 		qc.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "no WebTransport session")
 	})
 	context.AfterFunc(qc.Context(), func() { c.late.Stop() })
@@ -60,7 +60,7 @@ func (w *webServer) admit(qc *quic.Conn) *webClient {
 // serve serves a connection to its end.
 func (w *webServer) serve(qc *quic.Conn) {
 	if err := w.wt.ServeQUICConn(qc); err != nil {
-		w.conf.Logger.Debug("HTTP/3 connection", "peer", qc.RemoteAddr(), "err", err)
+		w.o.Logger.Debug("HTTP/3 connection", "peer", qc.RemoteAddr(), "err", err)
 		qc.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeInternalError), "")
 	}
 }
@@ -75,8 +75,8 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Allow", http.MethodConnect)
 		http.Error(rw, "this is a MoQ server, for WebTransport", http.StatusMethodNotAllowed)
 		return
-	case !originAllowed(w.conf, r):
-		w.conf.Logger.Warn("origin refused", "peer", c.qc.RemoteAddr(), "origin", r.Header.Get("Origin"))
+	case !w.o.originAllowed(r):
+		w.o.Logger.Warn("origin refused", "peer", c.qc.RemoteAddr(), "origin", r.Header.Get("Origin"))
 		http.Error(rw, "origin not allowed", http.StatusForbidden)
 		return
 	case c.taken.Swap(true):
@@ -86,16 +86,14 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	sess, err := w.wt.Upgrade(rw, r)
 	if err != nil {
 		c.taken.Store(false)
-		w.conf.Logger.Debug("WebTransport refused", "peer", c.qc.RemoteAddr(), "err", err)
+		w.o.Logger.Debug("WebTransport refused", "peer", c.qc.RemoteAddr(), "err", err)
 		http.Error(rw, err.Error(), http.StatusBadRequest)
 		return
 	}
 	c.late.Stop()
-	conn, err := newWebConn(c.qc, sess, rw.(http3.HTTPStreamer).HTTPStream().StreamID())
+	conn, err := newWebConn(c.qc, sess, rw.(http3.HTTPStreamer).HTTPStream().StreamID(), w.o, Info{Authority: r.Host, Path: r.URL.RequestURI()})
 	if err != nil {
 		return // newWebConn told the peer
 	}
-	s := NewServer(conn, w.conf)
-	s.target = target{r.Host, r.URL.RequestURI()}
-	w.offer(conn.Context(), s)
+	w.offer(conn)
 }

@@ -1,6 +1,7 @@
-package moqt
+package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -9,28 +10,28 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"every.channel/ec/lib/moqt/wire"
 )
 
 // PipeOptions shape an in-memory connection.
 type PipeOptions struct {
-	Version    Version // of both ends
-	MaxStreams int     // data streams, and requests streams, open at a time; default 100
-	Window     int     // bytes a stream holds before its writer blocks; default 64 KiB
-	WebLike    bool    // Native is false, as over WebTransport
+	Protocol      string // of both ends
+	MaxStreams    int    // bidirectional streams that each end may have open at a time; default 100
+	MaxUniStreams int    // unidirectional ones; default MaxStreams
+	Window        int    // bytes a stream holds before its writer blocks; default 64 KiB
+	WebLike       bool   // Native is false, as over WebTransport
 }
 
 // Pipe connects two ends in memory, within a process and for tests without a network: streams have flow control and credit, resets and
 // FIN behave as in QUIC, nothing is lost or reordered.
 func Pipe(o PipeOptions) (client, server Conn) {
-	o.MaxStreams, o.Window = or(o.MaxStreams, 100), or(o.Window, 64<<10)
-	uni := o.MaxStreams
-	if o.Version.Known() && o.Version.SetupStream() != 0 {
-		uni++ // the control stream
-	}
+	o.MaxStreams, o.Window = cmp.Or(o.MaxStreams, 100), cmp.Or(o.Window, 64<<10)
+	o.MaxUniStreams = cmp.Or(o.MaxUniStreams, o.MaxStreams)
 	mk := func() *pipeConn {
 		c := &pipeConn{
-			o: o, uni: make(chan *pipeStream, uni), bidi: make(chan *pipeStream, o.MaxStreams),
-			uniCredit: make(chan struct{}, uni), bidiCredit: make(chan struct{}, o.MaxStreams), datagrams: make(chan []byte, 256),
+			o: o, uni: make(chan *pipeStream, o.MaxUniStreams), bidi: make(chan *pipeStream, o.MaxStreams),
+			uniCredit: make(chan struct{}, o.MaxUniStreams), bidiCredit: make(chan struct{}, o.MaxStreams), datagrams: make(chan []byte, 256),
 		}
 		c.ctx, c.cancel = context.WithCancelCause(context.Background())
 		return c
@@ -58,13 +59,14 @@ type pipeAddr string
 func (pipeAddr) Network() string  { return "pipe" }
 func (a pipeAddr) String() string { return string(a) }
 
-func (c *pipeConn) Version() Version         { return c.o.Version }
-func (c *pipeConn) Native() bool             { return !c.o.WebLike }
+func (c *pipeConn) Info() Info {
+	return Info{Protocol: c.o.Protocol, Network: "memory", Native: !c.o.WebLike}
+}
 func (c *pipeConn) Context() context.Context { return c.ctx }
 func (c *pipeConn) LocalAddr() net.Addr      { return pipeAddr("pipe") }
 func (c *pipeConn) RemoteAddr() net.Addr     { return pipeAddr("pipe") }
 
-func (c *pipeConn) CloseWithError(code SessionCode, reason string) error {
+func (c *pipeConn) CloseWithError(code wire.SessionCode, reason string) error {
 	c.shut(&SessionError{Code: code, Reason: reason})
 	c.peer.shut(&SessionError{Code: code, Reason: reason, Remote: true})
 	return nil
@@ -288,7 +290,7 @@ func (s pipeSend) Close() error {
 	return nil
 }
 
-func (s pipeSend) CancelWrite(code ResetCode) {
+func (s pipeSend) CancelWrite(code wire.ResetCode) {
 	h := s.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -346,7 +348,7 @@ func (s pipeReceive) Read(p []byte) (int, error) {
 	}
 }
 
-func (s pipeReceive) CancelRead(code ResetCode) {
+func (s pipeReceive) CancelRead(code wire.ResetCode) {
 	h := s.h
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,6 +1,7 @@
-package moqt
+package transport
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,39 +17,26 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// DialWebTransport connects to https://host:port/path over WebTransport and exchanges setup messages. Run must be called
-// next. tlsConf may be nil; ALPN is set here.
-func DialWebTransport(ctx context.Context, rawURL string, tlsConf *tls.Config, conf *Config) (*Session, error) {
-	u, err := url.Parse(rawURL)
+// dialWeb connects over WebTransport.
+func dialWeb(ctx context.Context, u *url.URL, tlsConf *tls.Config, o *Options) (Conn, error) {
+	addr := net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
+	qc, err := dialConn(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpnHTTP3), quicConfig(o))
 	if err != nil {
-		return nil, fmt.Errorf("https URL: %w", err)
+		return nil, fmt.Errorf("dial %s: %w", addr, connError(err))
 	}
-	if u.Scheme != "https" || u.Hostname() == "" {
-		return nil, fmt.Errorf("https URL %q: want https://host:port/path", rawURL)
-	}
-	addr := net.JoinHostPort(u.Hostname(), or(u.Port(), DefaultPort))
-	c := conf.withDefaults()
-	qc, err := dialConn(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpnHTTP3), quicConfig(c))
-	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", addr, asDialError(err))
-	}
-	conn, err := connectWeb(ctx, qc, u, c)
+	conn, err := connectWeb(ctx, qc, u, o)
 	if err != nil {
 		qc.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
-	s := NewClient(conn, "", "", conf)
-	if err := s.Handshake(ctx); err != nil {
-		return nil, fmt.Errorf("dial %s: %w", addr, err)
-	}
-	return s, nil
+	return conn, nil
 }
 
 // connectWeb asks for a session on a new connection.
-func connectWeb(ctx context.Context, qc *quic.Conn, u *url.URL, conf *Config) (*webConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, conf.HandshakeTimeout)
+func connectWeb(ctx context.Context, qc *quic.Conn, u *url.URL, o *Options) (*webConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.HandshakeTimeout)
 	defer cancel()
-	tr := &webtransport.Transport{ApplicationProtocols: alpns(conf), StreamReorderingTimeout: conf.HandshakeTimeout}
+	tr := &webtransport.Transport{ApplicationProtocols: o.Protocols, StreamReorderingTimeout: o.HandshakeTimeout}
 	cc, err := tr.NewClientConn(qc)
 	if err != nil {
 		return nil, err
@@ -58,7 +46,7 @@ func connectWeb(ctx context.Context, qc *quic.Conn, u *url.URL, conf *Config) (*
 		return nil, webDialError(res, err)
 	}
 	// The first request of a connection travels on its first stream, number 0 (RFC 9000 §2.1).
-	return newWebConn(qc, sess, 0)
+	return newWebConn(qc, sess, 0, o, target(u))
 }
 
 // webDialError says what it means that there is no session.

@@ -1,9 +1,8 @@
-package moqt
+package transport
 
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -14,44 +13,20 @@ import (
 
 	"github.com/coder/websocket"
 
-	"every.channel/ec/lib/moqt/transport/qmux"
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// webSocketListener listens at ws:// or wss:// and runs the sessions that come.
-func webSocketListener(t *testing.T, scheme string, conf *Config) (l SessionListener, cert tls.Certificate) {
-	t.Helper()
-	cert, err := SelfSigned(time.Now(), "localhost")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if l, err = Listen(scheme+"://127.0.0.1:0", ServerTLS(cert), conf); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			s, err := l.Accept(context.Background())
-			if err != nil {
-				return
-			}
-			run(t, s)
-		}
-	}()
-	return l, cert
-}
-
 // TestWebSocketSubprotocol: the server's preference decides, of what the client offers as moq-dev names it.
 func TestWebSocketSubprotocol(t *testing.T) {
-	l, _ := webSocketListener(t, "ws", nil)
+	l, _, _ := listen(t, "ws://127.0.0.1:0", &Options{Protocols: both})
 	for _, tt := range []struct {
 		offered []string
 		want    string
 	}{
-		{[]string{"qmux-01.moqt-16"}, "qmux-01.moqt-16"},
-		{[]string{"qmux-02.moqt-16", "qmux-01.moqt-16", "qmux-00.moqt-16"}, "qmux-02.moqt-16"},
-		{[]string{"qmux-02.moqt-16", "qmux-01.moqt-18", "webtransport"}, "qmux-01.moqt-18"},
-		{[]string{"qmux-02.moq-lite-05", "qmux-02.moqt-17", "qmux-00.moqt-16", "qmux-02", "webtransport"}, ""},
+		{[]string{"qmux-01.two"}, "qmux-01.two"},
+		{[]string{"qmux-02.two", "qmux-01.two", "qmux-00.two"}, "qmux-02.two"},
+		{[]string{"qmux-02.two", "qmux-01.one", "webtransport"}, "qmux-01.one"},
+		{[]string{"qmux-02.moq-lite-05", "qmux-02.three", "qmux-00.two", "qmux-02", "webtransport"}, ""},
 		{nil, ""},
 	} {
 		ws, res, err := websocket.Dial(testContext(t), l.Addr().String(), &websocket.DialOptions{Subprotocols: tt.offered})
@@ -73,7 +48,7 @@ func TestWebSocketSubprotocol(t *testing.T) {
 
 // TestWebSocketAttacks: what is no WebSocket, or comes from a foreign page, is told so; what breaks QMux or says nothing ends.
 func TestWebSocketAttacks(t *testing.T) {
-	l, _ := webSocketListener(t, "ws", &Config{HandshakeTimeout: 200 * time.Millisecond})
+	l, _, _ := listen(t, "ws://127.0.0.1:0", &Options{Protocols: both, HandshakeTimeout: 200 * time.Millisecond})
 	host := strings.TrimPrefix(l.Addr().String(), "ws://")
 	for _, tt := range []struct {
 		name, request string
@@ -115,7 +90,7 @@ func TestWebSocketAttacks(t *testing.T) {
 		"silence":    func(ctx context.Context, ws *websocket.Conn) {},
 	} {
 		ctx := testContext(t)
-		ws, _, err := websocket.Dial(ctx, l.Addr().String(), &websocket.DialOptions{Subprotocols: []string{"qmux-01.moqt-16"}})
+		ws, _, err := websocket.Dial(ctx, l.Addr().String(), &websocket.DialOptions{Subprotocols: []string{"qmux-01.two"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +109,7 @@ func TestWebSocketAttacks(t *testing.T) {
 // they are gone.
 func TestPendingConnectionsAreBounded(t *testing.T) {
 	for _, scheme := range []string{"tcp", "ws"} {
-		l, _ := webSocketListener(t, scheme, &Config{HandshakeTimeout: time.Hour})
+		l, _, _ := listen(t, scheme+"://127.0.0.1:0", &Options{Protocols: both, HandshakeTimeout: time.Hour})
 		host := strings.TrimPrefix(l.Addr().String(), scheme+"://")
 		var silent []net.Conn
 		for range pendingQMux {
@@ -144,16 +119,16 @@ func TestPendingConnectionsAreBounded(t *testing.T) {
 			}
 			silent = append(silent, c)
 		}
-		if s, err := Dial(testContext(t), l.Addr().String(), nil, nil); err == nil {
-			s.Close(wire.NoError, "")
+		if c, err := Dial(testContext(t), l.Addr().String(), nil, &Options{Protocols: both}); err == nil {
+			c.CloseWithError(wire.NoError, "")
 			t.Errorf("%s: one more than may wait was served", scheme)
 		}
 		for _, c := range silent {
 			c.Close()
 		}
 		for ctx := testContext(t); ; {
-			if s, err := Dial(ctx, l.Addr().String(), nil, nil); err == nil {
-				s.Close(wire.NoError, "")
+			if c, err := Dial(ctx, l.Addr().String(), nil, &Options{Protocols: both}); err == nil {
+				c.CloseWithError(wire.NoError, "")
 				break
 			} else if ctx.Err() != nil {
 				t.Fatalf("%s: not served again: %v", scheme, err)
@@ -167,7 +142,7 @@ func TestDialWebSocketRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		answer http.HandlerFunc
-		want   SessionCode
+		want   wire.SessionCode
 	}{
 		{"forbidden", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, wire.Unauthorized},
 		{"no WebSockets", func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, wire.VersionNegotiationFailed},
@@ -183,29 +158,15 @@ func TestDialWebSocketRefused(t *testing.T) {
 		}
 		srv := &http.Server{Handler: tt.answer}
 		go srv.Serve(nl)
-		_, err = Dial(testContext(t), "ws://"+nl.Addr().String()+"/", nil, nil)
+		_, err = Dial(testContext(t), "ws://"+nl.Addr().String()+"/", nil, &Options{Protocols: both})
 		if se, ok := errors.AsType[*SessionError](err); !ok || se.Code != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 		srv.Close()
 	}
-	l, _ := webSocketListener(t, "wss", nil)
-	other, err := SelfSigned(time.Now(), "localhost")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pin, err := PinFingerprint(Fingerprint(other))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Dial(testContext(t), l.Addr().String(), pin, nil); !errors.Is(err, ErrFingerprint) {
+	l, _, _ := listen(t, "wss://127.0.0.1:0", &Options{Protocols: both})
+	_, pin := selfSigned(t)
+	if _, err := Dial(testContext(t), l.Addr().String(), pin, &Options{Protocols: both}); !errors.Is(err, ErrFingerprint) {
 		t.Errorf("another certificate: %v", err)
-	}
-}
-
-// TestSubprotocolNames are those of moq-dev.
-func TestSubprotocolNames(t *testing.T) {
-	if got := strings.Join(qmux.Subprotocols(alpns(nil)), " "); got != "qmux-02.moqt-18 qmux-01.moqt-18 qmux-02.moqt-16 qmux-01.moqt-16" {
-		t.Error(got)
 	}
 }

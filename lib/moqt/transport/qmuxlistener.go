@@ -1,6 +1,7 @@
-package moqt
+package transport
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,18 +19,18 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// pendingQMux bounds the connections of a QMuxListener that have no session yet; more are closed.
+// pendingQMux bounds the connections of a listener that QMux does not run on yet; more are closed.
 const pendingQMux = 256
 
-// QMuxListener accepts sessions over QMux.
-type QMuxListener struct {
+// qmuxListener accepts connections over QMux.
+type qmuxListener struct {
 	l       net.Listener
 	url     url.URL
-	conf    *Config // with defaults
+	o       *Options // with defaults
 	ctx     context.Context
 	cancel  context.CancelFunc
-	ready   chan *Session
-	pending chan struct{} // holds a token of every connection without a session
+	ready   chan Conn
+	pending chan struct{} // holds a token of every connection that QMux does not run on yet
 	running sync.WaitGroup
 	http    *http.Server // of WebSockets
 
@@ -39,7 +40,7 @@ type QMuxListener struct {
 	err    error
 }
 
-func listenQMux(u *url.URL, tlsConf *tls.Config, conf *Config) (*QMuxListener, error) {
+func listenQMux(u *url.URL, tlsConf *tls.Config, o *Options) (*qmuxListener, error) {
 	var nl net.Listener
 	var err error
 	if u.Scheme == "wss" && tlsConf == nil {
@@ -48,12 +49,12 @@ func listenQMux(u *url.URL, tlsConf *tls.Config, conf *Config) (*QMuxListener, e
 	if u.Scheme == "unix" {
 		nl, err = listenUnix(u.Path)
 	} else {
-		nl, err = listenTCP(u.Host)
+		nl, err = ListenTCP(u.Host)
 	}
 	if err != nil {
 		return nil, err
 	}
-	l := newQMuxListener(nl, *u, conf)
+	l := newQMuxListener(nl, *u, o)
 	if u.Scheme != "unix" {
 		l.url.Host = nl.Addr().String() // the port may have been 0
 	}
@@ -73,19 +74,24 @@ func listenQMux(u *url.URL, tlsConf *tls.Config, conf *Config) (*QMuxListener, e
 	return l, nil
 }
 
-func newQMuxListener(nl net.Listener, u url.URL, conf *Config) *QMuxListener {
-	l := &QMuxListener{
-		l: nl, url: u, conf: conf.withDefaults(), ready: make(chan *Session), pending: make(chan struct{}, pendingQMux),
+func newQMuxListener(nl net.Listener, u url.URL, o *Options) *qmuxListener {
+	l := &qmuxListener{
+		l: nl, url: u, o: o, ready: make(chan Conn), pending: make(chan struct{}, pendingQMux),
 		conns: map[*qmuxConn]struct{}{},
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
 }
 
-// ListenTCP listens for connections on which sessions over QMux may come: little waits unsent in their sockets.
-func ListenTCP(addr string) (net.Listener, error) { return listenTCP(addr) }
+// ListenOn accepts connections over QMux on the sockets of a listener, which name describes.
+func ListenOn(nl net.Listener, name string, o *Options) Listener {
+	l := newQMuxListener(nl, url.URL{Opaque: name}, o.withDefaults())
+	l.running.Go(func() { l.end(l.serveSockets()) })
+	return l
+}
 
-func listenTCP(addr string) (net.Listener, error) {
+// ListenTCP listens for sockets on which QMux may run: little waits in them unsent.
+func ListenTCP(addr string) (net.Listener, error) {
 	lc := net.ListenConfig{Control: shortQueue}
 	lc.SetMultipathTCP(false) // its sockets do not know the option
 	return lc.Listen(context.Background(), "tcp", addr)
@@ -115,8 +121,8 @@ func listenUnix(path string) (net.Listener, error) {
 	return nl, nil
 }
 
-// admit counts a connection without a session; done says that it has one, or ended. Too many are not admitted.
-func (l *QMuxListener) admit() (done func(), ok bool) {
+// admit counts a connection that QMux does not run on yet; done says that it does, or that the connection ended. Too many are not admitted.
+func (l *qmuxListener) admit() (done func(), ok bool) {
 	select {
 	case l.pending <- struct{}{}:
 		return sync.OnceFunc(func() { <-l.pending }), true
@@ -126,7 +132,7 @@ func (l *QMuxListener) admit() (done func(), ok bool) {
 }
 
 // serveSockets takes connections until Close.
-func (l *QMuxListener) serveSockets() error {
+func (l *qmuxListener) serveSockets() error {
 	for {
 		nc, err := l.l.Accept()
 		if err != nil {
@@ -145,20 +151,19 @@ func (l *QMuxListener) serveSockets() error {
 			continue
 		}
 		l.start(nc, func() {
-			conn, err := l.establish(qmux.Bytes(nc), nc.LocalAddr(), nc.RemoteAddr(), "")
+			conn, err := l.establish(onSocket(nc))
 			done()
 			if err != nil {
-				l.conf.Logger.Debug("QMux refused", "peer", nc.RemoteAddr(), "err", err)
+				l.o.Logger.Debug("QMux refused", "peer", nc.RemoteAddr(), "err", err)
 				return
 			}
-			conn.socket = nc
-			l.offer(conn, NewServer(conn, l.conf))
+			l.offer(conn)
 		})
 	}
 }
 
 // start serves a connection, unless the listener was closed.
-func (l *QMuxListener) start(c io.Closer, serve func()) {
+func (l *qmuxListener) start(c io.Closer, serve func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -168,15 +173,13 @@ func (l *QMuxListener) start(c io.Closer, serve func()) {
 	l.running.Go(serve)
 }
 
-// establish exchanges transport parameters. A protocol that was not agreed on before is negotiated.
-func (l *QMuxListener) establish(t qmux.Transport, local, remote net.Addr, protocol string) (*qmuxConn, error) {
-	qconf := qmuxConfig(l.conf)
-	qconf.Protocol = protocol
-	qc, err := qmux.Server(l.ctx, t, qconf)
+// establish exchanges transport parameters.
+func (l *qmuxListener) establish(p qmuxPeer) (*qmuxConn, error) {
+	qc, err := qmux.Server(l.ctx, p.t, p.config(l.o))
 	if err != nil {
 		return nil, err
 	}
-	conn, err := newQMuxConn(qc, local, remote, protocol == "")
+	conn, err := newQMuxConn(qc, p, l.o)
 	if err != nil {
 		return nil, err
 	}
@@ -191,32 +194,32 @@ func (l *QMuxListener) establish(t qmux.Transport, local, remote net.Addr, proto
 	return conn, nil
 }
 
-// offer hands a session to Accept, unless its connection or the listener ends before.
-func (l *QMuxListener) offer(conn *qmuxConn, s *Session) {
+// offer hands a connection to Accept, unless it or the listener ends before.
+func (l *qmuxListener) offer(conn *qmuxConn) {
 	select {
-	case l.ready <- s:
+	case l.ready <- conn:
 	case <-conn.Context().Done():
 	case <-l.ctx.Done():
 		conn.CloseWithError(wire.NoError, "")
 	}
 }
 
-// Accept returns the next connection; its setup happens in Run, so a slow client delays nobody.
-func (l *QMuxListener) Accept(ctx context.Context) (*Session, error) {
+// Accept returns the next connection.
+func (l *qmuxListener) Accept(ctx context.Context) (Conn, error) {
 	select {
-	case s := <-l.ready:
-		return s, nil
+	case c := <-l.ready:
+		return c, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case <-l.ctx.Done():
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return nil, or(l.err, error(ErrClosed))
+		return nil, cmp.Or(l.err, error(ErrClosed))
 	}
 }
 
 // Addr is the address listened on; it prints as what Dial takes.
-func (l *QMuxListener) Addr() net.Addr { return qmuxAddr{l.l.Addr(), l.url.String()} }
+func (l *qmuxListener) Addr() net.Addr { return qmuxAddr{l.l.Addr(), l.url.String()} }
 
 type qmuxAddr struct {
 	net.Addr
@@ -226,17 +229,17 @@ type qmuxAddr struct {
 func (a qmuxAddr) String() string { return a.url }
 
 // end notes why the listener is over.
-func (l *QMuxListener) end(err error) {
+func (l *qmuxListener) end(err error) {
 	l.mu.Lock()
-	l.err = or(l.err, err)
+	l.err = cmp.Or(l.err, err)
 	l.mu.Unlock()
 	l.cancel()
 }
 
 // Close stops listening, removes the socket from the file system, and closes every connection accepted.
-func (l *QMuxListener) Close() error {
+func (l *qmuxListener) Close() error {
 	l.mu.Lock()
-	l.closed, l.err = true, or(l.err, error(ErrClosed))
+	l.closed, l.err = true, cmp.Or(l.err, error(ErrClosed))
 	l.mu.Unlock()
 	l.cancel()
 	err := l.l.Close()

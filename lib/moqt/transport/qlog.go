@@ -1,4 +1,4 @@
-package moqt
+package transport
 
 import (
 	"bufio"
@@ -12,10 +12,12 @@ import (
 	"github.com/quic-go/quic-go/qlogwriter"
 )
 
-// quicTracer makes the qlog that quic-go writes of each connection, beside that of its session: connection id and side are
-// its name.
-func quicTracer(c *Config) func(context.Context, bool, quic.ConnectionID) qlogwriter.Trace {
-	if c.QLogDir == "" {
+// qlogBuffer is how much is gathered before it is written.
+const qlogBuffer = 32 << 10
+
+// quicTracer makes the qlog that quic-go writes of each connection: connection id and side are its name.
+func quicTracer(o *Options) func(context.Context, bool, quic.ConnectionID) qlogwriter.Trace {
+	if o.QLogDir == "" {
 		return nil
 	}
 	return func(_ context.Context, client bool, id quic.ConnectionID) qlogwriter.Trace {
@@ -23,12 +25,12 @@ func quicTracer(c *Config) func(context.Context, bool, quic.ConnectionID) qlogwr
 		if client {
 			side = "client"
 		}
-		f, err := os.OpenFile(filepath.Join(c.QLogDir, id.String()+"_"+side+".sqlog"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		f, err := os.OpenFile(filepath.Join(o.QLogDir, id.String()+"_"+side+".sqlog"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
-			c.Logger.Warn("no qlog of a connection", "err", err)
+			o.Logger.Warn("no qlog of a connection", "err", err)
 			return nil
 		}
-		out := &boundedFile{f: f, left: c.QLogSize, log: c.Logger}
+		out := &boundedFile{f: f, left: o.QLogSize, log: o.Logger}
 		trace := qlogwriter.NewConnectionFileSeq(&bufferedFile{bufio.NewWriterSize(out, qlogBuffer), out}, client, id, []string{quicqlog.EventSchema})
 		go trace.Run() // ends with the connection
 		return trace

@@ -1,4 +1,4 @@
-package moqt
+package transport
 
 import (
 	"context"
@@ -19,9 +19,9 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// dialWebSocket connects over a WebSocket, whose subprotocol is the draft, as qmux.Subprotocols names it.
-func dialWebSocket(ctx context.Context, u *url.URL, tlsConf *tls.Config, conf *Config) (*Session, error) {
-	dctx, cancel := context.WithTimeout(ctx, conf.withDefaults().HandshakeTimeout)
+// dialWebSocket connects over a WebSocket, whose subprotocol is the application protocol, as qmux.Subprotocols names it.
+func dialWebSocket(ctx context.Context, u *url.URL, tlsConf *tls.Config, o *Options) (Conn, error) {
+	dctx, cancel := context.WithTimeout(ctx, o.HandshakeTimeout)
 	defer cancel()
 	var nc net.Conn
 	tr := &http.Transport{
@@ -34,7 +34,7 @@ func dialWebSocket(ctx context.Context, u *url.URL, tlsConf *tls.Config, conf *C
 	defer tr.CloseIdleConnections()
 	ws, res, err := websocket.Dial(dctx, u.String(), &websocket.DialOptions{
 		HTTPClient:   &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		Subprotocols: qmux.Subprotocols(alpns(conf)),
+		Subprotocols: qmux.Subprotocols(o.Protocols),
 	})
 	if err != nil {
 		if res != nil && res.StatusCode != http.StatusSwitchingProtocols {
@@ -48,18 +48,18 @@ func dialWebSocket(ctx context.Context, u *url.URL, tlsConf *tls.Config, conf *C
 		err = &SessionError{Code: wire.VersionNegotiationFailed, Reason: "the relay chose no WebSocket subprotocol of ours"}
 		return nil, fmt.Errorf("dial %s: %w", u, err)
 	}
-	return qmuxClient(ctx, u, newWSTransport(ws), nc.LocalAddr(), nc.RemoteAddr(), protocol, nil, conf)
+	return qmuxClient(ctx, u, qmuxPeer{t: newWSTransport(ws), local: nc.LocalAddr(), remote: nc.RemoteAddr(), protocol: protocol}, o)
 }
 
 // admittedKey is where the context of a request has its connection.
 type admittedKey struct{}
 
 // webSocketServer takes the requests for WebSockets.
-func (l *QMuxListener) webSocketServer() *http.Server {
-	patience := l.conf.HandshakeTimeout
+func (l *qmuxListener) webSocketServer() *http.Server {
+	patience := l.o.HandshakeTimeout
 	return &http.Server{
 		MaxHeaderBytes: maxWebHeader, ReadHeaderTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: patience,
-		ErrorLog: slog.NewLogLogger(l.conf.Logger.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(l.o.Logger.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
 			if t, ok := nc.(*tls.Conn); ok {
 				nc = t.NetConn()
@@ -72,10 +72,10 @@ func (l *QMuxListener) webSocketServer() *http.Server {
 	}
 }
 
-// admitting is a listener whose connections count as pending until they have a session or end.
+// admitting is a listener whose connections count as pending until QMux runs on them or they end.
 type admitting struct {
 	net.Listener
-	l *QMuxListener
+	l *qmuxListener
 }
 
 func (a *admitting) Accept() (net.Conn, error) {
@@ -102,14 +102,14 @@ func (a *admitted) Close() error {
 }
 
 // serveWebSocket answers the request of a connection: there is nothing but WebSockets here. It reports whether one was begun.
-func (l *QMuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, nc *admitted) bool {
+func (l *qmuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, nc *admitted) bool {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		rw.Header().Set("Upgrade", "websocket")
 		http.Error(rw, "this is a MoQ server, for WebSocket", http.StatusUpgradeRequired)
 		return false
 	}
-	if !originAllowed(l.conf, r) {
-		l.conf.Logger.Warn("origin refused", "peer", nc.RemoteAddr(), "origin", r.Header.Get("Origin"))
+	if !l.o.originAllowed(r) {
+		l.o.Logger.Warn("origin refused", "peer", nc.RemoteAddr(), "origin", r.Header.Get("Origin"))
 		http.Error(rw, "origin not allowed", http.StatusForbidden)
 		return false
 	}
@@ -120,7 +120,7 @@ func (l *QMuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, n
 			offered = append(offered, strings.TrimSpace(name))
 		}
 	}
-	names := qmux.Subprotocols(alpns(l.conf))
+	names := qmux.Subprotocols(l.o.Protocols)
 	i := slices.IndexFunc(names, func(name string) bool { return slices.Contains(offered, name) })
 	if i < 0 {
 		http.Error(rw, "no subprotocol in common; spoken are "+strings.Join(names, ", "), http.StatusBadRequest)
@@ -129,21 +129,19 @@ func (l *QMuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, n
 	protocol, _ := qmux.ParseSubprotocol(names[i])
 	ws, err := websocket.Accept(rw, r, &websocket.AcceptOptions{Subprotocols: names[i : i+1], InsecureSkipVerify: true}) // the origin was looked at
 	if err != nil {
-		l.conf.Logger.Debug("WebSocket refused", "peer", nc.RemoteAddr(), "err", err)
+		l.o.Logger.Debug("WebSocket refused", "peer", nc.RemoteAddr(), "err", err)
 		return false
 	}
-	where := target{r.Host, r.URL.RequestURI()}
 	t := newWSTransport(ws)
+	peer := qmuxPeer{t: t, local: nc.LocalAddr(), remote: nc.RemoteAddr(), protocol: protocol, info: Info{Authority: r.Host, Path: r.URL.RequestURI()}}
 	l.start(t, func() { // net/http's goroutine is free now
-		conn, err := l.establish(t, nc.LocalAddr(), nc.RemoteAddr(), protocol)
+		conn, err := l.establish(peer)
 		nc.done()
 		if err != nil {
-			l.conf.Logger.Debug("QMux refused", "peer", nc.RemoteAddr(), "err", err)
+			l.o.Logger.Debug("QMux refused", "peer", nc.RemoteAddr(), "err", err)
 			return
 		}
-		s := NewServer(conn, l.conf)
-		s.target = where
-		l.offer(conn, s)
+		l.offer(conn)
 	})
 	return true
 }

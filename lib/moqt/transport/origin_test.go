@@ -1,4 +1,4 @@
-package moqt
+package transport
 
 import (
 	"net/http"
@@ -14,7 +14,7 @@ func TestHostKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	short, _, _ := strings.Cut(name, ".")
-	conf := &Config{AllowOrigins: []string{"https://player.example:8443"}, Hosts: func(name string) bool { return name == "relay.example" }}
+	o := &Options{AllowOrigins: []string{"https://player.example:8443"}, Hosts: func(name string) bool { return name == "relay.example" }}
 	for host, want := range map[string]bool{
 		"127.0.0.1:8080": true, "192.0.2.7": true, "[::1]:8080": true, "[2001:db8::7]": true,
 		"localhost:8080": true, "LOCALHOST": true, "localhost.": true, strings.ToUpper(name) + ":1": true, short: true, short + ".local:8080": true,
@@ -22,18 +22,18 @@ func TestHostKnown(t *testing.T) {
 		"evil.example:8080": false, "relay.example.evil.example": false, "localhost.evil.example": false, "127.0.0.1.evil.example": false,
 		"sub.relay.example": false, "": false, ":8080": false, ".": false,
 	} {
-		if got := HostKnown(conf, host); got != want {
+		if got := o.HostKnown(host); got != want {
 			t.Errorf("%q: %v", host, got)
 		}
 	}
-	if !HostKnown(&Config{AllowOrigins: []string{"*"}}, "evil.example") || HostKnown(nil, "relay.example") {
+	if !(&Options{AllowOrigins: []string{"*"}}).HostKnown("evil.example") || (*Options)(nil).HostKnown("relay.example") {
 		t.Error("* is not every host, or nothing is some")
 	}
 }
 
 // TestOriginOfRebinding: a page is the server's own only under a name of the server's.
 func TestOriginOfRebinding(t *testing.T) {
-	conf := &Config{AllowOrigins: []string{"https://player.example"}}
+	o := &Options{AllowOrigins: []string{"https://player.example"}}
 	for _, tt := range []struct {
 		origin, host string
 		want         bool
@@ -52,7 +52,7 @@ func TestOriginOfRebinding(t *testing.T) {
 		if tt.origin != "" {
 			r.Header.Set("Origin", tt.origin)
 		}
-		if got := OriginAllowed(conf, r); got != tt.want {
+		if got := o.OriginAllowed(r); got != tt.want {
 			t.Errorf("%q at %q: %v", tt.origin, tt.host, got)
 		}
 	}

@@ -1,0 +1,71 @@
+package transport
+
+import (
+	"cmp"
+	"log/slog"
+	"time"
+)
+
+// Options say how connections are made. One may serve many connections and is not modified.
+type Options struct {
+	// Protocols are the names of the application protocols to agree on one of, most preferred first: by ALPN, as WebTransport protocol, as
+	// WebSocket subprotocol, or in QMux. Without one in common there is no connection. Default: none, and so no connection.
+	Protocols []string
+	// AllowOrigins are the origins, such as https://example.org, whose pages may connect to a server; "*" is any. Pages from the host in
+	// the URL they dial, whatever the port, if the server is known by that name (Hosts), and clients that are no pages and send no
+	// origin always may. Default: no others.
+	AllowOrigins []string
+	// Hosts reports whether a name, in lower case, is one of this server's. Addresses, localhost, the machine's own name and the
+	// hosts of AllowOrigins are, whatever it says. Default: no others.
+	Hosts func(name string) bool
+	// AskCertificate makes a listener ask clients over raw QUIC for a certificate, which they need not have (Info.PeerCertificate).
+	// Browsers are not asked. Default: nobody is.
+	AskCertificate bool
+	// ResetKey lets a server that was restarted tell its clients at once that their connections are gone, if it had the
+	// same key before (RFC 9000 §10.3); else they find out by silence. It is a secret. Only for raw QUIC and WebTransport
+	// listeners. Default: none.
+	ResetKey *[32]byte
+	// Logger gets what was refused and why, at debug level, and foreign origins at warn level. Default: none.
+	Logger *slog.Logger
+	// QLogDir is a folder in which each QUIC connection writes a qlog. Files that cannot be written are given up with a warning.
+	// Default: none.
+	QLogDir string
+	// QLogSize bounds each of these files, in bytes. Default 64 MiB.
+	QLogSize int64
+
+	// MaxStreams bounds the bidirectional streams that the peer may have open, also those that nobody accepted yet. Default 1024,
+	// range 1–65,536. Over WebTransport HTTP/3 takes one for itself, over QMux the larger of this and MaxUniStreams is the bound of
+	// each direction.
+	MaxStreams int
+	// MaxUniStreams bounds the unidirectional ones, of which HTTP/3 takes three. Default: MaxStreams.
+	MaxUniStreams int
+	// MaxBuffered bounds what a peer can make this side hold of streams that nobody reads, in bytes: the receive window of
+	// a QUIC connection. It begins at 4 MiB, or this if less, and grows as data is read. Over QMux it is half of this, up
+	// to 16 MiB, and 16 KiB for each stream. Default 32 MiB, at least 64 KiB.
+	MaxBuffered int64
+	// HandshakeTimeout bounds the making of a connection. Default 10 s.
+	HandshakeTimeout time.Duration
+	// IdleTimeout closes a connection on which nothing arrived. Default 30 s.
+	IdleTimeout time.Duration
+	// KeepAlive is the interval of keep-alive packets. Default 10 s; negative turns them off.
+	KeepAlive time.Duration
+}
+
+// withDefaults returns a copy with every default filled in; o may be nil.
+func (o *Options) withDefaults() *Options {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	d.QLogSize = cmp.Or(d.QLogSize, 64<<20)
+	d.MaxStreams = cmp.Or(d.MaxStreams, 1024)
+	d.MaxUniStreams = cmp.Or(d.MaxUniStreams, d.MaxStreams)
+	d.MaxBuffered = max(cmp.Or(d.MaxBuffered, 32<<20), 64<<10)
+	d.HandshakeTimeout = cmp.Or(d.HandshakeTimeout, 10*time.Second)
+	d.IdleTimeout = cmp.Or(d.IdleTimeout, 30*time.Second)
+	d.KeepAlive = cmp.Or(d.KeepAlive, 10*time.Second)
+	return &d
+}
