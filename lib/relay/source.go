@@ -128,7 +128,7 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 			Group: h.Group, Subgroup: h.Subgroup, ID: oh.ID, Priority: r.Priority(), Status: object.Status(oh.Status), Properties: slices.Clone(oh.Properties),
 		}}
 		// The first object of a stream is the first of its subgroup, unless this source came in the middle of the group.
-		o.place = place{prev, hasPrev, !hasPrev && (oh.ID == 0 || h.SubgroupFromFirst || h.Group != src.firstGroup)}
+		o.place = place{prev, hasPrev, !hasPrev && (oh.ID == 0 || h.SubgroupFromFirst || !src.cameIn(h.Group))}
 		o.opens = !hasPrev && h.FirstObject
 		o.source, o.at = src.name, time.Now()
 		sum, err := f.read(o, int(oh.Size))
@@ -154,6 +154,13 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 		prev, hasPrev = oh.ID, true
 		ended = o.Status != object.Normal
 	}
+}
+
+// cameIn reports whether the source may have come in the middle of a group: in that of its first stream, or in the one that its
+// publisher was at when it was asked. Streams overtake one another, so the first that comes need not be of that.
+func (src *source) cameIn(group uint64) bool {
+	l := src.sub.Info().Largest
+	return group == src.firstGroup || l != nil && group == l.Group
 }
 
 // take checks an object, whose payload has the hash sum, and hands it on. kept: the track has its memory.
