@@ -267,7 +267,7 @@ func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moq
 
 // catchUp fetches what subscribers missed while no upstream was there.
 func (r *Relay) catchUp(ctx context.Context, t *track, had, has *moqt.Location) {
-	if had == nil || has == nil || !had.Less(*has) || !t.wanted() {
+	if had == nil || has == nil || !had.Less(*has) || !r.wanted(t) {
 		return
 	}
 	first := moqt.Location{Group: had.Group}
@@ -350,7 +350,7 @@ func (r *Relay) steerOnce(now time.Time) {
 		}
 	}
 	for _, t := range r.tracks {
-		ways := t.ways()
+		ways := r.ways(t)
 		watched := len(ways) > 0
 		if r.mirrors(t.name.Namespace) && (told[t] || t.exists()) { // as if somebody here watched
 			ways = append([][]string{nil}, ways...)
@@ -389,14 +389,13 @@ func (r *Relay) steerOnce(now time.Time) {
 	}
 }
 
-// ways are the relays through which the subscribers of a track came, a list for each.
+// ways are the relays through which the subscribers of a track came, a list for each, in no order.
 func (t *track) ways() (ways [][]string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for s := range t.subs {
 		ways = append(ways, s.through)
 	}
-	slices.SortFunc(ways, func(a, b []string) int { return len(a) - len(b) })
 	return ways
 }
 

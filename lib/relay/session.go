@@ -191,6 +191,8 @@ func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
 // Subscribe serves a track to the peer.
 func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	name, through := s.named(r.Track), hopsOf(r.Tokens)
+	here := s.r.expect(name, through)
+	defer here()
 	had, live := s.r.largest(name)
 	t := s.r.find(ctx, name, through)
 	if t == nil && r.Rendezvous > 0 {
@@ -215,7 +217,7 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	}
 	s.r.keep(t)
 	sub := newSubscriber(t, s.name, pub, info.Largest, born)
-	sub.through = through
+	sub.through, sub.here = through, here
 	if len(r.Track.Namespace) == 0 && r.State.Filter.Type == wire.FilterNone && info.Largest != nil {
 		// Who only knows a path does not know to fetch either: a catalog may have been published once, long ago.
 		sub.floor = startOf(info.Largest.Group)

@@ -30,6 +30,7 @@ type subscriber struct {
 	// refused: no other group could be begun because those that were are being sent.
 	refused atomic.Bool
 	through []string // the relays it came through
+	here    func()   // says that it is no longer on its way
 	pace    pace
 
 	// Owned by run.
@@ -75,6 +76,7 @@ func (s *subscriber) run(ctx context.Context) {
 	t.mu.Lock()
 	t.subs[s] = struct{}{}
 	t.mu.Unlock()
+	s.here()
 	t.r.stats.subscribers.Add(1)
 	t.r.log.Info("subscriber", "track", t.name.String(), "peer", s.name, "from", s.floor.String(), "filter", s.pub.State().Filter.String())
 	ctx, cancel := context.WithCancel(ctx)
