@@ -25,7 +25,7 @@ type assembler struct {
 	fetched moqt.Location  // what is not here below this location does not exist
 	ended   *moqt.Location // end of track
 	over    bool           // nothing more will be put
-	last    time.Time      // when something was put
+	last    time.Time      // when something was put; first when there was nothing yet
 	late    int64          // objects that came after their turn, or twice
 	turn    turn
 }
@@ -43,7 +43,7 @@ type assembly struct {
 }
 
 func newAssembler(max int64) *assembler {
-	a := &assembler{max: max, groups: map[uint64]*assembly{}, wake: make(chan struct{}, 1), turn: newTurn()}
+	a := &assembler{max: max, groups: map[uint64]*assembly{}, wake: make(chan struct{}, 1), last: time.Now(), turn: newTurn()}
 	a.cond = sync.NewCond(&a.mu)
 	return a
 }
@@ -200,59 +200,80 @@ const (
 func (a *assembler) put(ctx context.Context, o object.Object, how origin) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	at := moqt.Location{Group: o.Group, Object: o.ID}
 	a.last = time.Now()
 	if !a.started {
 		a.next, a.started = moqt.Location{Group: o.Group}, true
 	}
-	back := func() bool { return how == live && a.mayGoBack(o.Group) }
-	full := func() bool { return a.bytes >= a.max && (o.Group > a.next.Group || back()) }
-	if how != healing && full() {
-		stop := context.AfterFunc(ctx, func() {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			a.cond.Broadcast()
-		})
-		defer stop()
-		for full() {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			a.cond.Wait()
-		}
+	if err := a.room(ctx, o.Group, how); err != nil {
+		return err
 	}
-	switch {
-	case o.Status == object.EndOfTrack:
-		a.ended = &at
-		fallthrough
-	case o.Status == object.EndOfGroup:
-		if back() {
-			g := a.in(a.turn.behind, o.Group)
-			g.end, g.hasEnd = o.ID, true
-		} else if o.Group >= a.next.Group && !a.wasWritten(o.Group) && (o.ID > 0 || o.Status == object.EndOfGroup) {
-			g := a.group(o.Group)
-			g.end, g.hasEnd = o.ID, true
-		}
-		a.changed()
+	switch o.Status {
+	case object.EndOfTrack:
+		a.ended = &moqt.Location{Group: o.Group, Object: o.ID}
+		a.putEnd(&o, how)
+	case object.EndOfGroup:
+		a.putEnd(&o, how)
+	default:
+		a.keep(o, how)
+	}
+	return nil
+}
+
+// back reports whether an object may be what is on, although its group is below what is due.
+func (a *assembler) back(group uint64, how origin) bool { return how == live && a.mayGoBack(group) }
+
+// room waits until something of a group may be put; the lock is held, but not while it waits.
+func (a *assembler) room(ctx context.Context, group uint64, how origin) error {
+	full := func() bool { return a.bytes >= a.max && (group > a.next.Group || a.back(group, how)) }
+	if how == healing || !full() {
 		return nil
 	}
+	stop := context.AfterFunc(ctx, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.cond.Broadcast()
+	})
+	defer stop()
+	for full() {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		a.cond.Wait()
+	}
+	return nil
+}
+
+// putEnd takes the end of a group, or of the track, which ends a group too unless it lies at the start of one.
+func (a *assembler) putEnd(o *object.Object, how origin) {
+	switch {
+	case a.back(o.Group, how):
+		g := a.in(a.turn.behind, o.Group)
+		g.end, g.hasEnd = o.ID, true
+	case o.Group >= a.next.Group && !a.wasWritten(o.Group) && (o.ID > 0 || o.Status == object.EndOfGroup):
+		g := a.group(o.Group)
+		g.end, g.hasEnd = o.ID, true
+	}
+	a.changed()
+}
+
+// keep takes an object unless its turn is over, or it is here.
+func (a *assembler) keep(o object.Object, how origin) {
 	groups := a.groups
 	switch {
-	case back():
+	case a.back(o.Group, how):
 		groups = a.turn.behind
-	case at.Less(a.next) || a.wasWritten(o.Group):
+	case (moqt.Location{Group: o.Group, Object: o.ID}).Less(a.next), a.wasWritten(o.Group):
 		a.late++
-		return nil
+		return
 	}
 	g := a.in(groups, o.Group)
 	if _, twice := g.objects[o.ID]; twice {
 		a.late++
-		return nil
+		return
 	}
 	g.objects[o.ID] = o
 	a.bytes += int64(len(o.Payload) + len(o.Properties))
 	a.changed()
-	return nil
 }
 
 // upTo notes that everything below a location that exists was put. While the clock is behind where it was, more of it may come.
@@ -263,99 +284,4 @@ func (a *assembler) upTo(at moqt.Location) {
 		a.fetched = at
 		a.changed()
 	}
-}
-
-// view is what the reader finds.
-type view struct {
-	object   *object.Object // the one that is due
-	groupEnd bool           // the due group is over, and next moved to the following id; end tells where it was
-	end      moqt.Location
-	newer    *object.Object // otherwise: the first object after what is due, if there is one
-	back     *object.Object // otherwise: the first object of the group that the clock may have been set back to
-	known    bool           // that group's id is above the first that was written
-	fetched  bool           // what is due, up to newer, does not exist for sure
-	limit    moqt.Location  // what is not here below this does not exist
-	over     bool           // nothing more will come
-	alive    bool           // a stream of the due group is open
-	fin      bool           // the due group's streams ended well, though not saying that it is over
-	unknown  bool           // the due group may lack objects
-	touched  time.Time      // when the due group last made progress
-	ended    bool           // the track ends here
-	started  bool
-	next     moqt.Location
-}
-
-// look takes the due object or the end of the due group, or tells what is there instead.
-func (a *assembler) look() view {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	v := view{started: a.started, next: a.next, ended: a.ended != nil && !a.next.Less(*a.ended)}
-	if !a.started {
-		return v
-	}
-	g := a.groups[a.next.Group]
-	if g != nil {
-		if o, ok := g.objects[a.next.Object]; ok {
-			a.wrote(a.next.Group, g)
-			delete(g.objects, a.next.Object)
-			a.bytes -= int64(len(o.Payload) + len(o.Properties))
-			a.next.Object++
-			a.changed()
-			v.object = &o
-			return v
-		}
-		if g.hasEnd && a.next.Object >= g.end {
-			v.groupEnd, v.end = true, a.next
-			a.skip(moqt.Location{Group: a.next.Group + 1})
-			return v
-		}
-		v.alive, v.touched, v.fin, v.unknown = g.streams > 0, g.touched, g.fin, g.unknown
-	}
-	var least *moqt.Location
-	for id, g := range a.groups {
-		if id < a.next.Group {
-			continue
-		}
-		for n := range g.objects {
-			if l := (moqt.Location{Group: id, Object: n}); least == nil || l.Less(*least) {
-				least = &l
-			}
-		}
-	}
-	if least != nil {
-		o := a.groups[least.Group].objects[least.Object]
-		v.newer = &o
-	} else {
-		v.back, v.known = a.backTo()
-	}
-	v.limit, v.over = a.fetched, a.over
-	v.fetched = a.over || v.newer != nil && !a.fetched.Less(moqt.Location{Group: v.newer.Group, Object: v.newer.ID})
-	return v
-}
-
-// skipTo gives up what is due below a location.
-func (a *assembler) skipTo(at moqt.Location) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.skip(at)
-}
-
-func (a *assembler) skip(at moqt.Location) {
-	if at.Less(a.next) {
-		return
-	}
-	for id, g := range a.groups {
-		for n, o := range g.objects {
-			if (moqt.Location{Group: id, Object: n}).Less(at) {
-				delete(g.objects, n)
-				a.bytes -= int64(len(o.Payload) + len(o.Properties))
-			}
-		}
-		if id < at.Group {
-			delete(a.groups, id)
-		}
-	}
-	a.next = at
-	a.turn.passed(at.Group)
-	a.changed()
 }

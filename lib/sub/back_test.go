@@ -111,7 +111,9 @@ func TestLateIsNotBack(t *testing.T) {
 	relay := relaytest.New(t)
 	all := groups(20, 8)
 	relay.Put(name, all[:2]...)
-	rd := start(t, testContext(t), config(t, relay))
+	c := config(t, relay)
+	c.Reorder = 2 * time.Second // in which what goes on comes, however busy the machine
+	rd := start(t, testContext(t), c)
 	rd.until(20, 0)
 	lost := func(o object.Object) bool { return o.Group == chunk(22) }
 	relay.Put(name, without(all[2:4*4], lost)...)

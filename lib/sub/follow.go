@@ -6,34 +6,31 @@ import (
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client"
-	"every.channel/ec/lib/moqt"
 )
 
 // A broadcaster that restarts its clock begins a new timeline and with it a new track (docs/format/chunk.md). Who
 // asked for the broadcast by its namespace wants to go on there.
 
-// watch looks into the catalog whenever nothing came for some time, and returns errMoved when it names another track
-// than the one being read.
-func (p *pull) watch(ctx context.Context) error {
+// moved says that the broadcast goes on under another track of its namespace.
+type moved struct{ to string }
+
+func (m *moved) Error() string { return "broadcast moved to track " + m.to }
+
+// watch looks into the catalog whenever nothing came for some time, and returns a *moved when that names another track than the
+// one being read.
+func (e *epoch) watch(ctx context.Context) error {
 	for {
-		wait := p.c.silence - p.asm.idle()
+		wait := e.p.c.silence - e.asm.idle()
 		if wait <= 0 {
-			moved := p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {
-				c, err := readStored(ctx, sess, catalog.Of(p.name.Namespace))
-				if err != nil || c == nil {
-					return false
-				}
-				t := c.TS()
-				if t == nil || t.Namespace != "" || t.Name == p.name.Name {
-					return false
-				}
-				p.moved = t.Name
-				return true
+			var to string
+			e.p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {
+				to = e.elsewhere(ctx, sess)
+				return to != ""
 			})
-			if moved {
-				return errMoved
+			if to != "" {
+				return &moved{to}
 			}
-			wait = p.c.silence
+			wait = e.p.c.silence
 		}
 		select {
 		case <-ctx.Done():
@@ -43,59 +40,42 @@ func (p *pull) watch(ctx context.Context) error {
 	}
 }
 
-// move makes the first group of the new track what is read next. The feeders are away.
-func (p *pull) move(ctx context.Context) error {
-	old := p.name.String()
-	p.name.Name = p.moved
-	p.log.Warn("the broadcast goes on under another track", "from", old, "to", p.name.String())
+// elsewhere is the track that a relay's catalog names in place of the one being read; "" if it names none.
+func (e *epoch) elsewhere(ctx context.Context, sess *client.Session) string {
+	c, err := readStored(ctx, sess, catalog.Of(e.name.Namespace))
+	if err != nil || c == nil {
+		return ""
+	}
+	t := c.TS()
+	if t == nil || t.Namespace != "" || t.Name == e.name.Name {
+		return ""
+	}
+	return t.Name
+}
+
+// move ends an epoch and makes the one of the track to which the broadcast went, from its first group on. The old one's
+// subscriptions are over by then: its buffer and the relays' sending are not paid for twice.
+func (p *pull) move(ctx context.Context, old *epoch, to string) (next *epoch, _ error) {
+	old.end()
+	t := old.track
+	t.name.Name = to
+	p.log.Warn("the broadcast goes on under another track", "from", old.name.String(), "to", t.name.String())
+	p.meter.cut()
 	for {
-		var at, to moqt.Location
-		known := p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {
+		p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {
 			var err error
-			if at, to, err = p.newTrack(ctx, sess); err != nil {
-				p.log.Debug("new track not found yet", "track", p.name.String(), "error", err)
+			if next, err = p.newEpoch(ctx, sess, t, old.follow, Point{kind: first}); err != nil {
+				p.log.Debug("new track not found yet", "track", t.name.String(), "error", err)
 			}
 			return err == nil
 		})
-		if known {
-			p.asm = newAssembler(p.c.Buffer)
-			p.asm.allow(p.ids == tagged)
-			p.asm.start(at)
-			p.to = to
-			p.declared, p.hasNext, p.hasPTS, p.brokeOff, p.began = false, false, false, false, time.Time{}
-			clear(p.exhausted)
-			return nil
+		if next != nil {
+			return next, nil
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		case <-time.After(resubscribe):
 		}
 	}
-}
-
-// newTrack asks where to begin and end with the track that the broadcast moved to.
-func (p *pull) newTrack(ctx context.Context, sess *client.Session) (at, to moqt.Location, err error) {
-	info, err := sess.TrackStatus(ctx, p.name)
-	if err != nil {
-		return at, to, err
-	}
-	if info.Largest != nil {
-		if at.Group, err = p.firstGroup(ctx, sess, info.Largest); err != nil {
-			return at, to, err
-		}
-	}
-	to = p.to
-	if p.c.To.kind == atTime {
-		w, err := p.wallClock(ctx, sess, info.Largest)
-		if err != nil {
-			return at, to, err
-		}
-		bucket, err := p.chunkAt(ctx, sess, w, p.c.To.time)
-		if err != nil {
-			return at, to, err
-		}
-		to = moqt.Location{Group: p.ids.first(bucket + 1)}
-	}
-	return at, to, nil
 }

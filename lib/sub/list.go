@@ -132,84 +132,35 @@ func promotions(ctx context.Context, sess *client.Session) (map[string][]string,
 
 // listNamespace lists the tracks of the catalog, those that are known of otherwise, and those every namespace of ours may have.
 func listNamespace(ctx context.Context, sess *client.Session, ns object.Namespace, known []string) (list []Listing, err error) {
-	c, err := readStored(ctx, sess, catalog.Of(ns))
-	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, catalog.ErrCatalog) {
+	c, err := readListed(ctx, sess, catalog.Of(ns))
+	if err != nil {
 		return nil, err
 	}
-	names := []string{}
-	byName := map[string]*catalog.Track{}
+	d := described{names: []string{}, tracks: map[string]*catalog.Track{}}
 	var current *catalog.Track
 	if c != nil {
 		current = c.TS()
 		for i := range c.Tracks {
-			t := &c.Tracks[i]
-			if t.Namespace == "" || t.Namespace == ns.String() {
-				names = append(names, t.Name)
-				byName[t.Name] = t
+			if t := &c.Tracks[i]; t.Namespace == "" || t.Namespace == ns.String() {
+				d.name(t.Name)
+				d.tracks[t.Name] = t
 			}
 		}
 	}
-	described := []string{catalog.TrackCatalog}
-	for _, n := range known {
-		if !catalog.IsTS(n) {
-			continue
-		}
-		if !slices.Contains(names, n) {
-			names = append(names, n)
-		}
-		of := catalog.For(object.TrackName{Namespace: ns, Name: n}) // a variant has its own
-		if slices.Contains(described, of.Name) {
-			continue
-		}
-		described, names = append(described, of.Name), append(names, of.Name)
-		variant, err := readStored(ctx, sess, of)
-		if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, catalog.ErrCatalog) {
+	if err := d.variants(ctx, sess, ns, known); err != nil {
+		return nil, err
+	}
+	d.name(catalog.TrackTS, catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI)
+	d.name(known...)
+	for _, name := range d.names {
+		l, there, err := d.list(ctx, sess, object.TrackName{Namespace: ns, Name: name})
+		if err != nil {
 			return nil, err
 		}
-		if variant == nil {
+		if !there {
 			continue
 		}
-		for i := range variant.Tracks {
-			if t := &variant.Tracks[i]; byName[t.Name] == nil && slices.Contains(known, t.Name) {
-				byName[t.Name] = t
-			}
-		}
-	}
-	for _, n := range []string{catalog.TrackTS, catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI} {
-		if !slices.Contains(names, n) {
-			names = append(names, n)
-		}
-	}
-	for _, n := range known {
-		if !slices.Contains(names, n) {
-			names = append(names, n)
-		}
-	}
-	for _, name := range names {
-		l := Listing{V: listVersion, Namespace: ns.String(), Track: name}
-		track := object.TrackName{Namespace: ns, Name: name}
-		info, err := sess.TrackStatus(ctx, track)
-		if _, ok := errors.AsType[*moqt.RequestError](err); ok {
-			if byName[name] == nil {
-				continue
-			}
-		} else if err != nil {
-			return nil, err
-		}
-		if info.Largest != nil {
-			last := info.Largest.Group
-			l.LastGroup = &last
-			p := pull{name: track, written: track.String()}
-			if g, err := p.firstGroup(ctx, sess, info.Largest); err == nil {
-				l.FirstGroup = &g
-			}
-		} else if byName[name] == nil {
-			continue
-		}
-		if t := byName[name]; t != nil {
-			l.Packaging, l.Codec = t.Packaging, t.Codec
-			l.Current = t == current
-		}
+		l.Current = current != nil && d.tracks[name] == current
 		if c != nil && c.EC != nil && name == catalog.TrackCatalog {
 			l.Labels, l.Broadcast = c.EC.Labels, c.EC.Broadcast
 		}
@@ -219,6 +170,81 @@ func listNamespace(ctx context.Context, sess *client.Session, ns object.Namespac
 		list = append(list, Listing{V: listVersion, Namespace: ns.String()})
 	}
 	return list, nil
+}
+
+// readListed is readStored, for which a relay that has no catalog, or something else in its place, is no obstacle.
+func readListed(ctx context.Context, sess *client.Session, t object.TrackName) (*catalog.Catalog, error) {
+	c, err := readStored(ctx, sess, t)
+	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, catalog.ErrCatalog) {
+		return nil, err
+	}
+	return c, nil
+}
+
+// described are the tracks of a namespace that may be there, and what catalogs say of them.
+type described struct {
+	names  []string // in the order in which they are listed
+	tracks map[string]*catalog.Track
+}
+
+// name adds names that are not there yet.
+func (d *described) name(names ...string) {
+	for _, n := range names {
+		if !slices.Contains(d.names, n) {
+			d.names = append(d.names, n)
+		}
+	}
+}
+
+// variants adds the known tracks of chunks; each variant of a broadcast has a catalog of its own.
+func (d *described) variants(ctx context.Context, sess *client.Session, ns object.Namespace, known []string) error {
+	read := []string{catalog.TrackCatalog}
+	for _, n := range known {
+		if !catalog.IsTS(n) {
+			continue
+		}
+		d.name(n)
+		of := catalog.For(object.TrackName{Namespace: ns, Name: n})
+		if slices.Contains(read, of.Name) {
+			continue
+		}
+		read = append(read, of.Name)
+		d.name(of.Name)
+		variant, err := readListed(ctx, sess, of)
+		if err != nil {
+			return err
+		}
+		if variant == nil {
+			continue
+		}
+		for i := range variant.Tracks {
+			if t := &variant.Tracks[i]; d.tracks[t.Name] == nil && slices.Contains(known, t.Name) {
+				d.tracks[t.Name] = t
+			}
+		}
+	}
+	return nil
+}
+
+// list asks the relay about a track. It is there if it has a group, or a catalog names it.
+func (d *described) list(ctx context.Context, sess *client.Session, name object.TrackName) (l Listing, there bool, _ error) {
+	l = Listing{V: listVersion, Namespace: name.Namespace.String(), Track: name.Name}
+	info, err := sess.TrackStatus(ctx, name)
+	if _, refused := errors.AsType[*moqt.RequestError](err); err != nil && !refused {
+		return l, false, err
+	}
+	if info.Largest != nil {
+		last := info.Largest.Group
+		l.LastGroup = &last
+		if g, err := (track{written: name.String(), name: name}).firstGroup(ctx, sess, info.Largest); err == nil {
+			l.FirstGroup = &g
+		}
+	}
+	t := d.tracks[name.Name]
+	if t != nil {
+		l.Packaging, l.Codec = t.Packaging, t.Codec
+	}
+	return l, t != nil || info.Largest != nil, nil
 }
 
 // clean drops control characters: labels come from a broadcaster, by way of strangers.

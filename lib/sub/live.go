@@ -19,7 +19,7 @@ const maxMoves = 16
 
 // liveReader reads what comes of a track, by one subscription after the other if relays want it elsewhere.
 type liveReader struct {
-	p    *pull
+	e    *epoch
 	g    *errgroup.Group
 	ctx  context.Context
 	sess *client.Session // move's, once that runs
@@ -30,10 +30,10 @@ type liveReader struct {
 
 // subscribe begins a subscription and fetches what lies between what is due and its beginning. The one before ends.
 func (l *liveReader) subscribe(sess *client.Session) error {
-	p := l.p
-	sub, err := sess.Subscribe(l.ctx, p.name, moqt.SubscribeOptions{GroupOrder: wire.GroupOrderAscending})
+	e := l.e
+	sub, err := sess.Subscribe(l.ctx, e.name, moqt.SubscribeOptions{GroupOrder: wire.GroupOrderAscending})
 	if err != nil {
-		return refused(p.written, err)
+		return refused(e.written, err)
 	}
 	l.mu.Lock()
 	old := l.sub
@@ -43,7 +43,7 @@ func (l *liveReader) subscribe(sess *client.Session) error {
 	if old != nil {
 		old.Unsubscribe()
 	}
-	if err := p.declare(sub.Info().Properties); err != nil {
+	if err := e.declare(sub.Info().Properties); err != nil {
 		sub.Unsubscribe()
 		return err
 	}
@@ -53,11 +53,11 @@ func (l *liveReader) subscribe(sess *client.Session) error {
 		l.g.Go(func() error { defer reading.Done(); return f() })
 	}
 	if largest := sub.Info().Largest; largest != nil {
-		p.asm.start(moqt.Location{Group: largest.Group})
-		at, _ := p.asm.needed()
+		e.asm.start(moqt.Location{Group: largest.Group})
+		at, _ := e.asm.needed()
 		edge := moqt.Location{Group: largest.Group, Object: largest.Object + 1}
-		if at.Less(edge) && p.mayFetch() {
-			begin(func() error { return p.fetch(l.ctx, sess, at, edge, fetched) })
+		if at.Less(edge) && e.mayFetch() {
+			begin(func() error { return e.fetch(l.ctx, sess, at, edge, fetched) })
 		}
 	}
 	l.g.Go(func() error {
@@ -70,11 +70,11 @@ func (l *liveReader) subscribe(sess *client.Session) error {
 				}
 				return err
 			}
-			p.asm.opened(r.Header().Group) // in the order in which they came
-			begin(func() error { return p.subgroup(l.ctx, r) })
+			e.asm.opened(r.Header().Group) // in the order in which they came
+			begin(func() error { return e.subgroup(l.ctx, r) })
 		}
 	})
-	l.g.Go(func() error { return p.datagrams(l.ctx, sub) })
+	l.g.Go(func() error { return e.datagrams(l.ctx, sub) })
 	return nil
 }
 
@@ -121,7 +121,7 @@ func (l *liveReader) move() error {
 		}
 		if err != nil {
 			if l.ctx.Err() == nil {
-				l.p.log.Warn("the relay wants the track read elsewhere, which fails", "track", l.p.name.String(), "error", err)
+				l.e.log.Warn("the relay wants the track read elsewhere, which fails", "error", err)
 			}
 			return nil
 		}

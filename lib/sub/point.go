@@ -70,3 +70,6 @@ func (p Point) After(from Point) Point {
 	}
 	return p
 }
+
+// asks reports that a relay must tell where the live edge is before it is known which place is meant.
+func (p Point) asks() bool { return p.kind != unset && p.kind != atGroup }

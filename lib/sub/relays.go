@@ -108,7 +108,9 @@ func (rs *relays) fail(i int, err error) bool {
 		rs.end(all)
 	default:
 		for _, p := range rs.pulls {
-			p.exhaust(-1)
+			if e := p.current(); e != nil {
+				e.exhaust(given)
+			}
 		}
 	}
 	return last

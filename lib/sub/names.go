@@ -1,0 +1,154 @@
+package sub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// sourcePrefix is where receivers are, docs/format/names.md.
+var sourcePrefix = object.Namespace{"ec", "source"}
+
+// ids are what the group ids of a track count (docs/format/names.md).
+type ids uint8
+
+const (
+	plain   ids = iota // groups, one after the other
+	buckets            // buckets of a broadcast's clock
+	tagged             // chunks and catalogs: a bucket and a tag
+)
+
+func idsOf(t object.TrackName) ids {
+	switch {
+	case len(t.Namespace) == 0 || t.Namespace[0] != "ec":
+		return plain
+	case catalog.IsTS(t.Name), t.Name == catalog.TrackCatalog, strings.HasPrefix(t.Name, catalog.TrackCatalog+"_"):
+		return tagged
+	}
+	return buckets
+}
+
+// of is how many ids so many groups take.
+func (i ids) of(groups uint64) uint64 {
+	if i == tagged {
+		return groups * clock.GroupsPerBucket
+	}
+	return groups
+}
+
+// first is the least group id of a bucket.
+func (i ids) first(bucket int64) uint64 { return i.of(uint64(max(bucket, 0))) }
+
+// bucket is that of a group.
+func (i ids) bucket(group uint64) int64 {
+	if i == tagged {
+		return clock.GroupBucket(group)
+	}
+	return int64(group)
+}
+
+// find finds the track that a namespace alone stands for: the current one of its catalog. A broadcast of which the
+// relay has only variants, such as a transcode, has no catalog of that name; then a source tells what it promotes to.
+// follow: another track may become the current one, and is to be read then.
+func (p *pull) find(ctx context.Context, sess *client.Session) (name object.TrackName, follow bool, err error) {
+	name = p.name
+	c, err := readCatalog(ctx, sess, catalog.Of(name.Namespace))
+	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestDoesNotExist {
+		promoted, err := promotions(ctx, sess)
+		if err != nil {
+			return name, false, err
+		}
+		if variants := promoted[name.Namespace.String()]; len(variants) > 0 {
+			name.Name = onNow(ctx, sess, name.Namespace, variants)
+			p.log.Info("track", "name", name.String(), "variants", len(variants))
+			return name, false, nil
+		}
+	}
+	if err != nil {
+		return name, false, refused(p.written, err)
+	}
+	t := c.TS()
+	if t == nil {
+		return name, false, &unknownTrack{p.written, errors.New("its catalog names no transport stream track")}
+	}
+	if t.Namespace != "" {
+		if name.Namespace, err = object.ParseNamespace(t.Namespace); err != nil {
+			return name, false, fmt.Errorf("catalog of %s: %w", p.written, err)
+		}
+	}
+	name.Name = t.Name
+	p.log.Info("track", "name", name.String())
+	return name, p.c.To.kind == unset || p.c.To.kind == atTime, nil // the others name groups of this track
+}
+
+// nearby is how many buckets behind the newest a variant may be that is still on.
+const nearby = 30
+
+// onNow is the first variant that is on, or was on last: another one may have ended long ago and only be stored.
+func onNow(ctx context.Context, sess *client.Session, ns object.Namespace, variants []string) string {
+	at, newest := make([]int64, len(variants)), int64(0)
+	for i, name := range variants {
+		info, err := sess.TrackStatus(ctx, object.TrackName{Namespace: ns, Name: name})
+		if err == nil && info.Largest != nil {
+			at[i] = clock.GroupBucket(info.Largest.Group)
+		}
+		newest = max(newest, at[i])
+	}
+	return variants[slices.IndexFunc(at, func(bucket int64) bool { return bucket >= newest-nearby })]
+}
+
+// sources are the namespaces whose timeline may speak of the track: its own, or those that promote into it.
+func (q *lookup) sources(ctx context.Context) ([]object.Namespace, error) {
+	ns := q.name.Namespace
+	if ns.HasPrefix(sourcePrefix) {
+		return []object.Namespace{ns}, nil
+	}
+	all, err := namespaces(ctx, q.sess, sourcePrefix)
+	if err != nil {
+		q.log.Debug("relay lists no sources", "error", err)
+		return nil, nil
+	}
+	var list []object.Namespace
+	for _, s := range all {
+		c, err := readStored(ctx, q.sess, catalog.Of(s))
+		if err == nil && c != nil && c.EC != nil && c.EC.Broadcast == ns.String() {
+			list = append(list, s)
+		}
+	}
+	return list, nil
+}
+
+// quiet is how long a list of namespaces must not grow to be taken for whole; SUBSCRIBE_NAMESPACE has no end.
+const quiet = 300 * time.Millisecond
+
+// namespaces lists what the relay has below a prefix at this moment.
+func namespaces(ctx context.Context, sess *client.Session, prefix object.Namespace) (list []object.Namespace, err error) {
+	s, err := sess.SubscribeNamespace(ctx, prefix, moqt.SubscribeNamespaceOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	for {
+		next, cancel := context.WithTimeout(ctx, quiet)
+		e, err := s.Next(next)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil: // quiet, or the list was ended
+			return list, nil
+		case !e.Done:
+			list = append(list, e.Namespace)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package sub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"every.channel/ec/lib/catalog"
+	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+)
+
+const (
+	// timelineGroups is how many buckets back from a track's newest group a timeline entry is looked for.
+	timelineGroups = 60
+	// defaultGrid is the length of chunks where no catalog says it.
+	defaultGrid clock.Grid = 2 * clock.Hz
+	// apart is how much later than asked for a track may begin without a word: chunks are as long as their broadcaster wants.
+	apart = 10 * time.Second
+)
+
+// wall turns broadcast time into buckets (docs/format/chunk.md, "Name").
+type wall struct {
+	clock.Wall
+	// timelines are those of all sources that promote into the track; none if no source told.
+	timelines []object.TrackName
+}
+
+// wallClock finds what ties the track's groups to UTC: an entry of the timeline of any source that promotes into
+// it (docs/format/names.md), else the name of its timeline, which is good for half an hour either way.
+func (q *lookup) wallClock(ctx context.Context) (*wall, error) {
+	if q.largest == nil {
+		return nil, &unknownTrack{q.written, errors.New("nothing was published yet, so no time is known")}
+	}
+	grid := defaultGrid
+	if c, err := readCatalog(ctx, q.sess, catalog.For(q.name)); err == nil && c.EC != nil && c.EC.Duration > 0 {
+		grid = clock.Grid(c.EC.Duration)
+	}
+	sources, err := q.sources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var w wall
+	for _, ns := range sources {
+		w.timelines = append(w.timelines, object.TrackName{Namespace: ns, Name: catalog.TrackTimeline})
+	}
+	for _, timeline := range w.timelines {
+		var found bool
+		if w.Wall, found, err = q.tie(ctx, timeline, grid); found || err != nil {
+			return &w, err
+		}
+	}
+	hours, _, ok := catalog.TSTrack(q.name.Name)
+	if !ok {
+		return nil, &noTimeline{q.name}
+	}
+	q.log.Warn("no source's timeline ties the track to time, taking its name: good for 30 min either way")
+	return &wall{Wall: clock.WallOfTimeline(grid, hours)}, nil
+}
+
+// tie looks for the newest entry of a timeline that speaks of the track.
+func (q *lookup) tie(ctx context.Context, timeline object.TrackName, grid clock.Grid) (w clock.Wall, found bool, _ error) {
+	newest := q.ids.bucket(q.largest.Group)
+	from, to := moqt.Location{Group: buckets.first(newest - timelineGroups)}, moqt.Location{Group: buckets.first(newest)}
+	payloads, err := fetchAll(ctx, q.sess, timeline, from, to)
+	if err != nil && ctx.Err() != nil {
+		return w, false, context.Cause(ctx)
+	}
+	for i := len(payloads) - 1; i >= 0; i-- {
+		e, err := catalog.ParseTimelineEntry(payloads[i])
+		if err == nil && e.Track.Equal(q.name) {
+			base := grid.Start(clock.GroupBucket(e.Group)) // x of the entry lies within one grid length of it
+			return clock.Wall{Grid: grid, X: clock.ExtendFrom(clock.PTS(e.PTS), base), UTC: e.UTC.Time}, true, nil
+		}
+	}
+	return w, false, nil
+}
+
+// chunkAt is the bucket of the chunk that was on at a time. Chunks start at random access points, so the one of that bucket may have
+// begun later, and the one before was still on. Each source tells of what it heard: none need have heard both.
+func (q *lookup) chunkAt(ctx context.Context, at time.Time) (int64, error) {
+	b := q.wall.Bucket(at)
+	if len(q.wall.timelines) == 0 || b < 2 {
+		return b, nil
+	}
+	var heard int64
+	for _, timeline := range q.wall.timelines {
+		payloads, err := fetchAll(ctx, q.sess, timeline, moqt.Location{Group: buckets.first(b - 2)}, moqt.Location{Group: buckets.first(b)})
+		if err != nil && ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		for _, payload := range payloads {
+			e, err := catalog.ParseTimelineEntry(payload)
+			// A chunk that the source did not promote is the same chunk, by the same group id.
+			if err == nil && (e.Track.Equal(q.name) || e.Track.Namespace.HasPrefix(sourcePrefix)) && clock.GroupBucket(e.Group) <= b && !e.UTC.After(at) {
+				heard = max(heard, clock.GroupBucket(e.Group))
+			}
+		}
+	}
+	if heard == 0 {
+		return b, nil
+	}
+	return heard, nil
+}
+
+// tellFirst says so if the relay has nothing from the time that was asked for, and when what comes instead was on.
+func (q *lookup) tellFirst(ctx context.Context, from Point, group uint64) {
+	first, err := q.groupFrom(ctx, q.sess, group, q.largest)
+	if err != nil {
+		return // whoever reads will see
+	}
+	if at := q.wall.Time(q.ids.bucket(first)); at.Sub(from.time) > apart {
+		q.log.Warn("the relay has nothing from then; what comes next was on later",
+			"asked", from.time.UTC().Round(time.Second), "next", at.UTC().Round(time.Second), "group", first)
+	}
+}
+
+// noTimeline is a track whose groups cannot be tied to a time.
+type noTimeline struct{ name object.TrackName }
+
+func (e *noTimeline) Error() string {
+	return fmt.Sprintf("no timeline says when the groups of %v were broadcast", e.name)
+}
+func (*noTimeline) ExitCode() int { return 69 }
+func (*noTimeline) Hint() string  { return "name groups instead; ec-sub --list shows which there are" }

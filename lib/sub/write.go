@@ -1,0 +1,123 @@
+package sub
+
+import (
+	"time"
+
+	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+)
+
+// write writes an object and reports whether enough was written before it.
+func (r *reader) write(o *object.Object) (enough bool, err error) {
+	prop, err := object.ParseProperties(o.Properties)
+	if err != nil {
+		r.e.log.Warn("object with malformed properties", "group", o.Group, "object", o.ID, "error", err)
+	}
+	if before := r.meter.add(prop, time.Now()); r.c.Duration > 0 && before >= r.c.Duration {
+		return true, nil
+	}
+	ok, err := r.out.object(r.e.name, o)
+	if err != nil {
+		return false, err
+	}
+	r.wrote, r.group = true, o.Group
+	r.brokeOff = r.brokeOff || !ok
+	r.hasNext = prop.HasPTS && prop.HasDuration
+	r.expected = clock.PTS(prop.PTS).Add(clock.Ticks(prop.Duration))
+	return false, nil
+}
+
+// endGroup writes the end of a group if all of it was written.
+func (r *reader) endGroup(end moqt.Location) error {
+	whole := !r.brokeOff && end.Object > 0
+	r.brokeOff = false
+	if !whole {
+		return nil
+	}
+	_, err := r.out.object(r.e.name, &object.Object{Group: end.Group, ID: end.Object, Status: object.EndOfGroup})
+	return err
+}
+
+// leaveGroup ends the group in progress; over: nothing of it is missing.
+func (r *reader) leaveGroup(at moqt.Location, over bool) error {
+	if over {
+		return r.endGroup(at)
+	}
+	r.e.log.Warn("end of a group missing", "group", at.Group, "from_object", at.Object)
+	r.out.count(func(s *Stats) { s.MissingObjects++ })
+	r.brokeOff = false
+	return nil
+}
+
+// skip gives up what lies before newer, which is the newer object or the end of what is read, and says so if anything is missing.
+func (r *reader) skip(v view, newer moqt.Location, over bool) error {
+	r.unstick()
+	at := v.next
+	if at.Object > 0 && newer.Group > at.Group { // the group in progress
+		if err := r.leaveGroup(at, over); err != nil {
+			return err
+		}
+		at = moqt.Location{Group: at.Group + 1}
+	}
+	if newer.Group > at.Group {
+		r.skipGroups(v, at.Group, newer)
+		at = moqt.Location{Group: newer.Group}
+	}
+	if newer.Object > at.Object && newer != r.e.to {
+		r.e.log.Warn("objects missing", "group", newer.Group, "from", at.Object, "to", newer.Object-1)
+		r.out.count(func(s *Stats) { s.MissingObjects += int64(newer.Object - at.Object) })
+		r.brokeOff = true
+	}
+	r.e.asm.skipTo(newer)
+	return nil
+}
+
+// skipGroups says which groups are missing from one to before newer, if any are: before the first object that is written none
+// is missed, and ids may skip.
+func (r *reader) skipGroups(v view, from uint64, newer moqt.Location) {
+	switch {
+	case !r.wrote:
+	case r.steps(v):
+		r.e.log.Warn("the broadcast's clock was set ahead", "from", r.group, "to", newer.Group)
+	case newer == r.e.to, r.adjacent(v, true):
+	default:
+		n := int64(newer.Group - from)
+		if r.e.ids == tagged {
+			n = max(clock.BucketsBetween(r.group, newer.Group), 1)
+		}
+		r.e.log.Warn("groups missing", "from", from, "to", newer.Group-1, "count", n)
+		r.out.count(func(s *Stats) { s.MissingGroups += n })
+		r.e.asm.giveUp(from, newer.Group)
+	}
+}
+
+// meter measures the media that is written, across all tracks to which a broadcast moves: by presentation time where objects
+// have one, else by the time that passes.
+type meter struct {
+	began  time.Time // when the first object came
+	media  clock.Ticks
+	pts    clock.PTS // of the last object that had one
+	hasPTS bool
+}
+
+// add takes note of an object and returns how much lies before it.
+func (m *meter) add(prop object.Properties, now time.Time) time.Duration {
+	if m.began.IsZero() {
+		m.began = now
+	}
+	if !prop.HasPTS && m.media == 0 {
+		return now.Sub(m.began)
+	}
+	if prop.HasPTS {
+		at := clock.PTS(prop.PTS)
+		if m.hasPTS {
+			m.media += max(at.Sub(m.pts), 0)
+		}
+		m.pts, m.hasPTS = at, true
+	}
+	return m.media.Duration()
+}
+
+// cut says that presentation time begins anew: on another track.
+func (m *meter) cut() { m.hasPTS = false }
