@@ -271,7 +271,9 @@ func TestFollower(t *testing.T) {
 		if p.current() != nil {
 			t.Error("there is an epoch before there is one")
 		}
-		p.begin(first)
+		if p.begin(first) != first || p.begin(newTestEpoch(p)) != first {
+			t.Error("the first epoch is not the one that came first")
+		}
 		gone, leave := context.WithCancel(ctx)
 		leave()
 		if first.follower(gone) != nil {

@@ -70,7 +70,7 @@ func (p *pull) find(ctx context.Context, sess *client.Session) (name object.Trac
 		}
 		if variants := promoted[name.Namespace.String()]; len(variants) > 0 {
 			name.Name = onNow(ctx, sess, name.Namespace, variants)
-			p.log.Info("track", "name", name.String(), "variants", len(variants))
+			p.log.Debug("no catalog, but what sources promote to", "variants", len(variants), "taken", name.Name)
 			return name, false, nil
 		}
 	}
@@ -87,7 +87,6 @@ func (p *pull) find(ctx context.Context, sess *client.Session) (name object.Trac
 		}
 	}
 	name.Name = t.Name
-	p.log.Info("track", "name", name.String())
 	return name, p.c.To.kind == unset || p.c.To.kind == atTime, nil // the others name groups of this track
 }
 

@@ -22,9 +22,8 @@ type pull struct {
 	name    object.TrackName // the same
 	named   bool             // name has a track; otherwise it is a namespace
 	ctx     context.Context  // what epochs' contexts are made of: they outlive the session over which they are resolved
-	begun   chan struct{}    // closed when there is an epoch
-
-	resolving sync.Mutex // held while a relay is asked what the name means
+	asking  context.Context  // ends when there is an epoch, so that nobody need be asked any more what the name means
+	answer  context.CancelFunc
 
 	mu  sync.Mutex // guards what follows
 	now *epoch     // nil: nobody knows yet what to read
@@ -33,9 +32,9 @@ type pull struct {
 }
 
 func newPull(ctx context.Context, rs *relays, written string, name object.TrackName, named bool) *pull {
-	return &pull{
-		c: rs.c, rs: rs, out: rs.out, log: rs.c.Log, written: written, name: name, named: named, ctx: ctx, begun: make(chan struct{}),
-	}
+	p := &pull{c: rs.c, rs: rs, out: rs.out, log: rs.c.Log, written: written, name: name, named: named, ctx: ctx}
+	p.asking, p.answer = context.WithCancel(ctx)
+	return p
 }
 
 // current is the epoch that is being read, nil before the first.
@@ -45,12 +44,17 @@ func (p *pull) current() *epoch {
 	return p.now
 }
 
-// begin makes the first epoch current.
-func (p *pull) begin(e *epoch) {
+// begin makes an epoch the first one, unless there is one, and returns which it is.
+func (p *pull) begin(e *epoch) *epoch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.now != nil {
+		e.leave()
+		return p.now
+	}
 	p.now = e
-	close(p.begun)
+	p.answer()
+	return e
 }
 
 // succeed makes an epoch current in place of the one before, whose feeders go on with it. nil: reading is over.
@@ -81,11 +85,14 @@ var errTrackOver = errors.New("track ended")
 // run writes what the name stands for until nothing is left to read.
 func (p *pull) run(ctx context.Context) error {
 	select {
-	case <-p.begun:
+	case <-p.asking.Done():
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 	e := p.current()
+	if e == nil { // asking ended with what ctx is made of
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	for {
 		err := p.read(ctx, e)
 		var next *epoch

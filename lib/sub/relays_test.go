@@ -3,10 +3,12 @@ package sub
 import (
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
 	"every.channel/ec/lib/client/relaytest"
+	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
@@ -94,4 +96,34 @@ func TestBothRelaysFail(t *testing.T) {
 	if !errors.As(err, &coder) || coder.ExitCode() != 69 {
 		t.Errorf("error %v", err)
 	}
+}
+
+// One relay is asked first what a name means, and never answers: another one does.
+func TestSilentRelayIsNoObstacle(t *testing.T) {
+	silent, relay := relaytest.New(t), relaytest.New(t)
+	asked, over := make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	var once sync.Once
+	silent.Redirect = func(verb string, _ object.TrackName) *moqt.Redirect {
+		if verb == "status" {
+			once.Do(func() { close(asked) })
+			<-over
+		}
+		return nil
+	}
+	relay.Redirect = func(verb string, _ object.TrackName) *moqt.Redirect {
+		if verb == "status" {
+			<-asked
+		}
+		return nil
+	}
+	silent.Put(name, groups(10, 5)...)
+	relay.Put(name, groups(10, 5)...)
+	c := both(t, silent, relay)
+	c.From, c.To = point(t, "first"), at(13)
+	rd := start(t, testContext(t), c)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, rd.got, groups(10, 4))
 }

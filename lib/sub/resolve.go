@@ -9,13 +9,31 @@ import (
 	"every.channel/ec/lib/moqt"
 )
 
-// resolve finds out which track and which part of it is meant. The first relay that can tell decides, for all.
+// resolve finds out which track and which part of it is meant. Each relay is asked over its own session. The first that can tell
+// decides, for all, and what the others would say is not waited for.
 func (p *pull) resolve(ctx context.Context, sess *client.Session) (*epoch, error) {
-	p.resolving.Lock()
-	defer p.resolving.Unlock()
 	if e := p.current(); e != nil {
 		return e, nil
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(p.asking, stop)()
+	e, err := p.firstEpoch(ctx, sess)
+	if err != nil {
+		if now := p.current(); now != nil {
+			return now, nil
+		}
+		return nil, err
+	}
+	now := p.begin(e)
+	if now == e && !p.named {
+		p.log.Info("track", "name", e.name.String())
+	}
+	return now, nil
+}
+
+// firstEpoch asks one relay what the name means.
+func (p *pull) firstEpoch(ctx context.Context, sess *client.Session) (*epoch, error) {
 	t := track{written: p.written, name: p.name}
 	follow := false
 	if !p.named {
@@ -24,11 +42,7 @@ func (p *pull) resolve(ctx context.Context, sess *client.Session) (*epoch, error
 			return nil, err
 		}
 	}
-	e, err := p.newEpoch(ctx, sess, t, follow, p.c.From)
-	if err == nil {
-		p.begin(e)
-	}
-	return e, err
+	return p.newEpoch(ctx, sess, t, follow, p.c.From)
 }
 
 // newEpoch asks a relay where to begin and end with a track.
