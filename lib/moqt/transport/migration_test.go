@@ -129,6 +129,14 @@ func migrating(t *testing.T, dial func(l Listener) string, move func(c Conn)) {
 	for n := range 3 {
 		exchange(n)
 	}
+	// quic-go looks at its path without a lock when the peer's HTTP/3 settings are there (ConnectionState), and takes datagrams from then
+	// on: after one of them it has looked.
+	if err := s.SendDatagram([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.ReceiveDatagram(ctx); err != nil {
+		t.Fatal(err)
+	}
 	move(c)
 	for n := 3; n < 8; n++ {
 		exchange(n)

@@ -20,7 +20,7 @@ func TestRestartedServer(t *testing.T) {
 	l.(*quicListener).udp.Close() // as kill -9 would
 	listen(t, addr, o)
 	began := time.Now()
-	out.Write([]byte("x")) // a packet that the new server knows nothing of
+	out.Write(make([]byte, 1000)) // a packet that the new server knows nothing of, and long enough for an answer
 	done(t, c.Context())
 	if d := time.Since(began); d > 5*time.Second { // silence is noticed after 30 s
 		t.Errorf("noticed after %v", d)
