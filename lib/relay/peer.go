@@ -15,6 +15,9 @@ import (
 
 // Gate decides what a session may be besides an ordinary client; package mesh has one.
 type Gate interface {
+	// Admit reports why who has shown this in its setup may not have a session. It is asked before that is answered, and once more when
+	// the session is up: meanwhile a ticket may have been revoked.
+	Admit(ctx context.Context, peer moqt.PeerInfo) error
 	// Peer reports by what right a session may be an upstream of this relay, or why not.
 	Peer(ctx context.Context, s *moqt.Session) (right string, ok bool)
 	// Who is the proven owner of the other end of a session, dialed or accepted: the same text for the same one. Empty: nobody is proven.

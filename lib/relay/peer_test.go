@@ -18,6 +18,8 @@ import (
 // gate lets all in or none.
 type gate bool
 
+func (g gate) Admit(context.Context, moqt.PeerInfo) error { return nil }
+
 func (g gate) Peer(context.Context, *moqt.Session) (string, bool) { return "the test", bool(g) }
 
 func (g gate) Who(s *moqt.Session) string {

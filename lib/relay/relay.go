@@ -214,6 +214,7 @@ func (r *Relay) serveSession(ctx context.Context, ms *moqt.Session, reader bool)
 		return
 	}
 	r.log.Info("session", "peer", s.name, "draft", ms.Version())
+	r.admit(ctx, ms)
 	err := ms.Run(ctx)
 	s.end()
 	r.mu.Lock()
@@ -223,6 +224,21 @@ func (r *Relay) serveSession(ctx context.Context, ms *moqt.Session, reader bool)
 		r.log.Info("session over", "peer", s.name, "err", err)
 	} else {
 		r.log.Info("session over", "peer", s.name)
+	}
+}
+
+// admit ends a session whose ticket was revoked during its handshake: revoke does not see the tokens of one that is not up yet, and sees
+// those of all others.
+func (r *Relay) admit(ctx context.Context, ms *moqt.Session) {
+	if r.c.Gate == nil || ms.Handshake(ctx) != nil { // Run says why
+		return
+	}
+	info, err := ms.Peer(ctx)
+	if err == nil {
+		err = r.c.Gate.Admit(ctx, info)
+	}
+	if refused, is := errors.AsType[*moqt.SessionError](err); is {
+		ms.Close(refused.Code, refused.Reason)
 	}
 }
 

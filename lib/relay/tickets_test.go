@@ -1,18 +1,24 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go/quicvarint"
+
 	"every.channel/ec/lib/admin"
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/ticket"
@@ -201,5 +207,65 @@ func TestTicketRevoked(t *testing.T) {
 	}
 	if stays.Context().Err() != nil {
 		t.Error("another ticket's session ended")
+	}
+}
+
+// A ticket that is revoked while a session with it is in its handshake lets that one do nothing. The client here gives the relay no
+// stream to answer its SETUP on until then, which takes as long as the client likes.
+func TestTicketRevokedDuringHandshake(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "relay")
+	d := openDoor(t, ServerConfig{Listen: []string{"127.0.0.1:0", "unix://" + socket}})
+	made, err := ask[TicketMade](t, d, "ticket", TicketOrder{Uses: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tk, err := ticket.Parse(made.Ticket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	varints := func(list ...uint64) (b []byte) {
+		for _, v := range list {
+			b = quicvarint.Append(b, v)
+		}
+		return b
+	}
+	record := func(frame []byte, data ...byte) { // docs/format/qmux.md
+		t.Helper()
+		if _, err := c.Write(slices.Concat(varints(uint64(len(frame)+len(data))), frame, data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const parameters, maxData, maxStreamDataUni, protocols, draft = 0x3f5153300d0a0d0a, 0x04, 0x07, 0x3d4f9c2a8b1e6075, "moqt-18"
+	p := slices.Concat(varints(maxData, 4, 1<<20, maxStreamDataUni, 4, 1<<20, protocols, 1+uint64(len(draft)), uint64(len(draft))), []byte(draft))
+	record(varints(parameters, uint64(len(p))), p...)
+	setup, err := wire.AppendMessage(nil, wire.Draft18, &wire.Setup{Parameters: wire.SetupParameters{
+		Tokens: []moqt.Token{{AliasType: wire.TokenUseValue, Type: ticket.TokenType, Value: tk.Token([16]byte{1})}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const stream, first = 0x08, 2 // STREAM to the end of the record, the first unidirectional one of the client
+	record(varints(stream, first), setup...)
+	for left := 1; left > 0; { // until the relay has let it in
+		list, err := ask[TicketList](t, d, "tickets", nil)
+		if err != nil || len(list.Tickets) != 1 {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		left = *list.Tickets[0].Left
+	}
+	if gone, err := ask[Revoked](t, d, "revoke", Revocation{ID: made.ID}); err != nil || gone.Sessions != 0 {
+		t.Fatalf("%+v, %v", gone, err)
+	}
+	const maxStreamsUni = 0x13
+	record(varints(maxStreamsUni, 10))
+	all, err := io.ReadAll(c)
+	if err != nil || !bytes.Contains(all, []byte(mesh.ErrUnknownTicket.Error())) {
+		t.Errorf("the session was not ended with words: %q, %v", all, err)
 	}
 }
