@@ -39,7 +39,7 @@ func run(c *cli.Context) error {
 	if err := cmdutil.Args(c, 1, -1); err != nil {
 		return err
 	}
-	relays, err := client.FromFiles(c.Args().Slice())
+	relays, err := client.FromFiles(c.Args().Slice(), cmdutil.Logger(c))
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		return conf, err
 	}
 	for _, address := range c.StringSlice("upstream") {
-		if address, err = client.FromFile(address); err != nil {
+		if address, err = client.FromFile(address, conf.Logger); err != nil {
 			return conf, fmt.Errorf("--upstream: %w", err)
 		}
 		if err := client.CheckURL(address); err != nil {
@@ -63,7 +63,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		conf.Relay.Upstreams = append(conf.Relay.Upstreams, relay.Upstream{Relay: address, TLS: trust})
 	}
 	for _, peer := range c.StringSlice("peer") {
-		if peer, err = client.FromFile(peer); err != nil {
+		if peer, err = client.FromFile(peer, conf.Logger); err != nil {
 			return conf, fmt.Errorf("--peer: %w", err)
 		}
 		if id, addrs, err := mesh.ParsePeer(peer); err == nil {

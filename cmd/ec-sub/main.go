@@ -35,7 +35,7 @@ func run(c *cli.Context) (err error) {
 		return err
 	}
 	relays, names := arguments(c.Args().Slice())
-	if relays, err = client.FromFiles(relays); err != nil {
+	if relays, err = client.FromFiles(relays, cmdutil.Logger(c)); err != nil {
 		return err
 	}
 	for _, relay := range relays {
