@@ -3,10 +3,16 @@
 //! Data, FIN, resets, stop codes, datagrams and close codes pass as they are. Credit passes by itself: a stream is read on
 //! one side only as fast as the other side takes it.
 
-use std::{future::pending, sync::Arc};
+use std::{
+    future::pending,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use iroh::endpoint::{Connection, ConnectionError, ReadError, RecvStream, SendDatagramError, SendStream, VarInt, WriteError};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -15,8 +21,10 @@ use crate::{
     qmux::{self, End, StreamError},
 };
 
-/// What is read from iroh at a time. A record of QMux holds as much.
-const CHUNK: usize = 64 << 10;
+/// How long a stream waits before it is watched for what may end the waiting. noq 1.4.0 keeps something of each stream that was watched
+/// until the connection ends, if not the watched-for came: of one that is read what wakes its reader, of one that is written and then
+/// reset a hundred bytes. So streams that flow are not watched, and who waits for a reset wakes by himself.
+const WATCH: Duration = Duration::from_millis(100);
 
 /// What may wait in one stream of the relay's. The socket is so short that more brings nothing.
 const STREAM_WINDOW: u64 = 128 << 10;
@@ -198,13 +206,14 @@ fn before_data(send: &SendStream) {
 async fn to_relay(mut recv: RecvStream, mut send: qmux::SendStream) {
     loop {
         let chunk = tokio::select! {
-            chunk = recv.read_chunk(CHUNK) => chunk,
+            chunk = recv.read_chunk(send.room()) => chunk,
             stopped = send.stopped() => return stop_iroh(recv, send, stopped).await,
         };
         match chunk {
             Ok(Some(bytes)) => {
                 // A reset passes although the relay takes no more data.
                 let written = tokio::select! {
+                    biased;
                     written = send.write(bytes) => Ok(written),
                     code = reset_by_iroh(&mut recv) => Err(code),
                 };
@@ -223,10 +232,21 @@ async fn to_relay(mut recv: RecvStream, mut send: qmux::SendStream) {
 
 /// Waits for a reset; forever if none can come any more.
 async fn reset_by_iroh(recv: &mut RecvStream) -> u32 {
-    match recv.received_reset().await {
-        Ok(Some(code)) => narrow(code.into_inner()),
-        _ => pending().await,
+    loop {
+        sleep(WATCH).await;
+        let now = pin!(recv.received_reset()).poll(&mut Context::from_waker(Waker::noop()));
+        match now {
+            Poll::Pending => {}
+            Poll::Ready(Ok(Some(code))) => return narrow(code.into_inner()),
+            Poll::Ready(_) => return pending().await,
+        }
     }
+}
+
+/// Waits for STOP_SENDING, or the end of the connection.
+async fn stopped_by_iroh(send: &SendStream) -> Option<u32> {
+    sleep(WATCH).await; // a write notices it too
+    send.stopped().await.ok().flatten().map(|code| narrow(code.into_inner()))
 }
 
 /// Passes the relay's STOP_SENDING on.
@@ -241,14 +261,13 @@ async fn stop_iroh(mut recv: RecvStream, send: qmux::SendStream, e: StreamError)
 
 /// Copies a stream of the relay's to the peer.
 async fn to_iroh(mut recv: qmux::RecvStream, mut send: SendStream) {
-    let stopped = send.stopped();
-    tokio::pin!(stopped);
     loop {
         let chunk = tokio::select! {
+            biased;
             chunk = recv.read() => chunk,
-            stopped = &mut stopped => match stopped {
-                Ok(Some(code)) => return recv.stop(narrow(code.into_inner())),
-                _ => return hold((recv, send)).await,
+            stopped = stopped_by_iroh(&send) => match stopped {
+                Some(code) => return recv.stop(code),
+                None => return hold((recv, send)).await,
             },
         };
         match chunk {

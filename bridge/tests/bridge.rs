@@ -261,6 +261,57 @@ async fn more_than_a_thousand_streams_are_open_at_once() {
     .await;
 }
 
+impl Node {
+    /// What it has in memory, in KiB.
+    fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+/// Many short streams one after the other, some of which may be over before the other side has seen them.
+async fn many_streams(from: &qmux::Session, to: &qmux::Session, count: u32, reset: bool) {
+    let sending = async {
+        for n in 0..count {
+            let mut s = from.open_uni().await.unwrap();
+            s.write_all(&[7; 100]).await.unwrap();
+            if n % 16 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await; // they are sent
+            }
+            if reset { s.reset(9) } else { s.finish().unwrap() }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    let reading = async {
+        loop {
+            let _ = to.accept_uni().await.unwrap().read_all().await; // an error is a reset
+        }
+    };
+    within("streams", async {
+        tokio::select! {
+            () = sending => {}
+            () = reading => {}
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn streams_that_are_over_leave_nothing() {
+    for reset in [true, false] {
+        let (a, b, qa, qb) = pair().await;
+        many_streams(&qa, &qb, 4000, reset).await;
+        let before = (a.memory(), b.memory());
+        many_streams(&qa, &qb, 24_000, reset).await;
+        let after = (a.memory(), b.memory());
+        assert!(
+            after.0 < before.0 + (6 << 10) && after.1 < before.1 + (6 << 10),
+            "reset {reset}: KiB {before:?} before 24,000 streams, {after:?} after"
+        );
+    }
+}
+
 #[tokio::test]
 async fn resets_and_stops_keep_their_codes_both_ways() {
     let (_a, _b, qa, qb) = pair().await;

@@ -280,6 +280,11 @@ impl SendStream {
         .await
     }
 
+    /// How much to bring at once: less where much waits in other streams.
+    pub fn room(&self) -> usize {
+        self.shared.lock().room()
+    }
+
     /// Waits for STOP_SENDING, or the end of the session.
     pub async fn stopped(&mut self) -> StreamError {
         poll_fn(|cx| self.shared.lock().stopped(self.id, cx.waker())).await

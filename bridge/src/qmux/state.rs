@@ -17,8 +17,15 @@ const SEND_BUFFER: usize = 128 << 10;
 /// What leaves in one go, at most; then what is more urgent has its turn.
 const BATCH: usize = 256 << 10;
 /// A piece of a stream that is smaller than this is copied to those before it: it would keep all that arrived with it, and an entry
-/// of its own.
-const COPIED: usize = 4 << 10;
+/// of its own. From the socket 256 KiB arrive together, over iroh a few packets.
+const COPIED_IN: usize = 32 << 10;
+const COPIED_OUT: usize = 4 << 10;
+/// What a stream that is new may hold, and what each may hold at any time, of each direction.
+pub const FIRST_WINDOW: u64 = 16 << 10;
+/// What the streams of a connection may hold beyond that in all, of each direction.
+const SHARED: u64 = 16 << 20;
+/// Control frames that wait. Whoever lets more come together asks for answers and does not read them.
+const CONTROL: usize = 64 << 10;
 /// What a DATAGRAM frame adds to its data at most.
 const DATAGRAM_HEADER: usize = 1 + 4;
 /// Datagrams that wait, of each direction; of more, the oldest are lost.
@@ -48,6 +55,10 @@ pub struct State {
     received: u64,
     recv_max: u64,
     consumed: u64,
+    /// What waits in all streams to be sent.
+    queued: u64,
+    /// What windows have of SHARED.
+    shared: u64,
 
     pub woken: Woken,
 }
@@ -61,6 +72,8 @@ pub struct Held {
     pub pieces: usize,
     pub send_credit: u64,
     pub unread: u64,
+    pub queued: u64,
+    pub shared: u64,
 }
 
 /// Who is to be woken when the lock is free.
@@ -123,6 +136,7 @@ struct Receiving {
     received: u64,
     max: u64,
     read: u64,
+    window: u64,
     fin: bool,
     reset: Option<u64>,
     /// Nobody reads: what comes is dropped.
@@ -140,14 +154,14 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn push(&mut self, data: Bytes) {
-        if data.len() < COPIED {
+    fn push(&mut self, data: Bytes, copied: usize) {
+        if data.len() < copied {
             self.small.extend_from_slice(&data);
         }
-        if self.small.len() >= COPIED || data.len() >= COPIED {
+        if self.small.len() >= copied || data.len() >= copied {
             self.join();
         }
-        if data.len() >= COPIED {
+        if data.len() >= copied {
             self.whole.push_back(data);
         }
     }
@@ -201,8 +215,8 @@ fn is_uni(id: u64) -> bool {
 
 impl State {
     pub fn new(config: Config, server: bool) -> Self {
-        let window = config.stream_window;
-        let all = 3 * config.max_streams * window;
+        let window = FIRST_WINDOW.min(config.stream_window);
+        let all = Self::all(&config);
         let parameters = Parameters {
             max_data: all,
             max_stream_data_local: window,
@@ -234,9 +248,16 @@ impl State {
             received: 0,
             recv_max: all,
             consumed: 0,
+            queued: 0,
+            shared: 0,
             woken: Woken { writer: true, ..Woken::default() },
             config,
         }
+    }
+
+    /// What all streams together may hold: those of either side, so that none that nobody reads holds up another one.
+    fn all(config: &Config) -> u64 {
+        3 * config.max_streams * FIRST_WINDOW + SHARED
     }
 
     pub fn known(&self) -> bool {
@@ -255,6 +276,8 @@ impl State {
             pieces: sent.chain(got).sum(),
             send_credit: self.send_max - self.sent,
             unread: self.received - self.consumed,
+            queued: self.queued,
+            shared: self.shared,
         }
     }
 
@@ -306,8 +329,9 @@ impl State {
         let control = !is_uni(id) || mine && id >> 2 == 0; // requests, and what this side opened first: MoQ's control stream
         let turn = (!control, self.opened, id);
         self.opened += 1;
+        let window = FIRST_WINDOW.min(self.config.stream_window);
         let send = (mine || !is_uni(id)).then(|| Sending { max: send_max, ..Sending::default() });
-        let recv = (!mine || !is_uni(id)).then(|| Receiving { max: self.config.stream_window, ..Receiving::default() });
+        let recv = (!mine || !is_uni(id)).then(|| Receiving { max: window, window, ..Receiving::default() });
         self.streams.entry(id).or_insert(Stream { turn, send, recv })
     }
 
@@ -362,8 +386,8 @@ impl State {
         if stream.send.as_ref().is_some_and(|s| s.over && s.alone) {
             stream.send = None;
         }
-        if stream.recv.as_ref().is_some_and(|r| r.ended() && r.stopped) {
-            stream.recv = None;
+        if let Some(recv) = stream.recv.take_if(|r| r.ended() && r.stopped) {
+            self.shared -= recv.window.saturating_sub(FIRST_WINDOW);
         }
         if stream.send.is_some() || stream.recv.is_some() {
             return;
@@ -393,24 +417,32 @@ impl State {
 
     /// Takes data if there is room for it.
     pub fn write(&mut self, id: u64, data: &mut Option<Bytes>, waker: &Waker) -> Result<(), StreamError> {
+        let all = self.queued;
         let (send, turn) = self.send(id)?;
         if let Some(code) = send.stopped {
             return Err(StreamError::Code(code));
         }
         let n = data.as_ref().map_or(0, Bytes::len);
-        if send.queued > 0 && send.queued + n > SEND_BUFFER {
+        if send.queued > 0 && (send.queued + n > SEND_BUFFER || all + n as u64 > SHARED) {
             send.writer = Some(waker.clone());
             return Ok(());
         }
         send.queued += n;
         if let Some(data) = data.take() {
-            send.queue.push(data);
+            send.queue.push(data, COPIED_OUT);
         }
-        if n > 0 && send.offset < send.max {
+        let credit = send.offset < send.max;
+        self.queued += n as u64;
+        if n > 0 && credit {
             self.ready.insert(turn);
             self.woken.writer = true;
         }
         Ok(())
+    }
+
+    /// How much a stream that has nothing waiting may take at once.
+    pub fn room(&self) -> usize {
+        if self.queued < SHARED { SEND_BUFFER / 2 } else { FIRST_WINDOW as usize }
     }
 
     pub fn stopped(&mut self, id: u64, waker: &Waker) -> Poll<StreamError> {
@@ -442,8 +474,8 @@ impl State {
         }
         send.over = true;
         (send.queued, send.finished) = (0, false);
-        send.queue.clear();
-        let offset = send.offset;
+        let (dropped, offset) = (send.queue.clear(), send.offset);
+        self.queued -= dropped;
         self.ready.remove(&turn);
         self.say(wire::reset_stream(id, code, offset));
     }
@@ -465,9 +497,9 @@ impl State {
         send.stopped = Some(code);
         send.over = true;
         send.queued = 0;
-        send.queue.clear();
-        let (turn, offset) = (*turn, send.offset);
+        let (turn, offset, dropped) = (*turn, send.offset, send.queue.clear());
         let wakers = [send.writer.take(), send.watcher.take()];
+        self.queued -= dropped;
         self.woken.streams.extend(wakers.into_iter().flatten());
         self.ready.remove(&turn);
         self.say(wire::reset_stream(id, u32::try_from(code).unwrap_or(u32::MAX), offset));
@@ -570,6 +602,7 @@ impl State {
             send.queued -= n;
             send.offset += n as u64;
             self.sent += n as u64;
+            self.queued -= n as u64;
             self.woken.streams.extend(send.writer.take_if(|_| n > 0));
             if fin {
                 send.over = true;
@@ -592,7 +625,6 @@ impl State {
     }
 
     pub fn read(&mut self, id: u64, waker: &Waker) -> Poll<Result<Option<Bytes>, StreamError>> {
-        let window = self.config.stream_window;
         let recv = match self.recv(id) {
             Ok(recv) => recv,
             Err(e) => return Poll::Ready(Err(e)),
@@ -608,20 +640,44 @@ impl State {
             };
         };
         recv.read += data.len() as u64;
-        let grown = recv.read + window;
-        let more = !recv.ended() && grown - recv.max >= window / 2;
-        if more {
-            recv.max = grown;
-            self.say(wire::max_stream_data(id, grown));
+        if recv.read + recv.window - recv.max >= recv.window / 2 {
+            self.allow(id);
         }
         self.consume(data.len() as u64);
         Poll::Ready(Ok(Some(data)))
     }
 
+    /// Gives the other side credit for a window after what was read; the window becomes wider, by half of what is left at most.
+    fn allow(&mut self, id: u64) {
+        let (most, left) = (self.config.stream_window, SHARED.saturating_sub(self.shared));
+        let Ok(recv) = self.recv(id) else { return };
+        if recv.ended() || recv.stopped {
+            return;
+        }
+        let more = most.saturating_sub(recv.window).min(left / 2) / FIRST_WINDOW * FIRST_WINDOW;
+        recv.window += more;
+        let grown = recv.read + recv.window;
+        let grows = grown > recv.max;
+        recv.max = grown.max(recv.max);
+        self.shared += more;
+        if grows {
+            self.say(wire::max_stream_data(id, grown));
+        }
+    }
+
+    /// Takes back of the window of a stream that ended what it does not hold.
+    fn narrow(&mut self, id: u64) {
+        let Ok(recv) = self.recv(id) else { return };
+        let holds = (recv.received - recv.read).max(FIRST_WINDOW);
+        let back = recv.window.saturating_sub(holds);
+        recv.window -= back;
+        self.shared -= back;
+    }
+
     /// Gives credit for the connection back.
     fn consume(&mut self, n: u64) {
         self.consumed += n;
-        let all = 3 * self.config.max_streams * self.config.stream_window;
+        let all = Self::all(&self.config);
         if self.consumed + all - self.recv_max >= all / 4 {
             self.recv_max = self.consumed + all;
             self.say(wire::max_data(self.recv_max));
@@ -676,6 +732,9 @@ impl State {
                 return Err(broken(wire::PROTOCOL_VIOLATION, "transport parameters are the first frame, and only that"));
             }
             self.frame(frame)?;
+        }
+        if self.control.len() > CONTROL {
+            return Err(broken(wire::PROTOCOL_VIOLATION, "it asks for more answers than it reads"));
         }
         Ok(())
     }
@@ -756,13 +815,19 @@ impl State {
         let end = recv.received + data.len() as u64;
         self.arrived(id, end)?;
         let Ok(recv) = self.recv(id) else { return Ok(()) };
+        let first = recv.received == data.len() as u64 && !data.is_empty();
         recv.fin = fin;
         let dropped = if recv.stopped { data.len() as u64 } else { 0 };
         if !recv.stopped {
-            recv.queue.push(data);
+            recv.queue.push(data, COPIED_IN);
         }
         let reader = recv.reader.take();
         self.woken.streams.extend(reader);
+        match (fin, first) {
+            (true, _) => self.narrow(id),
+            (false, true) => self.allow(id),
+            _ => {}
+        }
         self.consume(dropped);
         self.retire(id);
         Ok(())
@@ -779,6 +844,7 @@ impl State {
         recv.reset = Some(code);
         let wakers = [recv.reader.take(), recv.watcher.take()];
         self.woken.streams.extend(wakers.into_iter().flatten());
+        self.narrow(id);
         self.consume(unsent);
         self.retire(id);
         Ok(())

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     Config, End, Session, StreamError,
-    state::State,
+    state::{FIRST_WINDOW, State},
     wire::{self, Frame, Parameters},
 };
 
@@ -346,7 +346,7 @@ fn streams_that_end_in_any_order_leave_nothing_and_give_their_credit_back() {
         }
         for side in [&mut a, &mut b] {
             let held = side.state.held();
-            assert_eq!((held.streams, held.ready, held.control, held.unread), (0, 0, 0, 0), "seed {seed}: {held:?}");
+            assert_eq!((held.streams, held.ready, held.control, held.unread, held.queued, held.shared), (0, 0, 0, 0, 0, 0), "seed {seed}: {held:?}");
             assert!(held.send_credit >= credit * 3 / 4, "seed {seed}: {held:?} of {credit}");
             for uni in [false, true] {
                 let opened = std::iter::from_fn(|| side.state.open(uni).unwrap()).count();
@@ -424,4 +424,99 @@ fn the_largest_numbers_are_refused_or_do_nothing() {
         frames(&mut s);
         assert!(breaks || s.open(true).unwrap().is_some());
     }
+}
+
+#[test]
+fn who_asks_for_answers_and_does_not_read_them_is_closed() {
+    let mut s = known(generous());
+    let mut most = 0;
+    for n in 0..200_000u64 {
+        let mut b = BytesMut::new();
+        for v in [0x04, n << 2 | 1, 0, 0, 0x05, n << 2 | 1, 0] {
+            wire::put_varint(&mut b, v); // RESET_STREAM and STOP_SENDING
+        }
+        s.take(b.freeze());
+        if s.end.is_some() {
+            break;
+        }
+        let id = s.accept(false).unwrap().unwrap();
+        s.drop_send(id);
+        s.stop(id, 0);
+        most = s.held().control;
+    }
+    assert_eq!(s.end, Some(End::Broken("it asks for more answers than it reads".into())));
+    assert!(most <= 64 << 10, "{most} frames waited");
+}
+
+#[test]
+fn streams_that_nobody_reads_hold_little_and_hold_up_no_other() {
+    const STREAMS: u64 = 512;
+    const LAST: u64 = STREAMS - 1;
+    let mut s = State::new(Config { max_streams: STREAMS, stream_window: 128 << 10, ..config() }, false);
+    s.take(generous());
+    let (mut sent, mut credit) = (vec![0; STREAMS as usize], vec![FIRST_WINDOW; STREAMS as usize]);
+    let id = |n: u64| n << 2 | 3;
+    let mut send = |s: &mut State, n: u64| {
+        let size = (credit[n as usize] - sent[n as usize]).min(60_000) as usize;
+        if size > 0 {
+            let mut b = BytesMut::new();
+            wire::put_stream_header(&mut b, id(n), sent[n as usize], size, false);
+            b.resize(b.len() + size, 7);
+            s.take(b.freeze());
+            assert_eq!(s.end, None);
+            sent[n as usize] += size as u64;
+        }
+        for f in frames(s) {
+            if let Frame::MaxStreamData { id, max } = f {
+                credit[(id >> 2) as usize] = max;
+            }
+        }
+        size
+    };
+    while (0..LAST).map(|n| send(&mut s, n)).sum::<usize>() > 0 {}
+    let unread = s.held().unread;
+    assert!((16 << 20..=STREAMS * FIRST_WINDOW + (16 << 20)).contains(&unread), "{unread} bytes wait");
+    let mut got = 0;
+    for _ in 0..100 {
+        send(&mut s, LAST);
+        while let Poll::Ready(Ok(Some(data))) = s.read(id(LAST), Waker::noop()) {
+            got += data.len();
+        }
+    }
+    assert!(got >= 512 << 10, "{got} bytes went through the last one");
+    for n in 0..STREAMS {
+        s.take({
+            let mut b = BytesMut::new();
+            [0x04, id(n), 0, 0].iter().for_each(|v| wire::put_varint(&mut b, *v));
+            b.freeze()
+        });
+        s.stop(id(n), 0);
+    }
+    assert_eq!((s.held().unread, s.held().shared, s.held().streams), (0, 0, 0));
+}
+
+#[test]
+fn what_waits_for_a_relay_that_does_not_read_is_bounded() {
+    let mut p = Parameters::parse(Bytes::new()).unwrap();
+    (p.max_streams_uni, p.protocols) = (1000, vec!["moqt-18".into()]);
+    let mut s = known(p.frame());
+    let ids: Vec<u64> = (0..1000).map(|_| s.open(true).unwrap().unwrap()).collect();
+    let mut taken = true;
+    while std::mem::take(&mut taken) {
+        for id in &ids {
+            let mut data = Some(Bytes::from(vec![7; s.room()]));
+            s.write(*id, &mut data, Waker::noop()).unwrap();
+            taken |= data.is_none();
+        }
+    }
+    let queued = s.held().queued;
+    assert!((16 << 20..=(16 << 20) + 1000 * FIRST_WINDOW).contains(&queued), "{queued} bytes wait");
+    for (n, id) in ids.iter().enumerate() {
+        match n % 2 {
+            0 => s.reset(*id, 1),
+            _ => s.take(wire::stop_sending(*id, 1)),
+        }
+        s.drop_send(*id);
+    }
+    assert_eq!((s.held().queued, s.held().streams), (0, 0));
 }
