@@ -3,6 +3,7 @@ package chop
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/clock"
@@ -47,6 +48,7 @@ type cutter struct {
 	clockDark int64         // unreadable packets until then
 	flagPos   int64         // position of the last PCR with discontinuity_indicator in a packet with payload
 	stepPos   int64         // position of the last step of the clock
+	jumpPos   int64         // of the last one that was long enough to be seen in a PCR
 	stepFrom  int64         // whole, at that step
 	stepTo    int64         // where the first chunk behind it begins, 0 if none has yet
 	whole     int64         // position from which on nothing was of the chunk before the newest
@@ -197,6 +199,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	c.pos++
 	if p.TransportError() {
 		c.dark++ // counters tell whether that matters
+		c.doubtTold()
 		return false, nil
 	}
 	pid := p.PID()
@@ -215,7 +218,10 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	before := *m
 	ev := c.cont.Check(p)
 	if role&rolePCR != 0 {
-		c.clockGap = c.clockGap || ev == ts.Gap
+		if ev == ts.Gap {
+			c.clockGap = true
+			c.doubtTold()
+		}
 		if pcr, ok := p.PCR(); ok {
 			if !c.pcrHeard {
 				c.pcrHeard, c.base.have = true, false
@@ -238,14 +244,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		if ev != ts.Jump {
 			return false, nil
 		}
-		to := c.lost(p, pid, before.pos, true)
-		if c.prog.roles[pid]&roleTail != 0 {
-			if last := c.tail.part; last != nil && last.chunk.begin < to {
-				c.toTail(p)
-			}
-			return false, nil
-		}
-		return c.cur != nil && c.cur.chunk != nil && c.cur.chunk.begin < to, nil
+		return c.announces(p, pid, c.lost(p, pid, before.pos, true)), nil
 	}
 	*m = mark{c.pos, c.dark, c.base.now}
 	if before.pos > 0 {
@@ -281,6 +280,27 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		return !taken, nil
 	}
 	return c.prog.roles[pid]&roleKeep != 0, nil
+}
+
+// announces takes a packet without payload that says that a counter jumps, where what is missing came before a position. It reports whether to
+// keep the packet behind all others.
+func (c *cutter) announces(p *ts.Packet, pid ts.PID, to int64) (keep bool) {
+	switch {
+	case c.prog.roles[pid]&roleTail != 0:
+		if last := c.tail.part; last != nil && last.chunk.begin < to {
+			c.toTail(p)
+		}
+		return false
+	case c.cur == nil || c.cur.chunk == nil || c.cur.chunk.begin >= to:
+		return false
+	case pid == c.prog.cutPID || !c.au.active && !c.au.begins || c.au.pos < to:
+		return true
+	}
+	// The access unit that is not decided yet may begin the next chunk, which is not damaged.
+	c.cur.others = slices.Insert(c.cur.others, c.au.others, appendBare(nil, p)...)
+	c.au.others += ts.PacketSize
+	c.bound()
+	return false
 }
 
 // foretaste takes a packet of a PID that the next chunk has and this one has not: the pending access unit may be the next chunk's first.

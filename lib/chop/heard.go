@@ -124,6 +124,7 @@ func (c *cutter) applyProgram() {
 	c.before = nil
 	if c.prog.pmt.PCRPID == ts.PIDNull && c.pcrHeard {
 		c.pcrHeard, c.clockGap = false, true // the last one may be long ago
+		c.doubtTold()
 	}
 	for _, pid := range c.prog.awaited {
 		if c.heard[pid].pos == 0 {
@@ -154,9 +155,19 @@ func (c *cutter) clockless(dts clock.PTS) bool {
 
 // doubt notes that packets were lost: since the last PCR the clock may have stepped, and the names of what began since may be others.
 func (c *cutter) doubt() {
+	c.doubtTold()
+	c.doubtNames()
+}
+
+// doubtTold notes that packets were lost: times that were heard before may be of the clock before a step among them.
+func (c *cutter) doubtTold() {
 	for i := range c.told {
 		c.told[i].doubt = true
 	}
+}
+
+// doubtNames notes the same at the first PCR behind them: what the clock before was called may no longer hold.
+func (c *cutter) doubtNames() {
 	if c.base.doubt() {
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}
@@ -164,16 +175,23 @@ func (c *cutter) doubt() {
 
 // clock takes a PCR of the program, or what stands for one.
 func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
-	if gap || c.base.leaps(pcr, flagged) && c.pcrHeard {
+	switch {
+	case c.base.leaps(pcr, flagged) && c.pcrHeard:
 		c.doubt()
+	case gap:
+		c.doubtNames() // times that were heard since the loss showed are of the clock behind the loss
 	}
-	before := c.base.run
+	before, announced := c.base.run, flagged && c.base.have && !c.base.flag
 	switch c.base.tick(pcr, flagged, gap, jump, c.kinds(c.prog.identity())) {
+	case stepNone:
+		if announced { // a step that is no longer than PCRs lie apart: counters may jump with it
+			c.stepPos, c.stepFrom, c.stepTo = c.pos, c.whole, 0
+		}
 	case stepFlag:
 		c.proof.step = true
-		c.stepPos, c.stepFrom, c.stepTo = c.pos, c.whole, 0
+		c.stepPos, c.stepFrom, c.stepTo, c.jumpPos = c.pos, c.whole, 0, c.pos
 	case stepSilent:
-		c.stepPos, c.stepFrom, c.stepTo = c.pos, c.whole, 0
+		c.stepPos, c.stepFrom, c.stepTo, c.jumpPos = c.pos, c.whole, 0, c.pos
 		c.proof = proof{began: true, step: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}

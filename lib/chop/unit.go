@@ -158,7 +158,7 @@ func (c *cutter) decide(v es.Verdict) {
 	if d := au.dts.Sub(c.lastDTS); c.lastPos > 0 && stepped(d) {
 		c.prevRAP.known = false
 		c.proof.rap = c.proof.rap || c.proof.anew // the first random access point from here on starts a chunk, whatever was lost before
-		if d < 0 && c.stepPos < c.lastPos {
+		if d < 0 && c.jumpPos < c.lastPos {
 			c.doubt() // a step that no PCR told
 		}
 	}

@@ -237,7 +237,7 @@ func (j *judge) misled(i int, ch *chunk) bool {
 		}
 	}
 	for p := since; p < ch.from; p++ {
-		if j.s.packets[p].kind == kindTime && j.all[i].heard[p] && j.s.packets[p].seg == j.s.packets[ch.from].seg {
+		if q := &j.s.packets[p]; j.tells(q) && j.all[i].heard[p] && q.seg == j.s.packets[ch.from].seg {
 			n++
 		}
 	}

@@ -475,7 +475,7 @@ func (g *generator) send(s *source) {
 			s.cc = uint8(g.mux.IntN(16))
 			p.jump = h[hIllegal] != 1
 			if p.jump && h[hDisc] == 5 && !isPCR {
-				bare := packet{kind: s.kind}
+				bare := packet{kind: s.kind, announces: true}
 				fill(&bare.data, s.pid, false, (s.cc-1)&15, &field{disc: true}, nil)
 				g.put(bare)
 			} else {

@@ -58,8 +58,13 @@ func (j *judge) known(c *reception) (program, all int32) {
 	}
 	all = j.timeAfter(c, at)
 	if !s.atsc && s.spec.H[hTOT] == 0 { // without a second TDT behind it, or where one was lost, there may be a TOT
-		for i := at; int(i) < len(s.packets); i++ {
-			if s.packets[i].kind == kindTime && !c.heard[i] {
+		begun := false
+		for i := c.join; int(i) < len(s.packets); i++ {
+			if s.packets[i].kind != kindTime {
+				continue
+			}
+			heard := c.heard[i] && !slices.Contains(c.unsure, i)
+			if begun = begun || heard; begun && !heard {
 				return program, -1
 			}
 		}
@@ -72,10 +77,15 @@ func (j *judge) known(c *reception) (program, all int32) {
 	return program, all
 }
 
-// time is the next time table that was sent after a packet; TDT are none where TOT are sent.
+// tells tells whether a packet is a time table; TDT are none where TOT are sent.
+func (j *judge) tells(p *packet) bool {
+	return p.kind == kindTime && (j.s.spec.H[hTOT] == 0 || p.data.Payload()[1] == psi.TableTOT)
+}
+
+// time is the next time table that was sent after a packet.
 func (j *judge) time(at int32) int32 {
 	for i := at + 1; i < int32(len(j.s.packets)); i++ {
-		if p := &j.s.packets[i]; p.kind == kindTime && (j.s.spec.H[hTOT] == 0 || p.data.Payload()[1] == psi.TableTOT) {
+		if j.tells(&j.s.packets[i]) {
 			return i
 		}
 	}

@@ -46,6 +46,7 @@ type reception struct {
 	heard   []bool            // by packet of the broadcast: it came intact
 	got     map[*track][]bool // by packet of the track: it came, or its copy did
 	cut     []int32           // packets that were torn
+	unsure  []int32           // packets of tables behind them, whose first bytes may be taken for the rest of the torn one
 	dark    []bool            // by packet of the broadcast: it came, and could not be read
 	losses  []loss
 	doubts  []loss // where so many packets were unreadable that sixteen of a PID may be lost, or bytes were missing just before a packet
@@ -403,6 +404,9 @@ func (s *Stream) account(c *reception, all []arrival) {
 		}
 		c.heard[a.index] = true
 		if !p.unit {
+			if behind {
+				c.unsure = append(c.unsure, a.index)
+			}
 			continue
 		}
 		if behind {
@@ -427,6 +431,23 @@ func (s *Stream) account(c *reception, all []arrival) {
 				break
 			}
 		}
+	}
+	for i := range s.packets { // without what announces it, a counter that jumps shows a loss
+		if !s.packets[i].announces || c.heard[i] || int32(i) < c.join {
+			continue
+		}
+		t := s.tracks[s.packets[i].data.PID()]
+		l := loss{track: t, last: -1, from: int32(i), to: int32(i), next: -1}
+		for k, at := range t.index {
+			switch {
+			case !got[t][k]:
+			case at < int32(i):
+				l.last = at
+			case l.next < 0:
+				l.next = at
+			}
+		}
+		c.losses = append(c.losses, l)
 	}
 	for _, i := range near { // what is left of a torn packet may be taken for a whole one, with the first bytes of this one
 		t, k := s.tracks[s.packets[i].data.PID()], s.packets[i].local

@@ -31,6 +31,7 @@ type packet struct {
 	kind      kind
 	seg       int16 // which run of the clock it belongs to
 	copy      bool  // second copy of the packet of this PID before
+	announces bool  // without payload: the counter of the next packet of the PID jumps
 	jump      bool  // its counter does not follow, and discontinuity_indicator says so
 	pcr       bool
 	unit      bool // its payload is part of a track

@@ -222,6 +222,12 @@ var found = []string{
 	"seed=3 len=1 sparse=1 every=4 disc=5 step=2 / seed=5367325 / seed=13432681 join=5805",
 	// Nor of a chunk that it does not damage, whose audio it may end.
 	"seed=137 len=6 fps=3 reorder=2 open=1 astop=1 disc=5 step=2 / seed=5350438 / seed=1219071 join=7885",
+	// A step of the clock that is no longer than PCRs may lie apart is one, if it is announced: the counter of a sparse PID jumps with it.
+	"seed=600057147 sparse=1 every=1 clock=1 step=2 / seed=2448290",
+	// A packet without payload that announces a jump stays with the chunk that it damages, though the access unit before it may begin the next one.
+	"seed=600021195 len=7 codec=2 fps=2 gop=1 reorder=2 open=2 sets=1 pes=2 sparse=8 every=2 disc=5 clock=3 step=2 / seed=13244979 / seed=3460683 join=6746",
+	// A time table that is heard between a loss and the PCR behind it is of the clock behind the loss.
+	"seed=600013980 len=13 atsc=1 gop=1 audio=1 acodec=1 astop=1 sparse=1 pcrms=30 cbr=1 time=4 timejit=100 clock=2 trap=3 / seed=9511055 / seed=3598221 join=7588 loss=1 part=1",
 }
 
 func TestFound(t *testing.T) {
