@@ -47,6 +47,7 @@ type cutter struct {
 	clockGap  bool          // packets of its PID were lost since
 	clockDark int64         // unreadable packets until then
 	flagPos   int64         // position of the last PCR with discontinuity_indicator in a packet with payload
+	habit     bool          // the last two PCRs had discontinuity_indicator: it says nothing of what was lost
 	stepPos   int64         // position of the last step of the clock
 	jumpPos   int64         // of the last one that was long enough to be seen in a PCR
 	stepFrom  int64         // whole, at that step
@@ -371,7 +372,7 @@ func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) (to 
 		c.doubt()
 	}
 	c.event(t)
-	if pid == c.prog.cutPID && announced && (anew || p.UnitStart()) { // packets of the clock before may come behind the PCR that steps
+	if pid == c.prog.cutPID && announced && !c.habit && (anew || p.UnitStart()) { // packets of the clock before may come behind the PCR that steps
 		c.proof.anew = true
 	}
 	return t.to

@@ -182,6 +182,7 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 		c.doubtNames() // times that were heard since the loss showed are of the clock behind the loss
 	}
 	before, announced := c.base.run, flagged && c.base.have && !c.base.flag
+	c.habit = flagged && c.base.flag
 	switch c.base.tick(pcr, flagged, gap, jump, c.kinds(c.prog.identity())) {
 	case stepNone:
 		if announced { // a step that is no longer than PCRs lie apart: counters may jump with it

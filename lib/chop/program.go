@@ -309,10 +309,10 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 	if !p.inForce && p.next == nil {
 		return // whether this PID holds tables is known with the PMT
 	}
+	p.identify(section)
 	if h, err := psi.ParseHeader(section); err == nil && h.Next {
 		return // it does not apply yet
 	}
-	p.identify(section)
 	if utc, ok := psi.TableUTC(section); ok {
 		p.utc = utc
 		switch section[0] {

@@ -135,15 +135,31 @@ func (j *judge) seams(ch *chunk, object int) (list []int32) {
 		if next < 0 {
 			next = n
 		}
-		far, stepped := max(a.shown-t.aus[next].shown, t.aus[next].shown-a.shown), j.s.packets[at].seg != j.s.packets[list[1]].seg
+		far, stepped := max(a.decoded-t.aus[next].decoded, t.aus[next].decoded-a.decoded), j.s.stepNear(at)
 		if far >= second*4/10 || stepped {
 			list = append(list, at)
 		}
-		if far >= second*7/10 || stepped {
+		if far >= second*7/10 {
 			break
 		}
 	}
 	return list
+}
+
+// stepNear tells whether the clock steps within a second of a packet: streams change over one after another.
+func (s *Stream) stepNear(i int32) bool {
+	at, seg := s.packets[i].at, s.packets[i].seg
+	for k := i; k >= 0 && s.packets[k].at > at-second; k-- {
+		if s.packets[k].seg != seg {
+			return true
+		}
+	}
+	for k := i; int(k) < len(s.packets) && s.packets[k].at < at+second; k++ {
+		if s.packets[k].seg != seg {
+			return true
+		}
+	}
+	return false
 }
 
 // again is the index of the copy that follows a packet, or its own if none does.

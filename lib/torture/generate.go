@@ -557,7 +557,7 @@ func (g *generator) write(s *source, u *unit) {
 	if t := s.track; t != nil {
 		t.units = append(t.units, len(t.bytes))
 		for _, a := range u.aus {
-			t.aus = append(t.aus, accessUnit{len(t.bytes) + len(s.rest) - len(u.body) + a.at, a.rap, a.shown})
+			t.aus = append(t.aus, accessUnit{len(t.bytes) + len(s.rest) - len(u.body) + a.at, a.rap, a.shown, a.decoded})
 		}
 	}
 }

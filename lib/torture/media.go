@@ -226,7 +226,7 @@ func (g *generator) videoUnits(r *rand.Rand, all []coded) (units []unit) {
 					}
 				}
 				u.rai = u.rai || all[k].rap
-				u.aus = append(u.aus, accessUnit{offs[k] - at, all[k].rap, all[k].pts})
+				u.aus = append(u.aus, accessUnit{offs[k] - at, all[k].rap, all[k].pts, all[k].dts})
 			}
 			last := max(k-1, 0)
 			u.end = all[last].start + (all[last].end-all[last].start)*int64(end-offs[last])/int64(offs[last+1]-offs[last])
@@ -251,7 +251,7 @@ func (g *generator) videoUnits(r *rand.Rand, all []coded) (units []unit) {
 				break
 			}
 			c := &all[i]
-			u.aus = append(u.aus, accessUnit{len(u.body), c.rap, c.pts})
+			u.aus = append(u.aus, accessUnit{len(u.body), c.rap, c.pts, c.dts})
 			u.body = append(u.body, c.body...)
 			u.end = c.end
 			u.rai = u.rai || c.rap
@@ -283,7 +283,7 @@ func (g *generator) audioUnits(s *source, r *rand.Rand, from, to, pause, resume 
 	for t := from + delay + phase; t-delay < to; {
 		u := unit{start: t - delay, pts: t, dts: t, hasPTS: true, bounded: true, aligned: true}
 		for range 1 + h[hAudioFrames] {
-			u.aus = append(u.aus, accessUnit{len(u.body), true, t})
+			u.aus = append(u.aus, accessUnit{len(u.body), true, t, t})
 			var d int64
 			u.body, d = audioFrame(u.body, r, h[hAudioCodec], g.nextID())
 			t += d
@@ -335,6 +335,9 @@ func (g *generator) lookalike(pid ts.PID, r *rand.Rand) []byte {
 		t := psi.TOT{UTC: at}
 		t.Descriptors = psi.AppendDescriptor(nil, 0x99, appendID(nil, g.nextID()))
 		return t.Append(nil)
+	}
+	if r.IntN(2) == 0 {
+		return psi.STTAt(at, 18).Append(nil)
 	}
 	v := psi.VCT{TSID: 97, Version: uint8(r.IntN(32))}
 	v.Channels = []psi.VirtualChannel{{ShortName: "NO", Major: 5, Minor: uint16(r.IntN(900)), Modulation: 4, TSID: 97, Program: g.out.program, ServiceType: 2, SourceID: uint16(r.IntN(9999))}}

@@ -214,7 +214,7 @@ var mutants = []mutant{
 		`		c.doubt() // times`},
 	{"a time that was heard before a loss counts as one behind it", "clock=2 step=4 pcr=1 time=0 illegal=0 scrambled=0 / of=4 near=1 loss=9 burst=39", "lib/chop/heard.go",
 		`		c.told[i].doubt = true`,
-		`		c.told[i].doubt = c.pos < 0`},
+		`		c.told[i].doubt = c.told[i].doubt || c.pos < 0`},
 	{"nobody waits for a TOT, or another TDT", "len=0 atsc=0 tot=0 time=8 illegal=0 scrambled=0", "lib/chop/settle.go",
 		`			if !ch.named && c.doubtful(ch) {`,
 		`			if false {`},

@@ -44,9 +44,10 @@ type packet struct {
 
 // accessUnit is one as the generator knows it.
 type accessUnit struct {
-	at    int   // offset in the track's bytes
-	rap   bool  // decoding can start here
-	shown int64 // presentation time, 27 MHz
+	at      int   // offset in the track's bytes
+	rap     bool  // decoding can start here
+	shown   int64 // presentation time, 27 MHz
+	decoded int64 // decoding time
 }
 
 // track is what the generator sent on one elementary PID: payloads without copies, one after the other.
