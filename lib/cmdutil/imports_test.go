@@ -94,9 +94,13 @@ func room(path string) string {
 	return name
 }
 
+// within reports whether a package is a folder's or lies below it.
+func within(path, folder string) bool { return path == folder || strings.HasPrefix(path, folder+"/") }
+
 // TestImportDirection holds go list against the table in docs/ARCHITECTURE.md: a package imports only what
 // its row names, rows name only lower layers or rows above, and nothing in lib is missing from the table.
-// What tests, and packages for tests alone, import is not checked: they may look from above.
+// What tests, and packages for tests alone, import is not checked: they may look from above. Only interop, which looks at all of it
+// from outside, is imported by nobody.
 func TestImportDirection(t *testing.T) {
 	root := repository(t)
 	type row struct {
@@ -126,6 +130,14 @@ func TestImportDirection(t *testing.T) {
 		}
 	}
 	for _, p := range goList(t, root, "./...") {
+		if within(p.ImportPath, module+"/interop") {
+			continue
+		}
+		for _, imp := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			if within(imp, module+"/interop") {
+				t.Errorf("%s imports %s: nothing imports what tests from outside", p.ImportPath, imp)
+			}
+		}
 		from := room(p.ImportPath)
 		if strings.HasPrefix(p.ImportPath, module+"/scripts/") || strings.HasSuffix(p.ImportPath, "/relaytest") { // measures from outside
 			continue
@@ -145,6 +157,7 @@ func TestImportDirection(t *testing.T) {
 			}
 			to := room(imp)
 			switch {
+			case within(imp, module+"/interop"): // told above
 			case to == "":
 				t.Errorf("%s imports %s: nothing imports a command", p.ImportPath, imp)
 			case from == "", to == from: // commands import what they run

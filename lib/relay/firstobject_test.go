@@ -3,6 +3,7 @@ package relay
 import (
 	"io"
 	"testing"
+	"time"
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -16,7 +17,7 @@ func TestFirstObject(t *testing.T) {
 	p := s.publisher(t, ts)
 	// Group 0 has subgroups 0 and 7, which begin with objects 0 and 1. Group 1 begins with object 3, in a subgroup begun before.
 	put := func(group, subgroup, id uint64, first bool, end bool) {
-		w, err := p.pub.OpenSubgroup(within(t, browserTimeout), moqt.SubgroupHeader{Group: group, Subgroup: subgroup, FirstObject: first})
+		w, err := p.pub.OpenSubgroup(within(t, time.Minute), moqt.SubgroupHeader{Group: group, Subgroup: subgroup, FirstObject: first})
 		if err == nil {
 			if err = w.WriteObject(id, nil, wire.StatusNormal, []byte{byte(group), byte(id)}); err == nil && end {
 				err = w.WriteObject(id+1, nil, wire.StatusEndOfGroup, nil)
@@ -31,7 +32,7 @@ func TestFirstObject(t *testing.T) {
 	}
 	live := s.dial(t, nil)
 	wait(t, "the track", func() bool { return s.lookup(ts) != nil })
-	sub, err := live.Subscribe(within(t, browserTimeout), ts, from(0))
+	sub, err := live.Subscribe(within(t, time.Minute), ts, from(0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func TestFirstObject(t *testing.T) {
 	check := func(where string, sub *moqt.Subscription, want map[[2]uint64]bool) {
 		t.Helper()
 		for range len(want) {
-			r, err := sub.AcceptSubgroup(within(t, browserTimeout))
+			r, err := sub.AcceptSubgroup(within(t, time.Minute))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,7 +61,7 @@ func TestFirstObject(t *testing.T) {
 	}
 	whole := map[[2]uint64]bool{{0, 0}: true, {0, 7}: true}
 	check("live", sub, whole)
-	again, err := s.dial(t, nil).Subscribe(within(t, browserTimeout), ts, from(0))
+	again, err := s.dial(t, nil).Subscribe(within(t, time.Minute), ts, from(0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"every.channel/ec/lib/foreign"
 	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/loopback"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -92,7 +92,7 @@ func startAt(t testing.TB, now func() time.Time, dir, addr string, c Config, sc 
 	}
 	c.Store = st
 	if addr == "127.0.0.1:0" {
-		addr = foreign.Address(t) // which a relay that is killed finds again
+		addr = loopback.Address(t) // which a relay that is killed finds again
 	}
 	if testing.Verbose() {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -179,9 +179,6 @@ func (s *server) dial(t testing.TB, h moqt.Handler) *client {
 	t.Cleanup(c.leave)
 	return c
 }
-
-// certificatePin is what programs pin that know no key.
-func (s *server) certificatePin() string { return keys.OfCertificate(s.keys.Program()).String() }
 
 // url is how the sessions of a test reach the relay.
 func (s *server) url(t testing.TB) string {

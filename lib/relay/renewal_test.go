@@ -1,18 +1,12 @@
 package relay
 
 import (
-	"context"
-	"encoding/json"
-	"io"
-	"net/http"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
-	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/store"
 )
 
@@ -78,46 +72,4 @@ func TestRenewal(t *testing.T) {
 	p = again.publisher(t, ts)
 	p.group(uint64(groups))
 	viewers["edge"].whole(groups + 1)
-}
-
-// TestRenewalBrowser: the certificate of browsers is replaced three times under a page in Chromium. Its session stays, and each time it
-// connects with what it was told before the certificate was in use.
-func TestRenewalBrowser(t *testing.T) {
-	c := newCalendar(time.Now().Add(-12*24*time.Hour - time.Hour)) // so that all of them are valid by Chromium's clock
-	s := startAt(t, c.Now, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{}, nil)
-	begin, err := wire.AppendMessage(nil, wire.Draft18, &wire.Setup{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	used := map[[32]byte]bool{s.keys.Hashes()[0].SHA256: true}
-	ctx, over := context.WithCancel(within(t, browserTimeout))
-	defer over()
-	connections := 0
-	var mu sync.Mutex
-	s.browse(t, "http://127.0.0.1", "renewal.html", browserConfig{Protocols: []string{wire.Draft18.ALPN()}, Begin: deed{Uni: begin}}, map[string]http.HandlerFunc{
-		"/connected": func(w http.ResponseWriter, _ *http.Request) {
-			mu.Lock()
-			defer mu.Unlock()
-			if connections++; connections == 4 { // after the first and three renewals
-				io.WriteString(w, "null")
-				over()
-				return
-			}
-			c.wait(6)
-			used[s.keys.Hashes()[0].SHA256] = true
-			json.NewEncoder(w).Encode(s.hashes())
-		},
-		"/lost": func(_ http.ResponseWriter, r *http.Request) {
-			b, _ := io.ReadAll(r.Body)
-			if ctx.Err() == nil {
-				t.Errorf("the session was lost: %s", b)
-			}
-		},
-	})
-	<-ctx.Done()
-	mu.Lock()
-	defer mu.Unlock()
-	if connections != 4 || len(used) != 4 {
-		t.Errorf("%d connections, %d certificates", connections, len(used))
-	}
 }

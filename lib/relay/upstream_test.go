@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"every.channel/ec/lib/foreign"
+	"every.channel/ec/lib/loopback"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -38,7 +38,7 @@ func (s *server) knows(t testing.TB, ns object.Namespace) {
 func addresses(t testing.TB, n int) (list []string) {
 	t.Helper()
 	for range n {
-		list = append(list, foreign.Address(t))
+		list = append(list, loopback.Address(t))
 	}
 	return list
 }

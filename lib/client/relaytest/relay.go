@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"every.channel/ec/lib/foreign"
+	"every.channel/ec/lib/loopback"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -81,7 +81,7 @@ func New(t testing.TB) *Relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Relay{t: t, cert: cert, addr: foreign.Address(t), Implementation: "relaytest", tracks: map[string]*Track{}}
+	r := &Relay{t: t, cert: cert, addr: loopback.Address(t), Implementation: "relaytest", tracks: map[string]*Track{}}
 	r.cond = sync.NewCond(&r.mu)
 	r.Start()
 	t.Cleanup(r.Stop)

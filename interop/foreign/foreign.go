@@ -6,10 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,27 +24,6 @@ func Path(t testing.TB, variable, what string) string {
 		t.Skipf("%s is not set: %s", variable, what)
 	}
 	return path
-}
-
-// Address is a loopback address whose port is free for TCP and UDP. It stays free for a test that lets go of it and comes back: the
-// system hands out ports from 32768 on to those that name none, so only another call of this function can take it.
-func Address(t testing.TB) string {
-	t.Helper()
-	for range 1000 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		u, err := net.ListenPacket("udp", addr)
-		l.Close()
-		if err == nil {
-			u.Close()
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 // Run runs a program with these pipes, which may be nil, until the end of the test; the end of what it says is shown if that fails.

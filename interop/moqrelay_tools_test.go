@@ -1,4 +1,4 @@
-package main
+package interop
 
 import (
 	"bytes"
@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"every.channel/ec/lib/foreign"
+	"every.channel/ec/interop/foreign"
+	"every.channel/ec/lib/loopback"
 )
 
-// TestInteropMOQRelay: what ec-pub publishes at moq-relay of moq-dev, ec-sub reads there, byte for byte, with each draft.
-func TestInteropMOQRelay(t *testing.T) {
+// TestMoqRelayTools: what ec-pub publishes at moq-relay of moq-dev, ec-sub reads there, byte for byte, with each draft.
+func TestMoqRelayTools(t *testing.T) {
 	relay := foreign.Path(t, "EC_MOQ_RELAY", "the path of moq-relay")
 	bin := t.TempDir()
 	build := []string{"build", "-buildvcs=false", "-o", bin}
@@ -24,12 +25,12 @@ func TestInteropMOQRelay(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, draft := range []string{"18", "16"} {
-		t.Run("moqt-"+draft, func(t *testing.T) { throughMOQRelay(t, relay, bin, draft) })
+		t.Run("moqt-"+draft, func(t *testing.T) { toolsThroughMoqRelay(t, relay, bin, draft) })
 	}
 }
 
-func throughMOQRelay(t *testing.T, relay, bin, draft string) {
-	addr := foreign.Address(t)
+func toolsThroughMoqRelay(t *testing.T, relay, bin, draft string) {
+	addr := loopback.Address(t)
 	dir := t.TempDir()
 	var log bytes.Buffer
 	command := func(name string, args ...string) *exec.Cmd {

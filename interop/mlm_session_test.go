@@ -1,9 +1,8 @@
-package moqt
+package interop
 
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"os"
@@ -13,76 +12,65 @@ import (
 	"testing"
 	"time"
 
-	"every.channel/ec/lib/foreign"
+	"every.channel/ec/interop/foreign"
+	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
 
-// The programs of Eyevinn/moqlivemock are foreign peers for draft 16. Point EC_MLM at a checkout in whose root mlmpub and
-// mlmsub were built.
-func mlm(t *testing.T, program string) (bin, root string) {
-	root = foreign.Path(t, "EC_MLM", "a checkout of moqlivemock")
-	bin = filepath.Join(root, program)
-	if _, err := os.Stat(bin); err != nil {
-		t.Skip(err)
-	}
-	return bin, root
+// handlers answer requests of a peer; those without a function are refused.
+type handlers struct {
+	moqt.UnimplementedHandler
+	subscribe        func(context.Context, *moqt.SubscribeRequest)
+	fetch            func(context.Context, *moqt.FetchRequest)
+	publishNamespace func(context.Context, *moqt.PublishNamespaceRequest)
 }
 
-// startMLMPub starts mlmpub, a draft-16 publisher that is a QUIC server, and returns its address.
-func startMLMPub(t *testing.T) string {
-	bin, root := mlm(t, "mlmpub")
-	c, err := SelfSigned(time.Now(), "localhost")
-	if err != nil {
-		t.Fatal(err)
+func (h handlers) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
+	if h.subscribe == nil {
+		h.UnimplementedHandler.Subscribe(ctx, r)
+		return
 	}
-	cert, key := foreign.PEM(t, c)
-	addr := foreign.Address(t)
-	foreign.Run(t, nil, nil, bin, "-addr", addr, "-cert", cert, "-key", key,
-		"-asset", filepath.Join(root, "assets", "test10s"))
-	return addr
+	h.subscribe(ctx, r)
 }
 
-func tail(s string) string { return s[max(0, len(s)-4000):] }
-
-// dialPeer dials until the foreign server listens.
-func dialPeer(t *testing.T, url string, conf *Config) *Session {
-	ctx := testContext(t)
-	for {
-		try, cancel := context.WithTimeout(ctx, time.Second)
-		s, err := Dial(try, url, &tls.Config{InsecureSkipVerify: true}, conf)
-		cancel()
-		if err == nil {
-			run(t, s)
-			return s
-		}
-		if ctx.Err() != nil {
-			t.Fatal(err)
-		}
+func (h handlers) Fetch(ctx context.Context, r *moqt.FetchRequest) {
+	if h.fetch == nil {
+		h.UnimplementedHandler.Fetch(ctx, r)
+		return
 	}
+	h.fetch(ctx, r)
+}
+
+func (h handlers) PublishNamespace(ctx context.Context, r *moqt.PublishNamespaceRequest) {
+	if h.publishNamespace == nil {
+		h.UnimplementedHandler.PublishNamespace(ctx, r)
+		return
+	}
+	h.publishNamespace(ctx, r)
 }
 
 var mlmNamespace = object.Namespace{"cmsf/clear"}
 
-// TestInteropSubscribeToMLMPub: catalog, then video, from a foreign publisher. FETCH is left out: what mlmpub (with
+// TestMLMPub: catalog, then video, from a foreign publisher. FETCH is left out: what mlmpub (with
 // moqtransport v0.9.0) reads and writes for FETCH under moqt-16 is laid out as in draft 14.
-func TestInteropSubscribeToMLMPub(t *testing.T) {
-	t.Run("QUIC", func(t *testing.T) { subscribeToMLMPub(t, "moqt") })
-	t.Run("WebTransport", func(t *testing.T) { subscribeToMLMPub(t, "https") })
+func TestMLMPub(t *testing.T) {
+	mlm(t, "mlmpub")
+	each(t, []moqt.Version{wire.Draft16}, []string{"moqt", "https"}, subscribeToMLMPub)
 }
 
-func subscribeToMLMPub(t *testing.T, scheme string) {
-	addr := startMLMPub(t)
-	ctx := testContext(t)
+func subscribeToMLMPub(t *testing.T, _ moqt.Version, scheme string) {
+	addr := runMLMPub(t)
+	ctx := within(t, time.Minute)
 	announced := make(chan object.Namespace, 16)
-	c := dialPeer(t, scheme+"://"+addr+"/moq", &Config{Handler: handlers{publishNamespace: func(_ context.Context, r *PublishNamespaceRequest) {
+	c := dialPeer(t, scheme+"://"+addr+"/moq", &moqt.Config{Handler: handlers{publishNamespace: func(_ context.Context, r *moqt.PublishNamespaceRequest) {
 		r.Accept()
 		announced <- r.Namespace
 	}}})
-	for ns := recv(t, announced); ns.String() != mlmNamespace.String(); ns = recv(t, announced) {
+	for ns := await(t, ctx, announced); ns.String() != mlmNamespace.String(); ns = await(t, ctx, announced) {
 	}
 	catalog := object.TrackName{Namespace: mlmNamespace, Name: "catalog"}
-	sub, err := c.Subscribe(ctx, catalog, SubscribeOptions{})
+	sub, err := c.Subscribe(ctx, catalog, moqt.SubscribeOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +86,7 @@ func subscribeToMLMPub(t *testing.T, scheme string) {
 	}
 	g.Cancel(wire.ResetCancelled)
 	video := object.TrackName{Namespace: mlmNamespace, Name: "video_400kbps_avc"}
-	vs, err := c.Subscribe(ctx, video, SubscribeOptions{Filter: Filter{Type: wire.FilterNextGroupStart}})
+	vs, err := c.Subscribe(ctx, video, moqt.SubscribeOptions{Filter: moqt.Filter{Type: wire.FilterNextGroupStart}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,10 +128,10 @@ func subscribeToMLMPub(t *testing.T, scheme string) {
 }
 
 // forward serves a session's subscriptions and fetches from another session, object by object.
-func forward(upstream *Session, video *foreign.Tap) handlers {
+func forward(upstream *moqt.Session, video *foreign.Tap) handlers {
 	return handlers{
-		subscribe: func(ctx context.Context, r *SubscribeRequest) {
-			sub, err := upstream.Subscribe(ctx, r.Track, SubscribeOptions{Filter: r.State.Filter})
+		subscribe: func(ctx context.Context, r *moqt.SubscribeRequest) {
+			sub, err := upstream.Subscribe(ctx, r.Track, moqt.SubscribeOptions{Filter: r.State.Filter})
 			if err != nil {
 				r.Reject(wire.RequestDoesNotExist, err.Error())
 				return
@@ -151,7 +139,7 @@ func forward(upstream *Session, video *foreign.Tap) handlers {
 			defer sub.Unsubscribe()
 			p, err := r.Accept(sub.Info())
 			for err == nil {
-				var g *SubgroupReader
+				var g *moqt.SubgroupReader
 				if g, err = sub.AcceptSubgroup(ctx); err == nil {
 					var tee io.Writer = io.Discard
 					if strings.HasPrefix(r.Track.Name, "video") {
@@ -161,8 +149,8 @@ func forward(upstream *Session, video *foreign.Tap) handlers {
 				}
 			}
 		},
-		fetch: func(ctx context.Context, r *FetchRequest) {
-			f, err := upstream.Fetch(ctx, r.Track, r.Start, r.End, FetchOptions{})
+		fetch: func(ctx context.Context, r *moqt.FetchRequest) {
+			f, err := upstream.Fetch(ctx, r.Track, r.Start, r.End, moqt.FetchOptions{})
 			if err != nil {
 				r.Reject(wire.RequestDoesNotExist, err.Error())
 				return
@@ -174,7 +162,7 @@ func forward(upstream *Session, video *foreign.Tap) handlers {
 			}
 			w, err := r.Accept(info)
 			for err == nil {
-				var o FetchObject
+				var o moqt.FetchObject
 				if o, err = f.Next(); err == nil {
 					err = w.WriteObjectHeader(o)
 				}
@@ -191,7 +179,7 @@ func forward(upstream *Session, video *foreign.Tap) handlers {
 	}
 }
 
-func forwardGroup(ctx context.Context, p *Publication, g *SubgroupReader, tee io.Writer) error {
+func forwardGroup(ctx context.Context, p *moqt.Publication, g *moqt.SubgroupReader, tee io.Writer) error {
 	w, err := p.OpenSubgroup(ctx, g.Header())
 	if err != nil {
 		g.Cancel(wire.ResetCancelled)
@@ -216,22 +204,22 @@ func forwardGroup(ctx context.Context, p *Publication, g *SubgroupReader, tee io
 	}
 }
 
-// TestInteropMLMSubThroughUs: a foreign subscriber gets a foreign publisher's media through our sessions, on both sides.
-func TestInteropMLMSubThroughUs(t *testing.T) {
-	t.Run("QUIC", func(t *testing.T) { mlmSubThroughUs(t, "moqt", "") })
-	t.Run("WebTransport", func(t *testing.T) { mlmSubThroughUs(t, "https", "https://") })
+// TestMLMSub: a foreign subscriber gets a foreign publisher's media through our sessions, on both sides.
+func TestMLMSub(t *testing.T) {
+	mlm(t, "mlmsub")
+	each(t, []moqt.Version{wire.Draft16}, []string{"moqt", "https"}, mlmSubThroughUs)
 }
 
-func mlmSubThroughUs(t *testing.T, scheme, prefix string) {
+func mlmSubThroughUs(t *testing.T, _ moqt.Version, scheme string) {
 	bin, _ := mlm(t, "mlmsub")
-	addr := startMLMPub(t)
-	up := dialPeer(t, scheme+"://"+addr+"/moq", &Config{Handler: handlers{publishNamespace: func(_ context.Context, r *PublishNamespaceRequest) { r.Accept() }}})
-	cert, err := SelfSigned(time.Now(), "localhost")
+	addr := runMLMPub(t)
+	up := dialPeer(t, scheme+"://"+addr+"/moq", &moqt.Config{Handler: handlers{publishNamespace: func(_ context.Context, r *moqt.PublishNamespaceRequest) { r.Accept() }}})
+	cert, err := moqt.SelfSigned(time.Now(), "localhost")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var video foreign.Tap
-	l, err := Listen("127.0.0.1:0", ServerTLS(cert), &Config{Handler: forward(up, &video)})
+	l, err := moqt.Listen("127.0.0.1:0", moqt.ServerTLS(cert), &moqt.Config{Handler: forward(up, &video)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +228,7 @@ func mlmSubThroughUs(t *testing.T, scheme, prefix string) {
 		s, err := l.Accept(context.Background())
 		if err == nil {
 			run(t, s)
-			_, err = s.PublishNamespace(testContext(t), mlmNamespace)
+			_, err = s.PublishNamespace(within(t, time.Minute), mlmNamespace)
 		}
 		accepted <- err
 	}()
@@ -248,12 +236,12 @@ func mlmSubThroughUs(t *testing.T, scheme, prefix string) {
 	out := filepath.Join(dir, "video.mp4")
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, "-addr", prefix+l.Addr().String(), "-draft", "16", "-duration", "4", "-catalog-mode", "subscribe", "-videoout", out,
+	cmd := exec.CommandContext(ctx, bin, "-addr", mlmAddress(scheme, l.Addr().String()), "-draft", "16", "-duration", "4", "-catalog-mode", "subscribe", "-videoout", out,
 		"-catalogout", filepath.Join(dir, "catalog"), "-qlog", filepath.Join(dir, "qlog"))
 	cmd.Dir = dir                  // where it leaves its log
 	log, _ := cmd.CombinedOutput() // mlmsub ends with an error when its time is up
 	l.Close()
-	if err := recv(t, accepted); err != nil && !errors.Is(err, ErrClosed) {
+	if err := await(t, within(t, time.Minute), accepted); err != nil && !errors.Is(err, moqt.ErrClosed) {
 		t.Error(err)
 	}
 	b, _ := os.ReadFile(out)
@@ -261,7 +249,7 @@ func mlmSubThroughUs(t *testing.T, scheme, prefix string) {
 	fragments := bytes.Count(b, []byte("moof"))
 	first := bytes.Index(b, sent[:min(64, len(sent))])
 	if fragments < 50 || first < 0 || !bytes.HasPrefix(sent, b[first:]) {
-		t.Fatalf("%d bytes of video with %d fragments, %d forwarded, media from byte %d\n%s", len(b), fragments, len(sent), first, tail(string(log)))
+		t.Fatalf("%d bytes of video with %d fragments, %d forwarded, media from byte %d\n%s", len(b), fragments, len(sent), first, log[max(0, len(log)-4000):])
 	}
 	t.Logf("%d bytes of video, %d fragments, equal to what was published", len(b)-first, fragments)
 }

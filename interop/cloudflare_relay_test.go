@@ -1,7 +1,6 @@
-package relay
+package interop
 
 import (
-	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -9,32 +8,31 @@ import (
 	"path/filepath"
 	"testing"
 
-	"every.channel/ec/lib/foreign"
-	"every.channel/ec/lib/moqt"
+	"every.channel/ec/interop/foreign"
+	"every.channel/ec/lib/loopback"
 	"every.channel/ec/lib/moqt/wire"
-	"every.channel/ec/lib/store"
+	"every.channel/ec/lib/relay"
 )
 
-// TestMoqRelayIETF: a relay of ours and cloudflare's moq-relay-ietf, each the upstream of the other in turn: moq-pub publishes at the
+// TestCloudflareRelay: a relay of ours and cloudflare's moq-relay-ietf, each the upstream of the other in turn: moq-pub publishes at the
 // upstream, and moq-sub reads from the other what went in.
-func TestMoqRelayIETF(t *testing.T) {
+func TestCloudflareRelay(t *testing.T) {
 	dir := cloudflare(t)
 	if _, err := os.Stat(filepath.Join(dir, "moq-relay-ietf")); err != nil {
 		t.Skip(err)
 	}
 	raw, _ := encodeH264(t)
-	sessions := moqt.Config{Versions: []moqt.Version{wire.Draft18}}
-	insecure := &tls.Config{InsecureSkipVerify: true}
+	sessions := only(wire.Draft18)
 	for _, upstream := range []string{"theirs", "ours"} {
 		t.Run("upstream "+upstream, func(t *testing.T) {
-			addr := foreign.Address(t)
+			addr := loopback.Address(t)
 			theirs := "moqt://" + addr
-			var conf Config
+			conf := relay.ServerConfig{Versions: sessions.Versions}
 			if upstream == "theirs" {
-				conf.Upstreams = []Upstream{{Relay: theirs, TLS: insecure, Session: sessions}}
+				conf.Relay.Upstreams = []relay.Upstream{{Relay: theirs, TLS: insecure(), Session: *sessions}}
 			}
-			s := startWith(t, t.TempDir(), "127.0.0.1:0", conf, store.Config{}, &sessions)
-			in, out := theirs, s.url(t)
+			s := start(t, "moqt", conf)
+			in, out := theirs, s.url("moqt")
 			known := filepath.Join(t.TempDir(), "known.json")
 			if upstream == "ours" {
 				in, out = out, in
@@ -46,20 +44,11 @@ func TestMoqRelayIETF(t *testing.T) {
 			cert, key := pemFiles(t)
 			foreign.Run(t, nil, nil, filepath.Join(dir, "moq-relay-ietf"), "--bind", addr, "--tls-cert", cert, "--tls-key", key,
 				"--tls-disable-verify", "--coordinator-file", known)
-			for ctx := within(t, browserTimeout); ; { // until it listens
-				c, err := moqt.Dial(ctx, theirs, insecure, &sessions)
-				if err == nil {
-					c.Close(wire.NoError, "")
-					break
-				}
-				if ctx.Err() != nil {
-					t.Fatal(err)
-				}
-			}
+			dialPeer(t, theirs, sessions).Close(wire.NoError, "")
 			var sent foreign.Tap
-			media := play(t, raw, "-f", "mp4", "-movflags", "cmaf+separate_moof+delay_moov+skip_trailer+frag_every_frame", "-")
+			media := play(t, raw, fragmented...)
 			foreign.Run(t, io.TeeReader(media, &sent), nil, filepath.Join(dir, "moq-pub"), "--name", "cam", "--tls-disable-verify", in)
-			wait(t, "moq-pub", func() bool { return len(s.namespaces()) > 0 })
+			s.namespace(t, nil)
 			got := collect(t, 60, mdats, filepath.Join(dir, "moq-sub"), "--name", "cam", "--tls-disable-verify", out)
 			checkRun(t, "moq-sub", got, mdats(sent.Bytes()), 0)
 		})

@@ -1,4 +1,4 @@
-package relay
+package interop
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"every.channel/ec/lib/foreign"
+	"every.channel/ec/interop/foreign"
 )
 
 // encodeH264 makes two minutes of video with ffmpeg, and gives its slices in order.
@@ -110,7 +110,7 @@ func collect(t *testing.T, n int, units func([]byte) [][]byte, program string, a
 	out, into := io.Pipe()
 	foreign.Run(t, nil, into, program, args...)
 	t.Cleanup(func() { out.Close() }) // first of all: who still writes would be waited for
-	late := time.AfterFunc(browserTimeout, func() { into.CloseWithError(fmt.Errorf("no more after %v", browserTimeout)) })
+	late := time.AfterFunc(patience, func() { into.CloseWithError(fmt.Errorf("no more after %v", patience)) })
 	defer late.Stop()
 	var text bytes.Buffer
 	var got [][]byte

@@ -1,15 +1,14 @@
-package relay
+package interop
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"testing"
 
-	"every.channel/ec/lib/foreign"
+	"every.channel/ec/interop/foreign"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
-	"every.channel/ec/lib/store"
+	"every.channel/ec/lib/relay"
 )
 
 // TestMoqCli: moq-cli of moq-dev publishes H.264 through a relay, and another one writes out what was put in, with each draft
@@ -17,29 +16,10 @@ import (
 func TestMoqCli(t *testing.T) {
 	program := moqCli(t)
 	raw, want := encodeH264(t)
-	for _, v := range wire.Versions() {
-		for _, scheme := range []string{"moqt", "https", "unix", "tcp", "ws"} {
-			t.Run(scheme+" "+v.String(), func(t *testing.T) {
-				s := startWith(t, t.TempDir(), listenAt(t, scheme), Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{v}})
-				at := s.moq(t, v)
-				if scheme == "https" {
-					at.url = "https://" + s.addr + "/"
-				}
-				moqCliThrough(t, program, at, at, raw, want)
-			})
-		}
-	}
-}
-
-// listenAt is where a relay listens for a scheme.
-func listenAt(t *testing.T, scheme string) string {
-	switch scheme {
-	case "unix":
-		return "unix://" + filepath.Join(t.TempDir(), "relay")
-	case "tcp", "ws":
-		return scheme + "://127.0.0.1:0"
-	}
-	return "127.0.0.1:0"
+	each(t, wire.Versions(), []string{"moqt", "https", "unix", "tcp", "ws"}, func(t *testing.T, v moqt.Version, scheme string) {
+		at := start(t, scheme, relay.ServerConfig{Versions: []moqt.Version{v}}).moq(t, v, scheme)
+		moqCliThrough(t, program, at, at, raw, want)
+	})
 }
 
 func moqCli(t *testing.T) string {
@@ -53,9 +33,9 @@ type moqTarget struct {
 }
 
 // moq is how this relay is dialed.
-func (s *server) moq(t *testing.T, v moqt.Version) moqTarget {
+func (s *server) moq(t *testing.T, v moqt.Version, scheme string) moqTarget {
 	t.Helper()
-	return moqTarget{url: s.url(t), fingerprint: s.certificatePin(), v: v}
+	return moqTarget{url: s.url(scheme), fingerprint: s.fingerprint(t), v: v}
 }
 
 // connect are the flags for dialing it.

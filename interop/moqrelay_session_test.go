@@ -1,4 +1,4 @@
-package moqt
+package interop
 
 import (
 	"bytes"
@@ -11,24 +11,24 @@ import (
 	"testing"
 	"time"
 
-	"every.channel/ec/lib/foreign"
+	"every.channel/ec/interop/foreign"
+	"every.channel/ec/lib/loopback"
+	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
 
-// TestInteropMOQRelay: what we publish through moq-relay of moq-dev arrives at our subscriber byte for byte, and is listed.
+// TestMoqRelaySessions: what we publish through moq-relay of moq-dev arrives at our subscriber byte for byte, and is listed.
 // Point EC_MOQ_RELAY at the program.
-func TestInteropMOQRelay(t *testing.T) {
+func TestMoqRelaySessions(t *testing.T) {
 	bin := foreign.Path(t, "EC_MOQ_RELAY", "the path of moq-relay")
-	for _, v := range wire.Versions() {
-		for _, scheme := range []string{"moqt", "unix", "tcp"} {
-			t.Run(v.String()+" "+scheme, func(t *testing.T) { throughMOQRelay(t, bin, v, scheme) })
-		}
-	}
+	each(t, wire.Versions(), []string{"moqt", "unix", "tcp"}, func(t *testing.T, v moqt.Version, scheme string) {
+		sessionsThroughMoqRelay(t, bin, v, scheme)
+	})
 }
 
-func throughMOQRelay(t *testing.T, bin string, v Version, scheme string) {
-	addr := foreign.Address(t)
+func sessionsThroughMoqRelay(t *testing.T, bin string, v moqt.Version, scheme string) {
+	addr := loopback.Address(t)
 	listen := []string{"--listen", addr, "--listen-tls-generate", "localhost"}
 	switch scheme {
 	case "unix":
@@ -39,7 +39,7 @@ func throughMOQRelay(t *testing.T, bin string, v Version, scheme string) {
 	}
 	addr = scheme + "://" + addr
 	foreign.Run(t, nil, nil, bin, append(listen, "--auth-public", "**", "--listen-version", fmt.Sprintf("moq-transport-%d", v))...)
-	ctx := testContext(t)
+	ctx := within(t, time.Minute)
 	track := object.TrackName{Namespace: object.Namespace{"ec", "atsc", "2065", "3"}, Name: "ts_t07"}
 	groups := make([][][]byte, 4)
 	for g := range groups {
@@ -48,18 +48,18 @@ func throughMOQRelay(t *testing.T, bin string, v Version, scheme string) {
 		}
 	}
 	started := make(chan struct{})
-	publisher := dialPeer(t, addr, &Config{Handler: handlers{subscribe: func(ctx context.Context, r *SubscribeRequest) {
+	publisher := dialPeer(t, addr, &moqt.Config{Handler: handlers{subscribe: func(ctx context.Context, r *moqt.SubscribeRequest) {
 		if r.Track.String() != track.String() {
 			r.Reject(wire.RequestDoesNotExist, "")
 			return
 		}
-		p, err := r.Accept(TrackInfo{Largest: &Location{Group: 99}})
+		p, err := r.Accept(moqt.TrackInfo{Largest: &moqt.Location{Group: 99}})
 		if err != nil {
 			return
 		}
 		<-started
 		for g, objects := range groups {
-			w, err := p.OpenSubgroup(ctx, SubgroupHeader{Group: 100 + uint64(g), EndOfGroup: true, HasProperties: true})
+			w, err := p.OpenSubgroup(ctx, moqt.SubgroupHeader{Group: 100 + uint64(g), EndOfGroup: true, HasProperties: true})
 			if err != nil {
 				t.Error(err)
 				return
@@ -89,7 +89,7 @@ func throughMOQRelay(t *testing.T, bin string, v Version, scheme string) {
 	}
 
 	subscriber := dialPeer(t, addr, nil)
-	list, err := subscriber.SubscribeNamespace(ctx, track.Namespace[:1], SubscribeNamespaceOptions{})
+	list, err := subscriber.SubscribeNamespace(ctx, track.Namespace[:1], moqt.SubscribeNamespaceOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func throughMOQRelay(t *testing.T, bin string, v Version, scheme string) {
 	if err != nil || ev.Done || !slices.Equal(ev.Namespace, track.Namespace) {
 		t.Fatalf("listed %+v, %v", ev, err)
 	}
-	sub, err := subscriber.Subscribe(ctx, track, SubscribeOptions{})
+	sub, err := subscriber.Subscribe(ctx, track, moqt.SubscribeOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func throughMOQRelay(t *testing.T, bin string, v Version, scheme string) {
 			}
 		}
 		for err = nil; err == nil; { // an end of group may follow
-			var o ObjectHeader
+			var o moqt.ObjectHeader
 			if o, err = g.Next(); err == nil && o.Status == wire.StatusNormal {
 				t.Errorf("object %+v was never published", o)
 			}

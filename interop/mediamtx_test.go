@@ -1,9 +1,8 @@
-package relay
+package interop
 
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"maps"
@@ -15,11 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"every.channel/ec/lib/foreign"
+	"every.channel/ec/interop/foreign"
+	"every.channel/ec/lib/loopback"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
-	"every.channel/ec/lib/store"
+	"every.channel/ec/lib/relay"
 )
 
 // TestMediaMTX: MediaMTX gets H.264 over RTSP from ffmpeg and publishes it over MoQ to a relay (it is the server, so a client of
@@ -28,14 +28,14 @@ import (
 func TestMediaMTX(t *testing.T) {
 	binary := foreign.Path(t, "EC_MEDIAMTX", "the path of a mediamtx that speaks draft 18")
 	raw, want := encodeH264(t)
-	for _, scheme := range []string{"moqt", "https"} {
-		t.Run(scheme, func(t *testing.T) { testMediaMTX(t, binary, scheme, raw, want) })
-	}
+	each(t, []moqt.Version{wire.Draft18}, []string{"moqt", "https"}, func(t *testing.T, _ moqt.Version, scheme string) {
+		testMediaMTX(t, binary, scheme, raw, want)
+	})
 }
 
 func testMediaMTX(t *testing.T, program, scheme, raw string, want [][]byte) {
 	cam := object.Namespace{"live", "cam"}
-	s := startWith(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{wire.Draft18}, Lenient: true})
+	s := start(t, scheme, relay.ServerConfig{Versions: []moqt.Version{wire.Draft18}, Lenient: true})
 	source := runMediaMTX(t, program, "")
 	play(t, raw, "-f", "rtsp", "-rtsp_transport", "tcp", "rtsp://"+source.rtsp+"/cam")
 
@@ -46,13 +46,7 @@ func testMediaMTX(t *testing.T, program, scheme, raw string, want [][]byte) {
 	carry(t, s, url, cam)
 
 	// At the relay.
-	viewer := s.dial(t, nil)
-	track := object.TrackName{Namespace: cam, Name: "0"}
-	wait(t, "the track of MediaMTX", func() bool { return s.lookup(track) != nil })
-	sub, err := viewer.Subscribe(within(t, browserTimeout), track, moqt.SubscribeOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	sub := s.subscribe(t, object.TrackName{Namespace: cam, Name: "0"}, moqt.SubscribeOptions{})
 	frames := map[uint64][]byte{} // they may overtake each other
 	var got [][]byte
 	for len(got) < 60 {
@@ -71,9 +65,10 @@ func testMediaMTX(t *testing.T, program, scheme, raw string, want [][]byte) {
 	// At the other end.
 	transport := map[string]string{"moqt": "quic", "https": "webtransport"}[scheme]
 	reader := runMediaMTX(t, program, fmt.Sprintf("  cam:\n    source: moqt://%s/live/cam\n    moqTransport: %s\n    sourceFingerprint: %s\n",
-		s.addr, transport, s.certificatePin()))
+		s.addr, transport, s.fingerprint(t)))
 	var out []byte
-	for ctx := within(t, browserTimeout); ; { // until it has the stream
+	var err error
+	for ctx := within(t, patience); ; { // until it has the stream
 		var log bytes.Buffer
 		cmd := exec.CommandContext(ctx, "ffmpeg", "-v", "error", "-rtsp_transport", "tcp", "-i", "rtsp://"+reader.rtsp+"/cam", "-frames:v", "60", "-c", "copy", "-f", "h264", "-")
 		cmd.Stderr = &log
@@ -96,8 +91,8 @@ func testMediaMTX(t *testing.T, program, scheme, raw string, want [][]byte) {
 func carry(t *testing.T, s *server, url string, ns object.Namespace) {
 	t.Helper()
 	var from *moqt.Session
-	for ctx := within(t, browserTimeout); from == nil; { // until ffmpeg feeds it
-		ms, err := moqt.Dial(ctx, url, &tls.Config{InsecureSkipVerify: true}, &moqt.Config{Versions: []moqt.Version{wire.Draft18}})
+	for ctx := within(t, patience); from == nil; { // until ffmpeg feeds it
+		ms, err := moqt.Dial(ctx, url, insecure(), only(wire.Draft18))
 		if err != nil {
 			t.Fatalf("dial: %v", err)
 		}
@@ -118,13 +113,13 @@ func carry(t *testing.T, s *server, url string, ns object.Namespace) {
 		from = ms
 		g, payload := readObject(t, catalog)
 		t.Logf("%s speaks %v: catalog %s", url, ms.Version(), payload)
-		publishing(t, s, object.TrackName{Namespace: ns, Name: ".catalog"}).whole(t, g, object.Object{Payload: payload}, object.Object{ID: 1, Status: object.EndOfGroup})
+		s.publish(t, object.TrackName{Namespace: ns, Name: ".catalog"}).whole(t, g, object.Object{Payload: payload}, object.Object{ID: 1, Status: object.EndOfGroup})
 	}
-	video, err := from.Subscribe(within(t, browserTimeout), object.TrackName{Namespace: object.Namespace{"any"}, Name: "0"}, moqt.SubscribeOptions{})
+	video, err := from.Subscribe(within(t, patience), object.TrackName{Namespace: object.Namespace{"any"}, Name: "0"}, moqt.SubscribeOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	pub := publishing(t, s, object.TrackName{Namespace: ns, Name: "0"})
+	pub := s.publish(t, object.TrackName{Namespace: ns, Name: "0"})
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -151,55 +146,12 @@ func carry(t *testing.T, s *server, url string, ns object.Namespace) {
 	t.Cleanup(func() { from.Close(wire.NoError, ""); <-over })
 }
 
-type wholeGroups struct{ *moqt.Publication }
-
-func publishing(t *testing.T, s *server, name object.TrackName) wholeGroups {
-	t.Helper()
-	pub, err := s.dial(t, nil).Publish(within(t, browserTimeout), name, moqt.PublishOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return wholeGroups{pub}
-}
-
-// whole publishes a group.
-func (p wholeGroups) whole(t *testing.T, group uint64, objects ...object.Object) {
-	w, err := p.OpenSubgroup(within(t, browserTimeout), moqt.SubgroupHeader{Group: group, HasProperties: true})
-	for _, o := range objects {
-		if err == nil {
-			err = w.WriteObject(o.ID, o.Properties, moqt.ObjectStatus(o.Status), o.Payload)
-		}
-	}
-	if err == nil {
-		err = w.Close()
-	}
-	if err != nil {
-		t.Error(err)
-	}
-}
-
-// readObject reads the one object of a group. (MediaMTX leaves the stream of its catalog open.)
-func readObject(t *testing.T, sub *moqt.Subscription) (group uint64, payload []byte) {
-	t.Helper()
-	r, err := sub.AcceptSubgroup(within(t, browserTimeout))
-	if err != nil {
-		t.Fatalf("next group: %v", err)
-	}
-	if _, err := r.Next(); err != nil {
-		t.Fatalf("its object: %v", err)
-	}
-	if payload, err = io.ReadAll(r); err != nil {
-		t.Fatalf("its payload: %v", err)
-	}
-	return r.Header().Group, payload
-}
-
 type mediaMTX struct{ rtsp, quic, web string }
 
 // runMediaMTX runs one until the end of the test; path is YAML below paths.
 func runMediaMTX(t *testing.T, program, path string) (m mediaMTX) {
 	t.Helper()
-	m.rtsp, m.quic, m.web = foreign.Address(t), foreign.Address(t), foreign.Address(t)
+	m.rtsp, m.quic, m.web = loopback.Address(t), loopback.Address(t), loopback.Address(t)
 	dir := t.TempDir()
 	conf := fmt.Sprintf(`rtspTransports: [tcp]
 rtspAddress: %s
@@ -219,7 +171,7 @@ paths:
 		t.Fatal(err)
 	}
 	foreign.Run(t, nil, nil, program, file)
-	wait(t, "MediaMTX to listen", func() bool {
+	until(t, "MediaMTX to listen", func() bool {
 		c, err := net.Dial("tcp", m.rtsp)
 		if err == nil {
 			c.Close()

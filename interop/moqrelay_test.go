@@ -1,23 +1,23 @@
-package relay
+package interop
 
 import (
-	"crypto/tls"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"testing"
 
-	"every.channel/ec/lib/foreign"
+	"every.channel/ec/interop/foreign"
+	"every.channel/ec/lib/loopback"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
-	"every.channel/ec/lib/store"
+	"every.channel/ec/lib/relay"
 )
 
 // TestMoqRelayUpstream: what is published at moq-relay of moq-dev is read at a relay of ours whose upstream it is.
 func TestMoqRelayUpstream(t *testing.T) {
 	m := newMoqRelay(t)
 	m.everywhere(t, func(t *testing.T, v moqt.Version, scheme string) {
-		addr := foreign.Address(t)
+		addr := loopback.Address(t)
 		listen := []string{"--listen", addr, "--listen-tls-generate", "localhost"}
 		switch scheme {
 		case "unix":
@@ -28,10 +28,9 @@ func TestMoqRelayUpstream(t *testing.T) {
 		}
 		m.run(t, append(listen, "--listen-version", fmt.Sprintf("moq-transport-%d", v))...)
 		theirs := moqTarget{url: scheme + "://" + addr, v: v}
-		s := startWith(t, t.TempDir(), "127.0.0.1:0", Config{Upstreams: []Upstream{{
-			Relay: theirs.url, TLS: &tls.Config{InsecureSkipVerify: true}, Session: moqt.Config{Versions: []moqt.Version{v}},
-		}}}, store.Config{}, &moqt.Config{Versions: []moqt.Version{v}})
-		m.media(t, theirs, s.moq(t, v))
+		conf := relay.ServerConfig{Versions: []moqt.Version{v}}
+		conf.Relay.Upstreams = []relay.Upstream{{Relay: theirs.url, TLS: insecure(), Session: *only(v)}}
+		m.media(t, theirs, start(t, "moqt", conf).moq(t, v, "moqt"))
 	})
 }
 
@@ -42,9 +41,8 @@ func TestMoqRelayDials(t *testing.T) {
 	for _, published := range []string{"there", "here"} {
 		t.Run("published "+published, func(t *testing.T) {
 			m.everywhere(t, func(t *testing.T, v moqt.Version, scheme string) {
-				s := startWith(t, t.TempDir(), listenAt(t, scheme), Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{v}})
-				ours := s.moq(t, v)
-				addr := foreign.Address(t)
+				ours := start(t, scheme, relay.ServerConfig{Versions: []moqt.Version{v}}).moq(t, v, scheme)
+				addr := loopback.Address(t)
 				theirs := moqTarget{url: "moqt://" + addr, v: v}
 				m.run(t, slices.Concat(ours.connect(), []string{"--cluster-connect", ours.url, "--listen", addr, "--listen-tls-generate", "localhost"})...)
 				if published == "there" {
@@ -72,11 +70,7 @@ func newMoqRelay(t *testing.T) (m moqRelay) {
 
 // everywhere runs a test with each draft and transport.
 func (m moqRelay) everywhere(t *testing.T, test func(t *testing.T, v moqt.Version, scheme string)) {
-	for _, v := range wire.Versions() {
-		for _, scheme := range []string{"moqt", "unix", "tcp"} {
-			t.Run(scheme+" "+v.String(), func(t *testing.T) { test(t, v, scheme) })
-		}
-	}
+	each(t, wire.Versions(), []string{"moqt", "unix", "tcp"}, test)
 }
 
 func (m moqRelay) run(t *testing.T, args ...string) {

@@ -1,4 +1,4 @@
-package relay
+package interop
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
-	"every.channel/ec/lib/store"
+	"every.channel/ec/lib/relay"
 )
 
 // rustFrame is what testdata/python/peer.py publishes.
@@ -35,17 +35,13 @@ type groupOf struct {
 // with each draft over QUIC and WebTransport.
 func TestMoqRs(t *testing.T) {
 	if os.Getenv("EC_MOQ_RS") == "" {
-		t.Skip("EC_MOQ_RS is not set: pip install --target DIR -r lib/relay/testdata/python/requirements.txt, then EC_MOQ_RS=DIR")
+		t.Skip("EC_MOQ_RS is not set: pip install --target DIR -r interop/testdata/python/requirements.txt, then EC_MOQ_RS=DIR")
 	}
-	for _, v := range wire.Versions() {
-		for _, scheme := range []string{"moqt", "https"} {
-			t.Run(scheme+" "+v.String(), func(t *testing.T) { testMoqRs(t, v, scheme) })
-		}
-	}
+	each(t, wire.Versions(), []string{"moqt", "https"}, testMoqRs)
 }
 
-func testMoqRs(t *testing.T, v wire.Version, scheme string) {
-	s := startWith(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{}, &moqt.Config{Versions: []moqt.Version{v}})
+func testMoqRs(t *testing.T, v moqt.Version, scheme string) {
+	s := start(t, scheme, relay.ServerConfig{Versions: []moqt.Version{v}})
 	theirs := object.TrackName{Namespace: object.Namespace{"rust", "live"}, Name: "frames"}
 	s.rust(t, scheme, "publish", theirs)
 
@@ -53,7 +49,7 @@ func testMoqRs(t *testing.T, v wire.Version, scheme string) {
 	check := func(who string, groups <-chan groupOf, frames uint64, payload func(group, frame uint64) []byte, next func() (group uint64)) {
 		t.Helper()
 		newest := next()
-		for got, ctx := 0, within(t, browserTimeout); got < 5; {
+		for got, ctx := 0, within(t, patience); got < 5; {
 			select {
 			case g := <-groups:
 				var want []string
@@ -82,14 +78,9 @@ func testMoqRs(t *testing.T, v wire.Version, scheme string) {
 	check("Rust to Rust", s.rust(t, scheme, "subscribe", theirs), 5, rustFrame, func() uint64 { return 0 })
 
 	// To us.
-	c := s.dial(t, nil)
-	wait(t, "the track of the Rust publisher", func() bool { return s.lookup(theirs) != nil })
-	sub, err := c.Subscribe(within(t, browserTimeout), theirs, moqt.SubscribeOptions{Filter: moqt.Filter{Type: wire.FilterNextGroupStart}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	sub := s.subscribe(t, theirs, moqt.SubscribeOptions{Filter: moqt.Filter{Type: wire.FilterNextGroupStart}})
 	for range 5 {
-		r, err := sub.AcceptSubgroup(within(t, browserTimeout))
+		r, err := sub.AcceptSubgroup(within(t, patience))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,14 +99,14 @@ func testMoqRs(t *testing.T, v wire.Version, scheme string) {
 	}
 
 	// Ours, to it.
-	p := s.publisher(t, ts)
-	if _, err := p.c.PublishNamespace(within(t, browserTimeout), ts.Namespace); err != nil { // it waits for that
+	p := s.publish(t, broadcast)
+	if _, err := p.session.PublishNamespace(within(t, patience), broadcast.Namespace); err != nil { // it waits for that
 		t.Fatal(err)
 	}
 	id := uint64(0)
-	check("ours to Rust", s.rust(t, scheme, "subscribe", ts), parts, func(g, i uint64) []byte { return part(g, i).Payload }, func() uint64 {
+	check("ours to Rust", s.rust(t, scheme, "subscribe", broadcast), parts, func(g, i uint64) []byte { return part(g, i).Payload }, func() uint64 {
 		id++
-		p.group(id)
+		p.group(t, id)
 		return id
 	})
 }
@@ -123,7 +114,7 @@ func testMoqRs(t *testing.T, v wire.Version, scheme string) {
 // rust runs peer.py until the end of the test; the channel has the groups it gets.
 func (s *server) rust(t *testing.T, scheme, role string, track object.TrackName) <-chan groupOf {
 	t.Helper()
-	cmd := exec.Command("python3", "testdata/python/peer.py", role, scheme+"://"+s.addr+"/", s.certificatePin(),
+	cmd := exec.Command("python3", "testdata/python/peer.py", role, s.url(scheme)+"/", s.fingerprint(t),
 		strings.Join(track.Namespace, "/"), track.Name)
 	cmd.Env = append(os.Environ(), "PYTHONPATH="+os.Getenv("EC_MOQ_RS"))
 	var log bytes.Buffer
