@@ -27,8 +27,10 @@ func big(group uint64) *object.Object {
 }
 
 // A subscriber that reads nothing delays nobody; when it is too far behind, its oldest group is reset.
-func TestSlowSubscriber(t *testing.T) {
-	s := start(t, t.TempDir(), "127.0.0.1:0", Config{MaxLag: 3, CacheBytes: 1}, store.Config{})
+func TestSlowSubscriber(t *testing.T) { testSlowSubscriber(t, "moqt") }
+
+func testSlowSubscriber(t *testing.T, over string) {
+	s := start(t, t.TempDir(), listenAt(t, over), Config{MaxLag: 3, CacheBytes: 1}, store.Config{})
 	p := s.publisher(t, ts)
 	publish := func(g uint64) {
 		p.put(big(g))
@@ -246,13 +248,15 @@ func TestPublishCrossesSubscribe(t *testing.T) {
 	v.whole(2)
 }
 
-func TestNamespaces(t *testing.T) {
+func TestNamespaces(t *testing.T) { testNamespaces(t, "moqt") }
+
+func testNamespaces(t *testing.T, over string) {
 	dir := t.TempDir()
-	s := start(t, dir, "127.0.0.1:0", Config{}, store.Config{})
+	s := start(t, dir, listenAt(t, over), Config{}, store.Config{})
 	s.publisher(t, ts).group(1)
 	s.stored(t, parts+1)
 	s.stop()
-	s = start(t, dir, "127.0.0.1:0", Config{}, store.Config{})
+	s = start(t, dir, listenAt(t, over), Config{}, store.Config{})
 	sub, err := s.dial(t, nil).SubscribeNamespace(within(t, time.Minute), object.Namespace{"ec"}, moqt.SubscribeNamespaceOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -343,9 +347,11 @@ func testForeignTrack(t *testing.T) {
 	}
 }
 
-func TestDatagrams(t *testing.T) {
+func TestDatagrams(t *testing.T) { testDatagrams(t, "moqt") }
+
+func testDatagrams(t *testing.T, over string) {
 	name := object.TrackName{Namespace: object.Namespace{"other"}, Name: "data"}
-	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	s := start(t, t.TempDir(), listenAt(t, over), Config{}, store.Config{})
 	pub, err := s.dial(t, nil).Publish(within(t, time.Minute), name, moqt.PublishOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -467,9 +473,11 @@ func TestTooManySessions(t *testing.T) {
 	}
 }
 
-func TestDrain(t *testing.T) {
+func TestDrain(t *testing.T) { testDrain(t, "moqt") }
+
+func testDrain(t *testing.T, over string) {
 	const patience = 5 * time.Minute
-	s := start(t, t.TempDir(), "127.0.0.1:0", Config{DrainTimeout: patience}, store.Config{})
+	s := start(t, t.TempDir(), listenAt(t, over), Config{DrainTimeout: patience}, store.Config{})
 	c := s.dial(t, nil)
 	left := make(chan struct{})
 	go func() {

@@ -91,6 +91,7 @@ func startAt(t testing.TB, now func() time.Time, dir, addr string, c Config, sc 
 		t.Fatal(err)
 	}
 	c.Store = st
+	addr, web := strings.CutPrefix(addr, "https://")
 	if addr == "127.0.0.1:0" {
 		addr = loopback.Address(t) // which a relay that is killed finds again
 	}
@@ -118,11 +119,6 @@ func startAt(t testing.TB, now func() time.Time, dir, addr string, c Config, sc 
 			t.Fatal(err)
 		}
 		var l moqt.SessionListener
-		if scheme, ok := overQMux(t); ok && !strings.Contains(addr, "://") {
-			if addr = scheme + "://" + addr; scheme == "unix" {
-				addr = "unix://" + filepath.Join(t.TempDir(), "relay")
-			}
-		}
 		l, err = moqt.Listen(addr, s.keys.TLS(), sessions)
 		if err != nil {
 			t.Fatal(err)
@@ -130,7 +126,9 @@ func startAt(t testing.TB, now func() time.Time, dir, addr string, c Config, sc 
 		if s.tls, err = moqt.PinFingerprint(s.keys.Pin().String()); err != nil {
 			t.Fatal(err)
 		}
-		s.addr, closed = l.Addr().String(), func() { l.Close() }
+		if s.addr, closed = l.Addr().String(), func() { l.Close() }; web {
+			s.addr = "https://" + s.addr
+		}
 		wg.Go(func() {
 			if err := r.Serve(ctx, l); err != nil {
 				t.Error(err)
@@ -169,7 +167,7 @@ func (s *server) dial(t testing.TB, h moqt.Handler) *client {
 		ms.Handle(h)
 	} else {
 		var err error
-		if ms, err = moqt.Dial(within(t, time.Minute), s.url(t), s.tls, &moqt.Config{Handler: h}); err != nil {
+		if ms, err = moqt.Dial(within(t, time.Minute), s.url(), s.tls, &moqt.Config{Handler: h}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -180,13 +178,21 @@ func (s *server) dial(t testing.TB, h moqt.Handler) *client {
 	return c
 }
 
+// listenAt is an address for start, at which the sessions of a test run over a transport. With https:// they use WebTransport.
+func listenAt(t testing.TB, scheme string) string {
+	switch scheme {
+	case "moqt":
+		return "127.0.0.1:0"
+	case "unix":
+		return "unix://" + filepath.Join(t.TempDir(), "relay")
+	}
+	return scheme + "://127.0.0.1:0"
+}
+
 // url is how the sessions of a test reach the relay.
-func (s *server) url(t testing.TB) string {
-	switch {
-	case strings.Contains(s.addr, "://"):
+func (s *server) url() string {
+	if strings.Contains(s.addr, "://") {
 		return s.addr
-	case strings.HasPrefix(t.Name(), "TestOverWebTransport/"):
-		return "https://" + s.addr
 	}
 	return "moqt://" + s.addr
 }
@@ -400,8 +406,10 @@ func (s *server) fetchAll(t testing.TB, name object.TrackName, start moqt.Locati
 	}
 }
 
-func TestLiveReplayAndFetch(t *testing.T) {
-	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+func TestLiveReplayAndFetch(t *testing.T) { testLiveReplayAndFetch(t, "moqt") }
+
+func testLiveReplayAndFetch(t *testing.T, over string) {
+	s := start(t, t.TempDir(), listenAt(t, over), Config{}, store.Config{})
 	p := s.publisher(t, ts)
 	p.group(100)
 	p.put(part(101, 0))
@@ -455,8 +463,10 @@ func TestRangeEnds(t *testing.T) {
 	}
 }
 
-func TestJoiningFetch(t *testing.T) {
-	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+func TestJoiningFetch(t *testing.T) { testJoiningFetch(t, "moqt") }
+
+func testJoiningFetch(t *testing.T, over string) {
+	s := start(t, t.TempDir(), listenAt(t, over), Config{}, store.Config{})
 	p := s.publisher(t, ts)
 	for g := range uint64(3) {
 		p.group(g)
@@ -491,8 +501,10 @@ func TestJoiningFetch(t *testing.T) {
 }
 
 // Two homes publish one broadcast; one dies in the middle of a group. The viewer sees every object once.
-func TestTwoPublishersOneDies(t *testing.T) {
-	s := start(t, t.TempDir(), "127.0.0.1:0", Config{StallWait: time.Minute}, store.Config{})
+func TestTwoPublishersOneDies(t *testing.T) { testTwoPublishersOneDies(t, "moqt") }
+
+func testTwoPublishersOneDies(t *testing.T, over string) {
+	s := start(t, t.TempDir(), listenAt(t, over), Config{StallWait: time.Minute}, store.Config{})
 	a, b := s.publisher(t, ts), s.publisher(t, ts)
 	a.group(0)
 	s.stored(t, parts+1)

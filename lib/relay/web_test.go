@@ -1,45 +1,31 @@
 package relay
 
-import (
-	"strings"
-	"testing"
-)
+import "testing"
 
-// transportTests are those whose sessions are raw QUIC, and that other transports repeat.
-var transportTests = []struct {
-	name string
-	test func(*testing.T)
-}{
-	{"live, replay and fetch", TestLiveReplayAndFetch},
-	{"joining fetch", TestJoiningFetch},
-	{"namespaces", TestNamespaces},
-	{"datagrams", TestDatagrams},
-	{"two publishers, one dies", TestTwoPublishersOneDies},
-	{"slow subscriber", TestSlowSubscriber},
-	{"drain", TestDrain},
-}
-
-// TestOverWebTransport repeats them over WebTransport.
-func TestOverWebTransport(t *testing.T) {
-	for _, tt := range transportTests {
-		t.Run(tt.name, tt.test)
+// repeat runs tests whose sessions are raw QUIC over another transport.
+func repeat(t *testing.T, over string) {
+	for _, tt := range []struct {
+		name string
+		test func(t *testing.T, over string)
+	}{
+		{"live, replay and fetch", testLiveReplayAndFetch},
+		{"joining fetch", testJoiningFetch},
+		{"namespaces", testNamespaces},
+		{"datagrams", testDatagrams},
+		{"two publishers, one dies", testTwoPublishersOneDies},
+		{"slow subscriber", testSlowSubscriber},
+		{"drain", testDrain},
+	} {
+		t.Run(tt.name, func(t *testing.T) { tt.test(t, over) })
 	}
 }
 
-// overQMux is the scheme of a test's sessions below TestOverQMux.
-func overQMux(t testing.TB) (scheme string, ok bool) {
-	rest, ok := strings.CutPrefix(t.Name(), "TestOverQMux/")
-	scheme, _, _ = strings.Cut(rest, "/")
-	return scheme, ok
-}
+// TestOverWebTransport repeats them over WebTransport.
+func TestOverWebTransport(t *testing.T) { repeat(t, "https") }
 
 // TestOverQMux repeats them over a Unix socket and WebSocket with TLS.
 func TestOverQMux(t *testing.T) {
 	for _, scheme := range []string{"unix", "wss"} {
-		t.Run(scheme, func(t *testing.T) {
-			for _, tt := range transportTests {
-				t.Run(tt.name, tt.test)
-			}
-		})
+		t.Run(scheme, func(t *testing.T) { repeat(t, scheme) })
 	}
 }
