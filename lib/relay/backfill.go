@@ -338,12 +338,7 @@ type filling struct {
 }
 
 func (r *Relay) fillWith(ctx context.Context, t *track, s span, f filling) error {
-	t.doubts.forget(doubtPause)
-	r.mu.Lock()
-	epoch := r.epoch
-	r.mu.Unlock()
-	t.answers.of(epoch)
-	t.answers.forget(answerAge)
+	r.refresh(t)
 	for _, g := range t.gaps(s) {
 		if err := f.serve(g.from); err != nil {
 			return err
@@ -360,6 +355,29 @@ func (r *Relay) fillWith(ctx context.Context, t *track, s span, f filling) error
 		}
 	}
 	return nil
+}
+
+// refresh forgets what upstreams said of a track too long ago, or when they were others.
+func (r *Relay) refresh(t *track) {
+	t.doubts.forget(doubtPause)
+	r.mu.Lock()
+	epoch := r.epoch
+	r.mu.Unlock()
+	t.answers.of(epoch)
+	t.answers.forget(answerAge)
+}
+
+// whole returns a track of which nothing is missing here in a span, so that no upstream need be asked; else nil.
+func (r *Relay) whole(name object.TrackName, s span) *track {
+	t := r.lookup(name)
+	if t == nil {
+		return nil
+	}
+	r.refresh(t)
+	if s.empty() || len(t.gaps(s)) > 0 {
+		return nil
+	}
+	return t
 }
 
 // notStored says that what came could not be stored.
@@ -617,8 +635,11 @@ func (b *backfill) take(ctx context.Context, r io.Reader, f moqt.FetchObject) er
 	return nil
 }
 
-// fillNear fills the live edge, where many ask for the same: they wait for the first one, and find it stored.
+// fillNear fills the live edge, where many ask for the same: they wait for the first one, and find it stored. If an
+// upstream is silent they all wait nearPatience, at the same time and not one after the other.
 func (r *Relay) fillNear(ctx context.Context, t *track, s span, through []string) {
+	ctx, cancel := context.WithTimeout(ctx, nearPatience)
+	defer cancel()
 	if len(through) == 0 { // relays do not wait for each other
 		select {
 		case t.filling <- struct{}{}:
@@ -627,7 +648,5 @@ func (r *Relay) fillNear(ctx context.Context, t *track, s span, through []string
 			return
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, nearPatience)
-	defer cancel()
 	r.fill(ctx, t, s, through)
 }

@@ -19,7 +19,12 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 		return
 	}
 	through := hopsOf(r.Tokens)
-	t, _ := s.r.known(ctx, s.named(r.Track), through)
+	asked := span{r.Start, half(r.End)}
+	t := s.r.whole(s.named(r.Track), asked)
+	here := t != nil
+	if !here {
+		t, _ = s.r.known(ctx, s.named(r.Track), through)
+	}
 	if t == nil {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
 		return
@@ -33,8 +38,8 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 		r.Reject(wire.RequestNotSupported, "descending order")
 		return
 	}
-	all := span{r.Start, minLocation(half(r.End), startOf(info.Largest.Group+1))}
-	if s.r.chained() && (r.FillTimeout == nil || *r.FillTimeout > 0) {
+	all := span{asked.from, minLocation(asked.to, startOf(info.Largest.Group+1))}
+	if !here && s.r.chained() && (r.FillTimeout == nil || *r.FillTimeout > 0) {
 		near := span{maxLocation(all.from, startOf(info.Largest.Group-min(info.Largest.Group, t.reach(1)))), all.to}
 		if !near.to.Less(next(*info.Largest)) { // and whether that was the group's end
 			near.to = startOf(info.Largest.Group + 1)
