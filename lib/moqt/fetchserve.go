@@ -27,10 +27,9 @@ type FetchRequest struct {
 }
 
 func (s *Session) onFetch(m *wire.Fetch) error {
-	var sub *inbound
-	if m.FetchType != wire.FetchStandalone {
+	if m.FetchType != wire.FetchStandalone && s.v.Has(wire.JoinLargestObject) {
 		s.mu.Lock()
-		sub = s.inbounds[m.JoiningRequestID]
+		sub := s.inbounds[m.JoiningRequestID]
 		wrong := sub != nil && !sub.joinable
 		s.mu.Unlock()
 		if wrong {
@@ -40,7 +39,7 @@ func (s *Session) onFetch(m *wire.Fetch) error {
 	if m.FetchType == wire.FetchStandalone && m.End.Less(m.Start) && !(m.End.Group == m.Start.Group && m.End.Object == 0) {
 		return violation("fetch from %v to %v", m.Start, m.End)
 	}
-	in, tokens, err := s.admitSimple(m.RequestID, m, m.Parameters)
+	in, tokens, err := s.admitSimple(m.RequestID, m, m.Track, m.Parameters)
 	if in == nil {
 		return err
 	}
@@ -57,45 +56,13 @@ func (s *Session) onFetch(m *wire.Fetch) error {
 	}
 	in.handle(func(ctx context.Context) {
 		if m.FetchType != wire.FetchStandalone {
-			if refusal := r.join(ctx, m, sub); refusal != nil {
+			if refusal := r.join(ctx, m); refusal != nil {
 				r.Reject(refusal.Code, refusal.Reason)
 				return
 			}
 		}
 		s.cfg.Handler.Fetch(ctx, r)
 	})
-	return nil
-}
-
-// join resolves a joining fetch (§9.16.2.1), waiting for the answer to the SUBSCRIBE it refers to.
-func (r *FetchRequest) join(ctx context.Context, m *wire.Fetch, sub *inbound) *RequestError {
-	s := r.in.s
-	var p *Publication
-	if sub != nil {
-		select {
-		case <-sub.settled:
-			p = sub.pub
-		case <-sub.ctx.Done():
-		case <-ctx.Done():
-			return &RequestError{Code: wire.RequestInternalError, Reason: "cancelled"}
-		}
-	}
-	if p == nil {
-		return &RequestError{Code: wire.RequestInvalidJoiningRequestID, Reason: "no such subscription"}
-	}
-	if p.saved == nil {
-		return &RequestError{Code: wire.RequestInvalidRange, Reason: "nothing was published yet"}
-	}
-	_ = s
-	r.Joining, r.Track = p, p.track
-	r.End = Location{Group: p.saved.Group, Object: p.saved.Object + 1}
-	r.Start = Location{Group: m.JoiningStart}
-	if m.FetchType == wire.FetchRelativeJoining {
-		r.Start.Group = p.saved.Group - min(m.JoiningStart, p.saved.Group)
-	}
-	if r.End.Less(r.Start) {
-		return &RequestError{Code: wire.RequestInvalidRange, Reason: "starts after the largest object"}
-	}
 	return nil
 }
 

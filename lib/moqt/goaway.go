@@ -1,6 +1,9 @@
 package moqt
 
-import "every.channel/ec/lib/moqt/wire"
+import (
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
 
 // GoAway asks the peer to leave, a client for uri ("" for the same again) (§9.4). Afterwards new requests
 // of the peer are refused. Closing the session when the peer took too long is up to the caller.
@@ -67,8 +70,11 @@ func (s *Session) onGoAway(m *wire.GoAway) error {
 	return nil
 }
 
-// refuseNewRequest: after sending GOAWAY new requests are refused. Draft 16 has no code of its own for it.
-func (s *Session) refuseNewRequest() *RequestError {
+// refuseNewRequest says why a request about a name is not for a handler, if so. After sending GOAWAY new requests are refused. Draft 16 has no code of its own for it.
+func (s *Session) refuseNewRequest(of object.TrackName) *RequestError {
+	if ns := of.Namespace; s.v.Has(wire.SessionTracks) && len(ns) > 0 && (ns[0] == ".session" || ns[0] == ".") {
+		return &RequestError{Code: wire.RequestDoesNotExist, Reason: "no such track of the session"} // draft-18 §3.2.2
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.goaway.sent {

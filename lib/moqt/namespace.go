@@ -92,7 +92,7 @@ type PublishNamespaceRequest struct {
 }
 
 func (s *Session) onPublishNamespace(m *wire.PublishNamespace) error {
-	in, tokens, err := s.admitSimple(m.RequestID, m, m.Parameters)
+	in, tokens, err := s.admitSimple(m.RequestID, m, object.TrackName{Namespace: m.Namespace}, m.Parameters)
 	if in == nil {
 		return err
 	}

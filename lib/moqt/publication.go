@@ -31,6 +31,7 @@ type PublicationState struct {
 	DeliveryTimeout time.Duration // the smaller of subscriber's and track's; 0 none
 	SubgroupTimeout time.Duration // likewise for whole subgroups, draft 18; see SubgroupWriter.Published
 	NewGroup        *uint64       // last NEW_GROUP_REQUEST
+	Resumed         *Location     // largest object when the subscription was last resumed: what follows is to be sent
 }
 
 // Wants reports whether an object passes the filter.
@@ -88,16 +89,17 @@ type Publication struct {
 	alias   uint64
 	track   object.TrackName
 	props   wire.TrackProperties
-	in      *inbound  // the peer's SUBSCRIBE, if that began it
-	saved   *Location // largest when the subscription began, for joining fetches (§5.1)
+	in      *inbound         // the peer's SUBSCRIBE, if that began it
+	current func() *Location // TrackInfo.Current
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	updates chan struct{}
 
 	mu      sync.Mutex // guards what follows
 	state   PublicationState
-	largest Location // largest object sent or known
-	some    bool     // largest is valid
+	largest Location  // largest object sent or known
+	some    bool      // largest is valid
+	saved   *Location // largest when the subscription began, or was resumed, for joining fetches (§5.1)
 	streams map[*SubgroupWriter]struct{}
 	opened  uint64
 	over    bool
@@ -109,7 +111,7 @@ func (s *Session) newPublication(id uint64, track object.TrackName, info TrackIn
 		return nil, err
 	}
 	p := &Publication{
-		movable: newMovable(s), s: s, id: id, alias: id, track: track, props: props, in: in, saved: info.Largest,
+		movable: newMovable(s), s: s, id: id, alias: id, track: track, props: props, in: in, saved: info.Largest, current: info.Current,
 		updates: make(chan struct{}, 1), streams: map[*SubgroupWriter]struct{}{},
 	}
 	if info.Largest != nil {
@@ -210,7 +212,7 @@ func (s *Session) onSubscribe(m *wire.Subscribe) error {
 		return err
 	}
 	if refusal == nil {
-		refusal = s.refuseNewRequest()
+		refusal = s.refuseNewRequest(m.Track)
 	}
 	s.mu.Lock()
 	s.requests.turn++
@@ -344,8 +346,7 @@ func (s *Session) onRequestUpdate(m *wire.RequestUpdate) error {
 	switch {
 	case refusal != nil:
 	case p != nil:
-		p.update(m.Parameters)
-		ok.Parameters.LargestObject = s.largestFor(p.Largest())
+		ok.Parameters.LargestObject = s.largestFor(p.update(m.Parameters))
 	case existing != nil && existing.kind == kindSubscribe:
 		refusal = &RequestError{Code: wire.RequestInternalError, Reason: "subscription not established yet"}
 	case existing != nil:
@@ -400,14 +401,29 @@ func (p *Publication) Largest() *Location {
 	return &l
 }
 
-func (p *Publication) update(params wire.Parameters) {
+// update applies a REQUEST_UPDATE and returns the largest object at that moment, which its answer tells.
+func (p *Publication) update(params wire.Parameters) (largest *Location) {
+	var current *Location
+	if p.current != nil {
+		current = p.current()
+	}
 	p.mu.Lock()
+	paused := !p.state.Forward
 	p.state.apply(params)
-	if params.SubscriptionFilter != nil {
-		var largest *Location
-		if p.some {
-			largest = &p.largest
+	if current != nil && (!p.some || p.largest.Less(*current)) {
+		p.largest, p.some = *current, true
+	}
+	if p.some {
+		l := p.largest
+		largest = &l
+	}
+	if paused && p.state.Forward {
+		p.state.Resumed = largest
+		if p.s.v.Has(wire.JoinResumed) {
+			p.saved = largest
 		}
+	}
+	if params.SubscriptionFilter != nil {
 		p.state.resolve(largest)
 	}
 	p.limitTimeout()
@@ -416,6 +432,14 @@ func (p *Publication) update(params wire.Parameters) {
 	}
 	p.mu.Unlock()
 	signal(p.updates)
+	return largest
+}
+
+// joining is the largest object up to which a joining fetch goes; nil: there was none.
+func (p *Publication) joining() *Location {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.saved
 }
 
 // OpenSubgroup opens a stream for a subgroup, waiting for the peer's stream credit until ctx is done or the publication

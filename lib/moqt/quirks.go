@@ -30,13 +30,11 @@ func (s *Session) renumber(id *uint64) {
 	s.requests.given += 2
 }
 
-// joined finds the subscription that a joining fetch names.
+// joined finds the subscription that a joining fetch names; s.mu is held.
 func (s *Session) joined(id uint64) uint64 {
-	if !s.cfg.Lenient {
+	if !s.cfg.Lenient || !s.v.RequestStreams() {
 		return id
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, rs := range s.streams {
 		if !rs.own && rs.said == id && rs.typ == typeSubscribe {
 			return rs.id

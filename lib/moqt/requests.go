@@ -25,7 +25,8 @@ type requestState struct {
 	peerLimit uint64              // what the peer was granted
 	told      uint64              // what it was told
 	window    uint64
-	unlimited bool // no MAX_REQUEST_ID: streams bound the requests, and any may be overtaken
+	news      chan struct{} // closed when a request of the peer came or was done with, if somebody waits for that
+	unlimited bool          // no MAX_REQUEST_ID: streams bound the requests, and any may be overtaken
 }
 
 // maxSkipped bounds request ids that were overtaken. Only SUBSCRIBE_NAMESPACE, on streams of their own, can be.
@@ -54,6 +55,22 @@ func (q *requestState) init(client bool, window uint64, unlimited bool) {
 }
 
 func (q *requestState) granted() uint64 { return q.peerLimit }
+
+// heard is closed at the next request of the peer that comes or is done with; Session.mu is held.
+func (q *requestState) heard() <-chan struct{} {
+	if q.news == nil {
+		q.news = make(chan struct{})
+	}
+	return q.news
+}
+
+// tell wakes who waits for that; Session.mu is held.
+func (q *requestState) tell() {
+	if q.news != nil {
+		close(q.news)
+		q.news = nil
+	}
+}
 
 // admit checks the id of a request of the peer.
 func (q *requestState) admit(id uint64) error {
@@ -355,6 +372,7 @@ type inbound struct {
 	track    string // kindSubscribe: its name
 	turn     uint64 // kindSubscribe: which one of the peer's
 	joinable bool   // kindSubscribe: filter LargestObject, so a joining fetch may refer to it
+	updates  uint64 // kindUpdate: the request it changes
 	onUpdate func(wire.Parameters)
 	settled  chan struct{} // closed when a subscription was accepted
 	replied  chan struct{} // closed when the answer was sent
@@ -373,6 +391,7 @@ const (
 	kindSubscribe
 	kindFetch
 	kindPublishNamespace
+	kindUpdate
 )
 
 // settle ends the wait of joining fetches for the answer to a SUBSCRIBE.
@@ -415,12 +434,16 @@ func (s *Session) admit(id uint64, m wire.Message) (*inbound, error) {
 	case *wire.Subscribe:
 		f := m.Parameters.SubscriptionFilter
 		r.joinable = f != nil && f.Type == wire.FilterLargestObject
+		r.kind = kindSubscribe
+	case *wire.RequestUpdate:
+		r.kind, r.updates = kindUpdate, m.ExistingRequestID
 	case *wire.Fetch:
 		r.kind = kindFetch
 	case *wire.PublishNamespace:
 		r.kind = kindPublishNamespace
 	}
 	s.inbounds[id] = r
+	s.requests.tell()
 	return r, nil
 }
 
@@ -489,6 +512,7 @@ func (s *Session) requestOver(id uint64) {
 	s.mu.Lock()
 	delete(s.inbounds, id)
 	q := &s.requests
+	q.tell()
 	if q.unlimited {
 		s.mu.Unlock()
 		return

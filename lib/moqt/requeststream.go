@@ -479,7 +479,6 @@ func (s *Session) takeRequest(st Stream, cs *controlStream, m wire.Message) erro
 	case *wire.Publish:
 		id, dispatch = &m.RequestID, func() error { return s.onPublish(m) }
 	case *wire.Fetch:
-		m.JoiningRequestID = s.joined(m.JoiningRequestID)
 		id, dispatch = &m.RequestID, func() error { return s.onFetch(m) }
 	case *wire.TrackStatus:
 		id, dispatch = &m.RequestID, func() error { return s.onTrackStatus(m) }

@@ -359,7 +359,7 @@ func (s *Session) takeRequestStream(st Stream) error {
 		return err
 	}
 	if refusal == nil {
-		refusal = s.refuseNewRequest()
+		refusal = s.refuseNewRequest(object.TrackName{Namespace: prefix})
 	}
 	if refusal == nil {
 		refusal = s.claimPrefix(claimed, in, prefix)

@@ -16,6 +16,9 @@ type TrackInfo struct {
 	Largest    *Location     // largest object so far; nil if there is none yet
 	Expires    time.Duration // after which the publisher will end the subscription; 0 never
 	Properties []byte        // track properties as key-value-pairs, forwarded unchanged (§10, §11)
+	// Current, if not nil, says what is the largest object when a subscription that was paused goes on; else it is the largest that
+	// was sent. It is for Accept alone.
+	Current func() *Location
 }
 
 // SubscribeOptions shape a subscription. The zero value asks for every object from now on.
@@ -429,7 +432,7 @@ func (s *Session) onPublish(m *wire.Publish) error {
 		return err
 	}
 	if refusal == nil {
-		refusal = s.refuseNewRequest()
+		refusal = s.refuseNewRequest(m.Track)
 	}
 	if refusal == nil {
 		refusal = s.unsupported(m.Properties)

@@ -43,7 +43,7 @@ type TrackStatusRequest struct {
 }
 
 func (s *Session) onTrackStatus(m *wire.TrackStatus) error {
-	in, tokens, err := s.admitSimple(m.RequestID, m, m.Parameters)
+	in, tokens, err := s.admitSimple(m.RequestID, m, m.Track, m.Parameters)
 	if in == nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (s *Session) onTrackStatus(m *wire.TrackStatus) error {
 }
 
 // admitSimple does what the beginnings of requests have in common. A nil inbound without error: refused already.
-func (s *Session) admitSimple(id uint64, m wire.Message, p wire.Parameters) (*inbound, []Token, error) {
+func (s *Session) admitSimple(id uint64, m wire.Message, of object.TrackName, p wire.Parameters) (*inbound, []Token, error) {
 	if err := unknownParameters(p); err != nil {
 		return nil, nil, err
 	}
@@ -66,7 +66,7 @@ func (s *Session) admitSimple(id uint64, m wire.Message, p wire.Parameters) (*in
 		return nil, nil, err
 	}
 	if refusal == nil {
-		refusal = s.refuseNewRequest()
+		refusal = s.refuseNewRequest(of)
 	}
 	if refusal != nil {
 		in.refuse(refusal)

@@ -211,6 +211,7 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 		// It is being sent because of this subscriber: what came meanwhile is for it, too.
 		info.Largest = t.largestBefore(had)
 	}
+	info.Current = func() *moqt.Location { return t.info().Largest }
 	pub, err := r.Accept(info)
 	if err != nil {
 		return

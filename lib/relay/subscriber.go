@@ -102,7 +102,7 @@ func (s *subscriber) run(ctx context.Context) {
 		case st.Forward && !forward: // resumed: what was published meanwhile was not asked for
 			forward = true
 			s.pumps, s.pause = context.WithCancel(ctx)
-			if l := t.info().Largest; l != nil && s.floor.Less(*l) {
+			if l := st.Resumed; l != nil && s.floor.Less(*l) {
 				s.floor = next(*l)
 				s.cursor = s.floor.Group
 				delete(s.begun, s.cursor)

@@ -32,6 +32,7 @@ type draft struct {
 	setupType uint64
 	// padding streams and datagrams exist.
 	padding bool
+	rules   ruleSet     // that its sessions keep
 	done    codeNumbers // of DoneCode
 	resets  codeNumbers // of ResetCode
 }
@@ -44,6 +45,7 @@ var drafts = [256]*draft{
 		messages:      messages16,
 		minFields:     1,
 		subgroupTypes: 0x3f,
+		rules:         setOf(JoinLargestObject),
 		done:          done16,
 		resets:        resets16,
 	},
@@ -58,6 +60,7 @@ var drafts = [256]*draft{
 		deltaFetch:      true,
 		setupType:       0x2f00,
 		padding:         true,
+		rules:           setOf(JoinWaits, JoinForwarding, JoinPublished, JoinResumed, SessionTracks),
 		done:            done18,
 		resets:          resets18,
 	},

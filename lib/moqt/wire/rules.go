@@ -1,0 +1,48 @@
+package wire
+
+// Rule is something that a draft wants of a session and that no codec shows. Whoever acts by one asks Version.Has, so that a
+// rule of one draft is not applied to another by accident.
+type Rule uint8
+
+// Rules in which drafts differ.
+const (
+	// JoinLargestObject: a joining FETCH is for a SUBSCRIBE with filter Largest Object; any other closes the session (draft-16
+	// §9.16.2).
+	JoinLargestObject Rule = iota
+	// JoinWaits: a joining FETCH that came before its SUBSCRIBE, or before a REQUEST_UPDATE that was sent earlier, waits for it
+	// (draft-18 §10.12.2).
+	JoinWaits
+	// JoinForwarding: a joining FETCH for a subscription with Forward State 0 is refused with INVALID_RANGE (draft-18 §10.12.2).
+	JoinForwarding
+	// JoinPublished: a joining FETCH may be for a track that was offered with PUBLISH (draft-18 §5.1).
+	JoinPublished
+	// JoinResumed: what a joining FETCH ends with is the largest object when the subscription was resumed, if it was paused
+	// before; else always that of its beginning (draft-18 §5.1).
+	JoinResumed
+	// SessionTracks: names below ".session" are the session's own and those below "." nobody's; a request for an unknown one gets
+	// DOES_NOT_EXIST and reaches no handler (draft-18 §3.2.2).
+	SessionTracks
+
+	rules // how many
+)
+
+// ruleSet has a bit for each rule.
+type ruleSet uint64
+
+func setOf(list ...Rule) (s ruleSet) {
+	for _, r := range list {
+		s |= 1 << r
+	}
+	return s
+}
+
+// Rules lists all that there are.
+func Rules() (list []Rule) {
+	for r := range rules {
+		list = append(list, r)
+	}
+	return list
+}
+
+// Has reports whether the draft has a rule.
+func (v Version) Has(r Rule) bool { return drafts[v].rules&(1<<r) != 0 }
