@@ -250,6 +250,8 @@ func permanent(relay string, err error, connected bool) error {
 			return nil
 		case wire.Unauthorized, wire.MalformedAuthToken, wire.ExpiredAuthToken, wire.UnknownAuthTokenAlias:
 			return &Error{relay, err, exit.NotAllowed, "the relay wants a ticket that is good (ec-relay ticket makes one there, --uses N for more than one)"}
+		case wire.InvalidPath, wire.MalformedPath:
+			return &Error{relay, err, exit.Protocol, "the relay knows no such path; is the end of its address right?"}
 		default:
 			return &Error{relay, err, exit.Protocol, "is it a relay for MoQ Transport, drafts 16 or 18?"}
 		}

@@ -7,15 +7,16 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
+
+	"every.channel/ec/lib/moqt/transport"
 )
 
-// qlogSchema names the events: draft-pardue-moq-qlog-moq-events-06, whose fields these are, and a few of our own beside them.
+// qlogSchema names the events: draft-pardue-moq-qlog-moq-events-07, whose fields these are, and a few of our own beside them.
 const (
-	qlogSchema    = "urn:ietf:params:qlog:events:moqt-06"
+	qlogSchema    = "urn:ietf:params:qlog:events:moqt-07"
 	qlogOwnSchema = "tag:every.channel,2026:qlog:ec-00"
 )
 
@@ -47,7 +48,7 @@ func openQLog(dir string, size int64, client bool, conn Conn, log *slog.Logger) 
 	}
 	q := &qlog{log: log, start: time.Now(), left: size}
 	name := fmt.Sprintf("%s_%s_%s.sqlog", q.start.UTC().Format("20060102T150405.000"), hex.EncodeToString(id[:]), side)
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := transport.CreateQLog(dir, name)
 	if err != nil {
 		log.Warn("no qlog", "err", err)
 		return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -47,7 +48,7 @@ func readQLog(t *testing.T, name string) (header map[string]any, events []qlogEv
 // sessionLogs finds the logs of two sessions that ended, not those of connections.
 func sessionLogs(t *testing.T, dir string) (client, server string) {
 	t.Helper()
-	names, _ := filepath.Glob(filepath.Join(dir, "*T*.sqlog"))
+	names, _ := filepath.Glob(filepath.Join(dir, "2*T*.sqlog"))
 	for _, n := range names {
 		if strings.HasSuffix(n, "_client.sqlog") {
 			client = n
@@ -78,7 +79,7 @@ func find(events []qlogEvent, name string, want map[string]any) *qlogEvent {
 // TestQLog: both ends of a session log what they write and read, with every draft and over every transport.
 func TestQLog(t *testing.T) {
 	everywhere(t, func(t *draftT) {
-		dir := t.TempDir()
+		dir := filepath.Join(t.TempDir(), "made", "when needed")
 		conf := func(h Handler) *Config { return &Config{Handler: h, QLogDir: dir} }
 		h, pubs := accepting(TrackInfo{})
 		h.fetch = func(_ context.Context, r *FetchRequest) {
@@ -137,6 +138,7 @@ func TestQLog(t *testing.T) {
 			if header["file_schema"] != "urn:ietf:params:qlog:file:sequential" || trace["vantage_point"].(map[string]any)["type"] != side.typ {
 				t.Errorf("header %v", header)
 			}
+			checkSchemas(t.T, header, events)
 			subscribe := find(events, "moqt:control_message_"+side.control, nil)
 			for i, e := range events {
 				if m, _ := e.Data["message"].(map[string]any); m["type"] == "subscribe" && e.Name == "moqt:control_message_"+side.control {
@@ -200,8 +202,12 @@ func TestQLogIsBounded(t *testing.T) {
 
 // TestQLogThatCannotBeWritten: a session does not need its log.
 func TestQLogThatCannotBeWritten(t *testing.T) {
+	notFolder := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(notFolder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	h, pubs := accepting(TrackInfo{})
-	c, s := quicPair(t, &Config{QLogDir: filepath.Join(t.TempDir(), "none")}, &Config{Handler: h, QLogDir: t.TempDir()})
+	c, s := quicPair(t, &Config{QLogDir: notFolder}, &Config{Handler: h, QLogDir: t.TempDir()})
 	s.qlog.mu.Lock()
 	s.qlog.f.Close() // writes fail from now on
 	s.qlog.mu.Unlock()
@@ -215,7 +221,7 @@ func TestQLogThatCannotBeWritten(t *testing.T) {
 		readObject(t, sub)
 	}
 	if c.qlog != nil {
-		t.Error("a log in a folder that is not there")
+		t.Error("a log in what is no folder")
 	}
 }
 
@@ -250,3 +256,38 @@ type discardStream struct{ SendStream }
 
 func (discardStream) Write(p []byte) (int, error) { return len(p), nil }
 func (discardStream) SetReliableBoundary()        {}
+
+// moqtEvents are the events of draft-pardue-moq-qlog-moq-events-07 and the members they must have, and ours.
+var moqtEvents = map[string]string{
+	"moqt:control_message_created": "stream_id message", "moqt:control_message_parsed": "stream_id message",
+	"moqt:stream_type_set":         "stream_id stream_type",
+	"moqt:object_datagram_created": "track_alias group_id end_of_group", "moqt:object_datagram_parsed": "track_alias group_id end_of_group",
+	"moqt:subgroup_header_created": "stream_id track_alias group_id subgroup_id_mode contains_end_of_group properties_present",
+	"moqt:subgroup_header_parsed":  "stream_id track_alias group_id subgroup_id_mode contains_end_of_group properties_present",
+	"moqt:subgroup_object_created": "stream_id object_id_delta object_payload_length",
+	"moqt:subgroup_object_parsed":  "stream_id object_id_delta object_payload_length",
+	"moqt:fetch_header_created":    "stream_id request_id", "moqt:fetch_header_parsed": "stream_id request_id",
+	"moqt:fetch_object_created": "stream_id datagram end_of_nonexistent_range end_of_unknown_range object_payload_length",
+	"moqt:fetch_object_parsed":  "stream_id datagram end_of_nonexistent_range end_of_unknown_range object_payload_length",
+	"ec:stream_reset":           "owner stream_id code", "ec:stop_sending": "owner stream_id code", "ec:session_closed": "",
+}
+
+// checkSchemas: the events of a log are those of the schemas that it declares.
+func checkSchemas(t *testing.T, header map[string]any, events []qlogEvent) {
+	t.Helper()
+	schemas := fmt.Sprint(header["trace"].(map[string]any)["event_schemas"])
+	if schemas != "[urn:ietf:params:qlog:events:moqt-07 tag:every.channel,2026:qlog:ec-00]" {
+		t.Errorf("schemas %s", schemas)
+	}
+	for _, e := range events {
+		members, ok := moqtEvents[e.Name]
+		if !ok {
+			t.Errorf("%s is in no schema", e.Name)
+		}
+		for _, m := range strings.Fields(members) {
+			if _, ok := e.Data[m]; !ok {
+				t.Errorf("%s without %s: %v", e.Name, m, e.Data)
+			}
+		}
+	}
+}

@@ -12,7 +12,7 @@ import (
 
 // TestBorder: of package wire only error codes are used here, and no protocol is named. What a draft says is the session's matter.
 func TestBorder(t *testing.T) {
-	codes := []string{"SessionCode", "ResetCode", "NoError", "InternalError", "Unauthorized", "ProtocolViolation", "VersionNegotiationFailed", "ResetInternalError"}
+	codes := []string{"SessionCode", "ResetCode", "NoError", "InternalError", "Unauthorized", "ProtocolViolation", "InvalidPath", "VersionNegotiationFailed", "ResetInternalError"}
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)

@@ -25,16 +25,24 @@ func quicTracer(o *Options) func(context.Context, bool, quic.ConnectionID) qlogw
 		if client {
 			side = "client"
 		}
-		f, err := os.OpenFile(filepath.Join(o.QLogDir, id.String()+"_"+side+".sqlog"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		f, err := CreateQLog(o.QLogDir, id.String()+"_"+side+".sqlog")
 		if err != nil {
 			o.Logger.Warn("no qlog of a connection", "err", err)
 			return nil
 		}
 		out := &boundedFile{f: f, left: o.QLogSize, log: o.Logger}
-		trace := qlogwriter.NewConnectionFileSeq(&bufferedFile{bufio.NewWriterSize(out, qlogBuffer), out}, client, id, []string{quicqlog.EventSchema})
+		trace := qlogwriter.NewConnectionFileSeq(&bufferedFile{bufio.NewWriterSize(out, qlogBuffer), out}, client, id, []string{quicqlog.EventSchema, quicGoSchema})
 		go trace.Run() // ends with the connection
-		return trace
+		return quicTrace{trace}
 	}
+}
+
+// CreateQLog creates a file for a log, and its folder if that is not there.
+func CreateQLog(dir, name string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // boundedFile takes what is written to it until left is used up or the file fails; the rest goes nowhere. A record that is cut

@@ -167,7 +167,8 @@ func TestDialWebTransportRefused(t *testing.T) {
 	}{
 		{http.StatusOK, wire.VersionNegotiationFailed},
 		{http.StatusForbidden, wire.Unauthorized},
-		{http.StatusNotFound, wire.VersionNegotiationFailed},
+		{http.StatusNotFound, wire.InvalidPath},
+		{http.StatusBadRequest, wire.VersionNegotiationFailed},
 	} {
 		status.Store(tt.status)
 		var se *SessionError

@@ -56,6 +56,8 @@ func webDialError(res *http.Response, err error) error {
 		switch {
 		case res.StatusCode == http.StatusUnauthorized, res.StatusCode == http.StatusForbidden:
 			return &SessionError{Code: wire.Unauthorized, Reason: reason, Remote: true}
+		case res.StatusCode == http.StatusNotFound, res.StatusCode == http.StatusGone:
+			return &SessionError{Code: wire.InvalidPath, Reason: reason, Remote: true}
 		case res.StatusCode >= 400 && res.StatusCode < 500:
 			return &SessionError{Code: wire.VersionNegotiationFailed, Reason: reason, Remote: true}
 		}

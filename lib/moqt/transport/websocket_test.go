@@ -145,7 +145,8 @@ func TestDialWebSocketRefused(t *testing.T) {
 		want   wire.SessionCode
 	}{
 		{"forbidden", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, wire.Unauthorized},
-		{"no WebSockets", func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, wire.VersionNegotiationFailed},
+		{"no such path", func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, wire.InvalidPath},
+		{"no WebSockets", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusBadRequest) }, wire.VersionNegotiationFailed},
 		{"no subprotocol", func(w http.ResponseWriter, r *http.Request) {
 			if ws, err := websocket.Accept(w, r, nil); err == nil {
 				ws.Read(context.Background())
