@@ -1,9 +1,12 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -157,4 +160,42 @@ func TestChainTrackEnds(t *testing.T) {
 	if n := v.count(isWhole); n != 2 {
 		t.Errorf("%d groups came before the end, want 2", n)
 	}
+}
+
+// An upstream tells that nobody publishes a track any more before it has sent the last of it and its end, however long that takes.
+func TestEndComesAfterTheNamespaceIsGone(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		h := newRogue(ts)
+		gone := make(chan struct{})
+		h.then = func(a *moqt.NamespaceAnnouncer) {
+			<-gone
+			for _, ns := range h.routes {
+				a.Remove(ns)
+			}
+		}
+		h.subscr = func(ctx context.Context, r *moqt.SubscribeRequest) {
+			pub, err := r.Accept(moqt.TrackInfo{})
+			if err != nil {
+				return
+			}
+			close(gone)
+			time.Sleep(time.Minute) // linger is 10 s
+			w, err := pub.OpenSubgroup(ctx, moqt.SubgroupHeader{HasProperties: true, EndOfGroup: true})
+			if err != nil {
+				t.Errorf("the track was left: %v", err)
+				return
+			}
+			for id := range uint64(parts) {
+				o := part(0, id)
+				w.WriteObject(id, o.Properties, wire.StatusNormal, o.Payload)
+			}
+			w.Close()
+			pub.Done(wire.DoneTrackEnded, "")
+		}
+		r := start(t, t.TempDir(), pipe, Config{Upstreams: []Upstream{h.upstream(t)}}, store.Config{})
+		synctest.Wait()
+		v := r.viewer(t, ts, moqt.SubscribeOptions{})
+		v.whole(1)
+		v.ends(wire.DoneTrackEnded)
+	})
 }

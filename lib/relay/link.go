@@ -351,7 +351,7 @@ func (r *Relay) steerOnce(now time.Time) {
 	}
 	for _, t := range r.tracks {
 		ways := r.ways(t)
-		watched := len(ways) > 0
+		watching, watched := ways, len(ways) > 0
 		if r.mirrors(t.name.Namespace) && (told[t] || t.exists()) { // as if somebody here watched
 			ways = append([][]string{nil}, ways...)
 		}
@@ -371,11 +371,13 @@ func (r *Relay) steerOnce(now time.Time) {
 				links[u]++
 			}
 		}
-		// While those that are nearer have not answered, what is there goes on.
+		// While those that are nearer have not answered, what is there goes on. So it does for a subscriber when no upstream tells of a
+		// publisher any more: the last of the track, and that it ended, may still be on the way.
 		asking := len(want) > 0 && !slices.ContainsFunc(want, func(u *upstream) bool { return d.links[u] != nil && d.links[u].up })
+		last := len(want) == 0 && !t.local()
 		for u, l := range d.links {
 			switch {
-			case asking && l.up, slices.Contains(want, u):
+			case l.up && (asking || last && slices.ContainsFunc(watching, u.passable)), slices.Contains(want, u):
 				l.unwanted = time.Time{}
 			case l.unwanted.IsZero():
 				l.unwanted = now
