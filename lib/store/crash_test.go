@@ -152,7 +152,7 @@ func TestMain(m *testing.M) {
 func publish(dir string) {
 	s, err := Open(dir, Config{})
 	if err != nil {
-		fmt.Println("error", err)
+		fmt.Println("err", err)
 		os.Exit(1)
 	}
 	go s.Run(context.Background())
@@ -164,7 +164,7 @@ func publish(dir string) {
 	for ; ; group++ {
 		for _, id := range []uint64{1, 0, 2, 4, 3, 5}[group%2:] { // odd groups: 0 is skipped, then comes last
 			if _, err := tr.Put(part(group, id), object.Sum(part(group, id).Payload)); err != nil {
-				fmt.Println("error", err)
+				fmt.Println("err", err)
 				os.Exit(1)
 			}
 			fmt.Println(group, id)

@@ -98,7 +98,7 @@ func (f *fetching) refusal(err error) error {
 	if !ok {
 		return err
 	}
-	f.e.log.Debug("relay cannot serve a range", "from", f.start.String(), "to", f.end.String(), "error", err)
+	f.e.log.Debug("relay cannot serve a range", "from", f.start.String(), "to", f.end.String(), "err", err)
 	if f.how != healing && f.alone() && (r.Code == wire.RequestInvalidRange || r.Code == wire.RequestDoesNotExist) {
 		f.e.asm.upTo(f.end)
 	}

@@ -65,7 +65,7 @@ func (p *pull) move(ctx context.Context, old *epoch, to string) (next *epoch, _ 
 		p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {
 			var err error
 			if next, err = p.newEpoch(ctx, sess, t, old.follow, Point{kind: first}); err != nil {
-				p.log.Debug("new track not found yet", "track", t.name.String(), "error", err)
+				p.log.Debug("new track not found yet", "track", t.name.String(), "err", err)
 			}
 			return err == nil
 		})

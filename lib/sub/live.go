@@ -121,7 +121,7 @@ func (l *liveReader) move() error {
 		}
 		if err != nil {
 			if l.ctx.Err() == nil {
-				l.e.log.Warn("the relay wants the track read elsewhere, which fails", "error", err)
+				l.e.log.Warn("the relay wants the track read elsewhere, which fails", "err", err)
 			}
 			return nil
 		}

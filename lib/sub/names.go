@@ -114,7 +114,7 @@ func (q *lookup) sources(ctx context.Context) ([]object.Namespace, error) {
 	}
 	all, err := namespaces(ctx, q.sess, sourcePrefix)
 	if err != nil {
-		q.log.Debug("relay lists no sources", "error", err)
+		q.log.Debug("relay lists no sources", "err", err)
 		return nil, nil
 	}
 	var list []object.Namespace

@@ -61,7 +61,7 @@ func (o *output) object(t object.TrackName, obj *object.Object) (bool, error) {
 			o.count(func(s *Stats) { s.NoHash++ })
 		case err != nil:
 			o.count(func(s *Stats) { s.Mismatches++ })
-			o.c.Log.Error("object does not match its hash, left out", "track", t.String(), "group", obj.Group, "object", obj.ID, "error", err)
+			o.c.Log.Error("object does not match its hash, left out", "track", t.String(), "group", obj.Group, "object", obj.ID, "err", err)
 			return false, nil
 		}
 	}

@@ -228,7 +228,7 @@ func (r *reader) heal(ctx context.Context, from, to moqt.Location) {
 	}
 	r.e.p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {
 		if err := r.e.fetch(ctx, sess, from, to, healing); err != nil {
-			r.e.log.Debug("relay did not heal a hole", "from", from.String(), "to", to.String(), "error", err)
+			r.e.log.Debug("relay did not heal a hole", "from", from.String(), "to", to.String(), "err", err)
 		}
 		return r.e.asm.has(from)
 	})

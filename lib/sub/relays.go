@@ -73,7 +73,7 @@ func (rs *relays) keep(ctx context.Context, i int) {
 			return
 		}
 		again := exitCode(err) == exitUnreachable
-		rs.c.Log.Error("relay failed, reading from the others", "relay", client.Name(c.Relay), "error", err, "again", again)
+		rs.c.Log.Error("relay failed, reading from the others", "relay", client.Name(c.Relay), "err", err, "again", again)
 		if !again {
 			return
 		}
@@ -146,7 +146,7 @@ func (rs *relays) session(ctx context.Context, i int, sess *client.Session) erro
 				if _, unknown := errors.AsType[*unknownTrack](err); !unknown || len(rs.c.Relays) == 1 || knows.Add(-1) == 0 {
 					return err
 				}
-				rs.c.Log.Warn("relay does not have a track", "relay", rs.c.Relays[i], "error", err)
+				rs.c.Log.Warn("relay does not have a track", "relay", rs.c.Relays[i], "err", err)
 				select {
 				case <-gctx.Done():
 					return context.Cause(gctx)

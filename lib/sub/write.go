@@ -12,7 +12,7 @@ import (
 func (r *reader) write(o *object.Object) (enough bool, err error) {
 	prop, err := object.ParseProperties(o.Properties)
 	if err != nil {
-		r.e.log.Warn("object with malformed properties", "group", o.Group, "object", o.ID, "error", err)
+		r.e.log.Warn("object with malformed properties", "group", o.Group, "object", o.ID, "err", err)
 	}
 	if before := r.meter.add(prop, time.Now()); r.c.Duration > 0 && before >= r.c.Duration {
 		return true, nil
