@@ -259,6 +259,7 @@ func (u *upstream) current() *session {
 
 // known returns a track that is here or upstream, knowing how far it goes; else nil, and whether an upstream does not tell such things.
 func (r *Relay) known(ctx context.Context, name object.TrackName, through []string) (t *track, untold bool) {
+	r.awaitArriving(ctx, name)
 	t = r.lookup(name)
 	if t != nil && (t.local() || t.linked()) {
 		return t, false

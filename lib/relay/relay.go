@@ -101,6 +101,7 @@ type Relay struct {
 	upstreams []*upstream // those of the configuration first, then peers that came here
 	epoch     int         // counts the sessions with them
 	demands   map[*track]*demand
+	arriving  map[string]*arriving       // by track
 	expected  map[string][]*expected     // subscribers on their way, by track
 	announced map[*announcement]struct{} // PUBLISH_NAMESPACE in force
 	listeners map[chan struct{}]struct{} // woken when namespaces may have changed
@@ -111,7 +112,7 @@ func New(c Config) *Relay {
 	c = c.withDefaults()
 	r := &Relay{
 		c: c, store: c.Store, log: c.Logger, id: newRelayID(), turns: newTurns(),
-		tracks: make(map[string]*track), idle: make(map[string]weak.Pointer[track]), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand), expected: make(map[string][]*expected),
+		tracks: make(map[string]*track), idle: make(map[string]weak.Pointer[track]), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand), expected: make(map[string][]*expected), arriving: make(map[string]*arriving),
 		announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}
 	for _, u := range c.Upstreams {

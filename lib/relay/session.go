@@ -181,11 +181,15 @@ func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
 		return
 	}
 	defer s.unclaim(t)
+	here := s.r.arrives(name)
 	sub, err := r.Accept(moqt.SubscribeOptions{})
 	if err != nil {
+		here()
 		return
 	}
-	s.attach(t, sub).run(ctx)
+	src := s.attach(t, sub)
+	here()
+	src.run(ctx)
 }
 
 // Subscribe serves a track to the peer.
@@ -266,6 +270,7 @@ const maxRendezvous = time.Minute
 
 // find gives the track if it is here, or somebody who announced its namespace or an upstream has it; else nil.
 func (r *Relay) find(ctx context.Context, name object.TrackName, through []string) *track {
+	r.awaitArriving(ctx, name)
 	t := r.lookup(name)
 	if (t == nil || !t.live()) && len(r.announcing(name.Namespace)) > 0 {
 		// Somebody announced the namespace without offering the track.
