@@ -33,6 +33,7 @@ type cutter struct {
 	stats Stats
 
 	heard     [ts.NumPIDs]mark
+	began     [ts.NumPIDs]int64  // position of the last PES packet that began on a kept PID
 	before    map[ts.PID]earlier // until the PMT is known
 	repeats   bool               // the PMT is sent again and again
 	totHeard  bool
@@ -259,6 +260,9 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	if ev == ts.Duplicate {
 		return false, nil
 	}
+	if p.UnitStart() {
+		c.began[pid] = c.pos
+	}
 	if role&rolePCR != 0 && p.Discontinuity() && p.HasPCR() {
 		c.flagPos = c.pos
 	}
@@ -316,6 +320,9 @@ func (c *cutter) foretaste(p *ts.Packet, pid ts.PID) (keep bool) {
 	if before.pos > 0 && (ev == ts.Gap || ev == ts.Jump) {
 		c.lost(p, pid, before.pos, ev == ts.Jump)
 	}
+	if p.UnitStart() && ev != ts.Duplicate {
+		c.began[pid] = c.pos
+	}
 	return ev != ts.Duplicate
 }
 
@@ -358,10 +365,15 @@ type earlier struct {
 // steps. If it is missing at all: chunks that had ended before the step are not held up. It returns up to where they may be missing.
 func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) (to int64) {
 	t := taint{from: from, to: c.pos, pid: pid, kind: taintContinuity}
-	anew := announced && (p.UnitStart() || !p.HasPayload()) && (c.stepPos > from || c.stepTo > from)
+	began := from // a PES packet of the clock before may go on behind the first chunk of the new one
+	if pid != c.prog.cutPID && c.stepTo > 0 {
+		began = c.began[pid]
+	}
+	anew := announced && (p.UnitStart() || !p.HasPayload()) && (c.stepPos > began || c.stepTo > began)
 	if anew {
 		if t.to = c.stepPos; from >= c.stepPos {
 			t.to = c.stepTo - 1
+			t.from = min(from, t.to)
 		}
 		if from < c.stepFrom {
 			c.event(taint{from: from, to: c.stepFrom, pid: pid, kind: taintContinuity, late: true})

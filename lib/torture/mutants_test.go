@@ -321,9 +321,9 @@ var mutants = []mutant{
 	{"PAT and PMT that stay away for 10 s have not changed", "pmtchange=2 tables=240 / of=5 loss=9 burst=39", "lib/chop/settle.go",
 		`			case c.repeats && c.base.now-ch.beganAt >= dormant && !c.tablesSince(ch):`,
 		`			case false:`},
-	{"a counter that starts anew behind the last packets of a sparse PID is a loss in the new clock", "step=2 sparse=4 every=4 pcr=1 illegal=0 scrambled=0", "lib/chop/cutter.go",
-		`(c.stepPos > from || c.stepTo > from)`,
-		`c.stepPos > from`},
+	{"a PES packet of the clock before ends where the new one begins", "len=1 aframes=6 astop=1 step=2 audio=0 illegal=0 scrambled=0", "lib/chop/cutter.go",
+		`		began = c.began[pid]`,
+		`		began = from`},
 	{"counters are followed from the PMT on only", "tables=480 / of=1 loss=9", "lib/chop/cutter.go",
 		`			c.unlisted(p, pid)
 `,
