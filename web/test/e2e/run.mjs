@@ -40,10 +40,10 @@ async function click(page, callsign) {
 	await page.locator("#list button", { hasText: callsign }).click({ timeout: 20_000 })
 }
 
-/** Plays, and waits until it does. */
+/** Plays, and waits until it does. Time tables come every 10 s, so a home that has just begun takes up to 20 s to its first chunk. */
 async function play(page, callsign = "EC-H264") {
 	await click(page, callsign)
-	await h.until("the picture moves", 20_000, async () => (await h.state(page)).frames > 5)
+	await h.until("the picture moves", 40_000, async () => (await h.state(page)).frames > 5)
 }
 
 /** Watches for a time, and says how much moved, and for how many ms nothing was there to be shown. */
@@ -158,7 +158,7 @@ test("by keyboard alone: choose, pause, volume, back", async (t) => {
 	await page.keyboard.press("Tab")
 	for (let i = 0; i < 20 && !(await page.evaluate(() => document.activeElement?.closest("#list") !== null)); i++) await page.keyboard.press("Tab")
 	await page.keyboard.press("Enter")
-	await h.until("the picture moves", 20_000, async () => (await h.state(page)).frames > 5)
+	await h.until("the picture moves", 40_000, async () => (await h.state(page)).frames > 5)
 	await page.keyboard.press("k")
 	assert.ok(await page.evaluate(() => document.querySelector("video").paused))
 	await page.keyboard.press("k")
