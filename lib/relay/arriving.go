@@ -38,13 +38,13 @@ func (r *Relay) arrives(name object.TrackName) (here func()) {
 
 // awaitArriving waits for the publishers of a track that are being accepted, if there are any and the track has no other.
 func (r *Relay) awaitArriving(ctx context.Context, name object.TrackName) {
-	if t := r.lookup(name); t != nil && t.live() {
-		return
-	}
 	r.mu.Lock()
 	a := r.arriving[name.String()]
 	r.mu.Unlock()
 	if a == nil {
+		return
+	}
+	if t := r.lookup(name); t != nil && t.live() {
 		return
 	}
 	select {
