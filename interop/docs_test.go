@@ -51,11 +51,6 @@ func TestPages(t *testing.T) {
 				t.Errorf("%s: %v", f, err)
 			}
 		}
-		for n, line := range strings.Split(string(b), "\n") {
-			if len([]rune(line)) >= 150 && !strings.HasPrefix(line, "|") {
-				t.Errorf("%s:%d: %d characters", f, n+1, len([]rune(line)))
-			}
-		}
 	}
 	for _, m := range regexp.MustCompile("`(Test\\w+)").FindAllStringSubmatch(text.String(), -1) {
 		if !slices.Contains(all, m[1]) {

@@ -1,0 +1,85 @@
+package cmdutil
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// proseLimit is the greatest length of a line of prose in characters: such a line fits a terminal and a review.
+const proseLimit = 150
+
+// longProse returns the numbers of the lines of a page of Markdown that are prose and longer than the limit. Rows of tables, which
+// Markdown cannot wrap, and code are no prose.
+func longProse(page string) (lines []int) {
+	fenced, code, before := false, false, ""
+	for n, line := range strings.Split(page, "\n") {
+		if strings.HasPrefix(line, "```") {
+			fenced = !fenced
+		}
+		// Indented lines are code behind an empty line or a heading, else the rest of a paragraph or of an item of a list.
+		if !strings.HasPrefix(line, "    ") {
+			code = false
+		} else if before == "" || strings.HasPrefix(before, "#") {
+			code = true
+		}
+		before = line
+		if !fenced && !code && !strings.HasPrefix(line, "|") && utf8.RuneCountInString(line) > proseLimit {
+			lines = append(lines, n+1)
+		}
+	}
+	return lines
+}
+
+// TestProseFits: no line of prose in the repository's pages is longer than the limit.
+func TestProseFits(t *testing.T) {
+	root, pages := repository(t), 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules" || d.Name() == "target") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".md" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		pages++
+		rel, _ := filepath.Rel(root, path)
+		for _, n := range longProse(string(text)) {
+			t.Errorf("%s:%d: a line of prose over %d characters; wrap it", rel, n, proseLimit)
+		}
+		return nil
+	})
+	if err != nil || pages < 30 {
+		t.Fatalf("%d pages, %v", pages, err)
+	}
+}
+
+func TestLongProse(t *testing.T) {
+	long := strings.Repeat("word ", 40)
+	for _, c := range []struct {
+		name, page string
+		found      bool
+	}{
+		{"paragraph", "short\n" + long, true},
+		{"item of a list", "- short\n  " + long, true},
+		{"rest of a deep item", "- short\n    " + long, true},
+		{"characters, not bytes", strings.Repeat("é", proseLimit), false},
+		{"row", "| a |\n| " + long, false},
+		{"code", "so:\n\n    " + long + "\n    " + long, false},
+		{"fenced code", "```\n" + long + "\n```", false},
+		{"behind code", "```\nshort\n```\n" + long, true},
+	} {
+		if found := longProse(c.page) != nil; found != c.found {
+			t.Errorf("%s: found %v", c.name, found)
+		}
+	}
+}
