@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -60,6 +61,31 @@ func TestProseFits(t *testing.T) {
 	})
 	if err != nil || pages < 30 {
 		t.Fatalf("%d pages, %v", pages, err)
+	}
+}
+
+// TestGlossary: the rows of docs/glossary.md are in order, none stands twice, and the rooms that they name exist.
+func TestGlossary(t *testing.T) {
+	root := repository(t)
+	text, err := os.ReadFile(filepath.Join(root, "docs/glossary.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile(`(?m)^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$`).FindAllStringSubmatch(string(text), -1)
+	if len(rows) < 30 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	last := ""
+	for _, row := range rows[1:] {
+		if row[1] <= last {
+			t.Errorf("%q stands behind %q", row[1], last)
+		}
+		last = row[1]
+		for _, room := range regexp.MustCompile(`(?:lib|scripts)/\w+`).FindAllString(row[3], -1) {
+			if _, err := os.Stat(filepath.Join(root, room)); err != nil {
+				t.Errorf("%q: %v", row[1], err)
+			}
+		}
 	}
 }
 
