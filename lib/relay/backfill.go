@@ -15,7 +15,7 @@ import (
 	"every.channel/ec/lib/store"
 )
 
-// gaps is what of a span is neither stored nor known not to exist.
+// gaps returns the parts of a span that are not stored and not known to be missing everywhere.
 func (t *track) gaps(s span) (list []span) {
 	add := func(g span) {
 		if g.to = minLocation(g.to, s.to); g.empty() {
@@ -42,7 +42,7 @@ func (t *track) gaps(s span) (list []span) {
 			at = startOf(at.Group + 1)
 			continue
 		}
-		ids, ended, _ := t.st.Objects(i.Group) // of what cannot be read, all is missing
+		ids, ended, _ := t.st.Objects(i.Group) // a group that cannot be read counts as missing
 		for _, id := range ids {
 			if id >= at.Object {
 				add(span{at, moqt.Location{Group: at.Group, Object: id}})
@@ -63,13 +63,14 @@ func (t *track) gaps(s span) (list []span) {
 	return open
 }
 
-// keepers returns the upstreams that may have the past of a track, nearest first. Those that rest because they stalled are left out.
+// keepers returns the upstreams that may have the past of a track, nearest first. Upstreams that rest, because they stalled, are
+// left out.
 func (r *Relay) keepers(t object.TrackName, through []string) (list []*upstream) {
 	list, _ = r.allKeepers(t, through)
 	return list
 }
 
-// allKeepers says also whether any rest.
+// allKeepers returns the same, and reports whether any such upstream rests.
 func (r *Relay) allKeepers(t object.TrackName, through []string) (list []*upstream, rest bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,14 +103,15 @@ func (r *Relay) allKeepers(t object.TrackName, through []string) (list []*upstre
 	return list, rest
 }
 
-// session returns that of the upstream, or nil.
+// current returns the session with the upstream, or nil.
 func (u *upstream) current() *session {
 	u.r.mu.Lock()
 	defer u.r.mu.Unlock()
 	return u.s
 }
 
-// known returns a track that is here or upstream, knowing how far it goes; else nil, and whether an upstream does not tell such things.
+// known returns a track that is here or at an upstream, after asking how far it goes; nil if nobody knows the track. untold
+// reports that an upstream does not answer such questions, so the track may exist there.
 func (r *Relay) known(ctx context.Context, name object.TrackName, through []string) (t *track, untold bool) {
 	r.awaitArriving(ctx, name)
 	t = r.lookup(name)
@@ -129,7 +131,7 @@ func (r *Relay) known(ctx context.Context, name object.TrackName, through []stri
 		if s == nil {
 			continue
 		}
-		// Who takes long to answer is waited for by nobody, but must be known as such.
+		// Nobody waits for an upstream that takes long, but it must be noted as slow; so the request runs in the background.
 		if s.background(func() {
 			actx, cancel := context.WithTimeout(s.s.Context(), patience(through))
 			defer cancel()
@@ -171,23 +173,23 @@ func (r *Relay) known(ctx context.Context, name object.TrackName, through []stri
 	return t, untold
 }
 
-// fill fetches from upstreams what the store lacks of a span, for a request that came through some relays.
+// fill fetches from upstreams the objects of a span that the store lacks, for a request that came through the relays in through.
 func (r *Relay) fill(ctx context.Context, t *track, s span, through []string) {
 	r.fillAndServe(ctx, t, s, through, func(moqt.Location) error { return nil })
 }
 
-// fillAndServe does so step by step: everything before the location that serve is told is stored, or cannot be had. Only
-// an error of serve is returned.
+// fillAndServe does the same step by step. Before each call of serve, everything before the location that serve is given has been
+// stored, or cannot be had. Only an error of serve is returned.
 func (r *Relay) fillAndServe(ctx context.Context, t *track, s span, through []string, serve func(moqt.Location) error) error {
 	return r.fillWith(ctx, t, s, filling{through: through, serve: serve})
 }
 
-// filling is how a span is filled.
+// filling says how a span is filled.
 type filling struct {
 	through []string                         // relays that the request came through
-	serve   func(moqt.Location) error        // is told of what is settled
-	pace    func(context.Context, int) error // waits before a payload of so many bytes; nil: for nothing
-	enough  func() bool                      // all that is wanted is here; nil: the whole span is
+	serve   func(moqt.Location) error        // gets the location before which everything is settled
+	pace    func(context.Context, int) error // waits before a payload of so many bytes; nil: no wait
+	enough  func() bool                      // reports that all that is wanted is here; nil: the whole span is wanted
 }
 
 func (r *Relay) fillWith(ctx context.Context, t *track, s span, f filling) error {
@@ -197,7 +199,7 @@ func (r *Relay) fillWith(ctx context.Context, t *track, s span, f filling) error
 			return err
 		}
 		err := r.fillGap(ctx, t, g, f)
-		if lost, ok := err.(*notStored); ok { // the disk is full, or worse: the rest would be brought for nothing
+		if lost, ok := err.(*notStored); ok { // the disk is full, or worse: more objects would be fetched for nothing
 			if now, last := time.Now().UnixNano(), r.complaint.Load(); now-last > int64(10*time.Second) && r.complaint.CompareAndSwap(last, now) {
 				r.log.Warn("what upstreams have is not fetched", "track", t.name.String(), "err", lost.err)
 			}
@@ -210,7 +212,7 @@ func (r *Relay) fillWith(ctx context.Context, t *track, s span, f filling) error
 	return nil
 }
 
-// refresh forgets what upstreams said of a track too long ago, or when they were others.
+// refresh forgets what upstreams said of a track if they said it too long ago, or if the upstreams are others now.
 func (r *Relay) refresh(t *track) {
 	t.doubts.forget(doubtPause)
 	r.mu.Lock()
@@ -220,7 +222,7 @@ func (r *Relay) refresh(t *track) {
 	t.answers.forget(answerAge)
 }
 
-// whole returns a track of which nothing is missing here in a span, so that no upstream need be asked; else nil.
+// whole returns a track of which the store lacks nothing in a span, so that no upstream need be asked; otherwise nil.
 func (r *Relay) whole(name object.TrackName, s span) *track {
 	t := r.lookup(name)
 	if t == nil {
@@ -233,24 +235,26 @@ func (r *Relay) whole(name object.TrackName, s span) *track {
 	return t
 }
 
-// notStored says that what came could not be stored.
+// notStored is the error that fetched objects could not be stored.
 type notStored struct{ err error }
 
 func (e *notStored) Error() string { return e.err.Error() }
 
-// fewSpans is how many spans an upstream is asked for one by one; of more, those in which it says to have something.
+// fewSpans is how many spans an upstream is asked for one by one. If there are more, it is first asked in which of them it has
+// groups.
 const fewSpans = 3
 
-// fillGap asks one upstream after the other. What one says does not exist, another may have: that is believed when all say so.
+// fillGap asks one upstream after the other. If one says that something does not exist, another may still have it; it is believed
+// when all of them say so.
 func (r *Relay) fillGap(ctx context.Context, t *track, g span, f filling) error {
 	keepers, rest := r.allKeepers(t.name, f.through)
 	sure := len(keepers) > 0 && !rest && len(f.through) == 0
 	alone := len(keepers) == 1 && !rest
-	said := new(answers) // what any of them says does not exist
+	said := new(answers) // what at least one of them says does not exist
 	if alone {
 		said = &t.answers
 	}
-	var none []span // what all have nothing of
+	var none []span // the spans in which none of them has anything
 	n := len(keepers)
 	for i := 0; i < len(keepers); i++ {
 		u := keepers[i]
@@ -260,7 +264,7 @@ func (r *Relay) fillGap(ctx context.Context, t *track, g span, f filling) error 
 			lacking = r.within(ctx, t, u, lacking, f.through, lacks)
 		}
 		better := func() float64 { return r.fastest(keepers[i+1 : n]) }
-		if i >= n { // the others have been asked
+		if i >= n { // it is asked a second time, and no other is left
 			better = func() float64 { return 0 }
 		}
 		for _, s := range lacking {
@@ -277,7 +281,7 @@ func (r *Relay) fillGap(ctx context.Context, t *track, g span, f filling) error 
 				lacks.add(s)
 				continue
 			case err == errSlowUpstream:
-				keepers = append(keepers, u) // if the others have it not
+				keepers = append(keepers, u) // it is asked again after all others
 			case err == errStallsUpstream:
 				u.stalled("objects")
 			}
@@ -303,14 +307,14 @@ func (r *Relay) fillGap(ctx context.Context, t *track, g span, f filling) error 
 		}
 	}
 	if l := t.info().Largest; sure && l != nil {
-		for _, rest := range t.gaps(g) { // nobody knows; where the track goes on they soon may
+		for _, rest := range t.gaps(g) { // nobody knows these spans; only near the live edge they may soon know more
 			t.doubts.add(span{rest.from, minLocation(rest.to, startOf(l.Group))})
 		}
 	}
 	return nil
 }
 
-// within is what of some spans an upstream says to have something of; of the others it has nothing.
+// within returns those spans in which an upstream says that it has groups. The other spans are added to lacks.
 func (r *Relay) within(ctx context.Context, t *track, u *upstream, spans []span, through []string, lacks *answers) (list []span) {
 	s := u.current()
 	if s == nil || !u.ours {
@@ -336,15 +340,15 @@ type backfill struct {
 	t *track
 	u *upstream
 	filling
-	none   []*answers // get what the upstream says does not exist
+	none   []*answers // these get the spans that the upstream says do not exist
 	better func() float64
 	src    *source
 
-	at     moqt.Location // everything before is settled
-	told   time.Time     // when that was served
+	at     moqt.Location // everything before this is stored, or known not to exist
+	told   time.Time     // when serve was last told of it
 	last   object.Object // the last object of the group in progress
-	open   bool          // such a group is in progress, and nothing of it is unknown
-	broken error         // of serve
+	open   bool          // a group is in progress, and nothing of it is unknown
+	broken error         // the error of serve
 }
 
 func (b *backfill) run(ctx context.Context, s span) (err error) {
@@ -373,7 +377,7 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 		b.src.from = store.Copy
 	}
 	b.at, b.told = s.from, time.Now()
-	if s.from.Object > 0 { // the group began in the store
+	if s.from.Object > 0 { // the first objects of the group are in the store already
 		b.last, b.open = object.Object{Group: s.from.Group, ID: s.from.Object - 1}, true
 	}
 	for {
@@ -399,7 +403,7 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 		if at.Object == object.MaxVarint {
 			behind = startOf(at.Group + 1)
 		}
-		if o.Kind != moqt.FetchedObject { // what was not asked for is not heard
+		if o.Kind != moqt.FetchedObject { // entries that were not asked for are ignored
 			behind = minLocation(behind, s.to)
 		}
 		switch o.Kind {
@@ -423,7 +427,8 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 	}
 }
 
-// served hands on the groups that are over, and of one that takes long what is there: whoever waits must see that it goes on.
+// served tells serve of the groups that are over, and of a part of a group that takes long: whoever waits must see that something
+// comes.
 func (b *backfill) served() error {
 	to := startOf(b.at.Group)
 	if time.Since(b.told) > time.Second {
@@ -433,7 +438,7 @@ func (b *backfill) served() error {
 	return b.broken
 }
 
-// nothing notes that nothing is between what is settled and a location.
+// nothing notes that no object exists between the settled location and another one.
 func (b *backfill) nothing(to moqt.Location) {
 	if !b.at.Less(to) {
 		return
@@ -488,8 +493,8 @@ func (b *backfill) take(ctx context.Context, r io.Reader, f moqt.FetchObject) er
 	return nil
 }
 
-// fillNear fills the live edge, where many ask for the same: they wait for the first one, and find it stored. If an
-// upstream is silent they all wait nearPatience, at the same time and not one after the other.
+// fillNear fills the live edge of a track. Many subscribers ask for it at the same time: they wait for the first request, and
+// find the objects stored. If an upstream is silent, all of them wait nearPatience, at the same time and not one after the other.
 func (r *Relay) fillNear(ctx context.Context, t *track, s span, through []string) {
 	ctx, cancel := context.WithTimeout(ctx, nearPatience)
 	defer cancel()

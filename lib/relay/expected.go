@@ -7,13 +7,14 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// A SUBSCRIBE makes a link before there is a subscriber: upstreams are asked how far the track goes, and for what is missing of the
-// past, which may take minutes. Until the subscriber is there the link is kept for whoever is expected.
+// Before a SUBSCRIBE becomes a subscriber, upstreams are asked how far the track goes and for the part of the past that is
+// missing, which may take minutes. Meanwhile the links for it must not be left for lack of subscribers. So the subscriber is
+// expected from the request on until it is there.
 
-// expected is a subscriber on its way.
+// expected is a subscriber that is on its way.
 type expected struct{ through []string } // the relays it comes through
 
-// expect notes a subscriber that is on its way to a track, until here is called.
+// expect notes a subscriber that is on its way to a track, until it calls here.
 func (r *Relay) expect(name object.TrackName, through []string) (here func()) {
 	key, e := name.String(), &expected{through}
 	r.mu.Lock()

@@ -12,7 +12,7 @@ import (
 	"every.channel/ec/lib/store"
 )
 
-// Fetch sends a range of the past from the store. What the store does not have is said to be unknown.
+// Fetch answers a FETCH from the store, and with what upstreams bring. Ranges that the relay does not know are marked as unknown.
 func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	if len(r.Track.Namespace) > 1 && r.Track.Namespace[0] == inventoryField {
 		s.inventory(ctx, r)
@@ -41,12 +41,12 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	all := span{asked.from, minLocation(asked.to, startOf(info.Largest.Group+1))}
 	if !here && s.r.chained() && (r.FillTimeout == nil || *r.FillTimeout > 0) {
 		near := span{maxLocation(all.from, startOf(info.Largest.Group-min(info.Largest.Group, t.reach(1)))), all.to}
-		if !near.to.Less(next(*info.Largest)) { // and whether that was the group's end
+		if !near.to.Less(next(*info.Largest)) { // and whether the largest object was its group's last one
 			near.to = startOf(info.Largest.Group + 1)
 		}
 		s.r.fillNear(ctx, t, near, through)
 	}
-	if i, ok := t.st.Group(info.Largest.Group); !ok || !i.Complete { // what will follow in it is not known
+	if i, ok := t.st.Group(info.Largest.Group); !ok || !i.Complete { // it is not known what will follow in that group
 		all.to = minLocation(all.to, next(*info.Largest))
 	}
 	end := full(all.to)
@@ -67,19 +67,19 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	w.Close()
 }
 
-// fetch is one response on its way.
+// fetch is one answer to a FETCH, on its way.
 type fetch struct {
 	t *track
 	w *moqt.FetchWriter
-	// patience is how long upstreams may take in all; nil: as they like (draft-18 §10.2.6).
+	// patience bounds the time that upstreams may take in all; nil: no bound (draft-18 §10.2.6).
 	patience *time.Duration
-	at       moqt.Location // everything before was sent or said to be unknown
+	at       moqt.Location // everything before this was sent, or marked as unknown
 	end      moqt.Location // exclusive; Object 0: the whole group
-	// whole: the group before f.at is known to its end.
+	// whole reports that every object up to the end of the group before f.at is known.
 	whole bool
 }
 
-// serve sends what is stored, and what upstreams have of the rest as it comes.
+// serve sends the stored objects, and the objects that upstreams bring as they come.
 func (f *fetch) serve(ctx context.Context, all span, through []string) error {
 	if f.t.r.chained() && (f.patience == nil || *f.patience > 0) {
 		wait := ctx
@@ -103,7 +103,7 @@ func (f *fetch) serve(ctx context.Context, all span, through []string) error {
 	return f.run(ctx)
 }
 
-// run sends what is stored from f.at to f.end.
+// run sends the stored objects from f.at to f.end.
 func (f *fetch) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		i, ok := f.t.st.Next(f.at.Group)
@@ -111,7 +111,7 @@ func (f *fetch) run(ctx context.Context) error {
 			break
 		}
 		if i.Group > f.at.Group {
-			if f.whole { // else the range below would take in its tail
+			if f.whole { // otherwise the range below would include the end of that group
 				o := moqt.FetchObject{Kind: moqt.FetchedNonExistent, Group: f.at.Group - 1, ID: object.MaxVarint}
 				if err := f.w.WriteObject(o, nil); err != nil {
 					return err
@@ -124,7 +124,7 @@ func (f *fetch) run(ctx context.Context) error {
 		}
 		f.whole = false
 		err := f.group(i.Group)
-		if err != nil && !errors.Is(err, store.ErrNotFound) { // retention was faster
+		if err != nil && !errors.Is(err, store.ErrNotFound) { // retention has just removed the group
 			return err
 		}
 		if i.Group == f.end.Group && f.end.Object > 0 {
@@ -173,7 +173,7 @@ func (f *fetch) group(id uint64) error {
 		}
 		f.at = next(l)
 		if o.Status != object.Normal {
-			continue // a response to FETCH has no statuses: what is not there does not exist (§10.4.4)
+			continue // a response to FETCH has no object statuses: an object that is left out does not exist (§10.4.4)
 		}
 		err = f.w.WriteObject(moqt.FetchObject{Group: id, Subgroup: o.Subgroup, ID: o.ID, Priority: o.Priority, Properties: o.Properties}, o.Payload)
 		if err != nil {
@@ -186,7 +186,7 @@ func (f *fetch) group(id uint64) error {
 	}
 }
 
-// unknown says that nothing is known from f.at up to l, or the end; or that nothing is there, where an upstream said so.
+// unknown marks the range from f.at to l, or to the end, as unknown; or as non-existent, where upstreams said so.
 func (f *fetch) unknown(l moqt.Location) error {
 	if l.Group == f.end.Group && f.end.Object > 0 && l.Object >= f.end.Object {
 		l.Object = f.end.Object - 1

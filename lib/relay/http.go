@@ -21,7 +21,7 @@ import (
 	"every.channel/ec/lib/sub"
 )
 
-// Readers is a listener whose sessions may read and not publish.
+// Readers is a listener whose sessions may read but not publish.
 type Readers struct{ moqt.SessionListener }
 
 // CheckHTTP reports an address that HTTP cannot be served at: host:port, http://host:port or https://host:port.
@@ -45,7 +45,7 @@ func httpAddress(addr string) (hostPort string, encrypted bool, err error) {
 	return u.Host, u.Scheme == "https", nil
 }
 
-// httpServer is what a relay shows by HTTP, at all of its addresses.
+// httpServer serves the relay's page, broadcasts and WebSockets by HTTP, at all of its addresses.
 type httpServer struct {
 	*gateway.Gateway
 	moq       *moqt.WebSocketHandler
@@ -102,7 +102,7 @@ func (h *httpServer) serve(ctx context.Context) error {
 	defer stop()
 	for i, l := range h.listeners {
 		serving.Go(func() {
-			defer stop() // one that fails ends all
+			defer stop() // if serving one address fails, all of them end
 			errs[i] = h.Serve(ctx, l, h.tls[i])
 		})
 	}
@@ -120,7 +120,7 @@ func (h *httpServer) close() {
 	h.moq.Close()
 }
 
-// write writes what ec-sub would write of a broadcast: its objects from the group on that is being sent.
+// write writes the bytes that ec-sub --ts would write of a broadcast, from the group on that is being sent.
 func (r *Relay) write(ctx context.Context, ns object.Namespace, w io.Writer) error {
 	var serving sync.WaitGroup
 	defer serving.Wait()
@@ -128,7 +128,7 @@ func (r *Relay) write(ctx context.Context, ns object.Namespace, w io.Writer) err
 	defer stop()
 	_, err := sub.Run(ctx, sub.Config{
 		Relays: []string{"moqt://this:0"}, Names: []string{ns.String()}, Log: r.log.With("by", "http", "broadcast", ns.String()),
-		RetryLost: -1, // there is nothing between that could fail
+		RetryLost: -1, // the session is in memory and cannot be lost
 		Dial: func(_ context.Context, _ string, _ *tls.Config, conf *moqt.Config) (*moqt.Session, error) {
 			client, server := moqt.Pipe(moqt.PipeOptions{Version: wire.Draft18, MaxStreams: 1024, Window: 1 << 20})
 			serving.Go(func() { r.serveReader(ctx, moqt.NewServer(server, nil)) })

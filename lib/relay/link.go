@@ -14,17 +14,18 @@ import (
 )
 
 const (
-	// steerInterval is how often links are looked at when nothing happens.
+	// steerInterval is how often links are checked when no event calls for it.
 	steerInterval = time.Second
 	// refusedTrackPause is how long an upstream is not asked again for a track that it refused.
 	refusedTrackPause = 10 * time.Second
 	// longestTrackPause bounds that pause, which doubles with every refusal while nobody here watches.
 	longestTrackPause = 5 * time.Minute
 	endedTrackPause   = time.Second
-	// silentLink is how long an upstream may bring nothing of a track before others that have it live are asked, too.
+	// silentLink is how long an upstream may bring nothing of a track before other upstreams that have the track live are asked
+	// as well.
 	silentLink = 10 * time.Second
-	// maxMirrorLinks is how many tracks of one upstream are subscribed to for a mirror alone: a session has room for about a thousand
-	// requests. The others come when the mirror looks, every few seconds.
+	// maxMirrorLinks is how many tracks of one upstream are subscribed to only because they are mirrored: a session has room for
+	// about a thousand requests. The mirror fetches the objects of the other tracks every few seconds.
 	maxMirrorLinks = 768
 )
 
@@ -35,20 +36,20 @@ type link struct {
 
 	// Relay.mu guards these.
 	up       bool          // the upstream accepted
-	src      *source       // what it brings, once it is up
+	src      *source       // the source of its objects, once it is up
 	since    time.Time     // when that began
-	moved    *keep.Session // where the upstream wants the track asked for; nil: at itself
-	unwanted time.Time     // since when nobody needs it
+	moved    *keep.Session // the session on which the upstream wants the track to be requested; nil: the upstream's own
+	unwanted time.Time     // since when no subscriber needs the link
 }
 
-// demand is what a track wants of upstreams.
+// demand is how a track is asked for at upstreams: its links, and the upstreams that refused it.
 type demand struct {
 	links   map[*upstream]*link
-	pause   map[*upstream]time.Time // not to be asked before
-	refused map[*upstream]int       // how often in succession
+	pause   map[*upstream]time.Time // an upstream is not asked before this time
+	refused map[*upstream]int       // how often an upstream refused in succession
 }
 
-// demand returns that of a track; Relay.mu is held.
+// demand returns the demand of a track, and makes it on first use. Relay.mu is held.
 func (r *Relay) demand(t *track) *demand {
 	d := r.demands[t]
 	if d == nil {
@@ -58,9 +59,9 @@ func (r *Relay) demand(t *track) *demand {
 	return d
 }
 
-// nearest returns the upstreams with the shortest way to where a track is live, of those that may be asked. Because every
-// relay goes where the way is shorter, subscriptions among relays run in no circle. One that brings nothing is not relied on: the
-// next nearest are asked, too. Relay.mu is held.
+// nearest returns those upstreams that may be asked and have the shortest path to a publisher of the track. Every relay
+// subscribes only where the path is shorter than its own, so subscriptions never run in a circle. If an upstream among them
+// brings nothing, the next nearest ones are returned too. Relay.mu is held.
 func nearest(t *track, d *demand, of []*upstream, may func(*upstream) bool) (list []*upstream) {
 	now, shortest := time.Now(), 0
 	var idle []*upstream
@@ -83,7 +84,7 @@ func nearest(t *track, d *demand, of []*upstream, may func(*upstream) bool) (lis
 	return append(list, idle...)
 }
 
-// silent reports whether a link has brought nothing for a while; Relay.mu is held.
+// silent reports whether a link has brought nothing for silentLink. Relay.mu is held.
 func (l *link) silent(now time.Time) bool {
 	if !l.up {
 		return false
@@ -95,9 +96,8 @@ func (l *link) silent(now time.Time) bool {
 	return now.Sub(last) >= silentLink
 }
 
-// pull returns a track that nobody publishes here, for a subscriber that came through some relays: subscribed to at
-// upstreams, where it can be. Those with a longer way are asked when the nearest refuse.
-// nil: nobody knows the track.
+// pull subscribes at upstreams to a track that nobody publishes here, for a subscriber that came through the relays in through.
+// Upstreams with a longer path are asked when the nearest refuse. It returns nil if no upstream knows the track.
 func (r *Relay) pull(ctx context.Context, name object.TrackName, through []string) *track {
 	actx, cancel := context.WithTimeout(ctx, answerPatience)
 	defer cancel()
@@ -137,13 +137,13 @@ func (r *Relay) linkUp(ctx context.Context, t *track, through []string) {
 	}
 }
 
-// firstUp waits until one of some links is up, and a moment for the others; false: none will be.
+// firstUp waits until one of the links is up, and then a moment for the others. It returns false if all upstreams refused.
 func (r *Relay) firstUp(ctx context.Context, asked []*link) bool {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	answers := make(chan bool)
 	for _, l := range asked {
-		go func() { // ends with stop at the latest
+		go func() { // ends when stop is called, if not before
 			select {
 			case <-l.answered:
 			case <-ctx.Done():
@@ -211,7 +211,8 @@ func (r *Relay) link(t *track, d *demand, u *upstream, through []string) *link {
 	return l
 }
 
-// follow subscribes at an upstream and takes objects until the subscription ends. It returns how long not to try again.
+// follow subscribes to a track at an upstream and takes its objects until the subscription ends. It returns how long the upstream
+// must not be asked again.
 func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moqt.SubscribeOptions, limit time.Duration) time.Duration {
 	actx, answeredInTime := context.WithTimeout(ctx, limit)
 	sub, err := s.ask.Subscribe(actx, t.name, o)
@@ -239,7 +240,7 @@ func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moq
 		r.mu.Unlock()
 		answered()
 		answered = func() {}
-		if old != nil { // the new one is there
+		if old != nil { // the new subscription is there, so the old one may end
 			old.Unsubscribe()
 		}
 		running.Go(func() { r.catchUp(ctx, t, had, has) })
@@ -251,7 +252,7 @@ func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moq
 		case <-sub.GoingAway():
 		}
 		next, to, err := r.elsewhere(ctx, t, s, sub, o)
-		if err != nil { // it stays until it is ended
+		if err != nil { // the subscription stays here until the upstream ends it
 			if ctx.Err() == nil {
 				r.log.Warn("upstream wants a track read elsewhere, which fails", "track", t.name.String(), "upstream", s.name, "err", err)
 			}
@@ -265,7 +266,7 @@ func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moq
 	}
 }
 
-// catchUp fetches what subscribers missed while no upstream was there.
+// catchUp fetches the objects that subscribers missed while no upstream was there.
 func (r *Relay) catchUp(ctx context.Context, t *track, had, has *moqt.Location) {
 	if had == nil || has == nil || !had.Less(*has) || !r.wanted(t) {
 		return
@@ -277,7 +278,7 @@ func (r *Relay) catchUp(ctx context.Context, t *track, had, has *moqt.Location) 
 	r.fill(ctx, t, span{first, startOf(has.Group + 1)}, nil)
 }
 
-// reach is about how many ids so many groups take, by those that are stored: ids may skip.
+// reach estimates how many group ids the given number of groups spans, from the stored groups: ids may skip.
 func (t *track) reach(groups uint64) uint64 {
 	ids := t.st.Newest(lateGroups)
 	if len(ids) < 2 {
@@ -287,7 +288,7 @@ func (t *track) reach(groups uint64) uint64 {
 	return groups * max((ids[len(ids)-1]-ids[0]+steps-1)/steps, 1)
 }
 
-// elsewhere subscribes to a track where the upstream wants that (GOAWAY on the stream of the request).
+// elsewhere subscribes to a track at the relay that the upstream names with a GOAWAY on the stream of the request.
 func (r *Relay) elsewhere(ctx context.Context, t *track, s *session, sub *moqt.Subscription, o moqt.SubscribeOptions) (*moqt.Subscription, *keep.Session, error) {
 	to, err := s.ask.Move(ctx, sub)
 	if err != nil {
@@ -300,7 +301,7 @@ func (r *Relay) elsewhere(ctx context.Context, t *track, s *session, sub *moqt.S
 	return next, to, err
 }
 
-// asks is where an upstream is asked for a track.
+// asks returns the session on which an upstream is asked for a track: its own, or the one to which it has moved the track.
 func (s *session) asks(t *track) *keep.Session {
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
@@ -312,7 +313,7 @@ func (s *session) asks(t *track) *keep.Session {
 	return s.ask
 }
 
-// steer keeps links as subscribers need them until ctx ends.
+// steer makes and leaves links as subscribers need them, until ctx ends.
 func (r *Relay) steer(ctx context.Context) {
 	wake, unlisten := r.listen()
 	defer unlisten()
@@ -352,7 +353,7 @@ func (r *Relay) steerOnce(now time.Time) {
 	for _, t := range r.tracks {
 		ways := r.ways(t)
 		watching, watched := ways, len(ways) > 0
-		if r.mirrors(t.name.Namespace) && (told[t] || t.exists()) { // as if somebody here watched
+		if r.mirrors(t.name.Namespace) && (told[t] || t.exists()) { // mirrored tracks are wanted as if somebody here watched them
 			ways = append([][]string{nil}, ways...)
 		}
 		d := r.demands[t]
@@ -371,8 +372,8 @@ func (r *Relay) steerOnce(now time.Time) {
 				links[u]++
 			}
 		}
-		// While those that are nearer have not answered, what is there goes on. So it does for a subscriber when no upstream tells of a
-		// publisher any more: the last of the track, and that it ended, may still be on the way.
+		// A link that is up stays while nearer upstreams have not answered yet. It also stays for a subscriber when no upstream
+		// tells of a publisher any more: the last objects of the track, and the message that it ended, may still be on the way.
 		asking := len(want) > 0 && !slices.ContainsFunc(want, func(u *upstream) bool { return d.links[u] != nil && d.links[u].up })
 		last := len(want) == 0 && !t.local()
 		for u, l := range d.links {
@@ -391,7 +392,7 @@ func (r *Relay) steerOnce(now time.Time) {
 	}
 }
 
-// ways are the relays through which the subscribers of a track came, a list for each, in no order.
+// ways returns for each subscriber of a track the relays that its request came through, in no order.
 func (t *track) ways() (ways [][]string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -401,7 +402,7 @@ func (t *track) ways() (ways [][]string) {
 	return ways
 }
 
-// local reports whether somebody publishes a track here, upstreams apart.
+// local reports whether somebody publishes a track at this relay; upstreams do not count.
 func (t *track) local() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -434,8 +435,9 @@ func (t *track) describe(props []byte) {
 	}
 }
 
-// told is the largest location that upstreams tell of. Of those that send the track the one that says least counts, for another may
-// say anything, and then those that do not send it are not heard. The track's mutex is held.
+// told returns the largest location of a track by the word of upstreams. Of the upstreams that send the track, the one with the
+// smallest location counts, because another one may name any location; upstreams that do not send it count only if none sends it.
+// The track's mutex is held.
 func (t *track) told() (l *moqt.Location) {
 	for src := range t.sources {
 		if src.s.up == nil || src.sub == nil {
@@ -451,7 +453,7 @@ func (t *track) told() (l *moqt.Location) {
 	return l
 }
 
-// learn notes the largest location that an upstream tells of that does not send the track.
+// learn notes the largest location that was told by an upstream which does not send the track.
 func (t *track) learn(l *moqt.Location) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -18,25 +18,25 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// inventoryField before a namespace makes of a track the list of its groups (docs/format/chain.md).
+// inventoryField, put before a track's namespace, names the track that lists its groups (docs/format/chain.md).
 const inventoryField = ".ec-groups"
 
 const (
 	// maxInventory bounds the groups of one answer, maxInventoryBytes its length.
 	maxInventory, maxInventoryBytes = 4 << 20, 16 << 20
-	// leastListRate is how many bytes a second must come of an answer, longestList how long it may take.
+	// leastListRate is how many bytes of a list must come each second, longestList how long a list may take in all.
 	leastListRate, longestList = 64 << 10, 30 * time.Second
 )
 
-// mirrors reports whether the namespace is kept whole here.
+// mirrors reports whether this relay keeps a whole copy of a namespace.
 func (r *Relay) mirrors(ns object.Namespace) bool {
 	return slices.ContainsFunc(r.c.Mirror, ns.HasPrefix)
 }
 
-// library is the relay as a mirror sees it.
+// library shows the relay to package mesh, which decides what a mirror fetches.
 type library struct{ r *Relay }
 
-// Tracks are those below the prefixes that upstreams tell of.
+// Tracks returns the tracks below the mirrored prefixes that upstreams tell of.
 func (l library) Tracks() map[string]mesh.Track {
 	all := make(map[string]mesh.Track)
 	at := make(map[string][]string)
@@ -62,12 +62,12 @@ func (l library) Tracks() map[string]mesh.Track {
 	return all
 }
 
-// Inventory is what upstreams have of a track.
+// Inventory returns the groups that upstreams have of a track.
 func (l library) Inventory(ctx context.Context, t object.TrackName, from uint64) ([]mesh.Group, error) {
 	return l.r.upstreamInventory(ctx, t, from, object.MaxVarint, nil)
 }
 
-// Lacks compares with the store.
+// Lacks reports whether an upstream has more of a group than the store.
 func (l library) Lacks(name object.TrackName, g mesh.Group) bool {
 	st := l.r.store.Lookup(name)
 	if st == nil {
@@ -86,7 +86,7 @@ func (l library) Lacks(name object.TrackName, g mesh.Group) bool {
 	return err != nil || uint64(len(ids)) < g.Objects
 }
 
-// Tail is where the newest groups begin.
+// Tail returns the group at which the newest groups of a track begin.
 func (l library) Tail(name object.TrackName) uint64 {
 	st := l.r.store.Lookup(name)
 	if st == nil {
@@ -99,21 +99,22 @@ func (l library) Tail(name object.TrackName) uint64 {
 	return ids[0]
 }
 
-// Bring fills a span of the store.
+// Bring fetches groups into the store.
 func (l library) Bring(ctx context.Context, name object.TrackName, groups []mesh.Group, pace func(context.Context, int) error) {
 	t, s := l.r.track(name), span{startOf(groups[0].ID), startOf(groups[len(groups)-1].ID + 1)}
 	here := func() bool { return !slices.ContainsFunc(groups, func(g mesh.Group) bool { return l.Lacks(name, g) }) }
-	t.answers.drop(s) // somebody says to have it
+	t.answers.drop(s) // a peer says that it has the group, so the answer that it does not exist is dropped
 	l.r.fillWith(ctx, t, s, filling{serve: func(moqt.Location) error { return nil }, pace: pace, enough: here})
 }
 
-// Room is that of the store.
+// Room returns nil if the store has room for more of a track without removing anything.
 func (l library) Room(t object.TrackName) error { return l.r.store.Room(t.Namespace) }
 
-// Changes is woken with the namespaces.
+// Changes gives a channel that is woken when namespaces may have changed.
 func (l library) Changes() (<-chan struct{}, func()) { return l.r.listen() }
 
-// wantMirrored makes tracks of what is to be mirrored, so that they are steered, and returns those that upstreams tell of.
+// wantMirrored makes a track of each name that is to be mirrored, so that steer subscribes to it. It returns those that upstreams
+// tell of.
 func (r *Relay) wantMirrored() (told map[*track]bool) {
 	if len(r.c.Mirror) == 0 {
 		return nil
@@ -131,7 +132,8 @@ func (r *Relay) wantMirrored() (told map[*track]bool) {
 	return told
 }
 
-// inventory answers a FETCH of the list of a track's groups: one object, with those from r.Start's group on, to r.End's if that is a later one.
+// inventory answers a FETCH of the list of a track's groups. The answer is one object. It lists the groups from that of r.Start
+// on, up to that of r.End if that is a later one.
 func (s *session) inventory(ctx context.Context, r *moqt.FetchRequest) {
 	name := object.TrackName{Namespace: r.Track.Namespace[1:], Name: r.Track.Name}
 	to := uint64(object.MaxVarint)
@@ -160,7 +162,7 @@ func (s *session) inventory(ctx context.Context, r *moqt.FetchRequest) {
 	w.Close()
 }
 
-// ownInventory is what the store has.
+// ownInventory returns the groups of a track that the store has.
 func (r *Relay) ownInventory(name object.TrackName, from, to uint64) (list []mesh.Group) {
 	st := r.store.Lookup(name)
 	if st == nil {
@@ -180,7 +182,8 @@ func (r *Relay) ownInventory(name object.TrackName, from, to uint64) (list []mes
 	return list
 }
 
-// upstreamInventory asks all upstreams that may have something of a track's groups, for a request that came through some relays.
+// upstreamInventory asks all upstreams that may have the track for their groups, for a request that came through the relays in
+// through.
 func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, from, to uint64, through []string) (all []mesh.Group, err error) {
 	var asking sync.WaitGroup
 	var mu sync.Mutex
@@ -207,7 +210,8 @@ func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, fr
 	return nil, err
 }
 
-// inventory asks an upstream. A long list may take longer than an answer, as long as it comes: of a week of seconds it is 1.2 MB.
+// inventory asks an upstream for its groups. A long list may take longer than other answers as long as bytes come: that of a week
+// of groups of a second is 1.2 MB.
 func (u *upstream) inventory(ctx context.Context, s *session, name object.TrackName, from, to uint64, through []string) ([]mesh.Group, error) {
 	actx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -215,7 +219,7 @@ func (u *upstream) inventory(ctx context.Context, s *session, name object.TrackN
 	late := time.AfterFunc(limit, func() { cancel(errStallsUpstream) })
 	defer late.Stop()
 	came := func(bytes int64) {
-		if len(through) == 0 { // else a relay waits that has no more patience
+		if len(through) == 0 { // otherwise the relay that asks this one would not wait so long
 			late.Reset(min(limit+time.Duration(bytes*int64(time.Second)/leastListRate), longestList) - time.Since(began))
 		}
 	}
@@ -226,7 +230,7 @@ func (u *upstream) inventory(ctx context.Context, s *session, name object.TrackN
 	return list, err
 }
 
-// counted tells how many bytes were read in all.
+// counted counts the bytes that were read.
 type counted struct {
 	io.Reader
 	n    int64
@@ -270,7 +274,7 @@ func fetchInventory(ctx context.Context, s *session, name object.TrackName, from
 	return parseInventory(b, from)
 }
 
-// appendInventory writes groups, ascending.
+// appendInventory appends a list of groups, which are in ascending order.
 func appendInventory(b []byte, list []mesh.Group) []byte {
 	last := uint64(0)
 	for _, g := range list {
@@ -310,7 +314,7 @@ func parseInventory(b []byte, from uint64) (list []mesh.Group, err error) {
 	return list, nil
 }
 
-// mergeInventories is what either has.
+// mergeInventories returns the groups that stand in either list.
 func mergeInventories(a, b []mesh.Group) []mesh.Group {
 	if len(a) == 0 {
 		return b

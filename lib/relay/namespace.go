@@ -16,7 +16,7 @@ type announcement struct {
 	ns object.Namespace
 }
 
-// announcing returns the sessions that announced a namespace or a prefix of it.
+// announcing returns the sessions that have announced a namespace or a prefix of it.
 func (r *Relay) announcing(ns object.Namespace) (sessions []*session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,7 +56,7 @@ func (r *Relay) namespaces() map[string]object.Namespace {
 	return all
 }
 
-// SubscribeNamespace tells the peer what there is below a prefix, now and later.
+// SubscribeNamespace tells the peer which namespaces there are below a prefix, and then which come and go.
 func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNamespaceRequest) {
 	if req.Options.NoListing {
 		req.Reject(wire.RequestNotSupported, "tracks are not pushed; ask for namespaces")
@@ -110,11 +110,11 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 	}
 }
 
-// longestRest bounds rest.
+// longestRest bounds the pause of rest.
 const longestRest = 2 * time.Second
 
-// rest waits four times as long as something took, so that what is done again with every change takes a fifth of the time at most,
-// however much changes.
+// rest waits four times as long as some work took. So work that is done again after every change takes a fifth of the time at
+// most, however much changes.
 func rest(ctx context.Context, began time.Time) {
 	pause := min(4*time.Since(began), longestRest)
 	if pause < time.Millisecond {
@@ -126,7 +126,7 @@ func rest(ctx context.Context, began time.Time) {
 	}
 }
 
-// listen gives a channel that is woken by namespacesChanged until unlisten is called.
+// listen gives a channel that namespacesChanged wakes, until unlisten is called.
 func (r *Relay) listen() (wake <-chan struct{}, unlisten func()) {
 	c := make(chan struct{}, 1)
 	r.mu.Lock()
@@ -139,7 +139,7 @@ func (r *Relay) listen() (wake <-chan struct{}, unlisten func()) {
 	}
 }
 
-// namespacesChanged wakes those who tell their peers of namespaces. It waits for none of them.
+// namespacesChanged wakes the sessions that tell their peers of namespaces. It does not wait for them.
 func (r *Relay) namespacesChanged() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -151,7 +151,7 @@ func (r *Relay) namespacesChanged() {
 	}
 }
 
-// watchRetention has namespaces taken back that retention emptied.
+// watchRetention lets sessions take back namespaces when retention has removed the last group below them.
 func (r *Relay) watchRetention(ctx context.Context) {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()

@@ -8,24 +8,26 @@ import (
 	"every.channel/ec/lib/moqt"
 )
 
-// An upstream may stop answering, or answer a byte at a time, without its session ending. Nobody waits for it longer than this:
+// An upstream may stop answering, or answer a byte at a time, without its session ending. These are the bounds of how long it is
+// waited for.
 const (
-	// answerPatience bounds the wait of a subscriber for upstreams, and of a FETCH for anything to come.
+	// answerPatience is how long a subscriber waits for an upstream's answer, and a FETCH for the next bytes.
 	answerPatience = 5 * time.Second
-	// leastProgress is how many bytes must come of a FETCH in that time.
+	// leastProgress is how many bytes of a FETCH must come in that time.
 	leastProgress = 4 << 10
-	// entryWeight is what an entry of a FETCH counts beside its payload.
+	// entryWeight is how many bytes an entry of a FETCH counts in addition to its payload.
 	entryWeight = 64
-	// graceOfOthers is how long those that have not answered yet are waited for when one has.
+	// graceOfOthers is how long the other upstreams are waited for once one has answered.
 	graceOfOthers = 300 * time.Millisecond
-	// nearPatience is how long upstreams may take for the live edge before a FETCH is answered with what is here: whoever asks has
-	// patience of the same kind.
+	// nearPatience is how long upstreams may take to fill the live edge. Then a FETCH is answered with what is stored here,
+	// because the client that asked may not wait longer either.
 	nearPatience = 2 * time.Second
-	// stallPause is how long an upstream is not asked that stalled, twice as long every time, until longestStallPause.
+	// stallPause is how long an upstream that stalled is not asked. It doubles each further time, up to longestStallPause.
 	stallPause, longestStallPause = 10 * time.Second, time.Minute
-	// muchFaster is how many times faster another upstream must be, as far as that is known, to be asked instead of one that is slow.
+	// muchFaster is how many times faster another upstream must be, as far as its speed is known, to be asked in place of a slow
+	// one.
 	muchFaster = 8
-	// fastEnough is what an upstream is taken for that was not asked yet, in bytes a second.
+	// fastEnough is the speed, in bytes a second, that is assumed of an upstream that was not asked yet.
 	fastEnough = 1 << 20
 )
 
@@ -34,17 +36,18 @@ var (
 	errSlowUpstream   = errors.New("another upstream is faster")
 )
 
-// patience is that with upstreams for a request that came through some relays: a relay before this one has waited longer already.
+// patience is how long upstreams are waited for. It is shorter for a request that came through other relays, because a relay
+// before this one has been waiting since earlier.
 func patience(through []string) time.Duration {
 	return answerPatience - time.Duration(len(through))*answerPatience/(2*maxHops)
 }
 
-// conduct is what is known of how an upstream answers. Relay.mu guards it.
+// conduct is what this relay knows of how an upstream answers. Relay.mu guards it.
 type conduct struct {
 	stalls int
 	until  time.Time // not to be asked before
 
-	bytes  int64 // that came, and
+	bytes  int64 // bytes that came, and the time in which they came
 	waited time.Duration
 }
 
@@ -58,7 +61,7 @@ func (u *upstream) stalled(what string) {
 	u.r.log.Warn("upstream stalls, not asked for a while", "upstream", u.name(), "asked", what, "pause", pause)
 }
 
-// brought notes how fast something came that came to its end, or goes on.
+// brought notes how many bytes came in how much waiting time; over: the answer is complete.
 func (u *upstream) brought(bytes int64, waited time.Duration, over bool) {
 	u.r.mu.Lock()
 	defer u.r.mu.Unlock()
@@ -66,12 +69,12 @@ func (u *upstream) brought(bytes int64, waited time.Duration, over bool) {
 		u.stalls = 0
 	}
 	u.bytes, u.waited = u.bytes+bytes, u.waited+waited
-	if u.waited > 2*answerPatience { // what was long ago counts less and less
+	if u.waited > 2*answerPatience { // so that old figures count less and less
 		u.bytes, u.waited = u.bytes/2, u.waited/2
 	}
 }
 
-// speed is about how many bytes a second an upstream brings; Relay.mu is held.
+// speed estimates how many bytes a second an upstream brings. Relay.mu is held.
 func (u *upstream) speed() float64 {
 	if u.waited < 100*time.Millisecond {
 		return fastEnough
@@ -79,10 +82,10 @@ func (u *upstream) speed() float64 {
 	return float64(u.bytes) / u.waited.Seconds()
 }
 
-// rests reports whether an upstream is not to be asked; Relay.mu is held.
+// rests reports whether an upstream must not be asked at the moment, because it stalled. Relay.mu is held.
 func (u *upstream) rests(now time.Time) bool { return now.Before(u.until) }
 
-// fastest is the speed of the fastest of some upstreams; none: 0.
+// fastest returns the speed of the fastest upstream in a list; 0 if the list is empty.
 func (r *Relay) fastest(list []*upstream) (best float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,23 +98,24 @@ func (r *Relay) fastest(list []*upstream) (best float64) {
 	return best
 }
 
-// patient reads the response to a FETCH and ends it when too little comes of it. Only the time counts in which it is waited for.
+// patient reads the answer to a FETCH, and gives up when too little comes of it. Only the time counts during which somebody waits
+// for the answer.
 type patient struct {
 	r     *moqt.FetchReader
 	u     *upstream
 	limit time.Duration
-	// better is the speed of the fastest of those that can be asked instead; 0: nobody can.
+	// better returns the speed of the fastest upstream that can be asked in place of this one; 0 if there is none.
 	better func() float64
 
 	mu     sync.Mutex // guards what follows, against the timer
 	timer  *time.Timer
-	since  time.Time     // when the wait began; zero: none is on
-	waited time.Duration // since the last look,
-	came   int64         // and what came meanwhile
-	why    error         // it was ended
+	since  time.Time     // when the current wait began; zero: nobody waits
+	waited time.Duration // time waited since the last look,
+	came   int64         // and bytes that came in that time
+	why    error         // why the answer was given up
 }
 
-// wait runs what waits for the upstream, and says how many bytes came.
+// wait runs read, which waits for the upstream and returns how many bytes came.
 func (p *patient) wait(read func() (int, error)) error {
 	p.mu.Lock()
 	p.since = time.Now()
@@ -134,7 +138,7 @@ func (p *patient) wait(read func() (int, error)) error {
 	return err
 }
 
-// late looks while the wait is on.
+// late runs while a wait is on, when it may have lasted too long.
 func (p *patient) late() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -146,7 +150,7 @@ func (p *patient) late() {
 	}
 }
 
-// look judges what came when the time is over.
+// look decides whether enough came in the time that is over.
 func (p *patient) look() {
 	now := time.Now()
 	p.waited += now.Sub(p.since)
@@ -169,7 +173,7 @@ func (p *patient) look() {
 	}
 }
 
-// next is the next entry.
+// next returns the next entry of the answer.
 func (p *patient) next() (o moqt.FetchObject, err error) {
 	err = p.wait(func() (int, error) {
 		if o, err = p.r.Next(); err != nil {
@@ -180,7 +184,7 @@ func (p *patient) next() (o moqt.FetchObject, err error) {
 	return o, err
 }
 
-// Read reads of the entry's payload.
+// Read reads from the payload of the current entry.
 func (p *patient) Read(b []byte) (n int, err error) {
 	err = p.wait(func() (int, error) {
 		n, err = p.r.Read(b)
@@ -189,7 +193,7 @@ func (p *patient) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
-// over ends the wait for all.
+// over notes that the answer is complete or given up; good: it was complete.
 func (p *patient) over(good bool) {
 	p.mu.Lock()
 	came, waited, why := p.came, p.waited, p.why

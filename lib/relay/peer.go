@@ -13,28 +13,30 @@ import (
 	"every.channel/ec/lib/ticket"
 )
 
-// Gate decides what a session may be besides an ordinary client; package mesh has one.
+// Gate decides which sessions are let in, and which of them may be peers; package mesh has one.
 type Gate interface {
-	// Admit reports why who has shown this in its setup may not have a session. It is asked before that is answered, and once more when
-	// the session is up: meanwhile a ticket may have been revoked.
+	// Admit returns an error if a client may not have a session, judged by what it showed in its setup. It is asked before the
+	// setup is answered, and again once the session is up, because a ticket may have been revoked meanwhile.
 	Admit(ctx context.Context, peer moqt.PeerInfo) error
-	// Peer reports by what right a session may be an upstream of this relay, or why not.
+	// Peer reports whether a session may be an upstream of this relay; right says by what right, or why not.
 	Peer(ctx context.Context, s *moqt.Session) (right string, ok bool)
-	// Who is the proven owner of the other end of a session, dialed or accepted: the same text for the same one. Empty: nobody is proven.
+	// Who returns a text for the proven owner of the other end of a session, dialed or accepted. The text is the same for the
+	// same owner, and empty if nobody is proven.
 	Who(s *moqt.Session) string
 }
 
-// Peers are two relays with one connection, each an upstream of the other. The one that dialed says in its request for
-// routes that it is one (docs/format/chain.md); the one that accepted believes it only if its Gate does.
+// Two relays are peers if they share one connection and each is an upstream of the other. The relay that dialed says that it
+// wants to be a peer in its request for routes (docs/format/chain.md); the relay that accepted agrees only if its Gate does.
 
-// statePeer is followed by one of the two words below, for a relay that asked as a peer.
+// After statePeer comes one of the two words below, in an answer to a relay that asked to be a peer.
 const (
 	statePeer    = "peer"
 	peerAccepted = "both"
 	peerRefused  = "client"
 )
 
-// peerToken is "ec-peer": type of the token with which a relay asks to be an upstream of the one that it dialed. Its value is its id.
+// peerToken ("ec-peer") is the type of the token with which a relay asks to be an upstream of the relay that it dialed. The
+// token's value is the id of the relay that asks.
 const peerToken = 0x65632d70656572
 
 func isPeer(tokens []moqt.Token) bool {
@@ -46,7 +48,8 @@ func isPeer(tokens []moqt.Token) bool {
 	return false
 }
 
-// adopt makes an upstream of a session that was accepted, if the gate lets it be one. It reports what the session is told.
+// adopt makes a session that was accepted an upstream too, if the gate allows it. It returns the word with which the peer is told
+// the decision.
 func (s *session) adopt(ctx context.Context) string {
 	if s.reader {
 		s.r.log.Warn("session would be a peer, but came by HTTP, where there are only readers", "peer", s.name)
@@ -79,10 +82,10 @@ func (s *session) adopt(ctx context.Context) string {
 	return peerAccepted
 }
 
-// maxPeers bounds the peers that came here.
+// maxPeers bounds the peers that dialed this relay.
 const maxPeers = 64
 
-// addUpstream adds one for as long as its session lasts; false: there are too many.
+// addUpstream adds an upstream for as long as its session lasts. It returns false if there are too many.
 func (r *Relay) addUpstream(u *upstream) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,12 +96,12 @@ func (r *Relay) addUpstream(u *upstream) bool {
 	return true
 }
 
-// removeUpstream forgets one whose session is over.
+// removeUpstream removes an upstream whose session is over.
 func (r *Relay) removeUpstream(u *upstream) {
 	r.mu.Lock()
 	for i, o := range r.upstreams {
 		if o == u {
-			// A new list: who has the old one goes on with it.
+			// This makes a new list, because others may still be walking the old one.
 			r.upstreams = append(append([]*upstream(nil), r.upstreams[:i]...), r.upstreams[i+1:]...)
 			break
 		}
@@ -111,15 +114,16 @@ func (r *Relay) removeUpstream(u *upstream) {
 	r.namespacesChanged()
 }
 
-// chained reports whether there are upstreams.
+// chained reports whether this relay has upstreams.
 func (r *Relay) chained() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.upstreams) > 0
 }
 
-// usable returns the upstreams that may be asked: one of several connections with the same relay. Anybody may tell anybody's id, so an
-// id without a proof hides no other connection, and one with a proof only those with the same proof. Relay.mu is held.
+// usable returns the upstreams that may be asked: of several connections with the same relay only one. Anybody may claim any id.
+// So an id without a proof of the key hides no other connection, and an id with a proof hides only connections with the same
+// proof. Relay.mu is held.
 func (r *Relay) usable() (list []*upstream) {
 	type proven struct{ id, who string }
 	seen := make(map[proven]bool, len(r.upstreams))
@@ -134,7 +138,7 @@ func (r *Relay) usable() (list []*upstream) {
 	return list
 }
 
-// dialPeer dials as dial does, and serves the peer there like a client that came here.
+// dialPeer dials like dial, and then serves the peer on the same session like a client that dialed this relay.
 func (u *upstream) dialPeer(dial dialer) dialer {
 	return func(ctx context.Context, address string, conf *tls.Config, c *moqt.Config) (*moqt.Session, error) {
 		ms, err := dial(ctx, address, conf, c)
@@ -150,7 +154,7 @@ func (u *upstream) dialPeerByIroh(dial keep.DialIroh) keep.DialIroh {
 	}
 }
 
-// welcome serves who was dialed like who came here. ms may be nil.
+// welcome serves a peer that was dialed like a client that dialed this relay. ms may be nil.
 func (u *upstream) welcome(ms *moqt.Session) *moqt.Session {
 	if ms != nil {
 		s := &session{r: u.r, s: ms, name: u.name(), since: time.Now(), ingest: semaphore.NewWeighted(u.r.c.IngestBytes)}
@@ -161,7 +165,8 @@ func (u *upstream) welcome(ms *moqt.Session) *moqt.Session {
 
 type dialer = func(ctx context.Context, address string, conf *tls.Config, c *moqt.Config) (*moqt.Session, error)
 
-// peerHandler serves a peer that was dialed. What it announces is a route, as with any upstream; nothing is pushed.
+// peerHandler serves a peer that this relay dialed. Namespaces that the peer announces are routes, as with any upstream; nothing
+// is pushed to it.
 type peerHandler struct {
 	*session
 	up *upstreamHandler
@@ -175,7 +180,7 @@ func (h *peerHandler) Publish(_ context.Context, req *moqt.PublishRequest) {
 	req.Reject(wire.RequestNotSupported, "a peer is asked for what is wanted of it")
 }
 
-// told notes once what a peer says of this relay's wish to be its upstream.
+// told notes, once, whether a peer agreed to have this relay as an upstream.
 func (u *upstream) told(word string) {
 	if word == peerRefused {
 		u.r.log.Warn("peer takes this relay for an ordinary client: it lists no key of this relay, and no ticket was shown", "upstream", u.name())

@@ -30,32 +30,32 @@ type Config struct {
 	// CacheBytes bounds the payloads of all live tracks kept in memory; older groups are served from
 	// disk. Each live track may keep 8 MiB whatever their number. Default 256 MiB.
 	CacheBytes int64
-	// StallWait is how long a group that nobody continues is waited for once a newer one exists; then
-	// the subscribers' streams of it are reset. Default 2 s.
+	// StallWait is how long a group that nobody continues is waited for once a newer group exists. Then the subscribers' streams
+	// of the group are reset. Default 2 s.
 	StallWait time.Duration
-	// MaxLag is how many groups further behind than it ever was a subscriber may fall; beyond, the
-	// oldest group it is being sent is reset and the next one begun. Default 30.
+	// MaxLag is how many groups a subscriber may fall further behind than it ever was. Beyond that, the oldest group that it is
+	// being sent is reset, and the next one is begun. Default 30.
 	MaxLag int
 	// MaxSessions bounds sessions; more are refused. Default 1000.
 	MaxSessions int
-	// IngestBytes bounds the payloads that one session may have on their way in; what is more waits in
-	// the transport. Default 256 MiB.
+	// IngestBytes bounds the payload bytes that one session may have on their way in; further bytes wait in the transport.
+	// Default 256 MiB.
 	IngestBytes int64
 	// DrainTimeout is how long sessions may stay after they were told to go away. Default 2 s.
 	DrainTimeout time.Duration
-	// Upstreams are relays to get things from that are not here. Default: none.
+	// Upstreams are relays from which this relay gets what it does not have. Default: none.
 	Upstreams []Upstream
-	// Gate decides which sessions are upstreams too, if they ask for it. Default: none is.
+	// Gate decides which sessions may be upstreams too, if they ask for it. Default: none may.
 	Gate Gate
-	// Mirror are prefixes of namespaces of which a whole copy is kept: what is live at upstreams is subscribed to, what they have
-	// stored is fetched. Default: none.
+	// Mirror are prefixes of namespaces of which this relay keeps a whole copy: it subscribes to what is live at upstreams, and
+	// fetches what they have stored. Default: none.
 	Mirror []object.Namespace
-	// MirrorRate bounds what is fetched for that, in bytes a second. Default: no bound.
+	// MirrorRate bounds the bytes a second that are fetched for mirrors. Default: no bound.
 	MirrorRate int64
-	// Lenient sends a track that has one object yet, such as a catalog, whole to those who subscribe to what comes after it:
-	// they would be refused by FETCH for their layout of it, and wait for ever.
+	// Lenient sends a track that has only one object so far, such as a catalog, from its start to clients that subscribe to the
+	// objects after it. Such clients also write FETCH in a form of their own, which is refused, so they would wait for ever.
 	Lenient bool
-	// Linger is how long a track is still taken from upstreams when its last subscriber left. Default 10 s.
+	// Linger is how long a track is still taken from upstreams after its last subscriber left. Default 10 s.
 	Linger time.Duration
 }
 
@@ -85,21 +85,21 @@ type Relay struct {
 	store *store.Store
 	log   *slog.Logger
 	stats counters
-	tally *moqt.Tally // what the transport counts; nil: nothing
-	id    string      // among relays
+	tally *moqt.Tally // the counters of the transport; nil: none
+	id    string      // this relay's id among relays
 
-	configured []*upstream  // those of Config
+	configured []*upstream  // the upstreams of Config
 	mirror     *mesh.Mirror // nil: none
 	turns      turns
-	complaint  atomic.Int64 // Unix ns of the last time that something from upstreams could not be stored
+	complaint  atomic.Int64 // when it was last logged that objects from upstreams could not be stored, in Unix ns
 
 	mu        sync.Mutex // guards what follows
 	tracks    map[string]*track
-	idle      map[string]weak.Pointer[track] // forgotten; one for a name as long as anybody holds it
-	forgot    time.Time                      // when that was looked for
+	idle      map[string]weak.Pointer[track] // forgotten tracks; as long as anybody holds one, it stays the only one with its name
+	forgot    time.Time                      // when tracks were last looked through for forgetting
 	sessions  map[*session]struct{}
 	upstreams []*upstream // those of the configuration first, then peers that came here
-	epoch     int         // counts the sessions with them
+	epoch     int         // counts the sessions with upstreams, so that old answers can be told apart
 	demands   map[*track]*demand
 	arriving  map[string]*arriving       // by track
 	expected  map[string][]*expected     // subscribers on their way, by track
@@ -131,7 +131,7 @@ func New(c Config) *Relay {
 // Serve serves the sessions of the listeners until ctx ends; then it tells them to go away, waits for
 // them to leave, but not for ever, and returns nil. It does not close the listeners.
 func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) error {
-	// Sessions outlive ctx by the time they may take to leave.
+	// Sessions may outlive ctx by the time that they may take to leave.
 	live, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
 	var accepts, sessions sync.WaitGroup
@@ -178,7 +178,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 	return errors.Join(errs...)
 }
 
-// drain tells all sessions to go away, and ends those that only listen.
+// drain tells all sessions to go away, and ends the sessions that only subscribe.
 func (r *Relay) drain() {
 	r.mu.Lock()
 	sessions := make([]*session, 0, len(r.sessions))
@@ -196,7 +196,7 @@ func (r *Relay) drain() {
 // serve runs one session to its end.
 func (r *Relay) serve(ctx context.Context, ms *moqt.Session) { r.serveSession(ctx, ms, false) }
 
-// serveReader runs one session to its end that may not publish.
+// serveReader runs a session that may not publish, to its end.
 func (r *Relay) serveReader(ctx context.Context, ms *moqt.Session) { r.serveSession(ctx, ms, true) }
 
 func (r *Relay) serveSession(ctx context.Context, ms *moqt.Session, reader bool) {
@@ -228,10 +228,10 @@ func (r *Relay) serveSession(ctx context.Context, ms *moqt.Session, reader bool)
 	}
 }
 
-// admit ends a session whose ticket was revoked during its handshake: revoke does not see the tokens of one that is not up yet, and sees
-// those of all others.
+// admit ends a session whose ticket was revoked during its handshake. Revoking a ticket ends the sessions that are up; a session
+// that is not up yet has shown no token by then, so it is checked here.
 func (r *Relay) admit(ctx context.Context, ms *moqt.Session) {
-	if r.c.Gate == nil || ms.Handshake(ctx) != nil { // Run says why
+	if r.c.Gate == nil || ms.Handshake(ctx) != nil { // Run reports the error
 		return
 	}
 	info, err := ms.Peer(ctx)
@@ -243,14 +243,14 @@ func (r *Relay) admit(ctx context.Context, ms *moqt.Session) {
 	}
 }
 
-// track returns the handle of a track.
+// track returns the track with a name, and makes it if need be.
 func (r *Relay) track(name object.TrackName) *track {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.trackLocked(name)
 }
 
-// trackLocked does so while Relay.mu is held.
+// trackLocked does the same while Relay.mu is held.
 func (r *Relay) trackLocked(name object.TrackName) *track {
 	key := name.String()
 	t := r.held(key)
@@ -262,7 +262,7 @@ func (r *Relay) trackLocked(name object.TrackName) *track {
 	return t
 }
 
-// held is a track that is known, or that somebody still holds; Relay.mu is held.
+// held returns a track that is known, or that was forgotten while somebody still holds it; otherwise nil. Relay.mu is held.
 func (r *Relay) held(key string) *track {
 	if t := r.tracks[key]; t != nil {
 		return t
@@ -270,7 +270,7 @@ func (r *Relay) held(key string) *track {
 	return r.idle[key].Value()
 }
 
-// keep has a track known that somebody held while it was forgotten.
+// keep makes a track known again that was forgotten while somebody held it.
 func (r *Relay) keep(t *track) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -279,7 +279,8 @@ func (r *Relay) keep(t *track) {
 	delete(r.idle, key)
 }
 
-// forget drops the tracks of which there is nothing, and that nobody wants or tells of: names are easily invented. Relay.mu is held.
+// forget drops the tracks that have no objects, that nobody wants and that no upstream tells of: names are easily invented, so
+// they must not cost memory for ever. Relay.mu is held.
 func (r *Relay) forget(now time.Time, told map[*track]bool) {
 	for key, t := range r.tracks {
 		if !told[t] && r.demands[t] == nil && t.unused(now) {
@@ -291,10 +292,10 @@ func (r *Relay) forget(now time.Time, told map[*track]bool) {
 	maps.DeleteFunc(r.idle, func(_ string, t weak.Pointer[track]) bool { return t.Value() == nil })
 }
 
-// forgetAfter is how long a track must be of no use.
+// forgetAfter is how long a track must have been unused to be forgotten.
 const forgetAfter = 2 * time.Minute
 
-// unused reports whether there is nothing of a track, and has not been for a while.
+// unused reports whether a track has no objects, publishers or subscribers, and had none for forgetAfter.
 func (t *track) unused(now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -322,7 +323,7 @@ func (r *Relay) lookup(name object.TrackName) *track {
 	return r.track(name)
 }
 
-// cachePerTrack is how many bytes of payload a live track may keep in memory.
+// cachePerTrack returns how many bytes of payload a live track may keep in memory.
 func (r *Relay) cachePerTrack() int64 {
 	n := max(r.stats.liveTracks.Load(), 1)
 	return max(r.c.CacheBytes/n, 8<<20)

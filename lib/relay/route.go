@@ -12,12 +12,12 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// Between relays a namespace travels with the relays it came through, so that rings of relays neither echo nor remember
-// what nobody has any more. The wire forms are docs/format/chain.md.
+// Relays tell each other of a namespace together with the relays on the way to it. So relays in a ring neither send news back to
+// where it came from, nor keep a namespace alive that no relay has any more. The wire forms are in docs/format/chain.md.
 
 const (
 	routesField = ".ec-routes"     // asks for namespaces in this form
-	hopsToken   = 0x65632d686f7073 // "ec-hops": type of the token with the relays a request came through
+	hopsToken   = 0x65632d686f7073 // "ec-hops": type of the token that names the relays a request came through
 	maxHops     = 8
 	idLength    = 16 // hex digits of a relay's id
 )
@@ -30,27 +30,27 @@ const (
 	stateTrack  = "track" // a track of which something is stored, or that somebody publishes
 )
 
-// route is a namespace as a relay tells of it.
+// route is a namespace as one relay tells another of it.
 type route struct {
 	ns   object.Namespace
-	live bool     // somebody publishes there; else it can be fetched
-	path []string // ids of relays, from the one that tells to the one that has it; empty if that is not known
+	live bool     // somebody publishes below it; false: its stored objects can be fetched
+	path []string // ids of the relays on the way, from the one that tells to the one that has the namespace; empty: not known
 }
 
-// trackRoute is a track as a relay tells of it.
+// trackRoute is a track as one relay tells another of it.
 type trackRoute struct {
 	track object.TrackName
 	path  []string
 }
 
-// trackMark precedes the name of a track, which may be empty where a field may not.
+// trackMark stands before the name of a track, because the name may be empty and a field may not.
 const trackMark = "="
 
 func (r trackRoute) namespace() object.Namespace {
 	return append(object.Namespace{routesField, stateTrack, strings.Join(r.path, "."), trackMark + r.track.Name}, r.track.Namespace...)
 }
 
-// parseTrackRoute reads what another relay told.
+// parseTrackRoute reads a trackRoute that another relay told.
 func parseTrackRoute(ns object.Namespace) (r trackRoute, ok bool) {
 	if len(ns) < 5 || ns[0] != routesField || ns[1] != stateTrack || !strings.HasPrefix(ns[3], trackMark) {
 		return r, false
@@ -66,7 +66,7 @@ func newRelayID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// append is the route as a namespace.
+// namespace returns the route as a namespace, the form in which it is told.
 func (r route) namespace() object.Namespace {
 	state := stateStored
 	if r.live {
@@ -75,7 +75,7 @@ func (r route) namespace() object.Namespace {
 	return append(object.Namespace{routesField, state, strings.Join(r.path, ".")}, r.ns...)
 }
 
-// parseRoute reads what another relay told. ok is false for what is no route, or one that is too long.
+// parseRoute reads a route that another relay told. ok is false if the namespace is no route, or its path is too long.
 func parseRoute(ns object.Namespace) (r route, ok bool) {
 	if len(ns) < 4 || ns[0] != routesField || ns[1] != stateLive && ns[1] != stateStored {
 		return route{}, false
@@ -102,7 +102,7 @@ func isRelayID(s string) bool {
 	return err == nil && len(s) == idLength
 }
 
-// hopsOf are the relays a request came through, first one first.
+// hopsOf returns the relays that a request came through, the first one first.
 func hopsOf(tokens []moqt.Token) []string {
 	for _, t := range tokens {
 		if t.Type == hopsToken {
@@ -118,7 +118,8 @@ func hopTokens(hops []string) []moqt.Token {
 	return []moqt.Token{{AliasType: wire.TokenUseValue, Type: hopsToken, Value: []byte(strings.Join(hops, "."))}}
 }
 
-// better reports whether a comes before b: fewer relays, and among equals always the same.
+// better reports whether route a goes before route b: it passes fewer relays, or as many and comes first in an order that is
+// always the same.
 func (a route) better(b route) bool {
 	if len(a.path) != len(b.path) {
 		return len(a.path) < len(b.path)
@@ -126,8 +127,8 @@ func (a route) better(b route) bool {
 	return slices.Compare(a.path, b.path) < 0
 }
 
-// routes returns, as namespaces, what this relay tells other relays: of each namespace the best way to where it is live, and
-// to where it is stored.
+// routes returns what this relay tells other relays, as namespaces: for each namespace the best route to where it is live, and
+// the best route to where it is stored.
 func (r *Relay) routes() map[string]object.Namespace {
 	best := make(map[string]route)
 	add := func(n route) {
@@ -163,7 +164,8 @@ func (r *Relay) routes() map[string]object.Namespace {
 			addTrack(trackRoute{t.name, own})
 		}
 	}
-	// Others hear up to a bound, too: an upstream that tells of much takes nothing from those that tell of little.
+	// Other relays take routes only up to a bound. So upstreams that tell of little come first, and one that tells of much takes
+	// no room from them.
 	ups := slices.SortedFunc(slices.Values(r.upstreams), func(a, b *upstream) int {
 		return cmp.Compare(len(a.routes)+len(a.tracks), len(b.routes)+len(b.tracks))
 	})

@@ -29,34 +29,36 @@ import (
 	"every.channel/ec/lib/ticket"
 )
 
-// ServerConfig is everything ec-relay is told.
+// ServerConfig is the whole configuration of ec-relay.
 type ServerConfig struct {
 	Listen []string // addresses as moqt.Listen takes them, host:port of UDP or unix, tcp, ws, wss
 	Dir    string   // the store's folder; the relay's key and what is made of the key lie in it too
-	// Cert and Key are PEM files of the certificate to show. Both empty: those made in Dir are shown (package keys).
+	// Cert and Key are PEM files of the certificate that the relay shows. If both are empty, it shows the certificates that it
+	// makes itself in Dir (package keys).
 	Cert, Key string
-	// HTTP are addresses at which the page and what goes with it is served (package gateway): host:port, http://host:port or
-	// https://host:port, with the certificate that listeners show. Default: none.
+	// HTTP are the addresses of the HTTP server (package gateway): host:port, http://host:port or https://host:port, the last
+	// with the certificate of the listeners. Default: none.
 	HTTP []string
 	// Page are the files of the page; needed with HTTP.
 	Page fs.FS
-	// Name is what the relay calls itself for people. Default: nothing.
+	// Name is the relay's name for people. Default: none.
 	Name string
 	// AllowOrigins are the origins of pages that may connect over WebTransport, as moqt.Config.AllowOrigins.
 	AllowOrigins []string
-	// QLogDir is where sessions are logged, as moqt.Config.QLogDir. Default: nowhere.
+	// QLogDir is the folder for the logs of sessions, as moqt.Config.QLogDir. Default: none.
 	QLogDir string
-	// Lenient serves peers that break rules without harm to others, as moqt.Config.Lenient and Config.Lenient of this package.
+	// Lenient serves peers that break rules without harm to others, as moqt.Config.Lenient and Config.Lenient of this package do.
 	Lenient bool
 	// Versions are the drafts to speak. Default: as moqt.Config has it.
 	Versions []moqt.Version
 	Store    store.Config
 	Relay    Config // Store and Gate are filled in
-	// PeerIDs are relays that may be peers by their keys; with Iroh they are dialed, too.
+	// PeerIDs are the keys of relays that may be peers; with Iroh these relays are dialed, too.
 	PeerIDs []mesh.ID
-	// PeerAddrs are where iroh may find them.
+	// PeerAddrs are the addresses at which iroh may find these relays.
 	PeerAddrs map[mesh.ID][]string
-	// Iroh, if not nil, has the relay reach others, and with Accept be reached, over iroh. Key and Log are filled in.
+	// Iroh, if not nil, lets the relay dial others over iroh, and with Iroh.Accept lets others dial it. Key and Log are filled
+	// in.
 	Iroh    *iroh.Config
 	Logger  *slog.Logger
 	Version string // of the program, for the operator
@@ -69,7 +71,7 @@ type ServerConfig struct {
 	Counters <-chan os.Signal
 }
 
-// Started is a relay that takes sessions.
+// Started says how a relay that now takes sessions can be reached.
 type Started struct {
 	Listen      []net.Addr
 	HTTP        []string // URLs of the page
@@ -104,7 +106,8 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	conf := sessions
 	conf.Hosts = certs.Bear
 	conf.AllowOrigins, conf.ResetKey, conf.Authorize = c.AllowOrigins, key, gate.Admit
-	// A relay that is dialed may have come here, too: its certificate says that both connections are with the same one.
+	// A relay that this relay dials may have dialed this one, too. The certificate that it shows tells that both connections are
+	// with the same relay.
 	conf.AskCertificate = len(c.PeerIDs) > 0 || slices.ContainsFunc(c.Relay.Upstreams, func(u Upstream) bool { return u.Peer })
 	listeners, addrs, err := listen(c.Listen, certs.TLS(), &conf)
 	if err != nil {
@@ -138,7 +141,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	for i := range c.Relay.Upstreams {
 		u := &c.Relay.Upstreams[i]
 		u.Session, u.Iroh = sessions, dialIroh
-		if u.Peer { // shows who this relay is
+		if u.Peer { // shows the peer which relay this is
 			u.TLS, u.Holder = withKey(u.TLS, certs), mesh.Holder(certs.PrivateKey())
 		}
 	}
@@ -163,11 +166,11 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	}
 	r.handleTickets(door, gate.Tickets, certs, addrs, reached)
 	door.Handle("relays", r.relaysCommand(node))
-	if err := st.Flush(); err != nil { // whole groups that a crash left under their partial names, and that are as good there
+	if err := st.Flush(); err != nil { // a crash may have left whole groups under their partial names; they get their final names
 		c.Logger.Error("whole groups kept under their partial names", "err", err)
 	}
 	socket, err := admin.Listen(filepath.Join(c.Dir, admin.SocketFile))
-	if err != nil { // a file system without sockets, perhaps
+	if err != nil { // perhaps the file system has no sockets
 		c.Logger.Warn("no door for the operator", "err", err)
 	}
 	if c.Ready != nil {
@@ -175,14 +178,14 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	}
 	sctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
-	background.Go(func() { st.Run(sctx) }) // also while sessions leave
+	background.Go(func() { st.Run(sctx) }) // it also runs while sessions leave
 	if node != nil {
 		background.Go(func() { node.Run(sctx) })
 	}
 	defer background.Wait()
 	defer stop()
 	g, gctx := errgroup.WithContext(ctx)
-	pctx, leave := context.WithCancel(context.WithoutCancel(ctx)) // the page is there while sessions leave
+	pctx, leave := context.WithCancel(context.WithoutCancel(ctx)) // the page stays while sessions leave
 	defer leave()
 	g.Go(func() error {
 		defer leave()
@@ -200,7 +203,7 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 	return g.Wait()
 }
 
-// withKey makes a client show the certificate of the relay's key to who asks for one.
+// withKey makes a client show the certificate of the relay's key to servers that ask for one.
 func withKey(conf *tls.Config, certs *keys.Certificates) *tls.Config {
 	if conf = conf.Clone(); conf == nil {
 		conf = &tls.Config{MinVersion: tls.VersionTLS13}
@@ -211,7 +214,7 @@ func withKey(conf *tls.Config, certs *keys.Certificates) *tls.Config {
 	return conf
 }
 
-// watch logs the counters when asked, and every minute at debug level.
+// watch logs the counters when it is asked to, and every minute at debug level.
 func (r *Relay) watch(ctx context.Context, asked <-chan os.Signal) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
@@ -242,7 +245,7 @@ func listen(addrs []string, tlsConf *tls.Config, conf *moqt.Config) (listeners [
 	return listeners, bound, nil
 }
 
-// listenError says why there is no listening at an address, and form how addresses are written.
+// listenError adds to an error of listening the address, and a hint on how addresses are written.
 func listenError(addr string, err error, form string) error {
 	err = fmt.Errorf("listen on %s: %w", addr, err)
 	switch {
@@ -266,7 +269,7 @@ func openKeys(c ServerConfig) (*keys.Certificates, error) {
 	return certs, nil
 }
 
-// keyError says of a key that cannot be made, or is none, why the relay does not start.
+// keyError explains why a relay whose key cannot be made or read does not start.
 func keyError(err error) error {
 	if cannotWrite(err) {
 		return exit.With(exit.IO, fmt.Errorf("key: %w", err), "without a key that stays there is no relay; other files are done without")
@@ -277,12 +280,12 @@ func keyError(err error) error {
 	return exit.With(exit.Config, fmt.Errorf("key and certificate: %w", err), "")
 }
 
-// cannotWrite reports whether a disk takes no more.
+// cannotWrite reports whether an error means that the disk takes no more.
 func cannotWrite(err error) bool {
 	return slices.ContainsFunc([]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO}, func(e error) bool { return errors.Is(err, e) })
 }
 
-// writeFingerprint writes the fingerprint down for scripts. The relay can do without.
+// writeFingerprint writes the fingerprint to a file for scripts. If that fails, the relay runs all the same.
 func writeFingerprint(c ServerConfig, pin keys.Pin) {
 	path, text := filepath.Join(c.Dir, FingerprintFile), pin.String()+"\n"
 	if b, err := os.ReadFile(path); err == nil && string(b) == text {
@@ -293,7 +296,7 @@ func writeFingerprint(c ServerConfig, pin keys.Pin) {
 	}
 }
 
-// writeFile replaces a small file whole.
+// writeFile replaces a small file, so that readers see either the old content or the new one.
 func writeFile(path string, b []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
 	if err != nil {
@@ -309,13 +312,15 @@ func writeFile(path string, b []byte, mode fs.FileMode) error {
 	return nil
 }
 
-// passing are names of what is written in the folder before it gets its own; a relay that is killed leaves it behind.
+// passing matches the names of temporary files in the folder, which a relay that is killed leaves behind.
 var passing = regexp.MustCompile(`^\.(tmp|tickets|admin)-[0-9]+$`)
 
-// passingAge is how old such a thing is that nobody is about to finish, as a process that only asks for the fingerprint may be.
+// passingAge is how old a temporary file must be to be removed: a younger one may belong to a process that is about to finish it,
+// such as one that only prints the fingerprint.
 const passingAge = time.Minute
 
-// lookAfter removes what killed relays left, and says if others may write in the folder: they could take the key's place.
+// lookAfter removes the temporary files of killed relays, and warns if other users may write in the folder, because they could
+// replace the key.
 func lookAfter(dir string, now time.Time, log *slog.Logger) {
 	if st, err := os.Stat(dir); err == nil && st.Mode().Perm()&0o022 != 0 {
 		log.Warn("others may write in the store's folder, and so be this relay", "dir", dir, "mode", st.Mode().Perm())

@@ -16,33 +16,34 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// session is one peer; it publishes, subscribes, or both.
+// session is the session with one peer, which may publish, subscribe, or both.
 type session struct {
 	r    *Relay
 	s    *moqt.Session
 	name string        // for logs: its address
-	up   *upstream     // the upstream that it is with, if it is one
-	ask  *keep.Session // with an upstream: for requests, which go where it sends them
+	up   *upstream     // the upstream at the other end, if it is one
+	ask  *keep.Session // for an upstream: makes requests, and follows them to where the upstream sends them
 
 	since  time.Time // when it began
-	reader bool      // it may not publish
+	reader bool      // the peer may not publish
 
-	ingest *semaphore.Weighted // bytes of payloads on their way in
-	claims sync.WaitGroup      // one for each of claimed, for the upstream that it is, and for what runs in the background
+	ingest *semaphore.Weighted // bounds the bytes of payloads on their way in
+	claims sync.WaitGroup      // counts the tracks in claimed, the session's use as an upstream, and functions in the background
 
 	mu      sync.Mutex
-	over    bool              // nothing may be claimed any more
-	adopted bool              // it is an upstream too
-	claimed map[*track]*claim // tracks with a subscription of ours at this peer, or one on its way
+	over    bool              // the session has ended: nothing may be claimed any more
+	adopted bool              // the session is an upstream too
+	claimed map[*track]*claim // tracks to which this relay has subscribed at this peer, or is about to
 }
 
-// claim is the one subscription a session may have to a track.
+// claim reserves the one subscription that a session may have to a track.
 type claim struct {
-	asked   chan struct{} // closed when our SUBSCRIBE was answered; nil for a PUBLISH
-	crossed bool          // the peer sent PUBLISH meanwhile
+	asked   chan struct{} // closed when the peer answered our SUBSCRIBE; nil if the peer sent PUBLISH
+	crossed bool          // the peer sent PUBLISH while our SUBSCRIBE was on its way
 }
 
-// claim reserves the subscription to a track; asking if SUBSCRIBE is to be sent for it.
+// claim reserves the subscription to a track, and returns false if it is reserved already. asking says that SUBSCRIBE is to be
+// sent.
 func (s *session) claim(t *track, asking bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +62,7 @@ func (s *session) claim(t *track, asking bool) bool {
 	return true
 }
 
-// answered says that the peer took our SUBSCRIBE.
+// answered notes that the peer accepted our SUBSCRIBE.
 func (s *session) answered(t *track) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +71,7 @@ func (s *session) answered(t *track) {
 	c.asked = nil
 }
 
-// unclaim gives the subscription back, and reports whether a PUBLISH waits for that.
+// unclaim gives the reservation back. It reports whether a PUBLISH of the peer waits for that.
 func (s *session) unclaim(t *track) (crossed bool) {
 	s.mu.Lock()
 	c := s.claimed[t]
@@ -83,8 +84,8 @@ func (s *session) unclaim(t *track) (crossed bool) {
 	return c.crossed
 }
 
-// claimPublished reserves the subscription to a track that the peer publishes. If our SUBSCRIBE is on its way, the two
-// have crossed: the publisher must refuse that one, and only then the other may be accepted (§5.1).
+// claimPublished reserves the subscription to a track for which the peer has sent PUBLISH. If our SUBSCRIBE is on its way, the
+// two messages have crossed: the publisher must refuse the SUBSCRIBE, and only then may the PUBLISH be accepted (§5.1).
 func (s *session) claimPublished(ctx context.Context, t *track) bool {
 	for !s.claim(t, false) {
 		s.mu.Lock()
@@ -110,7 +111,7 @@ func (s *session) claimPublished(ctx context.Context, t *track) bool {
 	return true
 }
 
-// background runs what ends with the session at the latest; false: that is over.
+// background runs a function that ends when the session does, at the latest. It returns false if the session has ended.
 func (s *session) background(run func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +122,7 @@ func (s *session) background(run func()) bool {
 	return true
 }
 
-// end waits for what the session started outside of its handlers.
+// end waits for everything that the session started outside of its handlers.
 func (s *session) end() {
 	s.mu.Lock()
 	s.over = true
@@ -129,7 +130,7 @@ func (s *session) end() {
 	s.claims.Wait()
 }
 
-// leave tells the peer to go away and waits for that.
+// leave tells the peer to go away, and waits until it has gone or patience is over.
 func (s *session) leave(patience time.Duration) {
 	ctx, cancel := context.WithTimeout(s.s.Context(), patience)
 	defer cancel()
@@ -143,8 +144,8 @@ func (s *session) leave(patience time.Duration) {
 	<-done
 }
 
-// named is the track a peer means. Draft 18 lets a name have no namespace: then it is that of the path in the URL the peer
-// dialed, so that moqt://host/live/cam is live-cam.
+// named returns the track that a peer means. In draft 18 a name may have no namespace: then the namespace is the path of the URL
+// that the peer dialed, so that moqt://host/live/cam is live-cam.
 func (s *session) named(n object.TrackName) object.TrackName {
 	if len(n.Namespace) > 0 {
 		return n
@@ -161,7 +162,7 @@ func (s *session) named(n object.TrackName) object.TrackName {
 	return n
 }
 
-// readersOnly is what sessions are told that may not publish.
+// readersOnly is the reason that is given to sessions which may not publish and try to.
 const readersOnly = "who comes by HTTP may read and not publish"
 
 // Publish takes a track from the peer.
@@ -209,10 +210,10 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
 		return
 	}
-	born := t.bornUpTo() // first: what comes meanwhile is for the subscriber
+	born := t.bornUpTo() // this is read first: groups that come after it are for the subscriber
 	info := t.info()
 	if !live {
-		// It is being sent because of this subscriber: what came meanwhile is for it, too.
+		// The upstream sends the track because of this subscriber, so objects that came meanwhile are for the subscriber, too.
 		info.Largest = t.largestBefore(had)
 	}
 	info.Current = func() *moqt.Location { return t.info().Largest }
@@ -224,7 +225,8 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	sub := newSubscriber(t, s.name, pub, info.Largest, born)
 	sub.through, sub.here = through, here
 	if len(r.Track.Namespace) == 0 && r.State.Filter.Type == wire.FilterNone && info.Largest != nil {
-		// Who only knows a path does not know to fetch either: a catalog may have been published once, long ago.
+		// A client that has only a path does not use FETCH either, and the one object of a catalog may have been published long
+		// ago.
 		sub.floor = startOf(info.Largest.Group)
 	}
 	if info.Largest != nil && sub.floor.Less(next(*info.Largest)) && s.r.chained() {
@@ -235,11 +237,11 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	}
 	sub.run(pub.Context())
 	if s.r.chained() {
-		s.r.namespacesChanged() // links may be left
+		s.r.namespacesChanged() // links that nobody needs any more may be left
 	}
 }
 
-// largest is the largest location of a track, and whether somebody sends it.
+// largest returns the largest location of a track, and whether somebody sends the track.
 func (r *Relay) largest(name object.TrackName) (l *moqt.Location, live bool) {
 	if t := r.lookup(name); t != nil {
 		return t.info().Largest, t.live()
@@ -247,7 +249,8 @@ func (r *Relay) largest(name object.TrackName) (l *moqt.Location, live bool) {
 	return nil, false
 }
 
-// largestBefore is the largest location before the track was asked for, when it was had, as far as it was known here and upstream.
+// largestBefore returns the largest location that was known, here and upstream, before this request made upstreams send the
+// track.
 func (t *track) largestBefore(had *moqt.Location) *moqt.Location {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -257,7 +260,7 @@ func (t *track) largestBefore(had *moqt.Location) *moqt.Location {
 	return later(had, t.told())
 }
 
-// later returns the later one of two locations that may be unknown.
+// later returns the later one of two locations; nil stands for an unknown location.
 func later(a, b *moqt.Location) *moqt.Location {
 	if a == nil || b != nil && a.Less(*b) {
 		return b
@@ -268,12 +271,13 @@ func later(a, b *moqt.Location) *moqt.Location {
 // maxRendezvous bounds how long a SUBSCRIBE is held for a publisher.
 const maxRendezvous = time.Minute
 
-// find gives the track if it is here, or somebody who announced its namespace or an upstream has it; else nil.
+// find returns the track if it is here, or can be had from a peer that announced its namespace or from an upstream; otherwise
+// nil.
 func (r *Relay) find(ctx context.Context, name object.TrackName, through []string) *track {
 	r.awaitArriving(ctx, name)
 	t := r.lookup(name)
 	if (t == nil || !t.live()) && len(r.announcing(name.Namespace)) > 0 {
-		// Somebody announced the namespace without offering the track.
+		// A peer announced the namespace without publishing the track.
 		if up := r.track(name); r.subscribeAnnounced(ctx, up) {
 			t = up
 		}
@@ -284,7 +288,7 @@ func (r *Relay) find(ctx context.Context, name object.TrackName, through []strin
 	return t
 }
 
-// rendezvous waits for somebody to publish the track (draft-18 §10.2.6); nil: nobody did.
+// rendezvous waits for somebody to publish the track (draft-18 §10.2.6). It returns nil if nobody did.
 func (r *Relay) rendezvous(ctx context.Context, name object.TrackName, through []string, patience time.Duration) *track {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -302,7 +306,7 @@ func (r *Relay) rendezvous(ctx context.Context, name object.TrackName, through [
 	}
 }
 
-// TrackStatus answers what SUBSCRIBE_OK would say.
+// TrackStatus answers with what SUBSCRIBE_OK would say.
 func (s *session) TrackStatus(ctx context.Context, r *moqt.TrackStatusRequest) {
 	name := s.named(r.Track)
 	t, untold := s.r.known(ctx, name, hopsOf(r.Tokens))
@@ -316,7 +320,7 @@ func (s *session) TrackStatus(ctx context.Context, r *moqt.TrackStatusRequest) {
 	}
 }
 
-// untold says whether another peer announced a namespace with this track, and does not tell of tracks.
+// untold reports whether another peer announced a namespace of this track and does not answer TRACK_STATUS.
 func (s *session) untold(ctx context.Context, name object.TrackName) bool {
 	ctx, cancel := context.WithTimeout(ctx, answerPatience)
 	defer cancel()
@@ -337,7 +341,7 @@ func (s *session) untold(ctx context.Context, name object.TrackName) bool {
 	return untold.Load()
 }
 
-// PublishNamespace: the peer has tracks below a namespace.
+// PublishNamespace notes that the peer has tracks below a namespace.
 func (s *session) PublishNamespace(ctx context.Context, r *moqt.PublishNamespaceRequest) {
 	if s.reader {
 		r.Reject(wire.RequestUnauthorized, readersOnly)
@@ -364,7 +368,7 @@ func (s *session) PublishNamespace(ctx context.Context, r *moqt.PublishNamespace
 	}
 	s.r.log.Info("namespace", "namespace", a.ns.String(), "source", s.name)
 	s.r.namespacesChanged()
-	for _, t := range waiting { // subscribers that outlived their publisher
+	for _, t := range waiting { // these tracks have subscribers and have lost their publisher
 		s.r.subscribeAnnounced(ctx, t)
 	}
 	<-ctx.Done()

@@ -21,8 +21,8 @@ type source struct {
 	s    *session
 	name string
 	sub  *moqt.Subscription
-	from store.Origin // of what it brings
-	lost error        // what it brought from the past could not be stored
+	from store.Origin // where its objects come from, for the store
+	lost error        // the error that objects of the past which it brought could not be stored
 
 	objects, duplicates, conflicts, refused atomic.Int64
 	complaint                               atomic.Int64 // Unix ns of the last log about the disk
@@ -30,11 +30,11 @@ type source struct {
 
 	progress progress
 
-	some       bool // a stream came; set before its goroutine starts, like the next
+	some       bool // a stream came; this and the next field are set before its goroutine starts
 	firstGroup uint64
 }
 
-// complain says whether it is time for another log line about objects that could not be stored.
+// complain reports whether it is time to log again that objects could not be stored.
 func (src *source) complain() bool {
 	now := time.Now().UnixNano()
 	last := src.complaint.Load()
@@ -85,7 +85,7 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 	var opened *group
 	var prev uint64
 	hasPrev, ended := false, false
-	more := false // this source has said its last word, others have not
+	more := false // this source has ended the track, and other sources have not
 	f := &feed{src: src, r: r}
 	defer f.close()
 	broken := func(err error) {
@@ -110,15 +110,15 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 			t.streamClosed(opened, h.Group, h.Subgroup, prev, clean)
 			return
 		}
-		h = r.Header() // its subgroup may be known only now
+		h = r.Header() // the subgroup may be known only after the first object
 		if object.Status(oh.Status) == object.EndOfTrack && t.others(src) {
-			// One home that stops does not end the broadcast, nor the group it was at.
+			// A home that stops ends neither the broadcast nor the group at which it stopped.
 			t.r.log.Info("end of track not taken, others publish it", "track", t.name.String(), "source", src.name)
 			more = true
 			continue
 		}
 		weight := min(int64(oh.Size), t.r.c.IngestBytes)
-		// Not the context of the request: that ends with PUBLISH_DONE, when streams may still be on their way in.
+		// The request's context would end with PUBLISH_DONE, while streams may still be on their way in.
 		if err := src.s.ingest.Acquire(src.s.s.Context(), weight); err != nil {
 			r.Cancel(wire.ResetCancelled)
 			t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
@@ -127,7 +127,7 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 		o := &obj{size: int(oh.Size), Object: object.Object{
 			Group: h.Group, Subgroup: h.Subgroup, ID: oh.ID, Priority: r.Priority(), Status: object.Status(oh.Status), Properties: slices.Clone(oh.Properties),
 		}}
-		// The first object of a stream is the first of its subgroup, unless this source came in the middle of the group.
+		// The first object of a stream is the first of its subgroup, unless this source began in the middle of the group.
 		o.place = place{prev, hasPrev, !hasPrev && (oh.ID == 0 || h.SubgroupFromFirst || !src.cameIn(h.Group))}
 		o.opens = !hasPrev && h.FirstObject
 		o.source, o.at = src.name, time.Now()
@@ -143,7 +143,8 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 			return
 		}
 		if o.conflict && o.Status != object.EndOfTrack {
-			// Of two groups under one name one is kept, not something made of both. The publisher hears of it.
+			// Two different groups have one name: one of them is kept whole, and nothing is mixed from both. The publisher is
+			// told.
 			r.Cancel(wire.ResetMalformedTrack)
 			t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
 			return
@@ -156,14 +157,16 @@ func (src *source) subgroup(r *moqt.SubgroupReader) {
 	}
 }
 
-// cameIn reports whether the source may have come in the middle of a group: in that of its first stream, or in the one that its
-// publisher was at when it was asked. Streams overtake one another, so the first that comes need not be of that.
+// cameIn reports whether the source may have begun in the middle of a group. That may be the group of its first stream, or the
+// group at which its publisher was when it was asked: streams overtake one another, so the first one that comes may be of another
+// group.
 func (src *source) cameIn(group uint64) bool {
 	l := src.sub.Info().Largest
 	return group == src.firstGroup || l != nil && group == l.Group
 }
 
-// take checks an object, whose payload has the hash sum, and hands it on. kept: the track has its memory.
+// take checks an object, whose payload has the hash sum, and hands it on. kept reports that the track now owns the object's
+// memory.
 func (src *source) take(f *feed, o *obj, sum object.Hash) (kept bool) {
 	p, err := object.ParseProperties(o.Properties)
 	if err == nil && p.HasHash && o.Status == object.Normal && p.Hash != sum {
@@ -183,7 +186,7 @@ func (src *source) take(f *feed, o *obj, sum object.Hash) (kept bool) {
 	return src.t.put(src, f, o, sum)
 }
 
-// datagrams takes objects that come as datagrams; each is a subgroup of its own (§10.2.2).
+// datagrams takes objects that come as datagrams; each of them is a subgroup of its own (§10.2.2).
 func (src *source) datagrams(ctx context.Context) {
 	for {
 		d, err := src.sub.AcceptDatagram(ctx)

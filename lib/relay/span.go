@@ -8,23 +8,23 @@ import (
 	"every.channel/ec/lib/moqt"
 )
 
-// maxAnswers bounds the spans of a track that are remembered to hold nothing more than what is stored.
+// maxAnswers bounds the spans of a track for which it is remembered that nothing exists beyond the stored objects.
 const (
 	maxAnswers = 1024
-	// doubtPause is how long what no upstream knew is not asked for again.
+	// doubtPause is how long upstreams are not asked again for a span that no upstream knew.
 	doubtPause = 30 * time.Second
-	// answerAge is how long it is believed that something does not exist.
+	// answerAge is how long the answer is believed that something does not exist.
 	answerAge = 10 * time.Minute
 )
 
-// span is what lies from a location to before another.
+// span is the range of locations from one up to, but without, another.
 type span struct{ from, to moqt.Location }
 
 func (s span) empty() bool { return !s.from.Less(s.to) }
 
 func startOf(group uint64) moqt.Location { return moqt.Location{Group: group} }
 
-// half turns the end of a FETCH, where Object 0 is the whole group, into the location behind it.
+// half turns the end of a FETCH, where Object 0 means the whole group, into the location behind the last one.
 func half(end moqt.Location) moqt.Location {
 	if end.Object == 0 {
 		return startOf(end.Group + 1)
@@ -32,7 +32,7 @@ func half(end moqt.Location) moqt.Location {
 	return end
 }
 
-// full is the reverse; to is not the start of group 0.
+// full is the reverse of half; to must not be the start of group 0.
 func full(to moqt.Location) moqt.Location {
 	if to.Object == 0 {
 		return startOf(to.Group - 1)
@@ -40,12 +40,13 @@ func full(to moqt.Location) moqt.Location {
 	return to
 }
 
-// answers are spans of which all is known: what is not stored of them does not exist. They are in order and apart.
+// answers are spans of which everything is known: objects of them that are not stored do not exist. The spans are in order and do
+// not touch.
 type answers struct {
 	mu    sync.Mutex
 	spans []span
-	since time.Time // of the first one
-	epoch int       // of the relay, when they were said
+	since time.Time // when the first answer came
+	epoch int       // the relay's epoch when they came
 }
 
 func (a *answers) add(s span) {
@@ -69,7 +70,7 @@ func (a *answers) add(s span) {
 	}
 }
 
-// drop forgets what is known of a span.
+// drop forgets the answers about a span.
 func (a *answers) drop(s span) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -84,7 +85,7 @@ func (a *answers) drop(s span) {
 	a.spans = kept
 }
 
-// of drops all that was said when other upstreams were there.
+// of drops all answers that were given while there were other upstreams.
 func (a *answers) of(epoch int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -93,7 +94,7 @@ func (a *answers) of(epoch int) {
 	}
 }
 
-// within is what of some spans, in order, is answered.
+// within returns the parts of some spans, which are in order, that are answered.
 func (a *answers) within(spans []span) (list []span) {
 	for _, s := range spans {
 		at := s.from
@@ -110,7 +111,7 @@ func (a *answers) within(spans []span) (list []span) {
 	return list
 }
 
-// forget drops all when the first is so old.
+// forget drops all answers when the first one is older than age.
 func (a *answers) forget(age time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -119,7 +120,7 @@ func (a *answers) forget(age time.Duration) {
 	}
 }
 
-// without is what of a span is not answered.
+// without returns the parts of a span that are not answered.
 func (a *answers) without(s span) (rest []span) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

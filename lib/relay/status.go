@@ -152,7 +152,7 @@ func (r *Relay) peers() []Peer {
 	r.mu.Lock()
 	var all []*session
 	for _, u := range r.upstreams {
-		if u.s != nil && !u.accepted { // else it is a client too
+		if u.s != nil && !u.accepted { // otherwise it stands among the clients
 			all = append(all, u.s)
 		}
 	}
@@ -183,7 +183,7 @@ func (s *session) status() Peer {
 		}
 	}
 	now, cancel := context.WithCancel(context.Background())
-	cancel() // what it has not said yet is not waited for
+	cancel() // a session that has not told this yet is not waited for
 	if info, err := s.s.Peer(now); err == nil {
 		p.Implementation, p.URL = info.Implementation, info.Path
 	}
@@ -210,7 +210,7 @@ func (r *Relay) trackStatus(now time.Time) []Track {
 	}
 	for name, t := range live {
 		if s, ok := t.status(now); ok {
-			if was := all[name]; s.Age == nil && was.Group != nil { // its newest group left memory
+			if was := all[name]; s.Age == nil && was.Group != nil { // its newest group has left memory
 				s.Group, s.Age = was.Group, was.Age
 			}
 			all[name] = s

@@ -58,7 +58,7 @@ type Revoked struct {
 	Sessions int    `json:"sessions"` // that had come with the ticket and were ended
 }
 
-// makeTicket makes one for the relay with these certificates, which listens at addrs.
+// makeTicket makes a ticket for the relay with these certificates, which listens at addrs.
 func makeTicket(ctx context.Context, tickets *mesh.Tickets, certs *keys.Certificates, addrs []net.Addr, node *iroh.Node, args json.RawMessage) (any, error) {
 	var o TicketOrder
 	if err := admin.Arguments(args, &o); err != nil {
@@ -107,7 +107,7 @@ func makeTicket(ctx context.Context, tickets *mesh.Tickets, certs *keys.Certific
 	return made, nil
 }
 
-// seconds is a time in seconds, which may be longer than a Duration.
+// seconds converts a number of seconds, which may be too large for a Duration.
 func seconds(n float64) (time.Duration, error) {
 	if limit := mesh.MaxLife.Seconds(); n < 0 || n > limit || n > 0 && n < mesh.MinLife.Seconds() {
 		return 0, exit.With(exit.Usage, fmt.Errorf("life: %g seconds: want %g to %.0f, and 0 is for ever", n, mesh.MinLife.Seconds(), limit), "")
@@ -115,7 +115,7 @@ func seconds(n float64) (time.Duration, error) {
 	return time.Duration(n * float64(time.Second)), nil
 }
 
-// refusedOrder makes terms that no ticket may have the caller's mistake.
+// refusedOrder turns the error of terms that no ticket may have into an error of the operator who asked for them.
 func refusedOrder(err error) error {
 	if _, ok := errors.AsType[*mesh.TermsError](err); ok {
 		return exit.With(exit.Usage, err, "")
@@ -137,7 +137,8 @@ func checkAddress(address string) error {
 	return nil
 }
 
-// reachable are the addresses of what listens on UDP: its own, or those of the machine's interfaces, those that others reach first.
+// reachable returns the addresses of UDP listeners at which others reach them: the listener's own address or, where it listens at
+// every address, those of the machine's interfaces.
 func reachable(addrs []net.Addr, machine []netip.Addr) (list []string) {
 	for _, a := range addrs {
 		udp, ok := a.(*net.UDPAddr)
@@ -156,7 +157,7 @@ func reachable(addrs []net.Addr, machine []netip.Addr) (list []string) {
 	return list[:min(len(list), 8)]
 }
 
-// interfaceAddrs are the machine's addresses that may be dialed from others; of a machine without, the loopback's.
+// interfaceAddrs returns the machine's addresses that others may dial; on a machine without any, those of the loopback.
 func interfaceAddrs() (list []netip.Addr) {
 	all, _ := net.InterfaceAddrs()
 	for _, a := range all {
@@ -205,7 +206,7 @@ func (r *Relay) revoke(tickets *mesh.Tickets, args json.RawMessage) (any, error)
 	}
 	done := Revoked{V: 1, ID: o.ID}
 	now, cancel := context.WithCancel(context.Background())
-	cancel() // who has not said yet what it has is not let in any more
+	cancel() // a session that has not shown its setup yet is not let in any more
 	r.mu.Lock()
 	all := slices.Collect(maps.Keys(r.sessions))
 	r.mu.Unlock()

@@ -9,34 +9,35 @@ import (
 	"every.channel/ec/lib/moqt"
 )
 
-// An object that came wakes every subscriber of its track. If hundreds write at the same time, each has packets in flight and
-// all are done late; one after the other, the first has the object early and the memory of its packets serves the next. So
-// those that write take turns. It costs nobody much: a turn is short, nobody waits long for one, and whoever does not get rid
-// of an object meanwhile, because its peer or the way there is slow, writes without turns from then on, more and more often.
+// An object that arrives wakes every subscriber of its track. If hundreds of them write at the same time, each has packets in
+// flight and all of them finish late. If they write one after another, the first one has the object early, and the memory of its
+// packets serves the next one. So subscribers take turns in writing. That costs no subscriber much: a turn is short, and nobody
+// waits long for one. A subscriber that cannot write an object within a turn, because its peer or its path is slow, writes the
+// next objects without turns, and more of them each time.
 const (
-	// turnsPerCPU is how many write at the same time for each CPU.
+	// turnsPerCPU is how many subscribers write at the same time for each CPU.
 	turnsPerCPU = 8
-	// turnTime is how long a turn lasts at most.
+	// turnTime is how long a turn may last.
 	turnTime = 20 * time.Millisecond
-	// turnWait is how long one is waited for.
+	// turnWait is how long a subscriber waits for a turn; then it writes without one.
 	turnWait = 100 * time.Millisecond
-	// turnsWithout is how many objects a subscriber that was too slow writes without a turn, twice as many every time,
-	// until mostWithout.
+	// turnsWithout is how many objects a subscriber that was too slow writes without a turn. The number doubles each further
+	// time, up to mostWithout.
 	turnsWithout, mostWithout = 8, 1024
 )
 
-// turns is how many may write at the same time.
+// turns holds a token for each subscriber that may write at the same time.
 type turns chan struct{}
 
 func newTurns() turns { return make(turns, turnsPerCPU*runtime.GOMAXPROCS(0)) }
 
-// pace is how fast a subscriber got rid of what it wrote.
+// pace records how fast a subscriber could write.
 type pace struct {
-	without atomic.Int32 // how many objects go without a turn
-	slow    atomic.Int32 // how many went the last time
+	without atomic.Int32 // how many more objects are written without a turn
+	slow    atomic.Int32 // how many were, the last time that it was too slow
 }
 
-// exempt reports whether an object goes without a turn, and counts it.
+// exempt reports whether the next object is written without a turn, and counts it.
 func (p *pace) exempt() bool {
 	if p.without.Load() <= 0 {
 		return false
@@ -53,16 +54,16 @@ func (p *pace) late() {
 
 func (p *pace) inTime() { p.slow.Store(0) }
 
-// turn is that of one pump.
+// turn is the turn of one pump.
 type turn struct {
 	turns turns
 	pace  *pace
 	timer *time.Timer // ends a turn that takes too long
 	taken bool
-	held  atomic.Bool // taken and not over yet
+	held  atomic.Bool // the turn was taken and is not over yet
 }
 
-// begin waits for a turn, but not for long. Every begin without an error is followed by an end.
+// begin waits for a turn, for turnWait at most. Every begin without an error must be followed by an end.
 func (u *turn) begin(ctx context.Context, lag <-chan struct{}) error {
 	if u.pace.exempt() {
 		return nil
@@ -92,7 +93,7 @@ func (u *turn) begin(ctx context.Context, lag <-chan struct{}) error {
 	return nil
 }
 
-// expire lets another one begin. If it comes late, in the next turn of the same pump, that one is short.
+// expire lets another pump begin. If it runs late, in the next turn of the same pump, that turn is cut short.
 func (u *turn) expire() {
 	if u.held.Swap(false) {
 		<-u.turns
@@ -112,7 +113,8 @@ func (u *turn) end() {
 	}
 }
 
-// urgent reports that an object goes before others of its subscriber, by either one's priority: it waits for nobody's turn.
+// urgent reports whether the subscriber or the publisher gave an object a priority before the default: such an object waits for
+// no turn.
 func urgent(s moqt.PublicationState, publisher uint8) bool {
 	return s.Priority < moqt.DefaultPriority || publisher < moqt.DefaultPriority
 }

@@ -18,13 +18,13 @@ import (
 	"every.channel/ec/lib/ticket"
 )
 
-// Upstream is a relay to get things from that are not here.
+// Upstream names a relay from which this relay gets what it does not have.
 type Upstream struct {
 	Relay string      // an address as moqt.Dial takes it, or a ticket
-	TLS   *tls.Config // whom to trust; nil is the system's certificates
-	// Session is what the session needs. Its handler is set here, and all of it by Run.
+	TLS   *tls.Config // which certificates to trust; nil: those of the system
+	// Session is the configuration of the session. Its handler is set here, and all of it by Run.
 	Session moqt.Config
-	// Peer makes the connection serve both ways: the relay there is asked to use this one as its upstream.
+	// Peer makes the connection serve both ways: the other relay is asked to use this one as its upstream.
 	Peer bool
 	// Holder and Iroh are for tickets, as in package client.
 	Holder [16]byte
@@ -34,46 +34,46 @@ type Upstream struct {
 }
 
 const (
-	// implementation begins what relays of ours say of themselves.
+	// implementation is how the MOQT_IMPLEMENTATION of relays of this project begins.
 	implementation = "every.channel"
-	// refusedPause is how long an upstream is left alone that wants nothing to do with us.
+	// refusedPause is how long an upstream is not dialed again after it refused this relay.
 	refusedPause = 30 * time.Second
-	// relistPause is the pause before namespaces are asked for again.
+	// relistPause is the pause before an upstream is asked for its namespaces again.
 	relistPause = time.Second
 )
 
-// upstream is one of Config.Upstreams, or a peer that came here. Relay.mu guards it.
+// upstream is one of Config.Upstreams, or a peer that dialed this relay. Relay.mu guards it.
 type upstream struct {
 	r        *Relay
 	c        Upstream
-	accepted bool // a peer that came here
+	accepted bool // it is a peer that dialed this relay
 
 	s    *session // nil while it is away
-	ours bool     // it understands routes and hops
-	who  string   // whose session it is, if that is proven
-	id   string   // of the relay there, once it told
-	self bool     // it is this relay
+	ours bool     // it is a relay of this project, which understands routes and hops
+	who  string   // the proven owner of the other end; empty if nobody is proven
+	id   string   // the id that the other relay told
+	self bool     // the other relay is this one
 	heardOf
 	conduct
 }
 
 const (
-	// maxRoutes and maxTracks bound what one upstream is heard to tell of, and what others are told of what upstreams have.
+	// maxRoutes and maxTracks bound what is heard from one upstream, and what is passed on of everything that upstreams tell.
 	maxRoutes = 4096
 	maxTracks = 8192
 	// maxWays bounds the routes to one namespace.
 	maxWays = 16
 )
 
-// heardOf is what an upstream told of. Relay.mu guards it.
+// heardOf are the routes and tracks that an upstream told. Relay.mu guards it.
 type heardOf struct {
 	routes map[string]route
 	ways   map[string][]heardRoute // by namespace
 	tracks map[string]trackRoute
-	full   bool // it told of more
+	full   bool // it told more than fits
 }
 
-// heardRoute is a route with the text by which the upstream may take it back.
+// heardRoute is a route, with the text by which the upstream may take it back.
 type heardRoute struct {
 	key string
 	route
@@ -106,7 +106,7 @@ func (h *heardOf) remove(key string) {
 	}
 }
 
-// name is what to call it.
+// name returns how the upstream is called in logs.
 func (u *upstream) name() string { return keep.Name(u.c.Relay) }
 
 // run keeps a session up until ctx ends.
@@ -141,7 +141,7 @@ func (u *upstream) run(ctx context.Context) {
 	}
 }
 
-// session learns what the upstream has; what is wanted of it, links take.
+// session follows what the upstream has, while the session lasts. Links request the tracks that are wanted.
 func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 	r := u.r
 	s := &session{r: r, s: ms.Session, ask: ms, name: u.name(), since: time.Now(), ingest: semaphore.NewWeighted(r.c.IngestBytes), up: u}
@@ -156,7 +156,7 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 	r.mu.Lock()
 	u.who, u.conduct = who, conduct{}
 	r.epoch++
-	for _, d := range r.demands { // whoever is new is asked at once
+	for _, d := range r.demands { // a new upstream is asked at once
 		delete(d.pause, u)
 		delete(d.refused, u)
 	}
@@ -180,13 +180,13 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(relistPause): // the session goes on without its list
+		case <-time.After(relistPause): // meanwhile the session goes on without its list of namespaces
 			r.log.Warn("upstream ended its list of namespaces, asking again", "upstream", u.name(), "err", err)
 		}
 	}
 }
 
-// movedList says that the upstream wants its namespaces asked for elsewhere.
+// movedList is the error that the upstream wants to be asked for its namespaces at another relay.
 type movedList struct{ to *keep.Session }
 
 func (m *movedList) Error() string { return "the list is to be had elsewhere" }
@@ -203,7 +203,7 @@ func (u *upstream) list(ctx context.Context, ms *keep.Session) error {
 	}
 	sub, err := ms.SubscribeNamespace(ctx, prefix, o)
 	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
-		// It may have anything: it is asked for all that is wanted.
+		// An upstream without a list may have any track, so it is asked for every track that is wanted.
 		u.r.log.Warn("upstream lists no namespaces", "upstream", u.name(), "err", refused)
 		u.heard(route{live: true}, "", false)
 		<-ctx.Done()
@@ -219,7 +219,7 @@ func (u *upstream) list(ctx context.Context, ms *keep.Session) error {
 			to, err := ms.Move(ctx, sub)
 			if err != nil {
 				u.r.log.Warn("upstream wants namespaces asked for elsewhere, which fails", "upstream", u.name(), "err", err)
-				continue // until it ends the list
+				continue // the list goes on here until the upstream ends it
 			}
 			return &movedList{to}
 		}
@@ -245,7 +245,7 @@ func (u *upstream) list(ctx context.Context, ms *keep.Session) error {
 	}
 }
 
-// identify notes which relay is there.
+// identify notes the id of the relay at the other end.
 func (u *upstream) identify(id string) {
 	if !isRelayID(id) {
 		return
@@ -259,7 +259,7 @@ func (u *upstream) identify(id string) {
 	}
 }
 
-// note takes note of something, unless that is too much. It is said once.
+// note adds something that the upstream told, unless it has told too much; that is logged once.
 func (u *upstream) note(take func() bool) {
 	u.r.mu.Lock()
 	some := u.s != nil && take()
@@ -274,7 +274,7 @@ func (u *upstream) note(take func() bool) {
 	}
 }
 
-// heard notes a route, or that it is gone.
+// heard adds a route, or removes it if it is gone.
 func (u *upstream) heard(n route, key string, gone bool) {
 	u.note(func() bool {
 		if gone {
@@ -285,7 +285,7 @@ func (u *upstream) heard(n route, key string, gone bool) {
 	})
 }
 
-// heardTrack notes a track, or that it is gone.
+// heardTrack adds a track, or removes it if it is gone.
 func (u *upstream) heardTrack(n trackRoute, key string, gone bool) {
 	u.note(func() bool {
 		if gone {
@@ -300,8 +300,8 @@ func (u *upstream) heardTrack(n trackRoute, key string, gone bool) {
 	})
 }
 
-// distance is how many relays are passed on the way to where a namespace is, or a prefix of it that was announced; false
-// if the upstream told of none. Without live, where it is stored will do. Relay.mu is held.
+// distance returns how many relays are passed on the way to a namespace, or to an announced prefix of it. It returns false if the
+// upstream told no route. Without live, a route to where the namespace is stored counts too. Relay.mu is held.
 func (u *upstream) distance(ns object.Namespace, live bool) (n int, ok bool) {
 	if u.s == nil || u.self {
 		return 0, false
@@ -316,7 +316,7 @@ func (u *upstream) distance(ns object.Namespace, live bool) (n int, ok bool) {
 	return n, ok
 }
 
-// hops are the tokens of a request that came through relays, as they go on to the upstream.
+// hops returns the tokens that tell the upstream which relays a request came through.
 func (u *upstream) hops(through []string) []moqt.Token {
 	if !u.ours {
 		return nil
@@ -324,12 +324,13 @@ func (u *upstream) hops(through []string) []moqt.Token {
 	return hopTokens(append(slices.Clone(through), u.r.id))
 }
 
-// passable reports whether a request that came through relays may go on to the upstream.
+// passable reports whether a request that came through these relays may go on to the upstream.
 func (u *upstream) passable(through []string) bool {
 	return len(through) < maxHops-1 && (u.id == "" || !slices.Contains(through, u.id))
 }
 
-// upstreamHandler takes announcements of an upstream that makes them unasked; everything else is refused.
+// upstreamHandler takes the announcements of an upstream that announces namespaces without being asked. It refuses everything
+// else.
 type upstreamHandler struct {
 	moqt.UnimplementedHandler
 	u *upstream
