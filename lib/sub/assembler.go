@@ -9,9 +9,9 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// assembler brings the objects of a track into order. Feeders put what arrives, from several streams at once; one
-// reader takes the next object. Feeders wait when more than max bytes lie here, except with objects of the group
-// that is due, so that the reader can always go on.
+// assembler brings the objects of a track into order. Feeders put the objects that arrive, from several streams at once; one
+// reader takes the next one. Feeders wait while more than max bytes lie here. Objects of the due group are taken all the same, so
+// that the reader can always go on.
 type assembler struct {
 	max int64
 
@@ -20,12 +20,12 @@ type assembler struct {
 	wake    chan struct{} // for the reader
 	groups  map[uint64]*assembly
 	bytes   int64
-	next    moqt.Location  // what is due
+	next    moqt.Location  // the location that is due: the next one to be written
 	started bool           // next is known
-	fetched moqt.Location  // what is not here below this location does not exist
+	fetched moqt.Location  // objects below this location that are not here do not exist
 	ended   *moqt.Location // end of track
 	over    bool           // nothing more will be put
-	last    time.Time      // when something was put; first when there was nothing yet
+	last    time.Time      // when something was put last; at first, when the assembler was made
 	late    int64          // objects that came after their turn, or twice
 	turn    turn
 }
@@ -36,9 +36,9 @@ type assembly struct {
 	objects map[uint64]object.Object
 	end     uint64 // id after the last object
 	hasEnd  bool
-	fin     bool // every stream of it ended with FIN; whether more will come is not known
+	fin     bool // every stream of it ended with FIN; more streams of it may come
 	unknown bool // the relay says that it may lack some of it
-	streams int  // that are open
+	streams int  // streams of it that are open
 	touched time.Time
 }
 
@@ -48,7 +48,7 @@ func newAssembler(max int64) *assembler {
 	return a
 }
 
-// changed wakes everybody; the lock is held.
+// changed wakes feeders and reader; the lock is held.
 func (a *assembler) changed() {
 	a.cond.Broadcast()
 	select {
@@ -57,7 +57,7 @@ func (a *assembler) changed() {
 	}
 }
 
-// start sets what is due, once.
+// start sets the location that is due, once.
 func (a *assembler) start(at moqt.Location) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -67,7 +67,7 @@ func (a *assembler) start(at moqt.Location) {
 	}
 }
 
-// touch counts as something that was put, and wakes the reader: a relay begins to bring something.
+// touch counts like an object that was put, and wakes the reader: a relay begins to bring something.
 func (a *assembler) touch() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -75,7 +75,7 @@ func (a *assembler) touch() {
 	a.changed()
 }
 
-// has reports whether an object is here, or what is due is behind it.
+// has reports whether an object is here, or was passed already.
 func (a *assembler) has(at moqt.Location) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -103,7 +103,7 @@ func (a *assembler) in(groups map[uint64]*assembly, id uint64) *assembly {
 	return g
 }
 
-// opened notes that a stream of a group began. The first one of all decides what is due.
+// opened notes that a stream of a group began. The first stream of all decides which group is due.
 func (a *assembler) opened(group uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -121,8 +121,8 @@ func (a *assembler) opened(group uint64) {
 	a.changed()
 }
 
-// closed notes that a stream of a group ended; whole: with FIN; end is the id after its last object if the stream
-// says that this ends the group, else 0.
+// closed notes that a stream of a group ended. whole: it ended with FIN. end is the id after its last object if the stream says
+// that it ends the group, otherwise 0.
 func (a *assembler) closed(group uint64, whole bool, end uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -169,14 +169,14 @@ func (a *assembler) finish() {
 	a.changed()
 }
 
-// idle tells since when nothing was put.
+// idle returns how long nothing was put.
 func (a *assembler) idle() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return time.Since(a.last)
 }
 
-// needed is the first location that neither is here nor was written; false if no location is due yet.
+// needed returns the first location that neither is here nor was written; false if no location is due yet.
 func (a *assembler) needed() (moqt.Location, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -186,17 +186,17 @@ func (a *assembler) needed() (moqt.Location, bool) {
 	return a.next, a.started
 }
 
-// origin is how an object came.
+// origin says how an object came.
 type origin uint8
 
 const (
 	live    origin = iota // in a subscription
 	fetched               // by FETCH
-	healing               // by the reader's own FETCH
+	healing               // by a FETCH of the reader's own
 )
 
-// put takes an object, whose slices are the assembler's from now on. It waits for room unless the reader itself
-// calls.
+// put takes an object, whose slices belong to the assembler from now on. It waits for room, except when the reader itself calls
+// it.
 func (a *assembler) put(ctx context.Context, o object.Object, how origin) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -219,7 +219,7 @@ func (a *assembler) put(ctx context.Context, o object.Object, how origin) error 
 	return nil
 }
 
-// back reports whether an object may be what is on, although its group is below what is due.
+// back reports whether an object below the due group may be what the broadcast now sends, because its clock was set back.
 func (a *assembler) back(group uint64, how origin) bool { return how == live && a.mayGoBack(group) }
 
 // room waits until something of a group may be put; the lock is held, but not while it waits.
@@ -243,7 +243,7 @@ func (a *assembler) room(ctx context.Context, group uint64, how origin) error {
 	return nil
 }
 
-// putEnd takes the end of a group, or of the track, which ends a group too unless it lies at the start of one.
+// putEnd takes the end of a group or of the track. The end of the track also ends its group, unless it lies at the start of one.
 func (a *assembler) putEnd(o *object.Object, how origin) {
 	switch {
 	case a.back(o.Group, how):
@@ -256,7 +256,7 @@ func (a *assembler) putEnd(o *object.Object, how origin) {
 	a.changed()
 }
 
-// keep takes an object unless its turn is over, or it is here.
+// keep takes an object, unless it was passed already or is here.
 func (a *assembler) keep(o object.Object, how origin) {
 	groups := a.groups
 	switch {
@@ -276,7 +276,8 @@ func (a *assembler) keep(o object.Object, how origin) {
 	a.changed()
 }
 
-// upTo notes that everything below a location that exists was put. While the clock is behind where it was, more of it may come.
+// upTo notes that all existing objects below a location were put. While the clock is behind where it was, more of them may still
+// come.
 func (a *assembler) upTo(at moqt.Location) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -8,9 +8,10 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// A broadcast's clock may be set back, and then the chunks that follow have lower group ids (docs/format/chunk.md, "Name"). They
-// are what is on: the reader writes the rest of what came before, then goes on with them. A group that was given up, or that arrived
-// before the one written last, is merely late.
+// A broadcast's clock may be set back; the chunks that follow then have lower group ids (docs/format/chunk.md, "Name"). These
+// chunks are what the broadcast now sends. So the reader writes the rest of the chunk before the step and then goes on with the
+// lower ids. A low group that was given up, or that arrived before the group which was written last, is only late and not
+// written.
 
 const (
 	// maxWritten is how many groups that were written are remembered.
@@ -19,18 +20,18 @@ const (
 	maxGaps = 256
 )
 
-// turn is what an assembler knows of a clock that is set back. Its lock guards it.
+// turn is what an assembler knows of a clock that was set back, or may have been. The assembler's lock guards it.
 type turn struct {
-	allowed bool   // group ids say when the group was on
+	allowed bool   // the track's group ids follow a clock, so the clock can be set back
 	seq     uint64 // of the newest group
 
-	behind  map[uint64]*assembly // groups below what is due that came live and may be what is on
-	written map[uint64]bool      // groups that were written, or begun
-	order   []uint64             // the same, in that order
-	gaps    [][2]uint64          // ids given up, from and to before
+	behind  map[uint64]*assembly // live groups below the due one, to which the clock may have been set back
+	written map[uint64]bool      // groups that were written wholly or in part
+	order   []uint64             // the same, in the order in which they were written
+	gaps    [][2]uint64          // ranges of ids that were given up, each from an id up to before another
 	first   uint64               // the first group that was written
-	last    uint64               // seq of the one written last
-	top     uint64               // after the clock was set back: where that was; 0: it was not
+	last    uint64               // seq of the group that was written last
+	top     uint64               // after the clock was set back: the group that was due before; 0: the clock was not set back
 }
 
 func newTurn() turn { return turn{behind: map[uint64]*assembly{}, written: map[uint64]bool{}} }
@@ -49,12 +50,12 @@ func (a *assembler) mayGoBack(id uint64) bool {
 		!slices.ContainsFunc(t.gaps, func(g [2]uint64) bool { return g[0] <= id && id < g[1] })
 }
 
-// wasWritten reports whether a group is one that was written before the clock was set back.
+// wasWritten reports whether a group was written before the clock was set back.
 func (a *assembler) wasWritten(id uint64) bool {
 	return a.turn.written[id] && !(id == a.next.Group && a.next.Object > 0)
 }
 
-// wrote notes that something of a group is written. What came before that group did, and is not written, is late.
+// wrote notes that a group is being written. Groups that came before it and were not written are late.
 func (a *assembler) wrote(id uint64, g *assembly) {
 	t := &a.turn
 	if !t.allowed {
@@ -78,7 +79,7 @@ func (a *assembler) wrote(id uint64, g *assembly) {
 	}
 }
 
-// drop forgets a group whose turn is over.
+// drop forgets a group that was passed.
 func (a *assembler) drop(groups map[uint64]*assembly, id uint64) {
 	for _, o := range groups[id].objects {
 		a.bytes -= int64(len(o.Payload) + len(o.Properties))
@@ -88,8 +89,8 @@ func (a *assembler) drop(groups map[uint64]*assembly, id uint64) {
 	a.changed()
 }
 
-// backTo returns the first object of the group that is on if the clock was set back. known: its id is above the first that was
-// written, so it was not on before reading began.
+// backTo returns the first object of the group at which the broadcast now is, if its clock was set back. known: the id is above
+// that of the first group written, so the group is not from before reading began.
 func (a *assembler) backTo() (o *object.Object, known bool) {
 	for _, id := range slices.Sorted(maps.Keys(a.turn.behind)) {
 		if first, ok := a.turn.behind[id].objects[0]; ok && a.turn.behind[id].seq > a.turn.last {
@@ -99,7 +100,7 @@ func (a *assembler) backTo() (o *object.Object, known bool) {
 	return nil, false
 }
 
-// goBack makes a group due that is below what was.
+// goBack makes a group due that is below the due one.
 func (a *assembler) goBack(id uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -118,14 +119,14 @@ func (a *assembler) goBack(id uint64) {
 	a.changed()
 }
 
-// passed notes that what is due is a group or later.
+// passed notes that a group, or a later one, is due.
 func (t *turn) passed(group uint64) {
 	if group >= t.top {
 		t.top = 0
 	}
 }
 
-// giveUp notes that the groups from one to before another are not waited for any more.
+// giveUp notes that groups are not waited for any more: those from one id up to before another.
 func (a *assembler) giveUp(from, to uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -136,8 +137,8 @@ func (a *assembler) giveUp(from, to uint64) {
 	}
 }
 
-// isBack reports whether the clock is behind where it was. A relay holds groups between the two that were on before; all: each of
-// them was written, so none can be taken for what is on.
+// isBack reports whether the clock is behind where it was. A relay still holds the groups between where it is and where it was.
+// all: every one of these was written, so none of them can be mistaken for what the broadcast now sends.
 func (a *assembler) isBack() (back, all bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

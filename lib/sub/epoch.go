@@ -12,41 +12,41 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// track is one that relays are asked about.
+// track is a track that relays are asked about.
 type track struct {
 	written string // the name as given, of the track or its namespace
 	name    object.TrackName
 	ids     ids
-	log     *slog.Logger // says which track
+	log     *slog.Logger // names the track in each line
 }
 
-// epoch is one track as it is read: from its beginning, which a relay told, until the broadcast goes on under another track or
-// reading ends. Feeders, one for each session, put what comes into the assembler; one reader takes it out. The first fields never
-// change, so nobody who has an epoch needs a lock for them.
+// epoch is one track as it is read: from a beginning that a relay told, until the broadcast goes on under another track or
+// reading ends. Feeders, one for each session, put objects into the assembler; one reader takes them out. The fields above mu
+// never change, so no lock is needed to read them.
 type epoch struct {
 	track
 	p      *pull
-	follow bool          // another track may become the current one of the namespace
+	follow bool          // if the broadcast goes on under another track, reading goes on there
 	to     moqt.Location // exclusive
 	asm    *assembler
-	ctx    context.Context // the epoch's, which no caller's context is: feeders come from many sessions
+	ctx    context.Context // the context of the epoch and not of any caller, because feeders come from many sessions
 	leave  context.CancelFunc
 
-	feeders  sync.WaitGroup // Add is called under mu and never once ended is set
-	followed chan struct{}  // closed when it is known what follows
-	next     *epoch         // is read once followed is closed; nil: nothing
+	feeders  sync.WaitGroup // Add is called with mu held, and never after ended was set
+	followed chan struct{}  // closed when it is known which epoch follows
+	next     *epoch         // the epoch that follows; valid once followed is closed; nil: none
 
-	declaring sync.Once // not mu, because the output may be slow
+	declaring sync.Once // a lock other than mu, because the output may be slow
 	declared  atomic.Bool
 
 	mu        sync.Mutex // guards what follows; relays.mu may be taken under it
 	ended     bool
-	feeding   int          // feeders that are there
+	feeding   int          // feeders at work
 	exhausted map[int]bool // relays that will bring nothing more
 }
 
-// feedFrom brings what a relay has over one session. When that is all, it stays: the reader may need the session to fetch
-// what is missing. It returns when the epoch or ctx ends, or the session fails.
+// feedFrom brings the objects that a relay has, over one session. When it has brought all of them it stays, because the reader
+// may need the session to fetch missing objects. It returns when the epoch or ctx ends, or the session fails.
 func (e *epoch) feedFrom(ctx context.Context, relay int, sess *client.Session) error {
 	if !e.join() {
 		return nil
@@ -63,9 +63,9 @@ func (e *epoch) feedFrom(ctx context.Context, relay int, sess *client.Session) e
 	return context.Cause(ctx)
 }
 
-// join counts a feeder that begins, if the epoch did not end.
+// join counts a feeder that begins, and returns false if the epoch has ended.
 func (e *epoch) join() bool {
-	e.asm.touch() // before it is counted, or the time since something came would count against it
+	e.asm.touch() // before the feeder is counted: with a feeder at work, the time since the last object counts
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.ended {
@@ -83,7 +83,7 @@ func (e *epoch) part() {
 	e.feeders.Done()
 }
 
-// end makes the feeders leave and waits until they did. None comes after that.
+// end makes the feeders leave, and waits until they have left. No feeder joins after that.
 func (e *epoch) end() {
 	e.mu.Lock()
 	e.ended = true
@@ -92,18 +92,18 @@ func (e *epoch) end() {
 	e.feeders.Wait()
 }
 
-// fed reports whether a relay is there that could bring something.
+// fed reports whether a feeder is at work that could bring something.
 func (e *epoch) fed() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.feeding > 0
 }
 
-// given is the relay of which exhaust knows only that some relay was given up.
+// given stands for a relay in exhaust when it is only known that some relay was given up.
 const given = -1
 
-// exhaust notes that a relay brought all it will ever bring, or that one was given up. When that is all of them the reader is
-// told.
+// exhaust notes that a relay has brought everything it will ever bring, or was given up. When that holds for all relays, the
+// reader is told.
 func (e *epoch) exhaust(relay int) {
 	e.mu.Lock()
 	if relay != given {
@@ -119,14 +119,15 @@ func (e *epoch) exhaust(relay int) {
 	}
 }
 
-// someExhausted reports whether a relay brought all it will ever bring.
+// someExhausted reports whether some relay has brought everything it will ever bring.
 func (e *epoch) someExhausted() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.exhausted) > 0
 }
 
-// declare writes the track's record, once. It returns when that is written, whoever does it: objects come after it.
+// declare writes the track's record, once. It returns when the record is written, even if another goroutine writes it, because
+// objects must come after it.
 func (e *epoch) declare(properties []byte) (err error) {
 	e.declaring.Do(func() {
 		err = e.p.out.track(e.name, properties)

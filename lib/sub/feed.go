@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// liveGroups is how near the live edge a subscription begins; what is further back is fetched first.
+	// liveGroups is how many groups before the live edge a subscription may begin; earlier groups are fetched first.
 	liveGroups = 2
 	// resubscribe is the pause before a track that ended is asked for again.
 	resubscribe = time.Second
@@ -22,7 +22,7 @@ const (
 // noEnd is a bound that is never reached.
 var noEnd = moqt.Location{Group: math.MaxUint64, Object: math.MaxUint64}
 
-// feed brings what is past by FETCH, then what comes by SUBSCRIBE.
+// feed brings the past by FETCH, then what comes by SUBSCRIBE.
 func (e *epoch) feed(ctx context.Context, sess *client.Session) error {
 	for {
 		tried, err := e.catchUp(ctx, sess)
@@ -51,8 +51,8 @@ func (e *epoch) feed(ctx context.Context, sess *client.Session) error {
 	}
 }
 
-// catchUp fetches until the live edge is near. It returns up to where this relay was asked: what it lacks it is not
-// asked for again.
+// catchUp fetches until the live edge is near. It returns the location up to which this relay was asked. Objects below it that
+// the relay lacks are not asked for again.
 func (e *epoch) catchUp(ctx context.Context, sess *client.Session) (tried moqt.Location, _ error) {
 	for {
 		at, started := e.asm.needed()
@@ -87,7 +87,8 @@ func (e *epoch) catchUp(ctx context.Context, sess *client.Session) (tried moqt.L
 	}
 }
 
-// mayFetch reports whether a FETCH of several groups from the due one on brings only groups that are to be written, or were.
+// mayFetch reports whether a FETCH of several groups, from the due one on, brings only groups that are to be written or were
+// written.
 func (e *epoch) mayFetch() bool {
 	back, all := e.asm.isBack()
 	return !back || all

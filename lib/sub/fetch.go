@@ -11,22 +11,22 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// healingPatience is for how many times Config.Reorder an answer to the fetch of a hole is waited for.
+// healingPatience times Config.Reorder is how long the answer to the fetch of a hole is waited for.
 const healingPatience = 5
 
 // fetching is a FETCH in progress.
 type fetching struct {
 	e          *epoch
 	start, end moqt.Location
-	how        origin // healing is the reader's own fetch of a hole: what it does not bring may still come
+	how        origin // healing: the reader fetches a hole, so objects that this FETCH does not bring may still come
 
 	last    moqt.Location // the location after the last object that came
-	unknown bool          // the relay may lack what follows last
-	lacks   bool          // another relay may have some of what this one lacks
+	unknown bool          // the relay may lack objects behind last
+	lacks   bool          // another relay may have objects that this one lacks
 }
 
-// fetch puts the objects from start to before end. That a relay cannot serve the range, or breaks off, is no error: what is
-// missing then is asked for again, or elsewhere.
+// fetch puts the objects from start to before end. It is no error if the relay cannot serve the range, or breaks off: the objects
+// that are then missing are asked for again, or at another relay.
 func (e *epoch) fetch(ctx context.Context, sess *client.Session, start, end moqt.Location, how origin) error {
 	f := fetching{e: e, start: start, end: end, how: how, last: start}
 	r, err := f.ask(ctx, sess)
@@ -68,11 +68,11 @@ func (e *epoch) fetch(ctx context.Context, sess *client.Session, start, end moqt
 	}
 }
 
-// ask sends the FETCH; nil without an error if the relay has no answer. When a hole is healed the relay must answer soon: what
-// is here waits meanwhile, and not every relay answers.
+// ask sends the FETCH. It returns nil without an error if the relay has no answer. While a hole is healed, the objects behind it
+// wait, and not every relay answers; so the relay must answer soon.
 func (f *fetching) ask(ctx context.Context, sess *client.Session) (*moqt.FetchReader, error) {
 	end := f.end
-	if end.Object == 0 { // "the whole group" in FETCH, so ours is the one before
+	if end.Object == 0 { // in FETCH, Object 0 means the whole group, so the range ends with the group before
 		end = moqt.Location{Group: end.Group - 1}
 	}
 	patience, cancel := ctx, context.CancelFunc(func() {})
@@ -91,8 +91,8 @@ func (f *fetching) ask(ctx context.Context, sess *client.Session) (*moqt.FetchRe
 	return nil, f.refusal(err)
 }
 
-// refusal says that the range holds nothing, or that the relay cannot serve it; it may come late. Only the word of the one relay
-// there is ends the waiting for the range.
+// refusal takes a refusal of the FETCH: the range holds nothing, or the relay cannot serve it and its objects may come later. The
+// range is given up only if there is no other relay to ask.
 func (f *fetching) refusal(err error) error {
 	r, ok := errors.AsType[*moqt.RequestError](err)
 	if !ok {
@@ -105,7 +105,7 @@ func (f *fetching) refusal(err error) error {
 	return nil
 }
 
-// alone reports that there is no other relay, so that what this one lacks nobody has.
+// alone reports whether there is no other relay, so that nobody has what this one lacks.
 func (f *fetching) alone() bool { return len(f.e.p.c.Relays) == 1 }
 
 // broken ends a fetch whose stream did not come to its end.
@@ -117,7 +117,7 @@ func (f *fetching) broken(ctx context.Context, err error) error {
 	return f.refusal(err)
 }
 
-// finished notes what the end of the answer says: nothing else exists before the end of the range, as far as the relay knows.
+// finished takes the end of the answer: as far as the relay knows, no other object exists before the end of the range.
 func (f *fetching) finished() {
 	if f.last.Group < f.end.Group {
 		f.endGroup()
@@ -127,7 +127,7 @@ func (f *fetching) finished() {
 	}
 }
 
-// endGroup ends the group of the last object there, if the relay knows it whole.
+// endGroup ends the group at the last object, if the relay knows the whole group.
 func (f *fetching) endGroup() {
 	if !f.unknown && f.last.Object > 0 {
 		f.e.asm.endGroup(f.last.Group, f.last.Object)
@@ -141,7 +141,7 @@ func (f *fetching) gap(o moqt.FetchObject) {
 	f.e.log.Debug("relay does not know a range", "from", f.last.String(), "to", moqt.Location{Group: o.Group, Object: o.ID}.String())
 }
 
-// nothing notes that what follows the last object does not exist, in its own group at least.
+// nothing notes that no object exists behind the last one, at least in the last one's group.
 func (f *fetching) nothing(o moqt.FetchObject) {
 	if f.last.Object > 0 && o.Group >= f.last.Group && o.ID >= f.last.Object {
 		f.e.asm.endGroup(f.last.Group, f.last.Object)

@@ -8,16 +8,16 @@ import (
 	"every.channel/ec/lib/client"
 )
 
-// A broadcaster that restarts its clock begins a new timeline and with it a new track (docs/format/chunk.md). Who
-// asked for the broadcast by its namespace wants to go on there.
+// A broadcaster that restarts its clock begins a new timeline and with it a new track (docs/format/chunk.md). A reader that was
+// given the broadcast's namespace goes on with the new track.
 
-// moved says that the broadcast goes on under another track of its namespace.
+// moved is the error that the broadcast goes on under another track of its namespace.
 type moved struct{ to string }
 
 func (m *moved) Error() string { return "broadcast moved to track " + m.to }
 
-// watch looks into the catalog whenever nothing came for some time, and returns a *moved when that names another track than the
-// one being read.
+// watch looks into the catalog whenever no object came for some time. It returns a *moved when the catalog names another track
+// than the one being read.
 func (e *epoch) watch(ctx context.Context) error {
 	for {
 		wait := e.p.c.silence - e.asm.idle()
@@ -40,7 +40,7 @@ func (e *epoch) watch(ctx context.Context) error {
 	}
 }
 
-// elsewhere is the track that a relay's catalog names in place of the one being read; "" if it names none.
+// elsewhere returns the track that a relay's catalog names in place of the one being read; "" if it names no other.
 func (e *epoch) elsewhere(ctx context.Context, sess *client.Session) string {
 	c, err := readStored(ctx, sess, catalog.Of(e.name.Namespace))
 	if err != nil || c == nil {
@@ -53,8 +53,8 @@ func (e *epoch) elsewhere(ctx context.Context, sess *client.Session) string {
 	return t.Name
 }
 
-// move ends an epoch and makes the one of the track to which the broadcast went, from its first group on. The old one's
-// subscriptions are over by then: its buffer and the relays' sending are not paid for twice.
+// move ends an epoch and makes the next one, for the track to which the broadcast went, from its first group on. The
+// subscriptions of the old epoch have ended by then, so nobody pays twice for buffers and for what relays send.
 func (p *pull) move(ctx context.Context, old *epoch, to string) (next *epoch, _ error) {
 	old.end()
 	t := old.track

@@ -33,7 +33,7 @@ type Listing struct {
 	Broadcast  string            `json:"broadcast,omitempty"` // that a source promotes to
 }
 
-// List reads what the first relay has below a prefix and writes it as a table, or as JSON Lines.
+// List writes what the first relay has below a prefix, as a table or as JSON Lines.
 func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w io.Writer) error {
 	var list []Listing
 	err := client.Run(ctx, client.Config{
@@ -80,12 +80,13 @@ func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w
 	return writeTable(w, list)
 }
 
-// tracksOf is how a relay of ours tells of its tracks, and trackMark what precedes a name (docs/format/chain.md).
+// tracksOf is the namespace below which a relay of this project tells of its tracks (docs/format/chain.md). trackMark stands
+// before the name of a track.
 var tracksOf = object.Namespace{".ec-routes", "track"}
 
 const trackMark = "="
 
-// tracks are the names of those that a relay of ours has or can get, by namespace. Others tell of none.
+// tracks returns the names of the tracks that the relay has or can get, by namespace. Only relays of this project tell them.
 func tracks(ctx context.Context, sess *client.Session) (map[string][]string, error) {
 	peer, err := sess.Peer(ctx)
 	if err != nil || !strings.HasPrefix(peer.Implementation, "every.channel") {
@@ -111,7 +112,7 @@ func tracks(ctx context.Context, sess *client.Session) (map[string][]string, err
 	return known, nil
 }
 
-// promotions are the tracks that sources promote to, by namespace.
+// promotions returns the tracks to which sources promote their chunks, by namespace.
 func promotions(ctx context.Context, sess *client.Session) (map[string][]string, error) {
 	sources, err := namespaces(ctx, sess, sourcePrefix)
 	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) {
@@ -130,7 +131,8 @@ func promotions(ctx context.Context, sess *client.Session) (map[string][]string,
 	return tracks, nil
 }
 
-// listNamespace lists the tracks of the catalog, those that are known of otherwise, and those every namespace of ours may have.
+// listNamespace lists the tracks that the namespace's catalog names, those that are known otherwise, and those that every
+// namespace of this project may have.
 func listNamespace(ctx context.Context, sess *client.Session, ns object.Namespace, known []string) (list []Listing, err error) {
 	c, err := readListed(ctx, sess, catalog.Of(ns))
 	if err != nil {
@@ -172,7 +174,7 @@ func listNamespace(ctx context.Context, sess *client.Session, ns object.Namespac
 	return list, nil
 }
 
-// readListed is readStored, for which a relay that has no catalog, or something else in its place, is no obstacle.
+// readListed is readStored for a listing: a relay that has no catalog, or something else in its place, does not end the listing.
 func readListed(ctx context.Context, sess *client.Session, t object.TrackName) (*catalog.Catalog, error) {
 	c, err := readStored(ctx, sess, t)
 	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, catalog.ErrCatalog) {
@@ -181,7 +183,7 @@ func readListed(ctx context.Context, sess *client.Session, t object.TrackName) (
 	return c, nil
 }
 
-// described are the tracks of a namespace that may be there, and what catalogs say of them.
+// described collects the tracks that a namespace may have, and what catalogs say of them.
 type described struct {
 	names  []string // in the order in which they are listed
 	tracks map[string]*catalog.Track
@@ -226,7 +228,7 @@ func (d *described) variants(ctx context.Context, sess *client.Session, ns objec
 	return nil
 }
 
-// list asks the relay about a track. It is there if it has a group, or a catalog names it.
+// list asks the relay about a track. The track is there if it has a group, or if a catalog names it.
 func (d *described) list(ctx context.Context, sess *client.Session, name object.TrackName) (l Listing, there bool, _ error) {
 	l = Listing{V: listVersion, Namespace: name.Namespace.String(), Track: name.Name}
 	info, err := sess.TrackStatus(ctx, name)
@@ -247,7 +249,7 @@ func (d *described) list(ctx context.Context, sess *client.Session, name object.
 	return l, t != nil || info.Largest != nil, nil
 }
 
-// clean drops control characters: labels come from a broadcaster, by way of strangers.
+// clean drops control characters, because labels come from broadcasters and relays that nobody here controls.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {

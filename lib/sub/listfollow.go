@@ -23,8 +23,8 @@ type Change struct {
 	Namespace string    `json:"namespace"`
 }
 
-// Follow writes the namespaces that the first relay has below a prefix, and from then on those that come and go, until ctx
-// ends. While the relay is lost nothing goes; what went meanwhile is told when it is back.
+// Follow writes the namespaces that the first relay has below a prefix, and then those that come and go, until ctx ends. While
+// the relay is lost, no namespace goes; those that went meanwhile are told when the relay is back.
 func Follow(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w io.Writer) error {
 	told := map[string]bool{}
 	tell := func(ns string, come bool) error {
@@ -52,7 +52,7 @@ func Follow(ctx context.Context, c Config, prefix object.Namespace, asJSON bool,
 			return err
 		}
 		defer func() { s.Close() }()
-		missing := maps.Clone(told) // from before a loss, and not told again
+		missing := maps.Clone(told) // namespaces that were told before a loss and have not been told again
 		for {
 			next, cancel := ctx, context.CancelFunc(func() {})
 			if len(missing) > 0 {
@@ -60,7 +60,7 @@ func Follow(ctx context.Context, c Config, prefix object.Namespace, asJSON bool,
 			}
 			e, err := s.Next(next)
 			cancel()
-			if _, away := errors.AsType[*moqt.GoAwayError](err); away { // to where the list is to be had from now on
+			if _, away := errors.AsType[*moqt.GoAwayError](err); away { // goes to the relay that has the list from now on
 				to, err := sess.Move(ctx, s)
 				if err != nil {
 					return err

@@ -14,10 +14,10 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// maxMoves is how often the relays may want a subscription elsewhere before the session is begun anew, which takes its time.
+// maxMoves is how often relays may move a subscription before the session is begun anew, which takes time.
 const maxMoves = 16
 
-// liveReader reads what comes of a track, by one subscription after the other if relays want it elsewhere.
+// liveReader reads the live objects of a track, by one subscription after another if relays want it at another place.
 type liveReader struct {
 	e    *epoch
 	g    *errgroup.Group
@@ -28,7 +28,8 @@ type liveReader struct {
 	sub *moqt.Subscription // the current one
 }
 
-// subscribe begins a subscription and fetches what lies between what is due and its beginning. The one before ends.
+// subscribe begins a subscription and fetches the objects between the due location and its beginning. The subscription before it
+// ends.
 func (l *liveReader) subscribe(sess *client.Session) error {
 	e := l.e
 	sub, err := sess.Subscribe(l.ctx, e.name, moqt.SubscribeOptions{GroupOrder: wire.GroupOrderAscending})
@@ -66,7 +67,7 @@ func (l *liveReader) subscribe(sess *client.Session) error {
 			if err != nil {
 				reading.Wait()
 				if l.current() != sub {
-					return nil // another one goes on
+					return nil // another subscription goes on
 				}
 				return err
 			}
@@ -90,8 +91,8 @@ func (l *liveReader) unsubscribe() {
 	}
 }
 
-// move makes the subscription elsewhere when its publisher wants that, first there, then ending it here. If that fails it stays
-// until it is ended.
+// move makes the subscription at another place when its publisher wants that: first there, and then it ends the one here. If that
+// fails, the one here stays until the publisher ends it.
 func (l *liveReader) move() error {
 	for moves := 1; ; moves++ {
 		sub := l.current()
@@ -128,7 +129,7 @@ func (l *liveReader) move() error {
 	}
 }
 
-// anew subscribes again where the subscription just ended: the relay may not have seen that yet.
+// anew subscribes again on the session on which a subscription has just ended: the relay may not have seen that end yet.
 func (l *liveReader) anew(sess *client.Session) error {
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
 		err := l.subscribe(sess)

@@ -7,19 +7,19 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// view is what the reader finds.
+// view is what a look into the assembler finds.
 type view struct {
 	object   *object.Object // the one that is due
-	groupEnd bool           // the due group is over, and next moved to the following id; end tells where it was
+	groupEnd bool           // the due group is over, and next has moved to the following id; end tells where it ended
 	end      moqt.Location
-	newer    *object.Object // otherwise: the first object after what is due, if there is one
-	back     *object.Object // otherwise: the first object of the group that the clock may have been set back to
-	known    bool           // that group's id is above the first that was written
-	fetched  bool           // what is due, up to newer, does not exist for sure
-	limit    moqt.Location  // what is not here below this does not exist
+	newer    *object.Object // without object and groupEnd: the first object behind the due location, if there is one
+	back     *object.Object // without object and groupEnd: the first object of the group to which the clock may have been set back
+	known    bool           // the id of that group is above the first one written
+	fetched  bool           // everything from the due location to newer certainly does not exist
+	limit    moqt.Location  // objects below this location that are not here do not exist
 	over     bool           // nothing more will come
 	alive    bool           // a stream of the due group is open
-	fin      bool           // the due group's streams ended well, though not saying that it is over
+	fin      bool           // the streams of the due group ended with FIN, and none said that the group is over
 	unknown  bool           // the due group may lack objects
 	touched  time.Time      // when the due group last made progress
 	ended    bool           // the track ends here
@@ -27,7 +27,7 @@ type view struct {
 	next     moqt.Location
 }
 
-// look takes the due object or the end of the due group, or tells what is there instead.
+// look takes the due object or the end of the due group, or tells what is there in its place.
 func (a *assembler) look() view {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -64,7 +64,7 @@ func (a *assembler) look() view {
 	return v
 }
 
-// least is where the first object lies that is not below the due group.
+// least returns the location of the first object that is not below the due group.
 func (a *assembler) least() (at moqt.Location, ok bool) {
 	for id, g := range a.groups {
 		if id < a.next.Group {
@@ -79,7 +79,7 @@ func (a *assembler) least() (at moqt.Location, ok bool) {
 	return at, ok
 }
 
-// skipTo gives up what is due below a location.
+// skipTo gives up everything due below a location.
 func (a *assembler) skipTo(at moqt.Location) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

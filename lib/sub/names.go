@@ -16,10 +16,10 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// sourcePrefix is where receivers are, docs/format/names.md.
+// sourcePrefix is the prefix of the namespaces of receivers, docs/format/names.md.
 var sourcePrefix = object.Namespace{"ec", "source"}
 
-// ids are what the group ids of a track count (docs/format/names.md).
+// ids says what the group ids of a track count (docs/format/names.md).
 type ids uint8
 
 const (
@@ -38,7 +38,7 @@ func idsOf(t object.TrackName) ids {
 	return buckets
 }
 
-// of is how many ids so many groups take.
+// of returns how many ids so many groups take.
 func (i ids) of(groups uint64) uint64 {
 	if i == tagged {
 		return groups * clock.GroupsPerBucket
@@ -46,10 +46,10 @@ func (i ids) of(groups uint64) uint64 {
 	return groups
 }
 
-// first is the least group id of a bucket.
+// first returns the least group id of a bucket.
 func (i ids) first(bucket int64) uint64 { return i.of(uint64(max(bucket, 0))) }
 
-// bucket is that of a group.
+// bucket returns the bucket of a group.
 func (i ids) bucket(group uint64) int64 {
 	if i == tagged {
 		return clock.GroupBucket(group)
@@ -57,9 +57,9 @@ func (i ids) bucket(group uint64) int64 {
 	return int64(group)
 }
 
-// find finds the track that a namespace alone stands for: the current one of its catalog. A broadcast of which the
-// relay has only variants, such as a transcode, has no catalog of that name; then a source tells what it promotes to.
-// follow: another track may become the current one, and is to be read then.
+// find returns the track that a namespace stands for: the current one of its catalog. If a relay has only variants of a
+// broadcast, such as a transcode, there is no catalog of that name; then a source tells what it promotes to. follow: if another
+// track becomes the current one, reading goes on there.
 func (p *pull) find(ctx context.Context, sess *client.Session) (name object.TrackName, follow bool, err error) {
 	name = p.name
 	c, err := readCatalog(ctx, sess, catalog.Of(name.Namespace))
@@ -87,13 +87,14 @@ func (p *pull) find(ctx context.Context, sess *client.Session) (name object.Trac
 		}
 	}
 	name.Name = t.Name
-	return name, p.c.To.kind == unset || p.c.To.kind == atTime, nil // the others name groups of this track
+	return name, p.c.To.kind == unset || p.c.To.kind == atTime, nil // the other kinds of points name groups of this track
 }
 
-// nearby is how many buckets behind the newest a variant may be that is still on.
+// nearby is how many buckets a variant may be behind the newest one and still count as on air.
 const nearby = 30
 
-// onNow is the first variant that is on, or was on last: another one may have ended long ago and only be stored.
+// onNow returns the first variant that is on air, or else the one that was on air last: a variant that ended long ago may still
+// be stored.
 func onNow(ctx context.Context, sess *client.Session, ns object.Namespace, variants []string) string {
 	at, newest := make([]int64, len(variants)), int64(0)
 	for i, name := range variants {
@@ -106,7 +107,8 @@ func onNow(ctx context.Context, sess *client.Session, ns object.Namespace, varia
 	return variants[slices.IndexFunc(at, func(bucket int64) bool { return bucket >= newest-nearby })]
 }
 
-// sources are the namespaces whose timeline may speak of the track: its own, or those that promote into it.
+// sources returns the namespaces whose timeline may tell the time of the track: its own, or those of sources that promote into
+// it.
 func (q *lookup) sources(ctx context.Context) ([]object.Namespace, error) {
 	ns := q.name.Namespace
 	if ns.HasPrefix(sourcePrefix) {
@@ -127,7 +129,7 @@ func (q *lookup) sources(ctx context.Context) ([]object.Namespace, error) {
 	return list, nil
 }
 
-// quiet is how long a list of namespaces must not grow to be taken for whole; SUBSCRIBE_NAMESPACE has no end.
+// quiet is how long a list of namespaces must not grow to be taken for complete: SUBSCRIBE_NAMESPACE has no end.
 const quiet = 300 * time.Millisecond
 
 // namespaces lists what the relay has below a prefix at this moment.
@@ -144,7 +146,7 @@ func namespaces(ctx context.Context, sess *client.Session, prefix object.Namespa
 		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case err != nil: // quiet, or the list was ended
+		case err != nil: // nothing came for the time quiet, or the list was ended
 			return list, nil
 		case !e.Done:
 			list = append(list, e.Namespace)

@@ -53,7 +53,7 @@ func (o *output) track(t object.TrackName, properties []byte) error {
 	return o.eco.WriteTrack(t, properties)
 }
 
-// object writes an object. It reports false for one that was dropped because it does not match its hash.
+// object writes an object. It returns false if it dropped the object because its payload does not match its hash.
 func (o *output) object(t object.TrackName, obj *object.Object) (bool, error) {
 	if o.c.Verify && obj.Status == object.Normal {
 		switch err := object.VerifyHash(obj); {

@@ -61,7 +61,7 @@ func ParsePoint(s string, at time.Time) (Point, error) {
 	return Point{}, fmt.Errorf("%w: %q is not first, now, a group number, 2026-07-04T20:15:00Z, 20:15 or -5m", ErrPoint, s)
 }
 
-// After moves a time of day that lies before from to the next day: --from 23:50 --to 00:10.
+// After returns a time of day that lies before from as that time of the next day: --from 23:50 --to 00:10.
 func (p Point) After(from Point) Point {
 	if p.kind == atTime && from.kind == atTime && p.time.Before(from.time) {
 		if next := p.time.AddDate(0, 0, 1); next.After(from.time) {
@@ -71,5 +71,5 @@ func (p Point) After(from Point) Point {
 	return p
 }
 
-// asks reports that a relay must tell where the live edge is before it is known which place is meant.
+// asks reports whether a relay must tell where the live edge is before the place is known.
 func (p Point) asks() bool { return p.kind != unset && p.kind != atGroup }

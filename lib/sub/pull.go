@@ -12,21 +12,22 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// pull reads what one name stands for, from as many relays and over as many sessions as it takes: one epoch after the other.
+// pull reads the track that one name stands for, from as many relays and over as many sessions as it takes: one epoch after
+// another.
 type pull struct {
 	c       Config
 	rs      *relays
 	out     *output
 	log     *slog.Logger
 	written string           // the name as given
-	name    object.TrackName // the same
+	name    object.TrackName // the name, parsed
 	named   bool             // name has a track; otherwise it is a namespace
-	ctx     context.Context  // what epochs' contexts are made of: they outlive the session over which they are resolved
-	asking  context.Context  // ends when there is an epoch, so that nobody need be asked any more what the name means
+	ctx     context.Context  // the parent of the contexts of epochs, which outlive the session over which a name is resolved
+	asking  context.Context  // ends when there is an epoch, so that no relay is asked any more what the name means
 	answer  context.CancelFunc
 
 	mu  sync.Mutex // guards what follows
-	now *epoch     // nil: nobody knows yet what to read
+	now *epoch     // nil: it is not known yet what to read
 
 	meter meter // run's
 }
@@ -37,14 +38,14 @@ func newPull(ctx context.Context, rs *relays, written string, name object.TrackN
 	return p
 }
 
-// current is the epoch that is being read, nil before the first.
+// current returns the epoch that is being read; nil before the first.
 func (p *pull) current() *epoch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.now
 }
 
-// begin makes an epoch the first one, unless there is one, and returns which it is.
+// begin makes an epoch the first one, unless there is one already, and returns the first one.
 func (p *pull) begin(e *epoch) *epoch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,7 +58,7 @@ func (p *pull) begin(e *epoch) *epoch {
 	return e
 }
 
-// succeed makes an epoch current in place of the one before, whose feeders go on with it. nil: reading is over.
+// succeed makes an epoch the current one after another, whose feeders then go on with it. nil: reading is over.
 func (p *pull) succeed(before, e *epoch) {
 	before.leave()
 	p.mu.Lock()
@@ -69,7 +70,7 @@ func (p *pull) succeed(before, e *epoch) {
 	close(before.followed)
 }
 
-// follower waits for what is read after an epoch; nil if nothing is.
+// follower waits for the epoch that follows; nil if none does.
 func (e *epoch) follower(ctx context.Context) *epoch {
 	select {
 	case <-e.followed:
@@ -79,17 +80,17 @@ func (e *epoch) follower(ctx context.Context) *epoch {
 	}
 }
 
-// errTrackOver says that the track ended and Config.ExitAtEnd wants to know.
+// errTrackOver says that the track ended and that Config.ExitAtEnd ends reading with it.
 var errTrackOver = errors.New("track ended")
 
-// run writes what the name stands for until nothing is left to read.
+// run writes the objects of the name's track until nothing is left to read.
 func (p *pull) run(ctx context.Context) error {
 	select {
 	case <-p.asking.Done():
 	case <-ctx.Done():
 	}
 	e := p.current()
-	if e == nil { // asking ended with what ctx is made of
+	if e == nil { // no epoch came because ctx ended
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
@@ -111,7 +112,8 @@ func (p *pull) run(ctx context.Context) error {
 	}
 }
 
-// read writes an epoch's objects. It returns errDone when enough was written, and a *moved when the broadcast goes on elsewhere.
+// read writes an epoch's objects. It returns errDone when enough was written, and a *moved when the broadcast goes on under
+// another track.
 func (p *pull) read(ctx context.Context, e *epoch) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -127,7 +129,7 @@ func (p *pull) read(ctx context.Context, e *epoch) error {
 	return g.Wait()
 }
 
-// feeder brings what a relay has over one session, epoch after epoch. nil means that nothing is left to read.
+// feeder brings the objects that a relay has over one session, epoch after epoch. It returns nil when nothing is left to read.
 func (p *pull) feeder(ctx context.Context, relay int, sess *client.Session) error {
 	e, err := p.resolve(ctx, sess)
 	if err != nil {

@@ -11,35 +11,35 @@ import (
 )
 
 const (
-	// tolerance between where a part ends and the next begins by their timestamps: frames are reordered, and no
-	// chunk is that short.
+	// tolerance is how far the end of a part and the begin of the next may differ by their timestamps and still be adjacent:
+	// frames are reordered, and no chunk is that short.
 	tolerance = clock.Hz / 2
-	// grace is how long what is missing may be on its way in a stream of its own before it is fetched.
+	// grace is how long missing objects may be on their way on a stream of their own before they are fetched.
 	grace = 50 * time.Millisecond
 )
 
-// reader writes an epoch's objects in order. What is missing is waited for, fetched, and then reported and left out. One goroutine
-// owns it.
+// reader writes an epoch's objects in order. Missing objects are waited for, then fetched, and then reported and left out. One
+// goroutine owns it.
 type reader struct {
 	e     *epoch
 	c     Config
 	out   *output
 	meter *meter // the pull's
 
-	// Of what was written of this track:
+	// About the objects written from this track:
 	wrote    bool      // anything
 	group    uint64    // of the last object
-	expected clock.PTS // where the next one's is if nothing lies between
+	expected clock.PTS // the timestamp of the next object if it follows without a gap
 	hasNext  bool      // expected is known
 	brokeOff bool      // objects of the group in progress are missing
 
-	// Of what is missing:
-	stuck time.Time // since when nothing of it came; zero: nothing is missing
-	tried time.Time // when it was last fetched; zero: not yet
+	// About the objects that are missing before a newer one:
+	stuck time.Time // since when none of them came; zero: nothing is missing
+	tried time.Time // when they were last fetched; zero: not yet
 }
 
-// step is what is to be done once the reader has looked: nothing more at all (done), look again at once (wait 0), or look again
-// after a time, and when something came.
+// step says what to do after a look: stop reading (done), look again at once (wait 0), or look again when something came, and at
+// the latest after wait.
 type step struct {
 	done bool
 	wait time.Duration
@@ -48,10 +48,10 @@ type step struct {
 var (
 	finished  = step{done: true}
 	lookAgain = step{}
-	whenever  = step{wait: time.Hour} // when something comes
+	whenever  = step{wait: time.Hour} // look again when something comes
 )
 
-// run writes what is due until enough was written.
+// run writes the objects that are due until enough was written.
 func (r *reader) run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -73,7 +73,7 @@ func (r *reader) run(ctx context.Context) error {
 	}
 }
 
-// next does what a look into the assembler asks for.
+// next does what a look into the assembler calls for.
 func (r *reader) next(ctx context.Context, v view) (step, error) {
 	switch {
 	case v.object != nil:
@@ -87,13 +87,13 @@ func (r *reader) next(ctx context.Context, v view) (step, error) {
 	}
 	s, err := whenever, error(nil)
 	switch {
-	case v.newer != nil && !v.fetched && !r.e.fed(): // no relay is there that could bring what is missing
+	case v.newer != nil && !v.fetched && !r.e.fed(): // no feeder is at work that could bring the missing objects
 		r.unstick()
 	case v.newer != nil:
 		s, err = r.hole(ctx, v)
 	case v.back != nil && !v.over:
 		s, err = r.behind(ctx, v)
-	case !v.limit.Less(r.e.to), v.over: // nothing more exists, or nothing more will come
+	case !v.limit.Less(r.e.to), v.over: // no more objects exist, or none will come
 		return finished, nil
 	}
 	if err != nil || s == lookAgain {
@@ -102,7 +102,7 @@ func (r *reader) next(ctx context.Context, v view) (step, error) {
 	return r.patient(v, s), nil
 }
 
-// due writes the object that is due, unless it lies behind the end.
+// due writes the due object, unless it lies behind the end.
 func (r *reader) due(o *object.Object) (step, error) {
 	if at := (moqt.Location{Group: o.Group, Object: o.ID}); !at.Less(r.e.to) {
 		return finished, nil
@@ -111,8 +111,8 @@ func (r *reader) due(o *object.Object) (step, error) {
 	return step{done: done}, err
 }
 
-// patient bounds a wait: by Config.Idle, which ends reading when nothing came for so long from relays that are there, and by
-// the wait for what atEnd looks at.
+// patient bounds a wait: by Config.Idle, which ends reading when feeders are at work and nothing came for so long, and, near the
+// end, so that atEnd looks again.
 func (r *reader) patient(v view, s step) step {
 	if r.c.Idle > 0 && v.newer == nil && r.e.fed() {
 		rest := r.c.Idle - r.e.asm.idle()
@@ -127,8 +127,8 @@ func (r *reader) patient(v view, s step) step {
 	return s
 }
 
-// atEnd reports that no chunk is left before the end, although group ids skip: none fits between the buckets, or a relay that has
-// the end brought all that it has before the end, and nothing came since.
+// atEnd reports whether no chunk is left before the end. Group ids skip, so that is so if no bucket lies between, or if a relay
+// that has the end brought all objects before it, and nothing came since.
 func (r *reader) atEnd(v view) bool {
 	to := r.e.to
 	if r.e.ids != tagged || to == noEnd || to.Object > 0 || v.next.Object > 0 || v.newer != nil || !r.wrote {
@@ -137,7 +137,7 @@ func (r *reader) atEnd(v view) bool {
 	return clock.BucketsBetween(r.group, to.Group) <= 0 || r.e.someExhausted() && r.e.asm.idle() >= r.c.Reorder
 }
 
-// missingFor is for how long nothing came of what is missing, from the first look that found it missing on.
+// missingFor returns how long nothing came of the missing objects, counted from the first look that missed them.
 func (r *reader) missingFor(v view, now time.Time) time.Duration {
 	if r.stuck.IsZero() || v.alive && v.touched.After(r.stuck) {
 		r.stuck = now
@@ -145,12 +145,12 @@ func (r *reader) missingFor(v view, now time.Time) time.Duration {
 	return now.Sub(r.stuck)
 }
 
-// unstick forgets what was missing: it came, or is not waited for any more.
+// unstick forgets the missing objects, because they came or are not waited for any more.
 func (r *reader) unstick() { r.stuck, r.tried = time.Time{}, time.Time{} }
 
-// behind decides about groups below what is due, with nothing above. They are what is on, if the clock was set back: then the
-// rest of the group in progress is fetched once, and reading goes on with them. Or they are late, and what is due comes within
-// backPatience.
+// behind decides about groups below the due one when there is none above. If the broadcast's clock was set back, these groups are
+// what the broadcast now sends: the rest of the group in progress is fetched once, and reading goes on with them. Otherwise they
+// are only late, and the due group comes within backPatience.
 func (r *reader) behind(ctx context.Context, v view) (step, error) {
 	now := time.Now()
 	since, patience := r.missingFor(v, now), r.backPatience(v)
@@ -169,8 +169,8 @@ func (r *reader) behind(ctx context.Context, v view) (step, error) {
 	return lookAgain, nil
 }
 
-// backPatience is how long nothing but lower groups must come before the clock counts as set back: no time at all if nothing else
-// can be due.
+// backPatience is how long only lower groups may come before the clock counts as set back. It is zero if nothing of the due group
+// can still come.
 func (r *reader) backPatience(v view) time.Duration {
 	if v.alive || v.next.Object > 0 && (!v.fin || v.unknown) || !v.known && !resets(v.back) {
 		return r.c.Reorder
@@ -178,7 +178,7 @@ func (r *reader) backPatience(v view) time.Duration {
 	return 0
 }
 
-// goBack goes on with lower groups.
+// goBack goes on with the lower groups.
 func (r *reader) goBack(v view) error {
 	if v.next.Object > 0 {
 		if err := r.leaveGroup(v.next, v.fin && !v.unknown); err != nil {
@@ -191,22 +191,22 @@ func (r *reader) goBack(v view) error {
 	return nil
 }
 
-// hole decides about what is missing before something newer that is here. Whatever can still come is waited for, up to
-// Config.Reorder; it is fetched once after a short grace, and once more at the end of the wait; then it is left out.
+// hole decides about objects that are missing before a newer one. As long as they can still come, they are waited for, up to
+// Config.Reorder. They are fetched once after a short grace, and once more at the end of the wait; then they are left out.
 func (r *reader) hole(ctx context.Context, v view) (step, error) {
 	newer := moqt.Location{Group: v.newer.Group, Object: v.newer.ID}
 	if !newer.Less(r.e.to) {
 		newer = r.e.to
 	}
-	over := newer.Group > v.next.Group && !v.unknown && (v.fetched || v.fin) // nothing of the group in progress is missing
+	over := newer.Group > v.next.Group && !v.unknown && (v.fetched || v.fin) // no object of the group in progress is missing
 	if v.fetched || r.adjacent(v, over) {
 		return lookAgain, r.skip(v, newer, over)
 	}
 	now := time.Now()
 	since := r.missingFor(v, now)
-	silent := !v.alive // no stream is open in which it may come
+	silent := !v.alive // no stream is open on which they may come
 	switch {
-	case !r.tried.IsZero() && silent && r.steps(v): // the clock was set ahead, and nobody has anything between
+	case !r.tried.IsZero() && silent && r.steps(v): // the clock was set ahead, and no relay has anything between
 		return lookAgain, r.skip(v, newer, over)
 	case r.tried.IsZero() && silent && since >= grace, since >= r.c.Reorder && r.tried.Before(r.stuck.Add(r.c.Reorder)):
 		r.tried = now
@@ -220,7 +220,7 @@ func (r *reader) hole(ctx context.Context, v view) (step, error) {
 	return step{wait: r.c.Reorder - since}, nil
 }
 
-// heal fetches what is missing, from the relays in turn until one brings something.
+// heal fetches missing objects, from one relay after another until one brings something.
 func (r *reader) heal(ctx context.Context, from, to moqt.Location) {
 	within := from.Group == to.Group || to == moqt.Location{Group: from.Group + 1}
 	if !within && !r.e.mayFetch() {
@@ -234,25 +234,26 @@ func (r *reader) heal(ctx context.Context, from, to moqt.Location) {
 	})
 }
 
-// resets reports that an object begins after a reset of the clock, as its publisher saw it.
+// resets reports whether the publisher marked an object as the first one after a reset of the clock.
 func resets(o *object.Object) bool {
 	prop, err := object.ParseProperties(o.Properties)
 	return err == nil && o.ID == 0 && prop.Flags&object.Discontinuity != 0
 }
 
-// steps reports that the newer object's group begins after the clock was set ahead, with nothing left to come of the one before.
+// steps reports whether the newer object's group begins after the clock was set ahead, with nothing of the group before still to
+// come.
 func (r *reader) steps(v view) bool {
 	return r.e.ids == tagged && resets(v.newer) && v.next.Object == 0
 }
 
-// adjacent reports that the newer object's group follows what was written without a gap in the media, so that
-// nothing is missing although group ids may skip.
+// adjacent reports whether the newer object's group follows the written ones without a gap in the media. Then nothing is missing
+// although group ids may skip.
 func (r *reader) adjacent(v view, over bool) bool {
 	if v.newer.ID != 0 || !(v.next.Object == 0 || over) {
 		return false
 	}
 	if n := clock.BucketsBetween(r.group, v.newer.Group); r.e.ids == tagged && r.wrote && (n == 0 || n == -1) {
-		return true // no chunk lies between two buckets in succession
+		return true // no chunk lies between two successive buckets
 	}
 	if !r.hasNext {
 		return false

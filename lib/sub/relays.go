@@ -17,15 +17,15 @@ import (
 )
 
 const (
-	// exitUnreachable is the code of failures that another try may mend.
+	// exitUnreachable is the exit code of failures that another try may overcome.
 	exitUnreachable = 69
 	// otherPause is the pause before a relay that failed is tried again while another one is read.
 	otherPause = 2 * time.Second
-	// otherRetry is how long it is tried then, if Config.RetryLost does not say.
+	// otherRetry is how long such a relay is tried, if Config.RetryLost does not say.
 	otherRetry = 10 * time.Minute
 )
 
-// relays are where tracks are read from, all at once.
+// relays are the relays from which tracks are read, all at the same time.
 type relays struct {
 	c     Config
 	out   *output
@@ -33,9 +33,9 @@ type relays struct {
 	end   context.CancelCauseFunc // ends everything
 
 	mu       sync.Mutex // guards what follows
-	failed   []error    // by relay: why it was given up; nil while there is hope
+	failed   []error    // by relay: why it was given up; nil: it was not
 	sessions map[*client.Session]upSession
-	count    int64 // of sessions ever
+	count    int64 // how many sessions there have been
 }
 
 // upSession is a session that is up.
@@ -136,13 +136,13 @@ func (rs *relays) session(ctx context.Context, i int, sess *client.Session) erro
 		rs.mu.Unlock()
 	}()
 	g, gctx := errgroup.WithContext(ctx)
-	var knows atomic.Int32 // tracks that are not known not to be there
+	var knows atomic.Int32 // the number of tracks that the relay may still turn out to have
 	knows.Store(int32(len(rs.pulls)))
 	for _, p := range rs.pulls {
 		g.Go(func() error {
 			for {
 				err := p.feeder(gctx, i, sess)
-				// Of several relays each may have some of the tracks only.
+				// If there are several relays, each may have only some of the tracks.
 				if _, unknown := errors.AsType[*unknownTrack](err); !unknown || len(rs.c.Relays) == 1 || knows.Add(-1) == 0 {
 					return err
 				}
@@ -159,7 +159,7 @@ func (rs *relays) session(ctx context.Context, i int, sess *client.Session) erro
 	return g.Wait()
 }
 
-// works notes that the relay of a session knows a track.
+// works notes that the relay of a session has a track.
 func (rs *relays) works(sess *client.Session) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()

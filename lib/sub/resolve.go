@@ -9,8 +9,8 @@ import (
 	"every.channel/ec/lib/moqt"
 )
 
-// resolve finds out which track and which part of it is meant. Each relay is asked over its own session. The first that can tell
-// decides, for all, and what the others would say is not waited for.
+// resolve finds out which track is meant, and which part of it. Each relay is asked over its own session. The first relay that
+// can tell decides for all, and the answers of the others are not waited for.
 func (p *pull) resolve(ctx context.Context, sess *client.Session) (*epoch, error) {
 	if e := p.current(); e != nil {
 		return e, nil
@@ -45,7 +45,7 @@ func (p *pull) firstEpoch(ctx context.Context, sess *client.Session) (*epoch, er
 	return p.newEpoch(ctx, sess, t, follow, p.c.From)
 }
 
-// newEpoch asks a relay where to begin and end with a track.
+// newEpoch asks a relay where in a track to begin and end.
 func (p *pull) newEpoch(ctx context.Context, sess *client.Session, t track, follow bool, from Point) (*epoch, error) {
 	t.ids = idsOf(t.name)
 	t.log = p.c.Log.With("track", t.name.String())
@@ -66,15 +66,15 @@ func (p *pull) newEpoch(ctx context.Context, sess *client.Session, t track, foll
 	return e, nil
 }
 
-// lookup finds the places that people name in a track. It asks one relay, and for each thing once.
+// lookup finds the places in a track that people name. It asks one relay, and asks for each fact once.
 type lookup struct {
 	track
 	sess    *client.Session
-	largest *moqt.Location // of the track; nil: it has no object, or nobody needs to know
+	largest *moqt.Location // the largest location of the track; nil: the track has no object, or nobody needs to know
 	wall    *wall          // nil until a time is looked for
 }
 
-// bounds are where to begin, nil for where the subscription does, and before what to end.
+// bounds returns the location to begin at, nil for where the subscription begins, and the location before which to end.
 func (q *lookup) bounds(ctx context.Context, from, to Point) (start *moqt.Location, end moqt.Location, err error) {
 	if from.asks() || to.asks() {
 		info, err := q.sess.TrackStatus(ctx, q.name)
@@ -118,7 +118,7 @@ func (q *lookup) end(ctx context.Context, to Point) (moqt.Location, error) {
 	switch to.kind {
 	case now:
 		if q.largest == nil {
-			return moqt.Location{}, nil // there is nothing yet
+			return moqt.Location{}, nil // the track has no object yet
 		}
 		return moqt.Location{Group: q.largest.Group, Object: q.largest.Object + 1}, nil
 	case first:
@@ -131,7 +131,7 @@ func (q *lookup) end(ctx context.Context, to Point) (moqt.Location, error) {
 	return noEnd, nil
 }
 
-// span is the range of groups that a point names: the first, and the one behind the last.
+// span returns the range of groups that a point names: the first group, and the one behind the last.
 func (q *lookup) span(ctx context.Context, pt Point) (first, behind uint64, err error) {
 	switch {
 	case pt.kind == atGroup && q.ids == tagged && clock.MayBeBucket(pt.group):

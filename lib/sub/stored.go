@@ -17,7 +17,7 @@ import (
 // catalogPatience bounds the wait for the first catalog of a namespace that nobody published to yet.
 const catalogPatience = 5 * time.Second
 
-// firstGroup is the first one of all.
+// firstGroup returns the first group that the relay has of the track.
 func (t track) firstGroup(ctx context.Context, sess *client.Session, largest *moqt.Location) (uint64, error) {
 	if largest == nil {
 		return 0, nil
@@ -25,7 +25,7 @@ func (t track) firstGroup(ctx context.Context, sess *client.Session, largest *mo
 	return t.groupFrom(ctx, sess, 0, largest)
 }
 
-// groupFrom asks for everything from a group on and looks at the first object only.
+// groupFrom returns the first group from a group on. It asks for everything from there and looks at the first object only.
 func (t track) groupFrom(ctx context.Context, sess *client.Session, group uint64, largest *moqt.Location) (uint64, error) {
 	r, err := sess.Fetch(ctx, t.name, moqt.Location{Group: group}, moqt.Location{Group: largest.Group, Object: largest.Object + 1},
 		moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
@@ -47,7 +47,7 @@ func (t track) groupFrom(ctx context.Context, sess *client.Session, group uint64
 	}
 }
 
-// latest reads the payloads of the newest groups of a track, at most from so many groups back.
+// latest reads the payloads of the newest groups of a track, from at most back groups before the end.
 func latest(ctx context.Context, sess *client.Session, t object.TrackName, back uint64) (payloads [][]byte, err error) {
 	info, err := sess.TrackStatus(ctx, t)
 	if err != nil {
@@ -60,7 +60,8 @@ func latest(ctx context.Context, sess *client.Session, t object.TrackName, back 
 	return fetchAll(ctx, sess, t, moqt.Location{Group: l.Group - min(back, l.Group)}, moqt.Location{Group: l.Group, Object: l.Object + 1})
 }
 
-// fetchAll reads the payloads of a range that is known to be small; ones too large for what they are, are left out.
+// fetchAll reads the payloads of a range that is known to be small. It leaves out payloads that are too large for what they
+// should be.
 func fetchAll(ctx context.Context, sess *client.Session, t object.TrackName, start, end moqt.Location) (payloads [][]byte, err error) {
 	r, err := sess.Fetch(ctx, t, start, end, moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
 	if err != nil {
@@ -90,7 +91,7 @@ func fetchAll(ctx context.Context, sess *client.Session, t object.TrackName, sta
 func readCatalog(ctx context.Context, sess *client.Session, t object.TrackName) (*catalog.Catalog, error) {
 	payloads, err := latest(ctx, sess, t, 0)
 	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestNotSupported {
-		payloads, err = nil, nil // a relay without TRACK_STATUS or FETCH
+		payloads, err = nil, nil // the relay has no TRACK_STATUS or FETCH
 	}
 	if err != nil {
 		return nil, err
@@ -107,7 +108,7 @@ func readCatalog(ctx context.Context, sess *client.Session, t object.TrackName) 
 	return c, nil
 }
 
-// nextObject subscribes for one object.
+// nextObject subscribes to a track until one object has come.
 func nextObject(ctx context.Context, sess *client.Session, t object.TrackName) ([][]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
 	defer cancel()
@@ -137,7 +138,7 @@ func nextObject(ctx context.Context, sess *client.Session, t object.TrackName) (
 	return [][]byte{b}, err
 }
 
-// readStored is readCatalog without waiting; nil if there is none.
+// readStored is readCatalog without waiting; it returns nil if there is no catalog.
 func readStored(ctx context.Context, sess *client.Session, t object.TrackName) (*catalog.Catalog, error) {
 	payloads, err := latest(ctx, sess, t, 0)
 	if err != nil || len(payloads) == 0 {

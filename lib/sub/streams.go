@@ -13,8 +13,8 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// live subscribes, fetches what lies between what is due and the subscription's beginning, and reads streams
-// until the subscription ends.
+// live subscribes, fetches the objects between the due location and the subscription's beginning, and reads streams until the
+// subscription ends.
 func (e *epoch) live(ctx context.Context, sess *client.Session) error {
 	g, gctx := errgroup.WithContext(ctx)
 	l := &liveReader{e: e, g: g, ctx: gctx}
@@ -28,12 +28,12 @@ func (e *epoch) live(ctx context.Context, sess *client.Session) error {
 	return g.Wait()
 }
 
-// datagrams reads objects that come as datagrams. No publisher of ours sends any; one that does is read all the same.
+// datagrams reads objects that come as datagrams. Publishers of this project send none, but others may.
 func (e *epoch) datagrams(ctx context.Context, sub *moqt.Subscription) error {
 	for {
 		d, err := sub.AcceptDatagram(ctx)
 		if err != nil {
-			return nil // the stream side tells why
+			return nil // the reader of streams reports why
 		}
 		o := object.Object{Group: d.Group, ID: d.ID, Status: object.Status(d.Status), Properties: d.Properties, Payload: d.Payload}
 		if d.Priority != nil {
@@ -48,7 +48,7 @@ func (e *epoch) datagrams(ctx context.Context, sub *moqt.Subscription) error {
 	}
 }
 
-// subgroup reads one stream, of which the assembler knows that it was opened.
+// subgroup reads one stream; the assembler was told already that it was opened.
 func (e *epoch) subgroup(ctx context.Context, r *moqt.SubgroupReader) error {
 	stop := context.AfterFunc(ctx, func() { r.Cancel(wire.ResetCancelled) })
 	defer stop()

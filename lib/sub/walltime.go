@@ -17,19 +17,20 @@ const (
 	timelineGroups = 60
 	// defaultGrid is the length of chunks where no catalog says it.
 	defaultGrid clock.Grid = 2 * clock.Hz
-	// apart is how much later than asked for a track may begin without a word: chunks are as long as their broadcaster wants.
+	// apart is how much later than asked for a track may begin without a message: chunks are as long as their broadcaster wants.
 	apart = 10 * time.Second
 )
 
 // wall turns broadcast time into buckets (docs/format/chunk.md, "Name").
 type wall struct {
 	clock.Wall
-	// timelines are those of all sources that promote into the track; none if no source told.
+	// timelines are the timeline tracks of all sources that promote into the track; none if no source told.
 	timelines []object.TrackName
 }
 
-// wallClock finds what ties the track's groups to UTC: an entry of the timeline of any source that promotes into
-// it (docs/format/names.md), else the name of its timeline, which is good for half an hour either way.
+// wallClock finds an entry that ties the track's groups to UTC: from the timeline of any source that promotes into the track
+// (docs/format/names.md). Without one it uses the timeline's number in the track's name, which is good for half an hour either
+// way.
 func (q *lookup) wallClock(ctx context.Context) (*wall, error) {
 	if q.largest == nil {
 		return nil, &unknownTrack{q.written, errors.New("nothing was published yet, so no time is known")}
@@ -60,7 +61,7 @@ func (q *lookup) wallClock(ctx context.Context) (*wall, error) {
 	return &wall{Wall: clock.WallOfTimeline(grid, hours)}, nil
 }
 
-// tie looks for the newest entry of a timeline that speaks of the track.
+// tie returns what the newest entry about the track in a timeline says.
 func (q *lookup) tie(ctx context.Context, timeline object.TrackName, grid clock.Grid) (w clock.Wall, found bool, _ error) {
 	newest := q.ids.bucket(q.largest.Group)
 	from, to := moqt.Location{Group: buckets.first(newest - timelineGroups)}, moqt.Location{Group: buckets.first(newest)}
@@ -71,15 +72,16 @@ func (q *lookup) tie(ctx context.Context, timeline object.TrackName, grid clock.
 	for i := len(payloads) - 1; i >= 0; i-- {
 		e, err := catalog.ParseTimelineEntry(payloads[i])
 		if err == nil && e.Track.Equal(q.name) {
-			base := grid.Start(clock.GroupBucket(e.Group)) // x of the entry lies within one grid length of it
+			base := grid.Start(clock.GroupBucket(e.Group)) // the x of the entry lies within one grid length of base
 			return clock.Wall{Grid: grid, X: clock.ExtendFrom(clock.PTS(e.PTS), base), UTC: e.UTC.Time}, true, nil
 		}
 	}
 	return w, false, nil
 }
 
-// chunkAt is the bucket of the chunk that was on at a time. Chunks start at random access points, so the one of that bucket may have
-// begun later, and the one before was still on. Each source tells of what it heard: none need have heard both.
+// chunkAt returns the bucket of the chunk that was on air at a time. Chunks start at random access points, so the chunk of that
+// time's bucket may have begun later, while the chunk before it was still on air. Each source tells of the chunks that it heard,
+// and none need have heard both.
 func (q *lookup) chunkAt(ctx context.Context, at time.Time) (int64, error) {
 	b := q.wall.Bucket(at)
 	if len(q.wall.timelines) == 0 || b < 2 {
@@ -93,7 +95,7 @@ func (q *lookup) chunkAt(ctx context.Context, at time.Time) (int64, error) {
 		}
 		for _, payload := range payloads {
 			e, err := catalog.ParseTimelineEntry(payload)
-			// A chunk that the source did not promote is the same chunk, by the same group id.
+			// A chunk that the source did not promote has the same group id as the broadcast's chunk.
 			if err == nil && (e.Track.Equal(q.name) || e.Track.Namespace.HasPrefix(sourcePrefix)) && clock.GroupBucket(e.Group) <= b && !e.UTC.After(at) {
 				heard = max(heard, clock.GroupBucket(e.Group))
 			}
@@ -105,11 +107,11 @@ func (q *lookup) chunkAt(ctx context.Context, at time.Time) (int64, error) {
 	return heard, nil
 }
 
-// tellFirst says so if the relay has nothing from the time that was asked for, and when what comes instead was on.
+// tellFirst logs if the relay has nothing from the time that was asked for, and the time of the first group that it has.
 func (q *lookup) tellFirst(ctx context.Context, from Point, group uint64) {
 	first, err := q.groupFrom(ctx, q.sess, group, q.largest)
 	if err != nil {
-		return // whoever reads will see
+		return // the reader will see
 	}
 	if at := q.wall.Time(q.ids.bucket(first)); at.Sub(from.time) > apart {
 		q.log.Warn("the relay has nothing from then; what comes next was on later",
@@ -117,7 +119,7 @@ func (q *lookup) tellFirst(ctx context.Context, from Point, group uint64) {
 	}
 }
 
-// noTimeline is a track whose groups cannot be tied to a time.
+// noTimeline is the error that a track's groups cannot be tied to a time.
 type noTimeline struct{ name object.TrackName }
 
 func (e *noTimeline) Error() string {

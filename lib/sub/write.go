@@ -39,7 +39,7 @@ func (r *reader) endGroup(end moqt.Location) error {
 	return err
 }
 
-// leaveGroup ends the group in progress; over: nothing of it is missing.
+// leaveGroup ends the group in progress; over: no object of it is missing.
 func (r *reader) leaveGroup(at moqt.Location, over bool) error {
 	if over {
 		return r.endGroup(at)
@@ -50,11 +50,12 @@ func (r *reader) leaveGroup(at moqt.Location, over bool) error {
 	return nil
 }
 
-// skip gives up what lies before newer, which is the newer object or the end of what is read, and says so if anything is missing.
+// skip gives up everything before newer, which is the location of the newer object or the end of what is read. It reports missing
+// objects, if there are any.
 func (r *reader) skip(v view, newer moqt.Location, over bool) error {
 	r.unstick()
 	at := v.next
-	if at.Object > 0 && newer.Group > at.Group { // the group in progress
+	if at.Object > 0 && newer.Group > at.Group { // objects of the group in progress are missing
 		if err := r.leaveGroup(at, over); err != nil {
 			return err
 		}
@@ -73,8 +74,8 @@ func (r *reader) skip(v view, newer moqt.Location, over bool) error {
 	return nil
 }
 
-// skipGroups says which groups are missing from one to before newer, if any are: before the first object that is written none
-// is missed, and ids may skip.
+// skipGroups reports which groups are missing from one id up to before another, if any are. Before the first written object none
+// is missing, and ids may skip.
 func (r *reader) skipGroups(v view, from uint64, newer moqt.Location) {
 	switch {
 	case !r.wrote:
@@ -92,8 +93,8 @@ func (r *reader) skipGroups(v view, from uint64, newer moqt.Location) {
 	}
 }
 
-// meter measures the media that is written, across all tracks to which a broadcast moves: by presentation time where objects
-// have one, else by the time that passes.
+// meter measures the media that was written, across all tracks to which a broadcast moves: by presentation time where objects
+// have one, otherwise by the time that passes.
 type meter struct {
 	began  time.Time // when the first object came
 	media  clock.Ticks
@@ -101,7 +102,7 @@ type meter struct {
 	hasPTS bool
 }
 
-// add takes note of an object and returns how much lies before it.
+// add takes note of an object and returns how much media lies before it.
 func (m *meter) add(prop object.Properties, now time.Time) time.Duration {
 	if m.began.IsZero() {
 		m.began = now
@@ -119,5 +120,5 @@ func (m *meter) add(prop object.Properties, now time.Time) time.Duration {
 	return m.media.Duration()
 }
 
-// cut says that presentation time begins anew: on another track.
+// cut notes that presentation time begins anew, because the broadcast goes on in another track.
 func (m *meter) cut() { m.hasPTS = false }
