@@ -11,7 +11,7 @@ import (
 	"every.channel/ec/lib/ts"
 )
 
-// mark is what was known when a packet of a PID, or a table, was heard last.
+// mark is the state when a packet of a PID, or a table, was heard last.
 type mark struct {
 	pos  int64         // packet position, 0 if never
 	dark int64         // unreadable packets until then
@@ -27,66 +27,66 @@ type cutter struct {
 	base  timebase
 	file  *clockFile
 	cont  ts.Continuity
-	pos   int64 // of the packet being looked at
-	sure  int64 // of the last packet that is known not to be torn
+	pos   int64 // position of the packet being looked at
+	sure  int64 // position of the last packet that is known not to be torn
 	dark  int64 // unreadable packets so far: transport_error_indicator, lost sync
 	stats Stats
 
 	heard     [ts.NumPIDs]mark
 	began     [ts.NumPIDs]int64  // position of the last PES packet that began on a kept PID
-	before    map[ts.PID]earlier // until the PMT is known
+	before    map[ts.PID]earlier // kept until the PMT is known
 	repeats   bool               // the PMT is sent again and again
 	totHeard  bool
 	tdtAlone  bool          // there is no TOT
 	tdtTwice  bool          // two TDT came in succession since the last TOT
 	tdtBefore bool          // the last table on that PID was a TDT, and none was lost since
 	totLost   bool          // a TOT may have been lost
-	noTOT     clock.Ticks27 // since when no TOT came, nor may have been lost
-	told      []said        // times for which a PCR is awaited
-	nextPos   int64         // position where the PMT was heard that is not in force yet
+	noTOT     clock.Ticks27 // since when no TOT came, and none may have been lost
+	told      []said        // times that wait for the next PCR
+	nextPos   int64         // position at which the PMT was heard that is not in force yet
 	clockPos  int64         // position of the last PCR
-	clockGap  bool          // packets of its PID were lost since
+	clockGap  bool          // packets of the PCR PID were lost since
 	clockDark int64         // unreadable packets until then
 	flagPos   int64         // position of the last PCR with discontinuity_indicator in a packet with payload
-	habit     bool          // the last two PCRs had discontinuity_indicator: it says nothing of what was lost
+	habit     bool          // the last two PCRs had discontinuity_indicator, so the indicator says nothing about a loss
 	stepPos   int64         // position of the last step of the clock
-	jumpPos   int64         // of the last one that was long enough to be seen in a PCR
-	stepFrom  int64         // whole, at that step
-	stepTo    int64         // where the first chunk behind it begins, 0 if none has yet
-	whole     int64         // position from which on nothing was of the chunk before the newest
-	scrambled int64         // packets, for the message when nothing comes out
+	jumpPos   int64         // position of the last step that was long enough to show in a PCR
+	stepFrom  int64         // the value of whole at that step
+	stepTo    int64         // position at which the first chunk behind that step begins; 0: none has begun
+	whole     int64         // position from which on no packet belonged to the chunk before the newest one
+	scrambled int64         // scrambled packets, for the message when no chunk comes out
 	pcrHeard  bool
 	dtsHeard  bool
 	firstDTS  clock.PTS // while no PCR was heard
 
-	run  []byte // being looked at
-	at   int    // in run, of the packet being looked at
-	held int    // in run, of the first packet of the cut PID kept but not yet copied; −1 none
+	run  []byte // the packets being looked at
+	at   int    // offset in run of the packet being looked at
+	held int    // offset in run of the first packet of the cut PID that is kept but not copied yet; −1: none
 
 	au      accessUnit
-	cur     *part // being filled; its chunk is nil before the first random access point
+	cur     *part // the part being filled; its chunk is nil before the first random access point
 	tail    tail  // of the chunk before
 	prevRAP struct {
 		known bool
 		pts   clock.PTS
 	}
-	proof   proof     // of where the next chunk starts
-	lastDTS clock.PTS // of the access unit before, inside a chunk
-	lastPos int64     // where that began
+	proof   proof     // what proves where the next chunk starts
+	lastDTS clock.PTS // decoding time of the access unit before, inside a chunk
+	lastPos int64     // position at which that began
 
 	events    []taint // newest last
-	mergeable bool    // the newest may take up a neighbour
-	queue     []*part // cut, not yet settled
+	mergeable bool    // the newest may be joined with the next one
+	queue     []*part // parts that are cut and not settled yet
 	closed    int64   // the newest chunk that has an end of its own
 	chunks    int64   // begun
 	cutParts  int64   // likewise
-	promoted  []sent  // chunks that went out under the broadcast's name, for what is told late
+	promoted  []sent  // chunks that were promoted, for damage that is told afterwards
 	ended     bool    // no more input
 	out       func(delivery)
 	free      *pool
 }
 
-// packets takes a run of packets of the input. Those of the cut PID that are kept are copied as far as they lie together.
+// packets takes a run of packets of the input. Kept packets of the cut PID that lie together are copied at once.
 func (c *cutter) packets(run []byte, stride int) error {
 	c.run, c.held = run, -1
 	if c.sure < c.pos {
@@ -134,8 +134,8 @@ func (c *cutter) packets(run []byte, stride int) error {
 	return nil
 }
 
-// plain takes the packets from the one being looked at on that only go on with the access unit of the cut PID, which are most of a stream, and returns
-// how many bytes they are. What packet and packets would do with each of them is done here once for all.
+// plain takes packets, from the one being looked at on, that only continue the access unit of the cut PID, which are most of a
+// stream. It returns how many bytes they are. It does for all of them at once what packet and packets would do for each.
 func (c *cutter) plain(stride int) int {
 	pid := c.prog.cutPID
 	if stride != ts.PacketSize || c.cur == nil || c.au.wants() || c.prog.roles[pid]&(roleKeep|roleCut|roleTable|roleSI) != roleKeep|roleCut {
@@ -169,7 +169,7 @@ func (c *cutter) plain(stride int) int {
 	return n
 }
 
-// copyHeld appends the packets that are held before the one being looked at to the current part.
+// copyHeld appends the held packets before the one being looked at to the current part.
 func (c *cutter) copyHeld() {
 	if c.held < 0 {
 		return
@@ -187,7 +187,8 @@ func (c *cutter) bound() {
 	}
 }
 
-// appendBare appends a packet without its PCR: what may differ between the copies of a duplicate does not go out (docs/format/chunk.md, "Canonical TS").
+// appendBare appends a packet without its PCR, because the PCR may differ between the copies of a duplicate
+// (docs/format/chunk.md, "Canonical TS").
 func appendBare(b []byte, p *ts.Packet) []byte {
 	b = append(b, p[:]...)
 	if p.HasAdaptation() && p.HasPCR() {
@@ -200,7 +201,7 @@ func appendBare(b []byte, p *ts.Packet) []byte {
 func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	c.pos++
 	if p.TransportError() {
-		c.dark++ // counters tell whether that matters
+		c.dark++ // the counter of its PID will tell whether a kept packet is lost
 		c.doubtTold()
 		return false, nil
 	}
@@ -232,7 +233,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 			c.clockGap = false
 		}
 	}
-	if role&(roleTable|roleSI) != 0 { // a PID that is more than one thing
+	if role&(roleTable|roleSI) != 0 { // a PID with tables and other packets
 		if err := c.table(p, pid); err != nil {
 			return false, err
 		}
@@ -241,8 +242,9 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		return false, nil
 	}
 	if !p.HasPayload() {
-		// It carries nothing and no counter shows its loss. A jump of the counter that it alone announces reaches the player with a chunk that it
-		// damages, and with no other: who lost packets before, or heard none, knows of no jump.
+		// A packet without payload carries nothing, and no counter shows its loss. If it alone announces a jump of the counter,
+		// players must get it: it goes out with the chunk that the jump damages and with no other, because a receiver that lost
+		// packets before does not know of the jump.
 		if ev != ts.Jump {
 			return false, nil
 		}
@@ -254,7 +256,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		case ev == ts.Gap || ev == ts.Jump:
 			c.lost(p, pid, before.pos, ev == ts.Jump)
 		case c.dark-before.dark >= 16:
-			c.event(taint{from: before.pos, to: c.pos, pid: pid, kind: taintTEI}) // so many may hide from a counter of four bits
+			c.event(taint{from: before.pos, to: c.pos, pid: pid, kind: taintTEI}) // so many lost packets can hide from a counter of four bits
 		}
 	}
 	if ev == ts.Duplicate {
@@ -280,15 +282,15 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		c.copyHeld()
 		taken := c.toTail(p)
 		if c.tail.open == 0 {
-			c.settle() // this may have been what the chunk before waited for
+			c.settle() // this packet may have been what the chunk before waited for
 		}
 		return !taken, nil
 	}
 	return c.prog.roles[pid]&roleKeep != 0, nil
 }
 
-// announces takes a packet without payload that says that a counter jumps, where what is missing came before a position. It reports whether to
-// keep the packet behind all others.
+// announces takes a packet without payload that announces a jump of the counter; packets before position to may be missing. It
+// reports whether to keep the packet, behind all others.
 func (c *cutter) announces(p *ts.Packet, pid ts.PID, to int64) (keep bool) {
 	switch {
 	case c.prog.roles[pid]&roleTail != 0:
@@ -301,14 +303,15 @@ func (c *cutter) announces(p *ts.Packet, pid ts.PID, to int64) (keep bool) {
 	case pid == c.prog.cutPID || !c.au.active && !c.au.begins || c.au.pos < to:
 		return true
 	}
-	// The access unit that is not decided yet may begin the next chunk, which is not damaged.
+	// The pending access unit may begin the next chunk, which is not damaged.
 	c.cur.others = slices.Insert(c.cur.others, c.au.others, appendBare(nil, p)...)
 	c.au.others += ts.PacketSize
 	c.bound()
 	return false
 }
 
-// foretaste takes a packet of a PID that the next chunk has and this one has not: the pending access unit may be the next chunk's first.
+// foretaste takes a packet of a PID that belongs to the next chunk and not to this one. The pending access unit may turn out to
+// be the next chunk's first.
 func (c *cutter) foretaste(p *ts.Packet, pid ts.PID) (keep bool) {
 	m := &c.heard[pid]
 	before := *m
@@ -326,8 +329,9 @@ func (c *cutter) foretaste(p *ts.Packet, pid ts.PID) (keep bool) {
 	return ev != ts.Duplicate
 }
 
-// unlisted takes a packet that no PMT heard so far is about. Another PMT may be, and then a loss should show. Before the first one it may be
-// a PMT that came before the PAT, or an access unit that proves where the first chunk starts.
+// unlisted takes a packet of a PID that no PMT heard so far lists. A later PMT may list the PID, and then a loss must show.
+// Before the first PMT the packet may also be a PMT that came before the PAT, or an access unit that proves where the first chunk
+// starts.
 func (c *cutter) unlisted(p *ts.Packet, pid ts.PID) {
 	if pid == ts.PIDNull {
 		return
@@ -354,18 +358,19 @@ func (c *cutter) unlisted(p *ts.Packet, pid ts.PID) {
 	}
 }
 
-// earlier is the last access unit that came before the PMT, in a PES packet of its own.
+// earlier is the last access unit before the PMT that came in a PES packet of its own.
 type earlier struct {
 	dts  clock.PTS
 	dark int64
 }
 
-// lost notes that packets of a kept PID are missing. Where the program's clock steps its counters may jump, too, at an access point (H.222.0
-// §2.4.3.5): what is missing then is missing before the step, or among the last packets of the clock before, which may come behind the PCR that
-// steps. If it is missing at all: chunks that had ended before the step are not held up. It returns up to where they may be missing.
+// lost notes that packets of a kept PID are missing, or seem to be. Where the program's clock steps, counters may jump too, at an
+// access point (H.222.0 §2.4.3.5). Then the missing packets, if there are any, are from before the step, or the last packets of
+// the old clock, which may come behind the PCR that steps. Chunks that had ended before the step are not held up by them. lost
+// returns the position up to which packets may be missing.
 func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) (to int64) {
 	t := taint{from: from, to: c.pos, pid: pid, kind: taintContinuity}
-	began := from // a PES packet of the clock before may go on behind the first chunk of the new one
+	began := from // a PES packet of the old clock may go on behind the first chunk of the new one
 	if pid != c.prog.cutPID && c.stepTo > 0 {
 		began = c.began[pid]
 	}
@@ -384,7 +389,7 @@ func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) (to 
 		c.doubt()
 	}
 	c.event(t)
-	if pid == c.prog.cutPID && announced && !c.habit && (anew || p.UnitStart()) { // packets of the clock before may come behind the PCR that steps
+	if pid == c.prog.cutPID && announced && !c.habit && (anew || p.UnitStart()) { // the last packets of the old clock may come behind the PCR that steps
 		c.proof.anew = true
 	}
 	return t.to
@@ -395,7 +400,7 @@ func scrambledPES(b []byte) bool {
 	return len(b) > 6 && b[0] == 0 && b[1] == 0 && b[2] == 1 && b[6]&0xc0 == 0x80 && b[6]&0x30 != 0
 }
 
-// event takes an event of one PID.
+// event notes an event on one PID.
 func (c *cutter) event(t taint) {
 	if t.pid == c.prog.cutPID || t.kind == taintSync {
 		c.proof = proof{began: true}
@@ -405,14 +410,14 @@ func (c *cutter) event(t taint) {
 	c.tellLate(t)
 }
 
-// unreadable takes note of bytes that are no packets.
+// unreadable notes bytes that are no packets.
 func (c *cutter) unreadable(bytes int64) {
 	c.dark += (bytes + ts.PacketSize - 1) / ts.PacketSize
 	c.doubt()
-	c.event(taint{from: c.pos - 1, to: c.pos + 1, pid: ts.PIDNull, kind: taintSync}) // the packet before may be torn, too
+	c.event(taint{from: c.pos - 1, to: c.pos + 1, pid: ts.PIDNull, kind: taintSync}) // the packet before these bytes may be torn, too
 }
 
-// overflow cuts a part that has grown beyond what an object may hold: a stream without access units.
+// overflow cuts a part that has grown beyond what an object may hold, which happens in a stream without access units.
 func (c *cutter) overflow() {
 	c.closeTail()
 	ch := c.cur.chunk
@@ -429,7 +434,7 @@ func (c *cutter) overflow() {
 	c.settle()
 }
 
-// split ends the current part before the access unit and goes on in a new one, of the same chunk or of another.
+// split ends the current part before the pending access unit, and goes on in a new part of the same chunk or of another.
 func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	old := c.cur
 	moved, others := old.buf[au.offset:], old.others[au.others:]
@@ -468,8 +473,9 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 	}
 }
 
-// closeClock appends what is due between a chunk's last PCR and the next chunk's first. If the clock steps between them, a PCR of the new
-// clock announces it here (H.222.0 §2.4.3.5): the next chunk must not depend on what was before it.
+// closeClock appends the PCRs, and PAT and PMT, that are due between a chunk's last PCR and the next chunk's first. If the clock
+// steps between the two, a PCR of the new clock announces the step here (H.222.0 §2.4.3.5), because the next chunk must not
+// depend on anything before it.
 func (p *part) closeClock(dts clock.PTS) {
 	m := &p.chunk.clock
 	step := m.steps(dts)
@@ -508,10 +514,10 @@ func (c *cutter) closePart(pos int64, duration clock.Ticks, last bool) {
 	c.queue = append(c.queue, p)
 }
 
-// finish ends the stream: the last chunk has no end of its own.
+// finish ends the stream. The last chunk has no end of its own.
 func (c *cutter) finish() error {
 	if c.au.active {
-		c.decide(es.NotRandomAccess) // its end is missing
+		c.decide(es.NotRandomAccess) // the end of the access unit is missing
 	}
 	c.pos++
 	c.closeTail()
@@ -532,7 +538,7 @@ func (c *cutter) finish() error {
 	return c.why()
 }
 
-// why says why there is no chunk.
+// why explains why there is no chunk.
 func (c *cutter) why() *InputError {
 	pr := &c.prog
 	switch {
@@ -554,7 +560,7 @@ func (c *cutter) why() *InputError {
 		Tip: "the stream may be shorter than one group of pictures"}
 }
 
-// dropLeading drops what came before anything can be decoded.
+// dropLeading drops everything before the first point at which decoding can start.
 func (c *cutter) dropLeading() {
 	c.stats.Leading += int64(c.cur.size() / ts.PacketSize)
 	c.free.put(c.cur)

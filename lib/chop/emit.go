@@ -11,7 +11,7 @@ import (
 	"every.channel/ec/lib/ts"
 )
 
-// chunkInfo is what the parts of a chunk share when they go out. It never changes.
+// chunkInfo is what the parts of a chunk share once they are settled. It never changes.
 type chunkInfo struct {
 	seq   int64
 	start clock.PTS // of its first access unit
@@ -19,12 +19,12 @@ type chunkInfo struct {
 	layout *layout
 }
 
-// delivery is a part whose scope is settled, or what is told late of a chunk.
+// delivery is a part whose scope is settled, or damage that is told of a chunk afterwards.
 type delivery struct {
 	chunk   chunkInfo
-	part    *part // the receiver's from now on
+	part    *part // belongs to the receiver of the delivery from now on
 	promote bool
-	late    bool // no part: damage of a chunk that was promoted
+	late    bool // no part: it tells damage of a chunk that was promoted
 	damage  damage
 	// with the last part of a chunk:
 	broken string
@@ -32,7 +32,7 @@ type delivery struct {
 	si     []siSection
 }
 
-// priority of media and of what describes it; lower is more urgent (draft-16 §7).
+// priorities of media and of the tracks that describe it; lower is more urgent (draft-16 §7).
 const (
 	priorityMeta  = 64
 	priorityMedia = 128
@@ -41,11 +41,11 @@ const (
 // catalogEvery is how often a catalog is repeated, on the broadcast's clock.
 const catalogEvery = 30 * clock.Hz
 
-// maxRepeated bounds the names that are kept to notice that one comes again.
+// maxRepeated bounds the names that are kept to notice when one comes again.
 const maxRepeated = 1 << 14
 
-// emitter hashes parts, gives them their names and writes them, with all that describes them. One goroutine
-// owns it, beside the one that cuts.
+// emitter hashes parts, gives them their names and writes them, with the tracks that describe them. One goroutine owns it, beside
+// the goroutine that cuts.
 type emitter struct {
 	cfg    *Config
 	sink   Sink
@@ -53,22 +53,22 @@ type emitter struct {
 	free   *pool
 	stats  *Stats
 
-	ch       chunkInfo // of the part before
+	ch       chunkInfo // the chunk of the part before
 	group    uint64    // of ch
 	hashes   *object.Hasher
-	promoted uint64 // parts of ch that went out under the broadcast's name
-	sent     uint64 // parts of ch that went out under the source's
-	repeated bool   // ch has a name that was promoted before
+	promoted uint64 // parts of ch that were promoted
+	sent     uint64 // parts of ch that went out under the source's name
+	repeated bool   // the name of ch was promoted before
 	track    object.TrackName
 	local    object.TrackName
 	bytes    int64 // of ch
 	tables   int   // PATs of ch
 
-	done      map[string]map[uint64]object.Hash // groups promoted, by track
+	done      map[string]map[uint64]object.Hash // hashes of the groups promoted, by track
 	again     []repetition
 	told      [maxSent]told     // what the manifest said of the newest chunks
 	lastLocal map[string]uint64 // newest group of the source's own tracks, by name
-	epochs    map[string]int    // how often their groups went back
+	epochs    map[string]int    // how often their group ids went back
 	manifest  log
 	timeline  log
 	si        log
@@ -77,19 +77,19 @@ type emitter struct {
 	objects   object.Object
 }
 
-// told is what the manifest said of a chunk.
+// told is what the manifest said of one chunk.
 type told struct {
 	seq   int64
 	entry catalog.ManifestEntry
 }
 
-// published is what stands in a catalog track.
+// published is the newest catalog of a track.
 type published struct {
 	log  log
 	said saying
 }
 
-// saying is what a catalog depends on.
+// saying holds everything on which a catalog depends.
 type saying struct {
 	layout       *layout
 	local, track string
@@ -97,7 +97,7 @@ type saying struct {
 	slot         int64 // of catalogEvery
 }
 
-// log is a track of records whose groups only grow, whatever the broadcast's clock does.
+// log is a track of records whose group ids only grow, whatever the broadcast's clock does.
 type log struct {
 	track object.TrackName
 	open  bool
@@ -134,7 +134,7 @@ func (e *emitter) close(l *log) error {
 	return e.sink.WriteObject(l.track, &e.objects)
 }
 
-// deliver writes one part, and with a chunk's last part what there is to say about the chunk.
+// deliver writes one part, and behind a chunk's last part the entries about the chunk.
 func (e *emitter) deliver(d delivery) error {
 	if d.late {
 		return e.tellLate(d)
@@ -190,7 +190,7 @@ func (e *emitter) deliver(d delivery) error {
 	return err
 }
 
-// write writes a part, whose buffer may then be used again.
+// write writes a part, whose buffers may be used again afterwards.
 func (e *emitter) write(track object.TrackName, p *part, props object.Properties) error {
 	e.props = props.Append(e.props[:0])
 	e.objects = object.Object{Group: e.group, ID: p.id, Priority: priorityMedia, Properties: e.props, Payload: p.bytes()}
@@ -199,13 +199,14 @@ func (e *emitter) write(track object.TrackName, p *part, props object.Properties
 	return err
 }
 
-// repetition is a part of a chunk whose name this run has promoted before: an encoder that starts anew may send the same bytes again.
+// repetition is a part of a chunk whose name this run has promoted before. It is held back, because an encoder that starts anew
+// may send the same bytes again, which need not be written twice.
 type repetition struct {
 	part  *part
 	props object.Properties
 }
 
-// unlike writes what was held back of a chunk that has the name of another, and is not the same.
+// unlike writes the parts that were held back, because their chunk turned out to differ from the promoted one of that name.
 func (e *emitter) unlike() error {
 	var err error
 	for _, r := range e.again {
@@ -220,7 +221,7 @@ func (e *emitter) unlike() error {
 func (e *emitter) begin(tag uint16) error {
 	ch := &e.ch
 	if e.cfg.Rendition != "" {
-		tag = 0 // its bytes are not the same at every receiver, but its names should be
+		tag = 0 // the bytes of a rendition differ between receivers, but the names should not
 	}
 	e.group = clock.GroupID(ch.bucket, tag)
 	name := "ts"
@@ -237,8 +238,8 @@ func (e *emitter) begin(tag uint16) error {
 	return e.sourceCatalog(ch)
 }
 
-// localTrack is the source's own track for a chunk. A clock that went back starts another track, so that no
-// group of this source is ever said twice.
+// localTrack returns the source's own track for a chunk. A clock that went back starts another track, so that this source never
+// uses a group id twice.
 func (e *emitter) localTrack(name string) object.TrackName {
 	if last, ok := e.lastLocal[name]; ok && e.group <= last {
 		e.epochs[name]++
@@ -317,7 +318,7 @@ func (e *emitter) end(d delivery) error {
 	return e.record(&e.manifest, ch.bucket, entry)
 }
 
-// repeats notes that a name is taken, and reports whether it was before.
+// repeats notes that a name is used, and reports whether it was used before.
 func (e *emitter) repeats(t object.TrackName, group uint64, sum object.Hash) bool {
 	track := t.String()
 	groups := e.done[track]
@@ -332,7 +333,7 @@ func (e *emitter) repeats(t object.TrackName, group uint64, sum object.Hash) boo
 	return false
 }
 
-// tellLate names a chunk again that was promoted before something showed that it may lack packets.
+// tellLate writes a second manifest entry for a promoted chunk, after something showed that it may lack packets.
 func (e *emitter) tellLate(d delivery) error {
 	was := &e.told[d.chunk.seq%maxSent]
 	if was.seq != d.chunk.seq || was.entry.Scope != catalog.ScopeBroadcast {
@@ -353,7 +354,7 @@ func (e *emitter) record(l *log, group int64, entry interface{ Append([]byte) ([
 	return e.append(l, group, b)
 }
 
-// entry is the manifest's form, nil without damage.
+// entry returns the damage as the manifest has it; nil without damage.
 func (d *damage) entry() *catalog.Damage {
 	if !d.any() {
 		return nil
@@ -362,7 +363,7 @@ func (d *damage) entry() *catalog.Damage {
 		Sync: int(d[taintSync]), PSI: int(d[taintPSI]), Clock: int(d[taintClock])}
 }
 
-// finish closes what is open.
+// finish closes all open groups.
 func (e *emitter) finish() error {
 	for _, l := range []*log{&e.timeline, &e.si, &e.manifest} {
 		if err := e.close(l); err != nil {
@@ -372,7 +373,7 @@ func (e *emitter) finish() error {
 	return nil
 }
 
-// said reports whether the catalog that describes a track says all there is to say at ch, and not too long ago.
+// said reports whether the newest catalog of a track says everything that holds at ch, and is not too old.
 func (e *emitter) said(track object.TrackName, ch *chunkInfo) bool {
 	name := catalog.For(track)
 	p := e.catalogs[name.String()]
@@ -385,11 +386,11 @@ func (e *emitter) said(track object.TrackName, ch *chunkInfo) bool {
 		return true
 	}
 	p.said = now
-	return clock.GroupBucket(p.log.group) > e.catalogBucket(ch) // UTC went back: said under a later group already
+	return clock.GroupBucket(p.log.group) > e.catalogBucket(ch) // UTC went back: a later group says it already
 }
 
-// catalogBucket counts chunk lengths of UTC, not of the broadcaster's clock: a clock that was restarted must not
-// leave the newest catalog with the groups of before. The tag that makes it a group id keeps two catalogs of one bucket apart.
+// catalogBucket counts chunk lengths in UTC and not on the broadcaster's clock. If that clock is restarted, the newest catalog
+// must still have the highest group id. The tag that completes the group id keeps two catalogs of one bucket apart.
 func (e *emitter) catalogBucket(ch *chunkInfo) int64 {
 	return max(clock.Bucket(ch.utc, clock.TicksOf(e.cfg.Duration)), 0)
 }
@@ -415,7 +416,7 @@ func (e *emitter) publish(track object.TrackName, ch *chunkInfo, c *catalog.Cata
 	return e.sink.WriteObject(l.track, &e.objects)
 }
 
-// media describes a track of canonical TS, from the chunk alone.
+// media describes a track of canonical TS by its chunk alone.
 func (e *emitter) media(ch *chunkInfo, name string) catalog.Track {
 	m := ch.layout
 	init := make([]byte, m.head())
@@ -434,7 +435,7 @@ func (e *emitter) media(ch *chunkInfo, name string) catalog.Track {
 	return t
 }
 
-// tsid is the transport_stream_id: the broadcast's, or, while that is not known, what the PAT says.
+// tsid returns the transport_stream_id: the broadcast's, or as long as that is not known the PAT's.
 func (ch *chunkInfo) tsid() uint16 {
 	if ch.identity.Known() {
 		return ch.identity.TSID
@@ -442,12 +443,12 @@ func (ch *chunkInfo) tsid() uint16 {
 	return ch.layout.patTSID
 }
 
-// grid is the private part of both catalogs.
+// grid returns the private members that both catalogs have.
 func (e *emitter) grid(track string) *catalog.Private {
 	return &catalog.Private{Track: track, Duration: uint64(clock.TicksOf(e.cfg.Duration)), Part: uint64(clock.TicksOf(e.cfg.Part))}
 }
 
-// broadcastCatalog describes the broadcast's track with nothing that another receiver may know otherwise.
+// broadcastCatalog describes the broadcast's track, with nothing that another receiver may have heard differently.
 func (e *emitter) broadcastCatalog(ch *chunkInfo) error {
 	if e.said(e.track, ch) {
 		return nil
@@ -457,7 +458,7 @@ func (e *emitter) broadcastCatalog(ch *chunkInfo) error {
 	return e.publish(e.track, ch, &catalog.Catalog{Tracks: []catalog.Track{e.media(ch, e.track.Name)}, EC: ec})
 }
 
-// sourceCatalog describes this receiver: its own tracks, what it promotes to, and how people call it.
+// sourceCatalog describes this receiver: its own tracks, the track to which it promotes, and its labels for people.
 func (e *emitter) sourceCatalog(ch *chunkInfo) error {
 	if e.said(e.local, ch) {
 		return nil

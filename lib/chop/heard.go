@@ -21,10 +21,10 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 		c.tdtBefore, c.totLost, c.noTOT = false, true, c.base.now
 	}
 	switch {
-	case role&roleTable == 0: // it may turn out to be a stream
+	case role&roleTable == 0: // this PID may turn out to carry a stream
 		c.heard[pid] = mark{c.pos, c.dark, c.base.now}
 	case lost || c.dark-c.heard[pid].dark >= 16:
-		c.heard[pid].dark = -1 // until the table is heard whole
+		c.heard[pid].dark = -1 // something was lost until the table is heard whole
 	}
 	pr.feed(p, pid)
 	if pr.err != nil {
@@ -46,15 +46,15 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 	return nil
 }
 
-// said is the time that a table gave.
+// said is a time that a table told and that is not tied to a PCR yet.
 type said struct {
 	kind  table
 	utc   time.Time
-	doubt bool // no PCR was heard before, or packets were lost since
+	doubt bool // no PCR was heard before it, or packets were lost since
 }
 
-// timeHeard takes the time of a table. It is tied to the next PCR, not to the last one: where PCRs are lost, that only makes it later, and the
-// greatest offset counts.
+// timeHeard takes the time of a table. The time is tied to the next PCR and not to the last one. If PCRs are lost, this only
+// makes the time late, and late times do no harm because the greatest offset counts.
 func (c *cutter) timeHeard(kind table, utc time.Time) {
 	switch kind {
 	case tableTDT:
@@ -68,8 +68,9 @@ func (c *cutter) timeHeard(kind table, utc time.Time) {
 	}
 }
 
-// tableSeen notes that PAT or PMT was heard whole. If it has changed and packets of it were lost, where it changed is not known: a chunk
-// that began in between may have begun with the other. A lost repetition of a table that did not change is no damage.
+// tableSeen notes that PAT or PMT was heard whole. If it has changed and packets of it were lost, the place of the change is not
+// known: a chunk that began in between may have begun with the other table. A lost repetition of a table that did not change is
+// no damage.
 func (c *cutter) tableSeen(pid ts.PID, changed bool) {
 	m := &c.heard[pid]
 	if changed && (m.dark < 0 || c.base.now-m.at > tableSilence) {
@@ -79,10 +80,11 @@ func (c *cutter) tableSeen(pid ts.PID, changed bool) {
 	*m = mark{c.pos, c.dark, c.base.now}
 }
 
-// tableSilence is how long PAT and PMT may stay away without a doubt that some were lost: TR 101 290 §5.2.1 allows 500 ms.
+// tableSilence is how long PAT and PMT may stay away without the suspicion that some were lost: TR 101 290 §5.2.1 allows 500 ms.
 const tableSilence = second
 
-// programHeard takes up a PMT: at once before the first chunk, and when another PID is to be cut; else the next chunk begins with it.
+// programHeard takes up a new PMT: at once before the first chunk or if chunks are to be cut on another PID, otherwise with the
+// next chunk.
 func (c *cutter) programHeard() {
 	pr := &c.prog
 	if pr.next == nil {
@@ -90,7 +92,7 @@ func (c *cutter) programHeard() {
 	}
 	if pid, codec := cutOf(pr.next); pr.inForce && pid == pr.cutPID && c.cur != nil && c.cur.chunk != nil {
 		if pr.fresh {
-			pr.codec = codec // the random access point that the new PMT waits for is of this codec
+			pr.codec = codec // the random access point at which the new PMT takes effect is of this codec
 			pr.announce()
 			pr.fresh, c.nextPos = false, c.pos
 		}
@@ -113,7 +115,7 @@ func (c *cutter) programHeard() {
 	c.settle()
 }
 
-// applyProgram puts the PMT in force that was heard last.
+// applyProgram puts the last PMT that was heard in force.
 func (c *cutter) applyProgram() {
 	if !c.prog.apply() {
 		return
@@ -123,12 +125,12 @@ func (c *cutter) applyProgram() {
 	}
 	c.before = nil
 	if c.prog.pmt.PCRPID == ts.PIDNull && c.pcrHeard {
-		c.pcrHeard, c.clockGap = false, true // the last one may be long ago
+		c.pcrHeard, c.clockGap = false, true // the last PCR may be long ago
 		c.doubtTold()
 	}
 	for _, pid := range c.prog.awaited {
 		if c.heard[pid].pos == 0 {
-			c.heard[pid].at = c.base.now // it may be listed and never sent: that is to be seen
+			c.heard[pid].at = c.base.now // the PMT may list a PID that is never sent; its silence is measured from now
 		}
 	}
 }
@@ -136,7 +138,7 @@ func (c *cutter) applyProgram() {
 // pcrPatience is how long, by decoding times, a PCR is waited for.
 const pcrPatience = 2 * clock.Hz
 
-// clockless reports whether decoding times are the only clock there is: the PMT names no PCR_PID, or no PCR comes on it.
+// clockless reports whether decoding times are the only clock of the program: the PMT names no PCR_PID, or no PCR comes on it.
 func (c *cutter) clockless(dts clock.PTS) bool {
 	switch {
 	case c.pcrHeard:
@@ -153,39 +155,40 @@ func (c *cutter) clockless(dts clock.PTS) bool {
 	return true
 }
 
-// doubt notes that packets were lost: since the last PCR the clock may have stepped, and the names of what began since may be others.
+// doubt notes that packets were lost. Since the last PCR the clock may have stepped, so chunks that began since then may have
+// other names.
 func (c *cutter) doubt() {
 	c.doubtTold()
 	c.doubtNames()
 }
 
-// doubtTold notes that packets were lost: times that were heard before may be of the clock before a step among them.
+// doubtTold notes that packets were lost: times that are not tied to a PCR yet may be of the clock before a step among them.
 func (c *cutter) doubtTold() {
 	for i := range c.told {
 		c.told[i].doubt = true
 	}
 }
 
-// doubtNames notes the same at the first PCR behind them: what the clock before was called may no longer hold.
+// doubtNames notes the loss at the first PCR behind it: the relation to UTC that was known before may no longer hold.
 func (c *cutter) doubtNames() {
 	if c.base.doubt() {
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}
 }
 
-// clock takes a PCR of the program, or what stands for one.
+// clock takes a PCR of the program, or a decoding time that stands for one.
 func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 	switch {
 	case c.base.leaps(pcr, flagged) && c.pcrHeard:
 		c.doubt()
 	case gap:
-		c.doubtNames() // times that were heard since the loss showed are of the clock behind the loss
+		c.doubtNames() // times that were heard since the loss showed are of the clock behind the loss, so they are not doubted
 	}
 	before, announced := c.base.run, flagged && c.base.have && !c.base.flag
 	c.habit = flagged && c.base.flag
 	switch c.base.tick(pcr, flagged, gap, jump, c.kinds(c.prog.identity())) {
 	case stepNone:
-		if announced { // a step that is no longer than PCRs lie apart: counters may jump with it
+		if announced { // a step that is no longer than the distance of PCRs: counters may jump with it
 			c.stepPos, c.stepFrom, c.stepTo = c.pos, c.whole, 0
 		}
 	case stepFlag:
@@ -197,7 +200,7 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}
 	for _, t := range c.told {
-		if c.base.run == before || before == nil { // else it is of the clock before
+		if c.base.run == before || before == nil { // otherwise the time is of the clock before the step
 			c.totHeard = c.totHeard || t.kind == tableTOT
 			if ref := (clock.Reference{UTC: t.utc, PCR: pcr}); !t.doubt || steady(ref) {
 				c.base.run.add(t.kind, ref)

@@ -5,7 +5,7 @@ import (
 	"every.channel/ec/lib/clock"
 )
 
-// naming is where a chunk belongs: in the broadcast and on its clock.
+// naming says where a chunk belongs: to which broadcast, and where on its clock.
 type naming struct {
 	identity Identity
 	synced   bool        // the bucket is on broadcast time
@@ -14,7 +14,7 @@ type naming struct {
 	hours    int         // timeline
 }
 
-// name settles where a chunk belongs, once: with what was heard until its first part goes out.
+// name decides where a chunk belongs, once, by what was heard until its first part goes out.
 func (c *cutter) name(ch *chunk) {
 	if ch.named {
 		return
@@ -39,7 +39,8 @@ func (c *cutter) name(ch *chunk) {
 	}
 }
 
-// identified is whose chunk it is: known when it began or since, and not two different things.
+// identified returns whose chunk it is. The identity must have been known when the chunk began or since then, and must not have
+// changed.
 func (c *cutter) identified(ch *chunk) Identity {
 	now := c.prog.identity()
 	if ch.identity.Known() && (ch.identity != now || ch.renamed != c.prog.renamed) {
@@ -48,7 +49,7 @@ func (c *cutter) identified(ch *chunk) Identity {
 	return now
 }
 
-// synced reports whether the clock that a chunk began on is tied to UTC by now.
+// synced reports whether the clock on which a chunk began is tied to UTC by now.
 func (c *cutter) synced(ch *chunk) bool {
 	c.onClock(ch)
 	switch {
@@ -67,38 +68,40 @@ func (c *cutter) synced(ch *chunk) bool {
 	return false
 }
 
-// onClock finds the clock of a chunk that began before a PCR of it was heard.
+// onClock finds the clock of a chunk that began before any PCR of that clock was heard.
 func (c *cutter) onClock(ch *chunk) {
 	if ch.run == nil {
 		ch.run = c.base.of(ch.startDTS)
 	}
 }
 
-// kinds are the tables that tell the time of a broadcast, the first that were heard before the others.
+// kinds returns the tables that tell the time of a broadcast; the first one of which times were heard counts.
 func (c *cutter) kinds(id Identity) [2]table {
 	switch {
 	case id.System == "atsc" || id.System == "" && c.prog.stt:
 		return [...]table{tableSTT, tableOther}
-	case c.totHeard, !c.alone(): // there is a TOT, or may be, that says otherwise
+	case c.totHeard, !c.alone(): // there is a TOT that may contradict the TDT, or there may be
 		return [...]table{tableTOT, tableOther}
 	}
 	return [...]table{tableTDT, tableOther}
 }
 
-// totPatience is how long no TOT must have come for a TDT to count, and how long a chunk waits for that: TS 101 211 §4.4 asks for both every 30 s, and real
-// broadcasters send two TDT or more for each TOT. maxWaiting bounds what is held meanwhile.
+// totPatience is how long no TOT must have come for a TDT to count, and how long a chunk waits to find out: TS 101 211 §4.4 asks
+// for both tables every 30 s, and real broadcasters send two or more TDT for each TOT. maxWaiting bounds the bytes that are held
+// meanwhile.
 const (
 	totPatience = 30 * second
 	maxWaiting  = 64 << 20
 )
 
-// alone reports whether there is no TOT that a TDT may contradict: two TDT came in succession, and no TOT for long, or in an input that has ended.
+// alone reports whether no TOT can contradict the TDT: two TDT came in succession, and no TOT came for long, or none until the
+// input ended.
 func (c *cutter) alone() bool {
 	c.tdtAlone = c.tdtAlone || c.tdtTwice && (c.ended && !c.totLost || c.base.now-c.noTOT >= totPatience)
 	return c.tdtAlone
 }
 
-// doubtful reports whether the time of a chunk is that of a TDT alone so far, and it may still show whether there is a TOT that contradicts.
+// doubtful reports whether the time of a chunk comes only from a TDT so far, while a TOT may still come and contradict it.
 func (c *cutter) doubtful(ch *chunk) bool {
 	if c.ended || c.alone() || ch.run == nil || c.cfg.Clock != ClockBroadcast || len(ch.run.times[tableTOT]) > 0 || len(ch.run.times[tableTDT]) == 0 {
 		return false
@@ -106,7 +109,7 @@ func (c *cutter) doubtful(ch *chunk) bool {
 	return c.kinds(c.identified(ch))[0] == tableTOT && c.base.now-ch.beganAt < totPatience && c.waiting() < maxWaiting
 }
 
-// awaitsTOT reports whether what is queued waits for that.
+// awaitsTOT reports whether the queued parts wait for that.
 func (c *cutter) awaitsTOT() bool {
 	if len(c.queue) == 0 {
 		return false
@@ -115,7 +118,7 @@ func (c *cutter) awaitsTOT() bool {
 	return !ch.named && ch.broken == "" && c.doubtful(ch)
 }
 
-// waiting is how many bytes are queued.
+// waiting returns how many bytes are queued.
 func (c *cutter) waiting() (n int) {
 	for _, p := range c.queue {
 		n += p.size()
@@ -123,7 +126,7 @@ func (c *cutter) waiting() (n int) {
 	return n
 }
 
-// reference ties the clock that a chunk began on to UTC.
+// reference returns what ties the clock on which a chunk began to UTC.
 func (c *cutter) reference(ch *chunk) (clock.Reference, bool) {
 	if c.cfg.Clock == ClockFile {
 		return c.recorded(ch.start)
@@ -141,7 +144,7 @@ func (c *cutter) reference(ch *chunk) (clock.Reference, bool) {
 	return ref, ok
 }
 
-// recorded asks the clock file.
+// recorded looks a time up in the clock file.
 func (c *cutter) recorded(p clock.PTS) (clock.Reference, bool) {
 	program := c.prog.number
 	if c.cfg.Broadcast.Known() {

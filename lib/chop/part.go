@@ -13,28 +13,28 @@ type part struct {
 	chunk *chunk
 	id    uint64 // object id
 	buffers
-	front      int   // offset in buf of its first byte; before it there is room for others
+	front      int   // offset in buf of the part's first byte; the room before it is for packets of other PIDs
 	head       int   // offset in buf of the first packet of the cut PID
 	start, end int64 // packet positions; end is the position after the last packet
 	endClock   clock.Ticks27
 	pts, dts   clock.PTS
 	duration   clock.Ticks // 0: not known
 	rap        bool
-	step       bool // the clock stepped just before, in the middle of its chunk
-	last       bool // of its chunk: ends it
+	step       bool // the clock stepped just before the part, inside its chunk
+	last       bool // it is the last part of its chunk
 }
 
 const (
-	frontRoom  = 64 << 10  // for packets of other PIDs; where they are more, the part is moved for them
-	backRoom   = 320 << 10 // for the rest, at first: 200 ms of 12 Mbit/s
+	frontRoom  = 64 << 10  // for packets of other PIDs; if there are more, the part is moved to make room
+	backRoom   = 320 << 10 // for all else, at first: 200 ms of 12 Mbit/s
 	othersRoom = 32 << 10  // for packets of other PIDs, at first
 )
 
 // size is how many bytes a part has.
 func (p *part) size() int { return len(p.buf) - p.front + len(p.others) }
 
-// arrange puts the packets of other PIDs where they belong: before those of the cut PID, PID after PID. So the order of bytes does not depend on
-// how PIDs are interleaved, which is another where the first copy of a duplicate is lost.
+// arrange puts the packets of other PIDs before those of the cut PID, PID after PID. So the order of bytes does not depend on how
+// the PIDs were interleaved, which differs at a receiver that lost the first copy of a duplicate.
 func (p *part) arrange() {
 	n := len(p.others)
 	if lack := n - p.front; lack > 0 {
@@ -55,7 +55,7 @@ func (p *part) arrange() {
 	p.others = p.others[:0]
 }
 
-// appendByPID appends packets PID after PID, each PID's in their order.
+// appendByPID appends packets PID after PID, and each PID's packets in their order.
 func appendByPID(b, packets []byte) []byte {
 	for pid, next := ts.PIDPAT, ts.PIDNull; ; pid, next = next, ts.PIDNull {
 		for rest := packets; len(rest) > 0; rest = rest[ts.PacketSize:] {
@@ -73,26 +73,26 @@ func appendByPID(b, packets []byte) []byte {
 	}
 }
 
-// bytes are those of a part that is arranged.
+// bytes returns the bytes of a part that is arranged.
 func (p *part) bytes() []byte { return p.buf[p.front:] }
 
-// buffers are what a part is put together in.
+// buffers hold a part while it is put together.
 type buffers struct {
-	buf    []byte // room for PAT and PMT, what is due before the first access unit, the packets of the cut PID
-	more   []int  // offsets in it of more room for PAT and PMT
+	buf    []byte // room for PAT and PMT, the PCRs due before the first access unit, and the packets of the cut PID
+	more   []int  // offsets in buf of more room for PAT and PMT
 	others []byte // packets of other PIDs, in order of arrival
 }
 
-// pool keeps buffers that may be used again, the last one first: it is the most likely to be in a cache still.
+// pool keeps buffers to be used again. The last one comes first, because it is the most likely to be in a cache still.
 type pool struct {
 	mu   sync.Mutex
 	free []buffers
 }
 
-// maxFree bounds what a pool keeps.
+// maxFree bounds the buffers in a pool.
 const maxFree = 2 * ahead
 
-// part makes a part from a packet position on.
+// part makes a part that begins at a packet position.
 func (l *pool) part(start int64) *part {
 	p := &part{start: start, front: frontRoom, head: frontRoom}
 	l.mu.Lock()
@@ -118,45 +118,45 @@ func (l *pool) put(p *part) {
 	p.buffers = buffers{}
 }
 
-// chunk is what its parts share. The cutter fills it in, settle decides it.
+// chunk is what the parts of a chunk share. The cutter fills it in; settle decides whether it is promoted.
 type chunk struct {
 	seq      int64     // counts from 1
 	start    clock.PTS // of its first access unit
 	startDTS clock.PTS
 	begin    int64 // position of its first packet
 	beganAt  clock.Ticks27
-	run      *run     // the clock it began on; nil if there is none
+	run      *run     // the clock on which it began; nil if there is none
 	identity Identity // of the broadcast, when it began
-	renamed  int      // program.renamed then
+	renamed  int      // the value of program.renamed when it began
 	layout   *layout
 	clock    madeClock
 
-	cause string // what keeps it from being promoted whatever else comes
-	doubt string // why it is not certain that it starts where the broadcast's chunk does
+	cause string // why it cannot be promoted, whatever else comes
+	doubt string // why it is not certain that the broadcast's chunk starts at the same place
 
-	parts  uint64 // ids given out so far
+	parts  uint64 // how many ids were given out so far
 	bytes  int64
 	named  bool
 	name   naming
-	broken string // why it is not promoted, "" as far as is known
+	broken string // why it is not promoted; "" as long as nothing forbids it
 }
 
-// slot is the slot of --part that a decoding time falls in, reckoned from the chunk's first.
+// slot returns the cell of length d in which a decoding time falls, counted from the chunk's first access unit.
 func (ch *chunk) slot(dts clock.PTS, d clock.Ticks) int64 {
 	return clock.Bucket(dts.Sub(ch.startDTS), d)
 }
 
-// What is made anew (docs/format/chunk.md, "Canonical TS").
+// These are the intervals at which PCRs, PAT and PMT are made anew (docs/format/chunk.md, "Canonical TS").
 const (
-	pcrLead     = clock.Hz             // a PCR is so much before the DTS of the access unit behind it
+	pcrLead     = clock.Hz             // a PCR is this much before the DTS of the access unit behind it
 	pcrEvery    = 40 * clock.Hz / 1e3  // apart
-	tablesEvery = 300 * clock.Hz / 1e3 // after PAT and PMT they stand before the next PCR again
+	tablesEvery = 300 * clock.Hz / 1e3 // this long after PAT and PMT, they stand again before the next PCR
 
-	stepAhead = 10 * clock.Hz // so far ahead the next access unit is decoded on another clock
-	stepBack  = clock.Hz / 2  // so far back likewise
+	stepAhead = 10 * clock.Hz // an access unit that is decoded this much later is on another clock
+	stepBack  = clock.Hz / 2  // and so is one that is decoded this much earlier
 )
 
-// madeClock is what the PCR of a chunk, made anew from the decoding times of its access units, has come to.
+// madeClock is the state of a chunk's new PCRs, which are made from the decoding times of its access units.
 type madeClock struct {
 	some   bool
 	last   clock.PTS // DTS of the last PCR
@@ -165,18 +165,19 @@ type madeClock struct {
 	flagged bool // the multiplexer announced a step before the access unit that is due
 }
 
-// steps reports whether the clock steps before an access unit. A short way ahead it may as well be a still picture, unless it was announced.
+// steps reports whether the clock steps before an access unit. An access unit a short time ahead may also follow a still picture,
+// so such a step counts only if it was announced.
 func (m *madeClock) steps(dts clock.PTS) bool {
 	d := dts.Sub(m.last)
 	return m.some && (stepped(d) || m.flagged && d >= clock.Hz)
 }
 
-// sparse reports whether an access unit is so far from the last PCR that more are due between, but on the same clock.
+// sparse reports whether an access unit is so far from the last PCR that more PCRs are due between them, on the same clock.
 func (m *madeClock) sparse(dts clock.PTS) bool {
 	return m.some && dts.Sub(m.last) >= 2*pcrEvery && !m.steps(dts)
 }
 
-// head notes that PAT and PMT stand at the head of the part that begins with an access unit, before what is due before that.
+// head notes that PAT and PMT stand at the head of the part that begins with an access unit, before the PCRs that are due there.
 func (m *madeClock) head(dts clock.PTS) {
 	m.tables = dts
 	if m.sparse(dts) {
@@ -184,7 +185,7 @@ func (m *madeClock) head(dts clock.PTS) {
 	}
 }
 
-// insert puts what is due before an access unit into the part at an offset: PCRs, and room for PAT and PMT.
+// insert puts the PCRs that are due before an access unit, and room for PAT and PMT, into the part at an offset.
 func (p *part) insert(at int, dts clock.PTS) {
 	m := &p.chunk.clock
 	step := m.steps(dts)
@@ -200,7 +201,7 @@ func (p *part) insert(at int, dts clock.PTS) {
 	}
 	b := p.buf
 	made := len(b) - at - rest
-	b = append(b, b[at:at+rest]...) // what was made goes before what came since
+	b = append(b, b[at:at+rest]...) // the new packets go before those that came since
 	copy(b[at:], b[at+rest:at+rest+made])
 	copy(b[at+made:], b[len(b)-rest:])
 	p.buf = b[:len(b)-rest]
@@ -209,7 +210,7 @@ func (p *part) insert(at int, dts clock.PTS) {
 	}
 }
 
-// fill appends what is due between the last PCR and that of an access unit that is far from it.
+// fill appends the PCRs that are due between the last PCR and that of an access unit far from it.
 func (p *part) fill(dts clock.PTS) {
 	m := &p.chunk.clock
 	if !m.sparse(dts) {

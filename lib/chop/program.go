@@ -16,21 +16,21 @@ import (
 
 // Roles of a PID, as bits.
 const (
-	roleTable = 1 << iota // PAT, or a PMT, or not known yet which
+	roleTable = 1 << iota // PAT or a PMT, or it is not known yet which
 	roleSI                // PSIP or DVB SI
 	roleKeep              // goes into canonical TS
 	rolePCR               // carries the program's clock
 	roleCut               // access units of this PID make parts and chunks
 	roleAudio             // its PES packets are kept whole in a chunk
-	roleTail              // since the chunk began no PES packet has: what comes is of the chunk before
-	roleES                // some program's elementary stream: no tables are read from it
+	roleTail              // no PES packet has begun since the chunk began, so packets belong to the chunk before
+	roleES                // an elementary stream of some program: no tables are read from it
 	roleNext              // kept from the next chunk on
 )
 
-// maxEarly bounds the PIDs on which a PMT is looked for before a PAT says where it is.
+// maxEarly bounds the PIDs on which a PMT is looked for before a PAT says where the PMT is.
 const maxEarly = 32
 
-// program follows the tables of one program and says what role each PID has.
+// program follows the tables of one program, and tells what role each PID has.
 type program struct {
 	cfg   *Config
 	roles [ts.NumPIDs]uint16
@@ -42,28 +42,28 @@ type program struct {
 	number     uint16 // of the program, 0 while not known
 	pmtPID     ts.PID
 	early      map[ts.PID]map[uint16][]byte // PMT sections heard before the PAT, by program
-	others     map[uint16][]byte            // PMT of the other programs, as last heard
-	pmtSection []byte                       // as last heard, to tell a change
-	next       *psi.PMT                     // heard, not in force yet
-	fresh      bool                         // it was heard just now
+	others     map[uint16][]byte            // the PMTs of other programs, as last heard
+	pmtSection []byte                       // the PMT as last heard, to tell a change
+	next       *psi.PMT                     // the PMT that was heard and is not in force yet
+	fresh      bool                         // next was heard just now
 
 	pmt     psi.PMT // in force
 	inForce bool
 	cutPID  ts.PID
 	codec   es.Codec
-	awaited []ts.PID // audio and video: their silence means something
+	awaited []ts.PID // audio and video PIDs: their silence counts as a sign of loss
 	tailed  []ts.PID // audio whose PES packets are kept whole
 
-	stt, dvb bool // which system's tables were heard
+	stt, dvb bool // the systems whose tables were heard
 	atsc     Identity
 	sdt      Identity
 	label    label
-	renamed  int      // how often the tables came to name another broadcast
-	recorded Identity // of a clock file
-	current  *layout  // what layout returned last; nil when something in it changed
+	renamed  int      // how often the tables named another broadcast than before
+	recorded Identity // the identity by the clock file
+	current  *layout  // the last result of layout; nil when something in it has changed
 	versions psi.Versions
 
-	// what a packet's tables amounted to; read and cleared by the cutter
+	// what the tables that ended in a packet say; the cutter reads and clears these
 	patWhole, patChanged bool
 	pmtWhole, pmtChanged bool
 	utc                  time.Time // of a time table, zero if none
@@ -111,7 +111,8 @@ func (p *program) feed(pkt *ts.Packet, pid ts.PID) {
 	})
 }
 
-// foreshadow looks for a PMT before the PAT was heard: where it stands first, the first random access point should not be lost for that.
+// foreshadow looks for a PMT before the PAT was heard. If the PMT comes first in a stream, the first random access point must not
+// be lost for lack of a PAT.
 func (p *program) foreshadow(pkt *ts.Packet, pid ts.PID) {
 	if b := pkt.Payload(); pkt.UnitStart() && len(b) > 3 && b[0] == 0 && b[1] == psi.TablePMT && b[2]&0xc0 == 0x80 && len(p.early) < maxEarly {
 		p.early[pid] = make(map[uint16][]byte)
@@ -120,7 +121,7 @@ func (p *program) foreshadow(pkt *ts.Packet, pid ts.PID) {
 	}
 }
 
-// same compares tables by what they say: a device that makes PAT and PMT anew may count versions its own way.
+// same compares tables without their version: a device that makes PAT and PMT anew may count versions in its own way.
 func same(a, b []byte) bool {
 	const version = 5 // H.222.0 §2.4.4.3: version_number shares this byte with current_next_indicator
 	return len(a) == len(b) && len(a) > version+4 && bytes.Equal(a[:version], b[:version]) && a[version]&1 == b[version]&1 &&
@@ -247,7 +248,7 @@ func (p *program) onPMT(pid ts.PID, section []byte) {
 	p.next, p.fresh = &pmt, true
 }
 
-// cutOf is the PID that a PMT lets access units be cut on.
+// cutOf returns the PID that a PMT makes the cut PID.
 func cutOf(pmt *psi.PMT) (ts.PID, es.Codec) {
 	for _, role := range []es.Role{es.RoleVideo, es.RoleAudio} {
 		for _, s := range pmt.Streams {
@@ -259,7 +260,7 @@ func cutOf(pmt *psi.PMT) (ts.PID, es.Codec) {
 	return ts.PIDNull, es.Unknown
 }
 
-// announce marks the PIDs that the PMT heard last will add.
+// announce marks the PIDs that the last PMT heard will add.
 func (p *program) announce() {
 	for i := range p.roles {
 		p.roles[i] &^= roleNext
@@ -271,7 +272,7 @@ func (p *program) announce() {
 	}
 }
 
-// apply puts the PMT in force that was heard last, and reports whether it is another one.
+// apply puts the last PMT that was heard in force, and reports whether it differs from the one before.
 func (p *program) apply() bool {
 	if p.next == nil {
 		return false
@@ -307,11 +308,11 @@ func (p *program) apply() bool {
 
 func (p *program) onSI(pid ts.PID, section []byte) {
 	if !p.inForce && p.next == nil {
-		return // whether this PID holds tables is known with the PMT
+		return // whether this PID holds tables is known once the PMT is known
 	}
 	p.identify(section)
 	if h, err := psi.ParseHeader(section); err == nil && h.Next {
-		return // it does not apply yet
+		return // the table does not apply yet
 	}
 	if utc, ok := psi.TableUTC(section); ok {
 		p.utc = utc
@@ -338,12 +339,12 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 			}
 		}
 	case psi.TableTDT, psi.TableTOT, psi.TableSTT:
-		return // they say the time; the timeline track has it
+		return // these tables say the time, which the timeline track has
 	}
 	p.si = append(p.si, siSection{pid, bytes.Clone(section)})
 }
 
-// identify reads whose broadcast it is, from each repetition: what is said again after something else counts again.
+// identify reads whose broadcast it is from each repetition of a table: a name that comes again after another one counts again.
 func (p *program) identify(section []byte) {
 	was, name := p.identity(), label(nil)
 	switch section[0] {
@@ -371,8 +372,8 @@ func (p *program) identify(section []byte) {
 	}
 }
 
-// identity is the broadcast as far as the tables tell. A VCT or SDT is waited for, because a device may have
-// made the PAT anew, and because only an SDT knows the original network.
+// identity returns the broadcast as far as the tables tell it. A VCT or SDT is waited for, because a device may have made the PAT
+// anew, and because only an SDT names the original network.
 func (p *program) identity() Identity {
 	switch {
 	case p.cfg.Broadcast.Known():
@@ -391,8 +392,8 @@ func (p *program) identity() Identity {
 	return Identity{}
 }
 
-// somebody reports whether id names one broadcast: not the ids of private and temporary use (ETSI TS 101 162), and not those that
-// multiplexers put where nobody told them any.
+// somebody reports whether id names one broadcast. Ids for private and temporary use (ETSI TS 101 162) do not, nor do ids that
+// multiplexers send when nobody has set any.
 func (id Identity) somebody() bool {
 	switch id.System {
 	case "atsc":
@@ -403,7 +404,7 @@ func (id Identity) somebody() bool {
 	return false
 }
 
-// layout is what a chunk's bytes and its catalog say of the program, as it was when the chunk began. It never changes.
+// layout is the program as a chunk's bytes and its catalog describe it, from the moment when the chunk began. It never changes.
 type layout struct {
 	program   uint16
 	patTSID   uint16
@@ -423,7 +424,8 @@ type stream struct {
 	lang  string
 }
 
-// layout is made anew only when something in it has changed, so whoever keeps it can compare pointers.
+// layout returns the current layout. A new one is made only when something in it has changed, so layouts can be compared by
+// pointer.
 func (p *program) layout(video string) *layout {
 	if l := p.current; l != nil && l.video == video {
 		return l
@@ -451,10 +453,10 @@ func (l *layout) has(pid ts.PID) bool {
 	return slices.ContainsFunc(l.streams, func(s stream) bool { return s.pid == pid })
 }
 
-// head is how many bytes PAT and PMT have.
+// head returns how many bytes PAT and PMT take.
 func (l *layout) head() int { return ts.PacketSize + len(l.pmt) }
 
-// nothing is a null packet, and holds the place of a table.
+// nothing is a null packet, which holds the place of a table.
 var nothing = func() (p ts.Packet) { p.SetNull(); return p }()
 
 // room appends room for PAT and PMT.
@@ -465,12 +467,13 @@ func (l *layout) room(b []byte) []byte {
 	return b
 }
 
-// versionOf makes the version_number of a section from the CRC_32 that it has with version_number 0: players take up a table only if its version is
-// another (H.222.0 §2.4.4.5, §2.4.4.9), and the broadcast's own may have been rewritten on the way.
+// versionOf makes the version_number of a section from the CRC_32 that the section has with version_number 0. Players take up a
+// table only if its version has changed (H.222.0 §2.4.4.5, §2.4.4.9), and the broadcast's own version may have been rewritten on
+// the way.
 func versionOf(section []byte) uint8 { return section[len(section)-1] & 0x1f }
 
-// tables writes PAT and PMT as the n-th of their chunk over the first bytes of b. Nothing that a device may have rewritten
-// (versions, other programs, section order) is in them.
+// tables writes the n-th PAT and PMT of their chunk over the first bytes of b. They hold nothing that a device may have rewritten
+// (versions, other programs, section order).
 func (l *layout) tables(b []byte, tsid uint16, n int) {
 	pat := psi.PAT{TSID: tsid, Programs: []psi.Program{{Number: l.program, PID: l.pmtPID}}}
 	pat.Version = versionOf(pat.Append(nil))
@@ -482,10 +485,10 @@ func (l *layout) tables(b []byte, tsid uint16, n int) {
 	}
 }
 
-// tablesEach is what the number of tables in a chunk is a multiple of, so that their counters go on from chunk to chunk.
+// tablesEach divides the number of tables in every chunk, so that their counters go on from chunk to chunk.
 const tablesEach = 16
 
-// pad writes more tables behind a chunk's last packets, of which it has n so far.
+// pad writes more tables behind a chunk's last packets, until the n so far are a multiple of tablesEach.
 func (l *layout) pad(b []byte, tsid uint16, n int) []byte {
 	for ; n%tablesEach != 0; n++ {
 		at := len(b)

@@ -8,30 +8,31 @@ import (
 	"every.channel/ec/lib/ts"
 )
 
-// taintKind is what happened to the stream.
+// taintKind is the kind of thing that happened to the stream.
 type taintKind uint8
 
 const (
-	taintTEI        taintKind = iota // so many packets were unreadable that a loss may not show
+	taintTEI        taintKind = iota // so many packets could not be read that their number may hide a loss
 	taintContinuity                  // packets are missing
 	taintScrambled                   // transport_scrambling_control, PES_scrambling_control
 	taintSync                        // bytes that are no packets
-	taintPSI                         // PAT or PMT changed, it is not known where
+	taintPSI                         // PAT or PMT changed at an unknown place, because packets of it were lost
 	taintClock                       // the clock jumped unannounced
 	taintKinds
 )
 
-// taint says that between two packet positions the stream is not what the broadcaster sent. A loss lies between the last good packet of
-// its PID and the packet that revealed it, so it may reach back over a chunk's end.
+// taint says that between two packet positions the stream is not what the broadcaster sent. A loss lies between the last good
+// packet of its PID and the packet that revealed it, so it may reach back over a chunk's end.
 type taint struct {
 	from, to int64
 	pid      ts.PID
 	kind     taintKind
-	late     bool // it holds up no chunk, and is told of those that are promoted
+	late     bool // it keeps no chunk from being promoted, and is told afterwards of those that were
 	n        int64
 }
 
-// hits reports whether t lies, in part, between two positions; a table that changed hits those that begin within.
+// hits reports whether t damages what lies between two positions. A table that changed damages only chunks that begin within the
+// taint, because they may have begun with the old table.
 func (t *taint) hits(begin, end int64) bool {
 	if t.kind == taintPSI {
 		return t.from < begin && begin <= t.to
@@ -44,16 +45,16 @@ type damage [taintKinds]int64
 
 func (d *damage) any() bool { return *d != damage{} }
 
-// dormant is how long a PID must have been silent for nobody to wait for it: it is listed, but not sent.
+// dormant is how long a PID must have been silent so that nobody waits for its next packet: the PMT lists it, but it is not sent.
 const dormant = 10 * second
 
 // longSilence is how long an audio or video PID that is not dormant is waited for at least.
 const longSilence = 2 * second
 
-// timePatience is how long, from the start on, chunks wait for a first time or identity.
+// timePatience is how long, from the start of the input, chunks wait for the first time table or identity.
 const timePatience = 10 * second
 
-// taint notes an event. Neighbours of one kind are kept as one, unless a chunk may start between them.
+// taint notes an event. Successive events of one kind are joined, unless a chunk may start between them.
 func (c *cutter) taint(t taint) {
 	t.n = 1
 	if n := len(c.events); n > 0 && c.mergeable {
@@ -66,7 +67,7 @@ func (c *cutter) taint(t taint) {
 	c.events = append(c.events, t)
 }
 
-// tainted reports whether anything happened to what lies between two positions.
+// tainted reports whether an event damages what lies between two positions.
 func (c *cutter) tainted(begin, end int64) bool {
 	for i := len(c.events) - 1; i >= 0; i-- {
 		if e := &c.events[i]; !e.late && e.hits(begin, end) {
@@ -76,7 +77,7 @@ func (c *cutter) tainted(begin, end int64) bool {
 	return false
 }
 
-// count sums up what happened between two positions, or what is to be told late.
+// count adds up the events between two positions: those that damage it, or with late those that are told afterwards.
 func (c *cutter) count(begin, end int64, late bool) (d damage) {
 	for i := range c.events {
 		if e := &c.events[i]; e.late == late && e.hits(begin, end) {
@@ -86,7 +87,7 @@ func (c *cutter) count(begin, end int64, late bool) (d damage) {
 	return d
 }
 
-// forget drops events that can touch no chunk that is still open.
+// forget drops events that can damage no chunk which is still undecided.
 func (c *cutter) forget() {
 	oldest := c.pos
 	if c.cur != nil && c.cur.chunk != nil {
@@ -101,8 +102,9 @@ func (c *cutter) forget() {
 	c.events = slices.DeleteFunc(c.events, func(e taint) bool { return e.to < oldest })
 }
 
-// certain reports whether everything of a chunk up to end has been heard: a PCR since it began, PAT and PMT, if they come within 10 s, each audio and video
-// PID since end, so that a loss before would have shown. In the end the next chunk tells: who is silent for so long shows nothing.
+// certain reports whether enough was heard to know that nothing of a chunk up to end was lost. For that a PCR, and PAT and PMT if
+// they come within 10 s, must have been heard since the chunk began, and each audio and video PID since end: a loss before end
+// would have shown in its counter. Once the next chunk has ended, PIDs that are still silent are not waited for any longer.
 func (c *cutter) certain(ch *chunk, end int64, at clock.Ticks27) bool {
 	if c.sure < end {
 		return false
@@ -130,7 +132,7 @@ func (c *cutter) tablesSince(ch *chunk) bool {
 	return c.heard[ts.PIDPAT].pos > ch.begin && c.heard[c.prog.pmtPID].pos > ch.begin
 }
 
-// against is why a chunk cannot be promoted, whatever is still to come; "" if it may.
+// against returns why a chunk cannot be promoted whatever is still to come; "" if it may be.
 func (c *cutter) against(ch *chunk) string {
 	switch {
 	case ch.cause != "":
@@ -144,7 +146,9 @@ func (c *cutter) against(ch *chunk) string {
 	return ""
 }
 
-// settle hands on the parts whose scope is certain, in the order of the stream.
+// settle decides the scope of queued parts, in the order of the stream, and hands them on: a part is promoted, under the
+// broadcast's name, or goes out under the source's. It decides a part only when no packet to come can change the decision, so
+// that every receiver which hears the same broadcast comes to the same one. It stops at the first part that must wait.
 func (c *cutter) settle() {
 	for len(c.queue) > 0 {
 		p := c.queue[0]
@@ -173,7 +177,7 @@ func (c *cutter) settle() {
 				ch.broken = catalog.ReasonDamaged
 			case ch.doubt != "":
 				ch.broken = ch.doubt
-			case c.repeats && c.base.now-ch.beganAt >= dormant && !c.tablesSince(ch): // lost, and a change may be among them
+			case c.repeats && c.base.now-ch.beganAt >= dormant && !c.tablesSince(ch): // packets of the PMT were lost, and it may have changed in them
 				ch.broken = catalog.ReasonUnconfirmed
 			case c.certain(ch, end, at):
 				if !ch.named && c.doubtful(ch) {
@@ -187,7 +191,7 @@ func (c *cutter) settle() {
 		}
 		d := delivery{part: p}
 		if p.last {
-			// The manifest wants all of the damage.
+			// The manifest tells all of the chunk's damage, so it must be known.
 			if !c.certain(ch, p.end, p.endClock) && !c.ended {
 				return
 			}
@@ -220,7 +224,7 @@ func (c *cutter) settle() {
 	}
 }
 
-// lastOf is the queued part that ends ch, nil while the chunk goes on.
+// lastOf returns the queued part that ends a chunk; nil while the chunk goes on.
 func (c *cutter) lastOf(ch *chunk) *part {
 	for _, p := range c.queue {
 		if p.chunk == ch && p.last {
@@ -230,13 +234,13 @@ func (c *cutter) lastOf(ch *chunk) *part {
 	return nil
 }
 
-// sent is a chunk that went out under the broadcast's name.
+// sent is a chunk that was promoted.
 type sent struct {
 	seq        int64
 	begin, end int64
 }
 
-// maxSent bounds what may still be told late.
+// maxSent bounds the promoted chunks of which damage can still be told afterwards.
 const maxSent = 1024
 
 func (c *cutter) remember(ch *chunk, end int64) {
@@ -246,7 +250,8 @@ func (c *cutter) remember(ch *chunk, end int64) {
 	c.promoted = append(c.promoted, sent{ch.seq, ch.begin, end})
 }
 
-// tellLate names the chunks that went out before an event showed that they may lack something: a PID that nobody waits for was silent.
+// tellLate tells of an event that damages chunks which were promoted before it showed, because it is on a PID that nobody waits
+// for.
 func (c *cutter) tellLate(t taint) {
 	for i := len(c.promoted) - 1; i >= 0 && c.promoted[i].end > t.from; i-- {
 		if s := &c.promoted[i]; t.hits(s.begin, s.end) {

@@ -6,20 +6,20 @@ import (
 	"every.channel/ec/lib/ts"
 )
 
-// tailSpan is how far into a chunk, by decoding time, the rest of the chunk before is looked for: longer than any
-// audio PES packet takes to arrive.
+// tailSpan is how far into a chunk, by decoding time, the tail of the chunk before is looked for: longer than any audio PES
+// packet takes to arrive.
 const tailSpan = clock.Hz / 2
 
-// tail is what a chunk's start cuts off: audio PES packets that have begun before it and end behind it. They are
-// added to the chunk before, so that every chunk has whole audio frames and can be decoded alone, to its end.
-// What belongs to it follows from what comes after the start, and from nothing before it.
+// tail is the rest of the audio PES packets that began before a chunk's start and end behind it. It is added to the chunk before,
+// so that every chunk has whole audio frames and can be decoded alone, to its end. What belongs to the tail depends only on what
+// comes after the start, and on nothing before it.
 type tail struct {
 	part *part     // last of the chunk before; nil if there is none
-	dts  clock.PTS // where the chunk started
-	open int       // audio PIDs that no PES packet has begun on since
+	dts  clock.PTS // decoding time at which the chunk started
+	open int       // how many audio PIDs have had no start of a PES packet since
 }
 
-// of reports whether p may still grow.
+// of reports whether p may still grow by its tail.
 func (t *tail) of(p *part) bool { return t.open > 0 && t.part == p }
 
 // openTail begins to look for the tail of the chunk that p ended, with the packets of other PIDs that came since the start.
@@ -27,7 +27,7 @@ func (c *cutter) openTail(p *part, dts clock.PTS, since []byte) {
 	c.tail = tail{part: p, dts: dts}
 	roles := &c.prog.roles
 	for _, pid := range c.prog.tailed {
-		if c.heard[pid].at > c.base.now-dormant { // else there is no PES packet under way
+		if c.heard[pid].at > c.base.now-dormant { // otherwise no PES packet is under way
 			roles[pid] |= roleTail
 			c.tail.open++
 		}
@@ -35,16 +35,16 @@ func (c *cutter) openTail(p *part, dts clock.PTS, since []byte) {
 	if c.tail.open == 0 {
 		c.tail = tail{}
 	}
-	cur := c.cur // toTail may end the search
+	cur := c.cur // toTail may end the search and change c.cur
 	for ; len(since) > 0; since = since[ts.PacketSize:] {
-		// The tail grows over packets that were looked at already.
+		// The tail is written over packets of since that were looked at already.
 		if p := (*ts.Packet)(since); roles[p.PID()]&roleTail == 0 || !c.toTail(p) {
 			cur.others = append(cur.others, p[:]...)
 		}
 	}
 }
 
-// toTail takes a packet of a PID on which a tail is looked for, and reports whether it was of the tail.
+// toTail takes a packet of a PID on which a tail is looked for, and reports whether the packet belongs to the tail.
 func (c *cutter) toTail(p *ts.Packet) bool {
 	if p.UnitStart() {
 		c.prog.roles[p.PID()] &^= roleTail
@@ -67,14 +67,14 @@ func (c *cutter) toTail(p *ts.Packet) bool {
 	return true
 }
 
-// tailTime takes the decoding time of an access unit: nothing is of the tail for ever.
+// tailTime takes the decoding time of an access unit, which may be late enough to end the search.
 func (c *cutter) tailTime(dts clock.PTS) {
 	if d := dts.Sub(c.tail.dts); d >= tailSpan || d <= -tailSpan {
 		c.closeTail()
 	}
 }
 
-// closeTail ends the search. Whatever happened to the stream until now may have changed the tail.
+// closeTail ends the search. Any event in the stream up to now may have changed the tail.
 func (c *cutter) closeTail() {
 	if c.tail.part != nil {
 		c.tail.part.end = max(c.tail.part.end, c.pos)

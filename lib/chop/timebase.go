@@ -12,44 +12,47 @@ const (
 
 	// maxStep is the longest step between two PCRs that is no jump. H.222.0 §2.7.2 allows 100 ms, real streams take up to a second.
 	maxStep = second
-	// maxFlagged is the same where discontinuity_indicator is set, which some multiplexers do with every PCR.
+	// maxFlagged is the same limit where discontinuity_indicator is set. It is shorter, and not zero because some multiplexers
+	// set the indicator with every PCR.
 	maxFlagged = second / 4
-	// trustedStep is how far a clock may go ahead, unannounced, and still be the same: reception was lost, or frames were.
+	// trustedStep is how far a PCR may be ahead of the last one, unannounced, and still be of the same clock: reception was lost,
+	// or the broadcaster lost pictures.
 	trustedStep = 60 * second
-	// hidden is how long a step of the clock may be that hides where packets were lost.
+	// hidden is the longest step of the clock that is expected to hide where packets were lost.
 	hidden = 60 * time.Second
-	// aged is when the tables heard are moved to now, so that a wrap after the last of them is no different from any other moment.
+	// aged is the age at which the times heard are moved to now, so that a wrap of the clock after the last of them makes no
+	// difference.
 	aged = 3600 * second
 )
 
-// timebase follows one program's clock and what time tables say about it.
+// timebase follows one program's clock and the times that tables tell on it.
 type timebase struct {
 	have bool
 	pcr  clock.PCR
-	flag bool          // it had discontinuity_indicator
-	now  clock.Ticks27 // steady count since the start, for spans only
+	flag bool          // the last PCR had discontinuity_indicator
+	now  clock.Ticks27 // counts on steadily since the start; good for durations only
 	run  *run          // the clock since its last step
-	past *run          // the clock before
+	past *run          // the clock before that step
 }
 
-// step is what a PCR says about the clock.
+// step says what a PCR shows about the clock.
 type step uint8
 
 const (
 	stepNone   step = iota // the clock goes on
 	stepFlag               // it steps, announced
-	stepSilent             // it steps, unannounced: it may be the reception that jumped
+	stepSilent             // it steps, unannounced: packets may have been lost, or the clock was changed
 )
 
-// tick takes a PCR, which may be flagged by discontinuity_indicator; gap says that packets before it are missing, jump that they may be, as
-// the counter jumps, announced. Tables of some kinds tell the time.
+// tick takes a PCR. flagged: it has discontinuity_indicator. gap: packets before it were lost. jump: its counter jumps and the
+// jump is announced, so packets may have been lost. kinds are the tables that tell the time.
 func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool, kinds [2]table) step {
 	if !t.have {
 		t.have, t.pcr, t.flag, t.run = true, pcr, flagged, new(run)
 		return stepNone
 	}
 	d := pcr.Sub(t.pcr)
-	flagged, t.flag = flagged && !(t.flag && (gap || jump)), flagged // where each PCR has it, a loss may look like a step
+	flagged, t.flag = flagged && !(t.flag && (gap || jump)), flagged // where every PCR has the indicator, a loss looks like an announced step
 	limit := maxStep
 	switch {
 	case flagged:
@@ -75,14 +78,14 @@ func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool, kinds [2]table) 
 	return stepSilent
 }
 
-// leaps reports whether a PCR does not follow the one before, and may not be where a step was announced.
+// leaps reports whether a PCR does not follow the one before, and no step was announced, or every PCR announces one.
 func (t *timebase) leaps(pcr clock.PCR, flagged bool) bool {
 	d := pcr.Sub(t.pcr)
 	return t.have && (d < 0 || d > maxFlagged) && !(flagged && !t.flag)
 }
 
-// doubt notes that packets were lost, and with them perhaps a step. What tables said before goes on only if the names are the same
-// behind such a step; it reports whether they may be others.
+// doubt notes that packets were lost, and that the clock may have stepped among them. Times that were heard before go on to count
+// only if such a step would change no name. doubt reports whether a name may have changed.
 func (t *timebase) doubt() bool {
 	if t.run == nil {
 		return false
@@ -99,7 +102,7 @@ func (t *timebase) doubt() bool {
 	return others
 }
 
-// steady reports whether the names are the same behind a step that hides.
+// steady reports whether a hidden step, either way, would leave the names as they are.
 func steady(ref clock.Reference) bool {
 	p := ref.PCR.PTS()
 	early, late := ref.UTC.Add(-hidden), ref.UTC.Add(hidden)
@@ -107,8 +110,8 @@ func steady(ref clock.Reference) bool {
 	return x == clock.Extend(p, late) && clock.Timeline(early, x) == clock.Timeline(late, x)
 }
 
-// of is the run that an access unit with a decoding time belongs to, nil if none is heard yet: near a step, streams of a program change over
-// one after another, and a PCR may be lost.
+// of returns the run to which an access unit with a decoding time belongs; nil if no such run was heard yet. Near a step the
+// streams of a program change to the new clock one after another, and PCRs may be lost.
 func (t *timebase) of(dts clock.PTS) *run {
 	near := func(r *run) bool {
 		d := dts.PCR().Sub(r.pcr)
@@ -126,7 +129,7 @@ func (t *timebase) of(dts clock.PTS) *run {
 	return nil
 }
 
-// table is which kind of table a time came from.
+// table is the kind of table that told a time.
 type table uint8
 
 const (
@@ -140,22 +143,23 @@ const (
 // heard is how many times of each kind a run keeps.
 const heard = 64
 
-// run is a clock between two of its steps, and the times heard on it.
+// run is a clock between two of its steps, with the times that were heard on it.
 type run struct {
 	pcr     clock.PCR // the last one
 	times   [tables][]clock.Reference
-	old     [tables]int     // how many of them were heard before a step that may have hidden: they only tell what is off by far
-	carry   clock.Reference // what the run before told, if hasSeed
+	old     [tables]int     // how many of these were heard before a step that may have hidden: they only help to find times that are off by far
+	carry   clock.Reference // what the run before said of the time, if hasSeed
 	hasSeed bool
 }
 
-// agree reports whether two times are those of one clock.
+// agree reports whether two times can be of one clock.
 func agree(a, b clock.Reference) bool {
 	d := a.UTC.Sub(b.At(a.PCR.PTS()))
 	return d > -outlier && d < outlier
 }
 
-// add notes that a table gave a time at a PCR. Three in a row that disagree with all before show that the clock has stepped unseen.
+// add notes that a table told a time at a PCR. If three times in a row agree with each other and disagree with all before, the
+// clock has stepped unseen, and the older times are dropped.
 func (r *run) add(kind table, ref clock.Reference) {
 	if list := r.times[kind]; len(list) > 2 {
 		last, before := list[len(list)-1], list[len(list)-2]
@@ -171,7 +175,7 @@ func (r *run) add(kind table, ref clock.Reference) {
 	r.times[kind] = append(r.times[kind], ref)
 }
 
-// age moves the times to now when they are old.
+// age moves the times to the PCR when they are old.
 func (r *run) age(pcr clock.PCR) {
 	r.pcr = pcr
 	move := func(ref *clock.Reference) { ref.UTC, ref.PCR = ref.At(pcr.PTS()), pcr.PTS().PCR() }
@@ -187,7 +191,7 @@ func (r *run) age(pcr clock.PCR) {
 	}
 }
 
-// doubted is the run behind a place where a step may have hidden.
+// doubted returns the run that begins where a step may have hidden. It has the times of r, which count as old.
 func (r *run) doubted() *run {
 	next := &run{pcr: r.pcr}
 	for kind, list := range r.times {
@@ -196,8 +200,8 @@ func (r *run) doubted() *run {
 	return next
 }
 
-// carried is the run after a step from one PCR to another: it begins with the relation to UTC of the one before, if no time has passed
-// unseen, and what passed between the two PCRs cannot change the names.
+// carried returns the run after a step from one PCR to another. It takes over the relation to UTC of the run before if the step
+// was seen, so that no time has passed unnoticed, and if the time that passed between the two PCRs cannot change the names.
 func (r *run) carried(from, to clock.PCR, seen bool, kinds [2]table) *run {
 	next := &run{pcr: to}
 	r.pcr = from
@@ -208,11 +212,11 @@ func (r *run) carried(from, to clock.PCR, seen bool, kinds [2]table) *run {
 	return next
 }
 
-// outlier is how far from the median a time may be.
+// outlier is how far a time may be from the median of all.
 const outlier = 5 * time.Second
 
-// reference is the relation to UTC that the kinds give, the first that gives one. Tables come late and never early, so it is the greatest
-// that was heard, but for what is off by far.
+// reference returns the relation to UTC by the first of the kinds of which times were heard. Tables come late and never early, so
+// the greatest of the times counts, without those that are far from the others.
 func (r *run) reference(kinds [2]table) (clock.Reference, bool) {
 	if r == nil {
 		return clock.Reference{}, false
@@ -225,7 +229,8 @@ func (r *run) reference(kinds [2]table) (clock.Reference, bool) {
 	return r.carry, r.hasSeed
 }
 
-// greatest is the one that lies furthest ahead of those near the median, if they are two thirds; the old ones are not taken.
+// greatest returns the time that lies furthest ahead among those near the median, if these are two thirds of all. The first old
+// times help to find the median and are not returned.
 func greatest(list []clock.Reference, old int) (clock.Reference, bool) {
 	base := list[len(list)-1]
 	var store [heard]time.Duration

@@ -9,38 +9,39 @@ import (
 	"every.channel/ec/lib/ts"
 )
 
-// accessUnit is one whose role is not decided yet.
+// accessUnit is the pending access unit: it is not decided yet whether it starts a part or a chunk.
 type accessUnit struct {
-	active   bool   // it is not decided what it is
-	begins   bool   // the header of its PES packet is not whole
-	read     bool   // the finder has what it wants of its PES packet so far
-	several  bool   // it wants all
-	flagged  bool   // discontinuity_indicator came with a PCR since the one before began
-	known    bool   // the PES packet before was read to its end
-	torn     bool   // the one before goes on in its PES packet
-	cut      bool   // its start code may stand in the PES packet before
-	header   []byte // what there is of it
+	active   bool   // there is a pending access unit
+	begins   bool   // the header of its PES packet is not complete
+	read     bool   // the finder has seen enough of its PES packet so far
+	several  bool   // the finder wants all of the PES packet
+	flagged  bool   // a PCR had discontinuity_indicator since the access unit before began
+	known    bool   // the PES packet before it was read to its end
+	torn     bool   // the access unit before goes on in its PES packet
+	cut      bool   // its start code may begin in the PES packet before
+	header   []byte // the header as far as it has come
 	pos      int64  // packet position
-	offset   int    // in the current part's buf
-	others   int    // in the current part's others
+	offset   int    // its offset in the current part's buf
+	others   int    // its offset in the current part's others
 	pts, dts clock.PTS
 	random   bool // random_access_indicator
 	finder   es.Finder
 }
 
-// proof is what was heard since the last loss on the cut PID: it tells whether a random access point starts a chunk at every receiver.
+// proof is what was heard since the last loss on the cut PID. It tells whether every receiver starts a chunk at the next random
+// access point.
 type proof struct {
 	rap   bool // a random access point was heard
-	step  bool // the clock stepped, so that access units prove nothing
-	anew  bool // what was lost before was lost before the clock stepped
+	step  bool // the clock stepped, so access units before prove nothing
+	anew  bool // the lost packets are from before a step of the clock
 	au    bool // an access unit was heard
 	dts   clock.PTS
-	began bool // something was lost before; else the stream began
+	began bool // packets were lost before; false: the input began here
 
-	reorder clock.Ticks // the longest that a picture heard since is shown after it is decoded
+	reorder clock.Ticks // the longest time by which a picture heard since is shown after it is decoded
 }
 
-// cutPacket looks at a packet of the PID that cuts: it may start an access unit, or say more about one.
+// cutPacket looks at a packet of the cut PID, which may start an access unit or tell more about the pending one.
 func (c *cutter) cutPacket(p *ts.Packet) {
 	au := &c.au
 	payload := p.Payload()
@@ -63,7 +64,7 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 		c.beginUnit(payload)
 	case au.begins:
 		c.beginUnit(payload)
-	case p.UnitStart(): // without a PTS it goes on with what has begun before
+	case p.UnitStart(): // a PES packet without a PTS continues the access unit before
 		if pes, err := ts.ParsePES(payload); err == nil {
 			c.feedUnit(payload[pes.HeaderLen:])
 		}
@@ -72,10 +73,10 @@ func (c *cutter) cutPacket(p *ts.Packet) {
 	}
 }
 
-// stamped reports whether the PES packet that begins with b has a PTS, or may have one.
+// stamped reports whether the PES packet that begins with b has a PTS, or may have one because its header is not complete.
 func stamped(b []byte) bool { return len(b) < 8 || b[7]>>6 != 0 } // PTS_DTS_flags, H.222.0 §2.4.3.6
 
-// feedUnit takes more of the elementary stream of the pending access unit.
+// feedUnit passes more of the pending access unit's elementary stream to the finder.
 func (c *cutter) feedUnit(b []byte) {
 	if !c.au.read {
 		return
@@ -85,7 +86,7 @@ func (c *cutter) feedUnit(b []byte) {
 	}
 }
 
-// dropUnit forgets the pending access unit: something of it was lost, and what is left shows nothing.
+// dropUnit forgets the pending access unit: a part of it was lost, and the rest proves nothing.
 func (c *cutter) dropUnit() {
 	au := &c.au
 	if (au.active || au.begins) && c.prog.next != nil && c.cur != nil && c.cur.chunk != nil {
@@ -95,20 +96,20 @@ func (c *cutter) dropUnit() {
 	au.active, au.begins, au.read, au.several = false, false, false, false
 }
 
-// wants reports whether the rest of its PES packet matters.
+// wants reports whether the rest of the PES packet matters.
 func (au *accessUnit) wants() bool { return au.active || au.begins || au.several }
 
 // maxPESHeader is the longest header of a PES packet, H.222.0 §2.4.3.6.
 const maxPESHeader = 9 + 255
 
-// beginUnit takes the payload of a packet in which the header of a PES packet stands or goes on.
+// beginUnit takes the payload of a packet with the header of a PES packet, or more of the header.
 func (c *cutter) beginUnit(payload []byte) {
 	au := &c.au
 	if len(au.header) > 0 {
 		au.header = append(au.header, payload...)
 		payload = au.header
 	}
-	if c.cur == nil { // so that the packets of the access unit are kept
+	if c.cur == nil { // makes a part, so that the access unit's packets are kept
 		c.cur = c.free.part(au.pos)
 		au.offset = len(c.cur.buf)
 	}
@@ -146,7 +147,7 @@ func (c *cutter) beginUnit(payload []byte) {
 	c.feedUnit(payload[pes.HeaderLen:])
 }
 
-// decide takes what the pending access unit is.
+// decide takes the verdict about the pending access unit.
 func (c *cutter) decide(v es.Verdict) {
 	au := &c.au
 	au.active = false
@@ -157,9 +158,9 @@ func (c *cutter) decide(v es.Verdict) {
 	ch := c.cur.chunk
 	if d := au.dts.Sub(c.lastDTS); c.lastPos > 0 && stepped(d) {
 		c.prevRAP.known = false
-		c.proof.rap = c.proof.rap || c.proof.anew // the first random access point from here on starts a chunk, whatever was lost before
+		c.proof.rap = c.proof.rap || c.proof.anew // the next random access point starts a chunk, whatever was lost before
 		if d < 0 && c.jumpPos < c.lastPos {
-			c.doubt() // a step that no PCR told
+			c.doubt() // the clock may have stepped without a PCR telling it
 		}
 	}
 	if ch != nil {
@@ -190,10 +191,12 @@ func (c *cutter) decide(v es.Verdict) {
 	c.settle()
 }
 
-// stepped reports whether the clock steps between two access units whose decoding times are so far apart.
+// stepped reports whether the clock steps between two access units, by the difference of their decoding times.
 func stepped(d clock.Ticks) bool { return d < -stepBack || d >= stepAhead }
 
-// window leaves of the packets of other PIDs since an access unit began what its chunk has: while a PMT waits for the next chunk, that is not known before.
+// window keeps, of the packets of other PIDs that came since an access unit began, those whose PIDs its chunk has. While a new
+// PMT waits for the next chunk, packets of all PIDs of both PMTs are kept until it is decided whether the access unit begins that
+// chunk.
 func (c *cutter) window(au *accessUnit, next bool) {
 	if next {
 		c.applyProgram()
@@ -208,13 +211,14 @@ func (c *cutter) window(au *accessUnit, next bool) {
 	c.cur.others = c.cur.others[:au.others+len(left)]
 }
 
-// proven reports whether a random access point starts a chunk at every receiver: the one before it was heard, or must lie in
-// another bucket, because an access unit behind it was decoded so early that it cannot have been shown later.
+// proven reports whether every receiver starts a chunk at a random access point. That is so if the random access point before it
+// was heard. It is also so if that one must lie in another bucket, because an access unit behind it was decoded so early that it
+// cannot have been shown in this bucket.
 func (c *cutter) proven(au *accessUnit) bool {
 	if c.proof.rap || c.proof.step || !c.proof.au {
 		return c.proof.rap
 	}
-	begin := au.pts.Add(-clock.Ticks(int64(au.pts) % int64(c.grid))) // of the bucket
+	begin := au.pts.Add(-clock.Ticks(int64(au.pts) % int64(c.grid))) // the beginning of the bucket
 	d := begin.Sub(c.proof.dts)
 	return d > max(c.proof.reorder, au.pts.Sub(au.dts)) && d < clock.Wrap/4
 }

@@ -11,13 +11,15 @@ import (
 	"every.channel/ec/lib/ts"
 )
 
-// silent is how long nothing may come of a live input before a line says why: soon enough for the line to be there within 5 s.
+// silent is how long a live input may give no output before a message says why: short enough for the message to be there within 5
+// s.
 const silent = 4 * time.Second
 
-// starting is how long an encoder in front may take for its first bytes: ffmpeg looks at a broadcast for 5 s before anything comes.
+// starting is how long an encoder before ec-chop may take for its first bytes: ffmpeg looks at a broadcast for 5 s before it
+// writes.
 const starting = 12 * time.Second
 
-// watch tells people why nothing comes of an input: within 5 s, and again when the reason changes.
+// watch tells people why an input gives no output: within 5 s, and again when the reason changes.
 type watch struct {
 	log     *slog.Logger
 	encoded bool // the input comes from an encoder
@@ -27,7 +29,7 @@ type watch struct {
 	cut    int64 // parts
 	reason string
 
-	looked    time.Time // the rest is the cutter's
+	looked    time.Time // the fields below belong to the cutter
 	scrambled int64
 	heard     int64
 }
@@ -46,7 +48,7 @@ func (w *watch) look(c *cutter) {
 	default:
 		w.reason = w.why(c)
 	}
-	if now.Sub(w.looked) >= time.Second { // what was heard since then is news
+	if now.Sub(w.looked) >= time.Second { // only what was heard since then counts
 		w.looked, w.scrambled, w.heard = now, c.scrambled, c.heard[c.prog.cutPID].pos
 	}
 }
@@ -54,7 +56,7 @@ func (w *watch) look(c *cutter) {
 // awaitsTOT is the reason while chunks wait for their time.
 const awaitsTOT = "a TDT told the time, and 30 s must show that no TOT says otherwise"
 
-// why is the reason as it is now, which may not be the one at the start.
+// why returns the reason at this moment, which may differ from the first one.
 func (w *watch) why(c *cutter) string {
 	pr := &c.prog
 	switch {
@@ -70,14 +72,14 @@ func (w *watch) why(c *cutter) string {
 	return fmt.Sprintf("program %d has no access unit with a time stamp on PID %d", pr.number, pr.cutPID)
 }
 
-// run says so until ctx ends.
+// run logs the reason until ctx ends.
 func (w *watch) run(ctx context.Context) {
 	tick := time.NewTicker(time.Second / 4)
 	defer tick.Stop()
 	var read, cut int64
 	said := ""
 	start := time.Now()
-	input, output := start, start // when there was some last
+	input, output := start, start // when there was input, and output, last
 	for {
 		select {
 		case <-ctx.Done():
@@ -86,7 +88,7 @@ func (w *watch) run(ctx context.Context) {
 			w.mu.Lock()
 			if w.read != read {
 				if read == 0 && w.encoded {
-					output = now // what could come out came in only now
+					output = now // output was not possible before
 				}
 				read, input = w.read, now
 			}
