@@ -115,7 +115,7 @@ func (p PCR) Add(t Ticks27) PCR {
 // PTS is p in 90 kHz ticks, the program_clock_reference_base.
 func (p PCR) PTS() PTS { return PTS(uint64(p) / ratio & (Wrap - 1)) }
 
-// Reference ties a program's clock to UTC: the time a table gave and the PCR where the table arrived.
+// Reference ties a program's clock to UTC: the time that a table told, and the PCR at which the table came.
 type Reference struct {
 	UTC time.Time
 	PCR PCR

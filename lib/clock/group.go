@@ -1,10 +1,10 @@
 package clock
 
-// Grid is the length of chunks, 90 kHz. Its buckets begin anew at each wrap of the PTS, so that the one a PTS lies in
-// does not depend on k.
+// Grid is the length of chunks, in 90 kHz ticks. Buckets begin anew at each wrap of the PTS, so the bucket within a wrap does not
+// depend on k.
 type Grid Ticks
 
-// Buckets is how many there are from wrap to wrap; the last one is shorter.
+// Buckets returns how many buckets there are from wrap to wrap; the last one is shorter.
 func (g Grid) Buckets() int64 { return (Wrap + int64(g) - 1) / int64(g) }
 
 // Of is the bucket of x = PTS + k·2^33: k·Buckets + floor(PTS/D).

@@ -2,21 +2,21 @@ package clock
 
 import "time"
 
-// Wall ties the buckets of a track to UTC: at UTC a receiver heard X. X runs with UTC from there, either way, so a time far from
-// UTC is off by what the broadcaster's clock drifted.
+// Wall ties the buckets of a track to UTC: at the time UTC a receiver heard X. X runs on with UTC in both directions, so a result
+// far from UTC is off by the drift of the broadcaster's clock since then.
 type Wall struct {
 	Grid Grid
 	X    Ticks
 	UTC  time.Time
 }
 
-// WallOfTimeline is what the timeline of a track alone says of its time, which is good for half an hour either way: x is
-// so many hours behind UTC.
+// WallOfTimeline returns what the timeline in a track's name says of its time: x is this many hours behind UTC. That is good for
+// half an hour either way.
 func WallOfTimeline(g Grid, hours int) Wall {
 	return Wall{Grid: g, UTC: time.Unix(0, 0).Add(time.Duration(hours) * time.Hour)}
 }
 
-// Bucket is the one that is on at t.
+// Bucket returns the bucket that is on air at t.
 func (w Wall) Bucket(t time.Time) int64 { return w.Grid.Of(w.X + TicksOf(t.Sub(w.UTC))) }
 
 // Time is when a bucket begins.

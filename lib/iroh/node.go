@@ -32,11 +32,12 @@ type Config struct {
 	Accept bool
 	// Bind are addresses to listen at, IP:port. Default: any address, and with Key a port that the key chooses.
 	Bind []string
-	// MDNS finds and is found on the local network. Default: off.
+	// MDNS lets the node find others on the local network, and be found. Default: off.
 	MDNS bool
-	// Relay is the URL of an iroh-relay to be reachable through, RelayCA a file with certificates that sign it. Default: none.
+	// Relay is the URL of an iroh-relay through which the node can be reached; RelayCA is a file with the certificates of the
+	// authority that signed the iroh-relay's. Default: none.
 	Relay, RelayCA string
-	// Log gets what the program logs and does. Default: none.
+	// Log gets the program's log lines, and events such as its start and end. Default: none.
 	Log *slog.Logger
 }
 
@@ -44,8 +45,8 @@ const (
 	maxLine      = 4096
 	firstPause   = 200 * time.Millisecond
 	longestPause = 15 * time.Second
-	settled      = 10 * time.Second // a run that lasted so long makes the next pause short again
-	endPatience  = 3 * time.Second  // from the end of its standard input to its own
+	settled      = 10 * time.Second // after a run of this length the next pause is short again
+	endPatience  = 3 * time.Second  // how long the program may take from the end of its standard input to its own end
 	linePatience = 5 * time.Second
 	dialPatience = 5 * time.Second
 )
@@ -70,7 +71,7 @@ type Node struct {
 	wakers map[chan struct{}]struct{}
 }
 
-// Self is what the node says of itself.
+// Self is what the program says of its own node.
 type Self struct {
 	ID    string   `json:"id"`
 	Addrs []string `json:"addrs"`
@@ -121,7 +122,7 @@ func New(c Config) (*Node, error) {
 // Listener gives the connections of peers; nil without Config.Accept.
 func (n *Node) Listener() *Listener { return n.listener }
 
-// Close gives back what New took, for a node that does not run (any more).
+// Close gives back what New took, for a node that does not run or has stopped.
 func (n *Node) Close() error {
 	if n.listener != nil {
 		n.listener.Close()
@@ -193,7 +194,7 @@ func (n *Node) once(ctx context.Context) error {
 	n.pid, n.starts = cmd.Process.Pid, n.starts+1
 	n.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() {
-		stdin.Close() // which it takes for the end
+		stdin.Close() // the program ends with it
 		time.AfterFunc(endPatience, func() { cmd.Process.Kill() })
 	})
 	defer stop()
@@ -220,7 +221,7 @@ func (n *Node) once(ctx context.Context) error {
 	return cmp.Or(err, io.EOF)
 }
 
-// logs passes on what the program logs and returns the last line.
+// logs passes on the program's log lines and returns the last one.
 func (n *Node) logs(r io.Reader) (last string) {
 	for s := bufio.NewScanner(r); s.Scan(); {
 		last = s.Text()
@@ -238,7 +239,7 @@ type event struct {
 	Addrs []string `json:"addrs"`
 }
 
-// events follows what the program tells until it ends.
+// events follows the records on the program's standard output until it ends.
 func (n *Node) events(r io.Reader) {
 	b := bufio.NewReaderSize(r, maxLine)
 	for long := false; ; {
@@ -293,7 +294,7 @@ func (n *Node) take(e event) {
 	n.changed()
 }
 
-// changed wakes those who watch; the mutex is held.
+// changed wakes the channels of Watch; the mutex is held.
 func (n *Node) changed() {
 	for w := range n.wakers {
 		select {
@@ -335,7 +336,7 @@ func (n *Node) Self(ctx context.Context) (Self, error) {
 	return n.self, nil
 }
 
-// Process is the id of the process that runs, 0: none, and how many were started.
+// Process returns the id of the running process, 0 if there is none, and how many were started.
 func (n *Node) Process() (pid, starts int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -359,7 +360,7 @@ func (n *Node) Found() (list []Found) {
 	return list
 }
 
-// DialError is a peer that was not reached.
+// DialError says why a peer was not reached.
 type DialError struct {
 	Text string
 	Code string
@@ -367,7 +368,7 @@ type DialError struct {
 
 func (e *DialError) Error() string { return "iroh: " + e.Text }
 
-// ExitCode is 77 for a peer that does not want us, else 69.
+// ExitCode returns 77 if the peer refused the connection, else 69.
 func (e *DialError) ExitCode() int {
 	if e.Code == "refused" {
 		return exit.NotAllowed
@@ -390,8 +391,8 @@ type answerLine struct {
 	Code  string `json:"code"`
 }
 
-// Dial connects to a node by its id, 64 hex digits, with what is known of where it is. Over the connection goes QMux, as its client,
-// with the ALPN returned as the only protocol.
+// Dial connects to a node by its id, 64 hex digits, with its known addresses and iroh-relay. QMux is spoken over the connection,
+// as its client, with the returned ALPN as the only protocol.
 func (n *Node) Dial(ctx context.Context, id string, addrs []string, relay string, alpns []string) (net.Conn, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*dialPatience)
 	defer cancel()
@@ -431,7 +432,7 @@ func (n *Node) Dial(ctx context.Context, id string, addrs []string, relay string
 	return newConn(nc, a.Peer), a.ALPN, nil
 }
 
-// readLine reads one line and not a byte more: what follows is for others.
+// readLine reads one line and not a byte more, because QMux follows on the same socket.
 func readLine(r io.Reader, v any) error {
 	line := make([]byte, 0, 512)
 	for one := make([]byte, 1); ; {

@@ -19,7 +19,7 @@ import (
 	"every.channel/ec/lib/ticket"
 )
 
-// ID is who a relay is: its Ed25519 public key, which is its id in iroh too.
+// ID identifies a relay: its Ed25519 public key, which is its id in iroh too.
 type ID [ed25519.PublicKeySize]byte
 
 // ParseID reads 64 hex digits.
@@ -31,7 +31,7 @@ func ParseID(text string) (id ID, err error) {
 	return ID(b), nil
 }
 
-// ParsePeer reads an id, and behind an @ where iroh may find the relay: ID@IP:PORT,IP:PORT.
+// ParsePeer reads an id, and behind an @ the addresses at which iroh may find the relay: ID@IP:PORT,IP:PORT.
 func ParsePeer(text string) (id ID, addrs []string, err error) {
 	text, where, has := strings.Cut(text, "@")
 	if id, err = ParseID(text); err != nil || !has {
@@ -51,23 +51,24 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 // IDOfKey is the id of a relay with this key.
 func IDOfKey(key ed25519.PrivateKey) ID { return ID(key.Public().(ed25519.PublicKey)) }
 
-// Holder is who a relay with this key is to relays whose tickets it has: the same after a restart, and no key.
+// Holder returns the bytes by which a relay with this key is known to relays whose tickets it holds. They are the same after a
+// restart, and are no key.
 func Holder(key ed25519.PrivateKey) (who [16]byte) {
 	h := sha256.Sum256(append([]byte("ec-join "), key.Seed()...))
 	copy(who[:], h[:])
 	return who
 }
 
-// Gate decides who is let in, and who is a peer.
+// Gate decides which sessions are let in, and which of them are peers.
 type Gate struct {
-	// Tickets are those that were given out here.
+	// Tickets are the tickets that this relay has given out.
 	Tickets *Tickets
-	// Peers are relays that may be peers by their keys.
+	// Peers are the keys of relays that may be peers.
 	Peers []ID
-	// Local reports whether the program at the other end of a session is one like this, run by the same user on this machine, with
-	// nothing between them, or why not. Default: the package's own.
+	// Local returns nil if the program at the other end of a session is another process of this program, run by the same user on
+	// this machine, with nothing between them; otherwise it returns why not. Default: this package's Local.
 	Local func(s *moqt.Session) error
-	// Log gets tickets that were refused, and why they cannot be looked at. Default: none.
+	// Log gets tickets that were refused, and errors of reading them. Default: none.
 	Log *slog.Logger
 }
 
@@ -78,10 +79,10 @@ func (g *Gate) log() *slog.Logger {
 	return g.Log
 }
 
-// identified is a socket whose other end has proved its key to who made the socket (lib/iroh).
+// identified is a socket through which the other end has proved its key (lib/iroh).
 type identified interface{ PeerID() [32]byte }
 
-// Admit refuses a session that shows a ticket which is not good. Who shows none is an ordinary client.
+// Admit refuses a session that shows a ticket which is not good. A client that shows no ticket is let in as an ordinary client.
 func (g *Gate) Admit(_ context.Context, peer moqt.PeerInfo) error {
 	for _, t := range peer.Tokens {
 		if t.Type != ticket.TokenType {
@@ -100,7 +101,7 @@ func (g *Gate) Admit(_ context.Context, peer moqt.PeerInfo) error {
 			hint += ", for more with --uses N; ec-relay ticket --list has those that are good"
 		case ErrUnknownTicket:
 			hint += "; this one was revoked, is of another relay, or expired long ago"
-		default: // ours, which is no business of the peer's
+		default: // a fault of this relay, whose details are not told to the peer
 			g.log().Error("tickets cannot be looked at, nobody comes with one", "err", err)
 			return &moqt.SessionError{Code: wire.InternalError, Reason: "tickets cannot be looked at"}
 		}
@@ -110,13 +111,13 @@ func (g *Gate) Admit(_ context.Context, peer moqt.PeerInfo) error {
 	return nil
 }
 
-// Peer reports by what right the relay at the other end may be asked for what this one has not, or why not.
+// Peer reports whether the relay at the other end may be used as an upstream. right says by what right, or why not.
 func (g *Gate) Peer(ctx context.Context, s *moqt.Session) (right string, ok bool) {
 	info, err := s.Peer(ctx)
 	if err != nil {
 		return err.Error(), false
 	}
-	var useless error // the ticket that was shown, since
+	var useless error // why the ticket that was shown is not good
 	for _, t := range info.Tokens {
 		if t.Type != ticket.TokenType {
 			continue
@@ -138,8 +139,8 @@ func (g *Gate) Peer(ctx context.Context, s *moqt.Session) (right string, ok bool
 	return "same user on this machine", true
 }
 
-// Who is the proven owner of the other end of a session: a key, or this user on this machine. Empty: nobody is proven. A ticket's
-// holder is none: a relay shows itself as the same holder to all whose tickets it has.
+// Who returns the proven owner of the other end of a session: a key, or this user on this machine; empty if nobody is proven. The
+// holder of a ticket proves nothing, because a relay shows itself as the same holder to every relay whose ticket it has.
 func (g *Gate) Who(s *moqt.Session) string {
 	if id, ok := IDOf(s); ok {
 		return "key " + id.String()
@@ -154,7 +155,7 @@ func (g *Gate) Who(s *moqt.Session) string {
 	return ""
 }
 
-// IDOf is the key that the other end of a session has proved: to ec-iroh, or by a certificate.
+// IDOf returns the key that the other end of a session has proved, to ec-iroh or by a certificate.
 func IDOf(s *moqt.Session) (id ID, ok bool) {
 	if sock, is := s.Socket().(identified); is {
 		return sock.PeerID(), true
@@ -172,8 +173,9 @@ type notLocal string
 
 func (e notLocal) Error() string { return string(e) }
 
-// Local returns nil if a session's other end is a process of this very program, run by this user on this machine, and the socket
-// between them is theirs alone. What came through ec-iroh, HTTP, or any program that passes on connections of others is not.
+// Local returns nil if the other end of a session is a process of this very program, run by this user on this machine, and if
+// only these two have the socket between them. Sessions that came through ec-iroh, HTTP, or any program that passes on
+// connections of others are not local.
 func Local(s *moqt.Session) error {
 	sock := s.Socket()
 	if _, is := sock.(identified); is {

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// What asks who is at the other end of a socket differs from system to system; here nobody is known to be local.
+// Each system has its own way to ask who is at the other end of a socket. On this system no session counts as local.
 
 func ownSocket(*net.UnixConn) error { return errNotAsked }
 

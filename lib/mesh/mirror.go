@@ -17,47 +17,48 @@ import (
 
 // Library is what a mirror works on: a relay with its store and its peers.
 type Library interface {
-	// Tracks are those to be mirrored that peers tell of, each with a text that changes when peers come, go or hear of it.
+	// Tracks returns the tracks to be mirrored that peers tell of, each with a text that changes when peers come, go or hear of
+	// it.
 	Tracks() map[string]Track
-	// Inventory is what peers have of a track from a group on, ascending.
+	// Inventory returns the groups that peers have of a track, ascending, from a group on.
 	Inventory(ctx context.Context, t object.TrackName, from uint64) ([]Group, error)
-	// Lacks reports whether peers have something of a group that is not here.
+	// Lacks reports whether peers have objects of a group that are not here.
 	Lacks(t object.TrackName, g Group) bool
-	// Tail is a group before which a track is not expected to grow; 0: nothing is here.
+	// Tail returns a group before which a track is not expected to get new groups; 0: no group is here.
 	Tail(t object.TrackName) uint64
-	// Bring fetches what is not here of some groups, ascending and without a group that is here between two, from whichever peer has it,
-	// checked by its hashes. pace is called before each payload.
+	// Bring fetches the missing objects of some groups from whichever peer has them, checked by their hashes. The groups are
+	// ascending, and no group between two of them is here. pace is called before each payload.
 	Bring(ctx context.Context, t object.TrackName, groups []Group, pace func(ctx context.Context, bytes int) error)
-	// Room returns nil if more of a track may be stored without something being removed, else why not.
+	// Room returns nil if more of a track may be stored without removing anything, else why not.
 	Room(t object.TrackName) error
-	// Changes is woken when Tracks may have changed.
+	// Changes gives a channel that is woken when Tracks may have changed.
 	Changes() (wake <-chan struct{}, stop func())
 }
 
-// Track is one to be mirrored.
+// Track is a track to be mirrored.
 type Track struct {
 	Name  object.TrackName
-	At    string   // which peers have it
-	Peers []string // those, by themselves
+	At    string   // a text that names the peers which have it
+	Peers []string // those peers, one by one
 }
 
-// Group is what is known of a group at a peer.
+// Group is what a peer says of one group.
 type Group struct {
 	ID      uint64
-	Objects uint64 // of one that is not whole
+	Objects uint64 // how many objects it has, if it is not whole
 	Whole   bool
 
-	apart bool // what is before it may be here
+	apart bool // groups before it may be here, so it must not be fetched together with them
 }
 
-// Mirror keeps a whole copy of tracks: what peers have of them and is not here is fetched, the newest first. What is live the relay
-// subscribes to by itself. The tracks that a peer tells of are looked at in a lane of that peer's, so that one that tells of many, or
-// is slow, delays no other.
+// Mirror keeps a whole copy of tracks: it fetches everything that peers have and that is not here, the newest first. The relay
+// subscribes to live tracks by itself. The tracks that a peer tells of are looked at in a lane of that peer, so a peer that tells
+// of many tracks, or is slow, delays no other.
 type Mirror struct {
 	Library Library
-	// Rate bounds what is fetched, in bytes of payload a second. Default 0: no bound.
+	// Rate bounds the bytes of payload a second that are fetched. Default 0: no bound.
 	Rate int64
-	// Logger gets what was fetched. Default: none.
+	// Logger gets events. Default: none.
 	Logger *slog.Logger
 
 	brought atomic.Int64
@@ -70,25 +71,25 @@ type Mirror struct {
 
 // Times of a mirror.
 const (
-	tailInterval = 5 * time.Second  // between looks at what is new
-	fullInterval = 10 * time.Minute // between looks at all, if peers have not changed, and at what led to nothing
-	lookPause    = time.Second      // between looks, however much changes
-	roomPause    = time.Minute      // after there was no room
+	tailInterval = 5 * time.Second  // between looks at the newest groups
+	fullInterval = 10 * time.Minute // between looks at all groups, if peers have not changed, and at tracks of which nothing came
+	lookPause    = time.Second      // the least pause between looks, however much changes
+	roomPause    = time.Minute      // the pause after there was no room
 )
 
 const (
-	// looksAtOnce is how many tracks of a peer are looked at at a time: each takes a round trip at least.
+	// looksAtOnce is how many tracks of a peer are looked at at a time, because each look takes a round trip at least.
 	looksAtOnce = 4
-	// batch is how many groups are asked for at a time: few enough that the newest are soon there.
+	// batch is how many groups are asked for at a time: few enough that the newest ones are soon here.
 	batch = 8
-	// patience is how many looks at a track may find nothing, of which nothing is here.
+	// patience is how many looks in succession may find nothing of a track of which nothing is here.
 	patience = 3
-	// maxMissing and maxMissingOfAll bound the groups of a track, and of a lane, that are remembered as missing, the newest; the others
-	// are looked for when these are here.
+	// maxMissing bounds the groups of a track, and maxMissingOfAll those of a lane, that are remembered as missing. The newest
+	// are remembered; the others are looked for when these are here.
 	maxMissing, maxMissingOfAll = 1 << 14, 1 << 18
 )
 
-// Missing is how many groups peers had at the last look that are not here yet.
+// Missing returns how many groups peers had at the last look that are not here yet.
 func (m *Mirror) Missing() (n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -98,17 +99,17 @@ func (m *Mirror) Missing() (n int64) {
 	return n
 }
 
-// Brought is how many groups were fetched and were here then.
+// Brought returns how many groups were fetched successfully.
 func (m *Mirror) Brought() int64 { return m.brought.Load() }
 
-// Paused is why nothing is fetched at the moment, though something is missing; nil: it is.
+// Paused returns why nothing is fetched at the moment though groups are missing; nil if fetching goes on.
 func (m *Mirror) Paused() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.full
 }
 
-// Progress is how far the copy is.
+// Progress returns how far the copy is.
 func (m *Mirror) Progress() *Progress {
 	p := &Progress{Missing: m.Missing(), Brought: m.Brought()}
 	if err := m.Paused(); err != nil {
@@ -135,7 +136,7 @@ func (m *Mirror) Run(ctx context.Context) {
 		m.assign(m.Library.Tracks(), func(l *lane) {
 			running.Go(func() { l.run(ctx, p) })
 		})
-		select { // peers that come at the same time are looked at once, and many tracks take little of the time
+		select { // peers that come at the same time are looked at together, and many tracks take little of the time
 		case <-ctx.Done():
 			return
 		case <-time.After(max(lookPause, 4*time.Since(began))):
@@ -149,7 +150,8 @@ func (m *Mirror) Run(ctx context.Context) {
 	}
 }
 
-// assign gives each track to the lane of the peer that tells of fewest, or leaves it where it is. Lanes without a track end.
+// assign gives each track to the lane of the peer that tells of the fewest tracks, or leaves it in its lane. Lanes without a
+// track end.
 func (m *Mirror) assign(tracks map[string]Track, start func(*lane)) {
 	load := make(map[string]int)
 	for _, t := range tracks {
@@ -187,7 +189,7 @@ func (m *Mirror) assign(tracks map[string]Track, start func(*lane)) {
 	}
 }
 
-// pause notes that there is no room, or with nil that there is again; it is said once.
+// pause notes that there is no room, or with nil that there is room again; a change is logged once.
 func (m *Mirror) pause(why error) {
 	m.mu.Lock()
 	was := m.full
@@ -211,7 +213,7 @@ func (m *Mirror) pausing() bool {
 	return m.full != nil && time.Since(m.since) < roomPause
 }
 
-// lane is what one peer tells of.
+// lane holds the tracks that are looked at and fetched from one peer.
 type lane struct {
 	m       *Mirror
 	wake    chan struct{} // tracks changed
@@ -228,12 +230,12 @@ type look struct {
 	at      string // as Track.At
 	last    time.Time
 	full    time.Time
-	empty   int     // looks in succession that found nothing
+	empty   int     // how many looks in succession found nothing
 	missing []Group // ascending
 	more    int     // older ones, not remembered
 
-	vain     []Group // asked for, and nobody brought them
-	failures int     // how often in succession
+	vain     []Group // groups that were asked for and that nobody brought
+	failures int     // how often that happened in succession
 	retry    time.Time
 }
 
@@ -270,7 +272,7 @@ func (l *lane) run(ctx context.Context, p *pacer) {
 		began := time.Now()
 		l.lookAt(ctx, tracks)
 		l.count()
-		if l.bring(ctx, tracks, p, max(tailInterval, time.Since(began))) { // there is more, which waits for a look at what is new only
+		if l.bring(ctx, tracks, p, max(tailInterval, time.Since(began))) { // more groups are missing; they wait for a look at the newest
 			continue
 		}
 		select {
@@ -285,7 +287,7 @@ func (l *lane) run(ctx context.Context, p *pacer) {
 	}
 }
 
-// lookAt looks at all tracks, at some at a time.
+// lookAt looks at all tracks, at a few at a time.
 func (l *lane) lookAt(ctx context.Context, tracks map[string]Track) {
 	for key := range tracks {
 		if l.looks[key] == nil {
@@ -307,7 +309,7 @@ func (l *lane) lookAt(ctx context.Context, tracks map[string]Track) {
 	looking.Wait()
 }
 
-// look asks what peers have of a track, if that is due.
+// look asks which groups peers have of a track, if that is due.
 func (l *lane) look(ctx context.Context, key string, t Track, k *look) {
 	m, now := l.m, time.Now()
 	from, full := m.Library.Tail(t.Name), false
@@ -347,10 +349,10 @@ func (l *lane) look(ctx context.Context, key string, t Track, k *look) {
 	k.missing = k.newest(k.missing, l.most())
 }
 
-// most is how many groups of a track are remembered.
+// most returns how many missing groups of a track are remembered.
 func (l *lane) most() int { return max(min(maxMissing, maxMissingOfAll/max(len(l.looks), 1)), batch) }
 
-// newest cuts a list.
+// newest cuts a list to its newest groups.
 func (k *look) newest(list []Group, most int) []Group {
 	over := len(list) - most
 	if over <= 0 {
@@ -360,7 +362,7 @@ func (k *look) newest(list []Group, most int) []Group {
 	return slices.Clone(list[over:])
 }
 
-// lacking are those of some groups that are not here. The first one behind one that is here stands apart.
+// lacking returns the groups of a list that are not here. The first one behind a group that is here is marked as apart.
 func lacking(list []Group, lacks func(Group) bool) (out []Group) {
 	apart := true
 	for _, g := range list {
@@ -375,7 +377,7 @@ func lacking(list []Group, lacks func(Group) bool) (out []Group) {
 	return out
 }
 
-// merge joins two ascending lists; of a group in both, what the second one has counts.
+// merge joins two ascending lists; of a group in both, the entry of the second counts.
 func merge(a, b []Group) []Group {
 	if len(a) == 0 {
 		return b
@@ -394,7 +396,7 @@ func merge(a, b []Group) []Group {
 	return append(append(list, a...), b...)
 }
 
-// count adds up what is missing.
+// count adds up the missing groups.
 func (l *lane) count() {
 	n := 0
 	for _, k := range l.looks {
@@ -403,8 +405,8 @@ func (l *lane) count() {
 	l.missing.Store(int64(n))
 }
 
-// bring fetches what is missing, of all tracks in turn, so that the newest of each come first. It stops after a while, when it is time
-// to look again, and reports whether there is more to fetch then.
+// bring fetches missing groups of all tracks in turn, so that the newest of each track come first. It stops when it is time to
+// look again, and reports whether there is more to fetch.
 func (l *lane) bring(ctx context.Context, tracks map[string]Track, p *pacer, while time.Duration) (more bool) {
 	m, began := l.m, time.Now()
 	n := int64(0)
@@ -438,7 +440,7 @@ func (l *lane) bring(ctx context.Context, tracks map[string]Track, p *pacer, whi
 	return false
 }
 
-// again takes up what was asked for in vain, when all else has been asked for and it is time.
+// again makes the groups that nobody brought missing again, when all others have been asked for and their pause is over.
 func (k *look) again() {
 	if len(k.missing) == 0 && len(k.vain) > 0 && !time.Now().Before(k.retry) {
 		k.missing, k.vain = k.vain, nil
@@ -447,7 +449,7 @@ func (k *look) again() {
 	}
 }
 
-// batch fetches the newest groups that are missing of a track, none of which is behind one that is here.
+// batch fetches the newest missing groups of a track, none of which is behind a group that is here.
 func (l *lane) batch(ctx context.Context, t Track, k *look, p *pacer) (came int64) {
 	m := l.m
 	first := len(k.missing) - 1
@@ -481,7 +483,7 @@ type pacer struct {
 	next time.Time
 }
 
-// wait waits until so many bytes more may come.
+// wait waits until this many more bytes may be fetched.
 func (p *pacer) wait(ctx context.Context, bytes int) error {
 	if p.rate <= 0 {
 		return ctx.Err()

@@ -11,14 +11,15 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// maxClaims bounds the chunks that wait.
+// maxClaims bounds the claims that wait.
 const maxClaims = 64
 
-// claims are chunks that are clean but were not promoted, because it is not certain where they start (docs/format/catalog.md, "Claims").
-// Each is the broadcast's if the relay holds its first part under the broadcast's name. The spool's mutex guards them.
+// claims are chunks that are clean but were not promoted, because it is not certain where they start (docs/format/catalog.md,
+// "Claims"). Such a chunk is the broadcast's if the relay holds its first part under the broadcast's name. The spool's mutex
+// guards them.
 type claims struct {
 	waiting []claim
-	seen    int // how many ever waited
+	seen    int // how many have waited so far
 }
 
 type claim struct {
@@ -29,11 +30,11 @@ type claim struct {
 // claimPatience is how long a claim waits for another publisher to send the same chunk.
 const claimPatience = 15 * time.Second
 
-// manifest looks at what a source says of a chunk.
+// manifest reads an entry of a source's manifest, which may make a claim or say where a chunk was promoted.
 func (s *spool) manifest(ctx context.Context, name object.TrackName, payload []byte) error {
 	e, err := catalog.ParseManifestEntry(payload)
 	switch {
-	case err != nil: // not ours to judge
+	case err != nil: // the entry cannot be read; it is published all the same
 		return nil
 	case e.Scope == catalog.ScopeBroadcast:
 		return s.promoted(ctx, name, e)
@@ -50,7 +51,8 @@ func (s *spool) manifest(ctx context.Context, name object.TrackName, payload []b
 	return nil
 }
 
-// rename adds the group of an entry to the spool under another name, all of it at once; after the input nobody would send it.
+// rename adds the group of an entry to the spool again under another name, all of it at once: once the input has ended, nobody
+// else would send it.
 func (s *spool) rename(ctx context.Context, e *catalog.ManifestEntry, name object.TrackName) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,7 +71,7 @@ func (s *spool) rename(ctx context.Context, e *catalog.ManifestEntry, name objec
 	return s.trim(ctx, now)
 }
 
-// settleClaims asks the relay for the chunks that wait, once a second, until the input ends.
+// settleClaims asks the relay for the claimed chunks, once a second, until the input ends.
 func (u *uploader) settleClaims(ctx context.Context, sess *client.Session) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -99,12 +101,12 @@ func (u *uploader) settleClaims(ctx context.Context, sess *client.Session) error
 	}
 }
 
-// settle asks the relay for one chunk.
+// settle asks the relay for one claimed chunk.
 func (u *uploader) settle(ctx context.Context, sess *client.Session, c claim) error {
 	first, ok := u.s.firstHash(c.ManifestEntry)
 	for _, name := range c.Candidates {
 		if !ok {
-			break // gone from the spool
+			break // the chunk has left the spool
 		}
 		if held, there := heldHash(ctx, sess, name, c.Group); !there || held != first {
 			continue
@@ -126,7 +128,7 @@ func (s *spool) drop(c claim) {
 	s.claims.waiting = slices.DeleteFunc(s.claims.waiting, func(o claim) bool { return o == c })
 }
 
-// firstHash is the hash of the first part of an entry's chunk.
+// firstHash returns the hash of the first part of an entry's chunk.
 func (s *spool) firstHash(e *catalog.ManifestEntry) (object.Hash, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +143,7 @@ func (s *spool) firstHash(e *catalog.ManifestEntry) (object.Hash, bool) {
 	return object.Sum(g.objects[0].Payload), true
 }
 
-// heldHash is the hash of the first part of a group as the relay holds it.
+// heldHash returns the hash of the first part of a group as the relay holds it.
 func heldHash(ctx context.Context, sess *client.Session, name object.TrackName, group uint64) (object.Hash, bool) {
 	r, err := sess.Fetch(ctx, name, moqt.Location{Group: group}, moqt.Location{Group: group, Object: 1}, moqt.FetchOptions{})
 	if err != nil {

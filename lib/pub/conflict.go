@@ -13,8 +13,8 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// A relay that holds another group under the same name refuses ours (docs/relay.md, "Taking objects"). Then the group is demoted: it
-// goes out under the name of its source, and the source's manifest says so (docs/format/catalog.md, reason conflict).
+// A relay that holds another group under the same name refuses the group (docs/relay.md, "Taking objects"). Then the group is
+// demoted: it goes out under its source's name, and the source's manifest says so (docs/format/catalog.md, reason conflict).
 
 // key names a group.
 type key struct {
@@ -24,20 +24,20 @@ type key struct {
 
 // conflicts are the groups that a relay refused. The spool's mutex guards them.
 type conflicts struct {
-	entries map[key]told   // what manifests said of groups that were promoted
-	order   []key          // the same, oldest first
-	refused map[key]*group // nil once demoted
-	waiting []key          // refused before a manifest spoke of them, oldest first
-	late    []*group       // demoted after the input had ended
+	entries map[key]told   // what manifests said of promoted groups
+	order   []key          // the keys of entries, oldest first
+	refused map[key]*group // the refused groups; nil once demoted
+	waiting []key          // groups that were refused before a manifest spoke of them, oldest first
+	late    []*group       // groups that were demoted after the input had ended
 }
 
-// told is an entry and the manifest it stands in.
+// told is an entry, with the manifest in which it stands.
 type told struct {
 	manifest object.TrackName
 	entry    *catalog.ManifestEntry
 }
 
-// promoted remembers where a chunk went, and demotes it if it was refused before.
+// promoted remembers where a chunk went, and demotes the chunk if its group was refused before.
 func (s *spool) promoted(ctx context.Context, manifest object.TrackName, e *catalog.ManifestEntry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,7 +69,7 @@ func (s *spool) conflict(ctx context.Context, g *group) error {
 	if !s.await(ctx, func() bool { return g.state != open || g.dropped }) {
 		return context.Cause(ctx)
 	}
-	if _, known := c.entries[k]; !known { // the manifest will tell whose it is, if there is one
+	if _, known := c.entries[k]; !known { // the manifest will tell which source's group it is, if there is a manifest
 		if c.waiting = append(c.waiting, k); len(c.waiting) > maxClaims {
 			if _, known := c.entries[c.waiting[0]]; !known {
 				delete(c.refused, c.waiting[0])
@@ -81,7 +81,7 @@ func (s *spool) conflict(ctx context.Context, g *group) error {
 	return s.demote(ctx, k)
 }
 
-// demote sends a refused group under its source's name, all of it before anything else happens; mu is held.
+// demote puts a refused group into the spool under its source's name, all of it before anything else happens; mu is held.
 func (s *spool) demote(ctx context.Context, k key) error {
 	t, g := s.conflicts.entries[k], s.conflicts.refused[k]
 	if g == nil || t.entry.Scope != catalog.ScopeBroadcast || g.state != whole {
@@ -102,8 +102,9 @@ func (s *spool) demote(ctx context.Context, k key) error {
 	return s.trim(ctx, g.touched)
 }
 
-// insert adds a record to a manifest: to its newest group, whose objects that follow are counted on from there. If that is over, to
-// the next one as soon as that has begun, for its id is the input's to choose; after the input, to a group of its own. mu is held.
+// insert adds a record to a manifest. It goes to the manifest's newest group, and the objects that follow there are counted on
+// from it. If that group is over, the record waits for the next one, because the input chooses group ids. After the input has
+// ended, the record makes a group of its own. mu is held.
 func (s *spool) insert(manifest object.TrackName, payload []byte) {
 	tr := s.track(&object.Track{Name: manifest})
 	tr.untold = append(tr.untold, payload)
@@ -119,7 +120,7 @@ func (s *spool) insert(manifest object.TrackName, payload []byte) {
 	s.cond.Broadcast()
 }
 
-// tell appends what waits for an open group.
+// tell appends the records that wait for a group to an open one.
 func (s *spool) tell(g *group) {
 	tr := g.track
 	for _, payload := range tr.untold {
@@ -130,7 +131,7 @@ func (s *spool) tell(g *group) {
 	tr.untold = nil
 }
 
-// tellAlone makes a group of what waits for one.
+// tellAlone makes a group of the records that wait for one.
 func (s *spool) tellAlone(tr *track) {
 	if len(tr.untold) == 0 {
 		return
@@ -147,7 +148,7 @@ func (s *spool) tellAlone(tr *track) {
 	tr.untold = nil
 }
 
-// record makes an object of ours.
+// record makes an object for a record.
 func record(o object.Object, payload []byte) *object.Object {
 	o.Payload, o.Properties = payload, object.Properties{Hash: object.Sum(payload), HasHash: true}.Append(nil)
 	return &o
@@ -156,7 +157,7 @@ func record(o object.Object, payload []byte) *object.Object {
 // manifestPriority is that of a record in a group of its own.
 const manifestPriority = 100
 
-// sendLate sends what was demoted after the input had ended, and waits for it.
+// sendLate sends the groups that were demoted after the input had ended, and waits until the relay has them.
 func (u *uploader) sendLate(ctx context.Context, sess *client.Session) error {
 	for n := 0; ; n++ {
 		var g *group
@@ -170,7 +171,7 @@ func (u *uploader) sendLate(ctx context.Context, sess *client.Session) error {
 		}
 		pub, err := sess.Publish(ctx, g.track.name, moqt.PublishOptions{Properties: g.track.properties})
 		if _, ok := errors.AsType[*moqt.RequestError](err); ok {
-			continue // the relay takes nothing that it did not ask for
+			continue // the relay takes only tracks that it asked for
 		}
 		if err == nil {
 			err = forwarding(ctx, pub)
@@ -192,8 +193,8 @@ func (u *uploader) sendLate(ctx context.Context, sess *client.Session) error {
 	}
 }
 
-// differs compares a group with what the relay holds under its name: whether something of it is another object, or it ends before
-// ours does.
+// differs compares a group with what the relay holds under its name. It reports whether any object differs, or the relay's group
+// ends before ours does.
 func differs(ctx context.Context, sess *client.Session, name object.TrackName, g *group, at moqt.Location) (bool, error) {
 	end := moqt.Location{Group: at.Group, Object: at.Object + 1}
 	r, err := sess.Fetch(ctx, name, moqt.Location{Group: at.Group}, end, moqt.FetchOptions{})
@@ -224,7 +225,7 @@ func differs(ctx context.Context, sess *client.Session, name object.TrackName, g
 	}
 }
 
-// holds reports whether an object of the group has the hash that properties tell, or they tell none.
+// holds reports whether an object of the group has the hash in the given properties; true if they have no hash.
 func (g *group) holds(id uint64, properties []byte) bool {
 	p, err := object.ParseProperties(properties)
 	if err != nil || !p.HasHash {

@@ -11,14 +11,14 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// A relay may want a track or a namespace published elsewhere, with GOAWAY on the stream of that request. It is published there
-// first, and then ends here. The track's whole spool is sent again, because what of it was stored is not known: nothing is
-// missing, and relays know what they have.
+// A relay may want a track or a namespace to be published at another place; it says so with GOAWAY on the stream of the request.
+// The track is published at the new place first, and then ends at the old one. Its whole spool is sent again, because it is not
+// known which objects were stored. So nothing is missing, and relays recognize what they have.
 
-// errElsewhere says that a track goes on at another place.
+// errElsewhere says that a track is now published at another place.
 var errElsewhere = errors.New("published elsewhere")
 
-// at is the session that a track goes to.
+// at returns the session over which a track is published.
 func (u *uploader) at(sess *client.Session, name object.TrackName) *client.Session {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -28,8 +28,8 @@ func (u *uploader) at(sess *client.Session, name object.TrackName) *client.Sessi
 	return sess
 }
 
-// sendAnywhere sends a track to the subscriber that took it, and wherever the relay wants it published from then on. It returns
-// the last publication, which is over unless there was no error.
+// sendAnywhere sends a track to the subscriber that took it, and then wherever the relay wants it published. It returns the last
+// publication; without an error that one goes on.
 func (u *uploader) sendAnywhere(ctx context.Context, sess *client.Session, pub *moqt.Publication, t *track) (*moqt.Publication, error) {
 	for {
 		sctx, cancel := context.WithCancelCause(ctx)
@@ -44,7 +44,7 @@ func (u *uploader) sendAnywhere(ctx context.Context, sess *client.Session, pub *
 		case <-pub.GoingAway():
 			next, err = u.moveTrack(ctx, sess, pub, t)
 		}
-		if err != nil { // it stays here until the relay ends it
+		if err != nil { // the track stays here until the relay ends it
 			if ctx.Err() == nil {
 				u.log.Warn("the relay wants a track published elsewhere, which fails", "track", t.name.String(), "err", err)
 			}
@@ -60,14 +60,14 @@ func (u *uploader) sendAnywhere(ctx context.Context, sess *client.Session, pub *
 		pub.Done(wire.DoneGoingAway, "published elsewhere")
 		u.s.mu.Lock()
 		for _, g := range t.groups {
-			g.sent[u.index] = false // whether it is stored there is not known
+			g.sent[u.index] = false // it is not known whether the group is stored there
 		}
 		u.s.mu.Unlock()
 		pub = next
 	}
 }
 
-// moveTrack publishes a track where the relay wants it.
+// moveTrack publishes a track at the place that the relay named.
 func (u *uploader) moveTrack(ctx context.Context, sess *client.Session, pub *moqt.Publication, t *track) (*moqt.Publication, error) {
 	to, err := u.at(sess, t.name).Move(ctx, pub)
 	if err != nil {
@@ -86,7 +86,7 @@ func (u *uploader) moveTrack(ctx context.Context, sess *client.Session, pub *moq
 	return next, nil
 }
 
-// publishAnew publishes a track again: a relay may not have seen yet that it ended before, as that came on another stream.
+// publishAnew publishes a track again. The relay may not have seen yet that it ended, because that came on another stream.
 func (u *uploader) publishAnew(ctx context.Context, to *client.Session, t *track) (*moqt.Publication, error) {
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
 		pub, err := to.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties})

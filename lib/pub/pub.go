@@ -18,7 +18,7 @@ import (
 	"every.channel/ec/lib/settings"
 )
 
-// Config says where to publish and what to do when that is slow or gone.
+// Config says where to publish, and what to do when a relay is slow or gone.
 type Config struct {
 	// Relays are addresses as moqt.Dial takes them, such as moqt://host:port. Each gets everything.
 	Relays []string
@@ -28,13 +28,12 @@ type Config struct {
 	TLS *tls.Config
 	// Versions are the drafts to offer. Default: all that are spoken.
 	Versions []moqt.Version
-	// Spool is how long a group is kept after its last object, to be sent again after a loss, or to be sent at
-	// all. Default 30 s.
+	// Spool is how long a group is kept after its last object, to be sent again after a loss, or to be sent at all. Default 30 s.
 	Spool time.Duration
 	// SpoolBytes bounds the spool's payload. Default 64 MiB.
 	SpoolBytes int64
-	// Block lets the input wait when the spool is full of what was not sent. Otherwise that happens only if the
-	// input runs faster than its own clock, as a file does; of a live input the oldest whole group is dropped.
+	// Block lets the input wait when the spool is full of groups that were not sent. Without it, only an input that runs faster
+	// than its own clock waits, as a file does; of a live input the oldest whole group is dropped.
 	Block bool
 	// Drain bounds how long the end of input waits for delivery. Default 30 s.
 	Drain time.Duration
@@ -83,7 +82,7 @@ func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
 	}
 	s := newSpool(len(c.Relays), c.Spool, c.SpoolBytes, c.Block, c.Log)
 
-	// Input ends first, relays have some time after that: so they run on a context of their own.
+	// The input ends first, and relays have some time after that, so relays run on a context of their own.
 	rctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	inctx, stopInput := context.WithCancelCause(ctx)
@@ -97,7 +96,7 @@ func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
 			if err != nil {
 				errs[i] = err
 				if s.relayGone(i) {
-					stopInput(err) // nobody is left to read for
+					stopInput(err) // no relay is left to publish to
 				} else if len(c.Relays) > 1 {
 					c.Log.Error("relay given up, going on with the others", "relay", client.Name(relay), "err", err)
 				}
@@ -113,7 +112,7 @@ func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
 	drain := c.Drain
 	if inctx.Err() != nil {
 		drain = min(drain, interruptedDrain)
-		inErr = nil // told by errs, or by ctx
+		inErr = nil // errs or ctx tells it already
 	}
 	timer := time.NewTimer(drain)
 	defer timer.Stop()
@@ -146,14 +145,14 @@ func distinct(errs []error) (list []error) {
 	return list
 }
 
-// afterDone is closed some time after ctx ended.
+// afterDone returns a channel that is closed some time after ctx ended.
 func afterDone(ctx context.Context, d time.Duration) <-chan struct{} {
 	c := make(chan struct{})
 	context.AfterFunc(ctx, func() { time.AfterFunc(d, func() { close(c) }) })
 	return c
 }
 
-// readWhile reads until the input or ctx ends, whichever comes first: a reader may block for good.
+// readWhile reads until the input or ctx ends, whichever comes first: a reader may block for ever.
 func readWhile(ctx context.Context, c Config, s *spool, r io.Reader) error {
 	result := make(chan error, 1)
 	go func() { result <- read(ctx, c, s, r) }()
@@ -165,7 +164,7 @@ func readWhile(ctx context.Context, c Config, s *spool, r io.Reader) error {
 	}
 }
 
-// read moves records into the spool.
+// read moves objects from the input into the spool.
 func read(ctx context.Context, c Config, s *spool, r io.Reader) error {
 	in := object.NewReader(r)
 	tick := time.Now()
@@ -205,7 +204,7 @@ func read(ctx context.Context, c Config, s *spool, r io.Reader) error {
 	return context.Cause(ctx)
 }
 
-// relayGone notes that a relay failed for good and tells whether it was the last.
+// relayGone notes that a relay failed for good, and reports whether it was the last one.
 func (s *spool) relayGone(i int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// An uploader is also the handler of its session: relays that do not take PUBLISH subscribe, and any relay may
-// fetch what the spool still has.
+// An uploader also handles requests of its session: relays that do not take PUBLISH subscribe, and any relay may fetch what is in
+// the spool.
 var _ moqt.Handler = (*uploader)(nil)
 
 func (u *uploader) lookup(name object.TrackName) (t *track, largest *moqt.Location) {
@@ -24,7 +24,7 @@ func (u *uploader) lookup(name object.TrackName) (t *track, largest *moqt.Locati
 	return t, largest
 }
 
-// waiting is where a subscription of the relay reaches the track that waits for one.
+// waiting returns the channel that brings a subscription of the relay to the track that waits for one.
 func (u *uploader) waiting(t *track) chan *moqt.Publication {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -35,7 +35,7 @@ func (u *uploader) waiting(t *track) chan *moqt.Publication {
 	return u.subs[key]
 }
 
-// subscription waits for the relay to subscribe to a track, or for the end of input, when it is nil.
+// subscription waits for the relay to subscribe to a track. It returns nil if the input ends first.
 func (u *uploader) subscription(ctx context.Context, t *track) (*moqt.Publication, error) {
 	ended, stop := context.WithCancel(ctx)
 	defer stop()
@@ -67,14 +67,14 @@ func (u *uploader) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	select {
 	case u.waiting(t) <- pub: // the track's own sender takes it
 		<-pub.Context().Done()
-	default: // one more subscription
+	default: // it is a second subscription
 		if u.send(ctx, pub, t) == nil {
 			pub.Done(u.doneCode(t), "")
 		}
 	}
 }
 
-// Fetch serves what the spool has; the rest is unknown here.
+// Fetch serves objects from the spool; other objects are marked as unknown.
 func (u *uploader) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	t, largest := u.lookup(r.Track)
 	if t == nil || largest == nil {
@@ -87,7 +87,7 @@ func (u *uploader) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	}
 	u.s.mu.Lock()
 	var objects []object.Object
-	for _, g := range t.groups { // slices of objects are never written again
+	for _, g := range t.groups { // the slices of objects are never written again
 		for _, o := range g.objects {
 			l := moqt.Location{Group: o.Group, Object: o.ID}
 			if !l.Less(r.Start) && (l.Less(end) || end.Object == 0 && l.Group == end.Group) {

@@ -11,62 +11,62 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// maxOpenGroups is how many groups of a track may be unfinished at a time; the oldest beyond is given up. A
-// source works on one, two while parts of the next overtake.
+// maxOpenGroups is how many groups of a track may be unfinished at a time; the oldest one beyond is given up. A source works on
+// one group, or on two while parts of the next one overtake.
 const maxOpenGroups = 4
 
-// maxGroups bounds the groups in the spool, which may be tiny.
+// maxGroups bounds the number of groups in the spool, because they may be tiny.
 const maxGroups = 4096
 
-// spool is what was read and may have to be sent, again or at all. One mutex guards it; every change wakes all
-// who wait.
+// spool holds the objects that were read and may have to be sent, for the first time or again. One mutex guards it; every change
+// wakes everybody who waits.
 type spool struct {
-	relays   int // how many send from it
+	relays   int // how many relays are sent to from it
 	maxAge   time.Duration
 	maxBytes int64
-	wait     bool // never drop what was not sent
+	wait     bool // never drop a group that was not sent
 	log      *slog.Logger
 
 	mu     sync.Mutex
 	cond   *sync.Cond
 	tracks map[string]*track
 	names  []*track // in order of declaration
-	groups []*group // all tracks', in order of arrival
+	groups []*group // the groups of all tracks, in order of arrival
 	bytes  int64
 	next   uint64   // sequence number of the next group
 	gone   []bool   // relays that failed for good
 	ended  bool     // no more input
-	passed []passed // groups that left the spool lately, sent and perhaps not arrived
+	passed []passed // groups that left the spool lately; they were sent and may not have arrived
 
 	claims    claims
 	conflicts conflicts
 
-	faster *bool // input runs faster than its own clock; nil: not known yet
+	faster *bool // the input runs faster than its own clock; nil: not known yet
 	Stats
 }
 
 // Stats counts what happened.
 type Stats struct {
 	Groups, Objects, Bytes int64
-	Duplicates, Late       int64 // objects not taken: known already, or of a group that was given up
-	Unfinished             int64 // groups whose end the input did not tell
-	Dropped                int64 // groups dropped from the spool before a relay had them, counted for each relay
+	Duplicates, Late       int64 // objects that were not taken: known already, or of a group that was given up
+	Unfinished             int64 // groups of which the input did not tell the end
+	Dropped                int64 // groups that left the spool before a relay had them, counted for each relay
 	Undelivered            int64 // groups that a relay had not confirmed at the end, counted for each relay
 	Damaged                int64 // damaged places in the input
-	Refused, Demoted       int64 // groups of which a relay holds others under their name, and those of them that went out under their source's
+	Refused, Demoted       int64 // groups for which a relay holds others under their name; and those of them that were then sent under their source's name
 }
 
 type track struct {
 	name       object.TrackName
 	properties []byte
-	groups     []*group // those in the spool
+	groups     []*group // the track's groups in the spool
 	last       uint64   // sequence number of the newest group
 	largest    *moqt.Location
-	given      map[uint64]bool   // groups given up or evicted lately: what comes for them is late
+	given      map[uint64]bool   // groups given up or evicted lately: their further objects are late
 	many       bool              // has groups of several subgroups
 	ended      bool              // end of track
-	inserted   map[uint64]uint64 // by group: records of ours among those of the input
-	untold     [][]byte          // records of ours that wait for a group to be open
+	inserted   map[uint64]uint64 // by group: how many records of our own stand among those of the input
+	untold     [][]byte          // records of our own that wait for an open group
 }
 
 type state uint8
@@ -91,7 +91,7 @@ type group struct {
 	pts     clock.PTS // of the first object that has one
 	hasPTS  bool
 	sent    []bool // by relay
-	dropped bool   // evicted before it was sent
+	dropped bool   // the group was evicted before it was sent
 }
 
 func newSpool(relays int, maxAge time.Duration, maxBytes int64, wait bool, log *slog.Logger) *spool {
@@ -101,7 +101,7 @@ func newSpool(relays int, maxAge time.Duration, maxBytes int64, wait bool, log *
 	return s
 }
 
-// await waits, with the lock held, until ready says so or ctx ends, which it reports as false.
+// await waits, with the lock held, until ready returns true; false: ctx has ended.
 func (s *spool) await(ctx context.Context, ready func() bool) bool {
 	if ready() {
 		return true
@@ -121,7 +121,7 @@ func (s *spool) await(ctx context.Context, ready func() bool) bool {
 	return true
 }
 
-// track returns the state of a track, made on first sight.
+// track returns the state of a track, which is made on first use.
 func (s *spool) track(t *object.Track) *track {
 	key := t.Name.String()
 	tr := s.tracks[key]
@@ -141,7 +141,7 @@ func (s *spool) declare(t *object.Track) {
 	s.track(t)
 }
 
-// add takes an object, waiting for room if nothing may be dropped. The object's slices are copied.
+// add takes an object. It waits for room if nothing may be dropped. The object's slices are copied.
 func (s *spool) add(ctx context.Context, t *object.Track, o *object.Object, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +149,7 @@ func (s *spool) add(ctx context.Context, t *object.Track, o *object.Object, now 
 	return s.trim(ctx, now)
 }
 
-// put is add for several objects at once, with the lock held; trim makes room behind them.
+// put takes an object with the lock held, so that several can be put at once; trim makes room afterwards.
 func (s *spool) put(t *object.Track, o *object.Object, now time.Time) {
 	defer s.cond.Broadcast()
 	tr := s.track(t)
@@ -165,7 +165,7 @@ func (s *spool) put(t *object.Track, o *object.Object, now time.Time) {
 	g := tr.group(o.Group)
 	switch {
 	case g == nil && o.Status == object.EndOfGroup:
-		return // of a group without objects
+		return // it ends a group without objects
 	case g == nil:
 		s.giveUp(tr, maxOpenGroups-1)
 		g = s.begin(tr, o.Group, now)
@@ -174,7 +174,7 @@ func (s *spool) put(t *object.Track, o *object.Object, now time.Time) {
 		return
 	case g.state == whole:
 		if o.Status == object.Normal {
-			s.Duplicates++ // two captures that overlap, one after the other
+			s.Duplicates++ // the input may be two captures that overlap, one after the other
 		}
 		return
 	}
@@ -203,7 +203,7 @@ func (s *spool) begin(tr *track, id uint64, now time.Time) *group {
 	tr.groups = append(tr.groups, g)
 	s.groups = append(s.groups, g)
 	s.Groups++
-	if s.ended { // demoted; sent by sendLate
+	if s.ended { // it was demoted, and sendLate sends it
 		for i := range g.sent {
 			g.sent[i] = true
 		}
@@ -257,7 +257,7 @@ func (g *group) finish(st state, end *object.Object) {
 	}
 }
 
-// giveUp leaves at most keep groups of the track unfinished.
+// giveUp gives up the oldest unfinished groups of a track until keep are left.
 func (s *spool) giveUp(t *track, keep int) {
 	n := 0
 	for _, g := range t.groups {
@@ -277,7 +277,7 @@ func (s *spool) giveUp(t *track, keep int) {
 	}
 }
 
-// leave counts what no relay will have any more, and returns the sum of all.
+// leave counts the groups that no relay will get any more, and returns all counters.
 func (s *spool) leave() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -291,7 +291,7 @@ func (s *spool) leave() Stats {
 	return s.Stats
 }
 
-// end says that the input is over.
+// end notes that the input is over.
 func (s *spool) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -303,8 +303,8 @@ func (s *spool) end() {
 	s.cond.Broadcast()
 }
 
-// trim keeps the spool within its bounds: what every relay has goes first, then, if the input must not wait, the
-// oldest whole group that some relay has not.
+// trim keeps the spool within its bounds. Groups that every relay has go first; then, if the input must not wait, the oldest
+// whole group that some relay does not have.
 func (s *spool) trim(ctx context.Context, now time.Time) error {
 	for {
 		over := s.bytes > s.maxBytes || len(s.groups) > maxGroups
@@ -328,11 +328,11 @@ func (s *spool) trim(ctx context.Context, now time.Time) error {
 			s.pass(sent, now)
 		case old == nil && !over:
 			return nil
-		case old == nil: // one group larger than the spool, and unfinished: let it be
+		case old == nil: // one unfinished group is larger than the spool, which must be borne
 			return nil
 		case !s.mustWait(now):
 			s.evict(old)
-		case !over: // old, but there is room and nothing may be dropped
+		case !over: // the group is old, but there is room, and nothing may be dropped
 			return nil
 		default: // wait for room
 			if !s.await(ctx, func() bool {
@@ -353,8 +353,8 @@ func (s *spool) trim(ctx context.Context, now time.Time) error {
 	}
 }
 
-// mustWait decides whether the input can wait. A tuner cannot; a file can, and shows by giving more than two
-// seconds of media in a second. What has no timestamps waits.
+// mustWait reports whether the input can wait. A tuner cannot. A file can, and shows it by giving more than two seconds of media
+// in a second. An input without timestamps waits.
 func (s *spool) mustWait(now time.Time) bool {
 	if s.wait {
 		return true
@@ -405,15 +405,15 @@ func (s *spool) allGone() bool {
 	return true
 }
 
-// passed is the last object of a group that made room for others soon after it was sent.
+// passed is the last object of a group that left the spool soon after it was sent.
 type passed struct {
 	track object.TrackName
 	at    moqt.Location
 	when  time.Time
 }
 
-// last is the object whose arrival says that all of a whole group arrived: one stream carries a group in order. False if there
-// is none.
+// last returns the object whose arrival shows that all of a whole group arrived, because one stream carries a group in order.
+// False if there is no such object.
 func (g *group) last() (moqt.Location, bool) {
 	if g.state != whole || len(g.objects) == 0 {
 		return moqt.Location{}, false
@@ -421,8 +421,8 @@ func (g *group) last() (moqt.Location, bool) {
 	return moqt.Location{Group: g.id, Object: g.lastID[g.objects[len(g.objects)-1].Subgroup]}, true
 }
 
-// pass remembers a group that leaves the spool. What is older than the spool has arrived, or was resent, or was lost with its
-// session.
+// pass remembers a group that leaves the spool and was sent lately. A group that is older than the spool has arrived, or was sent
+// again, or was lost with its session.
 func (s *spool) pass(g *group, now time.Time) {
 	for len(s.passed) > 0 && (len(s.passed) >= maxGroups || now.Sub(s.passed[0].when) > s.maxAge) {
 		s.passed = s.passed[1:]
@@ -432,7 +432,7 @@ func (s *spool) pass(g *group, now time.Time) {
 	}
 }
 
-// evict forgets a group; senders at work on one that is dropped reset its stream.
+// evict removes a group; senders that are at work on a dropped group reset its stream.
 func (s *spool) evict(g *group) {
 	for r, sent := range g.sent {
 		switch {
@@ -452,7 +452,7 @@ func (s *spool) evict(g *group) {
 	t := g.track
 	t.groups = remove(t.groups, g)
 	if len(t.given) >= 64 {
-		clear(t.given) // only a guard against stragglers
+		clear(t.given) // given only guards against late objects
 	}
 	t.given[g.id] = true
 	delete(t.inserted, g.id)

@@ -17,21 +17,21 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// maxStreams is how many groups of a track are sent to one relay at a time. More than maxOpenGroups, so that a
-// group which is not finished holds nothing up.
+// maxStreams is how many groups of a track are sent to one relay at a time. It is more than maxOpenGroups, so that unfinished
+// groups hold up no other.
 const maxStreams = maxOpenGroups + 2
 
 // uploader sends the spool to one relay.
 type uploader struct {
 	c     Config
 	s     *spool
-	index int // in group.sent
+	index int // its index in group.sent
 	relay string
 	log   *slog.Logger
 
 	mu    sync.Mutex
 	subs  map[string]chan *moqt.Publication // by track: subscriptions that the relay made
-	where map[string]*client.Session        // by track: where it goes, if not where the session is
+	where map[string]*client.Session        // by track: the session to which it has moved, if it has
 }
 
 func newUploader(c Config, s *spool, index int, relay string) *uploader {
@@ -49,11 +49,11 @@ func (u *uploader) run(ctx context.Context) error {
 	return err
 }
 
-// session sends everything in the spool and what comes, until the input is over and the relay has it.
+// session sends everything in the spool and what comes, until the input is over and the relay has everything.
 func (u *uploader) session(ctx context.Context, sess *client.Session) error {
 	u.s.mu.Lock()
 	for _, g := range u.s.groups {
-		g.sent[u.index] = false // whether it was stored is not known
+		g.sent[u.index] = false // it is not known whether the group was stored
 	}
 	u.s.mu.Unlock()
 	u.mu.Lock()
@@ -104,18 +104,18 @@ func (u *uploader) session(ctx context.Context, sess *client.Session) error {
 	return u.sendLate(ctx, sess)
 }
 
-// wait drops the errors that follow from another.
+// wait waits for a group of goroutines, and drops the errors that only follow from another.
 func wait(g *errgroup.Group) error {
 	g.Go(func() error { return context.Canceled })
 	g.Wait()
 	return nil
 }
 
-// announce tells the relay of a namespace. A relay that knows it already, from us, is fine.
+// announce tells the relay of a namespace. It is no error if the relay knows it already from this publisher.
 func announce(ctx context.Context, sess *client.Session, ns object.Namespace) (*moqt.NamespacePublication, error) {
 	p, err := sess.PublishNamespace(ctx, ns)
 	if refused, ok := errors.AsType[*moqt.RequestError](err); ok && refused.Code == wire.RequestNotSupported {
-		return nil, nil // PUBLISH may do
+		return nil, nil // PUBLISH alone may be enough
 	}
 	return p, err
 }
@@ -123,7 +123,7 @@ func announce(ctx context.Context, sess *client.Session, ns object.Namespace) (*
 // errUnsubscribed says that the relay no longer wants a track.
 var errUnsubscribed = errors.New("relay unsubscribed")
 
-// track offers a track and sends it, to whoever subscribes if the offer is not taken.
+// track offers a track with PUBLISH and sends it. If the relay does not take the offer, it is sent when the relay subscribes.
 func (u *uploader) track(ctx context.Context, sess *client.Session, t *track) error {
 	pub, err := sess.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties})
 	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
@@ -158,7 +158,7 @@ func (u *uploader) doneCode(t *track) moqt.DoneCode {
 	return wire.DoneSubscriptionEnded
 }
 
-// send sends the groups of the spool, oldest first, and those that come, to one subscriber.
+// send sends the groups of the spool, oldest first, and then new ones, to one subscriber.
 func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -193,7 +193,7 @@ func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) er
 	return err
 }
 
-// after is the first group in the spool from a sequence number on.
+// after returns the first group in the spool from a sequence number on.
 func (t *track) after(seq uint64) *group {
 	for _, g := range t.groups {
 		if g.seq >= seq {
@@ -215,7 +215,7 @@ func forwarding(ctx context.Context, pub *moqt.Publication) error {
 	return nil
 }
 
-// group sends one group as its objects come: one stream for each subgroup.
+// group sends one group as its objects come, on one stream for each subgroup.
 func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (err error) {
 	streams := map[uint64]*moqt.SubgroupWriter{}
 	defer func() {
@@ -243,7 +243,7 @@ func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (
 			return u.finish(ctx, streams, g, st, end, many, skipped || inGroup == 0)
 		}
 		if !pub.State().Wants(moqt.Location{Group: o.Group, Object: o.ID}) {
-			skipped = true // the subscriber filters
+			skipped = true // the subscriber's filter excludes it
 			continue
 		}
 		w := streams[o.Subgroup]
@@ -265,8 +265,8 @@ func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (
 	}
 }
 
-// finish closes the streams of a group that has ended: FIN if it is whole, else a reset. A group that the
-// subscriber wanted only a part of is as good as sent.
+// finish closes the streams of a group that has ended: with FIN if it is whole, else with a reset. A group of which the
+// subscriber wanted only a part counts as sent.
 func (u *uploader) finish(ctx context.Context, streams map[uint64]*moqt.SubgroupWriter, g *group, st state, end *object.Object, many, skipped bool) error {
 	if st == whole {
 		if w := streams[end.Subgroup]; w != nil && (many || end.Status == object.EndOfTrack) {
@@ -290,7 +290,8 @@ func (u *uploader) finish(ctx context.Context, streams map[uint64]*moqt.Subgroup
 	return nil
 }
 
-// streamError takes a refused stream (the relay may have the group already, or another one under its name) as sent; the session goes on.
+// streamError takes a group whose stream was refused as sent, because the relay may have the group already, or another one under
+// its name; the session goes on.
 func (u *uploader) streamError(ctx context.Context, g *group, err error) error {
 	reset, ok := errors.AsType[*moqt.StreamResetError](err)
 	if !ok || !reset.Remote {
@@ -307,12 +308,12 @@ func (u *uploader) streamError(ctx context.Context, g *group, err error) error {
 	return nil
 }
 
-// confirm asks the relay for the last object of each group that may be on its way. QUIC's acknowledgements do not reach us, and
-// would not say "stored".
+// confirm asks the relay for the last object of each group that may be on its way. QUIC's acknowledgements do not reach this
+// package, and would not say that the object was stored.
 func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 	type sent struct {
 		passed
-		*group // nil: not in the spool any more
+		*group // nil: it is not in the spool any more
 	}
 	u.s.mu.Lock()
 	var todo []sent
@@ -345,13 +346,13 @@ func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 	return err
 }
 
-// confirmAtOnce is how many groups are asked for at a time, so that many small ones do not take a round trip each.
+// confirmAtOnce is how many groups are asked for at a time, so that many small groups do not take a round trip each.
 const confirmAtOnce = 32
 
 var errNoFetch = errors.New("no FETCH")
 
-// awaitGroup asks until the relay has the last object of a group. other: what the relay holds under that name is not g; nil is not
-// compared.
+// awaitGroup asks until the relay has the last object of a group. other: the relay holds another group than g under that name; a
+// nil g is not compared.
 func (u *uploader) awaitGroup(ctx context.Context, sess *client.Session, t object.TrackName, at moqt.Location, g *group) (other bool, _ error) {
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		o, err := heldObject(ctx, sess, t, at)
@@ -371,7 +372,7 @@ func (u *uploader) awaitGroup(ctx context.Context, sess *client.Session, t objec
 			o, err := heldObject(ctx, sess, t, moqt.Location{Group: at.Group, Object: first})
 			return err == nil && o != nil && !g.holds(first, o.Properties), nil
 		}
-		if pause > 50*time.Millisecond && g != nil { // it is long in coming
+		if pause > 50*time.Millisecond && g != nil { // it takes long
 			if other, err := differs(ctx, sess, t, g, at); other || err != nil && errors.Is(err, moqt.ErrClosed) {
 				return other, err
 			}
@@ -390,7 +391,7 @@ func (u *uploader) awaitGroup(ctx context.Context, sess *client.Session, t objec
 	}
 }
 
-// linger gives the transport time to deliver where nothing tells when it has.
+// linger gives the transport time to deliver the last bytes, where no answer tells when they have arrived.
 func linger(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -400,7 +401,7 @@ func linger(ctx context.Context) error {
 	}
 }
 
-// heldObject asks the relay for an object; nil: it is not there.
+// heldObject asks the relay for an object; nil: the relay does not have it.
 func heldObject(ctx context.Context, sess *client.Session, t object.TrackName, at moqt.Location) (*moqt.FetchObject, error) {
 	r, err := sess.Fetch(ctx, t, at, moqt.Location{Group: at.Group, Object: at.Object + 1}, moqt.FetchOptions{})
 	if err != nil {
@@ -410,7 +411,7 @@ func heldObject(ctx context.Context, sess *client.Session, t object.TrackName, a
 	for {
 		o, err := r.Next()
 		if err != nil {
-			return nil, nil // not yet, or the session tells with the next request
+			return nil, nil // the relay does not have it yet, or the session has ended and the next request tells that
 		}
 		if o.Kind == moqt.FetchedObject && o.Group == at.Group && o.ID == at.Object {
 			return &o, nil

@@ -12,19 +12,19 @@ import (
 
 // Config holds what a store needs to know. The zero value keeps everything for ever.
 type Config struct {
-	// MaxAge removes groups this long after they were last written. Default 0: never.
+	// MaxAge is how long after it was last written a group is removed. Default 0: never.
 	MaxAge time.Duration
 	// MaxBytes bounds the bytes of all group files; the oldest go first. Default 0: no bound.
 	MaxBytes int64
-	// Rules override both per namespace; the longest prefix that fits decides. A rule's zero is no
-	// bound, not the store's. Bytes that a rule bounds still count towards the store's MaxBytes.
+	// Rules replace both bounds for namespaces with a prefix; the longest prefix that fits decides. A zero in a rule means no
+	// bound, and not the store's bound. Bytes that a rule bounds still count towards the store's MaxBytes.
 	Rules []Rule
-	// CompressAfter compresses whole groups with zstd this long after they were last written.
-	// Default 0: never, because coded video hardly shrinks.
+	// CompressAfter is how long after it was last written a whole group is compressed with zstd. Default 0: never, because coded
+	// video hardly shrinks.
 	CompressAfter time.Duration
 	// Interval is how often Run looks for groups to remove or compress. Default 10 s.
 	Interval time.Duration
-	// Logger gets what recovery and retention did. Default: none.
+	// Logger gets events of recovery and retention. Default: none.
 	Logger *slog.Logger
 
 	now  func() time.Time         // tests set these

@@ -30,7 +30,7 @@ type group struct {
 	zstd   bool
 	size   int64
 	mtime  int64  // Unix ns
-	copied bool   // from elsewhere, later than what came after it: mtime is not when it was written
+	copied bool   // the group was fetched from another relay after later groups: mtime is not when it was first written
 	idx    *index // nil when not in memory
 
 	f *os.File // for appending; nil when closed
@@ -56,7 +56,7 @@ func (x *index) find(id uint64) (int, bool) {
 	return slices.BinarySearchFunc(x.entries, id, func(e entry, id uint64) int { return cmp.Compare(e.id, id) })
 }
 
-// judge compares an object with what is there; Stored means that it is new and fits.
+// judge compares an object with the stored ones; Stored means that it is new and fits.
 func (x *index) judge(o *object.Object, sum object.Hash) Result {
 	i, found := x.find(o.ID)
 	switch {
@@ -132,7 +132,7 @@ func (g *group) write(o *object.Object, sum object.Hash) error {
 	return nil
 }
 
-// age sets the time of a copy's file; the track's lock is held.
+// age sets the modification time of a copy's file; the track's lock is held.
 func (g *group) age(path string) error {
 	if !g.copied {
 		return nil
@@ -141,7 +141,7 @@ func (g *group) age(path string) error {
 	return os.Chtimes(path, at, at)
 }
 
-// undo removes what a failed write left behind the last whole record.
+// undo removes the bytes that a failed write left behind the last whole record.
 func (g *group) undo() error {
 	var err error
 	if g.size > 0 {
@@ -197,13 +197,13 @@ func (g *group) makeDirs() error {
 func (g *group) closeFile() {
 	if g.f != nil {
 		g.age(g.f.Name())
-		g.f.Close() // what was written is in the page cache; finish syncs it through a handle of its own
+		g.f.Close() // the written bytes are in the page cache; finish syncs them through a handle of its own
 		g.f, g.w = nil, nil
 	}
 }
 
-// vanished forgets a group whose file somebody removed, so that it can be had again. While the whole store is gone, nothing is
-// forgotten: it may be mounted again.
+// vanished forgets a group whose file somebody removed, so that the group can be stored again. While the whole folder of the
+// store is gone nothing is forgotten, because it may be mounted again.
 func (g *group) vanished(err error) error {
 	if !os.IsNotExist(err) || g.t.groups[g.id] != g {
 		return err
@@ -229,8 +229,8 @@ func (g *group) setAside() error {
 	return nil
 }
 
-// finish syncs a whole group and gives it its final name; the folder is synced by the caller. The store's
-// finishMu is held, the track's mutex only where nothing waits for the disk.
+// finish syncs a whole group and gives it its final name; the caller syncs the folder. The store's finishMu is held. The track's
+// mutex is held only where nothing waits for the disk.
 func (g *group) finish() error {
 	t := g.t
 	t.mu.Lock()
@@ -272,7 +272,7 @@ func (g *group) finish() error {
 		if messy {
 			os.Remove(part)
 			g.resize(size)
-			g.idx = nil // offsets are those of the old file
+			g.idx = nil // the offsets are those of the old file
 			if i := slices.Index(t.resident, g); i >= 0 {
 				t.resident = slices.Delete(t.resident, i, i+1)
 			}

@@ -70,8 +70,8 @@ func makeFolder(parent, written string) (string, error) {
 	return dir, err
 }
 
-// shard is the folder of a group. Large ids are those that keep a tag in their low 16 bits (docs/format/names.md), so that a folder
-// for a thousand ids would hold one group.
+// shard returns the folder of a group. Large ids have a tag in their low 16 bits (docs/format/names.md), which is left out,
+// because otherwise a folder for a thousand ids would hold one group.
 func shard(group uint64) string {
 	if group >= 1<<32 {
 		group >>= 16

@@ -28,12 +28,12 @@ type Reader struct {
 	prefix   []byte
 
 	next  uint64 // id expected next in a complete group
-	ended bool   // its end was read
+	ended bool   // the end of the group was read
 	err   error
 }
 
-// Open opens a group for reading from object id from on. Of a group that is still being written the
-// Reader returns what is there now.
+// Open opens a group for reading, from object id from on. Of a group that is still being written the Reader returns the objects
+// that are there now.
 func (t *Track) Open(group, from uint64) (*Reader, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// recover reads the folders into memory. Whole groups are known by their names alone; partial ones are
-// read, and cut behind their last whole record. What is not ours is left alone and reported.
+// recover reads the folders into memory. Whole groups are known by their names alone; partial ones are read, and cut behind their
+// last whole record. Files that are not the store's are left alone and reported.
 func (s *Store) recover() error {
 	spaces, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *Store) recoverTrack(t *Track, dir string) error {
 func (s *Store) recoverFile(t *Track, dir, in string, f os.DirEntry) error {
 	path := filepath.Join(dir, f.Name())
 	if strings.HasSuffix(f.Name(), extTemp) {
-		return os.Remove(path) // never had its final name, so what it was made from is still there
+		return os.Remove(path) // it never had its final name, so the file from which it was made is still there
 	}
 	id, ext, ok := groupFile(f.Name())
 	if !ok || shard(id) != in || !f.Type().IsRegular() {
@@ -104,8 +104,8 @@ func (s *Store) recoverFile(t *Track, dir, in string, f os.DirEntry) error {
 		g.state = partial
 	}
 	if old := t.groups[id]; old != nil {
-		// A crash between a rename and the removal of what was renamed from: one of them is final.
-		// Of a whole and a compressed one either will do.
+		// After a crash between a rename and the removal of the old file, one of two files is final. Of a whole and a compressed
+		// file either will do.
 		if g.state == partial {
 			return os.Remove(path)
 		}
@@ -128,7 +128,7 @@ func (s *Store) recoverFile(t *Track, dir, in string, f os.DirEntry) error {
 	return nil
 }
 
-// repair cuts a torn tail. A file without a whole object goes: nothing in it was ever acknowledged.
+// repair cuts a torn tail. A file without a whole object is removed, because no object in it was ever acknowledged.
 func (g *group) repair(path string) (keep bool, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {

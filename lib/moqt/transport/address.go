@@ -82,7 +82,7 @@ func CheckListenAddress(addr string) error {
 	return err
 }
 
-// target is where the client of an address wants to.
+// target returns the authority and path that the client of an address asks for.
 func target(u *url.URL) Info { return Info{Authority: u.Host, Path: requestPath(u)} }
 
 // requestPath is the path and query of an address.

@@ -15,7 +15,7 @@ import (
 // Errors of streams are *StreamResetError when one side reset the stream, io.EOF for a FIN, and whatever
 // the transport says otherwise; once the connection ended they wrap its *SessionError.
 type Conn interface {
-	// Info says what the connection is; it does not change.
+	// Info describes the connection; it does not change.
 	Info() Info
 	// OpenStream and OpenUniStream wait for stream credit from the peer until ctx is done.
 	OpenStream(ctx context.Context) (Stream, error)
@@ -33,21 +33,23 @@ type Conn interface {
 	RemoteAddr() net.Addr
 }
 
-// Info says what a connection is.
+// Info describes a connection.
 type Info struct {
-	// Protocol is the one agreed on, of Options.Protocols.
+	// Protocol is the one of Options.Protocols that was agreed on.
 	Protocol string
 	// Network is quic, webtransport, websocket, memory, or the network of the socket that QMux runs on, such as unix or tcp.
 	Network string
-	// Native: there is no HTTP below, so the peer does not know yet where the client wants to (§9.3.1.2).
+	// Native reports that no HTTP lies below, so the peer does not know yet which authority and path the client asks for
+	// (§9.3.1.2).
 	Native bool
-	// Authority and Path, which includes the query, are where the client wants to: those of the address that this side dialed, or of
-	// the HTTP request that a server got. Without HTTP a server has none.
+	// Authority and Path, which includes the query, are what the client asks for: by the address that this side dialed, or by the
+	// HTTP request that a server got. Without HTTP a server has none.
 	Authority, Path string
-	// PeerCertificate is what the peer of a connection over raw QUIC showed and whose key it has; nil: none. Nobody else has vouched
-	// for a client's.
+	// PeerCertificate is the certificate that the peer of a connection over raw QUIC showed, and whose key the peer has; nil:
+	// none. No authority has checked a client's certificate.
 	PeerCertificate *x509.Certificate
-	// Socket is what QMux runs on if that is a Unix or TCP socket, or one like it, to be asked who is at its other end; else nil.
+	// Socket is the Unix or TCP socket on which QMux runs, or one like it; it can be asked who is at its other end. Otherwise
+	// nil.
 	Socket net.Conn
 }
 
@@ -60,9 +62,9 @@ type SendStream interface {
 	io.Closer
 	// CancelWrite sends RESET_STREAM.
 	CancelWrite(code wire.ResetCode)
-	// SetReliableBoundary makes a later CancelWrite deliver what was written so far, where the transport can.
+	// SetReliableBoundary makes a later CancelWrite still deliver the bytes written so far, where the transport can.
 	SetReliableBoundary()
-	// SetPriority takes the priority of RFC 9218, urgency 0 (first) to 7, where the transport can.
+	// SetPriority sets the priority of RFC 9218, urgency 0 (first) to 7, where the transport can.
 	SetPriority(urgency int8, incremental bool)
 	SetWriteDeadline(t time.Time) error
 	// Context ends when the stream was closed, reset, or refused by the peer with STOP_SENDING.

@@ -26,8 +26,8 @@ func Dial(ctx context.Context, addr string, tlsConf *tls.Config, o *Options) (Co
 	return dialSocket(ctx, u, o)
 }
 
-// DialOn makes a connection over QMux on a socket that is there already. addr names the peer for errors and has host and path. The
-// socket is closed with the connection, and if there is none.
+// DialOn makes a connection over QMux on an existing socket. addr names the peer in errors, and has the host and path to ask for.
+// The socket is closed with the connection, and also if no connection is made.
 func DialOn(ctx context.Context, nc net.Conn, addr string, o *Options) (Conn, error) {
 	u, err := url.Parse(addr)
 	if err != nil {

@@ -8,17 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// groConn lets the kernel hand over datagrams of one sender that came one after the other as one (UDP_GRO, udp(7)), which costs it
-// and this process less than one by one; quic-go reads them through ReadBatch, as it would from the socket.
+// groConn lets the kernel hand over several datagrams of one sender as one (UDP_GRO, udp(7)), which costs the kernel and this
+// process less than one by one. quic-go reads them through ReadBatch, as it would from the socket.
 type groConn struct {
 	*net.UDPConn
 	in   batchReader
-	msgs []ipv4.Message // as they came; msgs[next:got] wait to be taken apart
+	msgs []ipv4.Message // as they came; msgs[next:got] are still to be taken apart
 	next int
 	got  int
-	rest []byte // of the one before msgs[next]
-	size int    // of the datagrams in rest
-	oob  []byte // of each of them
+	rest []byte // the bytes left of the message before msgs[next]
+	size int    // the size of the datagrams in rest
+	oob  []byte // the control messages of each of them
 	from net.Addr
 }
 
@@ -27,12 +27,12 @@ type batchReader interface {
 }
 
 const (
-	groBatch  = 8       // what quic-go reads at once
+	groBatch  = 8       // how many datagrams quic-go reads at once
 	groBuffer = 1 << 16 // the most a datagram may hold
 	groOOB    = 192
 )
 
-// coalescing returns a socket that reads datagrams in bulk, or udp itself where the kernel does not know how.
+// coalescing returns a socket that reads datagrams in bulk, or udp itself where the kernel cannot do so.
 func coalescing(udp net.PacketConn) net.PacketConn {
 	u, ok := udp.(*net.UDPConn)
 	if !ok {
@@ -81,8 +81,8 @@ func (c *groConn) ReadBatch(ms []ipv4.Message, flags int) (n int, err error) {
 	return n, nil
 }
 
-// segments takes the size of the datagrams out of the control messages of n bytes of them, which is n if there is one alone, and
-// returns the others.
+// segments finds the size of the datagrams in the control messages of a read of n bytes; it is n if there is only one datagram.
+// It returns the other control messages too.
 func segments(oob []byte, n int) (size int, others []byte) {
 	size, others = n, oob[:0]
 	for all := oob; len(all) >= unix.SizeofCmsghdr; {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notSentLowat is how much may wait in a TCP socket that was not sent yet: what is there goes before anything more urgent.
+// notSentLowat is how many unsent bytes may wait in a TCP socket. More urgent data cannot overtake these bytes.
 const notSentLowat = 64 << 10
 
 // shortQueue is a Control of net.Dialer and net.ListenConfig that keeps the queue in a TCP socket short (TCP_NOTSENT_LOWAT,

@@ -11,19 +11,19 @@ type Options struct {
 	// Protocols are the names of the application protocols to agree on one of, most preferred first: by ALPN, as WebTransport protocol, as
 	// WebSocket subprotocol, or in QMux. Without one in common there is no connection. Default: none, and so no connection.
 	Protocols []string
-	// AllowOrigins are the origins, such as https://example.org, whose pages may connect to a server; "*" is any. Pages from the host in
-	// the URL they dial, whatever the port, if the server is known by that name (Hosts), and clients that are no pages and send no
-	// origin always may. Default: no others.
+	// AllowOrigins are the origins, such as https://example.org, whose pages may connect to a server; "*" allows any. Two kinds
+	// of clients always may: pages of the host in the URL that they dial, whatever the port, if the server is known by that name
+	// (Hosts); and clients that are no pages and send no origin. Default: no others.
 	AllowOrigins []string
 	// Hosts reports whether a name, in lower case, is one of this server's. Addresses, localhost, the machine's own name and the
-	// hosts of AllowOrigins are, whatever it says. Default: no others.
+	// hosts of AllowOrigins always are. Default: no others.
 	Hosts func(name string) bool
-	// AskCertificate makes a listener ask clients over raw QUIC for a certificate, which they need not have (Info.PeerCertificate).
-	// Browsers are not asked. Default: nobody is.
+	// AskCertificate makes a listener ask clients over raw QUIC for a certificate (Info.PeerCertificate). Clients need not have
+	// one, and browsers are not asked. Default: no client is asked.
 	AskCertificate bool
-	// ResetKey lets a server that was restarted tell its clients at once that their connections are gone, if it had the
-	// same key before (RFC 9000 §10.3); else they find out by silence. It is a secret. Only for raw QUIC and WebTransport
-	// listeners. Default: none.
+	// ResetKey lets a server that was restarted tell its clients at once that their connections are gone, if it had the same key
+	// before (RFC 9000 §10.3); otherwise they find out by silence. The key is a secret. It is used by raw QUIC and WebTransport
+	// listeners only. Default: none.
 	ResetKey *[32]byte
 	// Logger gets what was refused and why, at debug level, and foreign origins at warn level. Default: none.
 	Logger *slog.Logger
@@ -37,11 +37,11 @@ type Options struct {
 	// range 1–65,536. Over WebTransport HTTP/3 takes one for itself, over QMux the larger of this and MaxUniStreams is the bound of
 	// each direction.
 	MaxStreams int
-	// MaxUniStreams bounds the unidirectional ones, of which HTTP/3 takes three. Default: MaxStreams.
+	// MaxUniStreams bounds the unidirectional streams likewise, of which HTTP/3 takes three. Default: MaxStreams.
 	MaxUniStreams int
-	// MaxBuffered bounds what a peer can make this side hold of streams that nobody reads, in bytes: the receive window of
-	// a QUIC connection. It begins at 4 MiB, or this if less, and grows as data is read. Over QMux it is half of this, up
-	// to 16 MiB, and 16 KiB for each stream. Default 32 MiB, at least 64 KiB.
+	// MaxBuffered bounds the bytes that a peer can make this side hold of streams that nobody reads: the receive window of a QUIC
+	// connection. The window begins at 4 MiB, or at MaxBuffered if that is less, and grows as data is read. Over QMux it is half
+	// of MaxBuffered, up to 16 MiB, and 16 KiB for each stream. Default 32 MiB, at least 64 KiB.
 	MaxBuffered int64
 	// HandshakeTimeout bounds the making of a connection. Default 10 s.
 	HandshakeTimeout time.Duration

@@ -13,8 +13,9 @@ import (
 // OriginAllowed reports whether the page that sent a request may connect, by AllowOrigins and Hosts.
 func (o *Options) OriginAllowed(r *http.Request) bool { return o.withDefaults().originAllowed(r) }
 
-// HostKnown reports whether a host, as a request names it, is one by which this server is known (Hosts). A name that somebody
-// else made lead here (DNS rebinding) is not, and who answers to it anyway takes that somebody's pages for its own.
+// HostKnown reports whether a host, as a request names it, is one of this server's names (Hosts). If somebody made another name
+// lead to this server (DNS rebinding), browsers take pages of that name for the server's own. So a server must not answer to
+// names that it does not know.
 func (o *Options) HostKnown(host string) bool { return o.withDefaults().hostKnown(host) }
 
 func (o *Options) originAllowed(r *http.Request) bool {
@@ -35,7 +36,7 @@ func hostname(host string) string { return (&url.URL{Host: host}).Hostname() }
 func (o *Options) hostKnown(host string) bool {
 	name := strings.ToLower(strings.TrimSuffix(hostname(host), "."))
 	if _, err := netip.ParseAddr(name); err == nil || name == "localhost" || slices.Contains(machineNames(), name) {
-		return true // nobody else says what leads to an address
+		return true // no name can be made to lead to an address
 	}
 	return name != "" && (o.Hosts != nil && o.Hosts(name) || slices.ContainsFunc(o.AllowOrigins, func(allowed string) bool {
 		u, err := url.Parse(allowed)
@@ -43,7 +44,7 @@ func (o *Options) hostKnown(host string) bool {
 	}))
 }
 
-// machineNames are those of this machine: its own, without the domain, and that of multicast DNS (RFC 6762 §3).
+// machineNames returns the names of this machine: its own, without the domain, and that of multicast DNS (RFC 6762 §3).
 var machineNames = sync.OnceValue(func() []string {
 	name, err := os.Hostname()
 	if err != nil || name == "" {

@@ -168,7 +168,7 @@ func (c *pipeConn) AcceptUniStream(ctx context.Context) (ReceiveStream, error) {
 func (c *pipeConn) SendDatagram(b []byte) error {
 	select {
 	case c.peer.datagrams <- append([]byte(nil), b...):
-	default: // datagrams may be dropped
+	default: // datagrams may be dropped when the peer does not read
 	}
 	return nil
 }
@@ -211,12 +211,12 @@ func (h *pipeHalf) wake() {
 	h.mu.Unlock()
 }
 
-// over returns the credit once the reader saw the end; mu is held.
+// over gives the stream credit back once the reader has seen the end; mu is held.
 func (h *pipeHalf) over() {
 	if !h.released {
 		h.released = true
 		for _, end := range []*pipeConn{h.from, h.to} {
-			go func() { // locks are taken in the other order elsewhere
+			go func() { // in a goroutine, because locks are taken in the other order elsewhere
 				end.mu.Lock()
 				delete(end.halves, h)
 				end.mu.Unlock()

@@ -12,10 +12,10 @@ import (
 	"github.com/quic-go/quic-go/qlogwriter"
 )
 
-// qlogBuffer is how much is gathered before it is written.
+// qlogBuffer is how many bytes are gathered before they are written.
 const qlogBuffer = 32 << 10
 
-// quicTracer makes the qlog that quic-go writes of each connection: connection id and side are its name.
+// quicTracer makes the qlog that quic-go writes of each connection. The file is named by connection id and side.
 func quicTracer(o *Options) func(context.Context, bool, quic.ConnectionID) qlogwriter.Trace {
 	if o.QLogDir == "" {
 		return nil
@@ -45,8 +45,8 @@ func CreateQLog(dir, name string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
-// boundedFile takes what is written to it until left is used up or the file fails; the rest goes nowhere. A record that is cut
-// there is one that readers of JSON text sequences skip.
+// boundedFile writes to a file until left is used up or the file fails; further bytes are dropped. Readers of JSON text sequences
+// skip a record that is cut off there.
 type boundedFile struct {
 	f    *os.File
 	left int64

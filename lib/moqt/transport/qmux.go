@@ -28,7 +28,7 @@ func dialSocket(ctx context.Context, u *url.URL, o *Options) (Conn, error) {
 	return qmuxClient(ctx, u, onSocket(nc), o)
 }
 
-// qmuxPeer is what QMux is to run on, and who is there.
+// qmuxPeer is the connection on which QMux is to run, and what is known of its other end.
 type qmuxPeer struct {
 	t             qmux.Transport
 	local, remote net.Addr
@@ -36,7 +36,7 @@ type qmuxPeer struct {
 	info          Info   // the rest of what is known
 }
 
-// onSocket is QMux on a Unix or TCP socket, or one like it.
+// onSocket returns the qmuxPeer of a Unix or TCP socket, or of one like it.
 func onSocket(nc net.Conn) qmuxPeer {
 	return qmuxPeer{t: qmux.Bytes(nc), local: nc.LocalAddr(), remote: nc.RemoteAddr(), info: Info{Socket: nc}}
 }

@@ -19,7 +19,7 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// pendingQMux bounds the connections of a listener that QMux does not run on yet; more are closed.
+// pendingQMux bounds the connections of a listener on which QMux is not set up yet; more are closed.
 const pendingQMux = 256
 
 // qmuxListener accepts connections over QMux.
@@ -30,7 +30,7 @@ type qmuxListener struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	ready   chan Conn
-	pending chan struct{} // holds a token of every connection that QMux does not run on yet
+	pending chan struct{} // holds a token for each connection on which QMux is not set up yet
 	running sync.WaitGroup
 	http    *http.Server // of WebSockets
 
@@ -90,14 +90,14 @@ func ListenOn(nl net.Listener, name string, o *Options) Listener {
 	return l
 }
 
-// ListenTCP listens for sockets on which QMux may run: little waits in them unsent.
+// ListenTCP listens for TCP sockets on which QMux may run: few unsent bytes wait in them.
 func ListenTCP(addr string) (net.Listener, error) {
 	lc := net.ListenConfig{Control: shortQueue}
-	lc.SetMultipathTCP(false) // its sockets do not know the option
+	lc.SetMultipathTCP(false) // sockets of multipath TCP do not know the option
 	return lc.Listen(context.Background(), "tcp", addr)
 }
 
-// listenUnix makes a socket that this user alone may open. One that was left behind by a process that is gone is replaced.
+// listenUnix makes a socket that only this user may open. It replaces a socket that an ended process left behind.
 func listenUnix(path string) (net.Listener, error) {
 	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
 		c, err := net.DialTimeout("unix", path, time.Second)
@@ -121,7 +121,8 @@ func listenUnix(path string) (net.Listener, error) {
 	return nl, nil
 }
 
-// admit counts a connection that QMux does not run on yet; done says that it does, or that the connection ended. Too many are not admitted.
+// admit counts a connection on which QMux is not set up yet; done is called once it is, or has ended. ok is false if there are
+// too many.
 func (l *qmuxListener) admit() (done func(), ok bool) {
 	select {
 	case l.pending <- struct{}{}:
@@ -138,7 +139,7 @@ func (l *qmuxListener) serveSockets() error {
 		if err != nil {
 			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() || errors.Is(err, syscall.EMFILE) {
 				select {
-				case <-time.After(50 * time.Millisecond): // others end meanwhile
+				case <-time.After(50 * time.Millisecond): // connections may end meanwhile
 					continue
 				case <-l.ctx.Done():
 				}
@@ -228,7 +229,7 @@ type qmuxAddr struct {
 
 func (a qmuxAddr) String() string { return a.url }
 
-// end notes why the listener is over.
+// end notes why the listener has ended.
 func (l *qmuxListener) end(err error) {
 	l.mu.Lock()
 	l.err = cmp.Or(l.err, err)

@@ -27,8 +27,8 @@ func clientTLS(conf *tls.Config, host string, alpns ...string) *tls.Config {
 	return tc
 }
 
-// Windows are large enough for a gigabit over 100 ms; what a peer can make this side hold is bounded by the connection's,
-// which is Options.MaxBuffered.
+// These windows are large enough for a gigabit over 100 ms. The bytes that a peer can make this side hold are bounded by the
+// connection's window, which is Options.MaxBuffered.
 const (
 	initialStreamWindow = 1 << 20
 	maxStreamWindow     = 8 << 20
@@ -188,7 +188,8 @@ func (s quicSendStream) Write(p []byte) (int, error) {
 
 func (s quicSendStream) Close() error { return streamError(s.closed()) }
 
-// closed sends FIN. Of a stream that was reset quic-go says so in words; by whom, its context tells.
+// closed sends FIN. quic-go reports a stream that was reset only by an error text; the context of the stream tells which side
+// reset it.
 func (s quicSendStream) closed() error {
 	err := s.st.Close()
 	if cause, ok := errors.AsType[*quic.StreamError](context.Cause(s.st.Context())); ok && err != nil {

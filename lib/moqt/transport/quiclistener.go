@@ -22,13 +22,13 @@ type quicListener struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	once    sync.Once      // starts serve
-	ready   chan Conn      // nobody took yet; further connections wait in quic-go, which refuses all but 32
+	ready   chan Conn      // connections that nobody accepted yet; further ones wait in quic-go, which refuses all but 32
 	ended   chan struct{}  // serve is over
 	err     error          // why; set before ended is closed
 	serving sync.WaitGroup // connections with HTTP/3
 }
 
-// crowd is how many connections may come in an instant without being refused.
+// crowd is how many connections may come at the same moment without being refused.
 const crowd = 256
 
 // listenQUIC listens on a UDP address.

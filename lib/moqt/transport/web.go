@@ -65,7 +65,7 @@ func newWebConn(qc *quic.Conn, sess *webtransport.Session, id quic.StreamID, o *
 	return c, nil
 }
 
-// end closes the connection after its session.
+// end closes the QUIC connection after its session has ended.
 func (c *webConn) end() {
 	defer close(c.closed)
 	_, err := c.sess.OpenUniStream() // which says why the session ended
@@ -89,7 +89,7 @@ func (c *webConn) end() {
 	c.cancel(webConnError(cause)) // no effect if the session was closed properly
 }
 
-// over waits for the reason why the session ended, which err, from one of its parts, does not tell.
+// over waits for the reason why the session ended; err, which came from a part of the session, does not tell it.
 func (c *webConn) over(ctx context.Context, err error) error {
 	select {
 	case <-c.ctx.Done():
@@ -150,7 +150,7 @@ func (c *webConn) streamError(err error) error {
 			select {
 			case <-c.ctx.Done():
 				return context.Cause(c.ctx)
-			case <-time.After(closeGrace): // the peer only says so
+			case <-time.After(closeGrace): // the session did not end: only the peer says so
 			}
 		}
 		code, _ := fromWebCode(e.ErrorCode) // the codes of HTTP/3 itself say nothing here
@@ -171,7 +171,7 @@ func (c *webConn) CloseWithError(code wire.SessionCode, reason string) error {
 	return err
 }
 
-// open makes what a stream of this side begins with.
+// open makes a stream of this side, with the bytes with which a WebTransport stream begins.
 func (c *webConn) open(st sendStream, typ uint64) *webSendStream {
 	s := &webSendStream{quicSendStream: quicSendStream{st}, c: c}
 	s.head = quicvarint.Append(quicvarint.Append(make([]byte, 0, 10), typ), c.id)
