@@ -29,7 +29,7 @@ type config struct {
 	log     *slog.Logger
 }
 
-// device is one that was found. HTTP adds what the discovery packet does not say.
+// device is a tuner device that was found, with what its HTTP server adds to the discovery packet.
 type device struct {
 	hdhr.Found
 	info hdhr.Info
@@ -65,7 +65,7 @@ func run(ctx context.Context, cfg config, w io.Writer) error {
 	return errors.Join(err, missing)
 }
 
-// find returns the devices that answer, and as missing an error that says which of those asked for do not.
+// find returns the devices that answer, and in missing which of those asked for do not.
 func find(ctx context.Context, cfg config) (devices []device, missing, err error) {
 	found, err := hdhr.Discover(ctx, cfg.find)
 	if err != nil {
@@ -184,7 +184,7 @@ func printDevicesJSON(w io.Writer, devices []device) error {
 	return nil
 }
 
-// source is where a lineup is read from, and what it is called in the output.
+// source is the URL of a lineup, and its name in the output.
 type source struct{ url, name string }
 
 // lineups prints the channels of every source. One that can not be read does not hold up the others.
@@ -283,7 +283,7 @@ func dash(s string) string {
 	return s
 }
 
-// clean drops what a remote label may not do to a terminal or to the table.
+// clean drops control characters from a remote label, which could harm a terminal or the table.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

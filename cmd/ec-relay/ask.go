@@ -37,7 +37,7 @@ func verbs() []cmdutil.Verb {
 	}
 }
 
-// ask has the relay that runs with its store in --store run a command, and prints its record.
+// ask makes the running relay whose store is --store run a command, and prints its record.
 func ask(c *cli.Context) error {
 	word := c.Args().First()
 	if !slices.ContainsFunc(verbs(), func(v cmdutil.Verb) bool { return v.Name == word }) {
@@ -64,7 +64,7 @@ func ask(c *cli.Context) error {
 	return printers[name](c.App.Writer, record)
 }
 
-// command is that of the door for a word and its flags, with arguments.
+// command returns the operator's command for a word and its flags, with arguments.
 func command(c *cli.Context, word string) (name string, args any, err error) {
 	id := c.String("revoke")
 	switch {
@@ -84,7 +84,7 @@ func command(c *cli.Context, word string) (name string, args any, err error) {
 	return word, relay.TicketOrder{Addresses: c.StringSlice("address"), Life: terms.Life.Seconds(), Uses: terms.Uses, Note: terms.Note}, nil
 }
 
-// printTicket prints nothing else, for scripts.
+// printTicket prints the ticket alone, for scripts.
 func printTicket(w io.Writer, t relay.TicketMade) { fmt.Fprintln(w, t.Ticket) }
 
 func printRevoked(w io.Writer, r relay.Revoked) {
@@ -198,7 +198,7 @@ func seconds(s float64) time.Duration {
 	return time.Duration(s * float64(time.Second)).Round(time.Second)
 }
 
-// size is a number of bytes for people.
+// size writes a number of bytes for people.
 func size(n int64) string {
 	unit, f := 0, float64(n)
 	for f >= 1024 && unit < 4 {

@@ -19,7 +19,7 @@ import (
 	"every.channel/ec/web"
 )
 
-// configure merges flags, environment and --config into what the relay is told.
+// configure merges flags, environment and --config into the relay's configuration.
 func configure(c *cli.Context) (relay.ServerConfig, error) {
 	if err := readFile(c); err != nil {
 		return relay.ServerConfig{}, err
@@ -100,7 +100,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		}
 		conf.Relay.Mirror = append(conf.Relay.Mirror, prefix)
 		if !slices.ContainsFunc(conf.Store.Rules, func(r store.Rule) bool { return r.Prefix.Equal(prefix) }) {
-			conf.Store.Rules = append(conf.Store.Rules, store.Rule{Prefix: prefix}) // whole is not "of the last day"
+			conf.Store.Rules = append(conf.Store.Rules, store.Rule{Prefix: prefix}) // a mirror keeps the whole namespace, so the store's age does not apply to it
 		}
 	}
 	conf.Relay.MirrorRate = cmdutil.SizeOf(c, "mirror-rate")
@@ -137,10 +137,10 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	return conf, nil
 }
 
-// onlyFlags are those that a file cannot set.
+// onlyFlags are the flags that a configuration file cannot set.
 var onlyFlags = []string{"config", "check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "help", "version", "completion"}
 
-// readFile sets from --config what neither a flag nor the environment set.
+// readFile sets from --config the flags that neither the command line nor the environment set.
 func readFile(c *cli.Context) error {
 	path := c.String("config")
 	if path == "" {

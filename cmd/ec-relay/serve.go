@@ -65,7 +65,8 @@ type readyRecord struct {
 	Store       string   `json:"store"`
 }
 
-// tellParent writes the record for who started the relay. A parent that does not read it is no reason to end: its stdin is.
+// tellParent writes the record for the program that started the relay. The relay goes on if the parent does not read the record;
+// it ends when its stdin ends.
 func tellParent(w io.Writer, conf relay.ServerConfig, up relay.Started) {
 	r := readyRecord{V: 1, Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Fingerprint: up.Fingerprint, Store: conf.Dir}
 	for _, a := range up.Listen {

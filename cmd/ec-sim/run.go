@@ -47,7 +47,7 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger) error {
 	return d.Run(ctx)
 }
 
-// write copies the stream of a channel to what open gives, which is asked only when all else is right.
+// write copies the stream of a channel to the writer that open returns. open is called only when nothing else can go wrong.
 func write(ctx context.Context, cfg *config, channel string, open func() (io.WriteCloser, error)) (err error) {
 	if !cfg.live && cfg.duration == 0 {
 		return cmdutil.UsageError(cmdutil.Hint(errors.New("writing as fast as possible needs an end"), "add --duration 60s or --live"))
@@ -79,7 +79,7 @@ func write(ctx context.Context, cfg *config, channel string, open func() (io.Wri
 	return copyTo(ctx, w, cfg.backend.Impair.Reader(r))
 }
 
-// feed can be read at once and be paced.
+// feed is a stream that can be read as fast as possible, or paced.
 type feed interface {
 	io.Reader
 	sim.Feed

@@ -34,7 +34,7 @@ func flags() []cli.Flag {
 	}, cmdutil.TLSFlags()...)
 }
 
-// arguments tells relays from names, which hold no "://" and do not begin with @.
+// arguments tells relays from names: names hold no "://" and do not begin with @.
 func arguments(args []string) (relays, names []string) {
 	n := 1
 	for n < len(args) && (strings.Contains(args[n], "://") || strings.HasPrefix(args[n], "@") || ticket.Is(args[n])) {

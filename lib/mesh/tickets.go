@@ -21,12 +21,12 @@ import (
 	"every.channel/ec/lib/ticket"
 )
 
-// TicketsFile is the file in the store's folder with what is known of tickets: no secret, only their hashes.
+// TicketsFile is the file in the store's folder with the tickets that were made: no secrets, only their hashes.
 const TicketsFile = "tickets"
 
 // Bounds of tickets.
 const (
-	// MaxUses is how many may come with one ticket at most, if there is a bound.
+	// MaxUses is the largest bound of how many holders may come with one ticket.
 	MaxUses = 4096
 	// MaxNote is how long a note may be, in bytes.
 	MaxNote = 200
@@ -44,14 +44,14 @@ var (
 	ErrSpentTicket   = errors.New("the ticket is spent: others came with it, as many as it is for")
 )
 
-// TermsError is what a ticket cannot be made with.
+// TermsError says why a ticket cannot be made with the given terms.
 type TermsError struct{ err error }
 
 func (e *TermsError) Error() string { return e.err.Error() }
 func (e *TermsError) Unwrap() error { return e.err }
 
-// Tickets are those that a relay has given out. Methods may be called concurrently. The relay that holds the store's lock is
-// the only one that writes the file; an operator may change it by hand, and the file is read again when it has changed.
+// Tickets are the tickets that a relay has given out. Methods may be called concurrently. Only the relay that holds the store's
+// lock writes the file; an operator may change it by hand, and the file is read again when it has changed.
 type Tickets struct {
 	path string
 
@@ -70,20 +70,20 @@ type record struct {
 	Note    string     `json:"note,omitempty"`
 }
 
-// NewTickets uses the file in a folder, which is made with the first ticket.
+// NewTickets returns the tickets in a folder's file, which is made with the first ticket.
 func NewTickets(dir string) *Tickets { return &Tickets{path: filepath.Join(dir, TicketsFile)} }
 
-// Terms are those of a new ticket.
+// Terms are the terms of a new ticket.
 type Terms struct {
-	// Life is how long it is good. Default 0: for ever.
+	// Life is how long the ticket is good. Default 0: for ever.
 	Life time.Duration
-	// Uses is how many may come with it. Default 0: any number.
+	// Uses is how many holders may come with it. Default 0: any number.
 	Uses int
 	// Note says what it was made for.
 	Note string
 }
 
-// Check is a TermsError for terms that no ticket may have.
+// Check returns a TermsError for terms that no ticket may have.
 func (t Terms) Check() error {
 	bad := func(format string, args ...any) error { return &TermsError{fmt.Errorf(format, args...)} }
 	switch {
@@ -99,7 +99,8 @@ func (t Terms) Check() error {
 	return nil
 }
 
-// Issue gives t a secret and an end, and remembers it. Terms or a ticket that nobody could use are a TermsError.
+// Issue gives t a secret and an end, and stores it. It returns a TermsError for terms that no ticket may have, and for a ticket
+// that nobody could use.
 func (ts *Tickets) Issue(t *ticket.Ticket, terms Terms, now time.Time) error {
 	if err := terms.Check(); err != nil {
 		return err
@@ -113,10 +114,10 @@ func (ts *Tickets) Issue(t *ticket.Ticket, terms Terms, now time.Time) error {
 	r := record{V: 1, Hash: sum(t.Secret), Uses: terms.Uses, Note: terms.Note}
 	t.Expires = time.Time{}
 	if terms.Life > 0 {
-		t.Expires = now.Add(terms.Life + time.Second - 1).UTC().Truncate(time.Second) // not before the time that was asked for
+		t.Expires = now.Add(terms.Life + time.Second - 1).UTC().Truncate(time.Second) // not earlier than asked for
 		r.Expires = &t.Expires
 	}
-	if _, err := ticket.Parse(t.String()); err != nil { // as its holders will
+	if _, err := ticket.Parse(t.String()); err != nil { // parsed as its holders will parse it
 		return &TermsError{err}
 	}
 	known := slices.DeleteFunc(slices.Clone(ts.known), func(r record) bool { return r.expired(now) })
@@ -126,7 +127,7 @@ func (ts *Tickets) Issue(t *ticket.Ticket, terms Terms, now time.Time) error {
 	return ts.write(append(known, r))
 }
 
-// Redeem takes the value of a token: that of somebody who may come, and comes now or came before.
+// Redeem checks the value of a token, and notes its holder: it returns nil for a holder that may come now, or that came before.
 func (ts *Tickets) Redeem(token []byte, now time.Time) error {
 	who, secret, ok := ticket.ParseToken(token)
 	if !ok {
@@ -137,7 +138,7 @@ func (ts *Tickets) Redeem(token []byte, now time.Time) error {
 	if err := ts.read(); err != nil {
 		return err
 	}
-	hash := sum(secret) // of many random bits: what the comparison tells by its time is of no use
+	hash := sum(secret) // a hash of many random bits, so the time that a comparison takes tells nothing
 	i := slices.IndexFunc(ts.known, func(r record) bool { return r.Hash == hash })
 	if i < 0 {
 		return ErrUnknownTicket
@@ -160,16 +161,16 @@ func (ts *Tickets) Redeem(token []byte, now time.Time) error {
 
 func (r record) expired(now time.Time) bool { return r.Expires != nil && !now.Before(*r.Expires) }
 
-// left is how many may still come, where there is a bound.
+// left returns how many holders may still come, if there is a bound.
 func (r record) left() int { return max(0, min(r.Uses, MaxUses)-len(r.Holders)) }
 
-// id names a ticket for its operator, and opens no door.
+// id is the name of a ticket for its operator; it lets nobody in.
 func (r record) id() string { return r.Hash[:min(len(r.Hash), idDigits)] }
 
-// idDigits are those of a ticket's id: the first of the hash of its secret.
+// idDigits is the length of a ticket's id: the first digits of the hash of its secret.
 const idDigits = 16
 
-// Ticket is what there is to tell of one, its secret aside.
+// Ticket is everything that is told of a ticket; its secret is not.
 type Ticket struct {
 	ID      string     `json:"id"`
 	Note    string     `json:"note,omitempty"`
@@ -178,10 +179,10 @@ type Ticket struct {
 	Left    *int       `json:"left,omitempty"`    // of them; without a bound there is none
 }
 
-// ID names a ticket that was issued.
+// ID returns the id of a ticket that was issued.
 func (*Tickets) ID(t *ticket.Ticket) string { return sum(t.Secret)[:idDigits] }
 
-// List is all that have not expired, in the order in which they were made.
+// List returns the tickets that have not expired, in the order in which they were made.
 func (ts *Tickets) List(now time.Time) ([]Ticket, error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -203,7 +204,7 @@ func (ts *Tickets) List(now time.Time) ([]Ticket, error) {
 	return list, nil
 }
 
-// Revoke forgets a ticket by its id. ErrUnknownTicket: there is none.
+// Revoke forgets the ticket with an id. ErrUnknownTicket: there is none.
 func (ts *Tickets) Revoke(id string) error {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -217,7 +218,7 @@ func (ts *Tickets) Revoke(id string) error {
 	return ts.write(known)
 }
 
-// IDOfToken names the ticket of which somebody showed a token; "" if the token is none of a ticket.
+// IDOfToken returns the id of the ticket that a token belongs to; "" if the token is none of a ticket.
 func IDOfToken(token []byte) string {
 	_, secret, ok := ticket.ParseToken(token)
 	if !ok {
@@ -304,6 +305,6 @@ func (ts *Tickets) write(known []record) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	ts.stamp = nil // read again: the time may be that of before
+	ts.stamp = nil // the file is read again, because its time may be that of before
 	return ts.read()
 }

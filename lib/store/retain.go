@@ -29,8 +29,8 @@ func (s *Store) Maintain() error {
 	return errors.Join(err, s.retain(), s.compress())
 }
 
-// removable returns all groups but the last of each track, oldest first, and the bytes under each rule.
-// The last group goes only together with its namespace: a catalog may be older than all it describes.
+// removable returns all groups but the last one of each track, oldest first, and the bytes under each rule. The last group is
+// removed only together with its namespace, because a catalog may be older than all chunks that it describes.
 func (s *Store) removable() (olds []old, bytes map[int]int64) {
 	now := s.c.now()
 	bytes = make(map[int]int64)
@@ -94,19 +94,19 @@ func (s *Store) retain() error {
 	return errors.Join(errs...)
 }
 
-// forEver reports whether nothing but the bound of the whole store removes what is under a rule.
+// forEver reports whether groups under a rule are removed by nothing but the bound of the whole store.
 func (c Config) forEver(rule int) bool {
 	age, bytes := c.bounds(rule)
 	return age <= 0 && bytes <= 0
 }
 
-// makeRoom removes the oldest groups of those that may go and that the configuration allows to go. What is kept for ever goes only
-// where it would by the bound of the whole store, and only for what is live.
+// makeRoom removes the oldest groups that may be removed and that the configuration allows to remove. Groups that are kept for
+// ever are removed only as far as the bound of the whole store removes them, and only for what is live.
 func (s *Store) makeRoom(need int64, may func(old) bool, live bool) bool {
 	if !s.c.removes() {
 		return false
 	}
-	if err := s.Flush(); err != nil { // what waits for its final name cannot be removed
+	if err := s.Flush(); err != nil { // a group that waits for its final name cannot be removed
 		s.c.Logger.Warn("whole groups kept under their partial names", "err", err)
 	}
 	s.finishMu.Lock()
@@ -132,7 +132,7 @@ func (s *Store) makeRoom(need int64, may func(old) bool, live bool) bool {
 	return freed > 0
 }
 
-// remove deletes a group, unless it changed since it was looked at.
+// remove deletes a group, unless the group has changed since it was looked at.
 func (s *Store) remove(o old) error {
 	o.t.mu.Lock()
 	defer o.t.mu.Unlock()

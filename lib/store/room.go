@@ -12,29 +12,30 @@ import (
 )
 
 const (
-	// troubleTime is how long there is no room for copies after something could not be written: a quota, or what is kept for others
-	// than this user, is not seen in the disk's free bytes.
+	// troubleTime is how long the store takes no copies after something could not be written: the disk's free bytes show neither
+	// a quota nor space that is reserved for other users.
 	troubleTime = time.Minute
-	// mostReserve bounds what of a disk is left to what is live; it is a sixteenth of a smaller one, as of every other bound.
+	// mostReserve is the most of a disk that is reserved for live objects. Of a smaller disk, and of every other bound, a
+	// sixteenth is reserved.
 	mostReserve = 1 << 30
 	reserve     = 16
 )
 
-// trouble is something that could not be written.
+// trouble is a write that failed.
 type trouble struct {
 	err error
 	at  time.Time
 }
 
-// hurt notes what went wrong with the disk.
+// hurt notes that a write failed.
 func (s *Store) hurt(err error) {
 	if path := (*fs.PathError)(nil); isFull(err) || errors.As(err, &path) {
 		s.trouble.Store(&trouble{err, s.c.now()})
 	}
 }
 
-// Room returns nil if copies of what others have may be stored in a namespace without anything being removed for it, and with some room
-// left to what is live; else why not.
+// Room returns nil if copies of other relays' groups may be stored in a namespace without removing anything, with some room left
+// for live objects; otherwise it returns why not.
 func (s *Store) Room(ns object.Namespace) error {
 	if t := s.trouble.Load(); t != nil && s.c.now().Sub(t.at) < troubleTime {
 		return t.err
@@ -53,7 +54,7 @@ func (s *Store) Room(ns object.Namespace) error {
 	return err
 }
 
-// diskOf is how much is free where a folder is, and how much there is in all.
+// diskOf returns how many bytes are free on the disk of a folder, and how many there are in all.
 func diskOf(dir string) (free, size int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {

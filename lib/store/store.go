@@ -24,27 +24,27 @@ import (
 // Store is a folder of group files. Its methods may be called concurrently.
 type Store struct {
 	c    Config
-	dir  string // of the groups
+	dir  string // folder of the groups
 	lock *os.File
 
 	mu     sync.RWMutex
 	tracks map[string]*Track              // by written name
-	idle   map[string]weak.Pointer[Track] // forgotten; one for a name as long as anybody holds it
-	swept  int                            // how many of those there were when the dead ones went
+	idle   map[string]weak.Pointer[Track] // forgotten tracks; as long as anybody holds one, it stays the only one with its name
+	swept  int                            // how many of these there were when the dead ones were dropped
 
 	queueMu sync.Mutex
-	queue   []*group      // whole, waiting for sync and their final name
+	queue   []*group      // whole groups that wait for sync and their final name
 	wake    chan struct{} // has a value when queue may not be empty
 
-	finishMu sync.Mutex // one at a time makes groups final, removes or compresses them
+	finishMu sync.Mutex // one goroutine at a time makes groups final, removes or compresses them
 	closed   atomic.Bool
 	bytes    atomic.Int64
 	ruled    []atomic.Int64          // bytes under each of Config.Rules
-	trouble  atomic.Pointer[trouble] // the last one with writing
+	trouble  atomic.Pointer[trouble] // the last write that failed
 	stats    struct{ stored, duplicate, conflict, removed, full atomic.Int64 }
 }
 
-// Stats counts what happened since Open, and what there is.
+// Stats counts what happened since Open, and what is stored.
 type Stats struct {
 	Stored, Duplicate, Conflict int64 // results of Put
 	Removed                     int64 // groups, by retention
@@ -74,10 +74,10 @@ func Open(dir string, c Config) (*Store, error) {
 	return s, nil
 }
 
-// acquire takes the lock that a killed process cannot leave behind, and checks the version in the file.
+// acquire takes a lock that ends with the process, even if it is killed, and checks the version in the file.
 func (s *Store) acquire(dir string) error {
 	path := filepath.Join(dir, lockFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // who may read the file may hold the lock
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // whoever may read the file could hold the lock
 	if err != nil {
 		return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
 	}
@@ -144,7 +144,7 @@ func (s *Store) Flush() error {
 	s.queueMu.Unlock()
 	errs := make([]error, len(queue))
 	var finishing errgroup.Group
-	finishing.SetLimit(8) // syncs wait for the disk, which takes several at a time
+	finishing.SetLimit(8) // syncs wait for the disk, which can do several at a time
 	for i, g := range queue {
 		finishing.Go(func() error {
 			if err := g.finish(); err != nil {
@@ -224,7 +224,7 @@ func (s *Store) Track(name object.TrackName) *Track {
 	return t
 }
 
-// Forget drops the handle of a track that holds nothing. Who has the handle may go on with it.
+// Forget drops the handle of a track without objects. A caller that holds the handle may go on using it.
 func (s *Store) Forget(name object.TrackName) {
 	key := name.String()
 	s.mu.Lock()

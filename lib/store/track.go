@@ -21,24 +21,25 @@ type Track struct {
 	name object.TrackName
 	rule int // of Config.Rules; -1: none
 
-	forgotten atomic.Bool // nobody finds it
+	forgotten atomic.Bool // Track and Lookup do not find it any more
 
 	mu       sync.Mutex // guards all below, and every group of the track
 	groups   map[uint64]*group
 	ids      []uint64 // ascending
 	resident []*group // groups with an index, least recently used first
-	gone     uint64   // retention removed the group before this one
+	gone     uint64   // the id behind the greatest group that retention has removed
 }
 
-// Origin is where an object comes from, which decides what may go for it when the disk is full.
+// Origin says where an object comes from. It decides which groups may be removed for the object when the disk is full.
 type Origin uint8
 
 const (
-	// Live comes from a publisher: the oldest groups go that the configuration allows to go.
+	// Live: the object comes from a publisher. The oldest groups that the configuration allows to remove may be removed for it.
 	Live Origin = iota
-	// Past was fetched for somebody: nothing goes that is newer in its track, or kept for ever.
+	// Past: the object was fetched for a reader. No group that is newer in its track, or kept for ever, is removed for it.
 	Past
-	// Copy was fetched to be kept: nothing goes. Its group is as old as the one after it, so that the past goes first when it comes last.
+	// Copy: the object was fetched to be kept. No group is removed for it. Its group counts as old as the group after it, so that
+	// the past is removed first although it came last.
 	Copy
 )
 
@@ -121,7 +122,7 @@ func (t *Track) Put(o *object.Object, sum object.Hash) (Result, error) {
 	return t.PutFrom(Live, o, sum)
 }
 
-// PutFrom does so for an object that may not come from a publisher.
+// PutFrom does the same for an object that may not come from a publisher.
 func (t *Track) PutFrom(from Origin, o *object.Object, sum object.Hash) (Result, error) {
 	if t.s.closed.Load() {
 		return 0, ErrClosed
@@ -137,7 +138,7 @@ func (t *Track) PutFrom(from Origin, o *object.Object, sum object.Hash) (Result,
 		}
 	}
 	if t.forgotten.Load() {
-		t.s.Track(t.name) // finds it again
+		t.s.Track(t.name) // so that it is found again
 	}
 	switch {
 	case err != nil:
@@ -178,10 +179,10 @@ func (t *Track) put(from Origin, o *object.Object, sum object.Hash) (Result, err
 	if g != nil {
 		err := g.load()
 		if errors.Is(err, ErrDamaged) && g.state == complete {
-			// Here is somebody who still has it: begin anew, keep the remains for whoever wants to look.
+			// A publisher or peer still has the group: it begins anew, and the damaged file is kept for whoever wants to look.
 			g, err = nil, g.setAside()
 		}
-		if errors.Is(err, ErrNotFound) { // somebody removed the file
+		if errors.Is(err, ErrNotFound) { // somebody has removed the file
 			g, err = nil, nil
 		}
 		if err != nil {
@@ -219,7 +220,7 @@ func (t *Track) put(from Origin, o *object.Object, sum object.Hash) (Result, err
 	return Stored, nil
 }
 
-// count keeps the sums of bytes.
+// count updates the sums of bytes.
 func (t *Track) count(bytes int64) {
 	t.s.bytes.Add(bytes)
 	if t.rule >= 0 {
@@ -227,8 +228,8 @@ func (t *Track) count(bytes int64) {
 	}
 }
 
-// Gone reports whether retention has removed a group since the store was opened, or a later one of the track: whoever brings it again
-// brings it in vain.
+// Gone reports whether retention has removed a group, or a later group of its track, since the store was opened. Fetching such a
+// group again would be in vain.
 func (s *Store) Gone(name object.TrackName, group uint64) bool {
 	s.mu.RLock()
 	t := s.tracks[name.String()]
@@ -241,7 +242,7 @@ func (s *Store) Gone(name object.TrackName, group uint64) bool {
 	return group < t.gone && t.groups[group] == nil
 }
 
-// add and drop keep groups and ids the same.
+// add and drop change groups and ids together.
 func (t *Track) add(g *group) {
 	t.groups[g.id] = g
 	i, _ := slices.BinarySearch(t.ids, g.id)
@@ -260,7 +261,8 @@ func (t *Track) drop(g *group) {
 	g.idx = nil
 }
 
-// touch makes g the most recently used of the resident groups, and sends the least recently used home.
+// touch makes g the most recently used of the resident groups. If there are too many, the least recently used one drops its index
+// and closes its file.
 func (t *Track) touch(g *group) {
 	if n := len(t.resident); n > 0 && t.resident[n-1] == g {
 		return
@@ -271,7 +273,7 @@ func (t *Track) touch(g *group) {
 	t.resident = append(t.resident, g)
 	for i := 0; len(t.resident) > residentGroups && i < len(t.resident)-1; {
 		old := t.resident[i]
-		if old.state == finishing { // its index is needed in a moment
+		if old.state == finishing { // its index will be needed at once
 			i++
 			continue
 		}
@@ -281,8 +283,8 @@ func (t *Track) touch(g *group) {
 	}
 }
 
-// Finish tells that no more of a group is expected: a whole group gets its final name now, another one
-// stays what it is and its file is closed.
+// Finish says that no more objects of a group are expected. A whole group gets its final name now; any other group stays partial,
+// and its file is closed.
 func (t *Track) Finish(id uint64) error {
 	t.mu.Lock()
 	g := t.groups[id]

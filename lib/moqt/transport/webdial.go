@@ -49,7 +49,7 @@ func connectWeb(ctx context.Context, qc *quic.Conn, u *url.URL, o *Options) (*we
 	return newWebConn(qc, sess, 0, o, target(u))
 }
 
-// webDialError says what it means that there is no session.
+// webDialError explains why there is no session.
 func webDialError(res *http.Response, err error) error {
 	if res != nil {
 		reason := "HTTP status " + res.Status

@@ -14,11 +14,11 @@ import (
 // maxWebHeader bounds the header of an HTTP/3 request, in bytes.
 const maxWebHeader = 16 << 10
 
-// webServer makes connections over WebTransport of HTTP/3 connections: one of each, from its CONNECT request (§3.1.1).
+// webServer makes connections over WebTransport from HTTP/3 connections: one from each, by its CONNECT request (§3.1.1).
 type webServer struct {
 	wt *webtransport.Server
 	o  *Options // with defaults
-	// offer hands a connection out; it waits until somebody takes it or it ends.
+	// offer hands a connection to Accept; it waits until the connection is accepted or has ended.
 	offer func(Conn)
 }
 
@@ -41,7 +41,7 @@ func newWebServer(o *Options, offer func(Conn)) *webServer {
 // webClient is an HTTP/3 connection.
 type webClient struct {
 	qc    *quic.Conn
-	taken atomic.Bool // has a session, or is about to
+	taken atomic.Bool // the connection has a session, or is about to
 	late  *time.Timer
 }
 
@@ -67,7 +67,7 @@ func (w *webServer) serve(qc *quic.Conn) {
 
 func (w *webServer) close() error { return w.wt.Close() }
 
-// ServeHTTP answers the requests of a connection: there is nothing but WebTransport here.
+// ServeHTTP answers the requests of a connection, of which only those for WebTransport are accepted.
 func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(webClientKey{}).(*webClient)
 	switch {

@@ -51,7 +51,7 @@ func dialWebSocket(ctx context.Context, u *url.URL, tlsConf *tls.Config, o *Opti
 	return qmuxClient(ctx, u, qmuxPeer{t: newWSTransport(ws), local: nc.LocalAddr(), remote: nc.RemoteAddr(), protocol: protocol}, o)
 }
 
-// admittedKey is where the context of a request has its connection.
+// admittedKey is the key under which the context of a request has its connection.
 type admittedKey struct{}
 
 // webSocketServer takes the requests for WebSockets.
@@ -72,7 +72,7 @@ func (l *qmuxListener) webSocketServer() *http.Server {
 	}
 }
 
-// admitting is a listener whose connections count as pending until QMux runs on them or they end.
+// admitting is a listener whose connections count as pending until QMux is set up on them or they have ended.
 type admitting struct {
 	net.Listener
 	l *qmuxListener
@@ -101,7 +101,7 @@ func (a *admitted) Close() error {
 	return a.Conn.Close()
 }
 
-// serveWebSocket answers the request of a connection: there is nothing but WebSockets here. It reports whether one was begun.
+// serveWebSocket answers the request of a connection, and accepts only WebSockets. It reports whether one was begun.
 func (l *qmuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, nc *admitted) bool {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		rw.Header().Set("Upgrade", "websocket")
@@ -127,14 +127,14 @@ func (l *qmuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, n
 		return false
 	}
 	protocol, _ := qmux.ParseSubprotocol(names[i])
-	ws, err := websocket.Accept(rw, r, &websocket.AcceptOptions{Subprotocols: names[i : i+1], InsecureSkipVerify: true}) // the origin was looked at
+	ws, err := websocket.Accept(rw, r, &websocket.AcceptOptions{Subprotocols: names[i : i+1], InsecureSkipVerify: true}) // the origin was checked above
 	if err != nil {
 		l.o.Logger.Debug("WebSocket refused", "peer", nc.RemoteAddr(), "err", err)
 		return false
 	}
 	t := newWSTransport(ws)
 	peer := qmuxPeer{t: t, local: nc.LocalAddr(), remote: nc.RemoteAddr(), protocol: protocol, info: Info{Authority: r.Host, Path: r.URL.RequestURI()}}
-	l.start(t, func() { // net/http's goroutine is free now
+	l.start(t, func() { // in a goroutine of its own, so that net/http's is free
 		conn, err := l.establish(peer)
 		nc.done()
 		if err != nil {

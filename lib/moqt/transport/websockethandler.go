@@ -12,12 +12,12 @@ type WebSocketHandler struct {
 	*qmuxListener
 }
 
-// NewWebSocketHandler makes one; name is what its connections come to, for Addr. Close must be called.
+// NewWebSocketHandler makes a handler; name is its address, for Addr. Close must be called.
 func NewWebSocketHandler(name string, o *Options) *WebSocketHandler {
 	return &WebSocketHandler{newQMuxListener(&handed{done: make(chan struct{})}, url.URL{Opaque: name}, o.withDefaults())}
 }
 
-// ServeHTTP makes a connection of a request, or refuses.
+// ServeHTTP makes a connection of a request, or refuses the request.
 func (h *WebSocketHandler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	done, ok := h.admit()
 	if !ok {
@@ -33,7 +33,7 @@ func (h *WebSocketHandler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// handed is a listener whose connections come another way.
+// handed is a listener that gets its connections from ServeHTTP and not from a socket.
 type handed struct {
 	once sync.Once
 	done chan struct{}
@@ -51,7 +51,7 @@ func (l *handed) Close() error {
 
 func (l *handed) Addr() net.Addr { return requestAddr("") }
 
-// requestConn knows the ends of a request's connection.
+// requestConn is the connection of a request, with the addresses of its ends.
 type requestConn struct {
 	net.Conn
 	local, remote net.Addr
