@@ -10,12 +10,15 @@ import (
 	"unicode/utf8"
 )
 
-// proseLimit is the greatest length of a line of prose in characters: such a line fits a terminal and a review.
-const proseLimit = 150
+// Greatest lengths in characters: such a line of prose fits a terminal and a review, and such a row of a table, which Markdown cannot
+// wrap, holds no text that should stand below the table.
+const (
+	proseLimit = 150
+	rowLimit   = 290
+)
 
-// longProse returns the numbers of the lines of a page of Markdown that are prose and longer than the limit. Rows of tables, which
-// Markdown cannot wrap, and code are no prose.
-func longProse(page string) (lines []int) {
+// longLines returns the numbers of the lines of a page of Markdown that are too long for prose or for a row. Code may be of any length.
+func longLines(page string) (lines []int) {
 	fenced, code, before := false, false, ""
 	for n, line := range strings.Split(page, "\n") {
 		if strings.HasPrefix(line, "```") {
@@ -28,14 +31,18 @@ func longProse(page string) (lines []int) {
 			code = true
 		}
 		before = line
-		if !fenced && !code && !strings.HasPrefix(line, "|") && utf8.RuneCountInString(line) > proseLimit {
+		limit := proseLimit
+		if strings.HasPrefix(line, "|") {
+			limit = rowLimit
+		}
+		if !fenced && !code && utf8.RuneCountInString(line) > limit {
 			lines = append(lines, n+1)
 		}
 	}
 	return lines
 }
 
-// TestProseFits: no line of prose in the repository's pages is longer than the limit.
+// TestProseFits: no line of prose and no row of a table in the repository's pages is longer than its limit.
 func TestProseFits(t *testing.T) {
 	root, pages := repository(t), 0
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -54,8 +61,8 @@ func TestProseFits(t *testing.T) {
 		}
 		pages++
 		rel, _ := filepath.Rel(root, path)
-		for _, n := range longProse(string(text)) {
-			t.Errorf("%s:%d: a line of prose over %d characters; wrap it", rel, n, proseLimit)
+		for _, n := range longLines(string(text)) {
+			t.Errorf("%s:%d: wrap prose over %d characters; a row over %d belongs below its table", rel, n, proseLimit, rowLimit)
 		}
 		return nil
 	})
@@ -89,7 +96,7 @@ func TestGlossary(t *testing.T) {
 	}
 }
 
-func TestLongProse(t *testing.T) {
+func TestLongLines(t *testing.T) {
 	long := strings.Repeat("word ", 40)
 	for _, c := range []struct {
 		name, page string
@@ -100,11 +107,12 @@ func TestLongProse(t *testing.T) {
 		{"rest of a deep item", "- short\n    " + long, true},
 		{"characters, not bytes", strings.Repeat("é", proseLimit), false},
 		{"row", "| a |\n| " + long, false},
+		{"long row", "| a |\n| " + long + long, true},
 		{"code", "so:\n\n    " + long + "\n    " + long, false},
 		{"fenced code", "```\n" + long + "\n```", false},
 		{"behind code", "```\nshort\n```\n" + long, true},
 	} {
-		if found := longProse(c.page) != nil; found != c.found {
+		if found := longLines(c.page) != nil; found != c.found {
 			t.Errorf("%s: found %v", c.name, found)
 		}
 	}
