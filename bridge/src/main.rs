@@ -38,8 +38,9 @@ fn run() -> Result<u8, Failure> {
         args::Command::Run(args) => args,
     };
     log::configure(args.json_log, args.verbose);
+    // One thread: two of them wake each other for each packet, and carry less.
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| Failure::new(OTHER, format!("to start threads: {e}")))?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| Failure::new(OTHER, format!("to start threads: {e}")))?;
     let code = runtime.block_on(async {
         // A task of its own, so that a panic anywhere in it ends the process with the code of a bug.
         tokio::spawn(node::run(args))

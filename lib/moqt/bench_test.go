@@ -287,25 +287,29 @@ func openSessions(scheme string, v Version) func(tb testing.TB, size, fan int) f
 		}
 		at := "127.0.0.1:0"
 		switch scheme {
-		case "unix", "iroh":
+		case "unix":
 			at = (&url.URL{Scheme: "unix", Path: filepath.Join(tb.TempDir(), "s")}).String() // go test's names have a #
 		case "tcp", "ws":
 			at = scheme + "://" + at
 		}
-		l, err := Listen(at, ServerTLS(cert), conf)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		tb.Cleanup(func() { l.Close() })
-		to := l.Addr().String()
-		if at == "127.0.0.1:0" {
-			to = scheme + "://" + to + "/"
-		}
+		var l SessionListener
+		var dial dialer
 		if scheme == "iroh" {
-			to = overIroh(tb, to, &Config{Versions: []Version{v}})
+			l, dial = overIroh(tb, conf)
+		} else {
+			l, err = Listen(at, ServerTLS(cert), conf)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			tb.Cleanup(func() { l.Close() })
+			to := l.Addr().String()
+			if at == "127.0.0.1:0" {
+				to = scheme + "://" + to + "/"
+			}
+			dial = func(ctx context.Context, c *Config) (*Session, error) { return Dial(ctx, to, pin, c) }
 		}
 		subs, ps := pairs(tb, fan, func(ctx context.Context) (*Subscription, error) {
-			c, err := Dial(ctx, to, pin, &Config{Versions: []Version{v}})
+			c, err := dial(ctx, &Config{Versions: []Version{v}})
 			if err != nil {
 				return nil, err
 			}

@@ -16,21 +16,55 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/irohtest"
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// overIroh is an address whose connections two processes of ec-iroh carry to a Unix socket, whose address is given.
-func overIroh(t testing.TB, to string, c *Config) string {
+// overIroh is a listener of sessions that come over iroh, and what dials it, as programs do it: two nodes, each a process of ec-iroh with
+// one Unix socket to this one.
+func overIroh(t testing.TB, server *Config) (SessionListener, dialer) {
 	t.Helper()
-	u, err := url.Parse(to)
+	program := irohtest.Path(t)
+	var nodes [2]*iroh.Node
+	for i, accept := range []bool{true, false} {
+		n, err := iroh.New(iroh.Config{Program: program, Accept: accept, Bind: []string{"127.0.0.1:0"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- n.Run(ctx) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+		nodes[i] = n
+	}
+	far, err := nodes[0].Self(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	far := irohtest.Start(t, u.Path, nil, "--bind", "127.0.0.1:0")
-	near := irohtest.Start(t, "", nil, "--bind", "127.0.0.1:0")
-	near.ALPNs = c.transport().Protocols
-	return (&url.URL{Scheme: "unix", Path: near.Socket(t, far.ID, far.Addrs...)}).String()
+	l := ListenOn(nodes[0].Listener(), "iroh", server)
+	t.Cleanup(func() { l.Close() })
+	return l, func(ctx context.Context, client *Config) (*Session, error) {
+		nc, alpn, err := nodes[1].Dial(ctx, far.ID, far.Addrs, "", client.transport().Protocols)
+		if err != nil {
+			return nil, err
+		}
+		only, known := wire.VersionByALPN(alpn)
+		if !known {
+			return nil, fmt.Errorf("ALPN %q", alpn)
+		}
+		conf := Config{}
+		if client != nil {
+			conf = *client
+		}
+		conf.Versions = []Version{only}
+		return DialOn(ctx, nc, nc.RemoteAddr().String()+"/", &conf)
+	}
 }
 
 // TestRolesOverIroh repeats what sessions are tested with in memory between two processes of ec-iroh, but for what was written just
@@ -38,12 +72,8 @@ func overIroh(t testing.TB, to string, c *Config) string {
 func TestRolesOverIroh(t *testing.T) {
 	irohtest.Path(t)
 	rolesOver(t, "iroh", func(t testing.TB, client, server *Config) (c, s *Session) {
-		l, err := Listen("unix://"+filepath.Join(t.TempDir(), "s"), nil, server)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		return connected(t, l, overIroh(t, l.Addr().String(), client), nil, client)
+		l, dial := overIroh(t, server)
+		return meeting(t, l, dial, client)
 	}, "ResetDelivered", "ResetReachesTheReader")
 }
 
@@ -91,12 +121,8 @@ func sessionOver(t testing.TB, scheme string) (*Publication, *Subscription) {
 	case "moqt":
 		c, _ = dialedPair(t, scheme, nil, server)
 	default:
-		l, err := Listen("unix://"+filepath.Join(t.TempDir(), "s"), nil, server)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		c, _ = connected(t, l, overIroh(t, l.Addr().String(), nil), nil, nil)
+		l, dial := overIroh(t, server)
+		c, _ = meeting(t, l, dial, nil)
 	}
 	s, err := c.Subscribe(testContext(t), testTrack, SubscribeOptions{})
 	if err != nil {

@@ -142,6 +142,15 @@ func dialedPair(t testing.TB, scheme string, client, server *Config) (c, s *Sess
 // connected dials a listener and runs the sessions of both ends.
 func connected(t testing.TB, l SessionListener, addr string, trust *tls.Config, client *Config) (c, s *Session) {
 	t.Helper()
+	return meeting(t, l, func(ctx context.Context, client *Config) (*Session, error) { return Dial(ctx, addr, trust, client) }, client)
+}
+
+// dialer makes a session of the client's with a listener.
+type dialer func(ctx context.Context, client *Config) (*Session, error)
+
+// meeting is both ends of a session that dial made with l.
+func meeting(t testing.TB, l SessionListener, dial dialer, client *Config) (c, s *Session) {
+	t.Helper()
 	ctx := testContext(t)
 	accepted := make(chan *Session, 1)
 	go func() {
@@ -154,7 +163,7 @@ func connected(t testing.TB, l SessionListener, addr string, trust *tls.Config, 
 		run(t, s)
 		accepted <- s
 	}()
-	c, err := Dial(ctx, addr, trust, client)
+	c, err := dial(ctx, client)
 	if err != nil {
 		t.Fatal(err)
 	}
