@@ -455,7 +455,8 @@ func (c *cutter) split(au *accessUnit, ch *chunk, rap bool) {
 			c.closed = old.chunk.seq
 			old.closeClock(au.dts)
 		}
-		// What came until the access unit was known for what it is decided that the part ends here.
+		// Damage up to the place where the access unit was recognized counts for this part, because only there it was decided
+		// that the part ends here.
 		c.closePart(c.pos, au.dts.Sub(old.dts), starts)
 		if starts {
 			c.whole = c.pos

@@ -1,6 +1,6 @@
-// Package mesh is what makes relays peers: who may be one, by which ticket, key or socket, and how one keeps a whole copy of
-// what the others have.
+// Package mesh decides which relays are peers, by ticket, key or socket, and what a relay fetches to keep a whole copy of its
+// peers' groups.
 //
-// Sessions, tickets and keys flow in; decisions about sessions flow out. What a relay's peers have flows in, and wishes what to
-// fetch next flow out. docs/mesh.md says who can see and do what, docs/format/ticket.md has the files.
+// Sessions, tickets and keys flow in; decisions about sessions flow out. The groups that peers have flow in; requests for the
+// next groups to fetch flow out. docs/mesh.md says what each side can see and do, docs/format/ticket.md describes the file.
 package mesh

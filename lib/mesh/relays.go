@@ -9,7 +9,8 @@ import (
 	"every.channel/ec/lib/iroh"
 )
 
-// Relays is what the operators' command relays answers: which relays are there, by which path; docs/format/admin.md has it.
+// Relays is the record of the operator's command relays: which relays there are, and over which path each is reached;
+// docs/format/admin.md describes it.
 type Relays struct {
 	V      int        `json:"v"` // 1
 	Iroh   *iroh.Self `json:"iroh,omitempty"`
@@ -19,7 +20,7 @@ type Relays struct {
 	Mirror *Progress  `json:"mirror,omitempty"`
 }
 
-// Relay is one of them.
+// Relay is one relay of the list.
 type Relay struct {
 	Relay string `json:"relay"`            // its address
 	State string `json:"state"`            // peer: both ways; upstream; away: dialed again and again; found: on the local network
@@ -29,15 +30,15 @@ type Relay struct {
 	ID    string `json:"id,omitempty"`     // its key, as far as it is known
 }
 
-// Progress is how far a copy is.
+// Progress says how far a whole copy is.
 type Progress struct {
 	Missing int64 `json:"missing"` // groups that peers had at the last look and this relay has not
 	Brought int64 `json:"brought"` // groups fetched since the start
-	// Paused is why nothing is fetched at the moment.
+	// Paused says why nothing is fetched at the moment.
 	Paused string `json:"paused,omitempty"`
 }
 
-// Print writes them for people.
+// Print writes the list for people.
 func (r Relays) Print(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "RELAY\tSTATE\tPATH\tADDRESS\tRTT")

@@ -66,7 +66,7 @@ type record struct {
 	Hash    string     `json:"hash"`              // SHA-256 of the secret
 	Expires *time.Time `json:"expires,omitempty"` // never without
 	Uses    int        `json:"uses,omitempty"`    // how many may come; 0: any number
-	Holders []string   `json:"holders,omitempty"` // SHA-256 of those who came
+	Holders []string   `json:"holders,omitempty"` // SHA-256 of the holders that came
 	Note    string     `json:"note,omitempty"`
 }
 
@@ -79,7 +79,7 @@ type Terms struct {
 	Life time.Duration
 	// Uses is how many holders may come with it. Default 0: any number.
 	Uses int
-	// Note says what it was made for.
+	// Note says what the ticket was made for.
 	Note string
 }
 

@@ -10,7 +10,7 @@ import (
 	"every.channel/ec/lib/moqt"
 )
 
-// counters are what happened since the relay started.
+// counters count what happened since the relay started.
 type counters struct {
 	objects, bytes, duplicates, conflicts, refused, notStored atomic.Int64 // received
 	brokenStreams, refusedSessions                            atomic.Int64

@@ -18,7 +18,7 @@ import (
 
 // Records of the operators' door; docs/format/admin.md has them. Times are UTC, ages and durations seconds.
 
-// Status is what the command status answers.
+// Status is the record of the command status.
 type Status struct {
 	V        int       `json:"v"` // 1
 	Version  string    `json:"version"`
@@ -31,12 +31,12 @@ type Status struct {
 	Tracks   []Track   `json:"tracks"`
 	Counters Stats     `json:"counters"`
 	Store    Disk      `json:"store"`
-	// Tickets are those that have not expired; missing if they cannot be looked at.
+	// Tickets are the tickets that have not expired; missing if they cannot be read.
 	Tickets []mesh.Ticket  `json:"tickets,omitempty"`
 	Mirror  *mesh.Progress `json:"mirror,omitempty"`
 }
 
-// Key is who the relay is.
+// Key identifies the relay.
 type Key struct {
 	Fingerprint string `json:"fingerprint"` // to be pinned
 	ID          string `json:"id"`          // the public key itself, hex: its id in iroh
@@ -57,7 +57,7 @@ type Peer struct {
 	Received       Traffic   `json:"received"`
 }
 
-// Traffic is what went in one direction.
+// Traffic counts what was sent in one direction.
 type Traffic struct {
 	Streams   uint64 `json:"streams"`
 	Objects   uint64 `json:"objects"`
@@ -85,14 +85,14 @@ type Disk struct {
 	Retention []Bound `json:"retention"`
 }
 
-// Bound is the retention of namespaces with a prefix; the first is that of all others. 0: no bound.
+// Bound is the retention of namespaces with a prefix; the first one is that of all other namespaces. 0: no bound.
 type Bound struct {
 	Prefix string  `json:"prefix,omitempty"`
 	Age    float64 `json:"age"`
 	Bytes  int64   `json:"bytes"`
 }
 
-// Stored is what the command store answers.
+// Stored is the record of the command store.
 type Stored struct {
 	V      int           `json:"v"` // 1
 	Store  Disk          `json:"store"`
@@ -147,7 +147,7 @@ func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Cert
 	})
 }
 
-// peers are all sessions, upstreams first, then clients by age.
+// peers returns all sessions: upstreams first, then clients by age.
 func (r *Relay) peers() []Peer {
 	r.mu.Lock()
 	var all []*session
@@ -196,7 +196,7 @@ func (s *session) status() Peer {
 	return p
 }
 
-// trackStatus is every track that is here, in order of the names.
+// trackStatus returns every known track, in order of the names.
 func (r *Relay) trackStatus(now time.Time) []Track {
 	r.mu.Lock()
 	live := make(map[string]*track, len(r.tracks))
@@ -235,7 +235,7 @@ func (r *Relay) storedStatus(name object.TrackName, now time.Time) Track {
 	return s
 }
 
-// status is that of a track in memory; false if there is nothing to tell.
+// status returns the status of a track in memory; false if there is nothing to tell.
 func (t *track) status(now time.Time) (s Track, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -251,7 +251,7 @@ func (t *track) status(now time.Time) (s Track, ok bool) {
 	return s, s.Publishers > 0 || s.Subscribers > 0 || s.Group != nil
 }
 
-// disk is what the store holds, by which rules.
+// disk returns what the store holds, and by which rules.
 func (r *Relay) disk(dir string, c store.Config) Disk {
 	st := r.store.Stats()
 	d := Disk{Dir: dir, Bytes: st.Bytes, Tracks: st.Tracks, Groups: st.Groups, Removed: st.Removed, Full: st.Full}
@@ -262,7 +262,7 @@ func (r *Relay) disk(dir string, c store.Config) Disk {
 	return d
 }
 
-// stored is every track of the store, in order of the names.
+// stored returns every track of the store, in order of the names.
 func (r *Relay) stored(dir string, c store.Config) Stored {
 	all := Stored{V: 1, Store: r.disk(dir, c), Tracks: []StoredTrack{}}
 	for _, name := range r.store.Tracks() {

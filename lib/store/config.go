@@ -88,7 +88,7 @@ var (
 	ErrFull = errors.New("no space left for objects")
 	// ErrNotFound: no such track or group.
 	ErrNotFound = errors.New("not in the store")
-	// ErrDamaged: a group file does not hold what it held.
+	// ErrDamaged: a group file does not hold the bytes that were stored.
 	ErrDamaged = errors.New("group file is damaged")
 	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("store is closed")

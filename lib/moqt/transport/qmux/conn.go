@@ -14,7 +14,8 @@ type Config struct {
 	// Protocols are the application protocols to negotiate, most preferred first. Without one in common the connection
 	// fails.
 	Protocols []string
-	// Protocol is what was agreed on otherwise, such as by a WebSocket subprotocol; Protocols is not used then.
+	// Protocol is the protocol if it was agreed on in another way, such as by a WebSocket subprotocol; Protocols is not used
+	// then.
 	Protocol string
 	// MaxStreams bounds the streams the peer may have open, of each direction. Default 1024, range 1–65,536.
 	MaxStreams int
@@ -45,7 +46,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// closeTimeout is how long a connection that ends waits for what it says last to leave, and for the peer to stop.
+// closeTimeout is how long a connection that ends waits for its last frames to leave, and for the peer to stop.
 const closeTimeout = time.Second
 
 // Directions of streams, as bit 1 of their id has them (RFC 9000 §2.1).
@@ -94,17 +95,17 @@ type Conn struct {
 	timer                   *time.Timer
 }
 
-// ownStreams are those this side opens, of one direction.
+// ownStreams are the streams of one direction that this side opens.
 type ownStreams struct{ next, limit uint64 }
 
-// peerStreams are those the peer opens, of one direction.
+// peerStreams are the streams of one direction that the peer opens.
 type peerStreams struct {
 	next, granted, over uint64
 	queue               []*Stream // not accepted yet
 	arrived             chan struct{}
 }
 
-// due are control frames of the connection to be sent.
+// due are the connection's control frames that are to be sent.
 type due struct {
 	parameters, maxData, ping, pong bool
 	maxStreams                      [2]bool
@@ -244,7 +245,7 @@ func (c *Conn) fail(err error) {
 	c.signal()
 }
 
-// quiet reports errors after which the peer is told nothing: it closed, or is gone (§8.1).
+// quiet reports errors after which the peer is told nothing, because it has closed the connection or is gone (§8.1).
 func quiet(err error) bool {
 	switch e := err.(type) {
 	case *ApplicationError:
@@ -265,7 +266,7 @@ func (c *Conn) signal() {
 // since is a time that is never 0.
 func (c *Conn) since() int64 { return int64(time.Since(c.began)) + 1 }
 
-// tick sends pings and ends a connection that is idle (§8.1). What this side sends does not count as activity: the peer
+// tick sends pings, and ends a connection that is idle (§8.1). Frames that this side sends do not count as activity: the peer
 // answers pings.
 func (c *Conn) tick(period time.Duration) {
 	idle := c.conf.IdleTimeout

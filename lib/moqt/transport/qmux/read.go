@@ -191,7 +191,7 @@ func (c *Conn) receive(f *frame) error {
 		}
 		end += uint64(len(f.data))
 	} else {
-		// A final size below what arrived is what senders of moq-dev before 0.5 wrote.
+		// Senders of moq-dev before 0.5 wrote a final size below the number of bytes that they had sent.
 		end = max(end, f.value)
 	}
 	n := end - r.received

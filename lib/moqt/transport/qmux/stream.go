@@ -22,13 +22,15 @@ type Stream struct {
 // ID is the stream's number (RFC 9000 §2.1).
 func (st *Stream) ID() uint64 { return st.id }
 
-// smallWrite is what a stream keeps of writes that need not wait: a header, which then leaves with the payload after it.
+// smallWrite bounds the bytes of short writes that a stream keeps and that need not wait. So a header leaves together with the
+// payload after it.
 const smallWrite = 4 << 10
 
 // defaultUrgency is that of RFC 9218 §4.1.
 const defaultUrgency = 3
 
-// sendHalf is what this side writes. All of it is guarded by c.mu; the writer copies from current without it while busy.
+// sendHalf is the half of a stream that this side writes. All of it is guarded by c.mu, except that the writer copies from
+// current without it while busy.
 type sendHalf struct {
 	one         sync.Mutex // one Write at a time
 	cond        sync.Cond
@@ -51,7 +53,7 @@ type sendHalf struct {
 	queued      bool
 }
 
-// deadline is a point in time with the timer that wakes those who wait.
+// deadline is a point in time, with the timer that wakes the calls which wait for it.
 type deadline struct {
 	at    time.Time
 	timer *time.Timer
@@ -227,7 +229,7 @@ func (s *sendHalf) end(err error) {
 
 const chunkSize = 16 << 10
 
-// chunk is a piece of what waits to be read; the pieces are used again by every stream.
+// chunk is a piece of the data that wait to be read; all streams use the same pieces again.
 type chunk struct {
 	next       *chunk
 	head, tail int
@@ -240,7 +242,7 @@ var (
 	taken  = sync.Pool{New: func() any { return new(chunk) }}
 )
 
-// recvHalf is what this side reads.
+// recvHalf is the half of a stream that this side reads.
 type recvHalf struct {
 	// Guarded by c.mu.
 	received uint64 // bytes that arrived, or never will
@@ -307,7 +309,7 @@ func (r *recvHalf) remove() {
 	taken.Put(k)
 }
 
-// take moves what is there to p.
+// take moves the bytes that are there to p.
 func (r *recvHalf) take(p []byte) (n int) {
 	for r.first != nil && n < len(p) {
 		k := r.first

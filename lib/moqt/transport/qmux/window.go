@@ -10,7 +10,7 @@ package qmux
 // quic-go and moq-dev's qmux give the connection a window smaller than the sum of those of streams, and give credit as bytes
 // are read; there a few streams that nobody reads stop all others for good.
 
-// firstWindow is what a new stream may hold: one chunk.
+// firstWindow is how many bytes a new stream may hold: one chunk.
 const firstWindow = chunkSize
 
 // slack is how far the connection's credit may be given ahead, so that it need not be given with every read.
@@ -30,7 +30,7 @@ func (st *Stream) widen() {
 	}
 }
 
-// narrow gives back what a stream has beyond what it may still hold; c.mu is held.
+// narrow gives back the part of a stream's share that it cannot use any more; c.mu is held.
 func (st *Stream) narrow(holds uint64) {
 	r := &st.recv
 	if w := max(firstWindow, int(min(holds, uint64(r.window)))); w < r.window {
