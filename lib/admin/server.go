@@ -34,7 +34,8 @@ const (
 	answerTimeout  = time.Minute // of a command, and then of its record
 )
 
-// Func runs a command. args is a JSON object or nil; what is returned is written as JSON. An error may have an ExitCode and a Hint.
+// Func runs a command. args is a JSON object or nil; the returned value is written as JSON. An error may have an ExitCode and a
+// Hint.
 type Func func(ctx context.Context, args json.RawMessage) (any, error)
 
 // Server knows the commands. The zero value is ready; methods may be called concurrently.
@@ -64,7 +65,7 @@ func (s *Server) command(name string) Func {
 	return s.commands[name]
 }
 
-// names are those of all commands, in order.
+// names returns the names of all commands, in order.
 func (s *Server) names() []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -258,7 +259,7 @@ func (s *Server) fail(w http.ResponseWriter, status int, err error) {
 	w.Write(append(b, '\n'))
 }
 
-// Error is what a command answers that failed.
+// Error is the record of a command that failed.
 type Error struct {
 	V        int    `json:"v"`
 	Text     string `json:"error"`

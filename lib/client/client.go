@@ -33,7 +33,8 @@ import (
 type Config struct {
 	// Relay is an address as moqt.Dial takes it, such as moqt://host:port or unix:///path, or a ticket.
 	Relay string
-	// Holder is who comes with a ticket. Default: one for the process.
+	// Holder are the bytes by which relays recognize the holder of a ticket. Default: random bytes, the same for the whole
+	// process.
 	Holder [16]byte
 	// Iroh dials the relay of a ticket over iroh. Default: tickets are used over their addresses.
 	Iroh func(ctx context.Context, t *ticket.Ticket, conf *moqt.Config) (*moqt.Session, error)
@@ -81,7 +82,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // ExitCode is 69 unreachable, 75 busy, 76 protocol, 77 refused or 64 for a bad address.
 func (e *Error) ExitCode() int { return e.code }
 
-// Hint is what to do about it, or that of the cause.
+// Hint returns advice on the error, or that of its cause.
 func (e *Error) Hint() string { return e.hint }
 
 // CheckURL reports an address that cannot be dialed, or a ticket that is none.
@@ -192,7 +193,7 @@ func once(ctx context.Context, c Config, relay string, work func(context.Context
 		if err == nil {
 			c.Log.Info("connected", "relay", relay, "draft", sess.Version(), "implementation", peer.Implementation)
 		}
-		return nil // what is wrong, Run tells
+		return nil // Run reports the error
 	})
 	g.Go(func() error {
 		err := sess.Run(gctx)

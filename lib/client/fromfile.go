@@ -15,8 +15,8 @@ import (
 	"every.channel/ec/lib/ticket"
 )
 
-// maxAddressFile bounds what is read of the file of an address or a ticket, in bytes; linePatience how long something that is no file, such
-// as a pipe or a terminal, may take for it.
+// maxAddressFile bounds the bytes that are read from the file of an address or a ticket. linePatience is how long a pipe or a
+// terminal in its place may take for the line.
 const (
 	maxAddressFile = 16 << 10
 	linePatience   = 30 * time.Second

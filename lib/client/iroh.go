@@ -12,7 +12,7 @@ import (
 	"every.channel/ec/lib/ticket"
 )
 
-// DialIroh is what Config.Iroh dials, through a node.
+// DialIroh dials the relay of a ticket over iroh, through a node.
 type DialIroh = func(ctx context.Context, t *ticket.Ticket, conf *moqt.Config) (*moqt.Session, error)
 
 // OverIroh dials the relays of tickets through a node.

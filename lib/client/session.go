@@ -183,7 +183,7 @@ func newPlaces(ctx context.Context, c Config, relay string, sess *moqt.Session) 
 	return &places{c: c, ctx: ctx, open: map[string]*place{relay: first}, at: map[*moqt.Session]string{sess: relay}}
 }
 
-// address is that of a session, for as long as it lasts.
+// address returns the address of a session, for as long as the session lasts.
 func (p *places) address(sess *moqt.Session) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -252,7 +252,7 @@ func (p *places) run(to string, at *place) {
 	p.runs.Go(func() {
 		select {
 		case <-at.sess.GoingAway():
-			forget() // what is asked for from now on gets a new session
+			forget() // later requests get a new session
 		case <-at.sess.Context().Done():
 		}
 	})

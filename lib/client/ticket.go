@@ -17,13 +17,13 @@ import (
 	"every.channel/ec/lib/ticket"
 )
 
-// process is who this process is to relays whose tickets it has.
+// process returns the bytes by which this process is known to relays whose tickets it holds.
 var process = sync.OnceValue(func() (who [16]byte) {
 	rand.Read(who[:])
 	return who
 })
 
-// Name is what to call a relay in logs and errors: its address, and of a ticket nothing that is secret.
+// Name returns how a relay is called in logs and errors: by its address, or for a ticket by nothing that is secret.
 func Name(relay string) string {
 	if !ticket.Is(relay) {
 		return relay
@@ -97,7 +97,7 @@ func Secret(address string) bool {
 
 type way = func(ctx context.Context, tlsConf *tls.Config, c *moqt.Config) (*moqt.Session, error)
 
-// ways are those to the relay, the best first.
+// ways returns the ways to the relay, the best first.
 func (j *joining) ways() (list []way) {
 	if j.t.HasIroh() && j.c.Iroh != nil {
 		list = append(list, func(ctx context.Context, _ *tls.Config, c *moqt.Config) (*moqt.Session, error) {

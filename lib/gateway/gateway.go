@@ -23,15 +23,15 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// Config says what is shown, and how much anybody may ask for. Page and Follow are required.
+// Config says what is served, and how much clients may ask for. Page and Follow are required.
 type Config struct {
 	// Page are the files of the page, index.html among them.
 	Page fs.FS
-	// Name is what the relay calls itself in relay.json. Default: nothing.
+	// Name is the relay's name in relay.json. Default: none.
 	Name string
 	// WebTransport are the UDP addresses at which the relay takes sessions of browsers.
 	WebTransport []net.Addr
-	// Hashes are those of the certificates that browsers may see there from now on. Default: none.
+	// Hashes returns the hashes of the certificates that browsers may be shown there from now on. Default: none.
 	Hashes func() []Hash
 	// MoQ takes sessions over WebSocket, at /moq. Default: nobody does.
 	MoQ http.Handler
@@ -41,7 +41,7 @@ type Config struct {
 	// Known reports whether a host, as a request names it, is this relay's: a page under another name is somebody else's that made
 	// the name lead here. Default: every one is.
 	Known func(host string) bool
-	// Allowed reports whether a request's page may read what is broadcast, by its origin. Default: every one may.
+	// Allowed reports whether a request's page may read broadcasts, by its origin. Default: every page may.
 	Allowed func(r *http.Request) bool
 	// Logger gets events. Default: none.
 	Logger *slog.Logger
@@ -166,7 +166,7 @@ var kinds = map[string]string{
 	".svg": "image/svg+xml", ".json": "application/json", ".map": "application/json", ".wasm": "application/wasm", ".png": "image/png", ".woff2": "font/woff2",
 }
 
-// Leave tells those who ask for its health that the relay is about to end, and ends the readers of broadcasts.
+// Leave makes /healthz say that the relay is about to end, and ends the readers of broadcasts.
 func (g *Gateway) Leave() {
 	g.leaving.Store(true)
 	g.mu.Lock()
@@ -180,7 +180,7 @@ func (g *Gateway) Close() {
 	g.running.Wait()
 }
 
-// Serve answers on a listener until ctx ends, and closes the listener. conf, if not nil, is that of TLS.
+// Serve answers requests on a listener until ctx ends, and closes the listener. conf, if not nil, is the configuration of TLS.
 func (g *Gateway) Serve(ctx context.Context, l net.Listener, conf *tls.Config) error {
 	h := &http.Server{
 		Handler: g, MaxHeaderBytes: maxHeader,
@@ -292,7 +292,8 @@ func (g *Gateway) unknown(r *http.Request) string {
 	return fmt.Sprintf("this relay does not know that it is called %s: use its address, or start it with --allow-origin %s%s", host, scheme, r.Host)
 }
 
-// policy is what the page may do (CSP level 3): only what comes from here, and connections only to this relay.
+// policy returns what the page may do (CSP level 3): load scripts and styles only from this address, and connect only to this
+// relay.
 func (g *Gateway) policy(r *http.Request) string {
 	connect := "'self'"
 	if host := hostOf(r); host != "" {

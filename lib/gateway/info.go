@@ -65,8 +65,9 @@ func hostOf(r *http.Request) string {
 	return m[1]
 }
 
-// webTransport are the URLs at which who sent a request to host can have WebTransport. A relay that listens at every address, or at the
-// one that the request came to, is known by the name in the request; one on another address by that, and one on the loopback only there.
+// webTransport returns the URLs at which a client that sent a request to host can have WebTransport. A relay that listens at
+// every address, or at the address that the request came to, is named as in the request. A relay that listens at another address
+// is named by that address, and one that listens on the loopback is named only to clients that came over the loopback.
 func (g *Gateway) webTransport(r *http.Request, host string) (list []string) {
 	var here netip.Addr
 	if at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {

@@ -40,7 +40,7 @@ type group struct {
 	id       uint64
 	payloads [][]byte
 	bytes    int
-	gone     bool // what is not read yet is lost to its readers
+	gone     bool // objects that were not read yet are lost to its readers
 }
 
 // serveLive writes a broadcast from the group on that is being sent.
@@ -264,7 +264,7 @@ func (b *broadcast) copy(ctx context.Context, w http.ResponseWriter, at *group) 
 		b.mu.Lock()
 		payload, next, changed, lost, over, end := []byte(nil), (*group)(nil), b.changed, at.gone, b.over, b.err
 		switch i := slices.Index(b.groups, at); {
-		case lost: // too slow: what is between is lost
+		case lost: // the reader was too slow: the objects between are lost
 			if next = b.newest(); next == at {
 				next = nil
 			}
@@ -303,7 +303,7 @@ func (b *broadcast) copy(ctx context.Context, w http.ResponseWriter, at *group) 
 	}
 }
 
-// write writes a payload, each piece of it in time.
+// write writes a payload in pieces, each of which must be written in time.
 func (b *broadcast) write(rc *http.ResponseController, w io.Writer, payload []byte) error {
 	for part := range slices.Chunk(payload, piece) {
 		if err := rc.SetWriteDeadline(time.Now().Add(b.g.c.WriteTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {

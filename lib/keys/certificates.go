@@ -53,7 +53,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Certificates are what a relay shows. Methods may be called concurrently.
+// Certificates are the certificates that a relay shows. Methods may be called concurrently.
 type Certificates struct {
 	c   Config
 	key ed25519.PrivateKey
@@ -66,7 +66,7 @@ type Certificates struct {
 	own     *tls.Certificate   // of Config.Cert; nil: none
 }
 
-// Open reads the key and the certificates, and makes what is missing or over.
+// Open reads the key and the certificates, and makes those that are missing or have expired.
 func Open(c Config) (*Certificates, error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -112,8 +112,8 @@ func (s *Certificates) TLS() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: s.Get}
 }
 
-// Get is what a client sees: the certificate of Config.Cert, else that of an earlier version while it lasts, else one by what
-// the client can verify. Programs verify Ed25519; browsers offer to verify ECDSA and not Ed25519.
+// Get returns the certificate that a client is shown: that of Config.Cert; without it, that of an earlier version while it lasts;
+// otherwise the one that the client can verify. Programs verify Ed25519; browsers offer to verify ECDSA and not Ed25519.
 func (s *Certificates) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,8 +138,8 @@ type Hash struct {
 	Until  time.Time // the certificate is not valid afterwards
 }
 
-// Hashes are those of the certificates that browsers may see from now on: the one in use first, then the next. None: the
-// certificate is one that a browser does not take by its hash.
+// Hashes returns the hashes of the certificates that browsers may be shown from now on: the one in use first, then the next. It
+// returns none if browsers would not take the certificate by its hash.
 func (s *Certificates) Hashes() []Hash {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,7 +163,7 @@ func (s *Certificates) Hashes() []Hash {
 	return list
 }
 
-// Identity is the certificate made of the key itself, with the key, for a client that shows who it is.
+// Identity returns the certificate made of the key itself, with the key, for a client that shows which relay it is.
 func (s *Certificates) Identity() *tls.Certificate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +211,8 @@ func (s *Certificates) refresh() {
 	}
 }
 
-// renew makes what is missing, over or soon over. What cannot be written is used all the same.
+// renew makes the certificates that are missing, have expired or expire soon. A certificate that cannot be written is used all
+// the same.
 func (s *Certificates) renew(now time.Time) error {
 	return errors.Join(s.renewProgram(now), s.renewBrowser(now))
 }

@@ -19,9 +19,9 @@ import (
 	"every.channel/ec/lib/exit"
 )
 
-// Ticket is what the text says. Zero fields are not in it.
+// Ticket is the content of a ticket's text. Fields with the zero value are not in the text.
 type Ticket struct {
-	// Addresses are those of the relay as moqt.Dial takes them, the best first; at most 16.
+	// Addresses are the relay's addresses as moqt.Dial takes them, the best first; at most 16.
 	Addresses []string
 	// Pin is the SHA-256 of the relay's public key (SubjectPublicKeyInfo, RFC 7469 §2.4).
 	Pin [32]byte
@@ -31,7 +31,7 @@ type Ticket struct {
 	IrohAddrs []string
 	// IrohRelay is the URL of the iroh-relay that it is behind.
 	IrohRelay string
-	// Secret is what the relay lets its owner in for, 16 to 64 bytes.
+	// Secret is what lets the holder in: 16 to 64 bytes.
 	Secret []byte
 	// Expires is when it ends, in whole seconds.
 	Expires time.Time
@@ -238,7 +238,7 @@ func (t *Ticket) set(typ uint64, v []byte) error {
 // HasIroh reports whether the relay can be reached by iroh.
 func (t *Ticket) HasIroh() bool { return t.Iroh != [32]byte{} }
 
-// Name is what to call the relay in logs and errors; it holds no secret.
+// Name returns how the relay is called in logs and errors; it holds no secret.
 func (t *Ticket) Name() string {
 	if len(t.Addresses) > 0 {
 		return t.Addresses[0]
@@ -257,7 +257,8 @@ func (t *Ticket) Expired(now time.Time) error {
 // TokenType is "ec-join": type of the AUTHORIZATION TOKEN in a client's setup message that shows the secret of a ticket.
 const TokenType = 0x65632d6a6f696e
 
-// Token is its value: who comes, and the secret. A relay counts who came, so one who comes again is not somebody else.
+// Token returns the value of the token that a client shows: the bytes that name the holder, and the secret. A relay counts
+// holders, so a holder that comes again is not counted twice.
 func (t *Ticket) Token(who [16]byte) []byte { return append(who[:], t.Secret...) }
 
 // ParseToken takes a value apart.

@@ -16,7 +16,7 @@ type run struct {
 	first, last int32 // local indexes
 }
 
-// content is what a run of objects holds.
+// content says which packets of the stream a run of objects holds.
 type content struct {
 	runs    []run // by track in order of appearance, then in order
 	owner   []piece
@@ -52,7 +52,7 @@ func key(b []byte) uint64 {
 	return k
 }
 
-// payload is that of a packet of the track.
+// payload returns the payload of a packet of the track.
 func (t *track) payload(local int32) []byte {
 	end := len(t.bytes)
 	if int(local)+1 < len(t.starts) {

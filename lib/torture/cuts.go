@@ -52,7 +52,7 @@ func (j *judge) cuts(i int) {
 	}
 }
 
-// complete: of what is kept, every packet from the first chunk on is in a chunk.
+// complete checks that every kept packet from the first chunk on is in a chunk.
 func (j *judge) complete(i int) {
 	for _, t := range j.s.order {
 		if t.kind == kindSparse {

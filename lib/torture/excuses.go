@@ -37,7 +37,7 @@ func (j *judge) sparse(l *loss) bool {
 	return false
 }
 
-// told tells whether receiver i told late that group is not what it should be, in time.
+// told reports whether receiver i told in time, afterwards, that a group may lack packets.
 func (j *judge) told(i int, group uint64, l *loss) bool {
 	c := j.all[i]
 	for k := range c.entries {
@@ -219,7 +219,7 @@ func (j *judge) lost(i int, from, to int32) string {
 	return "lost" + b.String()
 }
 
-// around is what one chunk and the one before it span, for whether a loss can explain it.
+// around returns the packets that a chunk and the chunk before it span, to find out whether a loss can explain a difference.
 func (j *judge) around(i int, ch *chunk) (from, to int32) {
 	from, to = ch.from, ch.to
 	var before int32

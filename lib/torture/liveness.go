@@ -144,7 +144,7 @@ func (j *judge) lapsed(c *reception, begin, end int32) bool {
 	return lost >= 0 && (t < 0 || t >= begin)
 }
 
-// live: what is promised to be promoted is.
+// live checks that every chunk which must be promoted was promoted.
 func (j *judge) live(i int) {
 	s, c := j.s, j.all[i]
 	program, known := j.known(c)

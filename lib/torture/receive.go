@@ -25,7 +25,7 @@ type arrival struct {
 	kind  kind
 	drop  bool
 	torn  bool // bytes of it are missing, or broken
-	head  int  // of a torn packet: what there is of it
+	head  int  // of a torn packet: how many of its bytes there are
 	tail  int
 }
 
@@ -39,7 +39,7 @@ type loss struct {
 	moved     bool  // nothing is lost but the first copy: the second stands behind packets of other PIDs
 }
 
-// reception is what one receiver got, and what came of it.
+// reception is what one receiver got, and what ec-chop made of it.
 type reception struct {
 	r       *Receiver
 	join    int32             // index of its first whole packet

@@ -16,7 +16,7 @@ func (s *Stream) namespace() object.Namespace {
 	return object.Namespace{"ec", "dvb", fmt.Sprint(onid), fmt.Sprint(tsid), fmt.Sprint(s.program)}
 }
 
-// names: what is broadcast-scoped is named after this broadcast.
+// names checks that every broadcast-scoped object is named after this broadcast.
 func (j *judge) names() {
 	for i, c := range j.all {
 		for k := range c.objects {
@@ -138,7 +138,7 @@ func (j *judge) describe(ch *chunk) string {
 	return b.String()
 }
 
-// gaps: what is promoted holds a gap-free run of every PID.
+// gaps checks that a promoted chunk holds a run of every PID without a gap.
 func (j *judge) gaps(i int) {
 	for _, ch := range j.chunks[i] {
 		if ch.wide == 0 {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// habit is one knob of a stream or a receiver. 0 is the plain value of every habit, so what a failure needs is what is
-// left when the others are 0.
+// habit is one property of a stream or a receiver that can be chosen. 0 is the plain value of every habit, so the habits that a
+// failure needs are those that are left when all others are 0.
 type habit struct {
 	name string
 	help string
@@ -373,7 +373,7 @@ func (s *Spec) Hint(line string) error {
 	return nil
 }
 
-// habits are the names of what is not plain, with their values where a name has kinds.
+// habits returns the names of the habits that are not plain, with their values where a name has kinds.
 func (s *Spec) habits() (names []string) {
 	for i, v := range s.H {
 		if v != 0 && i != hLen && i != hTables && i != hPCREvery {

@@ -7,7 +7,7 @@ import (
 // second is one second of the generator's time, which runs at 27 MHz.
 const second = 27_000_000
 
-// kind is what a packet is for.
+// kind says what a packet is for.
 type kind uint8
 
 const (
@@ -62,7 +62,7 @@ type track struct {
 	byKey  map[uint64][]int32 // payload to local indexes; made when asked for
 }
 
-// Stream is a broadcast with all that is true of it.
+// Stream is a broadcast, with everything about it that the judge must know.
 type Stream struct {
 	spec    *Spec
 	packets []packet

@@ -20,7 +20,7 @@ type source interface {
 type connection struct {
 	io.ReadCloser
 	service
-	// signal asks the tuner what it receives; nil: nobody to ask.
+	// signal asks the tuner how well it receives; nil: there is no tuner to ask.
 	signal func(ctx context.Context) (strength, quality int, ok bool)
 	// report, if not nil, tells what the source itself saw being lost so far.
 	report func() losses
@@ -30,7 +30,7 @@ type connection struct {
 	sniff bool
 }
 
-// service is what a lineup says about the one program received; zero where there is no lineup.
+// service is what a lineup says about the program that is received; zero where there is no lineup.
 type service struct {
 	name, channel string
 	tuned         bool
