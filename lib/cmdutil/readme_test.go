@@ -10,9 +10,28 @@ import (
 	"testing"
 )
 
-var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+var (
+	link          = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading       = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	notInFragment = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
+)
 
-// TestREADME: links between the repository's pages lead somewhere, and the README names the commands that
+// hasHeading reports whether a page of Markdown has a heading to which a fragment leads: its words in lower case, with - for spaces.
+func hasHeading(page, fragment string) bool {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		return false
+	}
+	for _, m := range heading.FindAllStringSubmatch(string(text), -1) {
+		words := notInFragment.ReplaceAllString(strings.ToLower(m[1]), "")
+		if strings.ReplaceAll(words, " ", "-") == fragment {
+			return true
+		}
+	}
+	return false
+}
+
+// TestREADME: links between the repository's pages lead somewhere, to a heading if they name one, and the README names the commands that
 // show and test the product.
 func TestREADME(t *testing.T) {
 	root := repository(t)
@@ -44,10 +63,14 @@ func TestREADME(t *testing.T) {
 		}
 		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
 			u, err := url.Parse(m[1])
-			if err != nil || u.Scheme != "" || u.Path == "" {
+			if err != nil || u.Scheme != "" {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(filepath.Dir(path), filepath.FromSlash(u.Path))); err != nil {
+			target := path
+			if u.Path != "" {
+				target = filepath.Join(filepath.Dir(path), filepath.FromSlash(u.Path))
+			}
+			if _, err := os.Stat(target); err != nil || u.Fragment != "" && !hasHeading(target, u.Fragment) {
 				rel, _ := filepath.Rel(root, path)
 				t.Errorf("%s: link %s leads nowhere", rel, m[1])
 			}
