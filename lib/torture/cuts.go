@@ -32,6 +32,21 @@ func (s *Stream) randomAccess(start int) (accessUnit, bool) {
 	return accessUnit{}, false
 }
 
+// opened is the packet by which whoever hears all of them knows that a chunk begins at offset start of the cut track: the random access
+// point may lie deep in its PES packet, and is over where the next access unit commences.
+func (s *Stream) opened(start int) int32 {
+	t := s.cut
+	a, ok := s.randomAccess(start)
+	if !ok {
+		return -1
+	}
+	i := sort.Search(len(t.aus), func(i int) bool { return t.aus[i].at > a.at })
+	if i == len(t.aus) {
+		return int32(len(s.packets) - 1)
+	}
+	return t.index[sort.Search(len(t.starts), func(k int) bool { return int(t.starts[k]) > t.aus[i].at })-1]
+}
+
 // cuts: a chunk starts at a random access point.
 func (j *judge) cuts(i int) {
 	whole := j.all[i].r.whole()

@@ -199,6 +199,9 @@ func (j *judge) live(i int) {
 		ch := chunks[k]
 		after, end := chunks[k+1], chunks[k+2].begin
 		end = max(end, ch.to, after.to)
+		if !c.r.whole() {
+			end = max(end, s.opened(chunks[k+2].start))
+		}
 		if ch.begin <= known || stepIn(ch.from, end) {
 			continue
 		}
