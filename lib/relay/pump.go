@@ -3,9 +3,9 @@ package relay
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
-	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"every.channel/ec/lib/moqt"
@@ -14,62 +14,32 @@ import (
 	"every.channel/ec/lib/store"
 )
 
-// outcome is how a step of a pump ended.
-type outcome uint8
+// pump sends one group to one subscriber: it writes what its cursor gives, and keeps deadlines.
+type pump struct {
+	s *subscriber
+	birth
+	cursor  *cursor
+	step    step                            // the last one of cursor
+	writers map[uint64]*moqt.SubgroupWriter // open streams, by subgroup
+	began   time.Time
+	timer   *time.Timer
 
-const (
-	more       outcome = iota // look again: the group moved between memory and disk
-	whole                     // all sent: FIN
-	incomplete                // nobody continues it: RESET
-)
+	waiting atomic.Bool // for a publisher, not for the peer
+	// lingering: everything known was sent and its streams are closed, but there may be more.
+	lingering atomic.Bool
+	over      atomic.Bool
+	lag       chan struct{} // closed when the subscriber is too far behind
 
-// run sends the group to its end.
-func (p *pump) run(ctx context.Context) {
-	p.began = time.Now()
-	t := p.s.t
-	c := &t.r.stats
-	for {
-		t.mu.Lock()
-		g := t.groups[p.id]
-		t.mu.Unlock()
-		var what outcome
-		var err error
-		if g != nil {
-			what, err = p.memory(ctx, g)
-		} else {
-			what, err = p.disk(ctx)
-		}
-		var reset *moqt.StreamResetError
-		switch {
-		case err == nil && what == more:
-			continue
-		case err == nil && what == whole:
-			p.finish(0, true)
-		case err == nil:
-			c.resetIncomplete.Add(1)
-			t.r.log.Warn("incomplete group reset", "track", t.name.String(), "group", p.id, "peer", p.s.name)
-			p.finish(wire.ResetCancelled, false)
-		case p.lagging() || errors.Is(err, errLag):
-			c.resetLag.Add(1)
-			t.r.log.Warn("group reset, subscriber is too far behind", "track", t.name.String(), "group", p.id, "peer", p.s.name)
-			p.abort(wire.ResetDeliveryTimeout)
-		case errors.Is(err, errTimeout):
-			c.resetTimeout.Add(1)
-			p.abort(wire.ResetDeliveryTimeout)
-		case errors.Is(err, store.ErrNotFound) && !p.some():
-			// Retention was faster. There is no stream that could be reset.
-			c.resetLag.Add(1)
-		case errors.Is(err, errStalled):
-			c.resetIncomplete.Add(1)
-			t.r.log.Warn("group reset, an object did not go on", "track", t.name.String(), "group", p.id, "peer", p.s.name)
-			p.abort(wire.ResetCancelled)
-		case errors.As(err, &reset), errors.Is(err, errRefused), errors.Is(err, moqt.ErrNoForward), ctx.Err() != nil:
-			p.abort(wire.ResetCancelled)
-		default:
-			t.r.log.Warn("group not sent to its end", "track", t.name.String(), "group", p.id, "peer", p.s.name, "err", err)
-			p.abort(wire.ResetInternalError)
-		}
-		return
+	turn turn
+
+	mu      sync.Mutex
+	blocked *moqt.SubgroupWriter // the writer in use
+}
+
+func newPump(s *subscriber, b birth, start uint64) *pump {
+	return &pump{
+		s: s, birth: b, cursor: newCursor(s.t, b.id, start), writers: make(map[uint64]*moqt.SubgroupWriter), lag: make(chan struct{}),
+		turn: turn{turns: s.t.r.turns, pace: &s.pace},
 	}
 }
 
@@ -79,114 +49,138 @@ var (
 	errStalled = errors.New("an object's publisher stalls")
 )
 
-func (p *pump) some() bool {
-	for _, w := range p.writers {
-		if w.some {
-			return true
-		}
-	}
-	return false
-}
-
-// abort resets what is open at once.
-func (p *pump) abort(code moqt.ResetCode) {
-	for _, w := range p.writers {
-		if w.w != nil && !w.closed {
-			w.w.Reset(code)
-			w.closed = true
-		}
-	}
-}
-
-// memory sends from memory what may be sent, and waits for more.
-func (p *pump) memory(ctx context.Context, g *group) (outcome, error) {
+// run sends the group to its end.
+func (p *pump) run(ctx context.Context) {
+	p.began, p.timer = time.Now(), time.NewTimer(time.Hour)
+	defer p.timer.Stop()
+	defer p.cursor.Close()
+	what, err := p.group(ctx)
 	t := p.s.t
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	defer p.waiting.Store(false)
-	for {
+	c := &t.r.stats
+	var reset *moqt.StreamResetError
+	switch {
+	case err == nil && what == whole:
+		p.finish(func(w *moqt.SubgroupWriter) { w.Close() })
+	case err == nil:
+		c.resetIncomplete.Add(1)
+		t.r.log.Warn("incomplete group reset", "track", t.name.String(), "group", p.id, "peer", p.s.name)
+		p.finish(func(w *moqt.SubgroupWriter) { w.ResetDelivered(wire.ResetCancelled) }) // what was written is still delivered
+	case p.lagging() || errors.Is(err, errLag):
+		c.resetLag.Add(1)
+		t.r.log.Warn("group reset, subscriber is too far behind", "track", t.name.String(), "group", p.id, "peer", p.s.name)
+		p.abort(wire.ResetDeliveryTimeout)
+	case errors.Is(err, errTimeout):
+		c.resetTimeout.Add(1)
+		p.abort(wire.ResetDeliveryTimeout)
+	case errors.Is(err, store.ErrNotFound) && !p.cursor.Some():
+		// Retention was faster. There is no stream that could be reset.
+		c.resetLag.Add(1)
+	case errors.Is(err, errStalled):
+		c.resetIncomplete.Add(1)
+		t.r.log.Warn("group reset, an object did not go on", "track", t.name.String(), "group", p.id, "peer", p.s.name)
+		p.abort(wire.ResetCancelled)
+	case errors.As(err, &reset), errors.Is(err, moqt.ErrNoForward), ctx.Err() != nil:
+		p.abort(wire.ResetCancelled)
+	default:
+		t.r.log.Warn("group not sent to its end", "track", t.name.String(), "group", p.id, "peer", p.s.name, "err", err)
+		p.abort(wire.ResetInternalError)
+	}
+}
+
+// group writes step by step, until all is sent or the rest is missing.
+func (p *pump) group(ctx context.Context) (verdict, error) {
+	for s := &p.step; ; {
 		if p.lagging() {
 			return 0, errLag
 		}
-		t.mu.Lock()
-		if g.evicted {
-			t.mu.Unlock()
-			return more, nil
+		var err error
+		if *s, err = p.cursor.Next(); err != nil {
+			return 0, err
 		}
-		now := time.Now()
-		o, retry := p.next(g, now)
-		what, wait := more, time.Hour
-		var closing []*writer
-		if o == nil {
-			what, wait, closing = p.judge(g, now)
-			wait = min(wait, retry)
+		for _, sub := range s.Done {
+			if w := p.writers[sub]; w != nil {
+				w.Close()
+				delete(p.writers, sub)
+			}
 		}
-		changed := g.changed
-		newer := !t.overtaken(g).IsZero()
-		whole := true
-		var payload []byte
-		if o != nil {
-			o.retain()
-			whole, payload = o.whole(), o.Payload
-			p.published(g, o.Subgroup)
-		}
-		t.mu.Unlock()
-		for _, w := range closing {
-			w.w.Close()
-			w.closed = true
-		}
-		if o != nil {
+		p.lingering.Store(p.cursor.Lingering)
+		switch s.Verdict {
+		case sendObject:
 			p.waiting.Store(false)
-			d := p.s.pub.State().DeliveryTimeout
-			var err error
-			switch {
-			case d > 0 && newer && o.at.After(p.began) && now.Sub(o.at) > d:
-				err = errTimeout
-			case o.datagram != nil:
-				err = p.sendDatagram(o)
-			case whole:
-				err = p.send(ctx, &o.Object, payload, o.opens)
-			default:
-				err = p.follow(ctx, g, o, timer)
-			}
-			o.release()
-			if late(err) { // the other subgroups go on
-				t.r.stats.resetTimeout.Add(1)
-				p.stream(o.Subgroup).closed = true
-				continue
-			}
-			if err != nil {
-				return 0, deadline(err)
-			}
-			continue
+			err = p.object(ctx, s)
+			p.cursor.Leave(s)
+		case waitMore:
+			err = p.wait(ctx, s.Wait, s.Changed, nil)
+		default:
+			return s.Verdict, nil
 		}
-		if what != more {
-			return what, nil
-		}
-		p.wait()
-		timer.Reset(wait)
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-p.lag:
-		case <-changed:
-		case <-timer.C:
+		if err != nil {
+			return 0, err
 		}
 	}
 }
 
+// wait waits for a publisher, and says so: the subscriber is woken if it wanted to begin another group.
+func (p *pump) wait(ctx context.Context, d time.Duration, changed, came <-chan struct{}) error {
+	if !p.waiting.Swap(true) && p.s.refused.Load() {
+		p.s.kick()
+	}
+	p.timer.Reset(d)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.lag:
+	case <-changed:
+	case <-came:
+	case <-p.timer.C:
+	}
+	return nil
+}
+
+// object sends the object of a step.
+func (p *pump) object(ctx context.Context, s *step) error {
+	p.published(s)
+	d := p.s.pub.State().DeliveryTimeout
+	var err error
+	switch {
+	case d > 0 && s.Overtaken && s.Since.After(p.began) && time.Since(s.Since) > d:
+		return errTimeout
+	case s.Datagram != nil: // it may be lost, as on its way here
+		err = p.s.pub.SendDatagram(*s.Datagram)
+	case s.Arriving:
+		err = p.follow(ctx, s)
+	default:
+		err = p.send(ctx, s)
+	}
+	switch {
+	case err == nil:
+		p.count(s)
+		p.cursor.Sent(s)
+		return nil
+	case errors.Is(err, errBroken):
+		p.cursor.Over(s)
+		return nil
+	case late(err) && !s.Since.IsZero(): // the other subgroups go on
+		p.s.t.r.stats.resetTimeout.Add(1)
+		delete(p.writers, s.Object.Subgroup)
+		p.cursor.Over(s)
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded): // there is no other reason for a write to miss its deadline
+		return errLag
+	}
+	return err
+}
+
 // published starts the delivery timeout of a subgroup whose end is known, as seen when the stream is written to next: from when
-// its publisher ended it (draft-18 §8), or from when the pump began, for who asked later. The track's mutex is held.
-func (p *pump) published(g *group, sub uint64) {
-	s, w := g.subs[sub], p.writers[sub]
-	if !s.finished || w == nil || w.w == nil || w.closed {
-		return
+// its publisher ended it (draft-18 §8), or from when the pump began, for who asked later.
+func (p *pump) published(s *step) {
+	if w := p.writers[s.Object.Subgroup]; w != nil && !s.Ended.IsZero() {
+		at := s.Ended
+		if at.Before(p.began) {
+			at = p.began
+		}
+		w.Published(at)
 	}
-	at := s.at
-	if at.Before(p.began) {
-		at = p.began
-	}
-	w.w.Published(at)
 }
 
 // late reports that a delivery timeout of the stream itself ended it.
@@ -195,248 +189,138 @@ func late(err error) bool {
 	return ok && !reset.Remote && reset.Code == wire.ResetDeliveryTimeout
 }
 
-// wait tells that the pump waits for a publisher. The subscriber is woken only if it wanted to begin another group.
-func (p *pump) wait() {
-	if !p.waiting.Swap(true) && p.s.refused.Load() {
-		p.s.kick()
-	}
-}
+// errBroken: the stream was reset inside an object.
+var errBroken = errors.New("the rest of an object does not come")
 
 // follow sends an object while it arrives, and its end when it is whole.
-func (p *pump) follow(ctx context.Context, g *group, o *obj, timer *time.Timer) error {
-	w, err := p.open(ctx, &o.Object, o.opens)
+func (p *pump) follow(ctx context.Context, s *step) error {
+	o := s.Object
+	w, err := p.open(ctx, s)
 	if err != nil {
 		return err
 	}
-	if err := w.w.WriteObjectHeader(o.ID, o.Properties, uint64(o.size)); err != nil {
+	if err := w.WriteObjectHeader(o.ID, o.Properties, uint64(s.Size)); err != nil {
 		return err
 	}
-	t := p.s.t
-	stall := t.r.c.StallWait
-	for off := 0; off < o.size; {
-		t.mu.Lock()
-		a := o.arrival
-		var b []byte
-		if o.done {
-			b = o.Payload[off:]
-		} else {
-			b = a.at(off)
-		}
-		failed, came, changed, left := a.failed, a.changed, g.changed, time.Hour
-		if newer := t.overtaken(g); !newer.IsZero() {
-			since := a.touched
-			if newer.After(since) {
-				since = newer
-			}
-			left = stall - time.Since(since)
-		}
-		t.mu.Unlock()
-		if len(b) > 0 && !failed {
-			p.waiting.Store(false)
-			err := p.write(ctx, w.w, o.Priority, func() error { _, err := w.w.Write(b); return err })
-			if err != nil {
-				return err
-			}
-			off += len(b)
-			continue
-		}
+	for off := 0; off < s.Size; {
+		part := p.cursor.Part(s, off)
 		switch {
-		case failed:
+		case part.Failed:
 			// The rest of the subgroup can only be fetched.
+			t := p.s.t
 			t.r.stats.resetBroken.Add(1)
 			t.r.log.Warn("object reset, nobody brings the rest of it", "track", t.name.String(), "group", p.id, "object", o.ID, "peer", p.s.name)
-			w.w.Reset(wire.ResetCancelled)
-			w.closed = true
-			return nil
+			w.Reset(wire.ResetCancelled)
+			delete(p.writers, o.Subgroup)
+			return errBroken
+		case len(part.Bytes) > 0:
+			p.waiting.Store(false)
+			err = p.write(ctx, w, o.Priority, func() error { _, err := w.Write(part.Bytes); return err })
+			off += len(part.Bytes)
 		case p.lagging():
 			return errLag
-		case left <= 0:
+		case part.Left <= 0:
 			return errStalled
+		default:
+			err = p.wait(ctx, part.Left, part.Changed, part.Came) // there may be a newer group, or more of the object
 		}
-		p.wait()
-		timer.Reset(left)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-p.lag:
-		case <-came:
-		case <-changed: // there may be a newer group
-		case <-timer.C:
+		if err != nil {
+			return err
 		}
 	}
-	p.sent(w, &o.Object, o.size)
 	return nil
 }
 
-// deadline names the only reason why a write may miss its deadline.
-func deadline(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return errLag
-	}
-	return err
-}
-
-// next returns the next object that may be sent without leaving out one that may still come. In each
-// subgroup an object follows the one with the id before it. Where its publisher left ids out, it follows the
-// one that its publisher sent before it; but another publisher may have what this one left out, so that is
-// believed only after a while. If nothing may be sent now, retry tells when to ask again.
-func (p *pump) next(g *group, now time.Time) (o *obj, retry time.Duration) {
-	from := p.start
-	if !g.several && len(p.writers) == 1 {
-		for _, w := range p.writers {
-			from = uint64(w.sent + 1)
-		}
-	}
-	i, _ := g.search(from)
-	stall := p.s.t.r.c.StallWait
-	retry = time.Hour
-	var stuck []uint64
-	for _, o := range g.objs[i:] {
-		if o.datagram != nil {
-			if !p.datagrams[o.ID] {
-				return o, 0
-			}
-			continue
-		}
-		w := p.stream(o.Subgroup)
-		id := int64(o.ID)
-		if id <= w.sent || w.closed || slices.Contains(stuck, o.Subgroup) {
-			continue
-		}
-		if id == w.sent+1 {
-			return o, 0
-		}
-		// How long nothing may have come before it is sent although ids before it are missing.
-		patience := time.Duration(-1)
-		switch {
-		case p.s.t.over: // what is missing will not come
-			patience = 0
-		case o.hasPrev && int64(o.prev) <= w.sent, !w.some && o.first:
-			patience = 0
-			if !g.several && len(p.s.t.sources) > 1 {
-				patience = stall / 2
-			}
-		case !w.some && !o.hasPrev: // nobody knows what came before it
-			patience = stall
-		}
-		if patience >= 0 {
-			left := patience - now.Sub(o.at)
-			if left <= 0 {
-				return o, 0
-			}
-			retry = min(retry, left)
-		}
-		stuck = append(stuck, o.Subgroup)
-	}
-	return nil, retry
-}
-
-// judge says, when nothing may be sent, what to do: wait, or end the group. Streams of subgroups that are
-// finished are closed at once.
-func (p *pump) judge(g *group, now time.Time) (what outcome, wait time.Duration, closing []*writer) {
-	stall := p.s.t.r.c.StallWait
-	i, _ := g.search(p.start)
-	sent, last := true, uint64(0)
-	for _, o := range g.objs[i:] {
-		last = o.ID
-		if o.datagram != nil {
-			sent = sent && p.datagrams[o.ID]
-		} else if w := p.stream(o.Subgroup); !w.closed && int64(o.ID) > w.sent {
-			sent = false
-		}
-	}
-	finished := len(g.subs) > 0
-	for sub, w := range p.writers {
-		s := g.subs[sub]
-		finished = finished && (s.finished || w.closed)
-		if s.finished && w.some && !w.closed && w.sent >= int64(s.last) {
-			closing = append(closing, w)
-		}
-	}
-	n := uint64(len(g.objs) - i)
-	newer := p.s.t.overtaken(g)
-	switch {
-	case sent && g.hasEnd && (p.start > g.end || n == g.end-p.start+1):
-		return whole, 0, closing // every object up to the end
-	case sent && g.hasEnd && g.open == 0 && finished && last == g.end:
-		if left := stall - now.Sub(g.touched); left > 0 && g.objs[len(g.objs)-1].datagram != nil {
-			return more, left, closing // the end may have overtaken a stream
-		}
-		return whole, 0, closing // ids were left out by their publisher
-	case p.s.t.over && sent && g.open == 0 && (finished || g.hasEnd || !p.s.t.ends):
-		return whole, 0, closing
-	case p.s.t.over && sent:
-		return incomplete, 0, closing
-	case newer.IsZero() && !p.s.t.over:
-		return more, time.Hour, closing
-	}
-	// A track whose groups do not carry their end may still bring another subgroup.
-	p.lingering.Store(sent && finished && g.open == 0 && !p.s.t.ends)
-	since := g.touched
-	if newer.After(since) {
-		since = newer
-	}
-	if left := stall - now.Sub(since); left > 0 {
-		return more, left, closing
-	}
-	if sent && g.open == 0 && !p.s.t.ends {
-		return whole, 0, closing
-	}
-	return incomplete, 0, closing
-}
-
-// disk sends what the store has of a group that is not in memory.
-func (p *pump) disk(ctx context.Context) (outcome, error) {
-	t := p.s.t
-	r, err := t.st.Open(p.id, p.start)
+// send writes an object that is whole.
+func (p *pump) send(ctx context.Context, s *step) error {
+	w, err := p.open(ctx, s)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	defer r.Close()
-	expect, ended := p.start, false
-	for {
-		o, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return 0, err
-		}
-		t.mu.Lock()
-		complete := t.ends && !t.over // else ids may be left out
-		t.mu.Unlock()
-		if o.ID > expect && complete {
-			return p.unfinished(r.Info()), nil
-		}
-		if w := p.stream(o.Subgroup); int64(o.ID) > w.sent && !p.datagrams[o.ID] {
-			opens := p.start == 0 && r.Info().Complete // all of the group is here
-			if err := p.send(ctx, o, o.Payload, opens); err != nil {
-				return 0, deadline(err)
-			}
-			t.r.stats.sentFromDisk.Add(1)
-		}
-		expect, ended = o.ID+1, o.Status != object.Normal
+	o := s.Object
+	props := o.Properties
+	if o.Status != object.Normal {
+		props = nil
 	}
-	if ended || r.Info().Complete {
-		return whole, nil
-	}
-	return p.unfinished(r.Info()), nil
+	return p.write(ctx, w, o.Priority, func() error { return w.WriteObject(o.ID, props, moqt.ObjectStatus(o.Status), s.Payload) })
 }
 
-// unfinished says what to do when the store has no more of a group, or a hole in it.
-func (p *pump) unfinished(i store.Info) outcome {
-	t := p.s.t
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.groups[p.id] != nil:
-		return more // it came to life meanwhile
-	case t.largest == nil || t.largest.Group <= p.id || time.Since(i.Time) < t.r.c.StallWait:
-		// It is being written, or is the newest and a publisher may come back to it: in memory it can be waited for.
-		t.newGroup(p.id)
-		return more
-	case !t.ends:
-		return whole
+// open returns the stream an object goes on.
+func (p *pump) open(ctx context.Context, s *step) (*moqt.SubgroupWriter, error) {
+	o := s.Object
+	if w := p.writers[o.Subgroup]; w != nil {
+		return w, nil
 	}
-	return incomplete
+	prio := o.Priority
+	w, err := p.s.pub.OpenSubgroup(ctx, moqt.SubgroupHeader{Group: o.Group, Subgroup: o.Subgroup, Priority: &prio, HasProperties: true, FirstObject: s.Opens})
+	if err == nil {
+		p.writers[o.Subgroup] = w
+	}
+	return w, err
+}
+
+// write lets f write to w when it is the pump's turn.
+func (p *pump) write(ctx context.Context, w *moqt.SubgroupWriter, priority uint8, f func() error) error {
+	if !urgent(p.s.pub.State(), priority) {
+		if err := p.turn.begin(ctx, p.lag); err != nil {
+			return err
+		}
+		defer p.turn.end()
+	}
+	p.setBlocked(w)
+	defer p.setBlocked(nil)
+	return f()
+}
+
+func (p *pump) count(s *step) {
+	c := &p.s.t.r.stats
+	c.sentObjects.Add(1)
+	c.sentBytes.Add(int64(s.Size))
+	if s.Since.IsZero() {
+		c.sentFromDisk.Add(1)
+	}
+}
+
+// abandon makes the pump reset its streams, even if it is blocked by the peer. Only the subscriber's run calls it.
+func (p *pump) abandon() {
+	if p.lagging() {
+		return
+	}
+	close(p.lag)
+	p.mu.Lock()
+	if p.blocked != nil {
+		p.blocked.SetWriteDeadline(time.Unix(1, 0))
+	}
+	p.mu.Unlock()
+}
+
+func (p *pump) lagging() bool {
+	select {
+	case <-p.lag:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *pump) setBlocked(w *moqt.SubgroupWriter) {
+	p.mu.Lock()
+	p.blocked = w
+	if w != nil && p.lagging() {
+		w.SetWriteDeadline(time.Unix(1, 0))
+	}
+	p.mu.Unlock()
+}
+
+// abort resets what is open at once.
+func (p *pump) abort(code moqt.ResetCode) {
+	p.finish(func(w *moqt.SubgroupWriter) { w.Reset(code) })
+}
+
+// finish ends all streams.
+func (p *pump) finish(end func(*moqt.SubgroupWriter)) {
+	for _, w := range p.writers {
+		end(w)
+	}
+	clear(p.writers)
 }

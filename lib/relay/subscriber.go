@@ -2,10 +2,8 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -173,10 +171,11 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 			return true
 		}
 	}
-	p := &pump{s: s, birth: b, writers: make(map[uint64]*writer), lag: make(chan struct{}), turn: turn{turns: s.t.r.turns, pace: &s.pace}}
+	start := uint64(0)
 	if id == s.floor.Group {
-		p.start = s.floor.Object
+		start = s.floor.Object
 	}
+	p := newPump(s, b, start)
 	s.begun[id] = p
 	s.order = append(s.order, id)
 	if !b.back {
@@ -284,163 +283,4 @@ func (s *subscriber) nextGroup() (next birth, ok bool) {
 		return back, true
 	}
 	return next, ok
-}
-
-// pump sends one group to one subscriber.
-type pump struct {
-	s *subscriber
-	birth
-	start   uint64 // object
-	writers map[uint64]*writer
-	began   time.Time
-
-	datagrams map[uint64]bool // ids of objects sent as such
-
-	waiting atomic.Bool // for a publisher, not for the peer
-	// lingering: everything known was sent and its streams are closed, but there may be more.
-	lingering atomic.Bool
-	over      atomic.Bool
-	lag       chan struct{} // closed when the subscriber is too far behind
-
-	turn turn
-
-	mu      sync.Mutex
-	blocked *moqt.SubgroupWriter // the writer in use
-}
-
-// writer is the stream of a subgroup.
-type writer struct {
-	w      *moqt.SubgroupWriter
-	sent   int64 // id of the last object, or what comes before the first
-	some   bool
-	closed bool
-}
-
-// errRefused: the subscriber does not want the rest of a group.
-var errRefused = errors.New("refused by the subscriber")
-
-// abandon makes the pump reset its streams, even if it is blocked by the peer. Only the subscriber's run calls it.
-func (p *pump) abandon() {
-	if p.lagging() {
-		return
-	}
-	close(p.lag)
-	p.mu.Lock()
-	if p.blocked != nil {
-		p.blocked.SetWriteDeadline(time.Unix(1, 0))
-	}
-	p.mu.Unlock()
-}
-
-func (p *pump) lagging() bool {
-	select {
-	case <-p.lag:
-		return true
-	default:
-		return false
-	}
-}
-
-func (p *pump) setBlocked(w *moqt.SubgroupWriter) {
-	p.mu.Lock()
-	p.blocked = w
-	if w != nil && p.lagging() {
-		w.SetWriteDeadline(time.Unix(1, 0))
-	}
-	p.mu.Unlock()
-}
-
-func (p *pump) stream(sub uint64) *writer {
-	w := p.writers[sub]
-	if w == nil {
-		w = &writer{sent: int64(p.start) - 1}
-		p.writers[sub] = w
-	}
-	return w
-}
-
-// open returns the stream an object goes on; opens: it is the first of its subgroup for sure.
-func (p *pump) open(ctx context.Context, o *object.Object, opens bool) (*writer, error) {
-	w := p.stream(o.Subgroup)
-	if w.closed {
-		return nil, errRefused
-	}
-	if w.w == nil {
-		prio := o.Priority
-		sw, err := p.s.pub.OpenSubgroup(ctx, moqt.SubgroupHeader{Group: o.Group, Subgroup: o.Subgroup, Priority: &prio, HasProperties: true, FirstObject: opens})
-		if err != nil {
-			return nil, err
-		}
-		w.w = sw
-	}
-	return w, nil
-}
-
-// send writes one object that is whole.
-func (p *pump) send(ctx context.Context, o *object.Object, payload []byte, opens bool) error {
-	w, err := p.open(ctx, o, opens)
-	if err != nil {
-		return err
-	}
-	props := o.Properties
-	if o.Status != object.Normal {
-		props = nil
-	}
-	err = p.write(ctx, w.w, o.Priority, func() error { return w.w.WriteObject(o.ID, props, moqt.ObjectStatus(o.Status), payload) })
-	if err != nil {
-		return err
-	}
-	p.sent(w, o, len(payload))
-	return nil
-}
-
-// sendDatagram sends an object as the datagram that it came as. It may be lost, as on its way here.
-func (p *pump) sendDatagram(o *obj) error {
-	if err := p.s.pub.SendDatagram(*o.datagram); err != nil {
-		return err
-	}
-	if p.datagrams == nil {
-		p.datagrams = make(map[uint64]bool)
-	}
-	p.datagrams[o.ID] = true
-	p.count(o.size)
-	return nil
-}
-
-// write lets f write to w when it is the pump's turn.
-func (p *pump) write(ctx context.Context, w *moqt.SubgroupWriter, priority uint8, f func() error) error {
-	if !urgent(p.s.pub.State(), priority) {
-		if err := p.turn.begin(ctx, p.lag); err != nil {
-			return err
-		}
-		defer p.turn.end()
-	}
-	p.setBlocked(w)
-	defer p.setBlocked(nil)
-	return f()
-}
-
-func (p *pump) sent(w *writer, o *object.Object, size int) {
-	w.sent, w.some = int64(o.ID), true
-	p.count(size)
-}
-
-func (p *pump) count(size int) {
-	c := &p.s.t.r.stats
-	c.sentObjects.Add(1)
-	c.sentBytes.Add(int64(size))
-}
-
-// finish ends all streams: with FIN, or with RESET that still delivers what was written.
-func (p *pump) finish(code moqt.ResetCode, fin bool) {
-	for _, w := range p.writers {
-		switch {
-		case w.w == nil || w.closed:
-		case fin:
-			w.w.Close()
-		default:
-			w.w.ResetDelivered(code)
-		}
-		w.closed = true
-	}
 }

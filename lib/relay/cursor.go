@@ -1,0 +1,370 @@
+package relay
+
+import (
+	"io"
+	"slices"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// verdict is what a cursor answers.
+type verdict uint8
+
+const (
+	sendObject verdict = iota // an object may be sent
+	waitMore                  // nothing may be sent now
+	whole                     // all was sent, and nothing more can come
+	incomplete                // the rest is missing, and nobody brings it any more
+)
+
+// step is an answer of a cursor.
+type step struct {
+	Verdict verdict
+	Done    []uint64 // subgroups of which all was sent
+
+	// Of sendObject: the object, valid until Sent, Over or Leave is called with the step.
+	Object    *object.Object
+	Payload   []byte // all of it; of one that is arriving, Part has what came
+	Arriving  bool   // it is not whole yet
+	Size      int    // of the payload, also while it is not there
+	Opens     bool   // it is the first of its subgroup for sure
+	Datagram  *moqt.Datagram
+	Since     time.Time // when it began to come; zero: it is from the store
+	Overtaken bool      // there is a newer group
+	Ended     time.Time // when its publisher ended its subgroup; zero: it has not
+	held      *obj
+
+	// Of waitMore:
+	Wait    time.Duration   // when to ask again,
+	Changed <-chan struct{} // if this is not closed before
+}
+
+// cursor walks the objects of one group for one subscriber: those in memory, and in the store where the group is not in memory.
+// One goroutine uses it.
+type cursor struct {
+	t         *track
+	id, start uint64 // group, and the object to start with
+	subgroups map[uint64]*sentOf
+	datagrams map[uint64]bool // ids of objects sent as such
+
+	// Lingering: everything known was sent and every subgroup has ended, but there may be more.
+	Lingering bool
+
+	g *group // where it was found last
+
+	// While it reads from the store:
+	r      *store.Reader
+	expect uint64 // id of the next object
+	ended  bool   // the last one was the group's end
+}
+
+// sentOf is how far a subgroup was sent.
+type sentOf struct {
+	id   int64 // of the last object, or what comes before the first
+	some bool
+	over bool // nothing more of it is to be sent
+}
+
+func newCursor(t *track, group, start uint64) *cursor {
+	return &cursor{t: t, id: group, start: start, subgroups: make(map[uint64]*sentOf)}
+}
+
+// Next says what to do next. An error is one of reading from the store.
+func (c *cursor) Next() (step, error) {
+	for {
+		if c.r == nil {
+			if s, ok := c.fromMemory(time.Now()); ok {
+				return s, nil
+			}
+			r, err := c.t.st.Open(c.id, c.start)
+			if err != nil {
+				return step{}, err
+			}
+			c.r, c.expect, c.ended = r, c.start, false
+		}
+		if s, again, err := c.fromStore(); !again {
+			return s, err
+		}
+	}
+}
+
+// Sent takes note that the step's object was sent.
+func (c *cursor) Sent(s *step) {
+	if s.Datagram != nil {
+		if c.datagrams == nil {
+			c.datagrams = make(map[uint64]bool)
+		}
+		c.datagrams[s.Object.ID] = true
+	} else {
+		w := c.subgroup(s.Object.Subgroup)
+		w.id, w.some = int64(s.Object.ID), true
+	}
+	c.Leave(s)
+}
+
+// Over takes note that nothing more is to be sent of the subgroup of the step's object.
+func (c *cursor) Over(s *step) {
+	c.subgroup(s.Object.Subgroup).over = true
+	c.Leave(s)
+}
+
+// Leave gives the step's object back.
+func (c *cursor) Leave(s *step) {
+	if s.held != nil {
+		s.held.release()
+		s.held = nil
+	}
+}
+
+// Some reports whether anything was sent on a stream.
+func (c *cursor) Some() bool {
+	for _, w := range c.subgroups {
+		if w.some {
+			return true
+		}
+	}
+	return false
+}
+
+// Close ends the use of the cursor.
+func (c *cursor) Close() {
+	if c.r != nil {
+		c.r.Close()
+		c.r = nil
+	}
+}
+
+func (c *cursor) subgroup(id uint64) *sentOf {
+	w := c.subgroups[id]
+	if w == nil {
+		w = &sentOf{id: int64(c.start) - 1}
+		c.subgroups[id] = w
+	}
+	return w
+}
+
+// isSent reports whether an object need not be sent.
+func (c *cursor) isSent(o *object.Object) bool {
+	w := c.subgroup(o.Subgroup)
+	return w.over || int64(o.ID) <= w.id || c.datagrams[o.ID]
+}
+
+// fromMemory is the next step in a group that is in memory; false: it is not.
+func (c *cursor) fromMemory(now time.Time) (s step, ok bool) {
+	t := c.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[c.id]
+	if g == nil {
+		return s, false
+	}
+	c.g = g
+	o, retry := c.next(g, now)
+	if o == nil {
+		s.Verdict, s.Wait, s.Done = c.judge(g, now)
+		s.Wait, s.Changed = min(s.Wait, retry), g.changed
+		return s, true
+	}
+	o.retain()
+	s = step{
+		Object: &o.Object, Payload: o.Payload, Arriving: !o.whole(), Size: o.size, Opens: o.opens, Datagram: o.datagram, Since: o.at,
+		Overtaken: !t.overtaken(g).IsZero(), held: o,
+	}
+	if e := g.subs[o.Subgroup]; e.finished {
+		s.Ended = e.at
+	}
+	return s, true
+}
+
+// next returns the next object that may be sent without leaving out one that may still come. In each
+// subgroup an object follows the one with the id before it. Where its publisher left ids out, it follows the
+// one that its publisher sent before it; but another publisher may have what this one left out, so that is
+// believed only after a while. If nothing may be sent now, retry tells when to ask again. The track's mutex is held.
+func (c *cursor) next(g *group, now time.Time) (o *obj, retry time.Duration) {
+	from := c.start
+	if !g.several && len(c.subgroups) == 1 {
+		for _, w := range c.subgroups {
+			from = uint64(w.id + 1)
+		}
+	}
+	i, _ := g.search(from)
+	retry = time.Hour
+	var stuck []uint64
+	for _, o := range g.objs[i:] {
+		if o.datagram != nil {
+			if !c.datagrams[o.ID] {
+				return o, 0
+			}
+			continue
+		}
+		w := c.subgroup(o.Subgroup)
+		id := int64(o.ID)
+		if id <= w.id || w.over || slices.Contains(stuck, o.Subgroup) {
+			continue
+		}
+		if id == w.id+1 {
+			return o, 0
+		}
+		if patience := c.patience(g, w, o); patience >= 0 {
+			left := patience - now.Sub(o.at)
+			if left <= 0 {
+				return o, 0
+			}
+			retry = min(retry, left)
+		}
+		stuck = append(stuck, o.Subgroup)
+	}
+	return nil, retry
+}
+
+// patience is how long nothing may have come before an object until it is sent although ids before it are missing; negative: it is
+// not sent before them. The track's mutex is held.
+func (c *cursor) patience(g *group, w *sentOf, o *obj) time.Duration {
+	stall := c.t.r.c.StallWait
+	switch {
+	case c.t.over: // what is missing will not come
+		return 0
+	case o.hasPrev && int64(o.prev) <= w.id, !w.some && o.first:
+		if !g.several && len(c.t.sources) > 1 {
+			return stall / 2
+		}
+		return 0
+	case !w.some && !o.hasPrev: // nobody knows what came before it
+		return stall
+	}
+	return -1
+}
+
+// judge says, when nothing may be sent, what to do: wait, or end the group; and of which subgroups all was sent. The track's mutex
+// is held.
+func (c *cursor) judge(g *group, now time.Time) (what verdict, wait time.Duration, done []uint64) {
+	t, stall := c.t, c.t.r.c.StallWait
+	i, _ := g.search(c.start)
+	sent, last := true, uint64(0)
+	for _, o := range g.objs[i:] {
+		last = o.ID
+		if o.datagram != nil {
+			sent = sent && c.datagrams[o.ID]
+		} else if w := c.subgroup(o.Subgroup); !w.over && int64(o.ID) > w.id {
+			sent = false
+		}
+	}
+	finished := len(g.subs) > 0
+	for sub, w := range c.subgroups {
+		s := g.subs[sub]
+		finished = finished && (s.finished || w.over)
+		if s.finished && w.some && !w.over && w.id >= int64(s.last) {
+			w.over = true
+			done = append(done, sub)
+		}
+	}
+	n := uint64(len(g.objs) - i)
+	newer := t.overtaken(g)
+	switch {
+	case sent && g.hasEnd && (c.start > g.end || n == g.end-c.start+1):
+		return whole, 0, done // every object up to the end
+	case sent && g.hasEnd && g.open == 0 && finished && last == g.end:
+		if left := stall - now.Sub(g.touched); left > 0 && g.objs[len(g.objs)-1].datagram != nil {
+			return waitMore, left, done // the end may have overtaken a stream
+		}
+		return whole, 0, done // ids were left out by their publisher
+	case t.over && sent && g.open == 0 && (finished || g.hasEnd || !t.ends):
+		return whole, 0, done
+	case t.over && sent:
+		return incomplete, 0, done
+	case newer.IsZero() && !t.over:
+		return waitMore, time.Hour, done
+	}
+	// A track whose groups do not carry their end may still bring another subgroup.
+	c.Lingering = sent && finished && g.open == 0 && !t.ends
+	if left := stall - now.Sub(laterTime(g.touched, newer)); left > 0 {
+		return waitMore, left, done
+	}
+	if sent && g.open == 0 && !t.ends {
+		return whole, 0, done
+	}
+	return incomplete, 0, done
+}
+
+func laterTime(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// partOf is what came of an object that arrives.
+type partOf struct {
+	Bytes  []byte // from an offset on
+	Failed bool   // the rest will not come
+	// Otherwise, when Bytes is empty: until when to wait, negative if for nothing any more, and what ends the wait.
+	Left          time.Duration
+	Came, Changed <-chan struct{}
+}
+
+// Part is what is there of the step's object from an offset on.
+func (c *cursor) Part(s *step, off int) (p partOf) {
+	t, o := c.t, s.held
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := o.arrival
+	p = partOf{Failed: a.failed, Left: time.Hour, Came: a.changed, Changed: c.g.changed}
+	if o.done {
+		p.Bytes = o.Payload[off:]
+	} else {
+		p.Bytes = a.at(off)
+	}
+	if newer := t.overtaken(c.g); !newer.IsZero() {
+		p.Left = t.r.c.StallWait - time.Since(laterTime(a.touched, newer))
+	}
+	return p
+}
+
+// fromStore is the next step in a group that is not in memory. again: it may be by now.
+func (c *cursor) fromStore() (s step, again bool, err error) {
+	t := c.t
+	for {
+		o, err := c.r.Next()
+		if err != nil && err != io.EOF {
+			return s, false, err
+		}
+		t.mu.Lock()
+		complete := t.ends && !t.over // else ids may be left out
+		t.mu.Unlock()
+		if err == io.EOF || o.ID > c.expect && complete {
+			info := c.r.Info()
+			c.Close()
+			if err == io.EOF && (c.ended || info.Complete) {
+				return step{Verdict: whole}, false, nil
+			}
+			return c.unfinished(info)
+		}
+		c.expect, c.ended = o.ID+1, o.Status != object.Normal
+		if c.isSent(o) {
+			continue
+		}
+		opens := c.start == 0 && c.r.Info().Complete // all of the group is here
+		return step{Object: o, Payload: o.Payload, Size: len(o.Payload), Opens: opens}, false, nil
+	}
+}
+
+// unfinished says what to do when the store has no more of a group, or a hole in it.
+func (c *cursor) unfinished(i store.Info) (s step, again bool, err error) {
+	t := c.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.groups[c.id] != nil: // it came to life meanwhile
+		return s, true, nil
+	case t.largest == nil || t.largest.Group <= c.id || time.Since(i.Time) < t.r.c.StallWait:
+		// It is being written, or is the newest and a publisher may come back to it: in memory it can be waited for.
+		t.newGroup(c.id)
+		return s, true, nil
+	case !t.ends:
+		return step{Verdict: whole}, false, nil
+	}
+	return step{Verdict: incomplete}, false, nil
+}
