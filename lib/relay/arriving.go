@@ -44,7 +44,7 @@ func (r *Relay) awaitArriving(ctx context.Context, name object.TrackName) {
 	if a == nil {
 		return
 	}
-	if t := r.lookup(name); t != nil && t.live() {
+	if t := r.lookup(name); t != nil && t.Live() {
 		return
 	}
 	select {

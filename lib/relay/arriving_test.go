@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/relay/live"
 	"every.channel/ec/lib/store"
 )
 
@@ -29,13 +30,13 @@ func TestAskedWhilePublisherArrives(t *testing.T) {
 		default:
 		}
 		want := r.track(ts)
-		src := &source{t: want, name: "home"}
-		want.attach(src, nil)
+		src := &live.Source{Name: "home"}
+		want.Attach(src, nil)
 		other()
 		if got := <-found; got != want {
 			t.Errorf("found %v", got)
 		}
-		want.detach(src, false)
+		want.Detach(src, false)
 		if len(r.arriving) != 0 {
 			t.Errorf("%d still arriving", len(r.arriving))
 		}

@@ -12,6 +12,7 @@ import (
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/relay/live"
 	"every.channel/ec/lib/store"
 )
 
@@ -115,7 +116,7 @@ func (u *upstream) current() *session {
 func (r *Relay) known(ctx context.Context, name object.TrackName, through []string) (t *track, untold bool) {
 	r.awaitArriving(ctx, name)
 	t = r.lookup(name)
-	if t != nil && (t.local() || t.linked()) {
+	if t != nil && (t.Local() || t.Linked()) {
 		return t, false
 	}
 	type answer struct {
@@ -159,8 +160,8 @@ func (r *Relay) known(ctx context.Context, name object.TrackName, through []stri
 			if t == nil {
 				t = r.track(name)
 			}
-			t.learn(a.info.Largest)
-			t.describe(a.info.Properties)
+			t.Learn(a.info.Largest)
+			t.Describe(a.info.Properties)
 			if enough == nil {
 				enough = time.After(graceOfOthers)
 			}
@@ -306,7 +307,7 @@ func (r *Relay) fillGap(ctx context.Context, t *track, g span, f filling) error 
 			t.answers.add(s)
 		}
 	}
-	if l := t.info().Largest; sure && l != nil {
+	if l := t.Info().Largest; sure && l != nil {
 		for _, rest := range t.gaps(g) { // nobody knows these spans; only near the live edge they may soon know more
 			t.doubts.add(span{rest.from, minLocation(rest.to, startOf(l.Group))})
 		}
@@ -372,9 +373,10 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 	defer stop()
 	p := &patient{r: r, u: b.u, limit: limit, better: b.better}
 	defer func() { p.over(err == nil) }()
-	b.src = &source{t: b.t, s: up, name: up.name, from: store.Past}
+	b.src = &source{t: b.t, s: up}
+	b.src.Name, b.src.Origin, b.src.Fetched = up.name, store.Past, true
 	if b.t.r.mirrors(b.t.name.Namespace) {
-		b.src.from = store.Copy
+		b.src.Origin = store.Copy
 	}
 	b.at, b.told = s.from, time.Now()
 	if s.from.Object > 0 { // the first objects of the group are in the store already
@@ -444,10 +446,10 @@ func (b *backfill) nothing(to moqt.Location) {
 		return
 	}
 	if b.open && to.Group > b.last.Group {
-		end := &obj{place: place{prev: b.last.ID, hasPrev: true}, Object: object.Object{
+		end := &live.Object{Place: live.Place{Prev: b.last.ID, HasPrev: true}, Object: object.Object{
 			Group: b.last.Group, Subgroup: b.last.Subgroup, ID: b.last.ID + 1, Priority: b.last.Priority, Status: object.EndOfGroup,
 		}}
-		b.src.take(nil, end, object.Sum(nil))
+		b.src.take(end)
 		b.open = false
 	}
 	for _, a := range b.none {
@@ -458,11 +460,11 @@ func (b *backfill) nothing(to moqt.Location) {
 
 // take reads an object and stores it.
 func (b *backfill) take(ctx context.Context, r io.Reader, f moqt.FetchObject) error {
-	o := &obj{Object: object.Object{Group: f.Group, Subgroup: f.Subgroup, ID: f.ID, Priority: f.Priority, Properties: slices.Clone(f.Properties)}}
+	o := &live.Object{Object: object.Object{Group: f.Group, Subgroup: f.Subgroup, ID: f.ID, Priority: f.Priority, Properties: slices.Clone(f.Properties)}}
 	if f.Datagram {
 		o.Subgroup = f.ID
 	}
-	if b.src.from == store.Copy {
+	if b.src.Origin == store.Copy {
 		if b.src.lost = b.t.r.store.Room(b.t.name.Namespace); b.src.lost != nil {
 			return b.src.lost
 		}
@@ -482,8 +484,8 @@ func (b *backfill) take(ctx context.Context, r io.Reader, f moqt.FetchObject) er
 		return err
 	}
 	follows := b.open && b.last.Group == f.Group && b.last.Subgroup == o.Subgroup
-	o.place, o.size = place{prev: b.last.ID, hasPrev: follows, first: f.ID == 0}, len(o.Payload)
-	b.src.take(nil, o, object.Sum(o.Payload))
+	o.Place, o.Size = live.Place{Prev: b.last.ID, HasPrev: follows, First: f.ID == 0}, len(o.Payload)
+	b.src.take(o)
 	if b.src.lost != nil {
 		return b.src.lost
 	}

@@ -10,6 +10,7 @@ import (
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/relay/live"
 	"every.channel/ec/lib/store"
 )
 
@@ -126,7 +127,7 @@ func testTrackEndsInAGroup(t *testing.T) {
 func TestTrackEndsWithGaps(t *testing.T) { inMemory(t, testTrackEndsWithGaps) }
 
 func testTrackEndsWithGaps(t *testing.T) {
-	const groups = 2 * maxGroups
+	const groups = 2 * live.MaxGroups
 	s := start(t, t.TempDir(), pipe, Config{CacheBytes: 1}, store.Config{})
 	p := s.publisher(t, ts)
 	for g := range uint64(groups) {
@@ -136,7 +137,7 @@ func testTrackEndsWithGaps(t *testing.T) {
 	}
 	s.stored(t, 3*groups)
 	p.done(wire.DoneTrackEnded)
-	wait(t, "the end", s.Relay.track(ts).ended)
+	wait(t, "the end", s.Relay.track(ts).Ended)
 	v := s.viewer(t, ts, from(0))
 	v.ends(wire.DoneTrackEnded)
 	if n := v.count(func(r *received) bool { return r.fin && slices.Equal(r.ids, []uint64{1, 3, parts}) }); n != groups {

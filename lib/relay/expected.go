@@ -38,7 +38,7 @@ func (r *Relay) wanted(t *track) bool {
 
 // ways are the relays through which the subscribers of a track came or come, a list for each, the shortest first. Relay.mu is held.
 func (r *Relay) ways(t *track) [][]string {
-	ways := t.ways()
+	ways := t.subs.ways()
 	for _, e := range r.expected[t.name.String()] {
 		ways = append(ways, e.through)
 	}

@@ -64,7 +64,7 @@ func TestRefusedIsNotExpected(t *testing.T) {
 	inMemory(t, func(t *testing.T) {
 		r := start(t, t.TempDir(), pipe, Config{Upstreams: []Upstream{newRogue(ts).upstream(t)}}, store.Config{})
 		synctest.Wait()
-		if _, err := r.view(t, object.TrackName{Namespace: ts.Namespace, Name: "nothing"}, live); err == nil {
+		if _, err := r.view(t, object.TrackName{Namespace: ts.Namespace, Name: "nothing"}, fromNow); err == nil {
 			t.Errorf("a track nobody has: %v", err)
 		}
 		synctest.Wait()

@@ -8,6 +8,7 @@ import (
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/relay/live"
 )
 
 const (
@@ -23,51 +24,63 @@ const (
 
 // feed reads the payloads of one stream of a publisher and forwards what came of them.
 type feed struct {
-	src    *source
+	t      *track
 	r      *moqt.SubgroupReader
 	timer  *time.Timer
 	hasher *object.Hasher
 
-	mu    sync.Mutex // guards what follows, against the timer; taken before the track's
-	o     *obj       // the one being read; nil: none, or it is not forwarded
+	mu    sync.Mutex // guards what follows, against the timer
+	in    live.Feed  // the object being read
+	open  bool       // it may be forwarded
 	buf   []byte
-	pos   int       // read
-	sent  int       // forwarded
-	since time.Time // when something came that is not forwarded yet
-	armed bool      // the timer runs
-
-	// Of o, guarded by the track's mutex or, between objects, by nobody:
-	into    *obj // what it feeds
-	alone   bool // it feeds nothing
-	shared  bool // others have slices of its memory
-	hash    object.Hash
-	hasHash bool
+	mem   *live.Payload // in which buf lies
+	pos   int           // read
+	sent  int           // forwarded
+	since time.Time     // when something came that is not forwarded yet
+	armed bool          // the timer runs
 }
 
-// read reads the payload of o, whose header said size, into o.Payload and returns its hash. What it forwarded of it becomes
-// whole, or fails, in end.
-func (f *feed) read(o *obj, size int) (sum object.Hash, err error) {
-	if size == 0 {
-		return object.Sum(nil), nil
+// take reads an object that src brings and hands it on, while it comes if it is large.
+func (f *feed) take(src *source, o *live.Object) (live.Result, error) {
+	in := f.t.Begin(&src.Source, o)
+	if o.Size == 0 {
+		return f.t.Put(&in, nil, nil, object.Sum(nil)), nil
 	}
-	o.mem = takeMemory(min(size, readAtOnce))
-	buf := o.mem.b[:min(size, readAtOnce)]
-	f.into, f.alone, f.shared, f.hasHash = nil, false, false, false
-	if size < forwardFrom {
-		_, err = io.ReadFull(f.r, buf)
-		o.Payload = buf
-		return object.Sum(buf), err
+	n := min(o.Size, readAtOnce)
+	mem := live.NewPayload(n)
+	buf := mem.Bytes()[:n]
+	if o.Size < forwardFrom {
+		if _, err := io.ReadFull(f.r, buf); err != nil {
+			f.t.Fail(&in, mem)
+			return live.Result{}, err
+		}
+		return f.t.Put(&in, buf, mem, object.Sum(buf)), nil
 	}
-	p, err := object.ParseProperties(o.Properties)
-	if err == nil && p.HasHash {
-		f.hash, f.hasHash = p.Hash, true
+	f.mu.Lock()
+	f.in, f.open, f.buf, f.mem, f.pos, f.sent = in, true, buf, mem, 0, 0
+	f.mu.Unlock()
+	sum, err := f.read(o.Size)
+	f.mu.Lock()
+	f.open = false // the rest goes when it is stored
+	buf, mem, f.buf, f.mem = f.buf, f.mem, nil, nil
+	f.mu.Unlock()
+	in, f.in = f.in, live.Feed{}
+	if err != nil {
+		f.t.Fail(&in, mem)
+		return live.Result{}, err
 	}
-	forward := err == nil // else it will be refused
-	hashed := 0
+	return f.t.Put(&in, buf, mem, sum), nil
+}
+
+// read reads the payload of the object that is open into f.buf, and returns its hash.
+func (f *feed) read(size int) (sum object.Hash, err error) {
+	buf, hashed := f.buf, 0
 	for pos := 0; ; {
 		if pos == len(buf) {
 			buf = append(buf, make([]byte, min(size, 2*len(buf))-len(buf))...)[:min(size, 2*len(buf))]
-			o.mem = nil
+			f.mu.Lock()
+			f.buf, f.mem = buf, nil // the memory before is left to the garbage collector
+			f.mu.Unlock()
 		}
 		n, err := f.r.Read(buf[pos:])
 		pos += n
@@ -77,7 +90,7 @@ func (f *feed) read(o *obj, size int) (sum object.Hash, err error) {
 		if err != nil {
 			return sum, err
 		}
-		if forward && f.came(o, buf, pos) {
+		if f.came(pos) {
 			if hashed == 0 {
 				if f.hasher == nil {
 					f.hasher = object.NewHasher()
@@ -88,10 +101,6 @@ func (f *feed) read(o *obj, size int) (sum object.Hash, err error) {
 			hashed = pos
 		}
 	}
-	f.mu.Lock()
-	f.o, f.buf = nil, nil // the rest goes when it is stored
-	f.mu.Unlock()
-	o.Payload = buf
 	if hashed == 0 {
 		return object.Sum(buf), nil
 	}
@@ -99,22 +108,19 @@ func (f *feed) read(o *obj, size int) (sum object.Hash, err error) {
 	return f.hasher.Sum(), nil
 }
 
-// came takes note that pos bytes came of the payload of o, and reports whether it forwarded them at once.
-func (f *feed) came(o *obj, buf []byte, pos int) bool {
+// came takes note that pos bytes came, and reports whether it forwarded them at once.
+func (f *feed) came(pos int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.o != o {
-		f.o, f.pos, f.sent = o, 0, 0
-	}
 	if f.pos == f.sent {
 		f.since = time.Now()
 	}
-	f.buf, f.pos = buf, pos
+	f.pos = pos
 	if pos-f.sent >= forwardStep {
 		f.flush()
 		return true
 	}
-	if !f.armed && !f.alone {
+	if !f.armed && !f.in.Alone() {
 		f.armed = true
 		if f.timer == nil {
 			f.timer = time.AfterFunc(forwardAfter, f.late)
@@ -130,7 +136,7 @@ func (f *feed) late() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.armed = false
-	if f.o == nil || f.pos == f.sent {
+	if !f.open || f.pos == f.sent {
 		return
 	}
 	if wait := forwardAfter - time.Since(f.since); wait > 0 { // it was set for what came before
@@ -142,28 +148,15 @@ func (f *feed) late() {
 }
 
 func (f *feed) flush() {
-	if f.pos > f.sent {
-		f.src.t.forward(f, f.buf[:f.pos])
-		f.sent = f.pos
-	}
-}
-
-// end is called when all was read, or err came instead. kept: the group has the object.
-func (f *feed) end(o *obj, kept bool, err error) {
-	f.mu.Lock()
-	f.o, f.buf = nil, nil
-	f.mu.Unlock()
-	f.src.t.leave(f, err == nil && !kept)
-	if !kept && !f.shared {
-		o.mem.free()
-	}
+	f.t.Append(&f.in, f.buf[:f.pos], f.mem)
+	f.sent = f.pos
 }
 
 // close ends the feed with its stream.
 func (f *feed) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.o = nil; f.timer != nil {
+	if f.open = false; f.timer != nil {
 		f.timer.Stop()
 	}
 }

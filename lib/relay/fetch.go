@@ -29,7 +29,7 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
 		return
 	}
-	info := t.info()
+	info := t.Info()
 	if info.Largest == nil || info.Largest.Less(r.Start) {
 		r.Reject(wire.RequestInvalidRange, "starts after the largest object")
 		return

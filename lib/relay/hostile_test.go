@@ -415,7 +415,7 @@ func TestMirrorWithoutFolder(t *testing.T) {
 				if err := m.store.Flush(); err != nil {
 					t.Fatal(err)
 				}
-				v := m.viewer(t, ts, live)
+				v := m.viewer(t, ts, fromNow)
 				heal := broken(t, dir)
 				for g := range uint64(5) {
 					p.group(10 + g)
@@ -545,7 +545,7 @@ func TestSilentLink(t *testing.T) {
 		}
 		r := start(t, t.TempDir(), pipe, Config{Upstreams: []Upstream{h.upstream(t), middle.pipeUpstream(t)}}, store.Config{})
 		synctest.Wait()
-		v := r.viewer(t, ts, live)
+		v := r.viewer(t, ts, fromNow)
 		for g := range uint64(30) {
 			time.Sleep(time.Second)
 			p.group(2 + g)
@@ -572,13 +572,13 @@ func TestInventedLargest(t *testing.T) {
 		p := good.publisher(t, ts)
 		p.group(3)
 		synctest.Wait()
-		viewers := []*viewer{r.viewer(t, ts, live), r.viewer(t, ts, moqt.SubscribeOptions{}), r.viewer(t, ts, from(1))}
+		viewers := []*viewer{r.viewer(t, ts, fromNow), r.viewer(t, ts, moqt.SubscribeOptions{}), r.viewer(t, ts, from(1))}
 		synctest.Wait()
 		for g := range uint64(5) {
 			p.group(4 + g)
 			time.Sleep(time.Second)
 		}
-		viewers = append(viewers, r.viewer(t, ts, live))
+		viewers = append(viewers, r.viewer(t, ts, fromNow))
 		synctest.Wait()
 		for g := range uint64(5) {
 			p.group(9 + g)

@@ -11,6 +11,7 @@ import (
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/relay/live"
 )
 
 const (
@@ -90,7 +91,7 @@ func (l *link) silent(now time.Time) bool {
 		return false
 	}
 	last := l.since
-	if at := time.Unix(0, l.src.heard.Load()); at.After(last) {
+	if at := time.Unix(0, l.src.Heard.Load()); at.After(last) {
 		last = at
 	}
 	return now.Sub(last) >= silentLink
@@ -114,7 +115,7 @@ func (r *Relay) pull(ctx context.Context, name object.TrackName, through []strin
 // linkUp waits until a track is linked at an upstream, or all have refused.
 func (r *Relay) linkUp(ctx context.Context, t *track, through []string) {
 	may := func(u *upstream) bool { return u.passable(through) }
-	for ctx.Err() == nil && !t.local() {
+	for ctx.Err() == nil && !t.Local() {
 		var asked []*link
 		r.mu.Lock()
 		d := r.demand(t)
@@ -233,7 +234,7 @@ func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moq
 	defer running.Wait()
 	answered := func() { close(l.answered) }
 	for old := (*moqt.Subscription)(nil); ; {
-		had, has := t.info().Largest, sub.Info().Largest
+		had, has := t.Info().Largest, sub.Info().Largest
 		src := s.attach(t, sub)
 		r.mu.Lock()
 		l.up, l.src, l.since = true, src, time.Now()
@@ -272,7 +273,7 @@ func (r *Relay) catchUp(ctx context.Context, t *track, had, has *moqt.Location) 
 		return
 	}
 	first := moqt.Location{Group: had.Group}
-	if n := t.reach(lateGroups); has.Group-first.Group > n {
+	if n := t.reach(live.LateGroups); has.Group-first.Group > n {
 		first.Group = has.Group - n
 	}
 	r.fill(ctx, t, span{first, startOf(has.Group + 1)}, nil)
@@ -280,7 +281,7 @@ func (r *Relay) catchUp(ctx context.Context, t *track, had, has *moqt.Location) 
 
 // reach estimates how many group ids the given number of groups spans, from the stored groups: ids may skip.
 func (t *track) reach(groups uint64) uint64 {
-	ids := t.st.Newest(lateGroups)
+	ids := t.st.Newest(live.LateGroups)
 	if len(ids) < 2 {
 		return groups
 	}
@@ -353,16 +354,16 @@ func (r *Relay) steerOnce(now time.Time) {
 	for _, t := range r.tracks {
 		ways := r.ways(t)
 		watching, watched := ways, len(ways) > 0
-		if r.mirrors(t.name.Namespace) && (told[t] || t.exists()) { // mirrored tracks are wanted as if somebody here watched them
+		if r.mirrors(t.name.Namespace) && (told[t] || t.Exists()) { // mirrored tracks are wanted as if somebody here watched them
 			ways = append([][]string{nil}, ways...)
 		}
 		d := r.demands[t]
-		if d == nil && (len(ways) == 0 || t.local()) {
+		if d == nil && (len(ways) == 0 || t.Local()) {
 			continue
 		}
 		d = r.demand(t)
 		var want []*upstream
-		if len(ways) > 0 && !t.local() {
+		if len(ways) > 0 && !t.Local() {
 			want = nearest(t, d, usable, func(u *upstream) bool { return slices.ContainsFunc(ways, u.passable) })
 		}
 		for _, u := range want {
@@ -375,7 +376,7 @@ func (r *Relay) steerOnce(now time.Time) {
 		// A link that is up stays while nearer upstreams have not answered yet. It also stays for a subscriber when no upstream
 		// tells of a publisher any more: the last objects of the track, and the message that it ended, may still be on the way.
 		asking := len(want) > 0 && !slices.ContainsFunc(want, func(u *upstream) bool { return d.links[u] != nil && d.links[u].up })
-		last := len(want) == 0 && !t.local()
+		last := len(want) == 0 && !t.Local()
 		for u, l := range d.links {
 			switch {
 			case l.up && (asking || last && slices.ContainsFunc(watching, u.passable)), slices.Contains(want, u):
@@ -389,75 +390,5 @@ func (r *Relay) steerOnce(now time.Time) {
 		if len(d.links) == 0 && len(ways) == 0 {
 			delete(r.demands, t)
 		}
-	}
-}
-
-// ways returns for each subscriber of a track the relays that its request came through, in no order.
-func (t *track) ways() (ways [][]string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for s := range t.subs {
-		ways = append(ways, s.through)
-	}
-	return ways
-}
-
-// local reports whether somebody publishes a track at this relay; upstreams do not count.
-func (t *track) local() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for src := range t.sources {
-		if src.s.up == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// linked reports whether the track is subscribed to at an upstream.
-func (t *track) linked() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for src := range t.sources {
-		if src.s.up != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// describe notes the properties of a track, unless some are known.
-func (t *track) describe(props []byte) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.props) == 0 {
-		t.props = slices.Clone(props)
-	}
-}
-
-// told returns the largest location of a track by the word of upstreams. Of the upstreams that send the track, the one with the
-// smallest location counts, because another one may name any location; upstreams that do not send it count only if none sends it.
-// The track's mutex is held.
-func (t *track) told() (l *moqt.Location) {
-	for src := range t.sources {
-		if src.s.up == nil || src.sub == nil {
-			continue
-		}
-		if at := src.sub.Info().Largest; at != nil && (l == nil || at.Less(*l)) {
-			l = at
-		}
-	}
-	if l == nil {
-		return t.remote
-	}
-	return l
-}
-
-// learn notes the largest location that was told by an upstream which does not send the track.
-func (t *track) learn(l *moqt.Location) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if l != nil && (t.remote == nil || t.remote.Less(*l)) {
-		t.remote = l
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/relay/live"
 )
 
 // inventoryField, put before a track's namespace, names the track that lists its groups (docs/format/chain.md).
@@ -92,8 +93,8 @@ func (l library) Tail(name object.TrackName) uint64 {
 	if st == nil {
 		return 0
 	}
-	ids := st.Newest(lateGroups)
-	if len(ids) < lateGroups {
+	ids := st.Newest(live.LateGroups)
+	if len(ids) < live.LateGroups {
 		return 0
 	}
 	return ids[0]

@@ -42,7 +42,7 @@ func (r *Relay) namespaces() map[string]object.Namespace {
 		all[a.ns.String()] = a.ns
 	}
 	for _, t := range r.tracks {
-		if t.live() {
+		if t.Live() {
 			all[t.name.Namespace.String()] = t.name.Namespace
 		}
 	}
@@ -163,18 +163,4 @@ func (r *Relay) watchRetention(ctx context.Context) {
 			r.namespacesChanged()
 		}
 	}
-}
-
-// live reports whether a track has a publisher.
-func (t *track) live() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.sources) > 0
-}
-
-// wanted reports whether a track has subscribers.
-func (t *track) wanted() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.subs) > 0
 }

@@ -122,7 +122,7 @@ func TestStrangerIsNobodysUpstream(t *testing.T) {
 			if l := a.keepers(otherTrack, nil); len(l) != 0 || a.chained() {
 				t.Errorf("the stranger is an upstream: %v", l)
 			}
-			if _, err := a.view(t, otherTrack, live); err == nil {
+			if _, err := a.view(t, otherTrack, fromNow); err == nil {
 				t.Error("the stranger's track is served")
 			}
 		})

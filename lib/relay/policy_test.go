@@ -16,6 +16,7 @@ import (
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/relay/live"
 	"every.channel/ec/lib/store"
 )
 
@@ -103,7 +104,7 @@ func testSlowSubscriber(t *testing.T, over string) {
 func TestFromDisk(t *testing.T) {
 	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
 	p := s.publisher(t, ts)
-	const groups = 2 * maxGroups
+	const groups = 2 * live.MaxGroups
 	for g := range uint64(groups) {
 		p.group(g)
 	}
@@ -169,13 +170,13 @@ func TestNamespaceWithoutPublish(t *testing.T) {
 	if _, err := c.PublishNamespace(within(t, time.Minute), ts.Namespace); err != nil {
 		t.Fatal(err)
 	}
-	v := s.viewer(t, ts, live)
+	v := s.viewer(t, ts, fromNow)
 	p := &publisher{t: t, c: c, pub: <-u.pubs}
 	p.group(1)
 	v.whole(1)
 	other := object.TrackName{Namespace: ts.Namespace, Name: "other"}
 	var re *moqt.RequestError
-	if _, err := s.view(t, other, live); !errors.As(err, &re) || re.Code != wire.RequestDoesNotExist {
+	if _, err := s.view(t, other, fromNow); !errors.As(err, &re) || re.Code != wire.RequestDoesNotExist {
 		t.Errorf("a track nobody has: %v", err)
 	}
 	// The publisher goes and another one announces: the subscriber does not have to do anything.

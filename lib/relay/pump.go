@@ -11,15 +11,16 @@ import (
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/relay/live"
 	"every.channel/ec/lib/store"
 )
 
 // pump sends one group to one subscriber: it writes what its cursor gives, and keeps deadlines.
 type pump struct {
 	s *subscriber
-	birth
-	cursor  *cursor
-	step    step                            // the last one of cursor
+	live.Birth
+	cursor  *live.Cursor
+	step    live.Step                       // the last one of cursor
 	writers map[uint64]*moqt.SubgroupWriter // open streams, by subgroup
 	began   time.Time
 	timer   *time.Timer
@@ -36,9 +37,9 @@ type pump struct {
 	blocked *moqt.SubgroupWriter // the writer in use
 }
 
-func newPump(s *subscriber, b birth, start uint64) *pump {
+func newPump(s *subscriber, b live.Birth, start uint64) *pump {
 	return &pump{
-		s: s, birth: b, cursor: newCursor(s.t, b.id, start), writers: make(map[uint64]*moqt.SubgroupWriter), lag: make(chan struct{}),
+		s: s, Birth: b, cursor: s.t.Cursor(b.ID, start), writers: make(map[uint64]*moqt.SubgroupWriter), lag: make(chan struct{}),
 		turn: turn{turns: s.t.r.turns, pace: &s.pace},
 	}
 }
@@ -59,15 +60,15 @@ func (p *pump) run(ctx context.Context) {
 	c := &t.r.stats
 	var reset *moqt.StreamResetError
 	switch {
-	case err == nil && what == whole:
+	case err == nil && what == live.Whole:
 		p.finish(func(w *moqt.SubgroupWriter) { w.Close() })
 	case err == nil:
 		c.resetIncomplete.Add(1)
-		t.r.log.Warn("incomplete group reset", "track", t.name.String(), "group", p.id, "peer", p.s.name)
+		t.r.log.Warn("incomplete group reset", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
 		p.finish(func(w *moqt.SubgroupWriter) { w.ResetDelivered(wire.ResetCancelled) }) // what was written is still delivered
 	case p.lagging() || errors.Is(err, errLag):
 		c.resetLag.Add(1)
-		t.r.log.Warn("group reset, subscriber is too far behind", "track", t.name.String(), "group", p.id, "peer", p.s.name)
+		t.r.log.Warn("group reset, subscriber is too far behind", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
 		p.abort(wire.ResetDeliveryTimeout)
 	case errors.Is(err, errTimeout):
 		c.resetTimeout.Add(1)
@@ -77,18 +78,18 @@ func (p *pump) run(ctx context.Context) {
 		c.resetLag.Add(1)
 	case errors.Is(err, errStalled):
 		c.resetIncomplete.Add(1)
-		t.r.log.Warn("group reset, an object did not go on", "track", t.name.String(), "group", p.id, "peer", p.s.name)
+		t.r.log.Warn("group reset, an object did not go on", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
 		p.abort(wire.ResetCancelled)
 	case errors.As(err, &reset), errors.Is(err, moqt.ErrNoForward), ctx.Err() != nil:
 		p.abort(wire.ResetCancelled)
 	default:
-		t.r.log.Warn("group not sent to its end", "track", t.name.String(), "group", p.id, "peer", p.s.name, "err", err)
+		t.r.log.Warn("group not sent to its end", "track", t.name.String(), "group", p.ID, "peer", p.s.name, "err", err)
 		p.abort(wire.ResetInternalError)
 	}
 }
 
 // group writes step by step, until all is sent or the rest is missing.
-func (p *pump) group(ctx context.Context) (verdict, error) {
+func (p *pump) group(ctx context.Context) (live.Verdict, error) {
 	for s := &p.step; ; {
 		if p.lagging() {
 			return 0, errLag
@@ -105,11 +106,11 @@ func (p *pump) group(ctx context.Context) (verdict, error) {
 		}
 		p.lingering.Store(p.cursor.Lingering)
 		switch s.Verdict {
-		case sendObject:
+		case live.Send:
 			p.waiting.Store(false)
 			err = p.object(ctx, s)
 			p.cursor.Leave(s)
-		case waitMore:
+		case live.Wait:
 			err = p.wait(ctx, s.Wait, s.Changed, nil)
 		default:
 			return s.Verdict, nil
@@ -123,7 +124,7 @@ func (p *pump) group(ctx context.Context) (verdict, error) {
 // wait waits for a publisher, and says so: the subscriber is woken if it wanted to begin another group.
 func (p *pump) wait(ctx context.Context, d time.Duration, changed, came <-chan struct{}) error {
 	if !p.waiting.Swap(true) && p.s.refused.Load() {
-		p.s.kick()
+		p.s.groups.Kick()
 	}
 	p.timer.Reset(d)
 	select {
@@ -138,7 +139,7 @@ func (p *pump) wait(ctx context.Context, d time.Duration, changed, came <-chan s
 }
 
 // object sends the object of a step.
-func (p *pump) object(ctx context.Context, s *step) error {
+func (p *pump) object(ctx context.Context, s *live.Step) error {
 	p.published(s)
 	d := p.s.pub.State().DeliveryTimeout
 	var err error
@@ -173,7 +174,7 @@ func (p *pump) object(ctx context.Context, s *step) error {
 
 // published starts the delivery timeout of a subgroup whose end is known, as seen when the stream is written to next: from when
 // its publisher ended it (draft-18 §8), or from when the pump began, for who asked later.
-func (p *pump) published(s *step) {
+func (p *pump) published(s *live.Step) {
 	if w := p.writers[s.Object.Subgroup]; w != nil && !s.Ended.IsZero() {
 		at := s.Ended
 		if at.Before(p.began) {
@@ -193,7 +194,7 @@ func late(err error) bool {
 var errBroken = errors.New("the rest of an object does not come")
 
 // follow sends an object while it arrives, and its end when it is whole.
-func (p *pump) follow(ctx context.Context, s *step) error {
+func (p *pump) follow(ctx context.Context, s *live.Step) error {
 	o := s.Object
 	w, err := p.open(ctx, s)
 	if err != nil {
@@ -209,7 +210,7 @@ func (p *pump) follow(ctx context.Context, s *step) error {
 			// The rest of the subgroup can only be fetched.
 			t := p.s.t
 			t.r.stats.resetBroken.Add(1)
-			t.r.log.Warn("object reset, nobody brings the rest of it", "track", t.name.String(), "group", p.id, "object", o.ID, "peer", p.s.name)
+			t.r.log.Warn("object reset, nobody brings the rest of it", "track", t.name.String(), "group", p.ID, "object", o.ID, "peer", p.s.name)
 			w.Reset(wire.ResetCancelled)
 			delete(p.writers, o.Subgroup)
 			return errBroken
@@ -232,7 +233,7 @@ func (p *pump) follow(ctx context.Context, s *step) error {
 }
 
 // send writes an object that is whole.
-func (p *pump) send(ctx context.Context, s *step) error {
+func (p *pump) send(ctx context.Context, s *live.Step) error {
 	w, err := p.open(ctx, s)
 	if err != nil {
 		return err
@@ -246,7 +247,7 @@ func (p *pump) send(ctx context.Context, s *step) error {
 }
 
 // open returns the stream an object goes on.
-func (p *pump) open(ctx context.Context, s *step) (*moqt.SubgroupWriter, error) {
+func (p *pump) open(ctx context.Context, s *live.Step) (*moqt.SubgroupWriter, error) {
 	o := s.Object
 	if w := p.writers[o.Subgroup]; w != nil {
 		return w, nil
@@ -272,7 +273,7 @@ func (p *pump) write(ctx context.Context, w *moqt.SubgroupWriter, priority uint8
 	return f()
 }
 
-func (p *pump) count(s *step) {
+func (p *pump) count(s *live.Step) {
 	c := &p.s.t.r.stats
 	c.sentObjects.Add(1)
 	c.sentBytes.Add(int64(s.Size))

@@ -18,6 +18,7 @@ import (
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/relay/live"
 	"every.channel/ec/lib/settings"
 	"every.channel/ec/lib/store"
 )
@@ -85,6 +86,7 @@ type Relay struct {
 	store *store.Store
 	log   *slog.Logger
 	stats counters
+	live  *live.Memory
 	tally *moqt.Tally // the counters of the transport; nil: none
 	id    string      // this relay's id among relays
 
@@ -111,7 +113,7 @@ type Relay struct {
 func New(c Config) *Relay {
 	c = c.withDefaults()
 	r := &Relay{
-		c: c, store: c.Store, log: c.Logger, id: newRelayID(), turns: newTurns(),
+		c: c, store: c.Store, live: live.New(live.Config{CacheBytes: c.CacheBytes, Stall: c.StallWait, Logger: c.Logger}), log: c.Logger, id: newRelayID(), turns: newTurns(),
 		tracks: make(map[string]*track), idle: make(map[string]weak.Pointer[track]), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand), expected: make(map[string][]*expected), arriving: make(map[string]*arriving),
 		announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}
@@ -295,36 +297,16 @@ func (r *Relay) forget(now time.Time, told map[*track]bool) {
 // forgetAfter is how long a track must have been unused to be forgotten.
 const forgetAfter = 2 * time.Minute
 
-// unused reports whether a track has no objects, publishers or subscribers, and had none for forgetAfter.
-func (t *track) unused(now time.Time) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.sources)+len(t.subs)+len(t.groups) > 0 || t.largest != nil {
-		t.idle = time.Time{}
-		return false
-	}
-	if t.idle.IsZero() {
-		t.idle = now
-	}
-	return now.Sub(t.idle) >= forgetAfter
-}
-
 // lookup returns a track that has or had a publisher, or that the store holds; else nil.
 func (r *Relay) lookup(name object.TrackName) *track {
 	r.mu.Lock()
 	t := r.held(name.String())
 	r.mu.Unlock()
-	if t != nil && t.exists() {
+	if t != nil && t.Exists() {
 		return t
 	}
 	if r.store.Lookup(name) == nil {
 		return nil
 	}
 	return r.track(name)
-}
-
-// cachePerTrack returns how many bytes of payload a live track may keep in memory.
-func (r *Relay) cachePerTrack() int64 {
-	n := max(r.stats.liveTracks.Load(), 1)
-	return max(r.c.CacheBytes/n, 8<<20)
 }

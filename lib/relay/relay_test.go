@@ -372,7 +372,7 @@ func from(group uint64) moqt.SubscribeOptions {
 	return moqt.SubscribeOptions{Filter: moqt.Filter{Type: wire.FilterAbsoluteStart, Start: moqt.Location{Group: group}}}
 }
 
-var live = moqt.SubscribeOptions{Filter: moqt.Filter{Type: wire.FilterLargestObject}}
+var fromNow = moqt.SubscribeOptions{Filter: moqt.Filter{Type: wire.FilterLargestObject}}
 
 // fetchAll returns ids by group of everything from start on.
 func (s *server) fetchAll(t testing.TB, name object.TrackName, start moqt.Location) map[uint64][]uint64 {
@@ -414,7 +414,7 @@ func testLiveReplayAndFetch(t *testing.T, over string) {
 	p.group(100)
 	p.put(part(101, 0))
 	s.stored(t, parts+2)
-	v := s.viewer(t, ts, live)
+	v := s.viewer(t, ts, fromNow)
 	if l := v.sub.Info().Largest; l == nil || *l != (moqt.Location{Group: 101}) {
 		t.Fatalf("largest is %v", l)
 	}
@@ -474,7 +474,7 @@ func testJoiningFetch(t *testing.T, over string) {
 	p.put(part(3, 0))
 	p.put(part(3, 1))
 	s.stored(t, 3*(parts+1)+2)
-	v := s.viewer(t, ts, live)
+	v := s.viewer(t, ts, fromNow)
 	r, err := v.c.FetchRelative(within(t, time.Minute), v.sub, 1, moqt.FetchOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -639,7 +639,7 @@ func TestRestart(t *testing.T) {
 func TestUnknownTrack(t *testing.T) {
 	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
 	var re *moqt.RequestError
-	if _, err := s.view(t, ts, live); !errors.As(err, &re) || re.Code != wire.RequestDoesNotExist {
+	if _, err := s.view(t, ts, fromNow); !errors.As(err, &re) || re.Code != wire.RequestDoesNotExist {
 		t.Errorf("subscribe: %v", err)
 	}
 	c := s.dial(t, nil)

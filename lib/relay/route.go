@@ -159,7 +159,7 @@ func (r *Relay) routes() map[string]object.Namespace {
 		add(route{ns: a.ns, live: true, path: own})
 	}
 	for _, t := range r.tracks {
-		if t.local() {
+		if t.Local() {
 			add(route{ns: t.name.Namespace, live: true, path: own})
 			addTrack(trackRoute{t.name, own})
 		}

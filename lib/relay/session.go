@@ -210,13 +210,13 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
 		return
 	}
-	born := t.bornUpTo() // this is read first: groups that come after it are for the subscriber
-	info := t.info()
+	born := t.Born() // this is read first: groups that come after it are for the subscriber
+	info := t.Info()
 	if !live {
 		// The upstream sends the track because of this subscriber, so objects that came meanwhile are for the subscriber, too.
-		info.Largest = t.largestBefore(had)
+		info.Largest = t.LargestBefore(had)
 	}
-	info.Current = func() *moqt.Location { return t.info().Largest }
+	info.Current = func() *moqt.Location { return t.Info().Largest }
 	pub, err := r.Accept(info)
 	if err != nil {
 		return
@@ -244,28 +244,9 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 // largest returns the largest location of a track, and whether somebody sends the track.
 func (r *Relay) largest(name object.TrackName) (l *moqt.Location, live bool) {
 	if t := r.lookup(name); t != nil {
-		return t.info().Largest, t.live()
+		return t.Info().Largest, t.Live()
 	}
 	return nil, false
-}
-
-// largestBefore returns the largest location that was known, here and upstream, before this request made upstreams send the
-// track.
-func (t *track) largestBefore(had *moqt.Location) *moqt.Location {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.sources) == 0 {
-		return later(had, later(t.largest, t.remote))
-	}
-	return later(had, t.told())
-}
-
-// later returns the later one of two locations; nil stands for an unknown location.
-func later(a, b *moqt.Location) *moqt.Location {
-	if a == nil || b != nil && a.Less(*b) {
-		return b
-	}
-	return a
 }
 
 // maxRendezvous bounds how long a SUBSCRIBE is held for a publisher.
@@ -276,13 +257,13 @@ const maxRendezvous = time.Minute
 func (r *Relay) find(ctx context.Context, name object.TrackName, through []string) *track {
 	r.awaitArriving(ctx, name)
 	t := r.lookup(name)
-	if (t == nil || !t.live()) && len(r.announcing(name.Namespace)) > 0 {
+	if (t == nil || !t.Live()) && len(r.announcing(name.Namespace)) > 0 {
 		// A peer announced the namespace without publishing the track.
 		if up := r.track(name); r.subscribeAnnounced(ctx, up) {
 			t = up
 		}
 	}
-	if r.chained() && (t == nil || !t.local()) {
+	if r.chained() && (t == nil || !t.Local()) {
 		t = r.pull(ctx, name, through)
 	}
 	return t
@@ -312,7 +293,7 @@ func (s *session) TrackStatus(ctx context.Context, r *moqt.TrackStatusRequest) {
 	t, untold := s.r.known(ctx, name, hopsOf(r.Tokens))
 	switch {
 	case t != nil:
-		r.Accept(t.info())
+		r.Accept(t.Info())
 	case untold || s.untold(ctx, name):
 		r.Reject(wire.RequestNotSupported, "who has it does not tell") // a subscription does
 	default:

@@ -12,23 +12,18 @@ import (
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
-	"every.channel/ec/lib/store"
+	"every.channel/ec/lib/relay/live"
 )
 
 // source is one publisher of one track.
 type source struct {
+	live.Source
 	t    *track
 	s    *session
-	name string
-	sub  *moqt.Subscription
-	from store.Origin // where its objects come from, for the store
-	lost error        // the error that objects of the past which it brought could not be stored
+	sub  *moqt.Subscription // nil: it is fetched from
+	lost error              // the error that objects of the past which it brought could not be stored
 
-	objects, duplicates, conflicts, refused atomic.Int64
-	complaint                               atomic.Int64 // Unix ns of the last log about the disk
-	heard                                   atomic.Int64 // Unix ns of the last object
-
-	progress progress
+	complaint atomic.Int64 // Unix ns of the last log about the disk
 
 	some       bool // a stream came; this and the next field are set before its goroutine starts
 	firstGroup uint64
@@ -43,11 +38,15 @@ func (src *source) complain() bool {
 
 // attach makes a subscription of ours a source of a track.
 func (s *session) attach(t *track, sub *moqt.Subscription) *source {
-	src := &source{t: t, s: s, name: s.name, sub: sub}
-	t.attach(src, sub.Info().Properties)
+	src := &source{t: t, s: s, sub: sub}
+	src.Name, src.Upstream = s.name, s.up != nil
+	if src.Upstream {
+		src.Told = func() *moqt.Location { return sub.Info().Largest }
+	}
+	t.Attach(&src.Source, sub.Info().Properties)
 	s.r.keep(t)
 	s.r.namespacesChanged()
-	s.r.log.Info("publisher", "track", t.name.String(), "source", src.name)
+	s.r.log.Info("publisher", "track", t.name.String(), "source", src.Name)
 	return src
 }
 
@@ -71,90 +70,103 @@ func (src *source) run(ctx context.Context) {
 	}
 	wg.Wait()
 	done, _ := errors.AsType[*moqt.DoneError](err)
-	src.t.detach(src, done != nil && done.Code == wire.DoneTrackEnded)
+	src.t.Detach(&src.Source, done != nil && done.Code == wire.DoneTrackEnded)
 	r := src.t.r
-	r.log.Info("publisher left", "track", src.t.name.String(), "source", src.name, "objects", src.objects.Load(),
-		"duplicates", src.duplicates.Load(), "conflicts", src.conflicts.Load(), "refused", src.refused.Load(), "reason", err)
+	r.log.Info("publisher left", "track", src.t.name.String(), "source", src.Name, "objects", src.Objects.Load(),
+		"duplicates", src.Duplicates.Load(), "conflicts", src.Conflicts.Load(), "refused", src.Refused.Load(), "reason", err)
 	r.namespacesChanged()
+}
+
+// subgroup is one stream of a source.
+type subgroup struct {
+	src   *source
+	r     *moqt.SubgroupReader
+	feed  feed
+	in    *live.Stream
+	place live.Place // of the next object
+	ended bool       // the last object was an end
+	more  bool       // this source has ended the track, and other sources have not
 }
 
 // subgroup takes the objects of one stream.
 func (src *source) subgroup(r *moqt.SubgroupReader) {
+	s := &subgroup{src: src, r: r, feed: feed{t: src.t, r: r}, in: src.t.Stream()}
+	defer s.feed.close()
+	clean, err := s.run()
 	h := r.Header()
-	t := src.t
-	var opened *group
-	var prev uint64
-	hasPrev, ended := false, false
-	more := false // this source has ended the track, and other sources have not
-	f := &feed{src: src, r: r}
-	defer f.close()
-	broken := func(err error) {
-		t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
-		t.r.stats.brokenStreams.Add(1)
-		t.r.log.Debug("stream of a publisher broke", "track", t.name.String(), "group", h.Group, "source", src.name, "err", err)
+	s.in.Close(h.Group, h.Subgroup, s.place.Prev, clean)
+	if err != nil {
+		src.t.r.stats.brokenStreams.Add(1)
+		src.t.r.log.Debug("stream of a publisher broke", "track", src.t.name.String(), "group", h.Group, "source", src.Name, "err", err)
 	}
+}
+
+// run takes objects until the stream ends, clean with its FIN, or is given up. An error is one of reading it.
+func (s *subgroup) run() (clean bool, err error) {
+	src, t := s.src, s.src.t
 	for {
-		oh, err := r.Next()
-		if err != nil && err != io.EOF {
-			broken(err)
-			return
-		}
+		oh, err := s.r.Next()
 		if err == io.EOF {
-			clean := hasPrev && !more
-			if clean && h.EndOfGroup && !ended {
-				o := &obj{Object: object.Object{Group: h.Group, Subgroup: h.Subgroup, ID: prev + 1, Priority: r.Priority(), Status: object.EndOfGroup}}
-				o.place = place{prev: prev, hasPrev: true}
-				src.take(nil, o, object.Sum(nil))
-				prev++
-			}
-			t.streamClosed(opened, h.Group, h.Subgroup, prev, clean)
-			return
+			return s.fin(), nil
 		}
-		h = r.Header() // the subgroup may be known only after the first object
-		if object.Status(oh.Status) == object.EndOfTrack && t.others(src) {
+		if err != nil {
+			return false, err
+		}
+		if object.Status(oh.Status) == object.EndOfTrack && t.Others(&src.Source) {
 			// A home that stops ends neither the broadcast nor the group at which it stopped.
-			t.r.log.Info("end of track not taken, others publish it", "track", t.name.String(), "source", src.name)
-			more = true
+			t.r.log.Info("end of track not taken, others publish it", "track", t.name.String(), "source", src.Name)
+			s.more = true
 			continue
 		}
 		weight := min(int64(oh.Size), t.r.c.IngestBytes)
 		// The request's context would end with PUBLISH_DONE, while streams may still be on their way in.
-		if err := src.s.ingest.Acquire(src.s.s.Context(), weight); err != nil {
-			r.Cancel(wire.ResetCancelled)
-			t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
-			return
+		if src.s.ingest.Acquire(src.s.s.Context(), weight) != nil {
+			s.r.Cancel(wire.ResetCancelled)
+			return false, nil
 		}
-		o := &obj{size: int(oh.Size), Object: object.Object{
-			Group: h.Group, Subgroup: h.Subgroup, ID: oh.ID, Priority: r.Priority(), Status: object.Status(oh.Status), Properties: slices.Clone(oh.Properties),
-		}}
-		// The first object of a stream is the first of its subgroup, unless this source began in the middle of the group.
-		o.place = place{prev, hasPrev, !hasPrev && (oh.ID == 0 || h.SubgroupFromFirst || !src.cameIn(h.Group))}
-		o.opens = !hasPrev && h.FirstObject
-		o.source, o.at = src.name, time.Now()
-		sum, err := f.read(o, int(oh.Size))
-		kept := false
-		if err == nil {
-			kept = src.take(f, o, sum)
-		}
-		f.end(o, kept, err)
+		o := s.object(oh)
+		res, err := s.feed.take(src, o)
 		src.s.ingest.Release(weight)
 		if err != nil {
-			broken(err)
-			return
+			return false, err
 		}
-		if o.conflict && o.Status != object.EndOfTrack {
+		src.took(o, res)
+		if res.Outcome == live.Conflict && o.Status != object.EndOfTrack {
 			// Two different groups have one name: one of them is kept whole, and nothing is mixed from both. The publisher is
 			// told.
-			r.Cancel(wire.ResetMalformedTrack)
-			t.streamClosed(opened, h.Group, h.Subgroup, prev, false)
-			return
+			s.r.Cancel(wire.ResetMalformedTrack)
+			return false, nil
 		}
-		if opened == nil {
-			opened = t.streamOpened(h.Group)
-		}
-		prev, hasPrev = oh.ID, true
-		ended = o.Status != object.Normal
+		s.in.Brought(o.Group)
+		s.place = live.Place{Prev: oh.ID, HasPrev: true}
+		s.ended = o.Status != object.Normal
 	}
+}
+
+// object is the one that a header begins.
+func (s *subgroup) object(oh moqt.ObjectHeader) *live.Object {
+	h := s.r.Header() // the subgroup may be known only after the first object
+	o := &live.Object{Size: int(oh.Size), Place: s.place, At: time.Now(), Object: object.Object{
+		Group: h.Group, Subgroup: h.Subgroup, ID: oh.ID, Priority: s.r.Priority(), Status: object.Status(oh.Status), Properties: slices.Clone(oh.Properties),
+	}}
+	if !s.place.HasPrev {
+		// The first object of a stream is the first of its subgroup, unless this source began in the middle of the group.
+		o.First = oh.ID == 0 || h.SubgroupFromFirst || !s.src.cameIn(h.Group)
+		o.Opens = h.FirstObject
+	}
+	return o
+}
+
+// fin ends the stream with its FIN, and the group if its header said so. It reports whether the last object was the subgroup's last.
+func (s *subgroup) fin() (clean bool) {
+	h := s.r.Header()
+	if clean = s.place.HasPrev && !s.more; clean && h.EndOfGroup && !s.ended {
+		s.src.take(&live.Object{Place: s.place, Object: object.Object{
+			Group: h.Group, Subgroup: h.Subgroup, ID: s.place.Prev + 1, Priority: s.r.Priority(), Status: object.EndOfGroup,
+		}})
+		s.place.Prev++
+	}
+	return clean
 }
 
 // cameIn reports whether the source may have begun in the middle of a group. That may be the group of its first stream, or the
@@ -165,25 +177,31 @@ func (src *source) cameIn(group uint64) bool {
 	return group == src.firstGroup || l != nil && group == l.Group
 }
 
-// take checks an object, whose payload has the hash sum, and hands it on. kept reports that the track now owns the object's
-// memory.
-func (src *source) take(f *feed, o *obj, sum object.Hash) (kept bool) {
-	p, err := object.ParseProperties(o.Properties)
-	if err == nil && p.HasHash && o.Status == object.Normal && p.Hash != sum {
-		err = object.ErrHash
+// take hands on an object that is whole.
+func (src *source) take(o *live.Object) {
+	in := src.t.Begin(&src.Source, o)
+	src.took(o, src.t.Put(&in, o.Payload, nil, object.Sum(o.Payload)))
+}
+
+// took tells what became of an object, if somebody should know.
+func (src *source) took(o *live.Object, res live.Result) {
+	if res.Err == nil && res.Outcome != live.Conflict {
+		return
 	}
-	if err != nil {
-		src.refused.Add(1)
-		src.t.r.stats.refused.Add(1)
-		src.t.r.log.Warn("object refused", "track", src.t.name.String(), "group", o.Group, "object", o.ID, "source", src.name, "err", err)
-		return false
+	log := src.t.r.log.With("track", src.t.name.String(), "group", o.Group, "object", o.ID)
+	switch {
+	case res.Outcome == live.Refused:
+		log.Warn("object refused", "source", src.Name, "err", res.Err)
+		return
+	case res.Outcome == live.Lost:
+		src.lost = res.Err
+		return
+	case res.Err != nil && src.complain(): // live viewers go on without the disk; what they see is not kept
+		log.Error("object served but not stored", "err", res.Err)
 	}
-	o.source = src.name
-	if o.at.IsZero() {
-		o.at = time.Now()
+	if res.Outcome == live.Conflict {
+		log.Warn("conflict refused", "source", src.Name, "first", res.First)
 	}
-	src.heard.Store(time.Now().UnixNano())
-	return src.t.put(src, f, o, sum)
 }
 
 // datagrams takes objects that come as datagrams; each of them is a subgroup of its own (§10.2.2).
@@ -193,15 +211,15 @@ func (src *source) datagrams(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		o := &obj{size: len(d.Payload), datagram: &d, place: place{first: true}, Object: object.Object{
+		o := &live.Object{Size: len(d.Payload), Datagram: &d, Place: live.Place{First: true}, Object: object.Object{
 			Group: d.Group, Subgroup: d.ID, ID: d.ID, Priority: moqt.DefaultPriority, Status: object.Status(d.Status),
 			Properties: d.Properties, Payload: d.Payload,
 		}}
 		if d.Priority != nil {
 			o.Priority = *d.Priority
 		}
-		src.take(nil, o, object.Sum(o.Payload))
-		src.t.streamClosed(nil, d.Group, d.ID, d.ID, true)
+		src.take(o)
+		src.t.Stream().Close(d.Group, d.ID, d.ID, true)
 	}
 }
 
@@ -232,5 +250,5 @@ func (r *Relay) subscribeAnnounced(ctx context.Context, t *track) bool {
 		})
 	}
 	wg.Wait()
-	return t.exists()
+	return t.Exists()
 }

@@ -10,14 +10,13 @@ import (
 	"every.channel/ec/lib/moqt"
 )
 
-// counters count what happened since the relay started.
+// counters count what happened since the relay started, beside what live.Counts counts.
 type counters struct {
-	objects, bytes, duplicates, conflicts, refused, notStored atomic.Int64 // received
-	brokenStreams, refusedSessions                            atomic.Int64
-	sentObjects, sentBytes, sentFromDisk                      atomic.Int64
-	resetIncomplete, resetLag, resetTimeout, resetBroken      atomic.Int64 // groups not sent to their end
-	fetches, liveTracks, subscribers                          atomic.Int64
-	backfilled                                                atomic.Int64
+	brokenStreams, refusedSessions                       atomic.Int64
+	sentObjects, sentBytes, sentFromDisk                 atomic.Int64
+	resetIncomplete, resetLag, resetTimeout, resetBroken atomic.Int64 // groups not sent to their end
+	fetches, subscribers                                 atomic.Int64
+	backfilled                                           atomic.Int64
 }
 
 // Stats is a snapshot of the counters, by the names that the log gives them.
@@ -48,14 +47,14 @@ type Stats struct {
 
 // Stats returns the counters.
 func (r *Relay) Stats() Stats {
-	c := &r.stats
+	c, in := &r.stats, &r.live.Counts
 	r.mu.Lock()
 	sessions := len(r.sessions)
 	r.mu.Unlock()
 	return Stats{
-		Sessions: int64(sessions), Subscribers: c.subscribers.Load(), LiveTracks: c.liveTracks.Load(),
-		Objects: c.objects.Load(), Bytes: c.bytes.Load(), Duplicates: c.duplicates.Load(), Conflicts: c.conflicts.Load(),
-		Refused: c.refused.Load(), NotStored: c.notStored.Load(), BrokenStreams: c.brokenStreams.Load(), RefusedSessions: c.refusedSessions.Load(),
+		Sessions: int64(sessions), Subscribers: c.subscribers.Load(), LiveTracks: r.live.LiveTracks(),
+		Objects: in.Objects.Load(), Bytes: in.Bytes.Load(), Duplicates: in.Duplicates.Load(), Conflicts: in.Conflicts.Load(),
+		Refused: in.Refused.Load(), NotStored: in.NotStored.Load(), BrokenStreams: c.brokenStreams.Load(), RefusedSessions: c.refusedSessions.Load(),
 		SentObjects: c.sentObjects.Load(), SentBytes: c.sentBytes.Load(), SentFromDisk: c.sentFromDisk.Load(), Fetches: c.fetches.Load(), Backfilled: c.backfilled.Load(),
 		ResetIncomplete: c.resetIncomplete.Load(), ResetLag: c.resetLag.Load(), ResetTimeout: c.resetTimeout.Load(), ResetBroken: c.resetBroken.Load(),
 	}

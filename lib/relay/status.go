@@ -237,16 +237,12 @@ func (r *Relay) storedStatus(name object.TrackName, now time.Time) Track {
 
 // status returns the status of a track in memory; false if there is nothing to tell.
 func (t *track) status(now time.Time) (s Track, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s = Track{Track: t.name.String(), Publishers: len(t.sources), Subscribers: len(t.subs)}
-	if t.largest != nil {
-		group := t.largest.Group
-		s.Group = &group
-		if g := t.groups[group]; g != nil {
-			age := now.Sub(g.touched).Seconds()
-			s.Age = &age
-		}
+	s = Track{Track: t.name.String(), Subscribers: t.subs.count()}
+	var age *time.Duration
+	s.Publishers, s.Group, age = t.Status(now)
+	if age != nil {
+		seconds := age.Seconds()
+		s.Age = &seconds
 	}
 	return s, s.Publishers > 0 || s.Subscribers > 0 || s.Group != nil
 }

@@ -74,7 +74,7 @@ func TestChain(t *testing.T) {
 				origin.stored(t, 3*(parts+1)+1)
 				last.knows(t, ts.Namespace)
 
-				viewers := []*viewer{last.viewer(t, ts, live), last.viewer(t, ts, live), last.viewer(t, ts, from(100))}
+				viewers := []*viewer{last.viewer(t, ts, fromNow), last.viewer(t, ts, fromNow), last.viewer(t, ts, from(100))}
 				if l := viewers[0].sub.Info().Largest; l == nil || *l != (moqt.Location{Group: 103}) {
 					t.Fatalf("largest is %v", l)
 				}
@@ -279,7 +279,7 @@ func TestTwoUpstreams(t *testing.T) {
 	a.stored(t, parts+1)
 	b.stored(t, parts+1)
 	e.knows(t, ts.Namespace)
-	v := e.viewer(t, ts, live)
+	v := e.viewer(t, ts, fromNow)
 	wait(t, "both", func() bool { return a.Stats().Subscribers == 1 && b.Stats().Subscribers == 1 })
 	for id := range uint64(2) {
 		pa.put(part(2, id))
@@ -353,7 +353,7 @@ func TestRing(t *testing.T) {
 			}
 			unknown := object.TrackName{Namespace: ts.Namespace, Name: "nothing"}
 			var refused *moqt.RequestError
-			if _, err := relays[n-1].view(t, unknown, live); !errors.As(err, &refused) || refused.Code != wire.RequestDoesNotExist {
+			if _, err := relays[n-1].view(t, unknown, fromNow); !errors.As(err, &refused) || refused.Code != wire.RequestDoesNotExist {
 				t.Errorf("a track nobody has: %v", err)
 			}
 			p.c.leave()

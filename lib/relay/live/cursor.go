@@ -1,4 +1,4 @@
-package relay
+package live
 
 import (
 	"io"
@@ -10,22 +10,23 @@ import (
 	"every.channel/ec/lib/store"
 )
 
-// verdict is what a cursor answers.
-type verdict uint8
+// Verdict is what a cursor answers.
+type Verdict uint8
 
+// Verdicts.
 const (
-	sendObject verdict = iota // an object may be sent
-	waitMore                  // nothing may be sent now
-	whole                     // all was sent, and nothing more can come
-	incomplete                // the rest is missing, and nobody brings it any more
+	Send       Verdict = iota // an object may be sent
+	Wait                      // nothing may be sent now
+	Whole                     // all was sent, and nothing more can come
+	Incomplete                // the rest is missing, and nobody brings it any more
 )
 
-// step is an answer of a cursor.
-type step struct {
-	Verdict verdict
+// Step is an answer of a cursor.
+type Step struct {
+	Verdict Verdict
 	Done    []uint64 // subgroups of which all was sent
 
-	// Of sendObject: the object, valid until Sent, Over or Leave is called with the step.
+	// Of Send: the object, valid until Sent, Over or Leave is called with the step.
 	Object    *object.Object
 	Payload   []byte // all of it; of one that is arriving, Part has what came
 	Arriving  bool   // it is not whole yet
@@ -35,17 +36,17 @@ type step struct {
 	Since     time.Time // when it began to come; zero: it is from the store
 	Overtaken bool      // there is a newer group
 	Ended     time.Time // when its publisher ended its subgroup; zero: it has not
-	held      *obj
+	held      *Object
 
-	// Of waitMore:
+	// Of Wait:
 	Wait    time.Duration   // when to ask again,
 	Changed <-chan struct{} // if this is not closed before
 }
 
-// cursor walks the objects of one group for one subscriber: those in memory, and in the store where the group is not in memory.
+// Cursor walks the objects of one group for one subscriber: those in memory, and in the store where the group is not in memory.
 // One goroutine uses it.
-type cursor struct {
-	t         *track
+type Cursor struct {
+	t         *Track
 	id, start uint64 // group, and the object to start with
 	subgroups map[uint64]*sentOf
 	datagrams map[uint64]bool // ids of objects sent as such
@@ -68,20 +69,21 @@ type sentOf struct {
 	over bool // nothing more of it is to be sent
 }
 
-func newCursor(t *track, group, start uint64) *cursor {
-	return &cursor{t: t, id: group, start: start, subgroups: make(map[uint64]*sentOf)}
+// Cursor makes one for a group, from an object on.
+func (t *Track) Cursor(group, start uint64) *Cursor {
+	return &Cursor{t: t, id: group, start: start, subgroups: make(map[uint64]*sentOf)}
 }
 
 // Next says what to do next. An error is one of reading from the store.
-func (c *cursor) Next() (step, error) {
+func (c *Cursor) Next() (Step, error) {
 	for {
 		if c.r == nil {
 			if s, ok := c.fromMemory(time.Now()); ok {
 				return s, nil
 			}
-			r, err := c.t.st.Open(c.id, c.start)
+			r, err := c.t.files.Open(c.id, c.start)
 			if err != nil {
-				return step{}, err
+				return Step{}, err
 			}
 			c.r, c.expect, c.ended = r, c.start, false
 		}
@@ -92,7 +94,7 @@ func (c *cursor) Next() (step, error) {
 }
 
 // Sent takes note that the step's object was sent.
-func (c *cursor) Sent(s *step) {
+func (c *Cursor) Sent(s *Step) {
 	if s.Datagram != nil {
 		if c.datagrams == nil {
 			c.datagrams = make(map[uint64]bool)
@@ -106,13 +108,13 @@ func (c *cursor) Sent(s *step) {
 }
 
 // Over takes note that nothing more is to be sent of the subgroup of the step's object.
-func (c *cursor) Over(s *step) {
+func (c *Cursor) Over(s *Step) {
 	c.subgroup(s.Object.Subgroup).over = true
 	c.Leave(s)
 }
 
 // Leave gives the step's object back.
-func (c *cursor) Leave(s *step) {
+func (c *Cursor) Leave(s *Step) {
 	if s.held != nil {
 		s.held.release()
 		s.held = nil
@@ -120,7 +122,7 @@ func (c *cursor) Leave(s *step) {
 }
 
 // Some reports whether anything was sent on a stream.
-func (c *cursor) Some() bool {
+func (c *Cursor) Some() bool {
 	for _, w := range c.subgroups {
 		if w.some {
 			return true
@@ -130,14 +132,14 @@ func (c *cursor) Some() bool {
 }
 
 // Close ends the use of the cursor.
-func (c *cursor) Close() {
+func (c *Cursor) Close() {
 	if c.r != nil {
 		c.r.Close()
 		c.r = nil
 	}
 }
 
-func (c *cursor) subgroup(id uint64) *sentOf {
+func (c *Cursor) subgroup(id uint64) *sentOf {
 	w := c.subgroups[id]
 	if w == nil {
 		w = &sentOf{id: int64(c.start) - 1}
@@ -147,17 +149,16 @@ func (c *cursor) subgroup(id uint64) *sentOf {
 }
 
 // isSent reports whether an object need not be sent.
-func (c *cursor) isSent(o *object.Object) bool {
+func (c *Cursor) isSent(o *object.Object) bool {
 	w := c.subgroup(o.Subgroup)
 	return w.over || int64(o.ID) <= w.id || c.datagrams[o.ID]
 }
 
 // fromMemory is the next step in a group that is in memory; false: it is not.
-func (c *cursor) fromMemory(now time.Time) (s step, ok bool) {
+func (c *Cursor) fromMemory(now time.Time) (s Step, ok bool) {
 	t := c.t
-	t.mu.Lock()
+	g := t.lock(c.id)
 	defer t.mu.Unlock()
-	g := t.groups[c.id]
 	if g == nil {
 		return s, false
 	}
@@ -169,8 +170,8 @@ func (c *cursor) fromMemory(now time.Time) (s step, ok bool) {
 		return s, true
 	}
 	o.retain()
-	s = step{
-		Object: &o.Object, Payload: o.Payload, Arriving: !o.whole(), Size: o.size, Opens: o.opens, Datagram: o.datagram, Since: o.at,
+	s = Step{
+		Object: &o.Object, Payload: o.Payload, Arriving: !o.whole(), Size: o.Size, Opens: o.Opens, Datagram: o.Datagram, Since: o.At,
 		Overtaken: !t.overtaken(g).IsZero(), held: o,
 	}
 	if e := g.subs[o.Subgroup]; e.finished {
@@ -183,7 +184,7 @@ func (c *cursor) fromMemory(now time.Time) (s step, ok bool) {
 // subgroup an object follows the one with the id before it. Where its publisher left ids out, it follows the
 // one that its publisher sent before it; but another publisher may have what this one left out, so that is
 // believed only after a while. If nothing may be sent now, retry tells when to ask again. The track's mutex is held.
-func (c *cursor) next(g *group, now time.Time) (o *obj, retry time.Duration) {
+func (c *Cursor) next(g *group, now time.Time) (o *Object, retry time.Duration) {
 	from := c.start
 	if !g.several && len(c.subgroups) == 1 {
 		for _, w := range c.subgroups {
@@ -194,7 +195,7 @@ func (c *cursor) next(g *group, now time.Time) (o *obj, retry time.Duration) {
 	retry = time.Hour
 	var stuck []uint64
 	for _, o := range g.objs[i:] {
-		if o.datagram != nil {
+		if o.Datagram != nil {
 			if !c.datagrams[o.ID] {
 				return o, 0
 			}
@@ -209,7 +210,7 @@ func (c *cursor) next(g *group, now time.Time) (o *obj, retry time.Duration) {
 			return o, 0
 		}
 		if patience := c.patience(g, w, o); patience >= 0 {
-			left := patience - now.Sub(o.at)
+			left := patience - now.Sub(o.At)
 			if left <= 0 {
 				return o, 0
 			}
@@ -222,17 +223,17 @@ func (c *cursor) next(g *group, now time.Time) (o *obj, retry time.Duration) {
 
 // patience is how long nothing may have come before an object until it is sent although ids before it are missing; negative: it is
 // not sent before them. The track's mutex is held.
-func (c *cursor) patience(g *group, w *sentOf, o *obj) time.Duration {
-	stall := c.t.r.c.StallWait
+func (c *Cursor) patience(g *group, w *sentOf, o *Object) time.Duration {
+	stall := c.t.m.c.Stall
 	switch {
 	case c.t.over: // what is missing will not come
 		return 0
-	case o.hasPrev && int64(o.prev) <= w.id, !w.some && o.first:
+	case o.HasPrev && int64(o.Prev) <= w.id, !w.some && o.First:
 		if !g.several && len(c.t.sources) > 1 {
 			return stall / 2
 		}
 		return 0
-	case !w.some && !o.hasPrev: // nobody knows what came before it
+	case !w.some && !o.HasPrev: // nobody knows what came before it
 		return stall
 	}
 	return -1
@@ -240,13 +241,13 @@ func (c *cursor) patience(g *group, w *sentOf, o *obj) time.Duration {
 
 // judge says, when nothing may be sent, what to do: wait, or end the group; and of which subgroups all was sent. The track's mutex
 // is held.
-func (c *cursor) judge(g *group, now time.Time) (what verdict, wait time.Duration, done []uint64) {
-	t, stall := c.t, c.t.r.c.StallWait
+func (c *Cursor) judge(g *group, now time.Time) (what Verdict, wait time.Duration, done []uint64) {
+	t, stall := c.t, c.t.m.c.Stall
 	i, _ := g.search(c.start)
 	sent, last := true, uint64(0)
 	for _, o := range g.objs[i:] {
 		last = o.ID
-		if o.datagram != nil {
+		if o.Datagram != nil {
 			sent = sent && c.datagrams[o.ID]
 		} else if w := c.subgroup(o.Subgroup); !w.over && int64(o.ID) > w.id {
 			sent = false
@@ -265,28 +266,28 @@ func (c *cursor) judge(g *group, now time.Time) (what verdict, wait time.Duratio
 	newer := t.overtaken(g)
 	switch {
 	case sent && g.hasEnd && (c.start > g.end || n == g.end-c.start+1):
-		return whole, 0, done // every object up to the end
+		return Whole, 0, done // every object up to the end
 	case sent && g.hasEnd && g.open == 0 && finished && last == g.end:
-		if left := stall - now.Sub(g.touched); left > 0 && g.objs[len(g.objs)-1].datagram != nil {
-			return waitMore, left, done // the end may have overtaken a stream
+		if left := stall - now.Sub(g.touched); left > 0 && g.objs[len(g.objs)-1].Datagram != nil {
+			return Wait, left, done // the end may have overtaken a stream
 		}
-		return whole, 0, done // ids were left out by their publisher
+		return Whole, 0, done // ids were left out by their publisher
 	case t.over && sent && g.open == 0 && (finished || g.hasEnd || !t.ends):
-		return whole, 0, done
+		return Whole, 0, done
 	case t.over && sent:
-		return incomplete, 0, done
+		return Incomplete, 0, done
 	case newer.IsZero() && !t.over:
-		return waitMore, time.Hour, done
+		return Wait, time.Hour, done
 	}
 	// A track whose groups do not carry their end may still bring another subgroup.
 	c.Lingering = sent && finished && g.open == 0 && !t.ends
 	if left := stall - now.Sub(laterTime(g.touched, newer)); left > 0 {
-		return waitMore, left, done
+		return Wait, left, done
 	}
 	if sent && g.open == 0 && !t.ends {
-		return whole, 0, done
+		return Whole, 0, done
 	}
-	return incomplete, 0, done
+	return Incomplete, 0, done
 }
 
 func laterTime(a, b time.Time) time.Time {
@@ -296,8 +297,8 @@ func laterTime(a, b time.Time) time.Time {
 	return a
 }
 
-// partOf is what came of an object that arrives.
-type partOf struct {
+// Part is what came of an object that arrives.
+type Part struct {
 	Bytes  []byte // from an offset on
 	Failed bool   // the rest will not come
 	// Otherwise, when Bytes is empty: until when to wait, negative if for nothing any more, and what ends the wait.
@@ -306,25 +307,25 @@ type partOf struct {
 }
 
 // Part is what is there of the step's object from an offset on.
-func (c *cursor) Part(s *step, off int) (p partOf) {
+func (c *Cursor) Part(s *Step, off int) (p Part) {
 	t, o := c.t, s.held
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	a := o.arrival
-	p = partOf{Failed: a.failed, Left: time.Hour, Came: a.changed, Changed: c.g.changed}
+	p = Part{Failed: a.failed, Left: time.Hour, Came: a.changed, Changed: c.g.changed}
 	if o.done {
 		p.Bytes = o.Payload[off:]
 	} else {
 		p.Bytes = a.at(off)
 	}
 	if newer := t.overtaken(c.g); !newer.IsZero() {
-		p.Left = t.r.c.StallWait - time.Since(laterTime(a.touched, newer))
+		p.Left = t.m.c.Stall - time.Since(laterTime(a.touched, newer))
 	}
 	return p
 }
 
 // fromStore is the next step in a group that is not in memory. again: it may be by now.
-func (c *cursor) fromStore() (s step, again bool, err error) {
+func (c *Cursor) fromStore() (s Step, again bool, err error) {
 	t := c.t
 	for {
 		o, err := c.r.Next()
@@ -338,7 +339,7 @@ func (c *cursor) fromStore() (s step, again bool, err error) {
 			info := c.r.Info()
 			c.Close()
 			if err == io.EOF && (c.ended || info.Complete) {
-				return step{Verdict: whole}, false, nil
+				return Step{Verdict: Whole}, false, nil
 			}
 			return c.unfinished(info)
 		}
@@ -347,24 +348,25 @@ func (c *cursor) fromStore() (s step, again bool, err error) {
 			continue
 		}
 		opens := c.start == 0 && c.r.Info().Complete // all of the group is here
-		return step{Object: o, Payload: o.Payload, Size: len(o.Payload), Opens: opens}, false, nil
+		return Step{Object: o, Payload: o.Payload, Size: len(o.Payload), Opens: opens}, false, nil
 	}
 }
 
 // unfinished says what to do when the store has no more of a group, or a hole in it.
-func (c *cursor) unfinished(i store.Info) (s step, again bool, err error) {
+func (c *Cursor) unfinished(i store.Info) (s Step, again bool, err error) {
 	t := c.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.groups[c.id] != nil: // it came to life meanwhile
 		return s, true, nil
-	case t.largest == nil || t.largest.Group <= c.id || time.Since(i.Time) < t.r.c.StallWait:
+	case t.largest == nil || t.largest.Group <= c.id || time.Since(i.Time) < t.m.c.Stall:
 		// It is being written, or is the newest and a publisher may come back to it: in memory it can be waited for.
-		t.newGroup(c.id)
+		t.mu.Unlock()
+		t.bring(c.id)
 		return s, true, nil
 	case !t.ends:
-		return step{Verdict: whole}, false, nil
+		return Step{Verdict: Whole}, false, nil
 	}
-	return step{Verdict: incomplete}, false, nil
+	return Step{Verdict: Incomplete}, false, nil
 }

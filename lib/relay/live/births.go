@@ -1,4 +1,4 @@
-package relay
+package live
 
 import (
 	"cmp"
@@ -17,12 +17,12 @@ const (
 	quietSource = 10 * time.Second
 )
 
-// birth is the first arrival of a group: it came live, and nothing of it was stored.
-type birth struct {
-	id   uint64
-	seq  uint64 // from 1, in the order in which they came
+// Birth is the first arrival of a group: it came live, and nothing of it was stored.
+type Birth struct {
+	ID   uint64
+	Seq  uint64 // from 1, in the order in which they came
+	Back bool   // the track went back to it
 	at   time.Time
-	back bool // the track went back to it
 }
 
 // progress is how far a source is; the track's mutex guards it.
@@ -34,28 +34,28 @@ type progress struct {
 }
 
 // reached notes that a source brought something of a group. The track's mutex is held.
-func (src *source) reached(id uint64) {
+func (t *Track) reached(src *Source, id uint64) {
 	p := &src.progress
 	down := p.some && id < p.last
 	p.some, p.last, p.high, p.touched = true, id, max(p.high, id), time.Now()
 	if down {
-		src.t.reconsider(src)
+		t.reconsider(src)
 	}
 }
 
-// born notes the first arrival of a group, before src.reached notes where the source is. The track's mutex is held.
-func (t *track) born(src *source, g *group) {
-	if src.sub == nil { // fetched
+// born notes the first arrival of a group, before reached notes where the source is. The track's mutex is held.
+func (t *Track) born(src *Source, g *group) {
+	if src.Fetched {
 		return
 	}
 	g.at = time.Now()
-	t.note(&g.birth, t.below(g.id) && !t.above(src, max(g.id, src.progress.high)))
+	t.note(&g.Birth, t.below(g.ID) && !t.above(src, max(g.ID, src.progress.high)))
 }
 
 // note makes a birth the newest one. back: the track went back to its group.
-func (t *track) note(b *birth, back bool) {
+func (t *Track) note(b *Birth, back bool) {
 	t.seq++
-	b.seq, b.back = t.seq, back
+	b.Seq, b.Back = t.seq, back
 	if len(t.births) == maxBirths {
 		t.births = slices.Delete(t.births, 0, 1)
 	}
@@ -69,17 +69,15 @@ func (t *track) note(b *birth, back bool) {
 			o.change() // an unfinished group has a newer one now, and is waited for no longer than stall
 		}
 	}
-	for s := range t.subs {
-		s.kick()
-	}
+	t.wake()
 }
 
 // reconsider looks again at groups that did not set the track back because another source was above them: src, perhaps the last
 // of those, has followed.
-func (t *track) reconsider(src *source) {
-	var followed []birth
-	t.births = slices.DeleteFunc(t.births, func(b birth) bool {
-		ok := !b.back && t.below(b.id) && b.id >= src.progress.last && time.Since(b.at) < quietSource && !t.above(src, src.progress.high)
+func (t *Track) reconsider(src *Source) {
+	var followed []Birth
+	t.births = slices.DeleteFunc(t.births, func(b Birth) bool {
+		ok := !b.Back && t.below(b.ID) && b.ID >= src.progress.last && time.Since(b.at) < quietSource && !t.above(src, src.progress.high)
 		if ok {
 			followed = append(followed, b)
 		}
@@ -87,17 +85,17 @@ func (t *track) reconsider(src *source) {
 	})
 	for _, b := range followed {
 		t.note(&b, true)
-		if g := t.groups[b.id]; g != nil {
-			g.birth = b
+		if g := t.groups[b.ID]; g != nil {
+			g.Birth = b
 		}
 	}
 }
 
 // below reports whether an id is below the track's largest.
-func (t *track) below(id uint64) bool { return t.largest != nil && id < t.largest.Group }
+func (t *Track) below(id uint64) bool { return t.largest != nil && id < t.largest.Group }
 
 // above reports whether another source than src is at a group above id.
-func (t *track) above(src *source, id uint64) bool {
+func (t *Track) above(src *Source, id uint64) bool {
 	for o := range t.sources {
 		if p := o.progress; o != src && p.some && p.last > id && time.Since(p.touched) < quietSource {
 			return true
@@ -107,57 +105,35 @@ func (t *track) above(src *source, id uint64) bool {
 }
 
 // overtaken is since when a group has a newer one; zero: it is the newest. The track's mutex is held.
-func (t *track) overtaken(g *group) time.Time {
+func (t *Track) overtaken(g *group) time.Time {
 	if t.ends && g.newer.IsZero() && g.open == 0 && t.backAt.After(g.touched) {
 		return t.backAt
 	}
 	return g.newer
 }
 
-// bornAt is the seq of a group; 0 is before all that is remembered. The track's mutex is held.
-func (t *track) bornAt(id uint64) uint64 {
+// bornAt is the Seq of a group; 0 is before all that is remembered. The track's mutex is held.
+func (t *Track) bornAt(id uint64) uint64 {
 	for _, b := range slices.Backward(t.births) {
-		if b.id == id {
-			return b.seq
+		if b.ID == id {
+			return b.Seq
 		}
 	}
 	return 0
 }
 
-// bornUpTo is the seq of the newest group.
-func (t *track) bornUpTo() uint64 {
+// Born is the Seq of the newest group.
+func (t *Track) Born() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.seq
 }
 
-// bornAfter returns the births after a seq. The track's mutex is held.
-func (t *track) bornAfter(seq uint64) []birth {
-	i, found := slices.BinarySearchFunc(t.births, seq, func(b birth, seq uint64) int { return cmp.Compare(b.seq, seq) })
+// bornAfter returns the births after a Seq. The track's mutex is held.
+func (t *Track) bornAfter(seq uint64) []Birth {
+	i, found := slices.BinarySearchFunc(t.births, seq, func(b Birth, seq uint64) int { return cmp.Compare(b.Seq, seq) })
 	if found {
 		i++
 	}
 	return t.births[i:]
 }
-
-// back returns the first group that the track went back to and that is to be sent to s. The track's mutex is held.
-func (s *subscriber) back() (b birth, ok bool) {
-	settled := true
-	for _, b := range s.t.bornAfter(s.backed) {
-		_, begun := s.begun[b.id]
-		switch {
-		case !b.back || begun || !s.wants(b.id):
-			if settled {
-				s.backed = b.seq
-			}
-		case b.id < s.cursor && !(s.t.groups[b.id] != nil && s.late(b.id)): // else nextGroup comes to it in order of ids
-			return b, true
-		default:
-			settled = false
-		}
-	}
-	return b, false
-}
-
-// wants reports whether a group passes the filter: all live groups without a filter, those from its start on with one.
-func (s *subscriber) wants(id uint64) bool { return s.unfiltered || id >= s.floor.Group }

@@ -1,0 +1,195 @@
+package live
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// MinGroups and MaxGroups bound the groups of a track in memory.
+const (
+	MinGroups = 2
+	MaxGroups = 32
+)
+
+// group is a group in memory. It has all that is stored of it, but while it is being loaded.
+type group struct {
+	Birth             // its Seq is 0 if it did not come live
+	objs    []*Object // ascending by id
+	bytes   int64
+	subs    map[uint64]subgroup
+	several bool // subgroups
+	hasEnd  bool
+	end     uint64        // id that the end of group carries
+	open    int           // streams of publishers that may bring more
+	touched time.Time     // last object or end of stream
+	newer   time.Time     // when the first newer group appeared
+	loading chan struct{} // closed when what the store has is here, and then nil
+	changed chan struct{} // closed and replaced with every change
+}
+
+// subgroup is what is known of a subgroup's end.
+type subgroup struct {
+	finished bool // a publisher said that last is the last one
+	last     uint64
+	at       time.Time // when it said so
+}
+
+// change wakes all who wait for more of the group; the track's mutex is held.
+func (g *group) change() {
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+func (g *group) search(id uint64) (int, bool) {
+	return slices.BinarySearchFunc(g.objs, id, func(o *Object, id uint64) int { return cmp.Compare(o.ID, id) })
+}
+
+func (g *group) find(id uint64) *Object {
+	if g == nil {
+		return nil
+	}
+	if i, ok := g.search(id); ok {
+		return g.objs[i]
+	}
+	return nil
+}
+
+// lock takes the mutex when a group is not being loaded, and returns the group; nil: it is not in memory.
+func (t *Track) lock(id uint64) *group {
+	t.mu.Lock()
+	for {
+		g := t.groups[id]
+		if g == nil || g.loading == nil {
+			return g
+		}
+		loaded := g.loading
+		t.mu.Unlock()
+		<-loaded
+		t.mu.Lock()
+	}
+}
+
+// bring takes the mutex with a group in memory, which it loads if it was not; added says so.
+func (t *Track) bring(id uint64) (g *group, added bool) {
+	if g = t.lock(id); g != nil {
+		return g, false
+	}
+	g = t.add(id)
+	g.loading = make(chan struct{})
+	t.mu.Unlock()
+	objs := t.read(id)
+	t.mu.Lock()
+	for _, o := range objs {
+		if g.find(o.ID) == nil {
+			t.insert(g, o)
+		}
+	}
+	close(g.loading)
+	g.loading = nil
+	return g, true
+}
+
+// read is what the store has of a group.
+func (t *Track) read(id uint64) (objs []*Object) {
+	r, err := t.files.Open(id, 0)
+	if err == nil {
+		defer r.Close()
+	}
+	now := time.Now()
+	for err == nil {
+		var o *object.Object
+		if o, err = r.Next(); err == nil {
+			c := &Object{Object: *o, Place: Place{First: o.ID == 0}, Size: len(o.Payload), Source: "store", At: now}
+			c.Payload, c.Properties = slices.Clone(o.Payload), slices.Clone(o.Properties)
+			objs = append(objs, c)
+		}
+	}
+	if err != io.EOF && !errors.Is(err, store.ErrNotFound) {
+		t.m.c.Logger.Error("stored part of a group", "track", t.name.String(), "err", err)
+	}
+	return objs
+}
+
+// add adds an empty group.
+func (t *Track) add(id uint64) *group {
+	now := time.Now()
+	g := &group{Birth: Birth{ID: id}, subs: make(map[uint64]subgroup), touched: now, changed: make(chan struct{})}
+	for _, o := range t.groups {
+		if o.ID < id && o.newer.IsZero() {
+			o.newer = now
+			o.change() // whoever waits for it now waits with a limit
+		}
+		if o.ID > id && g.newer.IsZero() {
+			g.newer = now
+		}
+	}
+	t.groups[id] = g
+	t.wake()
+	return g
+}
+
+// insert puts an object into its group, which holds it from now on.
+func (t *Track) insert(g *group, o *Object) {
+	o.refs.Store(1)
+	i, _ := g.search(o.ID)
+	g.objs = slices.Insert(g.objs, i, o)
+	g.several = g.several || o.Datagram != nil || g.objs[0].Subgroup != o.Subgroup || g.objs[len(g.objs)-1].Subgroup != o.Subgroup
+	g.bytes += int64(o.Size)
+	t.bytes += int64(o.Size)
+	if o.Status != object.Normal {
+		g.hasEnd, g.end, t.ends = true, o.ID, true
+	}
+}
+
+func (t *Track) remove(g *group, id uint64) {
+	if i, ok := g.search(id); ok {
+		o := g.objs[i]
+		g.bytes -= int64(o.Size)
+		t.bytes -= int64(o.Size)
+		g.objs = slices.Delete(g.objs, i, i+1)
+		o.release()
+	}
+}
+
+// evict keeps memory bounded: the groups that were not touched for longest go, but never the newest, nor one that is being loaded.
+func (t *Track) evict() {
+	limit := t.m.perTrack()
+	for len(t.groups) > MinGroups && (t.bytes > limit || len(t.groups) > MaxGroups) {
+		list := slices.Collect(maps.Values(t.groups))
+		back := slices.ContainsFunc(list, func(g *group) bool { return g.Back })
+		slices.SortFunc(list, func(a, b *group) int {
+			if back && a.Seq != b.Seq { // the newest groups do not have the highest ids
+				return cmp.Compare(a.Seq, b.Seq)
+			}
+			return cmp.Compare(a.ID, b.ID)
+		})
+		var victim *group
+		for _, g := range list[:len(list)-MinGroups] {
+			if g.loading == nil && (victim == nil || g.touched.Before(victim.touched)) {
+				victim = g
+			}
+		}
+		if victim == nil {
+			return
+		}
+		t.drop(victim)
+	}
+}
+
+// drop takes a group out of memory: the store has it.
+func (t *Track) drop(g *group) {
+	delete(t.groups, g.ID)
+	t.bytes -= g.bytes
+	for _, o := range g.objs {
+		o.release()
+	}
+	g.objs = nil
+	g.change()
+}

@@ -1,0 +1,62 @@
+// Package live has the newest groups of tracks in memory, and rules what becomes of objects that several publishers bring.
+//
+// In flow objects, whole or while they arrive, by Track.Begin, Append, Put and Fail: each is compared with its hash, merged with
+// what other publishers bring, and stored in a group file before it is whole in memory. Out flow, by a Follower, the groups that one
+// subscriber is to be sent, and by a Cursor the objects of one group, from memory or from the store. The package knows no sessions and
+// writes to nobody; docs/relay.md has the rules.
+//
+// A Track's mutex guards all of a track. It is never held while the store is asked for anything: that may read a file, or wait for
+// somebody who does.
+package live
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// Config is what all tracks of a relay share.
+type Config struct {
+	CacheBytes int64         // bounds the payloads in memory of all tracks that have publishers; each may keep 8 MiB whatever their number
+	Stall      time.Duration // how long a group that nobody continues is waited for once there is a newer one
+	Logger     *slog.Logger
+}
+
+// Memory is that of a relay.
+type Memory struct {
+	Counts
+	c      Config
+	tracks atomic.Int64 // that have a publisher
+}
+
+// Counts are what came in.
+type Counts struct {
+	Objects, Bytes        atomic.Int64 // new ones
+	Duplicates, Conflicts atomic.Int64
+	Refused               atomic.Int64 // for their own hash
+	NotStored             atomic.Int64
+}
+
+// New makes a memory without tracks.
+func New(c Config) *Memory { return &Memory{c: c} }
+
+// LiveTracks is how many tracks have a publisher.
+func (m *Memory) LiveTracks() int64 { return m.tracks.Load() }
+
+// perTrack is how many bytes of payload a track may keep.
+func (m *Memory) perTrack() int64 { return max(m.c.CacheBytes/max(m.tracks.Load(), 1), 8<<20) }
+
+// Files are what the store has of one track. *store.Track is it.
+type Files interface {
+	PutFrom(from store.Origin, o *object.Object, sum object.Hash) (store.Result, error)
+	Open(group, from uint64) (*store.Reader, error)
+	Has(group uint64) bool
+	Wants(group, id uint64) bool
+	Next(from uint64) (store.Info, bool)
+	Count(from, to uint64) int
+	Groups(from, to uint64) []store.Info
+	Largest() (group, id uint64, ok bool)
+}

@@ -1,0 +1,264 @@
+package live
+
+import (
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// Feed is one publisher's copy of an object on its way in. It begins with Begin and ends with Put or Fail. Its methods and the
+// track's on it are called by one goroutine at a time.
+type Feed struct {
+	src     *Source
+	o       *Object // as declared
+	hash    object.Hash
+	hasHash bool
+	err     error // the properties cannot be read: it will be refused
+
+	into  *Object // what it feeds, in its group; held
+	alone bool    // it feeds nothing
+}
+
+// Alone reports that nothing is forwarded of what it brings until it is whole.
+func (f *Feed) Alone() bool { return f.alone }
+
+// Result is what became of an object.
+type Result struct {
+	Outcome Outcome
+	// Err says why it was Refused or Lost; with another outcome, why it is not on disk although it is served.
+	Err error
+	// First brought the object that is there instead; of Conflict.
+	First string
+}
+
+// Outcome is what became of an object.
+type Outcome uint8
+
+// Outcomes.
+const (
+	Stored    Outcome = iota // it is new
+	Duplicate                // another publisher has brought the same
+	Conflict                 // another publisher has brought something else, or the group ends before it
+	Refused                  // it contradicts its own hash
+	Lost                     // it is of the past and could not be stored, so nobody is served it
+)
+
+// Begin takes an object that src begins to bring: all is set but its payload. It costs nothing before Append or Put.
+func (t *Track) Begin(src *Source, o *Object) (f Feed) {
+	f = Feed{src: src, o: o}
+	o.Source = src.Name
+	if o.At.IsZero() {
+		o.At = time.Now()
+	}
+	p, err := object.ParseProperties(o.Properties)
+	f.hash, f.hasHash, f.err = p.Hash, err == nil && p.HasHash, err
+	f.alone = err != nil
+	return f
+}
+
+// Append forwards what came of an object: b is the beginning of its payload, and lies in mem, which the caller holds. b stays as it is.
+func (t *Track) Append(f *Feed, b []byte, mem *Payload) {
+	if f.into == nil && !f.alone {
+		f.alone = !t.join(f)
+	}
+	if f.alone {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	in := f.into
+	if a := in.arrival; !in.whole() && !a.failed && len(b) > a.have {
+		in.use(mem)
+		a.add(b)
+		if g := t.groups[in.Group]; g != nil {
+			g.touched = a.touched
+		}
+		a.change()
+	}
+}
+
+// join makes f a publisher of the object that is on its way in its place, which may be a new one. It reports false if there is
+// something else, or if there may be nothing: then f's object is judged when it is whole.
+func (t *Track) join(f *Feed) bool {
+	o := f.o
+	g := t.lock(o.Group)
+	if g == nil {
+		t.mu.Unlock()
+		if !t.files.Wants(o.Group, o.ID) {
+			return false
+		}
+		var added bool
+		if g, added = t.bring(o.Group); added && len(g.objs) == 0 {
+			t.born(f.src, g)
+			t.reached(f.src, o.Group)
+		}
+	}
+	defer t.mu.Unlock()
+	old := g.find(o.ID)
+	switch {
+	case old == nil:
+		if g.hasEnd && o.ID >= g.end {
+			return false
+		}
+		in := &Object{Object: o.Object, Size: o.Size, Place: o.Place, Source: o.Source, At: o.At}
+		in.arrival = &arrival{hash: f.hash, hasHash: f.hasHash, feeds: 1, changed: make(chan struct{})}
+		t.insert(g, in)
+		in.retain()
+		f.into = in
+		g.change()
+		t.evict()
+		return true
+	case old.whole() || !old.sameAs(f):
+		return false
+	}
+	old.arrival.feeds++
+	old.retain()
+	f.into = old
+	return true
+}
+
+// Fail ends an object of which the rest does not come, with the caller's hold on mem. Without another publisher, an object whose hash
+// is known waits like its group for one that continues it.
+func (t *Track) Fail(f *Feed, mem *Payload) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leave(f, false)
+	mem.Release()
+}
+
+// leave ends what f brings. wrong: if nobody else brings the object, there is nobody to wait for.
+func (t *Track) leave(f *Feed, wrong bool) {
+	if f.into == nil {
+		return
+	}
+	a := f.into.arrival
+	if a.feeds--; a.feeds == 0 && (wrong || !a.hasHash) {
+		t.breakOff(f.into)
+	}
+	f.into.release()
+	f.into = nil
+}
+
+// Put ends an object of which all is there: its payload, which has the hash sum and lies in mem, with the caller's hold on that. It is
+// compared with its own hash, and stored before anybody is served the last of it.
+func (t *Track) Put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Result {
+	defer mem.Release()
+	o, src := f.o, f.src
+	o.Payload = payload
+	err := f.err
+	if err == nil && f.hasHash && o.Status == object.Normal && f.hash != sum {
+		err = object.ErrHash
+	}
+	if err != nil {
+		t.m.Refused.Add(1)
+		src.Refused.Add(1)
+		return t.putNothing(f, Result{Outcome: Refused, Err: err})
+	}
+	src.Heard.Store(time.Now().UnixNano())
+	t.prepare(src, o.Group)
+	stored, err := t.files.PutFrom(src.Origin, &o.Object, sum)
+	if err != nil {
+		t.m.NotStored.Add(1)
+		if src.Origin != store.Live { // nobody is served from memory what is long over
+			return t.putNothing(f, Result{Outcome: Lost, Err: err})
+		}
+	}
+	g := t.lock(o.Group)
+	old := g.find(o.ID)
+	if err != nil && old != nil && old.whole() {
+		stored = store.Duplicate
+		if old.Status != o.Status || object.Sum(old.Payload) != sum {
+			stored = store.Conflict
+		}
+	}
+	if g == nil && stored != store.Conflict && stored != store.Duplicate { // it left memory meanwhile, or is one of long ago
+		t.mu.Unlock()
+		g, _ = t.bring(o.Group)
+		old = g.find(o.ID)
+	}
+	defer t.mu.Unlock()
+	switch stored {
+	case store.Conflict:
+		return t.conflict(f, old, err)
+	case store.Duplicate:
+		return t.duplicate(f, g, old, mem, err)
+	}
+	return t.keep(f, g, old, mem, err)
+}
+
+// putNothing ends an object that is not taken.
+func (t *Track) putNothing(f *Feed, r Result) Result {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leave(f, true)
+	return r
+}
+
+// prepare makes room for a group of which nothing is stored, so that it need not be read back for its first object.
+func (t *Track) prepare(src *Source, id uint64) {
+	t.mu.Lock()
+	if t.groups[id] == nil {
+		t.mu.Unlock()
+		if t.files.Has(id) {
+			t.mu.Lock()
+		} else if g, added := t.bring(id); added && len(g.objs) == 0 {
+			t.born(src, g)
+		}
+	}
+	t.reached(src, id)
+	t.mu.Unlock()
+}
+
+func (t *Track) conflict(f *Feed, old *Object, err error) Result {
+	t.m.Conflicts.Add(1)
+	f.src.Conflicts.Add(1)
+	first := "store"
+	if old != nil {
+		first = old.Source
+	}
+	t.leave(f, true)
+	return Result{Outcome: Conflict, Err: err, First: first}
+}
+
+// duplicate is an object that another publisher has brought.
+func (t *Track) duplicate(f *Feed, g *group, old *Object, mem *Payload, err error) Result {
+	t.m.Duplicates.Add(1)
+	f.src.Duplicates.Add(1)
+	if old != nil && !old.Place.known() {
+		old.Place = f.o.Place
+		g.change()
+	}
+	in := old
+	if f.into != nil { // else whoever stored it may not have come to say so yet
+		in = f.into // another one than old, if its group left memory meanwhile
+	}
+	ok := in != nil && !in.whole() && t.complete(in, f.o, mem)
+	t.leave(f, !ok)
+	return Result{Outcome: Duplicate, Err: err}
+}
+
+// keep has an object that is new.
+func (t *Track) keep(f *Feed, g *group, old *Object, mem *Payload, err error) Result {
+	o := f.o
+	t.m.Objects.Add(1)
+	t.m.Bytes.Add(int64(len(o.Payload)))
+	f.src.Objects.Add(1)
+	if f.into != nil && f.into != old { // its group left memory meanwhile
+		t.complete(f.into, o, mem)
+	}
+	if old == nil || old.whole() || !t.complete(old, o, mem) {
+		t.remove(g, o.ID) // it may have come from the store already, without its place
+		o.use(mem)
+		t.insert(g, o)
+	}
+	g.touched = time.Now()
+	if l := (moqt.Location{Group: o.Group, Object: o.ID}); t.largest == nil || t.largest.Less(l) {
+		t.largest = &l
+	}
+	g.change()
+	t.evict()
+	t.leave(f, false)
+	return Result{Err: err}
+}
