@@ -23,6 +23,7 @@ type Birth struct {
 	Seq  uint64 // from 1, in the order in which they came
 	Back bool   // the track went back to it
 	at   time.Time
+	low  bool // the track was above it when it came
 }
 
 // progress is how far a source is; the track's mutex guards it.
@@ -48,8 +49,8 @@ func (t *Track) born(src *Source, g *group) {
 	if src.Fetched {
 		return
 	}
-	g.at = time.Now()
-	t.note(&g.Birth, t.below(g.ID) && !t.above(src, max(g.ID, src.progress.high)))
+	g.at, g.low = time.Now(), t.below(g.ID)
+	t.note(&g.Birth, g.low && !t.above(src, max(g.ID, src.progress.high)))
 }
 
 // note makes a birth the newest one. back: the track went back to its group.
@@ -77,7 +78,7 @@ func (t *Track) note(b *Birth, back bool) {
 func (t *Track) reconsider(src *Source) {
 	var followed []Birth
 	t.births = slices.DeleteFunc(t.births, func(b Birth) bool {
-		ok := !b.Back && t.below(b.ID) && b.ID >= src.progress.last && time.Since(b.at) < quietSource && !t.above(src, src.progress.high)
+		ok := b.low && !b.Back && b.ID >= src.progress.last && time.Since(b.at) < quietSource && !t.above(src, src.progress.high)
 		if ok {
 			followed = append(followed, b)
 		}

@@ -51,3 +51,30 @@ func TestFollower(t *testing.T) {
 		begins(t, f, 9)
 	})
 }
+
+// A broadcast's clock is set back: a follower without a filter goes back with it, one with a filter does not. Another publisher that
+// is still above shows that it is one publisher's past.
+func TestFollowerGoesBack(t *testing.T) {
+	for _, alsoAbove := range []bool{false, true} {
+		alone(t, func(h *home) {
+			a := h.publisher("a")
+			h.group(a, 1000, 1001)
+			if alsoAbove {
+				h.group(h.publisher("b"), 1002)
+			} else {
+				h.group(a, 1002)
+			}
+			all := h.Follow(moqt.Location{Group: 1001, Object: 1}, true, h.Born())
+			filtered := h.Follow(moqt.Location{Group: 1001, Object: 1}, false, h.Born())
+			begins(t, all, 1001, 1002)
+			begins(t, filtered, 1001, 1002)
+			h.group(a, 10, 11)
+			if alsoAbove {
+				begins(t, all)
+			} else {
+				begins(t, all, 10, 11) // and not again what came before it followed
+			}
+			begins(t, filtered)
+		})
+	}
+}
