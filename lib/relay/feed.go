@@ -12,35 +12,36 @@ import (
 )
 
 const (
-	// forwardFrom is the smallest payload that is forwarded before it is whole: a smaller one comes in a few packets.
+	// forwardFrom is the size of the smallest payload that is forwarded before all of it is there. Smaller ones come in a few packets.
 	forwardFrom = 16 << 10
-	// forwardStep and forwardAfter say when what came is forwarded: every so many bytes, and at the latest so long after it
-	// came. Every step wakes every subscriber.
+	// The bytes of a payload are forwarded when forwardStep of them have come, and at the latest forwardAfter after they came. Every time
+	// wakes every subscriber.
 	forwardStep  = 64 << 10
 	forwardAfter = 2 * time.Millisecond
-	// readAtOnce is the largest payload that is allocated because a header promises it; larger ones grow with what arrives.
+	// readAtOnce is the size of the largest payload whose memory is allocated when its header comes. The memory of larger ones grows with
+	// what arrives.
 	readAtOnce = 4 << 20
 )
 
-// feed reads the payloads of one stream of a publisher and forwards what came of them.
+// feed reads the objects of one stream of a publisher and hands them to package live.
 type feed struct {
 	t      *track
 	r      *moqt.SubgroupReader
 	timer  *time.Timer
 	hasher *object.Hasher
 
-	mu    sync.Mutex // guards what follows, against the timer
+	mu    sync.Mutex // guards what follows, which the timer's goroutine uses, too
 	in    live.Feed  // the object being read
-	open  bool       // it may be forwarded
+	open  bool       // bytes of the object may be forwarded
 	buf   []byte
 	mem   *live.Payload // in which buf lies
-	pos   int           // read
-	sent  int           // forwarded
-	since time.Time     // when something came that is not forwarded yet
+	pos   int           // bytes read
+	sent  int           // bytes forwarded
+	since time.Time     // when the first byte came that is not forwarded yet
 	armed bool          // the timer runs
 }
 
-// take reads an object that src brings and hands it on, while it comes if it is large.
+// take reads the object o, which src brings, and hands it on. A large one is handed on while it comes.
 func (f *feed) take(src *source, o *live.Object) (live.Result, error) {
 	in := f.t.Begin(&src.Source, o)
 	if o.Size == 0 {
@@ -61,7 +62,7 @@ func (f *feed) take(src *source, o *live.Object) (live.Result, error) {
 	f.mu.Unlock()
 	sum, err := f.read(o.Size)
 	f.mu.Lock()
-	f.open = false // the rest goes when it is stored
+	f.open = false // the last bytes are forwarded once the object is stored
 	buf, mem, f.buf, f.mem = f.buf, f.mem, nil, nil
 	f.mu.Unlock()
 	in, f.in = f.in, live.Feed{}
@@ -72,14 +73,14 @@ func (f *feed) take(src *source, o *live.Object) (live.Result, error) {
 	return f.t.Put(&in, buf, mem, sum), nil
 }
 
-// read reads the payload of the object that is open into f.buf, and returns its hash.
+// read reads the payload of the open object into f.buf, and returns its hash.
 func (f *feed) read(size int) (sum object.Hash, err error) {
 	buf, hashed := f.buf, 0
 	for pos := 0; ; {
 		if pos == len(buf) {
 			buf = append(buf, make([]byte, min(size, 2*len(buf))-len(buf))...)[:min(size, 2*len(buf))]
 			f.mu.Lock()
-			f.buf, f.mem = buf, nil // the memory before is left to the garbage collector
+			f.buf, f.mem = buf, nil // the old memory, and the new, are left to the garbage collector
 			f.mu.Unlock()
 		}
 		n, err := f.r.Read(buf[pos:])
@@ -108,7 +109,7 @@ func (f *feed) read(size int) (sum object.Hash, err error) {
 	return f.hasher.Sum(), nil
 }
 
-// came takes note that pos bytes came, and reports whether it forwarded them at once.
+// came notes that pos bytes have come, and reports whether it has forwarded them.
 func (f *feed) came(pos int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -131,7 +132,7 @@ func (f *feed) came(pos int) bool {
 	return false
 }
 
-// late forwards what waited for more to come.
+// late forwards the bytes that have waited for more to come.
 func (f *feed) late() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -139,7 +140,7 @@ func (f *feed) late() {
 	if !f.open || f.pos == f.sent {
 		return
 	}
-	if wait := forwardAfter - time.Since(f.since); wait > 0 { // it was set for what came before
+	if wait := forwardAfter - time.Since(f.since); wait > 0 { // the timer was set for earlier bytes
 		f.armed = true
 		f.timer.Reset(wait)
 		return
@@ -161,7 +162,7 @@ func (f *feed) close() {
 	}
 }
 
-// readPayload reads a payload that is not forwarded, into memory of its own.
+// readPayload reads a payload that is not forwarded while it comes.
 func readPayload(r io.Reader, size uint64) ([]byte, error) {
 	if size <= readAtOnce {
 		b := make([]byte, size)

@@ -15,7 +15,7 @@ import (
 	"every.channel/ec/lib/store"
 )
 
-// pump sends one group to one subscriber: it writes what its cursor gives, and keeps deadlines.
+// pump sends one group to one subscriber. It writes what its cursor gives, and keeps deadlines; the cursor decides everything else.
 type pump struct {
 	s *subscriber
 	live.Birth
@@ -25,8 +25,8 @@ type pump struct {
 	began   time.Time
 	timer   *time.Timer
 
-	waiting atomic.Bool // for a publisher, not for the peer
-	// lingering: everything known was sent and its streams are closed, but there may be more.
+	waiting atomic.Bool // the pump waits for a publisher, not for the peer
+	// lingering is set when everything known was sent and the streams are closed, but there may still be more.
 	lingering atomic.Bool
 	over      atomic.Bool
 	lag       chan struct{} // closed when the subscriber is too far behind
@@ -34,7 +34,7 @@ type pump struct {
 	turn turn
 
 	mu      sync.Mutex
-	blocked *moqt.SubgroupWriter // the writer in use
+	blocked *moqt.SubgroupWriter // the stream that is being written to
 }
 
 func newPump(s *subscriber, b live.Birth, start uint64) *pump {
@@ -50,7 +50,7 @@ var (
 	errStalled = errors.New("an object's publisher stalls")
 )
 
-// run sends the group to its end.
+// run sends the group to its end, or to where the pump gives it up.
 func (p *pump) run(ctx context.Context) {
 	p.began, p.timer = time.Now(), time.NewTimer(time.Hour)
 	defer p.timer.Stop()
@@ -65,7 +65,7 @@ func (p *pump) run(ctx context.Context) {
 	case err == nil:
 		c.resetIncomplete.Add(1)
 		t.r.log.Warn("incomplete group reset", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
-		p.finish(func(w *moqt.SubgroupWriter) { w.ResetDelivered(wire.ResetCancelled) }) // what was written is still delivered
+		p.finish(func(w *moqt.SubgroupWriter) { w.ResetDelivered(wire.ResetCancelled) }) // delivers what was written
 	case p.lagging() || errors.Is(err, errLag):
 		c.resetLag.Add(1)
 		t.r.log.Warn("group reset, subscriber is too far behind", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
@@ -74,7 +74,7 @@ func (p *pump) run(ctx context.Context) {
 		c.resetTimeout.Add(1)
 		p.abort(wire.ResetDeliveryTimeout)
 	case errors.Is(err, store.ErrNotFound) && !p.cursor.Some():
-		// Retention was faster. There is no stream that could be reset.
+		// Retention has removed the group before anything of it was sent, so there is no stream to reset.
 		c.resetLag.Add(1)
 	case errors.Is(err, errStalled):
 		c.resetIncomplete.Add(1)
@@ -88,7 +88,7 @@ func (p *pump) run(ctx context.Context) {
 	}
 }
 
-// group writes step by step, until all is sent or the rest is missing.
+// group writes step by step, until everything is sent or the rest is given up.
 func (p *pump) group(ctx context.Context) (live.Verdict, error) {
 	for s := &p.step; ; {
 		if p.lagging() {
@@ -121,7 +121,7 @@ func (p *pump) group(ctx context.Context) (live.Verdict, error) {
 	}
 }
 
-// wait waits for a publisher, and says so: the subscriber is woken if it wanted to begin another group.
+// wait waits for a publisher. It wakes the subscriber if that wanted to begin another group, which it may do while all its pumps wait.
 func (p *pump) wait(ctx context.Context, d time.Duration, changed, came <-chan struct{}) error {
 	if !p.waiting.Swap(true) && p.s.refused.Load() {
 		p.s.groups.Kick()
@@ -146,7 +146,7 @@ func (p *pump) object(ctx context.Context, s *live.Step) error {
 	switch {
 	case d > 0 && s.Overtaken && s.Since.After(p.began) && time.Since(s.Since) > d:
 		return errTimeout
-	case s.Datagram != nil: // it may be lost, as on its way here
+	case s.Datagram != nil: // it may be lost, as every datagram may
 		err = p.s.pub.SendDatagram(*s.Datagram)
 	case s.Arriving:
 		err = p.follow(ctx, s)
@@ -161,19 +161,19 @@ func (p *pump) object(ctx context.Context, s *live.Step) error {
 	case errors.Is(err, errBroken):
 		p.cursor.Over(s)
 		return nil
-	case late(err) && !s.Since.IsZero(): // the other subgroups go on
+	case late(err) && !s.Since.IsZero(): // other subgroups in memory go on
 		p.s.t.r.stats.resetTimeout.Add(1)
 		delete(p.writers, s.Object.Subgroup)
 		p.cursor.Over(s)
 		return nil
-	case errors.Is(err, os.ErrDeadlineExceeded): // there is no other reason for a write to miss its deadline
+	case errors.Is(err, os.ErrDeadlineExceeded): // abandon sets the only deadline
 		return errLag
 	}
 	return err
 }
 
-// published starts the delivery timeout of a subgroup whose end is known, as seen when the stream is written to next: from when
-// its publisher ended it (draft-18 §8), or from when the pump began, for who asked later.
+// published starts the delivery timeout of a subgroup whose publisher has ended it. The timeout runs from that end (draft-18 §8), or from
+// when the pump began, if that was later.
 func (p *pump) published(s *live.Step) {
 	if w := p.writers[s.Object.Subgroup]; w != nil && !s.Ended.IsZero() {
 		at := s.Ended
@@ -184,16 +184,16 @@ func (p *pump) published(s *live.Step) {
 	}
 }
 
-// late reports that a delivery timeout of the stream itself ended it.
+// late reports whether an error says that the stream's own delivery timeout reset it.
 func late(err error) bool {
 	reset, ok := errors.AsType[*moqt.StreamResetError](err)
 	return ok && !reset.Remote && reset.Code == wire.ResetDeliveryTimeout
 }
 
-// errBroken: the stream was reset inside an object.
+// errBroken says that the stream was reset inside an object.
 var errBroken = errors.New("the rest of an object does not come")
 
-// follow sends an object while it arrives, and its end when it is whole.
+// follow sends an object while it arrives.
 func (p *pump) follow(ctx context.Context, s *live.Step) error {
 	o := s.Object
 	w, err := p.open(ctx, s)
@@ -223,7 +223,7 @@ func (p *pump) follow(ctx context.Context, s *live.Step) error {
 		case part.Left <= 0:
 			return errStalled
 		default:
-			err = p.wait(ctx, part.Left, part.Changed, part.Came) // there may be a newer group, or more of the object
+			err = p.wait(ctx, part.Left, part.Changed, part.Came)
 		}
 		if err != nil {
 			return err
@@ -282,7 +282,7 @@ func (p *pump) count(s *live.Step) {
 	}
 }
 
-// abandon makes the pump reset its streams, even if it is blocked by the peer. Only the subscriber's run calls it.
+// abandon makes the pump reset its streams, even while the peer does not read. Only the subscriber's run calls it.
 func (p *pump) abandon() {
 	if p.lagging() {
 		return
@@ -313,12 +313,12 @@ func (p *pump) setBlocked(w *moqt.SubgroupWriter) {
 	p.mu.Unlock()
 }
 
-// abort resets what is open at once.
+// abort resets all streams at once.
 func (p *pump) abort(code moqt.ResetCode) {
 	p.finish(func(w *moqt.SubgroupWriter) { w.Reset(code) })
 }
 
-// finish ends all streams.
+// finish ends all streams that are open.
 func (p *pump) finish(end func(*moqt.SubgroupWriter)) {
 	for _, w := range p.writers {
 		end(w)

@@ -15,33 +15,33 @@ import (
 // while the older ones wait for a publisher.
 const maxPumps = 8
 
-// subscriber sends one track to one peer: group after group. It never blocks anybody else.
+// subscriber sends one track to one peer, group after group. It never blocks anybody else.
 type subscriber struct {
 	t    *track
 	name string
 	pub  *moqt.Publication
-	// refused: no other group could be begun because those that were are being sent. A pump that begins to wait wakes run then.
+	// refused is set while no other group may be begun because of those that are being sent. A pump that begins to wait wakes run then.
 	refused atomic.Bool
 	through []string // the relays it came through
-	here    func()   // says that it is no longer on its way
+	here    func()   // ends that the subscriber is expected
 	pace    pace
 
 	born       uint64        // Seq of the newest group when it subscribed
-	unfiltered bool          // groups before the floor are sent, too, if they come live
+	unfiltered bool          // it has no filter: groups before the floor are sent, too, if they come live
 	floor      moqt.Location // nothing before it is sent
 
 	groups *live.Follower // made by run
 
 	// Owned by run.
-	pumps   []*pump         // not over yet, in the order in which they were begun
+	pumps   []*pump         // those that are not over, in the order in which they were begun
 	start   moqt.Location   // of the filter in force
-	lag     int             // groups it may be behind
+	lag     int             // how many groups it may be behind
 	running sync.WaitGroup  // pumps
-	sending context.Context // ends with run, and while the subscriber asks for nothing
+	sending context.Context // ends with run, and when the subscriber asks for nothing
 	pause   context.CancelFunc
 }
 
-// newSubscriber makes a subscriber that wants nothing up to largest; born is the Seq of the newest group at that time.
+// newSubscriber makes a subscriber that wants nothing up to largest. born is the Seq of the newest group at that time.
 func newSubscriber(t *track, name string, pub *moqt.Publication, largest *moqt.Location, born uint64) *subscriber {
 	s := &subscriber{t: t, name: name, pub: pub, born: born}
 	st := pub.State()
@@ -56,7 +56,7 @@ func newSubscriber(t *track, name string, pub *moqt.Publication, largest *moqt.L
 // next is the location behind l.
 func next(l moqt.Location) moqt.Location { return moqt.Location{Group: l.Group, Object: l.Object + 1} }
 
-// run serves the subscription until ctx ends or all it asked for is sent.
+// run serves the subscription until ctx ends or everything that was asked for is sent.
 func (s *subscriber) run(ctx context.Context) {
 	t := s.t
 	s.groups = t.Follow(s.floor, s.unfiltered, s.born)
@@ -83,14 +83,14 @@ func (s *subscriber) run(ctx context.Context) {
 		case !st.Forward && forward:
 			forward = false
 			s.pause()
-		case st.Forward && !forward: // resumed: what was published meanwhile was not asked for
+		case st.Forward && !forward: // what was published meanwhile was not asked for
 			forward = true
 			s.sending, s.pause = context.WithCancel(ctx)
 			if group, anew := s.groups.Resume(st.Resumed); anew {
 				s.pumps = slices.DeleteFunc(s.pumps, func(p *pump) bool { return p.ID == group })
 			}
 		}
-		if st.Start != s.start && s.groups.Floor().Less(st.Start) { // it was updated
+		if st.Start != s.start && s.groups.Floor().Less(st.Start) { // the filter was updated
 			s.start = st.Start
 			s.groups.Raise(st.Start)
 		}
@@ -111,9 +111,9 @@ func (s *subscriber) run(ctx context.Context) {
 	}
 }
 
-// begin starts sending one more group, if there is one whose turn it is.
+// begin starts to send one more group, if one may be sent now.
 func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
-	s.refused.Store(true) // before it is seen who waits
+	s.refused.Store(true) // before the pumps are asked whether they wait
 	active, oldest, waiting := s.active()
 	if oldest != nil {
 		behind := s.groups.Behind(oldest.Birth)
@@ -146,7 +146,7 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 	return true
 }
 
-// active counts the groups that are being sent, and says which is the oldest, and whether all of them wait for a publisher.
+// active counts the groups that are being sent, and returns the oldest one, and whether all of them wait for a publisher.
 func (s *subscriber) active() (n int, oldest *pump, waiting bool) {
 	s.pumps = slices.DeleteFunc(s.pumps, func(p *pump) bool { return p.over.Load() })
 	waiting = true
@@ -163,9 +163,9 @@ func (s *subscriber) active() (n int, oldest *pump, waiting bool) {
 	return n, oldest, waiting
 }
 
-// complete reports that all that was asked for was sent and nothing more can come of it, and which end that is.
+// complete reports whether everything that was asked for was sent and no more of it can come, and returns the code of that end.
 func (s *subscriber) complete(st moqt.PublicationState) (moqt.DoneCode, bool) {
-	over := s.t.Ended() // asked first: what came before is known by now
+	over := s.t.Ended() // before anything else is looked at, so that everything that came before the end is seen
 	for _, p := range s.pumps {
 		if !p.over.Load() {
 			return 0, false
@@ -176,7 +176,7 @@ func (s *subscriber) complete(st moqt.PublicationState) (moqt.DoneCode, bool) {
 		return wire.DoneSubscriptionEnded, true
 	case !over:
 		return 0, false
-	case !st.Forward: // it wants nothing of what there is
+	case !st.Forward: // the subscriber wants nothing of what there is
 		return wire.DoneTrackEnded, true
 	}
 	_, more := s.groups.Next()

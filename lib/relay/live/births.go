@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// Groups of a track come in ascending order of their ids, give or take. But a broadcast's clock may be set back, and then all its
-// publishers go on with lower ids (docs/format/chunk.md, "Name"). A subscriber without a filter gets those groups in order of
-// arrival. A late group of one publisher, or an upload of the past while others are live, does not set the track back.
+// The groups of a track come in ascending order of their ids, except that one may be late. But a broadcast's clock may be set back, and
+// then all publishers of the broadcast go on with lower ids (docs/format/chunk.md, "Name"). A subscriber without a filter gets those
+// groups in the order in which they came. A late group of one publisher does not set the track back, nor does the past that one
+// publisher uploads while others are live.
 
 const (
-	// maxBirths is how many groups are remembered in the order in which they came.
+	// maxBirths is how many births of a track are remembered.
 	maxBirths = 1024
-	// quietSource is after how long without an object a publisher does not count any more: the others can go back without it.
+	// quietSource is the time without an object after which a publisher does not count: the track goes back without it.
 	quietSource = 10 * time.Second
 )
 
-// Birth is the first arrival of a group: it came live, and nothing of it was stored.
+// Birth is the moment at which the first object of a group came live, when nothing of the group was stored.
 type Birth struct {
 	ID   uint64
 	Seq  uint64 // from 1, in the order in which they came
@@ -26,7 +27,7 @@ type Birth struct {
 	low  bool // the track was above it when it came
 }
 
-// progress is how far a source is; the track's mutex guards it.
+// progress says how far a source is. The track's mutex guards it.
 type progress struct {
 	some    bool
 	last    uint64 // group of its last object
@@ -44,7 +45,7 @@ func (t *Track) reached(src *Source, id uint64) {
 	}
 }
 
-// born notes the first arrival of a group, before reached notes where the source is. The track's mutex is held.
+// born notes the birth of a group. It is called before reached notes that the source has got there. The track's mutex is held.
 func (t *Track) born(src *Source, g *group) {
 	if src.Fetched {
 		return
@@ -67,14 +68,14 @@ func (t *Track) note(b *Birth, back bool) {
 	t.backAt = time.Now()
 	for _, o := range t.groups {
 		if o.newer.IsZero() {
-			o.change() // an unfinished group has a newer one now, and is waited for no longer than stall
+			o.change() // there is a newer group now, so from now on there is a limit to how long this one is waited for
 		}
 	}
 	t.wake()
 }
 
-// reconsider looks again at groups that did not set the track back because another source was above them: src, perhaps the last
-// of those, has followed.
+// reconsider looks again at groups that did not set the track back, because another source was above them when they came. The source src
+// has followed, and was perhaps the last one above them.
 func (t *Track) reconsider(src *Source) {
 	var followed []Birth
 	t.births = slices.DeleteFunc(t.births, func(b Birth) bool {
@@ -105,7 +106,7 @@ func (t *Track) above(src *Source, id uint64) bool {
 	return false
 }
 
-// overtaken is since when a group has a newer one; zero: it is the newest. The track's mutex is held.
+// overtaken returns since when there is a newer group than g; the zero time if there is none. The track's mutex is held.
 func (t *Track) overtaken(g *group) time.Time {
 	if t.ends && g.newer.IsZero() && g.open == 0 && t.backAt.After(g.touched) {
 		return t.backAt
@@ -113,7 +114,7 @@ func (t *Track) overtaken(g *group) time.Time {
 	return g.newer
 }
 
-// bornAt is the Seq of a group; 0 is before all that is remembered. The track's mutex is held.
+// bornAt returns the Seq of a group, or 0 if its birth is not remembered. The track's mutex is held.
 func (t *Track) bornAt(id uint64) uint64 {
 	for _, b := range slices.Backward(t.births) {
 		if b.ID == id {
@@ -123,7 +124,7 @@ func (t *Track) bornAt(id uint64) uint64 {
 	return 0
 }
 
-// Born is the Seq of the newest group.
+// Born returns the Seq of the group that came last.
 func (t *Track) Born() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -20,40 +20,40 @@ const (
 	Incomplete                // the rest is missing, and nobody brings it any more
 )
 
-// Step is an answer of a cursor.
+// Step is an answer of a cursor: what to do next.
 type Step struct {
 	Verdict Verdict
-	Done    []uint64 // subgroups of which all was sent
+	Done    []uint64 // subgroups of which all objects were sent
 
-	// Of Send: the object, valid until Sent, Over or Leave is called with the step.
+	// Of Send: the object. It is valid until Sent, Over or Leave is called with the step.
 	Object    *object.Object
-	Payload   []byte // all of it; of one that is arriving, Part has what came
+	Payload   []byte // of an object that is whole; of one that is arriving, Part returns what has come
 	Arriving  bool   // it is not whole yet
 	Size      int    // of the payload, also while it is not there
-	Opens     bool   // it is the first of its subgroup for sure
+	Opens     bool   // the object is certainly the first one of its subgroup
 	Datagram  *moqt.Datagram
-	Since     time.Time // when it began to come; zero: it is from the store
+	Since     time.Time // when the object began to come; zero: it is read from the store
 	Overtaken bool      // there is a newer group
-	Ended     time.Time // when its publisher ended its subgroup; zero: it has not
+	Ended     time.Time // when a publisher ended the object's subgroup; zero: none has
 	held      *Object
 
 	// Of Wait:
-	Wait    time.Duration   // when to ask again,
-	Changed <-chan struct{} // if this is not closed before
+	Wait    time.Duration   // ask again after this time,
+	Changed <-chan struct{} // or when this is closed
 }
 
-// Cursor walks the objects of one group for one subscriber: those in memory, and in the store where the group is not in memory.
-// One goroutine uses it.
+// Cursor gives the objects of one group to one subscriber, from memory, or from the store while the group is not in memory. One
+// goroutine uses it.
 type Cursor struct {
 	t         *Track
-	id, start uint64 // group, and the object to start with
+	id, start uint64 // the group, and the object to begin with
 	subgroups map[uint64]*sentOf
 	datagrams map[uint64]bool // ids of objects sent as such
 
-	// Lingering: everything known was sent and every subgroup has ended, but there may be more.
+	// Lingering is set when everything known was sent and every subgroup has ended, but there may still be more.
 	Lingering bool
 
-	g *group // where it was found last
+	g *group // the group, as it was in memory last
 
 	// While it reads from the store:
 	r      *store.Reader
@@ -61,19 +61,19 @@ type Cursor struct {
 	ended  bool   // the last one was the group's end
 }
 
-// sentOf is how far a subgroup was sent.
+// sentOf says how far a subgroup was sent.
 type sentOf struct {
 	id   int64 // of the last object, or what comes before the first
 	some bool
-	over bool // nothing more of it is to be sent
+	over bool // nothing more of the subgroup is to be sent
 }
 
-// Cursor makes one for a group, from an object on.
+// Cursor returns a cursor for a group that begins with an object.
 func (t *Track) Cursor(group, start uint64) *Cursor {
 	return &Cursor{t: t, id: group, start: start, subgroups: make(map[uint64]*sentOf)}
 }
 
-// Next says what to do next. An error is one of reading from the store.
+// Next says what to do next. An error comes from reading the store.
 func (c *Cursor) Next() (Step, error) {
 	for {
 		if c.r == nil {
@@ -130,7 +130,7 @@ func (c *Cursor) Some() bool {
 	return false
 }
 
-// Close ends the use of the cursor.
+// Close must be called when the cursor is not used any more.
 func (c *Cursor) Close() {
 	if c.r != nil {
 		c.r.Close()
@@ -153,7 +153,7 @@ func (c *Cursor) isSent(o *object.Object) bool {
 	return w.over || int64(o.ID) <= w.id || c.datagrams[o.ID]
 }
 
-// fromMemory is the next step in a group that is in memory; false: it is not.
+// fromMemory returns the next step if the group is in memory; else ok is false.
 func (c *Cursor) fromMemory(now time.Time) (s Step, ok bool) {
 	t := c.t
 	g := t.lock(c.id)
@@ -179,16 +179,17 @@ func (c *Cursor) fromMemory(now time.Time) (s Step, ok bool) {
 	return s, true
 }
 
-// Part is what came of an object that arrives.
+// Part is what has come of an object that arrives.
 type Part struct {
 	Bytes  []byte // from an offset on
 	Failed bool   // the rest will not come
-	// Otherwise, when Bytes is empty: until when to wait, negative if for nothing any more, and what ends the wait.
+	// If neither is set, more is to be waited for, for the time Left. The wait ends when one of the channels is closed. If Left is not
+	// positive, the object has been waited for long enough.
 	Left          time.Duration
 	Came, Changed <-chan struct{}
 }
 
-// Part is what is there of the step's object from an offset on.
+// Part returns what has come of the step's object from an offset on.
 func (c *Cursor) Part(s *Step, off int) (p Part) {
 	t, o := c.t, s.held
 	t.mu.Lock()
@@ -206,7 +207,7 @@ func (c *Cursor) Part(s *Step, off int) (p Part) {
 	return p
 }
 
-// fromStore is the next step in a group that is not in memory. again: it may be by now.
+// fromStore returns the next step from what is stored. If again is set, the group may have come into memory meanwhile.
 func (c *Cursor) fromStore() (s Step, again bool, err error) {
 	t := c.t
 	for {
@@ -215,7 +216,7 @@ func (c *Cursor) fromStore() (s Step, again bool, err error) {
 			return s, false, err
 		}
 		t.mu.Lock()
-		complete := t.ends && !t.over // else ids may be left out
+		complete := t.ends && !t.over // the group has all ids up to its end
 		t.mu.Unlock()
 		if err == io.EOF || o.ID > c.expect && complete {
 			info := c.r.Info()
@@ -229,7 +230,7 @@ func (c *Cursor) fromStore() (s Step, again bool, err error) {
 		if c.isSent(o) {
 			continue
 		}
-		opens := c.start == 0 && c.r.Info().Complete // all of the group is here
+		opens := c.start == 0 && c.r.Info().Complete // then no object is missing before this one
 		return Step{Object: o, Payload: o.Payload, Size: len(o.Payload), Opens: opens}, false, nil
 	}
 }
@@ -240,10 +241,10 @@ func (c *Cursor) unfinished(i store.Info) (s Step, again bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.groups[c.id] != nil: // it came to life meanwhile
+	case t.groups[c.id] != nil: // it has come into memory meanwhile
 		return s, true, nil
 	case t.largest == nil || t.largest.Group <= c.id || time.Since(i.Time) < t.m.c.Stall:
-		// It is being written, or is the newest and a publisher may come back to it: in memory it can be waited for.
+		// The group is being written, or it is the newest one and a publisher may come back to it. It can be waited for in memory.
 		t.mu.Unlock()
 		t.bring(c.id)
 		return s, true, nil

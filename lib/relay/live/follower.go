@@ -8,24 +8,25 @@ import (
 // LateGroups is how many groups back, of those that there are, one may still come late and be sent.
 const LateGroups = 64
 
-// Follower says which groups of a track one subscriber is to be sent, one after the other. One goroutine uses it, but for Kick.
+// Follower says which groups of a track one subscriber is to be sent, one after the other. One goroutine uses it; Kick may be called by
+// any.
 type Follower struct {
 	t          *Track
 	woken      chan struct{}
-	next       uint64          // groups from here on have not been begun, but for those that the track went back to
-	backed     uint64          // Seq up to which such groups were begun or are not for this subscriber
+	next       uint64          // no group from this id on has been begun, except those that the track went back to
+	backed     uint64          // up to this Seq, the groups that the track went back to were begun or are not for this subscriber
 	unfiltered bool            // groups before the floor are sent, too, if they come live
 	begun      map[uint64]bool // groups begun, as far back as LateGroups
 	order      []uint64        // the same in the order in which they were begun
 	floor      moqt.Location   // nothing before it is sent
 
-	// What it saw in the track last:
-	memory map[uint64]bool // groups
-	births []Birth         // after backed
+	// What look saw last:
+	memory map[uint64]bool // groups in memory
+	births []Birth         // those after backed
 }
 
-// Follow makes a follower of what comes from floor on; unfiltered: also of groups before it, if they come after those that had been
-// born. Unfollow ends it.
+// Follow returns a follower of everything from floor on. If it is unfiltered, it also follows the track back to groups before the floor,
+// if their Seq is greater than born. Unfollow ends it.
 func (t *Track) Follow(floor moqt.Location, unfiltered bool, born uint64) *Follower {
 	f := &Follower{
 		t: t, woken: make(chan struct{}, 1), next: floor.Group, backed: born, unfiltered: unfiltered, floor: floor,
@@ -44,10 +45,10 @@ func (t *Track) Unfollow(f *Follower) {
 	delete(t.followers, f)
 }
 
-// Woken gets a value when Next may say something else than before.
+// Woken has a value when Next may give another answer than before.
 func (f *Follower) Woken() <-chan struct{} { return f.woken }
 
-// Kick has whoever waits for Woken look again.
+// Kick wakes the goroutine that waits for Woken.
 func (f *Follower) Kick() {
 	select {
 	case f.woken <- struct{}{}:
@@ -55,17 +56,17 @@ func (f *Follower) Kick() {
 	}
 }
 
-// Floor is the location before which nothing is sent.
+// Floor returns the location before which nothing is sent.
 func (f *Follower) Floor() moqt.Location { return f.floor }
 
-// Raise leaves out what is before a location, and, from now on, what passes no filter.
+// Raise moves the floor up. From then on the follower is one with a filter.
 func (f *Follower) Raise(floor moqt.Location) {
 	f.unfiltered, f.floor = false, floor
 	f.next = max(f.next, floor.Group)
 }
 
-// Resume goes on, after nothing was asked for, behind what was the largest location then, if any: what was published meanwhile is
-// left out. It returns the group in which that is, which is begun anew.
+// Resume goes on after a time in which the subscriber asked for nothing. What was published in that time is left out: the follower goes on
+// behind largest, the largest location at the end of that time, and the group of that location is begun anew.
 func (f *Follower) Resume(largest *moqt.Location) (group uint64, anew bool) {
 	if largest != nil && f.floor.Less(*largest) {
 		f.floor = moqt.Location{Group: largest.Group, Object: largest.Object + 1}
@@ -77,8 +78,8 @@ func (f *Follower) Resume(largest *moqt.Location) (group uint64, anew bool) {
 	return group, anew
 }
 
-// Next is the group to begin next: a late one in memory, else the first that was not begun; but a group that the track
-// went back to, if that came before.
+// Next returns the group to begin next. That is a late group in memory, or else the first group that was not begun; but a group that the
+// track went back to comes first if it came before that group.
 func (f *Follower) Next() (next Birth, ok bool) {
 	t := f.t
 	if i, stored := t.files.Next(f.next); stored {
@@ -86,7 +87,7 @@ func (f *Follower) Next() (next Birth, ok bool) {
 	}
 	f.look()
 	late, some := uint64(0), false
-	for g := range f.memory { // also those that could not be stored
+	for g := range f.memory { // groups that could not be stored are only here
 		switch {
 		case g >= f.next && (!ok || g < next.ID):
 			next.ID, ok = g, true
@@ -112,7 +113,7 @@ func (f *Follower) Next() (next Birth, ok bool) {
 	return next, true
 }
 
-// look takes down what the track has in memory.
+// look notes which groups the track has in memory, and which were born.
 func (f *Follower) look() {
 	f.t.mu.Lock()
 	defer f.t.mu.Unlock()
@@ -123,12 +124,12 @@ func (f *Follower) look() {
 	f.births = append(f.births[:0], f.t.bornAfter(f.backed)...)
 }
 
-// late reports whether a group before those that come next may still be begun.
+// late reports whether a group that was passed over may still be begun.
 func (f *Follower) late(id uint64) bool {
 	if f.begun[id] || id < f.floor.Group {
 		return false
 	}
-	since := 0 // groups begun that could perhaps not be stored
+	since := 0 // the store does not count groups that could not be stored, so those that were begun are counted here
 	for _, o := range f.order {
 		if o >= id {
 			since++
@@ -137,7 +138,7 @@ func (f *Follower) late(id uint64) bool {
 	return max(since, f.t.files.Count(id, f.next-1)) < LateGroups
 }
 
-// back is the first group that the track went back to and that is to be sent.
+// back returns the first group that the track went back to and that is to be sent.
 func (f *Follower) back() (b Birth, ok bool) {
 	settled := true
 	for _, b := range f.births {
@@ -146,7 +147,7 @@ func (f *Follower) back() (b Birth, ok bool) {
 			if settled {
 				f.backed = b.Seq
 			}
-		case b.ID < f.next && !(f.memory[b.ID] && f.late(b.ID)): // else Next comes to it in order of ids
+		case b.ID < f.next && !(f.memory[b.ID] && f.late(b.ID)): // Next would not come to it in order of ids
 			return b, true
 		default:
 			settled = false
@@ -155,10 +156,10 @@ func (f *Follower) back() (b Birth, ok bool) {
 	return b, false
 }
 
-// wants reports whether a group passes the filter: all live groups without a filter, those from the floor on with one.
+// wants reports whether a group that came live passes the filter.
 func (f *Follower) wants(id uint64) bool { return f.unfiltered || id >= f.floor.Group }
 
-// Begin takes note that a group is being sent, and returns the object to begin with.
+// Begin notes that a group is being sent, and returns the object to begin with.
 func (f *Follower) Begin(b Birth) (start uint64) {
 	f.begun[b.ID] = true
 	f.order = append(f.order, b.ID)
@@ -175,10 +176,10 @@ func (f *Follower) Begin(b Birth) (start uint64) {
 	return 0
 }
 
-// InTurn reports whether a group comes when it is due, and not late.
+// InTurn reports whether a group is not a late one.
 func (f *Follower) InTurn(b Birth) bool { return b.Back || b.ID >= f.next }
 
-// Skip leaves out a group that comes in its turn.
+// Skip leaves out a group that is in turn.
 func (f *Follower) Skip(b Birth) {
 	if b.Back {
 		f.backed = b.Seq
@@ -187,7 +188,7 @@ func (f *Follower) Skip(b Birth) {
 	}
 }
 
-// Reached reports whether the last group asked for was begun, or will not be.
+// Reached reports whether end, the last group that the subscriber asked for, was begun or will never be.
 func (f *Follower) Reached(end uint64) bool {
 	l := f.t.Info().Largest
 	if l == nil || l.Group < end {
@@ -200,10 +201,10 @@ func (f *Follower) Reached(end uint64) bool {
 	return f.begun[end]
 }
 
-// Ahead counts the groups that are to come.
+// Ahead counts the stored groups behind the next one.
 func (f *Follower) Ahead() int { return f.t.files.Count(f.next+1, object.MaxVarint) }
 
-// Behind counts the groups that come after one, those included that the track went back to.
+// Behind counts the groups that the subscriber is to be sent after b. Groups that the track went back to count, too.
 func (f *Follower) Behind(b Birth) int {
 	n, back := f.backBehind(b)
 	if back {
@@ -212,7 +213,7 @@ func (f *Follower) Behind(b Birth) int {
 	return n + f.t.files.Count(b.ID+1, object.MaxVarint)
 }
 
-// backBehind counts those that the track went back to; all: after such a group they are all that come.
+// backBehind counts those of them that the track went back to. If all is set there are no others, because the track went back to b.
 func (f *Follower) backBehind(b Birth) (n int, all bool) {
 	f.t.mu.Lock()
 	defer f.t.mu.Unlock()

@@ -18,30 +18,30 @@ const (
 	MaxGroups = 32
 )
 
-// group is a group in memory. It has all that is stored of it, but while it is being loaded.
+// group is a group in memory. It has everything that is stored of it, except while it is being loaded.
 type group struct {
-	Birth             // its Seq is 0 if it did not come live
+	Birth             // Seq is 0 if the group did not come live
 	objs    []*Object // ascending by id
 	bytes   int64
 	subs    map[uint64]subgroup
-	several bool // subgroups
+	several bool // it has more than one subgroup
 	hasEnd  bool
 	end     uint64        // id that the end of group carries
 	open    int           // streams of publishers that may bring more
-	touched time.Time     // last object or end of stream
+	touched time.Time     // when the last object came or a stream ended
 	newer   time.Time     // when the first newer group appeared
-	loading chan struct{} // closed when what the store has is here, and then nil
+	loading chan struct{} // closed when everything that is stored has been read; nil: it has been
 	changed chan struct{} // closed and replaced with every change
 }
 
 // subgroup is what is known of a subgroup's end.
 type subgroup struct {
-	finished bool // a publisher said that last is the last one
+	finished bool // a publisher said that last is the last object
 	last     uint64
-	at       time.Time // when it said so
+	at       time.Time // when the publisher said so
 }
 
-// change wakes all who wait for more of the group; the track's mutex is held.
+// change wakes everybody who waits for more of the group. The track's mutex is held.
 func (g *group) change() {
 	close(g.changed)
 	g.changed = make(chan struct{})
@@ -61,7 +61,7 @@ func (g *group) find(id uint64) *Object {
 	return nil
 }
 
-// lock takes the mutex when a group is not being loaded, and returns the group; nil: it is not in memory.
+// lock takes the track's mutex and returns a group, nil if it is not in memory. If the group is being loaded, lock waits for that.
 func (t *Track) lock(id uint64) *group {
 	t.mu.Lock()
 	for {
@@ -76,7 +76,8 @@ func (t *Track) lock(id uint64) *group {
 	}
 }
 
-// bring takes the mutex with a group in memory, which it loads if it was not; added says so.
+// bring takes the track's mutex and returns a group. If the group was not in memory, bring has added it, with what the store has of it,
+// and added is set.
 func (t *Track) bring(id uint64) (g *group, added bool) {
 	if g = t.lock(id); g != nil {
 		return g, false
@@ -96,7 +97,7 @@ func (t *Track) bring(id uint64) (g *group, added bool) {
 	return g, true
 }
 
-// read is what the store has of a group.
+// read returns what the store has of a group.
 func (t *Track) read(id uint64) (objs []*Object) {
 	r, err := t.files.Open(id, 0)
 	if err == nil {
@@ -124,7 +125,7 @@ func (t *Track) add(id uint64) *group {
 	for _, o := range t.groups {
 		if o.ID < id && o.newer.IsZero() {
 			o.newer = now
-			o.change() // whoever waits for it now waits with a limit
+			o.change() // from now on there is a limit to how long the group is waited for
 		}
 		if o.ID > id && g.newer.IsZero() {
 			g.newer = now
@@ -135,7 +136,7 @@ func (t *Track) add(id uint64) *group {
 	return g
 }
 
-// insert puts an object into its group, which holds it from now on.
+// insert puts an object into its group, which holds the object from then on.
 func (t *Track) insert(g *group, o *Object) {
 	o.refs.Store(1)
 	i, _ := g.search(o.ID)
@@ -148,6 +149,7 @@ func (t *Track) insert(g *group, o *Object) {
 	}
 }
 
+// remove takes an object out of its group, if there is one with that id.
 func (t *Track) remove(g *group, id uint64) {
 	if i, ok := g.search(id); ok {
 		o := g.objs[i]
@@ -158,7 +160,8 @@ func (t *Track) remove(g *group, id uint64) {
 	}
 }
 
-// evict keeps memory bounded: the groups that were not touched for longest go, but never the newest, nor one that is being loaded.
+// evict keeps memory bounded. It drops the groups that were not touched for the longest time, but never the newest ones, nor one that
+// is being loaded.
 func (t *Track) evict() {
 	limit := t.m.perTrack()
 	for len(t.groups) > MinGroups && (t.bytes > limit || len(t.groups) > MaxGroups) {
@@ -183,7 +186,7 @@ func (t *Track) evict() {
 	}
 }
 
-// drop takes a group out of memory: the store has it.
+// drop takes a group out of memory. The store keeps it.
 func (t *Track) drop(g *group) {
 	delete(t.groups, g.ID)
 	t.bytes -= g.bytes

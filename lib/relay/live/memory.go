@@ -1,12 +1,12 @@
 // Package live has the newest groups of tracks in memory, and rules what becomes of objects that several publishers bring.
 //
-// In flow objects, whole or while they arrive, by Track.Begin, Append, Put and Fail: each is compared with its hash, merged with
-// what other publishers bring, and stored in a group file before it is whole in memory. Out flow, by a Follower, the groups that one
-// subscriber is to be sent, and by a Cursor the objects of one group, from memory or from the store. The package knows no sessions and
-// writes to nobody; docs/relay.md has the rules.
+// Objects come in by Track.Begin, Append, Put and Fail, whole or while they arrive. Each is compared with its hash, merged with what
+// other publishers bring, and stored in a group file before it is whole in memory. A Follower says which groups one subscriber is to be
+// sent, and a Cursor gives the objects of one group, from memory or from the store. The package knows no sessions and writes to nobody;
+// docs/relay.md has the rules.
 //
-// A Track's mutex guards all of a track. It is never held while the store is asked for anything: that may read a file, or wait for
-// somebody who does.
+// A Track's mutex guards everything of a track. It is never held while the store is asked for anything, because the store may read a
+// file, or wait for another goroutine that reads one.
 package live
 
 import (
@@ -32,7 +32,7 @@ type Memory struct {
 	tracks atomic.Int64 // that have a publisher
 }
 
-// Counts are what came in.
+// Counts count what came in.
 type Counts struct {
 	Objects, Bytes        atomic.Int64 // new ones
 	Duplicates, Conflicts atomic.Int64
@@ -43,13 +43,13 @@ type Counts struct {
 // New makes a memory without tracks.
 func New(c Config) *Memory { return &Memory{c: c} }
 
-// LiveTracks is how many tracks have a publisher.
+// LiveTracks returns how many tracks have a publisher.
 func (m *Memory) LiveTracks() int64 { return m.tracks.Load() }
 
-// perTrack is how many bytes of payload a track may keep.
+// perTrack returns how many bytes of payload a track may keep in memory.
 func (m *Memory) perTrack() int64 { return max(m.c.CacheBytes/max(m.tracks.Load(), 1), 8<<20) }
 
-// Files are what the store has of one track. *store.Track is it.
+// Files is the store's side of one track, which *store.Track is.
 type Files interface {
 	PutFrom(from store.Origin, o *object.Object, sum object.Hash) (store.Result, error)
 	Open(group, from uint64) (*store.Reader, error)

@@ -9,16 +9,16 @@ import (
 // pooledFrom is the smallest payload whose memory is used again.
 const pooledFrom = 4 << 10
 
-// Payload is the memory of one payload. With a new allocation for each, the garbage collector would be busy with little else, so it is
-// used again once nobody holds it: whoever makes one holds it, whoever else has slices of it retains it, and each releases it once.
-// A nil Payload stands for memory that is left to the garbage collector; so is one that is never released.
+// Payload is the memory of one payload. It is used again for another payload once nobody holds it. NewPayload's caller holds it first;
+// everybody else who has slices of it retains it; and each holder releases it once. A nil Payload stands for memory that is left to the
+// garbage collector. A Payload that is never released is left to the garbage collector, too.
 type Payload struct {
-	b     []byte // as long as its class
-	class int    // negative: it is not used again
+	b     []byte // of the size of its class
+	class int    // negative: the memory is not used again
 	refs  atomic.Int32
 }
 
-// NewPayload returns memory for n bytes, whose content is whatever it was, held by the caller.
+// NewPayload returns memory for n bytes, which the caller holds. The bytes may have any value.
 func NewPayload(n int) *Payload {
 	p := &Payload{class: -1}
 	if n < pooledFrom {
@@ -38,14 +38,14 @@ func NewPayload(n int) *Payload {
 // Bytes is the memory.
 func (p *Payload) Bytes() []byte { return p.b }
 
-// Retain holds it once more.
+// Retain holds the memory once more.
 func (p *Payload) Retain() {
 	if p != nil {
 		p.refs.Add(1)
 	}
 }
 
-// Release gives up one hold. Who called it does not touch the memory any more.
+// Release gives up one hold. The caller must not touch the memory any more.
 func (p *Payload) Release() {
 	if p != nil && p.refs.Add(-1) == 0 && p.class >= 0 {
 		pools[p.class].Put(p)

@@ -8,28 +8,28 @@ import (
 	"every.channel/ec/lib/store"
 )
 
-// Feed is one publisher's copy of an object on its way in. It begins with Begin and ends with Put or Fail. Its methods and the
-// track's on it are called by one goroutine at a time.
+// Feed is one publisher's copy of an object on its way in. It begins with Begin and ends with Put or Fail. One goroutine at a time
+// may use it.
 type Feed struct {
 	src     *Source
-	o       *Object // as declared
+	o       *Object // as the publisher declared it
 	hash    object.Hash
 	hasHash bool
-	err     error // the properties cannot be read: it will be refused
+	err     error // why the properties cannot be read; the object will be refused
 
-	into  *Object // what it feeds, in its group; held
-	alone bool    // it feeds nothing
+	into  *Object // the object of the group that is made of this feed and perhaps others; it is held
+	alone bool    // nothing is forwarded of this feed
 }
 
-// Alone reports that nothing is forwarded of what it brings until it is whole.
+// Alone reports that nothing of the feed is forwarded before all of it is there.
 func (f *Feed) Alone() bool { return f.alone }
 
 // Result is what became of an object.
 type Result struct {
 	Outcome Outcome
-	// Err says why it was Refused or Lost; with another outcome, why it is not on disk although it is served.
+	// Err says why the object was Refused or Lost. With another outcome it says why the object is not on disk although it is served.
 	Err error
-	// First brought the object that is there instead; of Conflict.
+	// First names the publisher of the object that is there instead; only Conflict has it.
 	First string
 }
 
@@ -38,14 +38,15 @@ type Outcome uint8
 
 // Outcomes.
 const (
-	Stored    Outcome = iota // it is new
+	Stored    Outcome = iota // the object is new
 	Duplicate                // another publisher has brought the same
 	Conflict                 // another publisher has brought something else, or the group ends before it
-	Refused                  // it contradicts its own hash
-	Lost                     // it is of the past and could not be stored, so nobody is served it
+	Refused                  // the object contradicts its own hash
+	Lost                     // the object is of the past and could not be stored, so nobody is served it
 )
 
-// Begin takes an object that src begins to bring: all is set but its payload. It costs nothing before Append or Put.
+// Begin begins a feed of an object that src brings. Everything of the object is set but its payload. Nothing is seen of the object
+// before Append or Put.
 func (t *Track) Begin(src *Source, o *Object) (f Feed) {
 	f = Feed{src: src, o: o}
 	o.Source = src.Name
@@ -58,7 +59,8 @@ func (t *Track) Begin(src *Source, o *Object) (f Feed) {
 	return f
 }
 
-// Append forwards what came of an object: b is the beginning of its payload, and lies in mem, which the caller holds. b stays as it is.
+// Append forwards what has come of an object. b is the beginning of its payload and lies in mem, which the caller holds; these bytes
+// must not change any more.
 func (t *Track) Append(f *Feed, b []byte, mem *Payload) {
 	if f.into == nil && !f.alone {
 		f.alone = !t.join(f)
@@ -79,8 +81,8 @@ func (t *Track) Append(f *Feed, b []byte, mem *Payload) {
 	}
 }
 
-// join makes f a publisher of the object that is on its way in its place, which may be a new one. It reports false if there is
-// something else, or if there may be nothing: then f's object is judged when it is whole.
+// join finds the object of the group that f feeds: one that is on its way already, or a new one. It reports false if another object
+// has the id, or if the group cannot have the object; then the object is judged when all of it is there.
 func (t *Track) join(f *Feed) bool {
 	o := f.o
 	g := t.lock(o.Group)
@@ -119,8 +121,8 @@ func (t *Track) join(f *Feed) bool {
 	return true
 }
 
-// Fail ends an object of which the rest does not come, with the caller's hold on mem. Without another publisher, an object whose hash
-// is known waits like its group for one that continues it.
+// Fail ends a feed of which the rest does not come, and releases mem. If nobody else feeds the object, an object whose hash is known
+// waits, like its group, for a publisher that continues it; any other is broken off.
 func (t *Track) Fail(f *Feed, mem *Payload) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -128,7 +130,7 @@ func (t *Track) Fail(f *Feed, mem *Payload) {
 	mem.Release()
 }
 
-// leave ends what f brings. wrong: if nobody else brings the object, there is nobody to wait for.
+// leave ends a feed. wrong says that the object is broken off if nobody else feeds it, because it is not what should be there.
 func (t *Track) leave(f *Feed, wrong bool) {
 	if f.into == nil {
 		return
@@ -141,8 +143,8 @@ func (t *Track) leave(f *Feed, wrong bool) {
 	f.into = nil
 }
 
-// Put ends an object of which all is there: its payload, which has the hash sum and lies in mem, with the caller's hold on that. It is
-// compared with its own hash, and stored before anybody is served the last of it.
+// Put ends a feed of which all is there, and releases mem, in which the payload lies; the payload's hash is sum. The object is compared
+// with its own hash, and it is stored before anybody is served its last bytes.
 func (t *Track) Put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Result {
 	defer mem.Release()
 	o, src := f.o, f.src
@@ -161,7 +163,7 @@ func (t *Track) Put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 	stored, err := t.files.PutFrom(src.Origin, &o.Object, sum)
 	if err != nil {
 		t.m.NotStored.Add(1)
-		if src.Origin != store.Live { // nobody is served from memory what is long over
+		if src.Origin != store.Live { // what is long over is served from the store alone
 			return t.putNothing(f, Result{Outcome: Lost, Err: err})
 		}
 	}
@@ -173,7 +175,7 @@ func (t *Track) Put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 			stored = store.Conflict
 		}
 	}
-	if g == nil && stored != store.Conflict && stored != store.Duplicate { // it left memory meanwhile, or is one of long ago
+	if g == nil && stored != store.Conflict && stored != store.Duplicate { // the group has left memory
 		t.mu.Unlock()
 		g, _ = t.bring(o.Group)
 		old = g.find(o.ID)
@@ -188,7 +190,7 @@ func (t *Track) Put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 	return t.keep(f, g, old, mem, err)
 }
 
-// putNothing ends an object that is not taken.
+// putNothing ends the feed of an object that is not taken.
 func (t *Track) putNothing(f *Feed, r Result) Result {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -196,7 +198,7 @@ func (t *Track) putNothing(f *Feed, r Result) Result {
 	return r
 }
 
-// prepare makes room for a group of which nothing is stored, so that it need not be read back for its first object.
+// prepare adds the group to memory if nothing of it is stored. After its first object it would have to be read from the store.
 func (t *Track) prepare(src *Source, id uint64) {
 	t.mu.Lock()
 	if t.groups[id] == nil {
@@ -211,6 +213,7 @@ func (t *Track) prepare(src *Source, id uint64) {
 	t.mu.Unlock()
 }
 
+// conflict ends the feed of an object that contradicts the one that is there.
 func (t *Track) conflict(f *Feed, old *Object, err error) Result {
 	t.m.Conflicts.Add(1)
 	f.src.Conflicts.Add(1)
@@ -222,7 +225,7 @@ func (t *Track) conflict(f *Feed, old *Object, err error) Result {
 	return Result{Outcome: Conflict, Err: err, First: first}
 }
 
-// duplicate is an object that another publisher has brought.
+// duplicate ends the feed of an object that another publisher has brought.
 func (t *Track) duplicate(f *Feed, g *group, old *Object, mem *Payload, err error) Result {
 	t.m.Duplicates.Add(1)
 	f.src.Duplicates.Add(1)
@@ -231,25 +234,26 @@ func (t *Track) duplicate(f *Feed, g *group, old *Object, mem *Payload, err erro
 		g.change()
 	}
 	in := old
-	if f.into != nil { // else whoever stored it may not have come to say so yet
-		in = f.into // another one than old, if its group left memory meanwhile
+	if f.into != nil {
+		in = f.into // not old, if the group has left memory and come back
 	}
+	// The publisher whose object was stored may not have got here yet, so the object may not be whole in memory.
 	ok := in != nil && !in.whole() && t.complete(in, f.o, mem)
 	t.leave(f, !ok)
 	return Result{Outcome: Duplicate, Err: err}
 }
 
-// keep has an object that is new.
+// keep ends the feed of an object that is new.
 func (t *Track) keep(f *Feed, g *group, old *Object, mem *Payload, err error) Result {
 	o := f.o
 	t.m.Objects.Add(1)
 	t.m.Bytes.Add(int64(len(o.Payload)))
 	f.src.Objects.Add(1)
-	if f.into != nil && f.into != old { // its group left memory meanwhile
+	if f.into != nil && f.into != old { // the group has left memory and come back
 		t.complete(f.into, o, mem)
 	}
 	if old == nil || old.whole() || !t.complete(old, o, mem) {
-		t.remove(g, o.ID) // it may have come from the store already, without its place
+		t.remove(g, o.ID) // it may have been read from the store already, without its place
 		o.use(mem)
 		t.insert(g, o)
 	}

@@ -11,7 +11,7 @@ import (
 	"every.channel/ec/lib/store"
 )
 
-// Track is a track: its newest groups in memory, over its files.
+// Track is one track: its newest groups, in memory, and its files.
 type Track struct {
 	m     *Memory
 	name  object.TrackName
@@ -21,12 +21,12 @@ type Track struct {
 	groups    map[uint64]*group
 	bytes     int64 // of the payloads in groups
 	largest   *moqt.Location
-	remote    *moqt.Location // largest that an upstream told of
+	remote    *moqt.Location // the largest one that an upstream told of which does not send the track
 	ends      bool           // groups of this track carry their end
 	props     []byte         // track properties
 	sources   map[*Source]struct{}
 	followers map[*Follower]struct{}
-	over      bool // its last publisher said TRACK_ENDED, and no other has come since
+	over      bool // the last publisher said TRACK_ENDED, and none has come since
 
 	births []Birth   // of groups that came live, the newest last
 	seq    uint64    // of the newest
@@ -36,10 +36,10 @@ type Track struct {
 // Source is a publisher of a track.
 type Source struct {
 	Name     string
-	Origin   store.Origin // of what it brings
-	Fetched  bool         // it brings what was asked for, and does not say what is live
+	Origin   store.Origin // where its objects come from, for the store
+	Fetched  bool         // it brings what a FETCH asked for, so its groups are not live
 	Upstream bool         // it is another relay
-	// Told is the largest location that an upstream says there is; nil: it says nothing.
+	// Told returns the largest location that an upstream says there is; nil for a source that says nothing.
 	Told func() *moqt.Location
 
 	Objects, Duplicates, Conflicts, Refused atomic.Int64
@@ -48,7 +48,7 @@ type Source struct {
 	progress progress // the track's mutex guards it
 }
 
-// Track makes a track over what is stored of it.
+// Track returns a new track; files is what is stored of it.
 func (m *Memory) Track(name object.TrackName, files Files) *Track {
 	t := &Track{
 		m: m, name: name, files: files, groups: make(map[uint64]*group),
@@ -77,7 +77,7 @@ func (t *Track) Empty() bool {
 	return len(t.sources)+len(t.followers)+len(t.groups) == 0 && t.largest == nil
 }
 
-// Info is what subscribers are told.
+// Info returns what subscribers are told of the track.
 func (t *Track) Info() moqt.TrackInfo {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,7 +89,8 @@ func (t *Track) Info() moqt.TrackInfo {
 	return i
 }
 
-// Status is what operators are told: the newest group, if there is one, and how long ago something of it came, if it is in memory.
+// Status returns what operators are told: how many publish the track, its newest group, if it has one, and how long ago something of
+// that group came, if the group is in memory.
 func (t *Track) Status(now time.Time) (publishers int, newest *uint64, age *time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -104,7 +105,8 @@ func (t *Track) Status(now time.Time) (publishers int, newest *uint64, age *time
 	return len(t.sources), newest, age
 }
 
-// LargestBefore is the largest location before the track was asked for, when it was had, as far as it was known here and upstream.
+// LargestBefore returns the largest location that was known, here and upstream, before a request made upstreams send the track. Here it
+// was had.
 func (t *Track) LargestBefore(had *moqt.Location) *moqt.Location {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -114,8 +116,8 @@ func (t *Track) LargestBefore(had *moqt.Location) *moqt.Location {
 	return later(had, t.told())
 }
 
-// told is the largest location that upstreams tell of. Of those that send the track the one that says least counts, for another may
-// say anything, and then those that do not send it are not heard. The track's mutex is held.
+// told returns the largest location that upstreams tell of. Of the upstreams that send the track, the one that tells the smallest location
+// counts, because one alone may tell anything; what the others tell counts only if none sends the track. The track's mutex is held.
 func (t *Track) told() (l *moqt.Location) {
 	for src := range t.sources {
 		if src.Told == nil {
@@ -131,7 +133,7 @@ func (t *Track) told() (l *moqt.Location) {
 	return l
 }
 
-// Learn notes the largest location that an upstream tells of that does not send the track.
+// Learn notes the largest location that an upstream told of which does not send the track.
 func (t *Track) Learn(l *moqt.Location) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -153,7 +155,7 @@ func (t *Track) describe(props []byte) {
 	}
 }
 
-// Attach makes a source one of those that publish the track.
+// Attach adds a source to those that publish the track.
 func (t *Track) Attach(src *Source, props []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -165,8 +167,8 @@ func (t *Track) Attach(src *Source, props []byte) {
 	t.describe(props)
 }
 
-// Detach forgets a source. Without any, nothing in memory is awaited any more: the store has it all. ended: it said that the
-// track is; the last one's word counts, and then nobody waits for what is missing.
+// Detach removes a source. ended says that the source said that the track has ended. That counts if the source was the last one; then
+// nobody waits for what is missing.
 func (t *Track) Detach(src *Source, ended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -188,10 +190,10 @@ func (t *Track) Detach(src *Source, ended bool) {
 	t.wake()
 }
 
-// Live reports whether a track has a publisher.
+// Live reports whether the track has a publisher.
 func (t *Track) Live() bool { return t.any(func(*Source) bool { return true }) }
 
-// Local reports whether somebody publishes a track here, upstreams apart.
+// Local reports whether somebody publishes the track at this relay; upstreams do not count.
 func (t *Track) Local() bool { return t.any(func(src *Source) bool { return !src.Upstream }) }
 
 // Linked reports whether the track is subscribed to at an upstream.
@@ -213,23 +215,23 @@ func (t *Track) any(is func(*Source) bool) bool {
 	return false
 }
 
-// Ended reports that nobody will publish more of the track, as far as its last publisher knew.
+// Ended reports whether the track's last publisher said that the track has ended.
 func (t *Track) Ended() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.over
 }
 
-// Stream is a stream of a source that may bring more of a group.
+// Stream is a stream of a source. It may bring more of a group until it is closed.
 type Stream struct {
 	t *Track
 	g *group
 }
 
-// Stream tells that a stream of a source brings objects.
+// Stream returns a new stream.
 func (t *Track) Stream() *Stream { return &Stream{t: t} }
 
-// Brought tells of which group it brings objects. While it is not closed, the group may go on.
+// Brought notes that the stream has brought an object of a group.
 func (s *Stream) Brought(group uint64) {
 	if s.g != nil {
 		return
@@ -241,7 +243,7 @@ func (s *Stream) Brought(group uint64) {
 	}
 }
 
-// Close tells that it brings no more of a subgroup; clean means a FIN after last.
+// Close notes that the stream brings no more of a subgroup. clean says that last was the subgroup's last object.
 func (s *Stream) Close(group, sub, last uint64, clean bool) {
 	t := s.t
 	t.mu.Lock()
@@ -259,14 +261,14 @@ func (s *Stream) Close(group, sub, last uint64, clean bool) {
 	g.change()
 }
 
-// wake has all followers look for groups. The track's mutex is held.
+// wake wakes all followers. The track's mutex is held.
 func (t *Track) wake() {
 	for f := range t.followers {
 		f.Kick()
 	}
 }
 
-// later returns the later one of two locations that may be unknown.
+// later returns the later one of two locations; nil stands for an unknown location.
 func later(a, b *moqt.Location) *moqt.Location {
 	if a == nil || b != nil && a.Less(*b) {
 		return b
