@@ -57,6 +57,8 @@ const INITIAL_PACKETS: u64 = 32;
 const MIN_PACKETS: u64 = 8;
 /// Acknowledgements may come this much late (RFC 9000 §18.2, max_ack_delay).
 const ACK_DELAY: Duration = Duration::from_millis(25);
+/// And this much, however short the path is: the other side must wait for its turn on a busy machine.
+const TURN: Duration = Duration::from_millis(4);
 /// A packet of which nothing was heard for so long is not waited for.
 const FORGET: Duration = Duration::from_secs(10);
 
@@ -334,7 +336,7 @@ impl Controller for Paced {
         let (Some(rate), Some(rtt)) = (self.rate.get(more), self.min_rtt()) else {
             return self.initial_window();
         };
-        let window = (rate * (2 * rtt.max(self.last_rtt) + rtt.min(ACK_DELAY)).as_secs_f64()) as u64;
+        let window = (rate * (2 * rtt.max(self.last_rtt) + rtt.clamp(TURN, ACK_DELAY)).as_secs_f64()) as u64;
         let least = match self.phase {
             Phase::Start { .. } => INITIAL_PACKETS,
             _ => MIN_PACKETS,
