@@ -147,6 +147,9 @@ func (s *Session) dispatch(m wire.Message) error {
 	} else if ok {
 		return s.onGoAway(goaway)
 	}
+	if ok, err := s.mux.take(m); ok {
+		return err
+	}
 	switch m := m.(type) {
 	case *wire.MaxRequestID:
 		return s.onMaxRequestID(m)
@@ -162,8 +165,6 @@ func (s *Session) dispatch(m wire.Message) error {
 		return s.onReply(m.RequestID, m)
 	case *wire.PublishOK:
 		return s.onReply(m.RequestID, m)
-	case *wire.FetchOK:
-		return s.onReply(m.RequestID, m)
 
 	case *wire.Subscribe:
 		return s.onSubscribe(m)
@@ -175,12 +176,6 @@ func (s *Session) dispatch(m wire.Message) error {
 		return s.onPublish(m)
 	case *wire.PublishDone:
 		return s.onPublishDone(m)
-	case *wire.Fetch:
-		return s.onFetch(m)
-	case *wire.FetchCancel:
-		return s.onFetchCancel(m)
-	case *wire.TrackStatus:
-		return s.onTrackStatus(m)
 	case *wire.PublishNamespace:
 		return s.onPublishNamespace(m)
 	case *wire.PublishNamespaceDone:

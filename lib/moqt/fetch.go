@@ -58,72 +58,36 @@ func (s *Session) Fetch(ctx context.Context, track object.TrackName, start, end 
 	if err := wire.CheckTrackName(track); err != nil {
 		return nil, err
 	}
-	return s.fetch(ctx, wire.Fetch{FetchType: wire.FetchStandalone, Track: track, Start: start, End: end}, start, o)
+	return s.fetch(ctx, &wire.Fetch{FetchType: wire.FetchStandalone, Track: track, Start: start, End: end}, start, o)
 }
 
 // FetchRelative fetches what came before a subscription with filter LargestObject, beginning groups before its
 // largest group (§9.16.2).
 func (s *Session) FetchRelative(ctx context.Context, sub *Subscription, groups uint64, o FetchOptions) (*FetchReader, error) {
-	return s.fetch(ctx, wire.Fetch{FetchType: wire.FetchRelativeJoining, JoiningRequestID: sub.id, JoiningStart: groups}, Location{}, o)
+	return s.fetch(ctx, &wire.Fetch{FetchType: wire.FetchRelativeJoining, JoiningRequestID: sub.id, JoiningStart: groups}, Location{}, o)
 }
 
 // FetchAbsolute does so beginning at a group.
 func (s *Session) FetchAbsolute(ctx context.Context, sub *Subscription, group uint64, o FetchOptions) (*FetchReader, error) {
-	return s.fetch(ctx, wire.Fetch{FetchType: wire.FetchAbsoluteJoining, JoiningRequestID: sub.id, JoiningStart: group}, Location{Group: group}, o)
+	return s.fetch(ctx, &wire.Fetch{FetchType: wire.FetchAbsoluteJoining, JoiningRequestID: sub.id, JoiningStart: group}, Location{Group: group}, o)
 }
 
-func (s *Session) fetch(ctx context.Context, m wire.Fetch, start Location, o FetchOptions) (*FetchReader, error) {
+func (s *Session) fetch(ctx context.Context, m *wire.Fetch, start Location, o FetchOptions) (*FetchReader, error) {
 	m.Parameters = wire.Parameters{SubscriberPriority: o.Priority, GroupOrder: o.GroupOrder, Tokens: o.Tokens}
 	if o.FillTimeout != nil && s.v.RequestStreams() {
 		ms := milliseconds(*o.FillTimeout)
 		m.Parameters.FillTimeout = &ms
 	}
-	f := &FetchReader{movable: newMovable(s), sess: s, descending: o.GroupOrder == wire.GroupOrderDescending, begun: make(chan struct{}), told: make(chan struct{})}
+	f := &FetchReader{sess: s, descending: o.GroupOrder == wire.GroupOrderDescending, begun: make(chan struct{}), told: make(chan struct{})}
 	f.state.Descending = f.descending
 	ctx, cancel := s.responseContext(ctx)
 	defer cancel()
-	c, err := s.issueCall(ctx, func(id uint64) wire.Message {
-		m.RequestID, f.id = id, id
-		s.mu.Lock()
-		s.fetches[id] = f
-		s.mu.Unlock()
-		return &m
-	}, func(reply wire.Message, _ bool) error {
-		ok, is := reply.(*wire.FetchOK)
-		if !is {
-			return violation("%T in answer to FETCH", reply)
-		}
-		if err := unknownParameters(ok.Parameters); err != nil {
-			return err
-		}
-		if ok.End.Less(Location{Group: start.Group}) || ok.End.Object != 0 && ok.End.Less(start) {
-			return violation("FETCH_OK ends at %v before the start %v", ok.End, start) // §9.17
-		}
-		if refusal := s.unsupported(ok.Properties); refusal != nil {
-			s.spawn(func() { s.send(&wire.FetchCancel{RequestID: f.id}) })
-			return refusal
-		}
-		f.info = FetchInfo{EndOfTrack: ok.EndOfTrack, End: ok.End, Properties: ok.Properties}
-		return nil
-	})
+	r, err := s.request(ctx, m, f)
 	if err != nil {
-		s.mu.Lock()
-		delete(s.fetches, f.id)
-		s.mu.Unlock()
 		return nil, err
 	}
-	f.call = c
-	s.spawn(func() {
-		select {
-		case <-c.done:
-			if c.err != nil {
-				f.fail(c.err)
-			}
-		case <-s.ctx.Done():
-			f.fail(context.Cause(s.ctx))
-		}
-		close(f.told)
-	})
+	f.r, f.movable = r, &r.movable
+	s.spawn(func() { f.listen(start) })
 	select {
 	case <-f.begun:
 		if f.failed != nil { // refused before the response began
@@ -131,11 +95,8 @@ func (s *Session) fetch(ctx context.Context, m wire.Fetch, start Location, o Fet
 		}
 		return f, nil
 	case <-f.told:
-		if c.err != nil {
-			return nil, c.err
-		}
-		if s.ctx.Err() != nil {
-			return nil, context.Cause(s.ctx)
+		if f.refused != nil {
+			return nil, f.refused
 		}
 		return f, nil
 	case <-ctx.Done():
@@ -144,14 +105,57 @@ func (s *Session) fetch(ctx context.Context, m wire.Fetch, start Location, o Fet
 	}
 }
 
+// listen waits for the answer to the fetch, which may come after its objects, and then for the end of the request.
+func (f *FetchReader) listen(start Location) {
+	m, err := f.r.await(context.Background())
+	if err == nil {
+		err = f.accepted(m, start)
+	}
+	f.refused = err
+	if err != nil {
+		f.fail(err)
+		close(f.told)
+		return
+	}
+	f.mu.Lock()
+	f.answered = true
+	read := f.read
+	f.mu.Unlock()
+	close(f.told)
+	if read {
+		f.r.close()
+	}
+	f.sess.fail(f.r.serve())
+}
+
+// accepted takes FETCH_OK.
+func (f *FetchReader) accepted(m wire.Message, start Location) error {
+	ok, is := m.(*wire.FetchOK)
+	if !is {
+		return f.r.broke(violation("%T in answer to FETCH", m))
+	}
+	if err := unknownParameters(ok.Parameters); err != nil {
+		return f.r.broke(err)
+	}
+	if ok.End.Less(Location{Group: start.Group}) || ok.End.Object != 0 && ok.End.Less(start) {
+		return f.r.broke(violation("FETCH_OK ends at %v before the start %v", ok.End, start)) // §9.17
+	}
+	if refusal := f.sess.unsupported(ok.Properties); refusal != nil {
+		f.r.cancel(nil)
+		return refusal
+	}
+	f.info = FetchInfo{EndOfTrack: ok.EndOfTrack, End: ok.End, Properties: ok.Properties}
+	return nil
+}
+
 // FetchReader reads the response to a fetch. It is not for concurrent use, except Cancel and Info.
 type FetchReader struct {
-	movable
+	*movable
 	objectReader
 	sess       *Session
-	id         uint64
-	call       *call
-	info       FetchInfo // valid once told
+	r          *request
+	info       FetchInfo // valid once told, if it was not refused
+	refused    error     // likewise
 	descending bool
 	told       chan struct{} // closed when the answer came
 	begun      chan struct{} // closed when the stream came
@@ -159,15 +163,24 @@ type FetchReader struct {
 	last       Location
 	some       bool
 
-	mu     sync.Mutex
-	failed error // why no stream will come
-	over   bool
+	mu       sync.Mutex // guards what follows
+	failed   error      // why no stream will come
+	answered bool       // FETCH_OK came
+	read     bool       // the response was read to its end
+	over     bool       // Cancel was called
 }
+
+func (f *FetchReader) take(m wire.Message) error { return nobody{}.take(m) }
+
+func (f *FetchReader) ended(why error) { f.fail(why) }
 
 // takeFetchStream hands a fetch stream to its reader.
 func (s *Session) takeFetchStream(id uint64, r objectReader) error {
 	s.mu.Lock()
-	f := s.fetches[id]
+	var f *FetchReader
+	if r := s.reqs[id]; r != nil && r.own {
+		f, _ = r.owner.(*FetchReader)
+	}
 	own := id < s.requests.next && id&1 == s.requests.next&1
 	s.mu.Unlock()
 	if f == nil {
@@ -197,9 +210,6 @@ func (s *Session) takeFetchStream(id uint64, r objectReader) error {
 func (f *FetchReader) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.sess.mu.Lock()
-	delete(f.sess.fetches, f.id)
-	f.sess.mu.Unlock()
 	select {
 	case <-f.begun:
 		return
@@ -215,12 +225,7 @@ func (f *FetchReader) fail(err error) {
 func (f *FetchReader) Info(ctx context.Context) (FetchInfo, error) {
 	select {
 	case <-f.told:
-		select {
-		case <-f.call.done:
-			return f.info, f.call.err
-		default:
-			return FetchInfo{}, context.Cause(f.sess.ctx)
-		}
+		return f.info, f.refused
 	case <-ctx.Done():
 		return FetchInfo{}, context.Cause(ctx)
 	}
@@ -244,8 +249,7 @@ func (f *FetchReader) Next() (FetchObject, error) {
 		}
 	}
 	if err != nil {
-		f.release()
-		f.sess.closeRequest(f.id)
+		f.finish()
 		return FetchObject{}, err
 	}
 	f.left = o.Length
@@ -295,13 +299,18 @@ func (f *FetchReader) accept(o *wire.FetchObject) error {
 	return nil
 }
 
-func (f *FetchReader) release() {
-	f.sess.mu.Lock()
-	delete(f.sess.fetches, f.id)
-	f.sess.mu.Unlock()
+// finish ends the request after the response, once it was answered.
+func (f *FetchReader) finish() {
+	f.mu.Lock()
+	f.read = true
+	answered := f.answered
+	f.mu.Unlock()
+	if answered {
+		f.r.close()
+	}
 }
 
-// Cancel sends FETCH_CANCEL. Every reader must be read to an error or cancelled.
+// Cancel ends the fetch. Every reader must be read to an error or cancelled.
 func (f *FetchReader) Cancel() error {
 	f.mu.Lock()
 	over := f.over
@@ -310,7 +319,6 @@ func (f *FetchReader) Cancel() error {
 	if over {
 		return nil
 	}
-	f.release()
 	select {
 	case <-f.begun:
 		if f.st == nil {
@@ -320,5 +328,5 @@ func (f *FetchReader) Cancel() error {
 	default:
 		f.fail(ErrClosed)
 	}
-	return f.sess.orCause(f.sess.send(&wire.FetchCancel{RequestID: f.id}))
+	return f.sess.orCause(f.r.cancel(nil))
 }

@@ -23,10 +23,11 @@ type FetchRequest struct {
 	// Joining is the publication a joining fetch refers to, nil for a standalone fetch; Start and End are resolved.
 	Joining *Publication
 
-	in *inbound
+	in *request
 }
 
-func (s *Session) onFetch(m *wire.Fetch) error {
+func (in *request) beginFetch(m *wire.Fetch) error {
+	s := in.s
 	if m.FetchType != wire.FetchStandalone && s.v.Has(wire.JoinLargestObject) {
 		s.mu.Lock()
 		sub := s.inbounds[m.JoiningRequestID]
@@ -39,8 +40,8 @@ func (s *Session) onFetch(m *wire.Fetch) error {
 	if m.FetchType == wire.FetchStandalone && m.End.Less(m.Start) && !(m.End.Group == m.Start.Group && m.End.Object == 0) {
 		return violation("fetch from %v to %v", m.Start, m.End)
 	}
-	in, tokens, err := s.admitSimple(m.RequestID, m, m.Track, m.Parameters)
-	if in == nil {
+	tokens, ok, err := in.admit(m.Track, m.Parameters)
+	if !ok {
 		return err
 	}
 	r := &FetchRequest{
@@ -66,16 +67,6 @@ func (s *Session) onFetch(m *wire.Fetch) error {
 	return nil
 }
 
-func (s *Session) onFetchCancel(m *wire.FetchCancel) error {
-	s.mu.Lock()
-	in := s.inbounds[m.RequestID]
-	s.mu.Unlock()
-	if in != nil && in.kind == kindFetch {
-		in.cancel(ErrClosed)
-	}
-	return nil
-}
-
 // Accept answers FETCH_OK and returns the writer of the objects.
 func (r *FetchRequest) Accept(info FetchInfo) (*FetchWriter, error) {
 	err := r.in.answer(&wire.FetchOK{RequestID: r.in.id, EndOfTrack: info.EndOfTrack, End: info.End, Properties: info.Properties})
@@ -84,7 +75,7 @@ func (r *FetchRequest) Accept(info FetchInfo) (*FetchWriter, error) {
 	}
 	st, err := r.in.s.openData(r.in.ctx)
 	if err != nil {
-		r.in.finish()
+		r.in.close()
 		return nil, r.in.s.orCause(err)
 	}
 	st.SetPriority(urgency(r.Priority, DefaultPriority), true)
@@ -109,7 +100,7 @@ func (r *FetchRequest) Reject(code RequestCode, reason string) error {
 // FetchWriter writes the response to a fetch; it is not for concurrent use. It must be closed or reset.
 type FetchWriter struct {
 	objectWriter
-	in      *inbound
+	in      *request
 	header  []byte
 	state   wire.FetchState
 	unwatch func() bool
@@ -193,6 +184,6 @@ func (w *FetchWriter) Reset(code ResetCode) {
 func (w *FetchWriter) done() {
 	w.once.Do(func() {
 		w.unwatch()
-		w.in.finish()
+		w.in.close()
 	})
 }

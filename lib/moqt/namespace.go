@@ -26,7 +26,7 @@ func (s *Session) PublishNamespace(ctx context.Context, ns object.Namespace, tok
 	}
 	p := &NamespacePublication{movable: newMovable(s), s: s, ns: ns}
 	p.ctx, p.cancel = context.WithCancelCause(s.ctx)
-	err := s.request(ctx, func(id uint64) wire.Message {
+	err := s.oldRequest(ctx, func(id uint64) wire.Message {
 		p.id = id
 		return &wire.PublishNamespace{RequestID: id, Namespace: ns, Parameters: wire.Parameters{Tokens: tokens}}
 	}, func(m wire.Message, late bool) error {

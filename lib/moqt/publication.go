@@ -135,7 +135,7 @@ func (s *Session) Publish(ctx context.Context, track object.TrackName, o Publish
 	if err != nil {
 		return nil, err
 	}
-	err = s.request(ctx, func(id uint64) wire.Message {
+	err = s.oldRequest(ctx, func(id uint64) wire.Message {
 		p.id, p.alias = id, id
 		s.mu.Lock()
 		s.pubs[id] = p // pending: a SUBSCRIBE to the same track is a duplicate from now on (§5.1)

@@ -32,7 +32,7 @@ func (r *SubscribeNamespaceRequest) Redirect(to Redirect, reason string) error {
 	if r.in.s.client && to.URI != "" {
 		return wire.ErrValue
 	}
-	return r.refuse(r.in.redirection(to, reason))
+	return r.refuse(r.in.s.redirection(r.in.id, to, reason))
 }
 
 // Redirect sends the publisher elsewhere, as SubscribeRequest.Redirect does. The draft does not list the code for PUBLISH;
@@ -49,18 +49,25 @@ func (r *inbound) redirect(to Redirect, reason string) error {
 	if r.s.client && to.URI != "" {
 		return wire.ErrValue // a client may not send its server elsewhere
 	}
-	err := r.answer(r.redirection(to, reason))
+	err := r.answer(r.s.redirection(r.id, to, reason))
 	if err != ErrAnswered {
 		r.finish()
 	}
 	return err
 }
 
-func (r *inbound) redirection(to Redirect, reason string) *wire.RequestError {
-	if !r.s.v.RequestStreams() {
-		return &wire.RequestError{RequestID: r.id, Code: wire.RequestDoesNotExist, Reason: reason}
+func (r *request) redirect(to Redirect, reason string) error {
+	if r.s.client && to.URI != "" {
+		return wire.ErrValue // a client may not send its server elsewhere
 	}
-	return &wire.RequestError{RequestID: r.id, Code: wire.RequestRedirect, Reason: reason, Redirect: &to}
+	return r.refuse(r.s.redirection(r.id, to, reason))
+}
+
+func (s *Session) redirection(id uint64, to Redirect, reason string) *wire.RequestError {
+	if !s.v.RequestStreams() {
+		return &wire.RequestError{RequestID: id, Code: wire.RequestDoesNotExist, Reason: reason}
+	}
+	return &wire.RequestError{RequestID: id, Code: wire.RequestRedirect, Reason: reason, Redirect: &to}
 }
 
 // checkRedirect says what is wrong with the place an own request is sent to; scoped: it was for a namespace.

@@ -63,16 +63,61 @@ func (s *Session) relocate(id uint64, m *wire.GoAway) bool {
 		to = &s.pubs[id].movable
 	case s.announced[id] != nil:
 		to = &s.announced[id].movable
-	case s.fetches[id] != nil:
-		to = &s.fetches[id].movable
 	default:
 		return false
 	}
 	if !to.told {
-		to.told, to.to = true, relocation(m)
-		close(to.away)
+		to.told = true
+		to.tell(m)
 	}
 	return true
+}
+
+// tell who owns the request; once.
+func (m *movable) tell(to *wire.GoAway) {
+	m.to = relocation(to)
+	close(m.away)
+}
+
+// goAway asks the peer to make its request elsewhere, or the publisher to publish there, and ends it after some patience; 0: it does not.
+func (r *request) goAway(uri string, patience time.Duration) error {
+	s := r.s
+	if s.client && uri != "" {
+		return wire.ErrValue // a client may not send its server elsewhere
+	}
+	r.mu.Lock()
+	again, over := r.awayOut, r.over
+	r.awayOut = true
+	r.mu.Unlock()
+	switch {
+	case over:
+		return s.orCause(errRequestOver)
+	case again:
+		return nil
+	}
+	if err := r.st.send(&wire.GoAway{NewSessionURI: uri, Timeout: milliseconds(patience)}); err != nil {
+		return s.orCause(err)
+	}
+	if patience > 0 {
+		s.spawn(func() { r.wait(patience) })
+	}
+	return nil
+}
+
+// wait ends a request that was not moved in time.
+func (r *request) wait(patience time.Duration) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-r.ctx.Done():
+		return
+	case <-timer.C:
+	}
+	away := &RequestError{Code: wire.RequestGoingAway, Reason: "not moved in time"}
+	if r.end() {
+		r.owner.ended(away)
+		r.st.cancel(away)
+	}
 }
 
 // checkRequestGoAway says what is wrong with a GOAWAY on the stream of a request; again: it is not the first.
@@ -141,7 +186,7 @@ func (r *PublishNamespaceRequest) GoAway(uri string, patience time.Duration) err
 
 // GoAway asks the subscriber to fetch what is left elsewhere, as Publication.GoAway does.
 func (w *FetchWriter) GoAway(uri string, patience time.Duration) error {
-	return w.in.s.goAwayRequest(w.in.id, uri, patience)
+	return w.in.goAway(uri, patience)
 }
 
 // GoAway asks the subscriber to ask for namespaces elsewhere, as Publication.GoAway does.

@@ -119,8 +119,8 @@ type call struct {
 	gone   bool
 }
 
-// request issues a request: it waits for a request id, sends the message made for it, and waits for the answer.
-func (s *Session) request(ctx context.Context, build func(id uint64) wire.Message, accept func(m wire.Message, late bool) error) error {
+// oldRequest issues a request: it waits for a request id, sends the message made for it, and waits for the answer.
+func (s *Session) oldRequest(ctx context.Context, build func(id uint64) wire.Message, accept func(m wire.Message, late bool) error) error {
 	ctx, cancel := s.responseContext(ctx)
 	defer cancel()
 	c, err := s.issueCall(ctx, build, accept)
@@ -142,7 +142,7 @@ func (s *Session) issueCall(ctx context.Context, build func(id uint64) wire.Mess
 	if err != nil {
 		return nil, err
 	}
-	rs := s.newRequestStream(st, true)
+	rs := s.newOldStream(st, true)
 	var id uint64
 	c, err := s.issueCallOn(ctx, func(m wire.Message) error { return rs.begin(id, m) }, func(x uint64) wire.Message {
 		id = x
@@ -154,6 +154,18 @@ func (s *Session) issueCall(ctx context.Context, build func(id uint64) wire.Mess
 	}
 	s.spawn(func() { s.fail(rs.serve()) })
 	return c, nil
+}
+
+// openRequestStream opens the stream of a request.
+func (s *Session) openRequestStream(ctx context.Context, r *request) (requestStream, error) {
+	if s.mux != nil {
+		return s.mux.stream(r), nil
+	}
+	st, err := s.openRequest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.newOwnStream(s.controlStream(st), r), nil
 }
 
 // openRequest opens the stream of a request.
@@ -200,52 +212,69 @@ func (s *Session) updateRequest(ctx context.Context, existing uint64, p wire.Par
 // issueCallOn sends the request with send, after the session is ready.
 func (s *Session) issueCallOn(ctx context.Context, send func(wire.Message) error, build func(id uint64) wire.Message, accept func(m wire.Message, late bool) error) (*call, error) {
 	c := &call{accept: accept, done: make(chan struct{})}
+	err := s.numbered(ctx, func(id uint64) error {
+		c.id = id
+		s.mu.Lock()
+		s.requests.calls[id] = c
+		s.mu.Unlock()
+		m := build(id)
+		c.request = requestOf(m)
+		err := send(m)
+		if err != nil {
+			s.dropCall(id)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// numbered takes the next request id for what send sends, waiting for credit; ids are sent in order.
+func (s *Session) numbered(ctx context.Context, send func(id uint64) error) error {
 	for {
 		s.issue.Lock()
-		wait, err := s.takeRequestID(c)
+		id, wait, err := s.takeRequestID()
 		if err == nil && wait == nil {
-			m := build(c.id)
-			c.request = requestOf(m)
-			err = send(m)
+			err = send(id)
 			s.issue.Unlock()
 			if err != nil {
-				s.dropCall(c.id)
-				return nil, s.orCause(err)
+				return s.orCause(err)
 			}
-			return c, nil
+			return nil
 		}
 		s.issue.Unlock()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := s.requestsBlocked(); err != nil {
-			return nil, s.orCause(err)
+			return s.orCause(err)
 		}
 		select {
 		case <-wait:
 		case <-s.ctx.Done():
-			return nil, context.Cause(s.ctx)
+			return context.Cause(s.ctx)
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }
 
-// takeRequestID gives c the next id and registers it, or returns a channel to wait on. issue is held.
-func (s *Session) takeRequestID(c *call) (wait <-chan struct{}, err error) {
+// takeRequestID takes the next id, or returns a channel to wait on. issue is held.
+func (s *Session) takeRequestID() (id uint64, wait <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.goaway.received {
-		return nil, ErrGoingAway
+		return 0, nil, ErrGoingAway
 	}
 	q := &s.requests
 	if q.next >= q.limit {
-		return q.changed, nil
+		return 0, q.changed, nil
 	}
-	c.id = q.next
+	id = q.next
 	q.next += 2
-	q.calls[c.id] = c
-	return nil, nil
+	return id, nil, nil
 }
 
 // requestsBlocked tells the peer once per limit that this side is out of requests (§9.6).
@@ -284,7 +313,7 @@ func (s *Session) await(ctx context.Context, c *call) error {
 	default:
 		c.gone = true
 		s.mu.Unlock()
-		s.gaveUp(ctx, c)
+		s.gaveUp(ctx, c.request)
 		s.cancelRequest(c.id, wire.ResetCancelled) // where the request has a stream
 		return context.Cause(ctx)
 	}
@@ -331,8 +360,8 @@ func outcomeOf(no bool) counter {
 }
 
 // gaveUp counts a request whose answer did not come in time.
-func (s *Session) gaveUp(ctx context.Context, c *call) {
-	s.count.request(sent, c.request, unanswered)
+func (s *Session) gaveUp(ctx context.Context, request counter) {
+	s.count.request(sent, request, unanswered)
 	if context.Cause(ctx) == errResponseTimeout {
 		s.count.limit(limitResponse)
 	}
@@ -389,7 +418,6 @@ type requestKind uint8
 const (
 	kindOther requestKind = iota
 	kindSubscribe
-	kindFetch
 	kindPublishNamespace
 	kindUpdate
 )
@@ -422,10 +450,7 @@ func (r *inbound) update(p wire.Parameters) {
 func (s *Session) admit(id uint64, m wire.Message) (*inbound, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.requests.admit(id); err != nil {
-		if we := (*wire.Error)(nil); errors.As(err, &we) && we.Code == wire.TooManyRequests {
-			s.count.limit(limitRequests)
-		}
+	if err := s.checkID(id); err != nil {
 		return nil, err
 	}
 	r := &inbound{s: s, id: id, asked: requestOf(m), send: s.send, settled: make(chan struct{}), replied: make(chan struct{})}
@@ -437,14 +462,21 @@ func (s *Session) admit(id uint64, m wire.Message) (*inbound, error) {
 		r.kind = kindSubscribe
 	case *wire.RequestUpdate:
 		r.kind, r.updates = kindUpdate, m.ExistingRequestID
-	case *wire.Fetch:
-		r.kind = kindFetch
 	case *wire.PublishNamespace:
 		r.kind = kindPublishNamespace
 	}
 	s.inbounds[id] = r
 	s.requests.tell()
 	return r, nil
+}
+
+// checkID takes the id of a request of the peer; s.mu is held.
+func (s *Session) checkID(id uint64) error {
+	err := s.requests.admit(id)
+	if we := (*wire.Error)(nil); errors.As(err, &we) && we.Code == wire.TooManyRequests {
+		s.count.limit(limitRequests)
+	}
+	return err
 }
 
 // handle runs a handler for r in its own goroutine.

@@ -10,11 +10,11 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// requestStream is the bidirectional stream of one request, in drafts that give each request its own (draft-18 §3.3). Answers
+// oldStream is the bidirectional stream of one request, in drafts that give each request its own (draft-18 §3.3). Answers
 // and everything said about the request later travel on it without a request id; here they get it back, so that the rest of
 // the session is the same for all drafts. Requests are cancelled by ending the stream, which stands for the messages
 // UNSUBSCRIBE, FETCH_CANCEL, PUBLISH_NAMESPACE_DONE and PUBLISH_NAMESPACE_CANCEL of draft 16.
-type requestStream struct {
+type oldStream struct {
 	s    *Session
 	cs   *controlStream
 	own  bool
@@ -33,28 +33,19 @@ type requestStream struct {
 	pending bool         // it was not told to the owner of the request, who is not known before the answer
 }
 
-// Message.Type of the requests.
-var (
-	typeSubscribe        = (*wire.Subscribe)(nil).Type()
-	typePublish          = (*wire.Publish)(nil).Type()
-	typeFetch            = (*wire.Fetch)(nil).Type()
-	typeTrackStatus      = (*wire.TrackStatus)(nil).Type()
-	typePublishNamespace = (*wire.PublishNamespace)(nil).Type()
-)
-
-func (s *Session) newRequestStream(st Stream, own bool) *requestStream {
-	return &requestStream{s: s, cs: s.controlStream(st), own: own, gone: make(chan struct{})}
+func (s *Session) newOldStream(st Stream, own bool) *oldStream {
+	return &oldStream{s: s, cs: s.controlStream(st), own: own, gone: make(chan struct{})}
 }
 
 // stream finds the stream of a request, or of an update not answered yet.
-func (s *Session) stream(id uint64) *requestStream {
+func (s *Session) stream(id uint64) *oldStream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.streams[id]
 }
 
 // register makes the stream that of m, unless the id is taken.
-func (rs *requestStream) register(id, typ uint64) bool {
+func (rs *oldStream) register(id, typ uint64) bool {
 	rs.id, rs.typ = id, typ
 	rs.s.mu.Lock()
 	defer rs.s.mu.Unlock()
@@ -75,8 +66,6 @@ func (s *Session) send(m wire.Message) error {
 		return s.control.send(m)
 	case *wire.Unsubscribe:
 		s.cancelRequest(m.RequestID, wire.ResetCancelled)
-	case *wire.FetchCancel:
-		s.cancelRequest(m.RequestID, wire.ResetCancelled)
 	case *wire.PublishNamespaceDone:
 		s.cancelRequest(m.RequestID, wire.ResetCancelled)
 	case *wire.PublishNamespaceCancel:
@@ -90,8 +79,6 @@ func (s *Session) send(m wire.Message) error {
 	case *wire.PublishOK:
 		return s.reply(m.RequestID, &wire.RequestOK{RequestID: m.RequestID, Parameters: m.Parameters}, false)
 	case *wire.SubscribeOK:
-		return s.reply(m.RequestID, m, false)
-	case *wire.FetchOK:
 		return s.reply(m.RequestID, m, false)
 	default:
 		return violation("%T in %v", m, s.v) // not reached: drafts with a stream per request have no such message
@@ -113,50 +100,21 @@ func (s *Session) reply(id uint64, m wire.Message, last bool) error {
 		s.mu.Unlock()
 	case err != nil:
 		rs.cancel(wire.ResetInternalError)
-	case last || rs.typ == typeTrackStatus:
+	case last:
 		rs.close()
 	}
 	return err
 }
 
-// resetFor is how a stream says why an accepted request is revoked, as far as it can (draft-18 §3.3.2); requestCodeOf is the
-// way back.
-func resetFor(c RequestCode) ResetCode {
-	switch c {
-	case wire.RequestInternalError:
-		return wire.ResetInternalError
-	case wire.RequestGoingAway:
-		return wire.ResetGoingAway
-	case wire.RequestExpiredAuthToken:
-		return wire.ResetExpiredAuthToken
-	case wire.RequestExcessiveLoad:
-		return wire.ResetExcessiveLoad
-	case wire.RequestMalformedTrack:
-		return wire.ResetMalformedTrack
-	}
-	return wire.ResetCancelled
-}
-
-func requestCodeOf(c ResetCode) RequestCode {
-	for _, r := range []RequestCode{
-		wire.RequestGoingAway, wire.RequestExpiredAuthToken, wire.RequestExcessiveLoad, wire.RequestMalformedTrack,
-	} {
-		if resetFor(r) == c {
-			return r
-		}
-	}
-	return wire.RequestInternalError
-}
-
 // begin sends the message that opens the stream.
-func (rs *requestStream) begin(id uint64, m wire.Message) error {
+func (rs *oldStream) begin(id uint64, m wire.Message) error {
 	rs.register(id, m.Type()) // an own id is new
 	rs.calls = []uint64{id}
 	return rs.cs.send(m)
 }
 
 // update sends a REQUEST_UPDATE with an id of its own.
-func (rs *requestStream) update(id uint64, m wire.Message) error {
+func (rs *oldStream) update(id uint64, m wire.Message) error {
 	rs.order.Lock()
 	defer rs.order.Unlock()
 	rs.mu.Lock()
@@ -171,10 +129,8 @@ func (rs *requestStream) update(id uint64, m wire.Message) error {
 	return rs.cs.send(m)
 }
 
-var errRequestOver = &RequestError{Code: wire.RequestDoesNotExist, Reason: "request is over"}
-
 // serve reads the stream until its end; it returns what the session is to be closed for.
-func (rs *requestStream) serve() error {
+func (rs *oldStream) serve() error {
 	stop := context.AfterFunc(rs.cs.st.Context(), rs.stopSending)
 	defer stop()
 	for {
@@ -192,7 +148,7 @@ func (rs *requestStream) serve() error {
 }
 
 // take handles one message after the first.
-func (rs *requestStream) take(m wire.Message) error {
+func (rs *oldStream) take(m wire.Message) error {
 	switch m := m.(type) {
 	case *wire.RequestOK:
 		id, err := rs.answered(m)
@@ -200,17 +156,13 @@ func (rs *requestStream) take(m wire.Message) error {
 			return err
 		}
 		m.RequestID = id
-		if len(m.Properties) > 0 && rs.typ != typeTrackStatus {
+		if len(m.Properties) > 0 {
 			return violation("track properties in an answer that has none")
 		}
 		if id == rs.id && rs.typ == typePublish {
 			return rs.s.onReply(id, &wire.PublishOK{RequestID: id, Parameters: m.Parameters})
 		}
-		err = rs.s.onReply(id, m)
-		if rs.typ == typeTrackStatus {
-			rs.close()
-		}
-		return err
+		return rs.s.onReply(id, m)
 	case *wire.RequestError:
 		id, err := rs.answered(m)
 		if err != nil {
@@ -227,13 +179,11 @@ func (rs *requestStream) take(m wire.Message) error {
 		return err
 	case *wire.SubscribeOK:
 		return rs.first(m, typeSubscribe, &m.RequestID)
-	case *wire.FetchOK:
-		return rs.first(m, typeFetch, &m.RequestID)
 	case *wire.PublishOK:
 		return rs.first(m, typePublish, &m.RequestID)
 
 	case *wire.RequestUpdate:
-		if rs.own && rs.typ != typePublish || rs.typ == typeTrackStatus {
+		if rs.own && rs.typ != typePublish {
 			return violation("REQUEST_UPDATE for a request that cannot be updated")
 		}
 		rs.awaitAnswer()
@@ -265,7 +215,7 @@ func (rs *requestStream) take(m wire.Message) error {
 }
 
 // first takes an answer that only the request itself can get.
-func (rs *requestStream) first(m wire.Message, typ uint64, id *uint64) error {
+func (rs *oldStream) first(m wire.Message, typ uint64, id *uint64) error {
 	var err error
 	if *id, err = rs.answered(m); err != nil {
 		return err
@@ -277,7 +227,7 @@ func (rs *requestStream) first(m wire.Message, typ uint64, id *uint64) error {
 }
 
 // answered finds the request an answer is for: the oldest without one.
-func (rs *requestStream) answered(m wire.Message) (uint64, error) {
+func (rs *oldStream) answered(m wire.Message) (uint64, error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if len(rs.calls) == 0 {
@@ -289,7 +239,7 @@ func (rs *requestStream) answered(m wire.Message) (uint64, error) {
 }
 
 // awaitAnswer holds an update back until its request was answered, because the first answer on the stream is the request's.
-func (rs *requestStream) awaitAnswer() {
+func (rs *oldStream) awaitAnswer() {
 	rs.s.mu.Lock()
 	in := rs.s.inbounds[rs.id]
 	rs.s.mu.Unlock()
@@ -303,14 +253,14 @@ func (rs *requestStream) awaitAnswer() {
 	}
 }
 
-func (rs *requestStream) isOver() bool {
+func (rs *oldStream) isOver() bool {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	return rs.ended
 }
 
 // leave marks the request as over, once, and forgets it.
-func (rs *requestStream) leave() bool {
+func (rs *oldStream) leave() bool {
 	rs.mu.Lock()
 	over := rs.ended
 	rs.ended = true
@@ -330,7 +280,7 @@ func (rs *requestStream) leave() bool {
 }
 
 // close ends the request regularly: FIN, and the peer's half is read to its end for a while.
-func (rs *requestStream) close() {
+func (rs *oldStream) close() {
 	if rs.leave() {
 		rs.cs.st.Close()
 		rs.cs.st.SetReadDeadline(time.Now().Add(rs.s.cfg.DoneTimeout))
@@ -338,7 +288,7 @@ func (rs *requestStream) close() {
 }
 
 // cancel ends it at once in both directions.
-func (rs *requestStream) cancel(code ResetCode) {
+func (rs *oldStream) cancel(code ResetCode) {
 	if rs.leave() {
 		rs.cs.st.CancelWrite(code)
 		rs.cs.st.CancelRead(code)
@@ -359,7 +309,7 @@ func (s *Session) closeRequest(id uint64) {
 }
 
 // stopSending is called when the sending half ended. If this side did not end it, the peer cancelled with STOP_SENDING.
-func (rs *requestStream) stopSending() {
+func (rs *oldStream) stopSending() {
 	publisher := rs.typ == typeSubscribe && rs.own || rs.typ == typePublish && !rs.own // the peer publishes: it ends with PUBLISH_DONE
 	if rs.isOver() || rs.s.ctx.Err() != nil || publisher {
 		return
@@ -378,7 +328,7 @@ func (rs *requestStream) stopSending() {
 }
 
 // finished handles the end of the peer's half.
-func (rs *requestStream) finished(err error) error {
+func (rs *oldStream) finished(err error) error {
 	var we *wire.Error
 	if errors.As(err, &we) {
 		return err
@@ -415,10 +365,10 @@ func (rs *requestStream) finished(err error) error {
 }
 
 // cancelled tells the session that the peer ended the request.
-func (rs *requestStream) cancelled(code ResetCode) error { return rs.over(code, wire.ResetCancelled) }
+func (rs *oldStream) cancelled(code ResetCode) error { return rs.over(code, wire.ResetCancelled) }
 
 // over ends the request, whoever wanted that, for a reason; the stream is reset with a code, unless it has ended.
-func (rs *requestStream) over(code, reset ResetCode) error {
+func (rs *oldStream) over(code, reset ResetCode) error {
 	s, id := rs.s, rs.id
 	if !rs.leave() {
 		return nil
@@ -434,8 +384,6 @@ func (rs *requestStream) over(code, reset ResetCode) error {
 		})
 	case rs.typ == typeSubscribe, rs.typ == typePublish:
 		return s.onUnsubscribe(&wire.Unsubscribe{RequestID: id})
-	case rs.typ == typeFetch && !rs.own:
-		return s.onFetchCancel(&wire.FetchCancel{RequestID: id})
 	case rs.typ == typePublishNamespace && rs.own:
 		return s.onPublishNamespaceCancel(&wire.PublishNamespaceCancel{RequestID: id, Code: requestCodeOf(code), Reason: "cancelled: " + code.String()})
 	case rs.typ == typePublishNamespace:
@@ -470,7 +418,7 @@ func doneFor(c ResetCode) DoneCode {
 
 // takeRequest serves a bidirectional stream of the peer that began with m.
 func (s *Session) takeRequest(st Stream, cs *controlStream, m wire.Message) error {
-	rs := &requestStream{s: s, cs: cs, gone: make(chan struct{})}
+	rs := &oldStream{s: s, cs: cs, gone: make(chan struct{})}
 	var id *uint64
 	var dispatch func() error
 	switch m := m.(type) {
@@ -479,9 +427,11 @@ func (s *Session) takeRequest(st Stream, cs *controlStream, m wire.Message) erro
 	case *wire.Publish:
 		id, dispatch = &m.RequestID, func() error { return s.onPublish(m) }
 	case *wire.Fetch:
-		id, dispatch = &m.RequestID, func() error { return s.onFetch(m) }
+		s.renumber(&m.RequestID)
+		return s.takeOwn(cs, m.RequestID, m)
 	case *wire.TrackStatus:
-		id, dispatch = &m.RequestID, func() error { return s.onTrackStatus(m) }
+		s.renumber(&m.RequestID)
+		return s.takeOwn(cs, m.RequestID, m)
 	case *wire.PublishNamespace:
 		id, dispatch = &m.RequestID, func() error { return s.onPublishNamespace(m) }
 	default:

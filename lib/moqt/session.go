@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,8 +38,9 @@ type Session struct {
 	peer    PeerInfo          // valid once ready
 
 	control  *controlStream
-	issue    sync.Mutex // orders own request ids on the control stream (§9.1)
-	grant    sync.Mutex // orders MAX_REQUEST_ID
+	mux      *controlMux // nil in drafts with a stream for each request
+	issue    sync.Mutex  // orders own request ids on the control stream (§9.1)
+	grant    sync.Mutex  // orders MAX_REQUEST_ID
 	handlers sync.WaitGroup
 	inTokens tokenCache
 	slots    chan struct{} // one token per incoming data stream
@@ -51,11 +54,11 @@ type Session struct {
 	subs      map[uint64]*Subscription         // by request id
 	pubs      map[uint64]*Publication          // by request id
 	inbounds  map[uint64]*inbound              // the peer's open requests
-	fetches   map[uint64]*FetchReader          // own, by request id
 	announced map[uint64]*NamespacePublication // own, by request id
 	prefixes  map[uint64]object.Namespace      // of the peer's SUBSCRIBE_NAMESPACE requests
 	tracks    map[uint64]object.Namespace      // of its SUBSCRIBE_TRACKS
-	streams   map[uint64]*requestStream        // by request id, in drafts with a stream per request
+	streams   map[uint64]*oldStream            // by request id, in drafts with a stream per request
+	reqs      map[uint64]*request              // by request id
 	aliases   aliasTable
 	goaway    struct {
 		sent, received bool
@@ -95,15 +98,17 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 		subs:      map[uint64]*Subscription{},
 		pubs:      map[uint64]*Publication{},
 		inbounds:  map[uint64]*inbound{},
-		fetches:   map[uint64]*FetchReader{},
 		announced: map[uint64]*NamespacePublication{},
 		prefixes:  map[uint64]object.Namespace{},
 		tracks:    map[uint64]object.Namespace{},
-		streams:   map[uint64]*requestStream{},
+		streams:   map[uint64]*oldStream{},
+		reqs:      map[uint64]*request{},
 		setupIn:   make(chan objectReader, 1),
 	}
 	if s.v.RequestStreams() {
 		s.conn = recoded{conn, v}
+	} else {
+		s.mux = newControlMux(s)
 	}
 	s.open = make(chan struct{}, s.cfg.MaxRequests)
 	s.slots = make(chan struct{}, s.cfg.MaxStreams)
@@ -252,8 +257,8 @@ func (s *Session) waitReady(ctx context.Context) error {
 func (s *Session) endEverything() {
 	cause := context.Cause(s.ctx)
 	s.mu.Lock()
-	subs, pubs, fetches := s.subs, s.pubs, s.fetches
-	s.subs, s.pubs, s.fetches = map[uint64]*Subscription{}, map[uint64]*Publication{}, map[uint64]*FetchReader{}
+	subs, pubs, reqs := s.subs, s.pubs, slices.Collect(maps.Values(s.reqs))
+	s.subs, s.pubs = map[uint64]*Subscription{}, map[uint64]*Publication{}
 	s.mu.Unlock()
 	for _, sub := range subs {
 		sub.end(cause)
@@ -261,8 +266,10 @@ func (s *Session) endEverything() {
 	for _, p := range pubs {
 		p.end(cause)
 	}
-	for _, f := range fetches {
-		f.fail(cause)
+	for _, r := range reqs {
+		if r.end() {
+			r.owner.ended(cause)
+		}
 	}
 }
 

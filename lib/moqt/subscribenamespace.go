@@ -134,7 +134,7 @@ func (s *Session) namespaceRequest(ctx context.Context, build func(id uint64) wi
 	stop := context.AfterFunc(ctx, func() { st.SetReadDeadline(time.Unix(1, 0)) })
 	m, err := cs.receive()
 	if !stop() && err != nil {
-		s.gaveUp(ctx, c)
+		s.gaveUp(ctx, c.request)
 		return fail(context.Cause(ctx))
 	}
 	if err != nil {

@@ -102,7 +102,7 @@ func (s *Session) Subscribe(ctx context.Context, track object.TrackName, o Subsc
 	}
 	sub := s.newSubscription(track)
 	sub.filter = o.Filter
-	err := s.request(ctx, func(id uint64) wire.Message {
+	err := s.oldRequest(ctx, func(id uint64) wire.Message {
 		sub.id = id
 		p := o.parameters()
 		if ms := milliseconds(o.Rendezvous); ms > 0 && s.v.RequestStreams() {

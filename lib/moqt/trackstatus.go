@@ -13,23 +13,25 @@ func (s *Session) TrackStatus(ctx context.Context, track object.TrackName, token
 	if err := wire.CheckTrackName(track); err != nil {
 		return TrackInfo{}, err
 	}
-	var info TrackInfo
-	err := s.request(ctx, func(id uint64) wire.Message {
-		return &wire.TrackStatus{Subscribe: wire.Subscribe{RequestID: id, Track: track, Parameters: wire.Parameters{Tokens: tokens}}}
-	}, func(m wire.Message, _ bool) error {
-		ok, is := m.(*wire.RequestOK)
-		if !is {
-			return violation("%T in answer to TRACK_STATUS", m)
-		}
-		info.Properties = ok.Properties
-		info.Largest = ok.Parameters.LargestObject
-		if ok.Parameters.Expires != nil {
-			info.Expires = duration(*ok.Parameters.Expires)
-		}
-		return nil
-	})
+	ctx, cancel := s.responseContext(ctx)
+	defer cancel()
+	r, err := s.request(ctx, &wire.TrackStatus{Subscribe: wire.Subscribe{Track: track, Parameters: wire.Parameters{Tokens: tokens}}}, nobody{})
 	if err != nil {
 		return TrackInfo{}, err
+	}
+	m, err := r.await(ctx)
+	if err != nil {
+		return TrackInfo{}, err
+	}
+	ok, is := m.(*wire.RequestOK)
+	if !is {
+		return TrackInfo{}, r.broke(violation("%T in answer to TRACK_STATUS", m))
+	}
+	r.close()
+	r.follow()
+	info := TrackInfo{Largest: ok.Parameters.LargestObject, Properties: ok.Properties}
+	if ok.Parameters.Expires != nil {
+		info.Expires = duration(*ok.Parameters.Expires)
 	}
 	return info, nil
 }
@@ -39,16 +41,16 @@ type TrackStatusRequest struct {
 	Track  object.TrackName
 	Tokens []Token
 
-	in *inbound
+	in *request
 }
 
-func (s *Session) onTrackStatus(m *wire.TrackStatus) error {
-	in, tokens, err := s.admitSimple(m.RequestID, m, m.Track, m.Parameters)
-	if in == nil {
+func (in *request) beginTrackStatus(m *wire.TrackStatus) error {
+	tokens, ok, err := in.admit(m.Track, m.Parameters)
+	if !ok {
 		return err
 	}
 	r := &TrackStatusRequest{Track: m.Track, Tokens: tokens, in: in}
-	in.handle(func(ctx context.Context) { s.cfg.Handler.TrackStatus(ctx, r) })
+	in.handle(func(ctx context.Context) { in.s.cfg.Handler.TrackStatus(ctx, r) })
 	return nil
 }
 
@@ -82,7 +84,7 @@ func (r *TrackStatusRequest) Accept(info TrackInfo) error {
 		ok.Parameters.Expires = &ms
 	}
 	err := r.in.answer(ok)
-	r.in.finish()
+	r.in.close()
 	return err
 }
 

@@ -1,0 +1,325 @@
+package moqt
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// controlMux makes of the control stream of draft 16 a stream for each request. It alone knows what that draft has instead of streams:
+// UNSUBSCRIBE, FETCH_CANCEL, PUBLISH_NAMESPACE_DONE and PUBLISH_NAMESPACE_CANCEL end a request, answers find theirs by its id, and a
+// request that ended gives its maker credit for another one.
+//
+// Messages of the control stream are acted on in their order, whatever requests they are about: the reader of the control stream
+// goes on when the reader of the request asks for more, or answers.
+type controlMux struct {
+	s *Session
+
+	mu   sync.Mutex            // guards what follows; taken before muxStream.mu, and no message is sent under it
+	open map[uint64]*muxStream // by request id; by those of updates of this side without an answer, too
+}
+
+func newControlMux(s *Session) *controlMux {
+	return &controlMux{s: s, open: map[uint64]*muxStream{}}
+}
+
+// muxStream is the requestStream of a request on the control stream.
+type muxStream struct {
+	x    *controlMux
+	r    *request
+	wake chan struct{} // capacity 1: there is more in queue
+	gone chan struct{} // closed when this side ended the request
+
+	mu        sync.Mutex // guards what follows
+	queue     []*handed  // bounded by the peer's credit, as each is or ends a request, or is the one answer to one of this side
+	current   *handed    // that was returned by next
+	answering int        // answers being written: nothing is waited for meanwhile
+	answered  bool       // the request got its answer
+	left      bool       // the peer ended it
+	over      bool       // this side did
+}
+
+// handed is a message, or the end, on its way from the reader of the control stream to that of a request.
+type handed struct {
+	m     wire.Message
+	err   error
+	taken chan struct{} // closed when it was acted on; nil after that
+}
+
+func (x *controlMux) stream(r *request) *muxStream {
+	return &muxStream{x: x, r: r, wake: make(chan struct{}, 1), gone: make(chan struct{})}
+}
+
+func (x *controlMux) add(id uint64, v *muxStream) {
+	x.mu.Lock()
+	x.open[id] = v
+	x.mu.Unlock()
+}
+
+func (x *controlMux) find(id uint64) *muxStream {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.open[id]
+}
+
+// forget takes a stream out; credit: the peer gets it for one request.
+func (x *controlMux) forget(id uint64, credit bool) {
+	x.mu.Lock()
+	_, known := x.open[id]
+	delete(x.open, id)
+	x.mu.Unlock()
+	if known && credit {
+		x.s.requestOver(id)
+	}
+}
+
+// take handles a message of the control stream. It must not wait for the peer.
+func (x *controlMux) take(m wire.Message) (bool, error) {
+	switch m := m.(type) {
+	case *wire.RequestOK:
+		return x.answer(m.RequestID, m)
+	case *wire.RequestError:
+		return x.answer(m.RequestID, m)
+	case *wire.FetchOK:
+		return x.answer(m.RequestID, m)
+
+	case *wire.Fetch:
+		return true, x.begin(m.RequestID, m)
+	case *wire.TrackStatus:
+		return true, x.begin(m.RequestID, m)
+
+	case *wire.RequestUpdate:
+		return x.update(m)
+	case *wire.FetchCancel:
+		return true, x.end(m.RequestID, typeFetch)
+	}
+	return false, nil
+}
+
+// begin takes a request of the peer.
+func (x *controlMux) begin(id uint64, m wire.Message) error {
+	r := x.s.newRequest(m, false)
+	r.id = id
+	v := x.stream(r)
+	r.st = v
+	x.mu.Lock()
+	fresh := x.open[id] == nil // else its id is refused
+	if fresh {
+		x.open[id] = v
+	}
+	x.mu.Unlock()
+	if err := r.begin(m); err != nil {
+		return err
+	}
+	r.follow()
+	return nil
+}
+
+// answer hands an answer to the request or update it is for.
+func (x *controlMux) answer(id uint64, m wire.Message) (bool, error) {
+	x.mu.Lock()
+	v := x.open[id]
+	if v == nil || !v.r.own {
+		x.mu.Unlock()
+		return false, nil
+	}
+	v.mu.Lock()
+	again := id == v.r.id && v.answered
+	over := v.over
+	v.answered = v.answered || id == v.r.id
+	v.mu.Unlock()
+	if over || id != v.r.id {
+		delete(x.open, id)
+	}
+	x.mu.Unlock()
+	_, no := m.(*wire.RequestError)
+	switch {
+	case again:
+		return true, violation("%T for request %d, which awaits none", m, id)
+	case over && id == v.r.id && !no && v.r.typ != typeFetch: // it was cancelled before there was anything to end
+		x.s.spawn(func() { v.farewell(nil) })
+	case !over:
+		v.hand(m, nil)
+	}
+	return true, nil
+}
+
+// update hands an update of the peer to the request it is for.
+func (x *controlMux) update(m *wire.RequestUpdate) (bool, error) {
+	v := x.find(m.ExistingRequestID)
+	if v == nil || v.r.own && v.r.typ != typePublish {
+		return false, nil
+	}
+	v.mu.Lock()
+	answered := v.answered
+	v.mu.Unlock()
+	if !answered {
+		return false, nil
+	}
+	v.hand(m, nil)
+	return true, nil
+}
+
+// end tells a request of the peer that it ended it.
+func (x *controlMux) end(id, typ uint64) error {
+	v := x.find(id)
+	if v == nil || v.r.own || v.r.typ != typ {
+		return nil // it is over already
+	}
+	v.mu.Lock()
+	again := v.left
+	v.left = true
+	v.mu.Unlock()
+	if !again {
+		v.hand(nil, &StreamResetError{Code: wire.ResetCancelled, Remote: true})
+	}
+	return nil
+}
+
+// hand gives a message or the end to the reader of the request and waits until it was acted on.
+func (v *muxStream) hand(m wire.Message, err error) {
+	h := &handed{m, err, make(chan struct{})}
+	taken := h.taken
+	v.mu.Lock()
+	if v.over {
+		v.mu.Unlock()
+		return
+	}
+	v.queue = append(v.queue, h)
+	wait := v.answering == 0
+	v.mu.Unlock()
+	signal(v.wake)
+	if !wait {
+		return
+	}
+	select {
+	case <-taken:
+	case <-v.gone:
+	case <-v.x.s.ctx.Done():
+	}
+}
+
+// release lets the reader of the control stream go on; v.mu is held.
+func (h *handed) release() {
+	if h != nil && h.taken != nil {
+		close(h.taken)
+		h.taken = nil
+	}
+}
+
+func (v *muxStream) next(ctx context.Context) (wire.Message, error) {
+	for {
+		v.mu.Lock()
+		v.current.release()
+		v.current = nil
+		if len(v.queue) > 0 {
+			h := v.queue[0]
+			v.queue = v.queue[1:]
+			v.current = h
+			v.mu.Unlock()
+			return h.m, h.err
+		}
+		v.mu.Unlock()
+		select {
+		case <-v.wake:
+		case <-v.gone:
+			return nil, ErrClosed
+		case <-v.x.s.ctx.Done():
+			return nil, context.Cause(v.x.s.ctx)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (v *muxStream) send(m wire.Message) error {
+	switch m := m.(type) {
+	case *wire.RequestUpdate:
+		v.x.add(m.RequestID, v)
+	case *wire.RequestOK:
+		return v.reply(m.RequestID, m)
+	case *wire.RequestError:
+		return v.reply(m.RequestID, m)
+	case *wire.SubscribeOK, *wire.PublishOK, *wire.FetchOK:
+		return v.reply(v.r.id, m)
+	case *wire.PublishDone:
+	case *wire.GoAway:
+		return fmt.Errorf("GOAWAY of one request in %v: %w", v.x.s.v, wire.ErrValue)
+	default:
+		v.x.add(v.r.id, v)
+	}
+	return v.x.s.control.send(m)
+}
+
+// reply sends the answer to the request of the peer or to an update of it.
+func (v *muxStream) reply(id uint64, m wire.Message) error {
+	if id == v.r.id {
+		v.mu.Lock()
+		v.answered = true
+		v.mu.Unlock()
+		return v.x.s.control.send(m)
+	}
+	v.mu.Lock()
+	v.answering++
+	v.current.release()
+	for _, h := range v.queue {
+		h.release()
+	}
+	v.mu.Unlock()
+	err := v.x.s.control.send(m)
+	v.mu.Lock()
+	v.answering--
+	v.mu.Unlock()
+	return err
+}
+
+// leave marks the request as ended by this side.
+func (v *muxStream) leave() (first, answered, left bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.over {
+		return false, false, false
+	}
+	v.over = true
+	close(v.gone)
+	return true, v.answered, v.left
+}
+
+func (v *muxStream) close() {
+	first, answered, _ := v.leave()
+	if first && (answered || !v.r.own) {
+		v.x.forget(v.r.id, !v.r.own)
+	}
+}
+
+func (v *muxStream) cancel(why *RequestError) error {
+	first, answered, left := v.leave()
+	switch {
+	case !first:
+		return nil
+	case !v.r.own:
+		v.x.forget(v.r.id, true)
+	case answered:
+		v.x.forget(v.r.id, false)
+	case v.x.find(v.r.id) == nil: // it was never sent
+		return nil
+	case v.r.typ != typeFetch:
+		return nil // when the answer comes
+	}
+	if left || v.x.s.ctx.Err() != nil {
+		return nil
+	}
+	return v.farewell(why)
+}
+
+// farewell sends what ends the request in draft 16, if there is such a message.
+func (v *muxStream) farewell(*RequestError) error {
+	id := v.r.id
+	switch {
+	case v.r.typ == typeFetch && v.r.own:
+		return v.x.s.control.send(&wire.FetchCancel{RequestID: id})
+	}
+	return nil
+}

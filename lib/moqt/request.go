@@ -1,0 +1,480 @@
+package moqt
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// requestStream carries the messages of one request: a bidirectional stream of its own (ownstream.go), or in draft 16 a share of
+// the control stream (controlmux.go). Messages have their request ids on this side of it, whatever the draft writes.
+type requestStream interface {
+	// send says something about the request, or nothing if the peer has ended it. It may block while the peer does not read, up to
+	// Config.ControlTimeout.
+	send(m wire.Message) error
+	// next waits for what the peer says next; it is for one goroutine. io.EOF: the peer has no more to say; calling next again waits
+	// for the end of the request. *StreamResetError and *RequestError: the peer ended it. ErrClosed: this side did.
+	next(ctx context.Context) (wire.Message, error)
+	// close ends the request in order: this side has no more to say.
+	close()
+	// cancel ends it at once in both directions; nil: it is not wanted any more.
+	cancel(why *RequestError) error
+}
+
+// request is one request, of this side or of the peer, from its first message to its end: the same for all drafts.
+//
+// Its stream is read by one goroutine: of an own request by await until the answer came, then by serve. What the peer says is given
+// to the owner, in order.
+type request struct {
+	movable
+	s     *Session
+	st    requestStream
+	id    uint64
+	typ   uint64 // Message.Type of what began it
+	own   bool
+	asked counter // which request it is, for counting
+	owner requestOwner
+	ctx   context.Context // ends with the request
+	stop  context.CancelCauseFunc
+
+	replied chan struct{} // closed when the peer's request was answered
+	awayIn  bool          // GOAWAY came; the reader's
+
+	mu       sync.Mutex       // guards what follows; no other lock is taken under it
+	answered bool             // the peer's: an answer was sent or is being sent
+	over     bool             // this side is done with it
+	awayOut  bool             // GOAWAY was sent
+	updates  map[uint64]*call // own, without an answer
+}
+
+// requestOwner is what a request is about. Its methods are called by the reader of the request's stream and must not wait for what
+// another message brings.
+type requestOwner interface {
+	// take handles what the peer says after the answer, except updates, answers to those, and GOAWAY. An error closes the session.
+	take(m wire.Message) error
+	// ended is called when the peer ended the request, with an error of requestStream.next, or the session ended; at most once.
+	ended(why error)
+}
+
+// updatable is a requestOwner that the peer may update.
+type updatable interface {
+	// update applies an update of the peer and returns what its answer says, or why it is refused.
+	update(p wire.Parameters) (wire.Parameters, *RequestError)
+	// updateFailed is called after an update was refused.
+	updateFailed(why *RequestError)
+}
+
+// Message.Type of the requests.
+var (
+	typeSubscribe          = (*wire.Subscribe)(nil).Type()
+	typePublish            = (*wire.Publish)(nil).Type()
+	typeFetch              = (*wire.Fetch)(nil).Type()
+	typeTrackStatus        = (*wire.TrackStatus)(nil).Type()
+	typePublishNamespace   = (*wire.PublishNamespace)(nil).Type()
+	typeSubscribeNamespace = (*wire.SubscribeNamespace)(nil).Type()
+	typeSubscribeTracks    = (*wire.SubscribeTracks)(nil).Type()
+)
+
+func (s *Session) newRequest(m wire.Message, own bool) *request {
+	r := &request{movable: newMovable(s), s: s, typ: m.Type(), own: own, asked: requestOf(m), owner: nobody{}, replied: make(chan struct{})}
+	r.ctx, r.stop = context.WithCancelCause(s.ctx)
+	return r
+}
+
+// nobody owns a request about which nothing more is to be said, or not yet.
+type nobody struct{}
+
+func (nobody) take(m wire.Message) error {
+	return violation("%T about a request that has no such message", m)
+}
+func (nobody) ended(error) {}
+
+// request sends m, with an id of its own, as a request of this side, for an owner that is known from then on. Whoever calls it calls
+// await next.
+func (s *Session) request(ctx context.Context, m wire.Message, owner requestOwner) (*request, error) {
+	if err := s.waitReady(ctx); err != nil {
+		return nil, err
+	}
+	r := s.newRequest(m, true)
+	r.owner = owner
+	var err error
+	if r.st, err = s.openRequestStream(ctx, r); err != nil {
+		return nil, err
+	}
+	err = s.numbered(ctx, func(id uint64) error {
+		setRequestID(m, id)
+		r.register(id)
+		return r.st.send(m)
+	})
+	if err != nil {
+		r.cancel(nil)
+		return nil, s.orCause(err)
+	}
+	return r, nil
+}
+
+// register makes the request one of the session's, by its id.
+func (r *request) register(id uint64) {
+	r.id = id
+	r.s.mu.Lock()
+	r.s.reqs[id] = r
+	r.s.mu.Unlock()
+}
+
+// setRequestID gives a request its id.
+func setRequestID(m wire.Message, id uint64) {
+	switch m := m.(type) {
+	case *wire.Subscribe:
+		m.RequestID = id
+	case *wire.Publish:
+		m.RequestID = id
+	case *wire.Fetch:
+		m.RequestID = id
+	case *wire.TrackStatus:
+		m.RequestID = id
+	case *wire.PublishNamespace:
+		m.RequestID = id
+	case *wire.SubscribeNamespace:
+		m.RequestID = id
+	case *wire.SubscribeTracks:
+		m.RequestID = id
+	}
+}
+
+// await waits for the answer to an own request (*RequestError: it was refused). Then the caller follows the request, or cancels it;
+// if there is an error it is over.
+func (r *request) await(ctx context.Context) (wire.Message, error) {
+	m, err := r.next(ctx)
+	for err == nil && m.Type() == typeGoAway {
+		m, err = r.next(ctx)
+	}
+	var refusal *RequestError
+	switch {
+	case err == nil:
+		if e, ok := m.(*wire.RequestError); ok {
+			refusal = requestError(e)
+		}
+	case isViolation(err):
+		return nil, r.broke(err)
+	case r.s.ctx.Err() != nil:
+		r.cancel(nil)
+		return nil, context.Cause(r.s.ctx)
+	case ctx.Err() != nil:
+		r.s.gaveUp(ctx, r.asked)
+		r.cancel(nil)
+		return nil, context.Cause(ctx)
+	case errors.Is(err, ErrClosed): // on this side, by somebody else
+		r.s.count.request(sent, r.asked, unanswered)
+		return nil, ErrClosed
+	default:
+		refusal = &RequestError{Code: requestCodeOf(resetOf(err)), Reason: "the stream of the request ended"}
+	}
+	r.s.count.request(sent, r.asked, outcomeOf(refusal != nil))
+	if refusal != nil {
+		r.close()
+		r.follow()
+		return nil, refusal
+	}
+	return m, nil
+}
+
+// broke ends an own request whose answer broke the protocol, and with it the session.
+func (r *request) broke(err error) error {
+	r.s.fail(err)
+	r.cancel(nil)
+	return r.s.orCause(err)
+}
+
+// follow takes what the peer says about an own request from its answer on.
+func (r *request) follow() { r.s.spawn(func() { r.s.fail(r.serve()) }) }
+
+// next is the next message, after what every request has in common was done about it.
+func (r *request) next(ctx context.Context) (wire.Message, error) {
+	m, err := r.st.next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	switch m := m.(type) {
+	case *wire.RequestError:
+		err = r.s.checkRedirect(m.Redirect, r.scoped())
+	case *wire.GoAway:
+		err = r.takeGoAway(m)
+	}
+	return m, err
+}
+
+var typeGoAway = (*wire.GoAway)(nil).Type()
+
+// scoped reports whether the request is for a namespace.
+func (r *request) scoped() bool {
+	return r.typ == typePublishNamespace || r.typ == typeSubscribeNamespace || r.typ == typeSubscribeTracks
+}
+
+// takeGoAway tells who owns the request that the peer wants it moved.
+func (r *request) takeGoAway(m *wire.GoAway) error {
+	if err := r.s.checkRequestGoAway(m, r.awayIn); err != nil {
+		return err
+	}
+	r.s.log.Debug("peer wants a request moved", "request", r.id, "uri", m.NewSessionURI)
+	r.awayIn = true
+	r.movable.tell(m)
+	return nil
+}
+
+// serve gives what the peer says to the owner, until the request's stream ended; it returns what the session is to be closed for.
+func (r *request) serve() error {
+	for {
+		m, err := r.next(context.Background())
+		switch {
+		case err == io.EOF && !r.endsWithFIN():
+			continue
+		case err != nil:
+			return r.finished(err)
+		}
+		switch m := m.(type) {
+		case *wire.GoAway:
+		case *wire.RequestUpdate:
+			err = r.takeUpdate(m)
+		default:
+			err = r.owner.take(m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// takeUpdate answers a REQUEST_UPDATE of the peer. It waits for the answer to the request, which comes first.
+func (r *request) takeUpdate(m *wire.RequestUpdate) error {
+	if err := unknownParameters(m.Parameters); err != nil {
+		return err
+	}
+	if !r.own {
+		select {
+		case <-r.replied:
+		case <-r.ctx.Done():
+		}
+	}
+	r.s.mu.Lock()
+	err := r.s.checkID(m.RequestID)
+	r.s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	_, refusal, err := r.s.inTokens.resolve(m.Parameters.Tokens)
+	if err != nil {
+		return err
+	}
+	ok := &wire.RequestOK{RequestID: m.RequestID}
+	owner, is := r.owner.(updatable)
+	if is && refusal == nil {
+		ok.Parameters, refusal = owner.update(m.Parameters)
+	}
+	defer r.s.requestOver(m.RequestID)
+	r.s.count.request(received, requestOf(m), outcomeOf(refusal != nil))
+	if refusal == nil {
+		r.st.send(ok)
+		return nil
+	}
+	r.st.send(&wire.RequestError{RequestID: m.RequestID, Code: refusal.Code, Reason: refusal.Reason})
+	if is {
+		owner.updateFailed(refusal)
+	}
+	return nil
+}
+
+// endsWithFIN reports whether the peer ends the request when it has no more to say: a track or namespace of its own, a listing. What
+// it asked for goes on until it is cancelled.
+func (r *request) endsWithFIN() bool {
+	switch r.typ {
+	case typeSubscribe:
+		return r.own
+	case typePublish, typePublishNamespace:
+		return !r.own
+	case typeFetch, typeTrackStatus:
+		return false
+	}
+	return true
+}
+
+// finished handles the end of the stream.
+func (r *request) finished(err error) error {
+	if isViolation(err) {
+		return err
+	}
+	if r.s.ctx.Err() != nil {
+		if r.end() {
+			r.owner.ended(context.Cause(r.s.ctx))
+		}
+		return nil
+	}
+	if !r.isOver() {
+		r.leave(err)
+	}
+	return nil
+}
+
+// leave ends the request because the peer did.
+func (r *request) leave(why error) {
+	r.mu.Lock()
+	unanswered := !r.own && !r.answered
+	r.mu.Unlock()
+	if unanswered {
+		r.stop(ErrClosed) // it ends when its handler has answered
+		return
+	}
+	if r.end() {
+		r.owner.ended(why)
+		r.st.cancel(nil)
+	}
+}
+
+func (r *request) isOver() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.over
+}
+
+// end marks the request as over, once, and forgets it.
+func (r *request) end() bool {
+	r.mu.Lock()
+	over := r.over
+	r.over = true
+	r.mu.Unlock()
+	if over {
+		return false
+	}
+	r.s.mu.Lock()
+	if r.s.reqs[r.id] == r {
+		delete(r.s.reqs, r.id)
+	}
+	r.s.requests.tell()
+	r.s.mu.Unlock()
+	r.stop(ErrClosed)
+	return true
+}
+
+// close ends the request in order.
+func (r *request) close() {
+	if r.end() {
+		r.st.close()
+	}
+}
+
+// cancel ends it at once; nil: it is not wanted any more.
+func (r *request) cancel(why *RequestError) error {
+	if r.end() {
+		return r.st.cancel(why)
+	}
+	return nil
+}
+
+// begin takes a request of the peer that began with m: it checks it and starts what handles it. It must not block. The caller serves
+// the request then.
+func (r *request) begin(m wire.Message) error {
+	switch m := m.(type) {
+	case *wire.Fetch:
+		return r.beginFetch(m)
+	case *wire.TrackStatus:
+		return r.beginTrackStatus(m)
+	}
+	return violation("%T is no request", m)
+}
+
+// admit does what the beginnings of the peer's requests have in common. ok: it is to be handled; else it was refused.
+func (r *request) admit(of object.TrackName, p wire.Parameters) (tokens []Token, ok bool, err error) {
+	if err := unknownParameters(p); err != nil {
+		return nil, false, err
+	}
+	if err := r.enter(); err != nil {
+		return nil, false, err
+	}
+	tokens, refusal, err := r.s.inTokens.resolve(p.Tokens)
+	if err != nil {
+		return nil, false, err
+	}
+	if refusal == nil {
+		refusal = r.s.refuseNewRequest(of)
+	}
+	if refusal != nil {
+		r.s.spawn(func() { r.reject(refusal.Code, refusal.Reason) })
+		return nil, false, nil
+	}
+	return tokens, true, nil
+}
+
+// enter makes a request of the peer one of the session's, if its id is right.
+func (r *request) enter() error {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	if err := r.s.checkID(r.id); err != nil {
+		return err
+	}
+	r.s.reqs[r.id] = r
+	r.s.requests.tell()
+	return nil
+}
+
+// handle runs the handler of a request of the peer in its own goroutine.
+func (r *request) handle(f func(ctx context.Context)) {
+	r.s.spawn(func() {
+		f(r.ctx)
+		r.reject(wire.RequestInternalError, "not answered")
+	})
+}
+
+// answer sends the one answer a request of the peer gets.
+func (r *request) answer(m wire.Message) error {
+	r.mu.Lock()
+	again := r.answered
+	r.answered = true
+	r.mu.Unlock()
+	if again {
+		return ErrAnswered
+	}
+	defer close(r.replied)
+	_, no := m.(*wire.RequestError)
+	r.s.count.request(received, r.asked, outcomeOf(no || r.ctx.Err() != nil))
+	if r.ctx.Err() != nil && !no {
+		// Withdrawn before it was answered. The peer still gets an answer, as the draft wants exactly one.
+		r.st.send(&wire.RequestError{RequestID: r.id, Code: wire.RequestInternalError, Reason: "withdrawn"})
+		r.close()
+		return context.Cause(r.ctx)
+	}
+	if err := r.st.send(m); err != nil {
+		r.cancel(&RequestError{Code: wire.RequestInternalError})
+		return r.s.orCause(err)
+	}
+	return nil
+}
+
+// reject answers with REQUEST_ERROR and ends the request; if it was answered already nothing happens.
+func (r *request) reject(code RequestCode, reason string) error {
+	return r.refuse(&wire.RequestError{RequestID: r.id, Code: code, Reason: reason})
+}
+
+func (r *request) refuse(m *wire.RequestError) error {
+	err := r.answer(m)
+	if err != ErrAnswered {
+		r.close()
+	}
+	return err
+}
+
+// resetOf is how the peer ended a stream.
+func resetOf(why error) ResetCode {
+	var reset *StreamResetError
+	if errors.As(why, &reset) {
+		return reset.Code
+	}
+	return wire.ResetInternalError
+}
+
+func isViolation(err error) bool {
+	var we *wire.Error
+	return errors.As(err, &we)
+}
