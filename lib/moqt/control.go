@@ -176,12 +176,6 @@ func (s *Session) dispatch(m wire.Message) error {
 		return s.onPublish(m)
 	case *wire.PublishDone:
 		return s.onPublishDone(m)
-	case *wire.PublishNamespace:
-		return s.onPublishNamespace(m)
-	case *wire.PublishNamespaceDone:
-		return s.onPublishNamespaceDone(m)
-	case *wire.PublishNamespaceCancel:
-		return s.onPublishNamespaceCancel(m)
 	}
 	// CLIENT_SETUP and SERVER_SETUP a second time; SUBSCRIBE_NAMESPACE, NAMESPACE and NAMESPACE_DONE outside the stream
 	// they belong to (§3.3, §9.25).

@@ -3,6 +3,8 @@ package moqt
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
 	"sync"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -89,11 +91,23 @@ func (x *controlMux) take(m wire.Message) (bool, error) {
 		return true, x.begin(m.RequestID, m)
 	case *wire.TrackStatus:
 		return true, x.begin(m.RequestID, m)
+	case *wire.PublishNamespace:
+		return true, x.begin(m.RequestID, m)
 
 	case *wire.RequestUpdate:
 		return x.update(m)
 	case *wire.FetchCancel:
-		return true, x.end(m.RequestID, typeFetch)
+		x.end(m.RequestID, false, canceled, typeFetch)
+		return true, nil
+	case *wire.PublishNamespaceDone:
+		if v := x.find(m.RequestID); v != nil && !v.r.own && v.r.typ != typePublishNamespace {
+			return true, violation("PUBLISH_NAMESPACE_DONE for request %d, which is another", m.RequestID)
+		}
+		x.end(m.RequestID, false, io.EOF, typePublishNamespace)
+		return true, nil
+	case *wire.PublishNamespaceCancel:
+		x.end(m.RequestID, true, &RequestError{Code: m.Code, Reason: m.Reason}, typePublishNamespace)
+		return true, nil
 	}
 	return false, nil
 }
@@ -162,20 +176,22 @@ func (x *controlMux) update(m *wire.RequestUpdate) (bool, error) {
 	return true, nil
 }
 
-// end tells a request of the peer that it ended it.
-func (x *controlMux) end(id, typ uint64) error {
+// canceled is how a request ends that is not wanted any more.
+var canceled = &StreamResetError{Code: wire.ResetCancelled, Remote: true}
+
+// end tells a request of one of some types that the peer ended it.
+func (x *controlMux) end(id uint64, own bool, why error, types ...uint64) {
 	v := x.find(id)
-	if v == nil || v.r.own || v.r.typ != typ {
-		return nil // it is over already
+	if v == nil || v.r.own != own || !slices.Contains(types, v.r.typ) {
+		return // it is over already
 	}
 	v.mu.Lock()
 	again := v.left
 	v.left = true
 	v.mu.Unlock()
 	if !again {
-		v.hand(nil, &StreamResetError{Code: wire.ResetCancelled, Remote: true})
+		v.hand(nil, why)
 	}
-	return nil
 }
 
 // hand gives a message or the end to the reader of the request and waits until it was acted on.
@@ -315,11 +331,15 @@ func (v *muxStream) cancel(why *RequestError) error {
 }
 
 // farewell sends what ends the request in draft 16, if there is such a message.
-func (v *muxStream) farewell(*RequestError) error {
+func (v *muxStream) farewell(why *RequestError) error {
 	id := v.r.id
 	switch {
 	case v.r.typ == typeFetch && v.r.own:
 		return v.x.s.control.send(&wire.FetchCancel{RequestID: id})
+	case v.r.typ == typePublishNamespace && v.r.own:
+		return v.x.s.control.send(&wire.PublishNamespaceDone{RequestID: id})
+	case v.r.typ == typePublishNamespace && why != nil:
+		return v.x.s.control.send(&wire.PublishNamespaceCancel{RequestID: id, Code: why.Code, Reason: why.Reason})
 	}
 	return nil
 }

@@ -458,7 +458,7 @@ func (s *Session) acceptStreams() error {
 			if s.v.RequestStreams() {
 				defer func() { <-s.open }()
 			}
-			if err := s.takeRequestStream(st); err != nil {
+			if err := s.takeOwnStream(st); err != nil {
 				s.fail(err)
 			}
 		})

@@ -2,7 +2,7 @@ package moqt
 
 import (
 	"context"
-	"sync"
+	"errors"
 
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -10,13 +10,11 @@ import (
 
 // NamespacePublication is an announced namespace.
 type NamespacePublication struct {
-	movable
-	s      *Session
-	id     uint64
+	*movable
+	r      *request
 	ns     object.Namespace
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	once   sync.Once
 }
 
 // PublishNamespace announces that tracks below ns can be had here and waits for the answer (*RequestError if refused).
@@ -24,29 +22,33 @@ func (s *Session) PublishNamespace(ctx context.Context, ns object.Namespace, tok
 	if err := wire.CheckNamespace(ns, 1); err != nil {
 		return nil, err
 	}
-	p := &NamespacePublication{movable: newMovable(s), s: s, ns: ns}
+	p := &NamespacePublication{ns: ns}
 	p.ctx, p.cancel = context.WithCancelCause(s.ctx)
-	err := s.oldRequest(ctx, func(id uint64) wire.Message {
-		p.id = id
-		return &wire.PublishNamespace{RequestID: id, Namespace: ns, Parameters: wire.Parameters{Tokens: tokens}}
-	}, func(m wire.Message, late bool) error {
-		if _, is := m.(*wire.RequestOK); !is {
-			return violation("%T in answer to PUBLISH_NAMESPACE", m)
-		}
-		if late {
-			s.spawn(func() { s.send(&wire.PublishNamespaceDone{RequestID: p.id}) })
-			return nil
-		}
-		s.mu.Lock()
-		s.announced[p.id] = p
-		s.mu.Unlock()
-		return nil
-	})
+	err := p.open(ctx, s, &wire.PublishNamespace{Namespace: ns, Parameters: wire.Parameters{Tokens: tokens}})
 	if err != nil {
 		p.cancel(err)
 		return nil, err
 	}
 	return p, nil
+}
+
+func (p *NamespacePublication) open(ctx context.Context, s *Session, m *wire.PublishNamespace) error {
+	ctx, cancel := s.responseContext(ctx)
+	defer cancel()
+	r, err := s.request(ctx, m, p)
+	if err != nil {
+		return err
+	}
+	p.r, p.movable = r, &r.movable
+	answer, err := r.await(ctx)
+	if err != nil {
+		return err
+	}
+	if _, is := answer.(*wire.RequestOK); !is {
+		return r.broke(violation("%T in answer to PUBLISH_NAMESPACE", answer))
+	}
+	r.follow()
+	return nil
 }
 
 // Namespace is what was announced.
@@ -57,29 +59,24 @@ func (p *NamespacePublication) Context() context.Context { return p.ctx }
 
 // Done withdraws the namespace.
 func (p *NamespacePublication) Done() error {
-	var err error
-	p.once.Do(func() {
-		if p.ctx.Err() != nil {
-			return // cancelled by the peer: nothing to withdraw (§6.2)
-		}
-		p.s.mu.Lock()
-		delete(p.s.announced, p.id)
-		p.s.mu.Unlock()
-		p.cancel(ErrClosed)
-		err = p.s.orCause(p.s.send(&wire.PublishNamespaceDone{RequestID: p.id}))
-	})
-	return err
+	if p.ctx.Err() != nil {
+		return nil // cancelled by the peer: nothing to withdraw (§6.2)
+	}
+	p.cancel(ErrClosed)
+	return p.r.s.orCause(p.r.cancel(nil))
 }
 
-func (s *Session) onPublishNamespaceCancel(m *wire.PublishNamespaceCancel) error {
-	s.mu.Lock()
-	p := s.announced[m.RequestID]
-	delete(s.announced, m.RequestID)
-	s.mu.Unlock()
-	if p != nil {
-		p.cancel(&RequestError{Code: m.Code, Reason: m.Reason})
+func (p *NamespacePublication) take(m wire.Message) error { return nobody{}.take(m) }
+
+func (p *NamespacePublication) ended(why error) { p.cancel(revoked(why)) }
+
+// revoked is how a request of this side was ended that had been accepted.
+func revoked(why error) error {
+	var reset *StreamResetError
+	if errors.As(why, &reset) {
+		return &RequestError{Code: requestCodeOf(reset.Code), Reason: "cancelled: " + reset.Code.String()}
 	}
-	return nil
+	return why
 }
 
 // PublishNamespaceRequest is a peer's PUBLISH_NAMESPACE. Its context ends with PUBLISH_NAMESPACE_DONE, which may be long
@@ -88,34 +85,16 @@ type PublishNamespaceRequest struct {
 	Namespace object.Namespace
 	Tokens    []Token
 
-	in *inbound
+	in *request
 }
 
-func (s *Session) onPublishNamespace(m *wire.PublishNamespace) error {
-	in, tokens, err := s.admitSimple(m.RequestID, m, object.TrackName{Namespace: m.Namespace}, m.Parameters)
-	if in == nil {
+func (in *request) beginPublishNamespace(m *wire.PublishNamespace) error {
+	tokens, ok, err := in.admit(object.TrackName{Namespace: m.Namespace}, m.Parameters)
+	if !ok {
 		return err
 	}
 	r := &PublishNamespaceRequest{Namespace: m.Namespace, Tokens: tokens, in: in}
-	in.handle(func(ctx context.Context) { s.cfg.Handler.PublishNamespace(ctx, r) })
-	return nil
-}
-
-func (s *Session) onPublishNamespaceDone(m *wire.PublishNamespaceDone) error {
-	s.mu.Lock()
-	in := s.inbounds[m.RequestID]
-	s.mu.Unlock()
-	if in == nil {
-		return nil // crossed our PUBLISH_NAMESPACE_CANCEL
-	}
-	if in.kind != kindPublishNamespace {
-		return violation("PUBLISH_NAMESPACE_DONE for request %d, which is another", m.RequestID)
-	}
-	if !in.isAnswered() {
-		in.cancel(ErrClosed)
-		return nil
-	}
-	in.finish()
+	in.handle(func(ctx context.Context) { in.s.cfg.Handler.PublishNamespace(ctx, r) })
 	return nil
 }
 
@@ -137,7 +116,5 @@ func (r *PublishNamespaceRequest) Cancel(code RequestCode, reason string) error 
 	if r.in.ctx.Err() != nil {
 		return nil
 	}
-	err := r.in.send(&wire.PublishNamespaceCancel{RequestID: r.in.id, Code: code, Reason: reason})
-	r.in.finish()
-	return r.in.s.orCause(err)
+	return r.in.s.orCause(r.in.cancel(&RequestError{Code: code, Reason: reason}))
 }

@@ -21,19 +21,14 @@ var errUpdated = errors.New("updated")
 type prefixOf struct {
 	now   object.Namespace // for who reads the stream
 	mu    sync.Mutex
-	asked []prefixUpdate // in order
-}
-
-type prefixUpdate struct {
-	call   *call
-	prefix object.Namespace
+	asked []object.Namespace // in order
 }
 
 // UpdatePrefix asks for another prefix, from draft 18 on. It does not wait for the answer, which Next reads: then Next tells as gone
 // what does not have the new prefix, and goes on with what does. A refusal ends the subscription. Of a subscription to namespaces and
 // tracks each part is asked.
 func (sub *NamespaceSubscription) UpdatePrefix(ctx context.Context, prefix object.Namespace) error {
-	if !sub.s.v.RequestStreams() {
+	if sub.s.mux != nil {
 		return wire.ErrValue
 	}
 	if err := wire.CheckNamespace(prefix, 0); err != nil {
@@ -41,25 +36,23 @@ func (sub *NamespaceSubscription) UpdatePrefix(ctx context.Context, prefix objec
 	}
 	prefix = slices.Clone(prefix)
 	if sub.tracks != nil {
-		if err := sub.pushed.ask(ctx, sub.s, sub.tracks, prefix); err != nil {
+		if err := sub.pushed.ask(ctx, sub.tracks, prefix); err != nil {
 			return err
 		}
 	}
-	return sub.prefix.ask(ctx, sub.s, sub.st, prefix)
+	return sub.prefix.ask(ctx, sub.r, prefix)
 }
 
-func (p *prefixOf) ask(ctx context.Context, s *Session, cs *controlStream, prefix object.Namespace) error {
+func (p *prefixOf) ask(ctx context.Context, r *request, prefix object.Namespace) error {
 	p.mu.Lock() // until it is known that an answer may come
 	defer p.mu.Unlock()
-	c, err := s.issueCallOn(ctx, cs.send, func(id uint64) wire.Message {
-		return &wire.RequestUpdate{RequestID: id, Parameters: wire.Parameters{NamespacePrefix: &prefix}}
-	}, nil)
-	if err != nil {
-		return s.orCause(err)
+	err := r.s.numbered(ctx, func(id uint64) error {
+		return r.st.send(&wire.RequestUpdate{RequestID: id, Parameters: wire.Parameters{NamespacePrefix: &prefix}})
+	})
+	if err == nil {
+		p.asked = append(p.asked, prefix)
 	}
-	s.dropCall(c.id) // the answer comes on the stream
-	p.asked = append(p.asked, prefixUpdate{c, prefix})
-	return nil
+	return err
 }
 
 // answer takes the answer to the oldest update. false: m is none.
@@ -69,14 +62,14 @@ func (p *prefixOf) answer(s *Session, m wire.Message) (bool, error) {
 	if len(p.asked) == 0 {
 		return false, nil
 	}
-	u := p.asked[0]
+	update := requestOf((*wire.RequestUpdate)(nil))
 	switch m := m.(type) {
 	case *wire.RequestOK:
-		s.count.request(sent, u.call.request, accepted)
-		p.now, p.asked = u.prefix, p.asked[1:]
+		s.count.request(sent, update, accepted)
+		p.now, p.asked = p.asked[0], p.asked[1:]
 		return true, nil
 	case *wire.RequestError:
-		s.count.request(sent, u.call.request, refused)
+		s.count.request(sent, update, refused)
 		p.asked = nil
 		return true, requestError(m)
 	}
@@ -109,37 +102,31 @@ func (a *NamespaceAnnouncer) Prefix() object.Namespace {
 // Updates is sent a value when the prefix changed.
 func (a *NamespaceAnnouncer) Updates() <-chan struct{} { return a.changed }
 
-// move answers an update, in, with another prefix, unless it is refused.
-func (r *SubscribeNamespaceRequest) move(in *inbound, prefix object.Namespace) (*RequestError, error) {
+// move accepts an update with another prefix, or says why it is refused.
+func (r *SubscribeNamespaceRequest) move(prefix object.Namespace, accept func(wire.Parameters)) *RequestError {
 	a := r.announcer.Load()
 	if a == nil || a.all == nil {
-		return &RequestError{Code: wire.RequestNotSupported, Reason: "the prefix cannot be changed"}, nil
-	}
-	s, claimed := in.s, in.s.prefixes
-	if r.Options.NoListing {
-		claimed = s.tracks
+		return &RequestError{Code: wire.RequestNotSupported, Reason: "the prefix cannot be changed"}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if refusal := s.claimPrefix(claimed, r.in, prefix); refusal != nil {
-		return refusal, nil
+	if refusal := r.in.claim(prefix); refusal != nil {
+		return refusal
 	}
-	if err := in.answer(&wire.RequestOK{RequestID: in.id}); err != nil {
-		return nil, err
-	}
+	accept(wire.Parameters{})
 	a.prefix, a.told = prefix, map[string]struct{}{}
 	signal(a.changed)
 	if r.Options.NoListing {
-		return nil, nil
+		return nil
 	}
 	for key, ns := range a.all {
 		if !ns.HasPrefix(prefix) {
 			continue
 		}
 		a.told[key] = struct{}{}
-		if err := r.st.send(&wire.Namespace{Suffix: ns[len(prefix):]}); err != nil {
-			return nil, s.orCause(err)
+		if r.in.st.send(&wire.Namespace{Suffix: ns[len(prefix):]}) != nil {
+			return nil // the stream is broken, which its reader sees
 		}
 	}
-	return nil, nil
+	return nil
 }

@@ -3,6 +3,7 @@ package moqt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -13,12 +14,14 @@ import (
 // ownStream is a requestStream that is a stream. Answers on it have no request id; they come in the order of what they answer, and
 // get their ids back here.
 type ownStream struct {
-	s      *Session
-	cs     *controlStream
-	r      *request
-	gone   chan struct{} // closed when this side ended the request
-	fin    bool          // the peer's FIN was read; the reader's
-	leaves func()        // takes the stream off AfterFunc of its context
+	s  *Session
+	cs *controlStream
+	r  *request
+	// numbered: as draft 16 has it for SUBSCRIBE_NAMESPACE, answers do have an id, and nothing else is said than what is asked for.
+	numbered bool
+	gone     chan struct{} // closed when this side ended the request
+	fin      bool          // the peer's FIN was read; the reader's
+	leaves   func()        // takes the stream off AfterFunc of its context
 
 	order    sync.Mutex // keeps awaiting in the order of messages; before mu
 	mu       sync.Mutex // guards what follows
@@ -29,16 +32,36 @@ type ownStream struct {
 
 // newOwnStream makes a stream of a request one; its id is set before it is used.
 func (s *Session) newOwnStream(cs *controlStream, r *request) *ownStream {
-	st := &ownStream{s: s, cs: cs, r: r, gone: make(chan struct{})}
+	st := &ownStream{s: s, cs: cs, r: r, numbered: s.mux != nil, gone: make(chan struct{})}
 	stop := context.AfterFunc(cs.st.Context(), st.stopped)
 	st.leaves = func() { stop() }
 	return st
 }
 
-// takeOwn serves a stream of the peer that began with m.
-func (s *Session) takeOwn(cs *controlStream, id uint64, m wire.Message) error {
+// takeOwnStream serves a bidirectional stream opened by the peer.
+func (s *Session) takeOwnStream(st Stream) error {
+	cs := s.controlStream(st)
+	st.SetReadDeadline(time.Now().Add(s.cfg.HeaderTimeout))
+	m, err := cs.receive()
+	if err != nil {
+		st.CancelRead(wire.ResetCancelled)
+		st.CancelWrite(wire.ResetCancelled)
+		if isViolation(err) {
+			return err
+		}
+		return nil
+	}
+	st.SetReadDeadline(time.Time{})
+	id := requestID(m)
+	if id == nil || s.mux != nil && m.Type() != typeSubscribeNamespace {
+		return violation("%T at the start of a bidirectional stream", m)
+	}
+	if t := m.Type(); t == typeSubscribe || t == typePublish {
+		return s.takeRequest(st, cs, m)
+	}
+	s.renumber(id)
 	r := s.newRequest(m, false)
-	r.id = id
+	r.id = *id
 	r.st = s.newOwnStream(cs, r)
 	if err := r.begin(m); err != nil {
 		return err
@@ -52,7 +75,12 @@ func (st *ownStream) send(m wire.Message) error {
 	switch m := m.(type) {
 	case *wire.RequestUpdate:
 		awaits = m.RequestID
-	case *wire.RequestOK, *wire.RequestError, *wire.SubscribeOK, *wire.FetchOK, *wire.PublishDone, *wire.GoAway, *wire.Namespace, *wire.NamespaceDone:
+	case *wire.RequestOK, *wire.RequestError, *wire.SubscribeOK, *wire.FetchOK, *wire.PublishDone, *wire.Namespace, *wire.NamespaceDone, *wire.PublishBlocked:
+		asks = false
+	case *wire.GoAway:
+		if st.numbered {
+			return fmt.Errorf("GOAWAY of one request in %v: %w", st.s.v, wire.ErrValue)
+		}
 		asks = false
 	case *wire.PublishOK:
 		return st.send(&wire.RequestOK{RequestID: m.RequestID, Parameters: m.Parameters})
@@ -136,7 +164,7 @@ func (st *ownStream) identify(m wire.Message) (wire.Message, error) {
 	r := st.r
 	switch m := m.(type) {
 	case *wire.RequestOK:
-		id, err := st.answered(m)
+		id, err := st.answered(m, m.RequestID)
 		m.RequestID = id
 		switch {
 		case err != nil:
@@ -147,7 +175,7 @@ func (st *ownStream) identify(m wire.Message) (wire.Message, error) {
 			return &wire.PublishOK{RequestID: id, Parameters: m.Parameters}, nil
 		}
 	case *wire.RequestError:
-		id, err := st.answered(m)
+		id, err := st.answered(m, m.RequestID)
 		m.RequestID = id
 		return m, err
 	case *wire.SubscribeOK:
@@ -157,11 +185,15 @@ func (st *ownStream) identify(m wire.Message) (wire.Message, error) {
 	case *wire.PublishOK:
 		return m, st.first(m, &m.RequestID)
 	case *wire.RequestUpdate:
-		if r.own && r.typ != typePublish || r.typ == typeTrackStatus {
+		if r.own && r.typ != typePublish || r.typ == typeTrackStatus || st.numbered {
 			return nil, violation("REQUEST_UPDATE for a request that cannot be updated")
 		}
 		st.s.renumber(&m.RequestID)
 		m.ExistingRequestID = r.id
+	case *wire.GoAway:
+		if st.numbered {
+			return nil, violation("GOAWAY on the stream of a request")
+		}
 	case *wire.PublishDone:
 		if r.own != (r.typ == typeSubscribe) || !r.own && r.typ != typePublish {
 			return nil, violation("PUBLISH_DONE from a subscriber")
@@ -171,8 +203,8 @@ func (st *ownStream) identify(m wire.Message) (wire.Message, error) {
 	return m, nil
 }
 
-// answered finds what an answer is for: the oldest without one.
-func (st *ownStream) answered(m wire.Message) (uint64, error) {
+// answered finds what an answer is for: the oldest without one. said is the id in the answer.
+func (st *ownStream) answered(m wire.Message, said uint64) (uint64, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if len(st.awaiting) == 0 {
@@ -180,13 +212,16 @@ func (st *ownStream) answered(m wire.Message) (uint64, error) {
 	}
 	id := st.awaiting[0]
 	st.awaiting = st.awaiting[1:]
+	if st.numbered && said != id {
+		return 0, violation("%T for request %d in answer to %d", m, said, id)
+	}
 	return id, nil
 }
 
 // first identifies an answer that only the request itself can get.
 func (st *ownStream) first(m wire.Message, id *uint64) error {
 	var err error
-	if *id, err = st.answered(m); err == nil && *id != st.r.id {
+	if *id, err = st.answered(m, 0); err == nil && *id != st.r.id {
 		err = violation("%T in answer to an update", m)
 	}
 	return err
@@ -204,11 +239,15 @@ func (st *ownStream) leave() bool {
 	over := st.over
 	st.over = true
 	st.mu.Unlock()
-	if !over {
-		st.leaves()
-		close(st.gone)
+	if over {
+		return false
 	}
-	return !over
+	st.leaves()
+	close(st.gone)
+	if !st.r.own {
+		st.s.requestOver(st.r.id)
+	}
+	return true
 }
 
 // die ends the stream because the peer did, and returns how it did that first.
@@ -237,17 +276,23 @@ func (st *ownStream) cancel(why *RequestError) error {
 	if why != nil {
 		code = resetFor(why.Code)
 	}
-	if st.leave() {
-		st.cs.st.CancelWrite(code)
-		st.cs.st.CancelRead(code)
+	if !st.leave() {
+		return nil
 	}
+	if why == nil && st.r.listing() {
+		st.cs.st.Close() // which says as much
+	} else {
+		st.cs.st.CancelWrite(code)
+	}
+	st.cs.st.CancelRead(code)
 	return nil
 }
 
 // stopped is called when the sending half ended. If this side did not end it, the peer cancelled with STOP_SENDING.
 func (st *ownStream) stopped() {
 	r := st.r
-	publisher := r.typ == typeSubscribe && r.own || r.typ == typePublish && !r.own // the peer publishes: it ends with PUBLISH_DONE
+	// What the peer publishes or lists ends with PUBLISH_DONE or FIN.
+	publisher := r.own && (r.typ == typeSubscribe || r.listing()) || r.typ == typePublish && !r.own
 	if st.isOver() || st.dead() != nil || st.s.ctx.Err() != nil || publisher {
 		return
 	}

@@ -29,10 +29,7 @@ func (r *SubscribeNamespaceRequest) Redirect(to Redirect, reason string) error {
 	if to.Track.Name != "" {
 		return wire.ErrValue
 	}
-	if r.in.s.client && to.URI != "" {
-		return wire.ErrValue
-	}
-	return r.refuse(r.in.s.redirection(r.in.id, to, reason))
+	return r.in.redirect(to, reason)
 }
 
 // Redirect sends the publisher elsewhere, as SubscribeRequest.Redirect does. The draft does not list the code for PUBLISH;

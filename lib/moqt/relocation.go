@@ -61,8 +61,6 @@ func (s *Session) relocate(id uint64, m *wire.GoAway) bool {
 		to = &s.subs[id].movable
 	case s.pubs[id] != nil:
 		to = &s.pubs[id].movable
-	case s.announced[id] != nil:
-		to = &s.announced[id].movable
 	default:
 		return false
 	}
@@ -181,7 +179,7 @@ func (sub *Subscription) GoAway(uri string, patience time.Duration) error {
 
 // GoAway asks the publisher of a namespace to publish it elsewhere, as Publication.GoAway does.
 func (r *PublishNamespaceRequest) GoAway(uri string, patience time.Duration) error {
-	return r.in.s.goAwayRequest(r.in.id, uri, patience)
+	return r.in.goAway(uri, patience)
 }
 
 // GoAway asks the subscriber to fetch what is left elsewhere, as Publication.GoAway does.
@@ -191,35 +189,5 @@ func (w *FetchWriter) GoAway(uri string, patience time.Duration) error {
 
 // GoAway asks the subscriber to ask for namespaces elsewhere, as Publication.GoAway does.
 func (a *NamespaceAnnouncer) GoAway(uri string, patience time.Duration) error {
-	in := a.r.in
-	s := in.s
-	if !s.v.RequestStreams() {
-		return fmt.Errorf("GOAWAY of one request in %v: %w", s.v, wire.ErrValue)
-	}
-	if s.client && uri != "" {
-		return wire.ErrValue
-	}
-	a.mu.Lock()
-	again := a.leaving
-	a.leaving = true
-	a.mu.Unlock()
-	if again {
-		return nil
-	}
-	if err := a.r.st.send(&wire.GoAway{NewSessionURI: uri, Timeout: milliseconds(patience)}); err != nil {
-		return s.orCause(err)
-	}
-	if patience > 0 {
-		s.spawn(func() {
-			timer := time.NewTimer(patience)
-			defer timer.Stop()
-			select {
-			case <-in.ctx.Done():
-			case <-timer.C:
-				a.r.st.st.CancelWrite(wire.ResetGoingAway)
-				a.r.st.st.CancelRead(wire.ResetGoingAway) // which ends the request
-			}
-		})
-	}
-	return nil
+	return a.r.in.goAway(uri, patience)
 }

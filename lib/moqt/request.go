@@ -41,8 +41,9 @@ type request struct {
 	ctx   context.Context // ends with the request
 	stop  context.CancelCauseFunc
 
-	replied chan struct{} // closed when the peer's request was answered
-	awayIn  bool          // GOAWAY came; the reader's
+	replied chan struct{}    // closed when the peer's request was answered
+	awayIn  bool             // GOAWAY came; the reader's
+	claimed object.Namespace // the prefix that a namespace subscription of the peer has; guarded by Session.mu
 
 	mu       sync.Mutex       // guards what follows; no other lock is taken under it
 	answered bool             // the peer's: an answer was sent or is being sent
@@ -62,8 +63,8 @@ type requestOwner interface {
 
 // updatable is a requestOwner that the peer may update.
 type updatable interface {
-	// update applies an update of the peer and returns what its answer says, or why it is refused.
-	update(p wire.Parameters) (wire.Parameters, *RequestError)
+	// update applies an update of the peer and accepts it, with what the answer says, or returns why it is refused.
+	update(p wire.Parameters, accept func(wire.Parameters)) *RequestError
 	// updateFailed is called after an update was refused.
 	updateFailed(why *RequestError)
 }
@@ -106,7 +107,7 @@ func (s *Session) request(ctx context.Context, m wire.Message, owner requestOwne
 		return nil, err
 	}
 	err = s.numbered(ctx, func(id uint64) error {
-		setRequestID(m, id)
+		*requestID(m) = id
 		r.register(id)
 		return r.st.send(m)
 	})
@@ -125,24 +126,25 @@ func (r *request) register(id uint64) {
 	r.s.mu.Unlock()
 }
 
-// setRequestID gives a request its id.
-func setRequestID(m wire.Message, id uint64) {
+// requestID is where a message that begins a request has its id; nil: it begins none.
+func requestID(m wire.Message) *uint64 {
 	switch m := m.(type) {
 	case *wire.Subscribe:
-		m.RequestID = id
+		return &m.RequestID
 	case *wire.Publish:
-		m.RequestID = id
+		return &m.RequestID
 	case *wire.Fetch:
-		m.RequestID = id
+		return &m.RequestID
 	case *wire.TrackStatus:
-		m.RequestID = id
+		return &m.RequestID
 	case *wire.PublishNamespace:
-		m.RequestID = id
+		return &m.RequestID
 	case *wire.SubscribeNamespace:
-		m.RequestID = id
+		return &m.RequestID
 	case *wire.SubscribeTracks:
-		m.RequestID = id
+		return &m.RequestID
 	}
+	return nil
 }
 
 // await waits for the answer to an own request (*RequestError: it was refused). Then the caller follows the request, or cancels it;
@@ -209,9 +211,14 @@ func (r *request) next(ctx context.Context) (wire.Message, error) {
 
 var typeGoAway = (*wire.GoAway)(nil).Type()
 
+// listing reports whether the request is for what namespaces or tracks there are.
+func (r *request) listing() bool {
+	return r.typ == typeSubscribeNamespace || r.typ == typeSubscribeTracks
+}
+
 // scoped reports whether the request is for a namespace.
 func (r *request) scoped() bool {
-	return r.typ == typePublishNamespace || r.typ == typeSubscribeNamespace || r.typ == typeSubscribeTracks
+	return r.typ == typePublishNamespace || r.listing()
 }
 
 // takeGoAway tells who owns the request that the peer wants it moved.
@@ -269,17 +276,23 @@ func (r *request) takeUpdate(m *wire.RequestUpdate) error {
 	if err != nil {
 		return err
 	}
-	ok := &wire.RequestOK{RequestID: m.RequestID}
-	owner, is := r.owner.(updatable)
-	if is && refusal == nil {
-		ok.Parameters, refusal = owner.update(m.Parameters)
-	}
 	defer r.s.requestOver(m.RequestID)
-	r.s.count.request(received, requestOf(m), outcomeOf(refusal != nil))
+	accept := func(p wire.Parameters) {
+		r.s.count.request(received, requestOf(m), accepted)
+		r.st.send(&wire.RequestOK{RequestID: m.RequestID, Parameters: p})
+	}
+	owner, is := r.owner.(updatable)
+	switch {
+	case refusal != nil:
+	case is:
+		refusal = owner.update(m.Parameters, accept)
+	default:
+		accept(wire.Parameters{})
+	}
 	if refusal == nil {
-		r.st.send(ok)
 		return nil
 	}
+	r.s.count.request(received, requestOf(m), refused)
 	r.st.send(&wire.RequestError{RequestID: m.RequestID, Code: refusal.Code, Reason: refusal.Reason})
 	if is {
 		owner.updateFailed(refusal)
@@ -381,6 +394,13 @@ func (r *request) begin(m wire.Message) error {
 		return r.beginFetch(m)
 	case *wire.TrackStatus:
 		return r.beginTrackStatus(m)
+	case *wire.PublishNamespace:
+		return r.beginPublishNamespace(m)
+	case *wire.SubscribeNamespace:
+		o := SubscribeNamespaceOptions{Publish: m.Options != wire.SubscribeNamespaces, NoListing: m.Options == wire.SubscribePublish}
+		return r.beginNamespaces(m.Prefix, m.Parameters, o)
+	case *wire.SubscribeTracks:
+		return r.beginNamespaces(m.Prefix, m.Parameters, SubscribeNamespaceOptions{Publish: true, NoListing: true})
 	}
 	return violation("%T is no request", m)
 }

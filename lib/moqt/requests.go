@@ -158,7 +158,7 @@ func (s *Session) issueCall(ctx context.Context, build func(id uint64) wire.Mess
 
 // openRequestStream opens the stream of a request.
 func (s *Session) openRequestStream(ctx context.Context, r *request) (requestStream, error) {
-	if s.mux != nil {
+	if s.mux != nil && r.typ != typeSubscribeNamespace {
 		return s.mux.stream(r), nil
 	}
 	st, err := s.openRequest(ctx)
@@ -418,7 +418,6 @@ type requestKind uint8
 const (
 	kindOther requestKind = iota
 	kindSubscribe
-	kindPublishNamespace
 	kindUpdate
 )
 
@@ -462,8 +461,6 @@ func (s *Session) admit(id uint64, m wire.Message) (*inbound, error) {
 		r.kind = kindSubscribe
 	case *wire.RequestUpdate:
 		r.kind, r.updates = kindUpdate, m.ExistingRequestID
-	case *wire.PublishNamespace:
-		r.kind = kindPublishNamespace
 	}
 	s.inbounds[id] = r
 	s.requests.tell()

@@ -66,10 +66,6 @@ func (s *Session) send(m wire.Message) error {
 		return s.control.send(m)
 	case *wire.Unsubscribe:
 		s.cancelRequest(m.RequestID, wire.ResetCancelled)
-	case *wire.PublishNamespaceDone:
-		s.cancelRequest(m.RequestID, wire.ResetCancelled)
-	case *wire.PublishNamespaceCancel:
-		s.cancelRequest(m.RequestID, resetFor(m.Code))
 	case *wire.PublishDone:
 		return s.reply(m.RequestID, m, true)
 	case *wire.RequestError:
@@ -169,7 +165,7 @@ func (rs *oldStream) take(m wire.Message) error {
 			return err
 		}
 		m.RequestID = id
-		if err := rs.s.checkRedirect(m.Redirect, rs.typ == typePublishNamespace); err != nil {
+		if err := rs.s.checkRedirect(m.Redirect, false); err != nil {
 			return err
 		}
 		err = rs.s.onReply(id, m)
@@ -352,7 +348,7 @@ func (rs *oldStream) finished(err error) error {
 	case rs.isOver():
 		rs.cs.st.CancelRead(wire.ResetCancelled) // if its patience ended it
 		return nil
-	case errors.Is(err, io.EOF) && len(calls) == 0 && (!rs.own || rs.typ != typeSubscribe) && (rs.own || rs.typ != typePublish && rs.typ != typePublishNamespace):
+	case errors.Is(err, io.EOF) && len(calls) == 0 && (!rs.own || rs.typ != typeSubscribe) && (rs.own || rs.typ != typePublish):
 		// The peer has no more to say. The request lives on: subscriptions and fetches are cancelled with STOP_SENDING or
 		// RESET_STREAM. (Not so a namespace or track of the peer, and a subscription without PUBLISH_DONE: below.)
 		select {
@@ -384,10 +380,6 @@ func (rs *oldStream) over(code, reset ResetCode) error {
 		})
 	case rs.typ == typeSubscribe, rs.typ == typePublish:
 		return s.onUnsubscribe(&wire.Unsubscribe{RequestID: id})
-	case rs.typ == typePublishNamespace && rs.own:
-		return s.onPublishNamespaceCancel(&wire.PublishNamespaceCancel{RequestID: id, Code: requestCodeOf(code), Reason: "cancelled: " + code.String()})
-	case rs.typ == typePublishNamespace:
-		return s.onPublishNamespaceDone(&wire.PublishNamespaceDone{RequestID: id})
 	case !rs.own:
 		s.mu.Lock()
 		in := s.inbounds[id]
@@ -426,14 +418,6 @@ func (s *Session) takeRequest(st Stream, cs *controlStream, m wire.Message) erro
 		id, dispatch = &m.RequestID, func() error { return s.onSubscribe(m) }
 	case *wire.Publish:
 		id, dispatch = &m.RequestID, func() error { return s.onPublish(m) }
-	case *wire.Fetch:
-		s.renumber(&m.RequestID)
-		return s.takeOwn(cs, m.RequestID, m)
-	case *wire.TrackStatus:
-		s.renumber(&m.RequestID)
-		return s.takeOwn(cs, m.RequestID, m)
-	case *wire.PublishNamespace:
-		id, dispatch = &m.RequestID, func() error { return s.onPublishNamespace(m) }
 	default:
 		return violation("%T at the start of a bidirectional stream", m)
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"every.channel/ec/lib/moqt/wire"
-	"every.channel/ec/lib/object"
 )
 
 // Session is one MoQ session; both ends can publish and subscribe on it. Its methods may be called
@@ -48,19 +47,16 @@ type Session struct {
 	count    counters
 	qlog     *qlog // nil: none
 
-	mu        sync.Mutex // guards what follows
-	stopped   bool       // Run is over: nothing may be spawned
-	requests  requestState
-	subs      map[uint64]*Subscription         // by request id
-	pubs      map[uint64]*Publication          // by request id
-	inbounds  map[uint64]*inbound              // the peer's open requests
-	announced map[uint64]*NamespacePublication // own, by request id
-	prefixes  map[uint64]object.Namespace      // of the peer's SUBSCRIBE_NAMESPACE requests
-	tracks    map[uint64]object.Namespace      // of its SUBSCRIBE_TRACKS
-	streams   map[uint64]*oldStream            // by request id, in drafts with a stream per request
-	reqs      map[uint64]*request              // by request id
-	aliases   aliasTable
-	goaway    struct {
+	mu       sync.Mutex // guards what follows
+	stopped  bool       // Run is over: nothing may be spawned
+	requests requestState
+	subs     map[uint64]*Subscription // by request id
+	pubs     map[uint64]*Publication  // by request id
+	inbounds map[uint64]*inbound      // the peer's open requests
+	streams  map[uint64]*oldStream    // by request id, in drafts with a stream per request
+	reqs     map[uint64]*request      // by request id
+	aliases  aliasTable
+	goaway   struct {
 		sent, received bool
 		uri            string
 		ch             chan struct{}
@@ -94,16 +90,13 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 	}
 	s := &Session{
 		conn: conn, cfg: conf.withDefaults(), v: v, client: client,
-		ready:     make(chan struct{}),
-		subs:      map[uint64]*Subscription{},
-		pubs:      map[uint64]*Publication{},
-		inbounds:  map[uint64]*inbound{},
-		announced: map[uint64]*NamespacePublication{},
-		prefixes:  map[uint64]object.Namespace{},
-		tracks:    map[uint64]object.Namespace{},
-		streams:   map[uint64]*oldStream{},
-		reqs:      map[uint64]*request{},
-		setupIn:   make(chan objectReader, 1),
+		ready:    make(chan struct{}),
+		subs:     map[uint64]*Subscription{},
+		pubs:     map[uint64]*Publication{},
+		inbounds: map[uint64]*inbound{},
+		streams:  map[uint64]*oldStream{},
+		reqs:     map[uint64]*request{},
+		setupIn:  make(chan objectReader, 1),
 	}
 	if s.v.RequestStreams() {
 		s.conn = recoded{conn, v}

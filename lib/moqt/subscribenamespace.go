@@ -2,13 +2,11 @@ package moqt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -34,26 +32,19 @@ type SubscribeNamespaceOptions struct {
 // NamespaceSubscription delivers namespaces. Next is for one goroutine.
 type NamespaceSubscription struct {
 	s      *Session
-	st     *controlStream
-	tracks *controlStream // of SUBSCRIBE_TRACKS besides, in drafts where it is another request
-	prefix prefixOf       // of st
-	pushed prefixOf       // of tracks
+	r      *request
+	tracks *request // SUBSCRIBE_TRACKS besides, in drafts where it is another request
+	prefix prefixOf // of r
+	pushed prefixOf // of tracks
 	known  map[string]object.Namespace
 	left   []object.Namespace // that an update of the prefix left behind; Next's, like what follows
-	goaway *wire.GoAway       // that came
-	closed sync.Once
 }
 
 // Session is the session the subscription was made on.
 func (sub *NamespaceSubscription) Session() *Session { return sub.s }
 
 // Relocation is what Next told with *GoAwayError.
-func (sub *NamespaceSubscription) Relocation() Relocation {
-	if sub.goaway == nil {
-		return Relocation{}
-	}
-	return relocation(sub.goaway)
-}
+func (sub *NamespaceSubscription) Relocation() Relocation { return sub.r.Relocation() }
 
 // SubscribeNamespace asks for the namespaces below prefix, present and future (*RequestError if refused). It travels on a
 // stream of its own (§9.25).
@@ -74,7 +65,7 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 		forward = new(bool)
 	}
 	var err error
-	if !s.v.RequestStreams() {
+	if s.mux != nil { // both are one request
 		m := &wire.SubscribeNamespace{Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens, Forward: forward}}
 		switch {
 		case o.Publish && !o.NoListing:
@@ -82,8 +73,7 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 		case !o.Publish:
 			m.Options = wire.SubscribeNamespaces
 		}
-		sub.st, err = s.namespaceRequest(ctx, func(id uint64) wire.Message { m.RequestID = id; return m })
-		if err != nil {
+		if sub.r, err = s.namespaceRequest(ctx, m); err != nil {
 			return nil, err
 		}
 		return sub, nil
@@ -91,18 +81,18 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 	// Listing and PUBLISH are two requests (draft-18 §10.16, §10.17).
 	if o.Publish {
 		m := &wire.SubscribeTracks{Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens, Forward: forward}}
-		if sub.tracks, err = s.namespaceRequest(ctx, func(id uint64) wire.Message { m.RequestID = id; return m }); err != nil {
+		if sub.tracks, err = s.namespaceRequest(ctx, m); err != nil {
 			return nil, err
 		}
 	}
 	if o.NoListing {
-		sub.st, sub.tracks = sub.tracks, nil
+		sub.r, sub.tracks = sub.tracks, nil
 		return sub, nil
 	}
 	m := &wire.SubscribeNamespace{Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens}}
-	if sub.st, err = s.namespaceRequest(ctx, func(id uint64) wire.Message { m.RequestID = id; return m }); err != nil {
+	if sub.r, err = s.namespaceRequest(ctx, m); err != nil {
 		if sub.tracks != nil {
-			closeNamespaceStream(sub.tracks)
+			sub.tracks.cancel(nil)
 		}
 		return nil, err
 	}
@@ -112,81 +102,31 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 	return sub, nil
 }
 
-// namespaceRequest opens the stream of a namespace subscription and waits for the answer (*RequestError if refused).
-func (s *Session) namespaceRequest(ctx context.Context, build func(id uint64) wire.Message) (*controlStream, error) {
-	if err := s.waitReady(ctx); err != nil {
+// namespaceRequest asks for namespaces or tracks and waits for the answer (*RequestError if refused). The rest is for Next.
+func (s *Session) namespaceRequest(ctx context.Context, m wire.Message) (*request, error) {
+	r, err := s.request(ctx, m, nobody{})
+	if err != nil {
 		return nil, err
 	}
-	st, err := s.conn.OpenStream(ctx)
+	answer, err := r.await(ctx)
 	if err != nil {
-		return nil, s.orCause(err)
+		return nil, err
 	}
-	cs := s.controlStream(st)
-	fail := func(err error) (*controlStream, error) {
-		closeNamespaceStream(cs)
-		return nil, s.orCause(err)
+	if _, is := answer.(*wire.RequestOK); !is {
+		return nil, r.broke(violation("%T in answer to SUBSCRIBE_NAMESPACE", answer))
 	}
-	c, err := s.issueCallOn(ctx, cs.send, build, nil)
-	if err != nil {
-		return fail(err)
-	}
-	s.dropCall(c.id) // the answer comes on the stream
-	stop := context.AfterFunc(ctx, func() { st.SetReadDeadline(time.Unix(1, 0)) })
-	m, err := cs.receive()
-	if !stop() && err != nil {
-		s.gaveUp(ctx, c.request)
-		return fail(context.Cause(ctx))
-	}
-	if err != nil {
-		var we *wire.Error
-		if errors.As(err, &we) {
-			s.fail(err)
-		}
-		return fail(err)
-	}
-	st.SetReadDeadline(time.Time{})
-	implied := s.v.RequestStreams() // the id of the request, by its stream
-	switch m := m.(type) {
-	case *wire.RequestOK:
-		if implied && len(m.Properties) > 0 {
-			err = violation("track properties in answer to a namespace subscription")
-			break
-		}
-		if implied || m.RequestID == c.id {
-			s.count.request(sent, c.request, accepted)
-			return cs, nil
-		}
-		err = violation("REQUEST_OK for request %d in answer to %d", m.RequestID, c.id)
-	case *wire.RequestError:
-		if err = s.checkRedirect(m.Redirect, true); err != nil {
-			break
-		}
-		if implied || m.RequestID == c.id {
-			s.count.request(sent, c.request, refused)
-			return fail(requestError(m))
-		}
-		err = violation("REQUEST_ERROR for request %d in answer to %d", m.RequestID, c.id)
-	default:
-		err = violation("%T in answer to SUBSCRIBE_NAMESPACE", m)
-	}
-	s.fail(err)
-	return fail(err)
-}
-
-func closeNamespaceStream(cs *controlStream) {
-	cs.st.Close()
-	cs.st.CancelRead(wire.ResetCancelled)
+	return r, nil
 }
 
 // drainTracks reads what a publisher says of tracks it cannot PUBLISH, next to a listing that is read by Next.
 func (sub *NamespaceSubscription) drainTracks() {
 	for {
-		m, err := sub.tracks.receive()
+		m, err := sub.tracks.next(context.Background())
 		if err != nil {
 			sub.broke(err)
 			return
 		}
-		if m, ok := m.(*wire.GoAway); ok && sub.s.checkRequestGoAway(m, false) == nil {
+		if m.Type() == typeGoAway {
 			continue // the listing's is acted on
 		}
 		if ok, err := sub.pushed.answer(sub.s, m); ok {
@@ -207,8 +147,7 @@ func (sub *NamespaceSubscription) drainTracks() {
 
 // broke closes the session for what the peer got wrong.
 func (sub *NamespaceSubscription) broke(err error) error {
-	var we *wire.Error
-	if errors.As(err, &we) {
+	if isViolation(err) {
 		sub.s.fail(err)
 	}
 	return sub.s.orCause(err)
@@ -231,18 +170,14 @@ func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, err
 }
 
 func (sub *NamespaceSubscription) next(ctx context.Context) (NamespaceEvent, error) {
-	stop := context.AfterFunc(ctx, func() { sub.st.st.SetReadDeadline(time.Unix(1, 0)) })
-	m, err := sub.st.receive()
-	if !stop() {
-		sub.st.st.SetReadDeadline(time.Time{})
-		if err != nil {
-			return NamespaceEvent{}, context.Cause(ctx)
-		}
-	}
-	if err != nil {
-		if errors.Is(err, io.EOF) {
-			return NamespaceEvent{}, io.EOF
-		}
+	m, err := sub.r.next(ctx)
+	switch {
+	case err == nil:
+	case err == io.EOF:
+		return NamespaceEvent{}, io.EOF
+	case ctx.Err() != nil && !isViolation(err):
+		return NamespaceEvent{}, context.Cause(ctx)
+	default:
 		return NamespaceEvent{}, sub.broke(err)
 	}
 	whole := func(suffix object.Namespace) object.Namespace {
@@ -278,13 +213,6 @@ func (sub *NamespaceSubscription) next(ctx context.Context) (NamespaceEvent, err
 	case *wire.PublishBlocked:
 		return NamespaceEvent{Namespace: whole(m.Suffix), Blocked: &m.Name}, nil
 	case *wire.GoAway:
-		if !sub.s.v.RequestStreams() {
-			break
-		}
-		if err := sub.s.checkRequestGoAway(m, sub.goaway != nil); err != nil {
-			return NamespaceEvent{}, sub.broke(err)
-		}
-		sub.goaway = m
 		return NamespaceEvent{}, &GoAwayError{relocation(m)}
 	}
 	return NamespaceEvent{}, sub.broke(violation("%T on the stream of SUBSCRIBE_NAMESPACE", m))
@@ -292,13 +220,10 @@ func (sub *NamespaceSubscription) next(ctx context.Context) (NamespaceEvent, err
 
 // Close ends the subscription.
 func (sub *NamespaceSubscription) Close() error {
-	sub.closed.Do(func() {
-		closeNamespaceStream(sub.st)
-		if sub.tracks != nil {
-			closeNamespaceStream(sub.tracks)
-		}
-	})
-	return nil
+	if sub.tracks != nil {
+		sub.tracks.cancel(nil)
+	}
+	return sub.r.cancel(nil)
 }
 
 // SubscribeNamespaceRequest is a peer's SUBSCRIBE_NAMESPACE. Its context ends when the peer closes its stream.
@@ -306,168 +231,66 @@ type SubscribeNamespaceRequest struct {
 	Prefix  object.Namespace // may be empty: everything
 	Options SubscribeNamespaceOptions
 
-	in        *inbound
-	st        *controlStream
+	in        *request
 	announcer atomic.Pointer[NamespaceAnnouncer] // once it was accepted
 }
 
-// takeRequestStream serves a bidirectional stream opened by the peer.
-func (s *Session) takeRequestStream(st Stream) error {
-	cs := s.controlStream(st)
-	st.SetReadDeadline(time.Now().Add(s.cfg.HeaderTimeout))
-	m, err := cs.receive()
-	if err != nil {
-		st.CancelRead(wire.ResetCancelled)
-		st.CancelWrite(wire.ResetCancelled)
-		var we *wire.Error
-		if errors.As(err, &we) {
-			return err
-		}
-		return nil
-	}
-	st.SetReadDeadline(time.Time{})
-	var id uint64
-	var prefix object.Namespace
-	var p wire.Parameters
-	var o SubscribeNamespaceOptions
-	claimed := s.prefixes
-	switch m := m.(type) {
-	case *wire.SubscribeNamespace:
-		id, prefix, p = m.RequestID, m.Prefix, m.Parameters
-		o = SubscribeNamespaceOptions{Publish: m.Options != wire.SubscribeNamespaces, NoListing: m.Options == wire.SubscribePublish}
-	case *wire.SubscribeTracks:
-		id, prefix, p = m.RequestID, m.Prefix, m.Parameters
-		o = SubscribeNamespaceOptions{Publish: true, NoListing: true}
-		claimed = s.tracks
-	default:
-		if s.v.RequestStreams() {
-			return s.takeRequest(st, cs, m)
-		}
-		return violation("%T at the start of a bidirectional stream", m)
-	}
-	if err := unknownParameters(p); err != nil {
+func (in *request) beginNamespaces(prefix object.Namespace, p wire.Parameters, o SubscribeNamespaceOptions) error {
+	tokens, ok, err := in.admit(object.TrackName{Namespace: prefix}, p)
+	if !ok {
 		return err
-	}
-	s.renumber(&id)
-	in, err := s.admit(id, m)
-	if err != nil {
-		return err
-	}
-	in.send = cs.send
-	tokens, refusal, err := s.inTokens.resolve(p.Tokens)
-	if err != nil {
-		return err
-	}
-	if refusal == nil {
-		refusal = s.refuseNewRequest(object.TrackName{Namespace: prefix})
-	}
-	if refusal == nil {
-		refusal = s.claimPrefix(claimed, in, prefix)
 	}
 	o.NoForward, o.Tokens = p.Forward != nil && !*p.Forward, tokens
-	r := &SubscribeNamespaceRequest{Prefix: prefix, in: in, st: cs, Options: o}
-	if refusal != nil {
-		r.Reject(refusal.Code, refusal.Reason)
+	r := &SubscribeNamespaceRequest{Prefix: prefix, in: in, Options: o}
+	in.owner = r
+	if refusal := in.claim(prefix); refusal != nil {
+		in.s.spawn(func() { r.Reject(refusal.Code, refusal.Reason) })
 		return nil
 	}
-	s.spawn(func() {
-		s.cfg.Handler.SubscribeNamespace(in.ctx, r)
-		if !in.isAnswered() {
-			r.Reject(wire.RequestInternalError, "not answered")
-		}
-	})
-	// Besides updates, where they travel here, the peer says nothing more; FIN or RESET ends the subscription (§6.1).
-	left := false
-	for err == nil {
-		if m, err = cs.receive(); err != nil {
-			break
-		}
-		if m, ok := m.(*wire.GoAway); ok && s.v.RequestStreams() { // nobody here can ask elsewhere for the peer
-			err, left = s.checkRequestGoAway(m, left), true
-			continue
-		}
-		update, ok := m.(*wire.RequestUpdate)
-		if !ok || !s.v.RequestStreams() {
-			return violation("%T after SUBSCRIBE_NAMESPACE", m)
-		}
-		err = s.updateNamespaces(r, update)
-	}
-	s.releasePrefix(in.id) // first: whoever learns of the end may ask for the prefix again
-	in.cancel(ErrClosed)
-	st.Close()
-	in.finish()
-	var we *wire.Error
-	if errors.As(err, &we) {
-		return err
-	}
-	st.CancelRead(wire.ResetCancelled)
+	in.handle(func(ctx context.Context) { in.s.cfg.Handler.SubscribeNamespace(ctx, r) })
 	return nil
 }
 
-func (s *Session) releasePrefix(id uint64) {
-	s.mu.Lock()
-	delete(s.prefixes, id)
-	delete(s.tracks, id)
-	s.mu.Unlock()
+func (r *SubscribeNamespaceRequest) take(m wire.Message) error {
+	return violation("%T after SUBSCRIBE_NAMESPACE", m)
 }
 
-// updateNamespaces answers a REQUEST_UPDATE of a namespace subscription; a refused one ends the stream (draft-18 §10.9.1).
-func (s *Session) updateNamespaces(r *SubscribeNamespaceRequest, m *wire.RequestUpdate) error {
-	s.renumber(&m.RequestID)
-	in, err := s.admit(m.RequestID, m)
-	if err != nil {
-		return err
+func (r *SubscribeNamespaceRequest) ended(error) {}
+
+func (r *SubscribeNamespaceRequest) update(p wire.Parameters, accept func(wire.Parameters)) *RequestError {
+	if p.NamespacePrefix != nil {
+		return r.move(*p.NamespacePrefix, accept)
 	}
-	in.send = r.st.send
-	defer in.finish()
-	select {
-	case <-r.in.replied:
-	case <-r.in.ctx.Done():
-	case <-r.st.st.Context().Done():
-	}
-	_, refusal, err := s.inTokens.resolve(m.Parameters.Tokens)
-	if err != nil {
-		return err
-	}
-	if refusal == nil && m.Parameters.NamespacePrefix != nil {
-		if refusal, err = r.move(in, *m.Parameters.NamespacePrefix); refusal == nil {
-			return err
-		}
-	}
-	if refusal == nil {
-		return in.answer(&wire.RequestOK{RequestID: in.id})
-	}
-	in.answer(&wire.RequestError{RequestID: in.id, Code: refusal.Code, Reason: refusal.Reason})
-	return refusal
+	accept(wire.Parameters{})
+	return nil
 }
 
-// claimPrefix refuses a prefix that overlaps another one of its kind in the session (§9.25). in may have one already.
-func (s *Session) claimPrefix(claimed map[uint64]object.Namespace, in *inbound, prefix object.Namespace) *RequestError {
+// updateFailed: a refused update ends the stream (draft-18 §10.9.1).
+func (r *SubscribeNamespaceRequest) updateFailed(*RequestError) { r.in.close() }
+
+// claim takes a prefix for a namespace subscription of the peer, in place of the one it has. It refuses one that overlaps another of its
+// kind in the session (§9.25).
+func (in *request) claim(prefix object.Namespace) *RequestError {
+	s := in.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, p := range claimed {
+	for _, other := range s.reqs {
+		p := other.claimed
+		if other == in || other.typ != in.typ || p == nil || other.ctx.Err() != nil {
+			continue
+		}
 		n := min(len(p), len(prefix))
-		if id != in.id && slices.Equal(p[:n], prefix[:n]) {
+		if slices.Equal(p[:n], prefix[:n]) {
 			return &RequestError{Code: wire.RequestPrefixOverlap, Reason: "overlaps " + p.String()}
 		}
 	}
-	claimed[in.id] = prefix
+	in.claimed = append(object.Namespace{}, prefix...)
 	return nil
 }
 
 // Reject answers REQUEST_ERROR.
 func (r *SubscribeNamespaceRequest) Reject(code RequestCode, reason string) error {
-	return r.refuse(&wire.RequestError{RequestID: r.in.id, Code: code, Reason: reason})
-}
-
-func (r *SubscribeNamespaceRequest) refuse(m *wire.RequestError) error {
-	err := r.in.answer(m)
-	if err != ErrAnswered {
-		r.st.st.Close() // §9.25: the stream is closed at once
-		r.in.s.releasePrefix(r.in.id)
-		r.in.finish()
-	}
-	return err
+	return r.in.reject(code, reason)
 }
 
 // Accept answers REQUEST_OK and returns what namespaces are told with. An update with another prefix is refused.
@@ -492,8 +315,6 @@ type NamespaceAnnouncer struct {
 	prefix  object.Namespace
 	told    map[string]struct{}
 	all     map[string]object.Namespace // with every prefix; nil: the prefix does not change
-	// leaving: GOAWAY was sent.
-	leaving bool
 }
 
 // Context ends when the subscriber left.
@@ -534,11 +355,14 @@ func (a *NamespaceAnnouncer) tell(ns object.Namespace, gone bool) error {
 	suffix := ns[len(a.prefix):]
 	if gone {
 		delete(a.told, key)
-		return a.r.in.s.orCause(a.r.st.send(&wire.NamespaceDone{Suffix: suffix}))
+		return a.r.in.s.orCause(a.r.in.st.send(&wire.NamespaceDone{Suffix: suffix}))
 	}
 	a.told[key] = struct{}{}
-	return a.r.in.s.orCause(a.r.st.send(&wire.Namespace{Suffix: suffix}))
+	return a.r.in.s.orCause(a.r.in.st.send(&wire.Namespace{Suffix: suffix}))
 }
 
 // Close ends the response.
-func (a *NamespaceAnnouncer) Close() error { return a.r.st.st.Close() }
+func (a *NamespaceAnnouncer) Close() error {
+	a.r.in.close()
+	return nil
+}
