@@ -120,7 +120,7 @@ func (s *Session) readControl() error {
 	for {
 		m, err := s.control.receive()
 		if errors.Is(err, io.EOF) {
-			if s.cfg.Lenient && s.v.RequestStreams() {
+			if s.cfg.Lenient && s.mux == nil {
 				<-s.ctx.Done()
 				return context.Cause(s.ctx)
 			}
@@ -142,42 +142,11 @@ func (s *Session) readControl() error {
 // dispatch handles one control message. It must not block: it runs in the only reader of the control stream. Answers are
 // written by goroutines of their own, so that two peers cannot block each other.
 func (s *Session) dispatch(m wire.Message) error {
-	if goaway, ok := m.(*wire.GoAway); s.v.RequestStreams() && !ok {
-		return violation("%T on the control stream", m)
-	} else if ok {
+	if goaway, ok := m.(*wire.GoAway); ok {
 		return s.onGoAway(goaway)
 	}
-	if ok, err := s.mux.take(m); ok {
-		return err
+	if s.mux == nil {
+		return violation("%T on the control stream", m)
 	}
-	switch m := m.(type) {
-	case *wire.MaxRequestID:
-		return s.onMaxRequestID(m)
-	case *wire.RequestsBlocked:
-		s.log.Debug("peer is out of requests", "max", m.MaxRequestID)
-		return nil
-
-	case *wire.RequestOK:
-		return s.onReply(m.RequestID, m)
-	case *wire.RequestError:
-		return s.onReply(m.RequestID, m)
-	case *wire.SubscribeOK:
-		return s.onReply(m.RequestID, m)
-	case *wire.PublishOK:
-		return s.onReply(m.RequestID, m)
-
-	case *wire.Subscribe:
-		return s.onSubscribe(m)
-	case *wire.Unsubscribe:
-		return s.onUnsubscribe(m)
-	case *wire.RequestUpdate:
-		return s.onRequestUpdate(m)
-	case *wire.Publish:
-		return s.onPublish(m)
-	case *wire.PublishDone:
-		return s.onPublishDone(m)
-	}
-	// CLIENT_SETUP and SERVER_SETUP a second time; SUBSCRIBE_NAMESPACE, NAMESPACE and NAMESPACE_DONE outside the stream
-	// they belong to (§3.3, §9.25).
-	return violation("%T on the control stream", m)
+	return s.mux.take(m)
 }

@@ -73,48 +73,60 @@ func (x *controlMux) forget(id uint64, credit bool) {
 	delete(x.open, id)
 	x.mu.Unlock()
 	if known && credit {
-		x.s.requestOver(id)
+		x.s.requestOver()
 	}
 }
 
 // take handles a message of the control stream. It must not wait for the peer.
-func (x *controlMux) take(m wire.Message) (bool, error) {
+func (x *controlMux) take(m wire.Message) error {
 	switch m := m.(type) {
+	case *wire.MaxRequestID:
+		return x.s.onMaxRequestID(m)
+	case *wire.RequestsBlocked:
+		x.s.log.Debug("peer is out of requests", "max", m.MaxRequestID)
+		return nil
+
 	case *wire.RequestOK:
 		return x.answer(m.RequestID, m)
 	case *wire.RequestError:
 		return x.answer(m.RequestID, m)
+	case *wire.SubscribeOK:
+		return x.answer(m.RequestID, m)
+	case *wire.PublishOK:
+		return x.answer(m.RequestID, m)
 	case *wire.FetchOK:
 		return x.answer(m.RequestID, m)
 
-	case *wire.Fetch:
-		return true, x.begin(m.RequestID, m)
-	case *wire.TrackStatus:
-		return true, x.begin(m.RequestID, m)
-	case *wire.PublishNamespace:
-		return true, x.begin(m.RequestID, m)
-
+	case *wire.Subscribe, *wire.Publish, *wire.Fetch, *wire.TrackStatus, *wire.PublishNamespace:
+		return x.begin(*requestID(m), m)
 	case *wire.RequestUpdate:
 		return x.update(m)
+
+	case *wire.PublishDone:
+		x.done(m)
+	case *wire.Unsubscribe:
+		x.end(m.RequestID, false, canceled, typeSubscribe)
+		x.end(m.RequestID, true, canceled, typePublish)
 	case *wire.FetchCancel:
 		x.end(m.RequestID, false, canceled, typeFetch)
-		return true, nil
 	case *wire.PublishNamespaceDone:
 		if v := x.find(m.RequestID); v != nil && !v.r.own && v.r.typ != typePublishNamespace {
-			return true, violation("PUBLISH_NAMESPACE_DONE for request %d, which is another", m.RequestID)
+			return violation("PUBLISH_NAMESPACE_DONE for request %d, which is another", m.RequestID)
 		}
 		x.end(m.RequestID, false, io.EOF, typePublishNamespace)
-		return true, nil
 	case *wire.PublishNamespaceCancel:
 		x.end(m.RequestID, true, &RequestError{Code: m.Code, Reason: m.Reason}, typePublishNamespace)
-		return true, nil
+	default:
+		// CLIENT_SETUP and SERVER_SETUP a second time; SUBSCRIBE_NAMESPACE, NAMESPACE and NAMESPACE_DONE outside the stream
+		// they belong to (§3.3, §9.25).
+		return violation("%T on the control stream", m)
 	}
-	return false, nil
+	return nil
 }
 
 // begin takes a request of the peer.
 func (x *controlMux) begin(id uint64, m wire.Message) error {
-	r := x.s.newRequest(m, false)
+	r := x.s.newRequest(m, false, nobody{})
 	r.id = id
 	v := x.stream(r)
 	r.st = v
@@ -132,48 +144,91 @@ func (x *controlMux) begin(id uint64, m wire.Message) error {
 }
 
 // answer hands an answer to the request or update it is for.
-func (x *controlMux) answer(id uint64, m wire.Message) (bool, error) {
+func (x *controlMux) answer(id uint64, m wire.Message) error {
 	x.mu.Lock()
 	v := x.open[id]
-	if v == nil || !v.r.own {
+	if v == nil || !v.r.own && id == v.r.id {
 		x.mu.Unlock()
-		return false, nil
+		return violation("%T for request %d, which awaits none", m, id)
 	}
 	v.mu.Lock()
-	again := id == v.r.id && v.answered
+	first := id == v.r.id
+	again := first && v.answered
 	over := v.over
-	v.answered = v.answered || id == v.r.id
+	v.answered = v.answered || first
 	v.mu.Unlock()
-	if over || id != v.r.id {
+	if over || !first {
 		delete(x.open, id)
 	}
 	x.mu.Unlock()
 	_, no := m.(*wire.RequestError)
 	switch {
 	case again:
-		return true, violation("%T for request %d, which awaits none", m, id)
-	case over && id == v.r.id && !no && v.r.typ != typeFetch: // it was cancelled before there was anything to end
+		return violation("%T for request %d, which awaits none", m, id)
+	case over && first && !no && v.r.typ != typeFetch: // it was cancelled before there was anything to end
 		x.s.spawn(func() { v.farewell(nil) })
 	case !over:
 		v.hand(m, nil)
 	}
-	return true, nil
+	return nil
 }
 
 // update hands an update of the peer to the request it is for.
-func (x *controlMux) update(m *wire.RequestUpdate) (bool, error) {
+func (x *controlMux) update(m *wire.RequestUpdate) error {
 	v := x.find(m.ExistingRequestID)
 	if v == nil || v.r.own && v.r.typ != typePublish {
-		return false, nil
+		x.s.mu.Lock()
+		known := m.ExistingRequestID < x.s.requests.next || m.ExistingRequestID < x.s.requests.peerNext
+		x.s.mu.Unlock()
+		if !known {
+			return violation("REQUEST_UPDATE of unknown request %d", m.ExistingRequestID)
+		}
+		return x.refuseUpdate(m, errRequestOver) // it may have ended while this was under way
 	}
 	v.mu.Lock()
 	answered := v.answered
 	v.mu.Unlock()
 	if !answered {
-		return false, nil
+		return x.refuseUpdate(m, &RequestError{Code: wire.RequestInternalError, Reason: "not answered yet"})
 	}
 	v.hand(m, nil)
-	return true, nil
+	return nil
+}
+
+// refuseUpdate answers an update that is for no request.
+func (x *controlMux) refuseUpdate(m *wire.RequestUpdate, why *RequestError) error {
+	if err := unknownParameters(m.Parameters); err != nil {
+		return err
+	}
+	x.s.mu.Lock()
+	err := x.s.checkID(m.RequestID)
+	x.s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if _, _, err := x.s.inTokens.resolve(m.Parameters.Tokens); err != nil {
+		return err
+	}
+	x.s.count.request(received, requestOf(m), refused)
+	x.s.spawn(func() {
+		x.s.control.send(&wire.RequestError{RequestID: m.RequestID, Code: why.Code, Reason: why.Reason})
+		x.s.requestOver()
+	})
+	return nil
+}
+
+// done hands PUBLISH_DONE to the subscription it is for, if that is not over on this side.
+func (x *controlMux) done(m *wire.PublishDone) {
+	v := x.find(m.RequestID)
+	if v == nil || v.r.own != (v.r.typ == typeSubscribe) || !v.r.own && v.r.typ != typePublish {
+		return
+	}
+	v.mu.Lock()
+	answered := v.answered
+	v.mu.Unlock()
+	if answered || !v.r.own {
+		v.hand(m, nil)
+	}
 }
 
 // canceled is how a request ends that is not wanted any more.
@@ -252,7 +307,14 @@ func (v *muxStream) next(ctx context.Context) (wire.Message, error) {
 
 func (v *muxStream) send(m wire.Message) error {
 	switch m := m.(type) {
+	case *wire.Subscribe:
+		m.Parameters.RendezvousTimeout, m.Parameters.SubgroupDeliveryTimeout = nil, nil // which the draft does not have
+		v.x.add(v.r.id, v)
+	case *wire.Fetch:
+		m.Parameters.FillTimeout = nil
+		v.x.add(v.r.id, v)
 	case *wire.RequestUpdate:
+		m.Parameters.SubgroupDeliveryTimeout = nil
 		v.x.add(m.RequestID, v)
 	case *wire.RequestOK:
 		return v.reply(m.RequestID, m)
@@ -336,6 +398,10 @@ func (v *muxStream) farewell(why *RequestError) error {
 	switch {
 	case v.r.typ == typeFetch && v.r.own:
 		return v.x.s.control.send(&wire.FetchCancel{RequestID: id})
+	case v.r.typ == typeSubscribe && v.r.own, v.r.typ == typePublish && !v.r.own:
+		return v.x.s.control.send(&wire.Unsubscribe{RequestID: id})
+	case v.r.typ == typePublish:
+		return v.x.s.control.send(&wire.PublishDone{RequestID: id, Code: wire.DoneInternalError, Reason: "publisher left"})
 	case v.r.typ == typePublishNamespace && v.r.own:
 		return v.x.s.control.send(&wire.PublishNamespaceDone{RequestID: id})
 	case v.r.typ == typePublishNamespace && why != nil:

@@ -64,17 +64,17 @@ func (s *Session) Fetch(ctx context.Context, track object.TrackName, start, end 
 // FetchRelative fetches what came before a subscription with filter LargestObject, beginning groups before its
 // largest group (§9.16.2).
 func (s *Session) FetchRelative(ctx context.Context, sub *Subscription, groups uint64, o FetchOptions) (*FetchReader, error) {
-	return s.fetch(ctx, &wire.Fetch{FetchType: wire.FetchRelativeJoining, JoiningRequestID: sub.id, JoiningStart: groups}, Location{}, o)
+	return s.fetch(ctx, &wire.Fetch{FetchType: wire.FetchRelativeJoining, JoiningRequestID: sub.r.id, JoiningStart: groups}, Location{}, o)
 }
 
 // FetchAbsolute does so beginning at a group.
 func (s *Session) FetchAbsolute(ctx context.Context, sub *Subscription, group uint64, o FetchOptions) (*FetchReader, error) {
-	return s.fetch(ctx, &wire.Fetch{FetchType: wire.FetchAbsoluteJoining, JoiningRequestID: sub.id, JoiningStart: group}, Location{Group: group}, o)
+	return s.fetch(ctx, &wire.Fetch{FetchType: wire.FetchAbsoluteJoining, JoiningRequestID: sub.r.id, JoiningStart: group}, Location{Group: group}, o)
 }
 
 func (s *Session) fetch(ctx context.Context, m *wire.Fetch, start Location, o FetchOptions) (*FetchReader, error) {
 	m.Parameters = wire.Parameters{SubscriberPriority: o.Priority, GroupOrder: o.GroupOrder, Tokens: o.Tokens}
-	if o.FillTimeout != nil && s.v.RequestStreams() {
+	if o.FillTimeout != nil {
 		ms := milliseconds(*o.FillTimeout)
 		m.Parameters.FillTimeout = &ms
 	}
@@ -82,11 +82,11 @@ func (s *Session) fetch(ctx context.Context, m *wire.Fetch, start Location, o Fe
 	f.state.Descending = f.descending
 	ctx, cancel := s.responseContext(ctx)
 	defer cancel()
-	r, err := s.request(ctx, m, f)
-	if err != nil {
+	f.r = s.newRequest(m, true, f)
+	f.movable = &f.r.movable
+	if err := f.r.open(ctx, m); err != nil {
 		return nil, err
 	}
-	f.r, f.movable = r, &r.movable
 	s.spawn(func() { f.listen(start) })
 	select {
 	case <-f.begun:
@@ -179,7 +179,7 @@ func (s *Session) takeFetchStream(id uint64, r objectReader) error {
 	s.mu.Lock()
 	var f *FetchReader
 	if r := s.reqs[id]; r != nil && r.own {
-		f, _ = r.owner.(*FetchReader)
+		f, _ = r.ownedBy().(*FetchReader)
 	}
 	own := id < s.requests.next && id&1 == s.requests.next&1
 	s.mu.Unlock()

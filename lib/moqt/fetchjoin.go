@@ -7,10 +7,13 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
+// joinWait is how long a joining fetch waits for what it overtook.
+const joinWait = time.Second
+
 // join resolves a joining fetch (§9.16.2.1). It waits for the answer to the SUBSCRIBE it refers to, and, where each request has a
 // stream of its own, for what it overtook.
 func (r *FetchRequest) join(ctx context.Context, m *wire.Fetch) *RequestError {
-	late := time.NewTimer(overtakeWait)
+	late := time.NewTimer(joinWait)
 	defer late.Stop()
 	p := r.joinee(ctx, m.JoiningRequestID, late.C)
 	if p == nil {
@@ -38,18 +41,20 @@ func (r *FetchRequest) join(ctx context.Context, m *wire.Fetch) *RequestError {
 // joinee is the publication that a joining fetch refers to, nil if there is none.
 func (r *FetchRequest) joinee(ctx context.Context, id uint64, late <-chan time.Time) *Publication {
 	for {
-		sub, p, coming := r.in.s.findJoinee(id)
+		of, coming := r.in.s.findJoinee(id)
 		switch {
-		case sub != nil:
+		case of != nil && of.own:
+			p, _ := of.ownedBy().(*Publication)
+			return p
+		case of != nil:
 			select {
-			case <-sub.settled:
-				return sub.pub
-			case <-sub.ctx.Done():
+			case <-of.replied:
+				p, _ := of.ownedBy().(*Publication)
+				return p
+			case <-of.ctx.Done():
 			case <-ctx.Done():
 			}
 			return nil
-		case p != nil:
-			return p
 		case coming == nil:
 			return nil
 		}
@@ -65,27 +70,27 @@ func (r *FetchRequest) joinee(ctx context.Context, id uint64, late <-chan time.T
 
 // findJoinee looks for the SUBSCRIBE of the peer or the PUBLISH of this side with an id. If there is none but it may be on its way,
 // because the FETCH overtook it, coming is closed when there is more to see.
-func (s *Session) findJoinee(id uint64) (sub *inbound, p *Publication, coming <-chan struct{}) {
+func (s *Session) findJoinee(id uint64) (of *request, coming <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id = s.joined(id)
-	if sub = s.inbounds[id]; sub != nil {
-		if sub.kind != kindSubscribe {
-			return nil, nil, nil
+	of = s.reqs[id]
+	waits := s.v.Has(wire.JoinWaits)
+	_, missing := s.requests.skipped[id]
+	switch {
+	case of == nil:
+		if waits && (missing || s.cfg.Lenient) {
+			return nil, s.requests.heard()
 		}
-		return sub, nil, nil
+	case !of.own && of.typ == typeSubscribe:
+		return of, nil
+	case of.own && of.typ == typePublish && s.v.Has(wire.JoinPublished):
+		if of.isAnswered() {
+			return of, nil
+		}
+		return nil, s.requests.heard()
 	}
-	if !s.v.Has(wire.JoinWaits) {
-		return nil, nil, nil
-	}
-	p, unanswered := s.pubs[id], s.requests.calls[id] != nil
-	if p != nil && p.in == nil && s.v.Has(wire.JoinPublished) && !unanswered {
-		return nil, p, nil
-	}
-	if _, missing := s.requests.skipped[id]; missing || unanswered || s.cfg.Lenient {
-		coming = s.requests.heard()
-	}
-	return nil, nil, coming
+	return nil, nil
 }
 
 // forwards reports whether a subscription may be joined by its Forward State, waiting for updates that were sent before the fetch.
@@ -95,7 +100,7 @@ func (r *FetchRequest) forwards(ctx context.Context, p *Publication, late <-chan
 		return true
 	}
 	for {
-		coming := s.updateComing(p.id, r.in.id)
+		coming := s.updateComing(p.r, r.in.id)
 		if p.State().Forward {
 			return true
 		}
@@ -114,7 +119,7 @@ func (r *FetchRequest) forwards(ctx context.Context, p *Publication, late <-chan
 
 // updateComing is nil if no REQUEST_UPDATE of a subscription can still come or is being applied that was sent before a fetch; else
 // it is closed when there is more to see.
-func (s *Session) updateComing(sub, fetch uint64) <-chan struct{} {
+func (s *Session) updateComing(sub *request, fetch uint64) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	coming := s.cfg.Lenient && s.v.Has(wire.JoinWaits)
@@ -123,10 +128,7 @@ func (s *Session) updateComing(sub, fetch uint64) <-chan struct{} {
 			coming = coming || id < fetch
 		}
 	}
-	for _, in := range s.inbounds {
-		coming = coming || in.kind == kindUpdate && in.updates == sub
-	}
-	if !coming {
+	if !coming && sub.updating == 0 {
 		return nil
 	}
 	return s.requests.heard()

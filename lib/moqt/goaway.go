@@ -28,7 +28,7 @@ func (s *Session) GoAway(uri string) error {
 		s.mu.Unlock()
 		m.RequestID = &next
 	}
-	return s.orCause(s.send(m))
+	return s.orCause(s.control.send(m))
 }
 
 // GoingAway is closed when the peer sent GOAWAY; GoAwayURI then tells where to go.

@@ -24,31 +24,21 @@ func (s *Session) PublishNamespace(ctx context.Context, ns object.Namespace, tok
 	}
 	p := &NamespacePublication{ns: ns}
 	p.ctx, p.cancel = context.WithCancelCause(s.ctx)
-	err := p.open(ctx, s, &wire.PublishNamespace{Namespace: ns, Parameters: wire.Parameters{Tokens: tokens}})
+	m := &wire.PublishNamespace{Namespace: ns, Parameters: wire.Parameters{Tokens: tokens}}
+	p.r = s.newRequest(m, true, p)
+	p.movable = &p.r.movable
+	answer, err := p.r.ask(ctx, m)
+	if err == nil {
+		if _, is := answer.(*wire.RequestOK); !is {
+			err = p.r.broke(violation("%T in answer to PUBLISH_NAMESPACE", answer))
+		}
+	}
 	if err != nil {
 		p.cancel(err)
 		return nil, err
 	}
+	p.r.follow()
 	return p, nil
-}
-
-func (p *NamespacePublication) open(ctx context.Context, s *Session, m *wire.PublishNamespace) error {
-	ctx, cancel := s.responseContext(ctx)
-	defer cancel()
-	r, err := s.request(ctx, m, p)
-	if err != nil {
-		return err
-	}
-	p.r, p.movable = r, &r.movable
-	answer, err := r.await(ctx)
-	if err != nil {
-		return err
-	}
-	if _, is := answer.(*wire.RequestOK); !is {
-		return r.broke(violation("%T in answer to PUBLISH_NAMESPACE", answer))
-	}
-	r.follow()
-	return nil
 }
 
 // Namespace is what was announced.

@@ -56,11 +56,9 @@ func (s *Session) takeOwnStream(st Stream) error {
 	if id == nil || s.mux != nil && m.Type() != typeSubscribeNamespace {
 		return violation("%T at the start of a bidirectional stream", m)
 	}
-	if t := m.Type(); t == typeSubscribe || t == typePublish {
-		return s.takeRequest(st, cs, m)
-	}
+	r := s.newRequest(m, false, nobody{})
+	r.said = *id
 	s.renumber(id)
-	r := s.newRequest(m, false)
 	r.id = *id
 	r.st = s.newOwnStream(cs, r)
 	if err := r.begin(m); err != nil {
@@ -245,7 +243,7 @@ func (st *ownStream) leave() bool {
 	st.leaves()
 	close(st.gone)
 	if !st.r.own {
-		st.s.requestOver(st.r.id)
+		st.s.requestOver()
 	}
 	return true
 }

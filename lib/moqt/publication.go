@@ -83,16 +83,13 @@ func (s *PublicationState) apply(p wire.Parameters) {
 
 // Publication is the publisher's end of a subscription, whoever started it.
 type Publication struct {
-	movable
+	*movable
 	s       *Session
-	id      uint64 // request id of SUBSCRIBE or PUBLISH
-	alias   uint64
+	r       *request // SUBSCRIBE of the peer, or PUBLISH of this side; its id is the track alias
 	track   object.TrackName
 	props   wire.TrackProperties
-	in      *inbound         // the peer's SUBSCRIBE, if that began it
 	current func() *Location // TrackInfo.Current
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
+	ctx     context.Context  // of the request
 	updates chan struct{}
 
 	mu      sync.Mutex // guards what follows
@@ -105,24 +102,19 @@ type Publication struct {
 	over    bool
 }
 
-func (s *Session) newPublication(id uint64, track object.TrackName, info TrackInfo, in *inbound) (*Publication, error) {
+func (s *Session) newPublication(r *request, track object.TrackName, info TrackInfo) (*Publication, error) {
 	props, err := wire.ParseTrackProperties(info.Properties, s.v)
 	if err != nil {
 		return nil, err
 	}
 	p := &Publication{
-		movable: newMovable(s), s: s, id: id, alias: id, track: track, props: props, in: in, saved: info.Largest, current: info.Current,
-		updates: make(chan struct{}, 1), streams: map[*SubgroupWriter]struct{}{},
+		movable: &r.movable, s: s, r: r, track: track, props: props, saved: info.Largest, current: info.Current,
+		ctx: r.ctx, updates: make(chan struct{}, 1), streams: map[*SubgroupWriter]struct{}{},
 	}
 	if info.Largest != nil {
 		p.largest, p.some = *info.Largest, true
 	}
 	p.state = PublicationState{Forward: true, Priority: DefaultPriority, GroupOrder: props.GroupOrder, EndGroup: math.MaxUint64}
-	if in != nil {
-		p.ctx, p.cancel = in.ctx, in.cancel
-	} else {
-		p.ctx, p.cancel = context.WithCancelCause(s.ctx)
-	}
 	return p, nil
 }
 
@@ -131,50 +123,51 @@ func (s *Session) Publish(ctx context.Context, track object.TrackName, o Publish
 	if err := wire.CheckTrackName(track); err != nil {
 		return nil, err
 	}
-	p, err := s.newPublication(0, track, TrackInfo{Largest: o.Largest, Properties: o.Properties}, nil)
+	params := wire.Parameters{Tokens: o.Tokens}
+	if o.NoForward {
+		params.Forward = new(bool)
+	}
+	if ms := milliseconds(o.Expires); ms > 0 {
+		params.Expires = &ms
+	}
+	m := &wire.Publish{Track: track, Parameters: params, Properties: o.Properties}
+	r := s.newRequest(m, true, nobody{})
+	p, err := s.newPublication(r, track, TrackInfo{Largest: o.Largest, Properties: o.Properties})
 	if err != nil {
 		return nil, err
 	}
-	err = s.oldRequest(ctx, func(id uint64) wire.Message {
-		p.id, p.alias = id, id
-		s.mu.Lock()
-		s.pubs[id] = p // pending: a SUBSCRIBE to the same track is a duplicate from now on (§5.1)
-		s.mu.Unlock()
-		params := wire.Parameters{LargestObject: s.largestFor(o.Largest), Tokens: o.Tokens}
-		if o.NoForward {
-			params.Forward = new(bool)
-			p.state.Forward = false
-		}
-		if ms := milliseconds(o.Expires); ms > 0 {
-			params.Expires = &ms
-		}
-		return &wire.Publish{RequestID: id, Track: track, TrackAlias: p.alias, Parameters: params, Properties: o.Properties}
-	}, func(m wire.Message, late bool) error {
-		ok, is := m.(*wire.PublishOK)
-		if !is {
-			return violation("%T in answer to PUBLISH", m)
-		}
-		if err := unknownParameters(ok.Parameters); err != nil {
-			return err
-		}
-		if late {
-			s.spawn(func() {
-				s.send(&wire.PublishDone{RequestID: ok.RequestID, Code: wire.DoneInternalError, Reason: "publisher left"})
-			})
-			return nil
-		}
-		p.mu.Lock()
-		p.state.apply(ok.Parameters)
-		p.state.resolve(p.saved)
-		p.limitTimeout()
-		p.mu.Unlock()
-		return nil
-	})
-	if err != nil {
+	p.state.Forward = !o.NoForward
+	r.owner, r.track = p, track.String() // pending: a SUBSCRIBE to the same track is a duplicate from now on (§5.1)
+	if err := p.open(ctx, m, o.Largest); err != nil {
 		p.end(err)
 		return nil, err
 	}
 	return p, nil
+}
+
+func (p *Publication) open(ctx context.Context, m *wire.Publish, largest *Location) error {
+	if err := p.s.waitReady(ctx); err != nil { // it is known then who the peer is
+		return err
+	}
+	m.Parameters.LargestObject = p.s.largestFor(largest)
+	answer, err := p.r.ask(ctx, m)
+	if err != nil {
+		return err
+	}
+	ok, is := answer.(*wire.PublishOK)
+	if !is {
+		return p.r.broke(violation("%T in answer to PUBLISH", answer))
+	}
+	if err := unknownParameters(ok.Parameters); err != nil {
+		return p.r.broke(err)
+	}
+	p.mu.Lock()
+	p.state.apply(ok.Parameters)
+	p.state.resolve(p.saved)
+	p.limitTimeout()
+	p.mu.Unlock()
+	p.r.follow()
+	return nil
 }
 
 // limitTimeout applies the track's own delivery timeout; mu is held.
@@ -195,34 +188,26 @@ type SubscribeRequest struct {
 	// Rendezvous is how long the peer would wait for somebody to publish the track; 0: it wants its answer now.
 	Rendezvous time.Duration
 
-	in     *inbound
+	in     *request
 	params wire.Parameters
 }
 
-func (s *Session) onSubscribe(m *wire.Subscribe) error {
-	if err := unknownParameters(m.Parameters); err != nil {
+func (in *request) beginSubscribe(m *wire.Subscribe) error {
+	f := m.Parameters.SubscriptionFilter
+	in.joinable = f != nil && f.Type == wire.FilterLargestObject
+	tokens, ok, err := in.admit(m.Track, m.Parameters)
+	if !ok {
 		return err
 	}
-	in, err := s.admit(m.RequestID, m)
-	if err != nil {
-		return err
-	}
-	tokens, refusal, err := s.inTokens.resolve(m.Parameters.Tokens)
-	if err != nil {
-		return err
-	}
-	if refusal == nil {
-		refusal = s.refuseNewRequest(m.Track)
-	}
+	s := in.s
 	s.mu.Lock()
 	s.requests.turn++
-	in.kind, in.track, in.turn = kindSubscribe, m.Track.String(), s.requests.turn
+	in.track, in.turn = m.Track.String(), s.requests.turn
 	s.mu.Unlock()
-	if refusal == nil && !s.onlySubscription(in) {
-		refusal = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
-	}
-	if refusal != nil {
-		in.refuse(refusal)
+	other, theirs := s.otherSubscription(in)
+	duplicate := &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
+	if other != nil && (!theirs || s.overtake == 0) {
+		s.spawn(func() { in.reject(duplicate.Code, duplicate.Reason) })
 		return nil
 	}
 	r := &SubscribeRequest{Track: m.Track, Tokens: tokens, in: in, params: m.Parameters}
@@ -231,80 +216,78 @@ func (s *Session) onSubscribe(m *wire.Subscribe) error {
 	if ms := m.Parameters.RendezvousTimeout; ms != nil {
 		r.Rendezvous = duration(*ms)
 	}
-	in.handle(func(ctx context.Context) { s.cfg.Handler.Subscribe(ctx, r) })
+	in.handle(func(ctx context.Context) {
+		if other != nil && !s.onlySubscription(in) {
+			in.reject(duplicate.Code, duplicate.Reason)
+			return
+		}
+		s.cfg.Handler.Subscribe(ctx, r)
+	})
 	return nil
 }
 
-// overtakeWait is how long a SUBSCRIBE waits for the end of another subscription to the track, where each has a stream of its
-// own: a peer that cancels and subscribes anew in one breath does nothing wrong, but which stream comes first is chance.
-const overtakeWait = time.Second
-
-// onlySubscription reports whether the peer has no other subscription to in's track, and none on its way.
-func (s *Session) onlySubscription(in *inbound) bool {
-	var late <-chan time.Time
+// onlySubscription reports whether the peer has no other subscription to in's track, waiting a while for the end of what there is: where
+// each has a stream of its own, a peer that cancels and subscribes anew in one breath does nothing wrong, but which stream comes first
+// is chance.
+func (s *Session) onlySubscription(in *request) bool {
+	late := time.NewTimer(s.overtake)
+	defer late.Stop()
 	for {
 		other, theirs := s.otherSubscription(in)
 		switch {
 		case other == nil:
 			return true
-		case !theirs || !s.v.RequestStreams():
+		case !theirs:
 			return false
-		case late == nil:
-			timer := time.NewTimer(overtakeWait)
-			defer timer.Stop()
-			late = timer.C
 		}
 		select {
 		case <-other.Done():
 		case <-in.ctx.Done():
 			return false
-		case <-late:
+		case <-late.C:
 			return false
 		}
 	}
 }
 
 // otherSubscription gives the context of a subscription to in's track that came before it, or nil; theirs: the peer began it.
-func (s *Session) otherSubscription(in *inbound) (other context.Context, theirs bool) {
+func (s *Session) otherSubscription(in *request) (other context.Context, theirs bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.pubs {
-		if p.id != in.id && p.track.String() == in.track && p.ctx.Err() == nil {
-			return p.ctx, p.in != nil
+	for _, r := range s.reqs {
+		switch {
+		case r == in || r.track != in.track || r.ctx.Err() != nil:
+		case r.own && r.typ == typePublish:
+			return r.ctx, false
+		case !r.own && r.typ == typeSubscribe && r.turn < in.turn:
+			other, theirs = r.ctx, true
 		}
 	}
-	for _, o := range s.inbounds {
-		if o.kind == kindSubscribe && o.turn < in.turn && o.track == in.track && o.ctx.Err() == nil {
-			return o.ctx, true
-		}
-	}
-	return nil, false
+	return other, theirs
 }
 
 // Accept answers SUBSCRIBE_OK. info.Largest decides where relative filters start.
 func (r *SubscribeRequest) Accept(info TrackInfo) (*Publication, error) {
 	s := r.in.s
-	p, err := s.newPublication(r.in.id, r.Track, info, r.in)
+	p, err := s.newPublication(r.in, r.Track, info)
 	if err != nil {
 		return nil, err
 	}
 	p.state.apply(r.params)
 	p.state.resolve(info.Largest)
 	p.limitTimeout()
-	ok := &wire.SubscribeOK{RequestID: r.in.id, TrackAlias: p.alias, Properties: info.Properties, Parameters: wire.Parameters{LargestObject: s.largestFor(info.Largest)}}
+	ok := &wire.SubscribeOK{
+		RequestID: r.in.id, TrackAlias: r.in.id, Properties: info.Properties, Parameters: wire.Parameters{LargestObject: s.largestFor(info.Largest)},
+	}
 	if ms := milliseconds(info.Expires); ms > 0 {
 		ok.Parameters.Expires = &ms
 	}
-	s.mu.Lock()
-	s.pubs[p.id] = p
-	s.mu.Unlock()
-	if err := r.in.answer(ok); err != nil {
+	if err := r.in.accept(ok, p); err != nil {
 		if err != ErrAnswered {
 			p.end(err)
 		}
 		return nil, err
 	}
-	r.in.settle(p)
 	return p, nil
 }
 
@@ -313,66 +296,22 @@ func (r *SubscribeRequest) Reject(code RequestCode, reason string) error {
 	return r.in.reject(code, reason)
 }
 
-func (s *Session) onUnsubscribe(m *wire.Unsubscribe) error {
-	s.mu.Lock()
-	p, in := s.pubs[m.RequestID], s.inbounds[m.RequestID]
-	s.mu.Unlock()
-	switch {
-	case p != nil:
-		p.end(ErrClosed)
-	case in != nil:
-		in.cancel(ErrClosed) // not answered yet
+func (p *Publication) take(m wire.Message) error { return nobody{}.take(m) }
+
+func (p *Publication) ended(why error) {
+	if p.s.ctx.Err() == nil {
+		why = ErrClosed
 	}
+	p.end(why)
+}
+
+func (p *Publication) update(params wire.Parameters, accept func(wire.Parameters)) *RequestError {
+	accept(wire.Parameters{LargestObject: p.s.largestFor(p.apply(params))})
 	return nil
 }
 
-func (s *Session) onRequestUpdate(m *wire.RequestUpdate) error {
-	if err := unknownParameters(m.Parameters); err != nil {
-		return err
-	}
-	in, err := s.admit(m.RequestID, m)
-	if err != nil {
-		return err
-	}
-	_, refusal, err := s.inTokens.resolve(m.Parameters.Tokens)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	p, existing := s.pubs[m.ExistingRequestID], s.inbounds[m.ExistingRequestID]
-	known := m.ExistingRequestID < s.requests.next || m.ExistingRequestID < s.requests.peerNext
-	s.mu.Unlock()
-	ok := &wire.RequestOK{RequestID: m.RequestID}
-	switch {
-	case refusal != nil:
-	case p != nil:
-		ok.Parameters.LargestObject = s.largestFor(p.update(m.Parameters))
-	case existing != nil && existing.kind == kindSubscribe:
-		refusal = &RequestError{Code: wire.RequestInternalError, Reason: "subscription not established yet"}
-	case existing != nil:
-		existing.update(m.Parameters)
-	case known:
-		refusal = &RequestError{Code: wire.RequestDoesNotExist, Reason: "request is over"} // it may have ended while this was under way
-	default:
-		return violation("REQUEST_UPDATE of unknown request %d", m.ExistingRequestID)
-	}
-	answer := s.spawn
-	if s.v.RequestStreams() {
-		answer = func(f func()) { f() } // in order, and nobody else waits for this reader
-	}
-	answer(func() {
-		defer in.finish()
-		if refusal == nil {
-			in.answer(ok)
-			return
-		}
-		in.answer(&wire.RequestError{RequestID: in.id, Code: refusal.Code, Reason: refusal.Reason})
-		if p != nil {
-			p.Done(wire.DoneUpdateFailed, refusal.Reason) // §9.11.1
-		}
-	})
-	return nil
-}
+// updateFailed: the publisher of a refused update ends the subscription (§9.11.1).
+func (p *Publication) updateFailed(why *RequestError) { p.Done(wire.DoneUpdateFailed, why.Reason) }
 
 // Track is the full track name.
 func (p *Publication) Track() object.TrackName { return p.track }
@@ -401,8 +340,8 @@ func (p *Publication) Largest() *Location {
 	return &l
 }
 
-// update applies a REQUEST_UPDATE and returns the largest object at that moment, which its answer tells.
-func (p *Publication) update(params wire.Parameters) (largest *Location) {
+// apply applies a REQUEST_UPDATE and returns the largest object at that moment, which its answer tells.
+func (p *Publication) apply(params wire.Parameters) (largest *Location) {
 	var current *Location
 	if p.current != nil {
 		current = p.current()
@@ -465,7 +404,7 @@ func (p *Publication) OpenSubgroup(ctx context.Context, h SubgroupHeader) (*Subg
 		return nil, err
 	}
 	w := &SubgroupWriter{p: p, firstObject: h.FirstObject, priority: p.props.Priority, header: wire.SubgroupHeader{
-		TrackAlias: p.alias, Group: h.Group, Subgroup: h.Subgroup, FromFirst: h.SubgroupFromFirst, Priority: h.Priority,
+		TrackAlias: p.r.id, Group: h.Group, Subgroup: h.Subgroup, FromFirst: h.SubgroupFromFirst, Priority: h.Priority,
 		EndOfGroup: h.EndOfGroup, HasProperties: h.HasProperties,
 	}}
 	w.objectWriter.st, w.objectWriter.s = st, p.s
@@ -526,7 +465,7 @@ func (p *Publication) SendDatagram(d Datagram) error {
 		return ErrNoForward
 	}
 	o := wire.Datagram{
-		TrackAlias: p.alias, Group: d.Group, ID: d.ID, Priority: d.Priority, Properties: d.Properties,
+		TrackAlias: p.r.id, Group: d.Group, ID: d.ID, Priority: d.Priority, Properties: d.Properties,
 		EndOfGroup: d.EndOfGroup, HasStatus: d.Status != wire.StatusNormal, Status: d.Status, Payload: d.Payload,
 	}
 	b, err := o.Append(nil, p.s.v)
@@ -543,18 +482,25 @@ func (p *Publication) SendDatagram(d Datagram) error {
 // Done ends the subscription with PUBLISH_DONE and the count of streams. Streams still open are reset first, because
 // the draft wants every stream closed before.
 func (p *Publication) Done(code DoneCode, reason string) error {
-	opened, ok := p.end(ErrClosed)
+	opened, ok := p.stop(ErrClosed)
 	if !ok {
 		return nil
 	}
+	defer p.r.close()
 	if p.s.ctx.Err() != nil {
 		return context.Cause(p.s.ctx)
 	}
-	return p.s.orCause(p.s.send(&wire.PublishDone{RequestID: p.id, Code: code, StreamCount: opened, Reason: reason}))
+	return p.s.orCause(p.r.st.send(&wire.PublishDone{RequestID: p.r.id, Code: code, StreamCount: opened, Reason: reason}))
 }
 
-// end resets what is open and forgets the publication; ok is false if it was over already.
-func (p *Publication) end(cause error) (opened uint64, ok bool) {
+// end ends publication and request without PUBLISH_DONE.
+func (p *Publication) end(cause error) {
+	p.stop(cause)
+	p.r.cancel(nil)
+}
+
+// stop resets what is open; ok is false if the publication was over already.
+func (p *Publication) stop(cause error) (opened uint64, ok bool) {
 	p.mu.Lock()
 	if p.over {
 		p.mu.Unlock()
@@ -571,13 +517,7 @@ func (p *Publication) end(cause error) (opened uint64, ok bool) {
 		w.st.CancelWrite(wire.ResetCancelled)
 		w.resetSent(wire.ResetCancelled)
 	}
-	p.s.mu.Lock()
-	delete(p.s.pubs, p.id)
-	p.s.mu.Unlock()
-	p.cancel(cause)
-	if p.in != nil {
-		p.in.finish()
-	}
+	p.r.stop(cause)
 	return opened, true
 }
 

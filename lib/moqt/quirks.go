@@ -12,7 +12,7 @@ const moqNetJS = "moq-lite-js"
 // then looks as if it had no objects yet. MediaMTX, which does not say its name, knows no parameter but tokens.
 func (s *Session) largestFor(l *Location) *Location {
 	name := s.peer.Implementation
-	if s.v.RequestStreams() && (name == moqNetJS || s.cfg.Lenient && name == "") {
+	if s.mux == nil && (name == moqNetJS || s.cfg.Lenient && name == "") {
 		return nil
 	}
 	return l
@@ -21,7 +21,7 @@ func (s *Session) largestFor(l *Location) *Location {
 // renumber gives a request of the peer an id of this side's choice, if the session is lenient: MediaMTX counts 1, 2, 3. In
 // drafts where every request has a stream, the id on the wire is for joining fetches alone.
 func (s *Session) renumber(id *uint64) {
-	if !s.cfg.Lenient || !s.v.RequestStreams() {
+	if !s.cfg.Lenient || s.mux != nil {
 		return
 	}
 	s.mu.Lock()
@@ -32,12 +32,12 @@ func (s *Session) renumber(id *uint64) {
 
 // joined finds the subscription that a joining fetch names; s.mu is held.
 func (s *Session) joined(id uint64) uint64 {
-	if !s.cfg.Lenient || !s.v.RequestStreams() {
+	if !s.cfg.Lenient || s.mux != nil {
 		return id
 	}
-	for _, rs := range s.streams {
-		if !rs.own && rs.said == id && rs.typ == typeSubscribe {
-			return rs.id
+	for _, r := range s.reqs {
+		if !r.own && r.said == id && r.typ == typeSubscribe {
+			return r.id
 		}
 	}
 	return math.MaxUint64

@@ -42,17 +42,6 @@ func (r *PublishRequest) Redirect(to Redirect, reason string) error {
 	return err
 }
 
-func (r *inbound) redirect(to Redirect, reason string) error {
-	if r.s.client && to.URI != "" {
-		return wire.ErrValue // a client may not send its server elsewhere
-	}
-	err := r.answer(r.s.redirection(r.id, to, reason))
-	if err != ErrAnswered {
-		r.finish()
-	}
-	return err
-}
-
 func (r *request) redirect(to Redirect, reason string) error {
 	if r.s.client && to.URI != "" {
 		return wire.ErrValue // a client may not send its server elsewhere

@@ -26,7 +26,6 @@ type movable struct {
 	home *Session
 	away chan struct{}
 	to   Relocation
-	told bool // guarded by home.mu
 }
 
 func newMovable(s *Session) movable { return movable{home: s, away: make(chan struct{})} }
@@ -49,26 +48,6 @@ func (m *movable) Relocation() Relocation {
 
 func relocation(m *wire.GoAway) Relocation {
 	return Relocation{URI: m.NewSessionURI, Timeout: duration(m.Timeout)}
-}
-
-// relocate tells who owns a request of a GOAWAY on its stream. It reports false if nobody does, or not yet.
-func (s *Session) relocate(id uint64, m *wire.GoAway) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var to *movable
-	switch {
-	case s.subs[id] != nil:
-		to = &s.subs[id].movable
-	case s.pubs[id] != nil:
-		to = &s.pubs[id].movable
-	default:
-		return false
-	}
-	if !to.told {
-		to.told = true
-		to.tell(m)
-	}
-	return true
 }
 
 // tell who owns the request; once.
@@ -113,7 +92,7 @@ func (r *request) wait(patience time.Duration) {
 	}
 	away := &RequestError{Code: wire.RequestGoingAway, Reason: "not moved in time"}
 	if r.end() {
-		r.owner.ended(away)
+		r.ownedBy().ended(away)
 		r.st.cancel(away)
 	}
 }
@@ -129,52 +108,15 @@ func (s *Session) checkRequestGoAway(m *wire.GoAway, again bool) error {
 	return nil
 }
 
-// goAwayRequest sends GOAWAY on the stream of a request of the peer, and resets it after some patience; 0: it does not.
-func (s *Session) goAwayRequest(id uint64, uri string, patience time.Duration) error {
-	if !s.v.RequestStreams() {
-		return fmt.Errorf("GOAWAY of one request in %v: %w", s.v, wire.ErrValue)
-	}
-	if s.client && uri != "" {
-		return wire.ErrValue // a client may not send its server elsewhere
-	}
-	rs := s.stream(id)
-	if rs == nil {
-		return s.orCause(errRequestOver)
-	}
-	rs.mu.Lock()
-	again := rs.leaving
-	rs.leaving = true
-	rs.mu.Unlock()
-	if again {
-		return nil
-	}
-	if err := rs.cs.send(&wire.GoAway{NewSessionURI: uri, Timeout: milliseconds(patience)}); err != nil {
-		return s.orCause(err)
-	}
-	if patience > 0 {
-		s.spawn(func() {
-			timer := time.NewTimer(patience)
-			defer timer.Stop()
-			select {
-			case <-rs.gone:
-			case <-s.ctx.Done():
-			case <-timer.C:
-				s.fail(rs.over(wire.ResetGoingAway, wire.ResetGoingAway))
-			}
-		})
-	}
-	return nil
-}
-
 // GoAway asks the subscriber to make its subscription elsewhere: at uri, which only a server may name, or on this session
 // anew. If it has not left after some patience, the subscription ends; 0: it does not. From draft 18 on.
 func (p *Publication) GoAway(uri string, patience time.Duration) error {
-	return p.s.goAwayRequest(p.id, uri, patience)
+	return p.r.goAway(uri, patience)
 }
 
 // GoAway asks the publisher of a track to publish it elsewhere, as Publication.GoAway does.
 func (sub *Subscription) GoAway(uri string, patience time.Duration) error {
-	return sub.s.goAwayRequest(sub.id, uri, patience)
+	return sub.r.goAway(uri, patience)
 }
 
 // GoAway asks the publisher of a namespace to publish it elsewhere, as Publication.GoAway does.

@@ -34,22 +34,37 @@ type request struct {
 	s     *Session
 	st    requestStream
 	id    uint64
+	said  uint64 // the peer's: id on the wire, if it was changed (Config.Lenient)
 	typ   uint64 // Message.Type of what began it
 	own   bool
-	asked counter // which request it is, for counting
-	owner requestOwner
+	asked counter         // which request it is, for counting
 	ctx   context.Context // ends with the request
 	stop  context.CancelCauseFunc
 
-	replied chan struct{}    // closed when the peer's request was answered
-	awayIn  bool             // GOAWAY came; the reader's
-	claimed object.Namespace // the prefix that a namespace subscription of the peer has; guarded by Session.mu
+	replied chan struct{} // closed when the peer's request was answered
+	awayIn  bool          // GOAWAY came; the reader's
+	done    bool          // PUBLISH_DONE came; the reader's
 
-	mu       sync.Mutex       // guards what follows; no other lock is taken under it
-	answered bool             // the peer's: an answer was sent or is being sent
+	// What follows is guarded by Session.mu: others look for it.
+	track    string           // that SUBSCRIBE or PUBLISH is for
+	turn     uint64           // SUBSCRIBE: which one of the peer's
+	joinable bool             // SUBSCRIBE: filter LargestObject
+	updating int              // updates of the peer that are being applied
+	claimed  object.Namespace // the prefix that a namespace subscription of the peer has
+
+	mu       sync.Mutex // guards what follows; no other lock is taken under it
+	owner    requestOwner
+	answered bool             // the peer's: an answer was sent or is being sent; own: it came and was acted on
 	over     bool             // this side is done with it
 	awayOut  bool             // GOAWAY was sent
-	updates  map[uint64]*call // own, without an answer
+	updates  map[uint64]*call // own, without an answer, by id
+}
+
+// call is an update of this side.
+type call struct {
+	done chan struct{} // closed when it was answered
+	err  error         // valid then
+	gone bool          // nobody waits any more
 }
 
 // requestOwner is what a request is about. Its methods are called by the reader of the request's stream and must not wait for what
@@ -80,8 +95,12 @@ var (
 	typeSubscribeTracks    = (*wire.SubscribeTracks)(nil).Type()
 )
 
-func (s *Session) newRequest(m wire.Message, own bool) *request {
-	r := &request{movable: newMovable(s), s: s, typ: m.Type(), own: own, asked: requestOf(m), owner: nobody{}, replied: make(chan struct{})}
+// newRequest makes one that begins with m.
+func (s *Session) newRequest(m wire.Message, own bool, owner requestOwner) *request {
+	r := &request{
+		movable: newMovable(s), s: s, typ: m.Type(), own: own, asked: requestOf(m), owner: owner,
+		replied: make(chan struct{}), updates: map[uint64]*call{},
+	}
 	r.ctx, r.stop = context.WithCancelCause(s.ctx)
 	return r
 }
@@ -94,36 +113,54 @@ func (nobody) take(m wire.Message) error {
 }
 func (nobody) ended(error) {}
 
-// request sends m, with an id of its own, as a request of this side, for an owner that is known from then on. Whoever calls it calls
-// await next.
-func (s *Session) request(ctx context.Context, m wire.Message, owner requestOwner) (*request, error) {
+// open sends m, with an id of its own. The owner is told of what comes from then on; the caller awaits the answer.
+func (r *request) open(ctx context.Context, m wire.Message) error {
+	s := r.s
 	if err := s.waitReady(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	r := s.newRequest(m, true)
-	r.owner = owner
 	var err error
 	if r.st, err = s.openRequestStream(ctx, r); err != nil {
-		return nil, err
+		return err
 	}
 	err = s.numbered(ctx, func(id uint64) error {
 		*requestID(m) = id
-		r.register(id)
+		if m, ok := m.(*wire.Publish); ok {
+			m.TrackAlias = id
+		}
+		r.id = id
+		s.mu.Lock()
+		s.reqs[id] = r
+		s.mu.Unlock()
 		return r.st.send(m)
 	})
 	if err != nil {
 		r.cancel(nil)
-		return nil, s.orCause(err)
+		return s.orCause(err)
 	}
-	return r, nil
+	return nil
 }
 
-// register makes the request one of the session's, by its id.
-func (r *request) register(id uint64) {
-	r.id = id
-	r.s.mu.Lock()
-	r.s.reqs[id] = r
-	r.s.mu.Unlock()
+// ask opens the request and awaits its answer.
+func (r *request) ask(ctx context.Context, m wire.Message) (wire.Message, error) {
+	ctx, cancel := r.s.responseContext(ctx)
+	defer cancel()
+	if err := r.open(ctx, m); err != nil {
+		return nil, err
+	}
+	return r.await(ctx)
+}
+
+func (r *request) setOwner(o requestOwner) {
+	r.mu.Lock()
+	r.owner = o
+	r.mu.Unlock()
+}
+
+func (r *request) ownedBy() requestOwner {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.owner
 }
 
 // requestID is where a message that begins a request has its id; nil: it begins none.
@@ -191,8 +228,18 @@ func (r *request) broke(err error) error {
 	return r.s.orCause(err)
 }
 
-// follow takes what the peer says about an own request from its answer on.
-func (r *request) follow() { r.s.spawn(func() { r.s.fail(r.serve()) }) }
+// follow takes what the peer says about a request, of an own one from its answer on.
+func (r *request) follow() {
+	if r.own {
+		r.mu.Lock()
+		r.answered = true
+		r.mu.Unlock()
+		r.s.mu.Lock()
+		r.s.requests.tell()
+		r.s.mu.Unlock()
+	}
+	r.s.spawn(func() { r.s.fail(r.serve()) })
+}
 
 // next is the next message, after what every request has in common was done about it.
 func (r *request) next(ctx context.Context) (wire.Message, error) {
@@ -246,8 +293,15 @@ func (r *request) serve() error {
 		case *wire.GoAway:
 		case *wire.RequestUpdate:
 			err = r.takeUpdate(m)
+		case *wire.RequestOK:
+			err = r.takeAnswer(m.RequestID, m)
+		case *wire.RequestError:
+			err = r.takeAnswer(m.RequestID, m)
+		case *wire.PublishDone:
+			r.done = true
+			err = r.ownedBy().take(m)
 		default:
-			err = r.owner.take(m)
+			err = r.ownedBy().take(m)
 		}
 		if err != nil {
 			return err
@@ -268,6 +322,8 @@ func (r *request) takeUpdate(m *wire.RequestUpdate) error {
 	}
 	r.s.mu.Lock()
 	err := r.s.checkID(m.RequestID)
+	r.updating++
+	r.s.requests.tell()
 	r.s.mu.Unlock()
 	if err != nil {
 		return err
@@ -276,12 +332,17 @@ func (r *request) takeUpdate(m *wire.RequestUpdate) error {
 	if err != nil {
 		return err
 	}
-	defer r.s.requestOver(m.RequestID)
+	defer func() {
+		r.s.mu.Lock()
+		r.updating--
+		r.s.mu.Unlock()
+		r.s.requestOver()
+	}()
 	accept := func(p wire.Parameters) {
 		r.s.count.request(received, requestOf(m), accepted)
 		r.st.send(&wire.RequestOK{RequestID: m.RequestID, Parameters: p})
 	}
-	owner, is := r.owner.(updatable)
+	owner, is := r.ownedBy().(updatable)
 	switch {
 	case refusal != nil:
 	case is:
@@ -300,13 +361,88 @@ func (r *request) takeUpdate(m *wire.RequestUpdate) error {
 	return nil
 }
 
+// update sends a REQUEST_UPDATE for an own request, or for one of the peer's that it publishes, and waits for the answer.
+func (r *request) update(ctx context.Context, p wire.Parameters) error {
+	ctx, cancel := r.s.responseContext(ctx)
+	defer cancel()
+	m := &wire.RequestUpdate{ExistingRequestID: r.id, Parameters: p}
+	c := &call{done: make(chan struct{})}
+	err := r.s.numbered(ctx, func(id uint64) error {
+		m.RequestID = id
+		r.mu.Lock()
+		over := r.over
+		if !over {
+			r.updates[id] = c
+		}
+		r.mu.Unlock()
+		if over {
+			return errRequestOver
+		}
+		return r.st.send(m)
+	})
+	if err != nil {
+		r.mu.Lock()
+		delete(r.updates, m.RequestID)
+		r.mu.Unlock()
+		return err
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-r.s.ctx.Done():
+		return context.Cause(r.s.ctx)
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-c.done: // the answer came just now
+		return c.err
+	default:
+		c.gone = true
+		r.s.gaveUp(ctx, requestOf(m))
+		return context.Cause(ctx)
+	}
+}
+
+// takeAnswer takes the answer to an update of this side.
+func (r *request) takeAnswer(id uint64, m wire.Message) error {
+	var err error
+	if e, no := m.(*wire.RequestError); no {
+		err = requestError(e)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.updates[id]
+	if c == nil {
+		if r.over {
+			return nil // its answer was not waited for
+		}
+		return violation("%T for request %d, which awaits none", m, id)
+	}
+	delete(r.updates, id)
+	r.answerUpdate(c, err)
+	return nil
+}
+
+// answerUpdate ends an update of this side; mu is held.
+func (r *request) answerUpdate(c *call, err error) {
+	if !c.gone {
+		r.s.count.request(sent, requestOf((*wire.RequestUpdate)(nil)), outcomeOf(err != nil))
+	}
+	c.err = err
+	close(c.done)
+}
+
 // endsWithFIN reports whether the peer ends the request when it has no more to say: a track or namespace of its own, a listing. What
 // it asked for goes on until it is cancelled.
 func (r *request) endsWithFIN() bool {
 	switch r.typ {
 	case typeSubscribe:
-		return r.own
-	case typePublish, typePublishNamespace:
+		return r.own && !r.done
+	case typePublish:
+		return !r.own && !r.done
+	case typePublishNamespace:
 		return !r.own
 	case typeFetch, typeTrackStatus:
 		return false
@@ -321,7 +457,7 @@ func (r *request) finished(err error) error {
 	}
 	if r.s.ctx.Err() != nil {
 		if r.end() {
-			r.owner.ended(context.Cause(r.s.ctx))
+			r.ownedBy().ended(context.Cause(r.s.ctx))
 		}
 		return nil
 	}
@@ -338,12 +474,19 @@ func (r *request) leave(why error) {
 	r.mu.Unlock()
 	if unanswered {
 		r.stop(ErrClosed) // it ends when its handler has answered
+		r.ownedBy().ended(why)
 		return
 	}
 	if r.end() {
-		r.owner.ended(why)
+		r.ownedBy().ended(why)
 		r.st.cancel(nil)
 	}
+}
+
+func (r *request) isAnswered() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.answered
 }
 
 func (r *request) isOver() bool {
@@ -357,6 +500,10 @@ func (r *request) end() bool {
 	r.mu.Lock()
 	over := r.over
 	r.over = true
+	for _, c := range r.updates {
+		r.answerUpdate(c, &RequestError{Code: wire.RequestInternalError, Reason: "the request ended"})
+	}
+	clear(r.updates)
 	r.mu.Unlock()
 	if over {
 		return false
@@ -380,7 +527,7 @@ func (r *request) close() {
 
 // cancel ends it at once; nil: it is not wanted any more.
 func (r *request) cancel(why *RequestError) error {
-	if r.end() {
+	if r.end() && r.st != nil {
 		return r.st.cancel(why)
 	}
 	return nil
@@ -394,6 +541,10 @@ func (r *request) begin(m wire.Message) error {
 		return r.beginFetch(m)
 	case *wire.TrackStatus:
 		return r.beginTrackStatus(m)
+	case *wire.Subscribe:
+		return r.beginSubscribe(m)
+	case *wire.Publish:
+		return r.beginPublish(m)
 	case *wire.PublishNamespace:
 		return r.beginPublishNamespace(m)
 	case *wire.SubscribeNamespace:
@@ -448,10 +599,16 @@ func (r *request) handle(f func(ctx context.Context)) {
 }
 
 // answer sends the one answer a request of the peer gets.
-func (r *request) answer(m wire.Message) error {
+func (r *request) answer(m wire.Message) error { return r.accept(m, nil) }
+
+// accept sends it and gives the request an owner, unless that is nil.
+func (r *request) accept(m wire.Message, owner requestOwner) error {
 	r.mu.Lock()
 	again := r.answered
 	r.answered = true
+	if !again && owner != nil {
+		r.owner = owner
+	}
 	r.mu.Unlock()
 	if again {
 		return ErrAnswered
@@ -488,8 +645,12 @@ func (r *request) refuse(m *wire.RequestError) error {
 // resetOf is how the peer ended a stream.
 func resetOf(why error) ResetCode {
 	var reset *StreamResetError
-	if errors.As(why, &reset) {
+	var revoked *RequestError
+	switch {
+	case errors.As(why, &reset):
 		return reset.Code
+	case errors.As(why, &revoked):
+		return resetFor(revoked.Code)
 	}
 	return wire.ResetInternalError
 }

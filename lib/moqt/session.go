@@ -37,9 +37,10 @@ type Session struct {
 	peer    PeerInfo          // valid once ready
 
 	control  *controlStream
-	mux      *controlMux // nil in drafts with a stream for each request
-	issue    sync.Mutex  // orders own request ids on the control stream (§9.1)
-	grant    sync.Mutex  // orders MAX_REQUEST_ID
+	overtake time.Duration // how long a request may wait for what it overtook, where each has a stream of its own
+	mux      *controlMux   // nil in drafts with a stream for each request
+	issue    sync.Mutex    // orders own request ids on the control stream (§9.1)
+	grant    sync.Mutex    // orders MAX_REQUEST_ID
 	handlers sync.WaitGroup
 	inTokens tokenCache
 	slots    chan struct{} // one token per incoming data stream
@@ -50,11 +51,7 @@ type Session struct {
 	mu       sync.Mutex // guards what follows
 	stopped  bool       // Run is over: nothing may be spawned
 	requests requestState
-	subs     map[uint64]*Subscription // by request id
-	pubs     map[uint64]*Publication  // by request id
-	inbounds map[uint64]*inbound      // the peer's open requests
-	streams  map[uint64]*oldStream    // by request id, in drafts with a stream per request
-	reqs     map[uint64]*request      // by request id
+	reqs     map[uint64]*request // by request id
 	aliases  aliasTable
 	goaway   struct {
 		sent, received bool
@@ -90,16 +87,13 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 	}
 	s := &Session{
 		conn: conn, cfg: conf.withDefaults(), v: v, client: client,
-		ready:    make(chan struct{}),
-		subs:     map[uint64]*Subscription{},
-		pubs:     map[uint64]*Publication{},
-		inbounds: map[uint64]*inbound{},
-		streams:  map[uint64]*oldStream{},
-		reqs:     map[uint64]*request{},
-		setupIn:  make(chan objectReader, 1),
+		ready:   make(chan struct{}),
+		reqs:    map[uint64]*request{},
+		setupIn: make(chan objectReader, 1),
 	}
 	if s.v.RequestStreams() {
 		s.conn = recoded{conn, v}
+		s.overtake = time.Second
 	} else {
 		s.mux = newControlMux(s)
 	}
@@ -250,18 +244,11 @@ func (s *Session) waitReady(ctx context.Context) error {
 func (s *Session) endEverything() {
 	cause := context.Cause(s.ctx)
 	s.mu.Lock()
-	subs, pubs, reqs := s.subs, s.pubs, slices.Collect(maps.Values(s.reqs))
-	s.subs, s.pubs = map[uint64]*Subscription{}, map[uint64]*Publication{}
+	reqs := slices.Collect(maps.Values(s.reqs))
 	s.mu.Unlock()
-	for _, sub := range subs {
-		sub.end(cause)
-	}
-	for _, p := range pubs {
-		p.end(cause)
-	}
 	for _, r := range reqs {
 		if r.end() {
-			r.owner.ended(cause)
+			r.ownedBy().ended(cause)
 		}
 	}
 }

@@ -104,11 +104,8 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 
 // namespaceRequest asks for namespaces or tracks and waits for the answer (*RequestError if refused). The rest is for Next.
 func (s *Session) namespaceRequest(ctx context.Context, m wire.Message) (*request, error) {
-	r, err := s.request(ctx, m, nobody{})
-	if err != nil {
-		return nil, err
-	}
-	answer, err := r.await(ctx)
+	r := s.newRequest(m, true, nobody{})
+	answer, err := r.ask(ctx, m)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +239,7 @@ func (in *request) beginNamespaces(prefix object.Namespace, p wire.Parameters, o
 	}
 	o.NoForward, o.Tokens = p.Forward != nil && !*p.Forward, tokens
 	r := &SubscribeNamespaceRequest{Prefix: prefix, in: in, Options: o}
-	in.owner = r
+	in.setOwner(r)
 	if refusal := in.claim(prefix); refusal != nil {
 		in.s.spawn(func() { r.Reject(refusal.Code, refusal.Reason) })
 		return nil

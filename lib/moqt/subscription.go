@@ -64,19 +64,20 @@ type UpdateOptions struct {
 
 // Subscription is the subscriber's end of a subscription, whoever started it.
 type Subscription struct {
-	movable
+	*movable
 	s      *Session
-	id     uint64 // request id of SUBSCRIBE or PUBLISH
+	r      *request // SUBSCRIBE of this side, or PUBLISH of the peer
 	track  object.TrackName
 	info   TrackInfo
 	props  wire.TrackProperties
 	order  GroupOrder
 	filter Filter
-	in     *inbound // the peer's PUBLISH, if that began it
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	mu        sync.Mutex // guards what follows
+	established bool // its alias is known; guarded by Session.mu
+
+	mu        sync.Mutex // guards what follows; taken after Session.mu
 	alias     uint64
 	queue     []*SubgroupReader
 	datagrams []Datagram
@@ -89,8 +90,8 @@ type Subscription struct {
 	wakeData  chan struct{}
 }
 
-func (s *Session) newSubscription(track object.TrackName) *Subscription {
-	sub := &Subscription{movable: newMovable(s), s: s, track: track, wake: make(chan struct{}, 1), wakeData: make(chan struct{}, 1)}
+func (s *Session) newSubscription(track object.TrackName, r *request) *Subscription {
+	sub := &Subscription{movable: &r.movable, s: s, r: r, track: track, wake: make(chan struct{}, 1), wakeData: make(chan struct{}, 1)}
 	sub.ctx, sub.cancel = context.WithCancelCause(s.ctx)
 	return sub
 }
@@ -100,38 +101,41 @@ func (s *Session) Subscribe(ctx context.Context, track object.TrackName, o Subsc
 	if err := wire.CheckTrackName(track); err != nil {
 		return nil, err
 	}
-	sub := s.newSubscription(track)
-	sub.filter = o.Filter
-	err := s.oldRequest(ctx, func(id uint64) wire.Message {
-		sub.id = id
-		p := o.parameters()
-		if ms := milliseconds(o.Rendezvous); ms > 0 && s.v.RequestStreams() {
-			p.RendezvousTimeout = &ms
-		}
-		return &wire.Subscribe{RequestID: id, Track: track, Parameters: p}
-	}, func(m wire.Message, late bool) error {
-		ok, is := m.(*wire.SubscribeOK)
-		if !is {
-			return violation("%T in answer to SUBSCRIBE", m)
-		}
-		if late {
-			s.spawn(func() { s.send(&wire.Unsubscribe{RequestID: ok.RequestID}) })
-			return nil
-		}
-		if refusal := s.unsupported(ok.Properties); refusal != nil {
-			s.spawn(func() { s.send(&wire.Unsubscribe{RequestID: ok.RequestID}) })
-			return refusal
-		}
-		return sub.establish(ok.TrackAlias, ok.Parameters, ok.Properties, o.GroupOrder)
-	})
-	if err != nil {
+	m := &wire.Subscribe{Track: track, Parameters: o.parameters()}
+	if ms := milliseconds(o.Rendezvous); ms > 0 {
+		m.Parameters.RendezvousTimeout = &ms
+	}
+	r := s.newRequest(m, true, nobody{})
+	sub := s.newSubscription(track, r)
+	sub.filter, r.owner = o.Filter, sub
+	if err := sub.open(ctx, m, o); err != nil {
 		sub.cancel(err)
 		return nil, err
 	}
 	return sub, nil
 }
 
-// establish registers the subscription under its alias, in the reader of control messages.
+func (sub *Subscription) open(ctx context.Context, m *wire.Subscribe, o SubscribeOptions) error {
+	answer, err := sub.r.ask(ctx, m)
+	if err != nil {
+		return err
+	}
+	ok, is := answer.(*wire.SubscribeOK)
+	if !is {
+		return sub.r.broke(violation("%T in answer to SUBSCRIBE", answer))
+	}
+	if refusal := sub.s.unsupported(ok.Properties); refusal != nil {
+		sub.r.cancel(nil)
+		return refusal
+	}
+	if err := sub.establish(ok.TrackAlias, ok.Parameters, ok.Properties, o.GroupOrder); err != nil {
+		return sub.r.broke(err)
+	}
+	sub.r.follow()
+	return nil
+}
+
+// establish registers the subscription under its alias, before a later message is looked at.
 func (sub *Subscription) establish(alias uint64, p wire.Parameters, properties []byte, order GroupOrder) error {
 	props, err := wire.ParseTrackProperties(properties, sub.s.v)
 	if err != nil {
@@ -151,7 +155,7 @@ func (sub *Subscription) establish(alias uint64, p wire.Parameters, properties [
 	if err := sub.s.addAlias(alias, sub); err != nil {
 		return err
 	}
-	sub.s.subs[sub.id] = sub
+	sub.established = true
 	return nil
 }
 
@@ -209,16 +213,16 @@ func (sub *Subscription) AcceptSubgroup(ctx context.Context) (*SubgroupReader, e
 		select {
 		case <-sub.wake:
 		case <-ctx.Done():
-			if !sub.ended() {
+			if !sub.isOver() {
 				return nil, context.Cause(ctx)
 			}
 		}
 	}
 }
 
-// ended reports that no more comes but what waits to be accepted. The context of a PUBLISH ends with its subscription, which is
+// isOver reports that no more comes but what waits to be accepted. The context of a PUBLISH ends with its subscription, which is
 // no reason to leave that.
-func (sub *Subscription) ended() bool {
+func (sub *Subscription) isOver() bool {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	return sub.endErr != nil
@@ -244,7 +248,7 @@ func (sub *Subscription) AcceptDatagram(ctx context.Context) (Datagram, error) {
 		select {
 		case <-sub.wakeData:
 		case <-ctx.Done():
-			if !sub.ended() {
+			if !sub.isOver() {
 				return Datagram{}, context.Cause(ctx)
 			}
 		}
@@ -301,24 +305,58 @@ func (sub *Subscription) ending() bool {
 	return sub.done != nil || sub.endErr != nil
 }
 
-func (s *Session) onPublishDone(m *wire.PublishDone) error {
-	s.mu.Lock()
-	sub := s.subs[m.RequestID]
-	s.mu.Unlock()
-	if sub == nil {
-		return nil // crossed our UNSUBSCRIBE
+func (sub *Subscription) take(m wire.Message) error {
+	done, is := m.(*wire.PublishDone)
+	if !is {
+		return nobody{}.take(m)
 	}
+	if !sub.takeDone(done) {
+		return violation("PUBLISH_DONE twice for request %d", sub.r.id)
+	}
+	return nil
+}
+
+// ended: the publisher ended the stream without PUBLISH_DONE, or the session is over.
+func (sub *Subscription) ended(why error) {
+	if sub.s.ctx.Err() != nil {
+		sub.end(why)
+		return
+	}
+	sub.takeDone(&wire.PublishDone{
+		Code: doneFor(resetOf(why)), StreamCount: UnknownStreamCount, Reason: "publisher ended the request's stream",
+	})
+}
+
+// doneFor is what the end of a subscription's stream says about it.
+func doneFor(c ResetCode) DoneCode {
+	switch c {
+	case wire.ResetGoingAway:
+		return wire.DoneGoingAway
+	case wire.ResetTooFarBehind:
+		return wire.DoneTooFarBehind
+	case wire.ResetExpiredAuthToken:
+		return wire.DoneExpired
+	case wire.ResetExcessiveLoad:
+		return wire.DoneExcessiveLoad
+	case wire.ResetMalformedTrack:
+		return wire.DoneMalformedTrack
+	}
+	return wire.DoneInternalError
+}
+
+// takeDone takes PUBLISH_DONE; false: it is not the first.
+func (sub *Subscription) takeDone(m *wire.PublishDone) bool {
 	sub.mu.Lock()
 	if sub.done != nil {
 		sub.mu.Unlock()
-		return violation("PUBLISH_DONE twice for request %d", m.RequestID)
+		return false
 	}
 	sub.done = m
 	complete := sub.seen >= m.StreamCount
-	if !complete {
+	if !complete && sub.endErr == nil {
 		// Streams may be late, or were reset before their header came: wait, but not for ever (§9.15).
-		sub.timer = time.AfterFunc(s.cfg.DoneTimeout, func() {
-			s.count.limit(limitDone)
+		sub.timer = time.AfterFunc(sub.s.cfg.DoneTimeout, func() {
+			sub.s.count.limit(limitDone)
 			sub.finishDone()
 		})
 	}
@@ -326,7 +364,7 @@ func (s *Session) onPublishDone(m *wire.PublishDone) error {
 	if complete {
 		sub.finishDone()
 	}
-	return nil
+	return true
 }
 
 // finishDone ends the subscription after PUBLISH_DONE: no more streams will be taken, those queued still are.
@@ -337,8 +375,14 @@ func (sub *Subscription) finishDone() {
 	sub.end(err)
 }
 
-// end stops taking streams.
+// end stops taking streams and ends the request.
 func (sub *Subscription) end(err error) {
+	sub.stop(err)
+	sub.r.close()
+}
+
+// stop stops taking streams.
+func (sub *Subscription) stop(err error) {
 	sub.mu.Lock()
 	if sub.endErr != nil {
 		sub.mu.Unlock()
@@ -359,12 +403,8 @@ func (sub *Subscription) end(err error) {
 		r.cancel(wire.ResetCancelled)
 	}
 	sub.s.mu.Lock()
-	delete(sub.s.subs, sub.id)
 	sub.s.retireAlias(alias, sub)
 	sub.s.mu.Unlock()
-	if sub.in != nil {
-		sub.in.finish()
-	}
 	sub.cancel(err)
 	signal(sub.wake)
 	signal(sub.wakeData)
@@ -376,14 +416,12 @@ func (sub *Subscription) Unsubscribe() error {
 	sub.mu.Lock()
 	over := sub.endErr != nil || sub.done != nil
 	sub.mu.Unlock()
-	if !over {
-		sub.s.cancelRequest(sub.id, wire.ResetCancelled) // before its end closes the stream, where it has one
-	}
-	sub.end(ErrClosed)
+	sub.stop(ErrClosed)
 	if over || sub.s.ctx.Err() != nil {
+		sub.r.close()
 		return nil
 	}
-	return sub.s.orCause(sub.s.send(&wire.Unsubscribe{RequestID: sub.id}))
+	return sub.s.orCause(sub.r.cancel(nil))
 }
 
 // Update changes filter, priority or forward state and waits for the answer. If the publisher refuses, it also ends the
@@ -400,12 +438,7 @@ func (sub *Subscription) Update(ctx context.Context, o UpdateOptions) error {
 		ms := milliseconds(*o.SubgroupTimeout)
 		p.SubgroupDeliveryTimeout = &ms
 	}
-	return sub.s.updateRequest(ctx, sub.id, p, func(m wire.Message, _ bool) error {
-		if _, ok := m.(*wire.RequestOK); !ok {
-			return violation("%T in answer to REQUEST_UPDATE", m)
-		}
-		return nil
-	})
+	return sub.r.update(ctx, p)
 }
 
 // PublishRequest is a peer's PUBLISH.
@@ -415,42 +448,33 @@ type PublishRequest struct {
 	Forward bool
 	Tokens  []Token
 
-	in  *inbound
+	in  *request
 	sub *Subscription
 }
 
-func (s *Session) onPublish(m *wire.Publish) error {
-	if err := unknownParameters(m.Parameters); err != nil {
-		return err
-	}
-	in, err := s.admit(m.RequestID, m)
+func (in *request) beginPublish(m *wire.Publish) error {
+	s := in.s
+	tokens, ok, err := in.admit(m.Track, m.Parameters)
 	if err != nil {
 		return err
 	}
-	tokens, refusal, err := s.inTokens.resolve(m.Parameters.Tokens)
-	if err != nil {
-		return err
-	}
-	if refusal == nil {
-		refusal = s.refuseNewRequest(m.Track)
-	}
-	if refusal == nil {
-		refusal = s.unsupported(m.Properties)
-	}
+	refusal := s.unsupported(m.Properties)
 	if refusal == nil && s.subscribed(m.Track) {
 		refusal = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
 	}
-	if refusal != nil {
+	if !ok || refusal != nil {
 		s.mu.Lock()
 		if s.aliases.subs[m.TrackAlias] == nil {
 			s.aliases.retire(m.TrackAlias)
 		}
 		s.mu.Unlock()
-		in.refuse(refusal)
+		if ok {
+			s.spawn(func() { in.reject(refusal.Code, refusal.Reason) })
+		}
 		return nil
 	}
-	sub := s.newSubscription(m.Track)
-	sub.id, sub.in = m.RequestID, in
+	sub := s.newSubscription(m.Track, in)
+	in.setOwner(sub)
 	if err := sub.establish(m.TrackAlias, m.Parameters, m.Properties, wire.GroupOrderDefault); err != nil {
 		return err
 	}
@@ -458,11 +482,9 @@ func (s *Session) onPublish(m *wire.Publish) error {
 		Track: m.Track, Info: sub.info, Tokens: tokens, in: in, sub: sub,
 		Forward: m.Parameters.Forward == nil || *m.Parameters.Forward,
 	}
-	in.handle(func(ctx context.Context) {
-		s.cfg.Handler.Publish(ctx, r)
-		if !in.isAnswered() {
-			r.Reject(wire.RequestInternalError, "not answered")
-		}
+	s.spawn(func() {
+		s.cfg.Handler.Publish(sub.ctx, r)
+		r.Reject(wire.RequestInternalError, "not answered")
 	})
 	return nil
 }
@@ -472,8 +494,8 @@ func (s *Session) subscribed(track object.TrackName) bool {
 	name := track.String()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, sub := range s.subs {
-		if !sub.ending() && sub.track.String() == name {
+	for _, r := range s.reqs {
+		if sub, is := r.ownedBy().(*Subscription); is && sub.established && !sub.ending() && sub.track.String() == name {
 			return true
 		}
 	}

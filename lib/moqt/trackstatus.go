@@ -13,13 +13,9 @@ func (s *Session) TrackStatus(ctx context.Context, track object.TrackName, token
 	if err := wire.CheckTrackName(track); err != nil {
 		return TrackInfo{}, err
 	}
-	ctx, cancel := s.responseContext(ctx)
-	defer cancel()
-	r, err := s.request(ctx, &wire.TrackStatus{Subscribe: wire.Subscribe{Track: track, Parameters: wire.Parameters{Tokens: tokens}}}, nobody{})
-	if err != nil {
-		return TrackInfo{}, err
-	}
-	m, err := r.await(ctx)
+	ask := &wire.TrackStatus{Subscribe: wire.Subscribe{Track: track, Parameters: wire.Parameters{Tokens: tokens}}}
+	r := s.newRequest(ask, true, nobody{})
+	m, err := r.ask(ctx, ask)
 	if err != nil {
 		return TrackInfo{}, err
 	}
@@ -52,29 +48,6 @@ func (in *request) beginTrackStatus(m *wire.TrackStatus) error {
 	r := &TrackStatusRequest{Track: m.Track, Tokens: tokens, in: in}
 	in.handle(func(ctx context.Context) { in.s.cfg.Handler.TrackStatus(ctx, r) })
 	return nil
-}
-
-// admitSimple does what the beginnings of requests have in common. A nil inbound without error: refused already.
-func (s *Session) admitSimple(id uint64, m wire.Message, of object.TrackName, p wire.Parameters) (*inbound, []Token, error) {
-	if err := unknownParameters(p); err != nil {
-		return nil, nil, err
-	}
-	in, err := s.admit(id, m)
-	if err != nil {
-		return nil, nil, err
-	}
-	tokens, refusal, err := s.inTokens.resolve(p.Tokens)
-	if err != nil {
-		return nil, nil, err
-	}
-	if refusal == nil {
-		refusal = s.refuseNewRequest(of)
-	}
-	if refusal != nil {
-		in.refuse(refusal)
-		return nil, nil, nil
-	}
-	return in, tokens, nil
 }
 
 // Accept answers REQUEST_OK.
