@@ -120,7 +120,7 @@ func (s *Session) readControl() error {
 	for {
 		m, err := s.control.receive()
 		if errors.Is(err, io.EOF) {
-			if s.cfg.Lenient && s.mux == nil {
+			if s.cfg.Lenient && s.carrier.credits() == nil {
 				<-s.ctx.Done()
 				return context.Cause(s.ctx)
 			}
@@ -145,8 +145,5 @@ func (s *Session) dispatch(m wire.Message) error {
 	if goaway, ok := m.(*wire.GoAway); ok {
 		return s.onGoAway(goaway)
 	}
-	if s.mux == nil {
-		return violation("%T on the control stream", m)
-	}
-	return s.mux.take(m)
+	return s.carrier.control(m)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"every.channel/ec/lib/moqt/wire"
 )
@@ -17,14 +18,89 @@ import (
 // Messages of the control stream are acted on in their order, whatever requests they are about: the reader of the control stream
 // goes on when the reader of the request asks for more, or answers.
 type controlMux struct {
-	s *Session
+	s      *Session
+	credit *credit
+	issue  sync.Mutex // orders own request ids on the control stream (§9.1); taken before all others
+	grant  sync.Mutex // orders MAX_REQUEST_ID; likewise
 
-	mu   sync.Mutex            // guards what follows; taken before muxStream.mu, and no message is sent under it
-	open map[uint64]*muxStream // by request id; by those of updates of this side without an answer, too
+	mu      sync.Mutex            // guards what follows; taken before muxStream.mu, and no message is sent under it
+	streams map[uint64]*muxStream // by request id; by those of updates of this side without an answer, too
 }
 
 func newControlMux(s *Session) *controlMux {
-	return &controlMux{s: s, open: map[uint64]*muxStream{}}
+	first := uint64(0)
+	if s.client {
+		first = 1
+	}
+	return &controlMux{s: s, credit: newCredit(first, s.cfg.MaxRequests), streams: map[uint64]*muxStream{}}
+}
+
+func (x *controlMux) open(ctx context.Context, r *request) (requestStream, error) {
+	if r.typ == typeSubscribeNamespace {
+		return ownStreams{x.s}.open(ctx, r) // §9.25
+	}
+	return x.stream(r), nil
+}
+
+func (x *controlMux) number(ctx context.Context, send func(id uint64) error) error {
+	for {
+		wait, err := x.tryNumber(send)
+		if wait == nil {
+			return err
+		}
+		if limit, first := x.credit.short(); first { // §9.6
+			if err := x.s.control.send(&wire.RequestsBlocked{MaxRequestID: limit}); err != nil {
+				return x.s.orCause(err)
+			}
+		}
+		select {
+		case <-wait:
+		case <-x.s.leaving.came:
+		case <-x.s.ctx.Done():
+			return context.Cause(x.s.ctx)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// tryNumber sends if there is credit; else wait is closed when there is more.
+func (x *controlMux) tryNumber(send func(id uint64) error) (wait <-chan struct{}, err error) {
+	x.issue.Lock()
+	defer x.issue.Unlock()
+	if x.s.leaving.heard() {
+		return nil, ErrGoingAway
+	}
+	own, _ := x.s.requests.following()
+	if ok, wait := x.credit.covers(own); !ok {
+		return wait, nil
+	}
+	if err := send(x.s.requests.nextID()); err != nil {
+		return nil, x.s.orCause(err)
+	}
+	return nil, nil
+}
+
+func (x *controlMux) mayBegin(m wire.Message) bool { return m.Type() == typeSubscribeNamespace }
+func (x *controlMux) credits() *credit             { return x.credit }
+
+// overtake: on one stream nothing overtakes.
+func (x *controlMux) overtake() time.Duration { return 0 }
+
+// over gives credit, telling the peer when half the window is used up.
+func (x *controlMux) over() {
+	if x.credit.give() {
+		x.s.spawn(x.grantRequests)
+	}
+}
+
+// grantRequests sends MAX_REQUEST_ID, in increasing order.
+func (x *controlMux) grantRequests() {
+	x.grant.Lock()
+	defer x.grant.Unlock()
+	if limit, more := x.credit.grant(); more {
+		x.s.control.send(&wire.MaxRequestID{MaxRequestID: limit})
+	}
 }
 
 // muxStream is the requestStream of a request on the control stream.
@@ -56,32 +132,34 @@ func (x *controlMux) stream(r *request) *muxStream {
 
 func (x *controlMux) add(id uint64, v *muxStream) {
 	x.mu.Lock()
-	x.open[id] = v
+	x.streams[id] = v
 	x.mu.Unlock()
 }
 
 func (x *controlMux) find(id uint64) *muxStream {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.open[id]
+	return x.streams[id]
 }
 
 // forget takes a stream out; credit: the peer gets it for one request.
 func (x *controlMux) forget(id uint64, credit bool) {
 	x.mu.Lock()
-	_, known := x.open[id]
-	delete(x.open, id)
+	_, known := x.streams[id]
+	delete(x.streams, id)
 	x.mu.Unlock()
 	if known && credit {
-		x.s.requestOver()
+		x.over()
 	}
 }
 
-// take handles a message of the control stream. It must not wait for the peer.
-func (x *controlMux) take(m wire.Message) error {
+func (x *controlMux) control(m wire.Message) error {
 	switch m := m.(type) {
 	case *wire.MaxRequestID:
-		return x.s.onMaxRequestID(m)
+		if !x.credit.raise(m.MaxRequestID) {
+			return violation("MAX_REQUEST_ID %d, which is not more than before", m.MaxRequestID)
+		}
+		return nil
 	case *wire.RequestsBlocked:
 		x.s.log.Debug("peer is out of requests", "max", m.MaxRequestID)
 		return nil
@@ -131,9 +209,9 @@ func (x *controlMux) begin(id uint64, m wire.Message) error {
 	v := x.stream(r)
 	r.st = v
 	x.mu.Lock()
-	fresh := x.open[id] == nil // else its id is refused
+	fresh := x.streams[id] == nil // else its id is refused
 	if fresh {
-		x.open[id] = v
+		x.streams[id] = v
 	}
 	x.mu.Unlock()
 	if err := r.begin(m); err != nil {
@@ -146,7 +224,7 @@ func (x *controlMux) begin(id uint64, m wire.Message) error {
 // answer hands an answer to the request or update it is for.
 func (x *controlMux) answer(id uint64, m wire.Message) error {
 	x.mu.Lock()
-	v := x.open[id]
+	v := x.streams[id]
 	if v == nil || !v.r.own && id == v.r.id {
 		x.mu.Unlock()
 		return violation("%T for request %d, which awaits none", m, id)
@@ -158,7 +236,7 @@ func (x *controlMux) answer(id uint64, m wire.Message) error {
 	v.answered = v.answered || first
 	v.mu.Unlock()
 	if over || !first {
-		delete(x.open, id)
+		delete(x.streams, id)
 	}
 	x.mu.Unlock()
 	_, no := m.(*wire.RequestError)
@@ -177,10 +255,7 @@ func (x *controlMux) answer(id uint64, m wire.Message) error {
 func (x *controlMux) update(m *wire.RequestUpdate) error {
 	v := x.find(m.ExistingRequestID)
 	if v == nil || v.r.own && v.r.typ != typePublish {
-		x.s.mu.Lock()
-		known := m.ExistingRequestID < x.s.requests.next || m.ExistingRequestID < x.s.requests.peerNext
-		x.s.mu.Unlock()
-		if !known {
+		if own, peer := x.s.requests.following(); m.ExistingRequestID >= max(own, peer) {
 			return violation("REQUEST_UPDATE of unknown request %d", m.ExistingRequestID)
 		}
 		return x.refuseUpdate(m, errRequestOver) // it may have ended while this was under way
@@ -200,10 +275,7 @@ func (x *controlMux) refuseUpdate(m *wire.RequestUpdate, why *RequestError) erro
 	if err := unknownParameters(m.Parameters); err != nil {
 		return err
 	}
-	x.s.mu.Lock()
-	err := x.s.checkID(m.RequestID)
-	x.s.mu.Unlock()
-	if err != nil {
+	if err := x.s.admit(m.RequestID, nil, nil); err != nil {
 		return err
 	}
 	if _, _, err := x.s.inTokens.resolve(m.Parameters.Tokens); err != nil {
@@ -212,7 +284,7 @@ func (x *controlMux) refuseUpdate(m *wire.RequestUpdate, why *RequestError) erro
 	x.s.count.request(received, requestOf(m), refused)
 	x.s.spawn(func() {
 		x.s.control.send(&wire.RequestError{RequestID: m.RequestID, Code: why.Code, Reason: why.Reason})
-		x.s.requestOver()
+		x.over()
 	})
 	return nil
 }
@@ -319,7 +391,7 @@ func (v *muxStream) send(m wire.Message) error {
 	case *wire.RequestOK:
 		return v.reply(m.RequestID, m)
 	case *wire.RequestError:
-		return v.reply(m.RequestID, m)
+		return v.reply(m.RequestID, inOldWords(m))
 	case *wire.SubscribeOK, *wire.PublishOK, *wire.FetchOK:
 		return v.reply(v.r.id, m)
 	case *wire.PublishDone:
@@ -408,4 +480,16 @@ func (v *muxStream) farewell(why *RequestError) error {
 		return v.x.s.control.send(&wire.PublishNamespaceCancel{RequestID: id, Code: why.Code, Reason: why.Reason})
 	}
 	return nil
+}
+
+// inOldWords says a refusal with the codes of draft 16, which has none for what came later.
+func inOldWords(m *wire.RequestError) *wire.RequestError {
+	old := *m
+	switch m.Code {
+	case wire.RequestGoingAway:
+		old.Code = wire.RequestInternalError
+	case wire.RequestRedirect:
+		old.Code, old.Redirect = wire.RequestDoesNotExist, nil
+	}
+	return &old
 }

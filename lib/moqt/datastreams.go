@@ -12,93 +12,26 @@ import (
 	"every.channel/ec/lib/moqt/wire"
 )
 
-// aliasTable maps the peer's track aliases to subscriptions (§10.1).
-type aliasTable struct {
-	subs    map[uint64]*Subscription
-	retired map[uint64]struct{} // aliases of ended subscriptions: their late streams are refused at once
-	order   []uint64            // of retirement
-	pending int                 // streams waiting for an alias
-	changed chan struct{}       // closed and replaced when an alias is added
-}
-
-const maxRetiredAliases = 1024
-
-func (t *aliasTable) init() {
-	t.subs = map[uint64]*Subscription{}
-	t.retired = map[uint64]struct{}{}
-	t.changed = make(chan struct{})
-}
-
-// addAlias makes alias stand for sub; s.mu is held.
-func (s *Session) addAlias(alias uint64, sub *Subscription) error {
-	t := &s.aliases
-	if old := t.subs[alias]; old != nil && (old.track.String() != sub.track.String() || !old.ending()) {
-		return &wire.Error{Code: wire.DuplicateTrackAlias, What: fmt.Sprintf("track alias %d of %v used for %v", alias, old.track, sub.track)}
-	}
-	t.subs[alias] = sub
-	delete(t.retired, alias)
-	close(t.changed)
-	t.changed = make(chan struct{})
-	return nil
-}
-
-// retireAlias forgets sub's alias, remembering it for late streams; s.mu is held.
-func (s *Session) retireAlias(alias uint64, sub *Subscription) {
-	t := &s.aliases
-	if t.subs[alias] != sub {
-		return
-	}
-	delete(t.subs, alias)
-	t.retire(alias)
-}
-
-// retire remembers an alias whose streams are not wanted.
-func (t *aliasTable) retire(alias uint64) {
-	if _, ok := t.retired[alias]; ok {
-		return
-	}
-	t.retired[alias] = struct{}{}
-	t.order = append(t.order, alias)
-	if len(t.order) > maxRetiredAliases {
-		delete(t.retired, t.order[0])
-		t.order = append(t.order[:0], t.order[1:]...)
-	}
-}
-
 // byAlias finds the subscription of a stream, waiting a bounded time for the message that introduces it
 // (§10.4.2). nil without error: the stream is not wanted.
 func (s *Session) byAlias(alias uint64) (*Subscription, error) {
 	var timeout <-chan time.Time
 	for {
-		s.mu.Lock()
-		t := &s.aliases
-		if sub := t.subs[alias]; sub != nil {
-			s.mu.Unlock()
+		sub, changed := s.aliases.get(alias)
+		if sub != nil || changed == nil {
 			return sub, nil
 		}
-		if _, ok := t.retired[alias]; ok {
-			s.mu.Unlock()
-			return nil, nil
-		}
 		if timeout == nil {
-			if t.pending >= s.cfg.MaxPendingStreams {
-				s.mu.Unlock()
+			if !s.aliases.hold(s.cfg.MaxPendingStreams) {
 				s.count.limit(limitPendingStreams)
 				s.log.Debug("too many streams with an unknown track alias", "alias", alias)
 				return nil, nil
 			}
-			t.pending++
-			defer func() {
-				s.mu.Lock()
-				t.pending--
-				s.mu.Unlock()
-			}()
+			defer s.aliases.release()
 			timer := time.NewTimer(s.cfg.AliasTimeout)
 			defer timer.Stop()
 			timeout = timer.C
 		}
-		changed := t.changed
-		s.mu.Unlock()
 		select {
 		case <-changed:
 		case <-timeout:
@@ -441,23 +374,18 @@ func (r *objectReader) next(parse func(b []byte) (n int, err error)) error {
 // SetReadDeadline bounds Next and Read.
 func (r *objectReader) SetReadDeadline(t time.Time) error { return r.st.SetReadDeadline(t) }
 
-// acceptStreams takes the peer's bidirectional streams: in draft 16 each begins with SUBSCRIBE_NAMESPACE (§3.3), later with
-// any request; then no more are taken than requests may be open.
+// acceptStreams takes the peer's bidirectional streams, each of a request, but no more than requests may be open.
 func (s *Session) acceptStreams() error {
 	for {
-		if s.v.RequestStreams() {
-			if err := s.take(s.open, limitRequests); err != nil {
-				return err
-			}
+		if err := s.take(s.open, limitRequests); err != nil {
+			return err
 		}
 		st, err := s.conn.AcceptStream(s.ctx)
 		if err != nil {
 			return err
 		}
 		s.spawn(func() {
-			if s.v.RequestStreams() {
-				defer func() { <-s.open }()
-			}
+			defer func() { <-s.open }()
 			if err := s.takeOwnStream(st); err != nil {
 				s.fail(err)
 			}
@@ -484,9 +412,7 @@ func (s *Session) receiveDatagrams() error {
 		if err != nil {
 			return err
 		}
-		s.mu.Lock()
-		sub := s.aliases.subs[d.TrackAlias]
-		s.mu.Unlock()
+		sub, _ := s.aliases.get(d.TrackAlias)
 		s.count.add(cDatagrams+received, 1)
 		if s.qlog != nil {
 			s.qlog.datagram(false, d)

@@ -176,16 +176,13 @@ func (f *FetchReader) ended(why error) { f.fail(why) }
 
 // takeFetchStream hands a fetch stream to its reader.
 func (s *Session) takeFetchStream(id uint64, r objectReader) error {
-	s.mu.Lock()
 	var f *FetchReader
-	if r := s.reqs[id]; r != nil && r.own {
+	if r := s.requests.get(id); r != nil && r.own {
 		f, _ = r.ownedBy().(*FetchReader)
 	}
-	own := id < s.requests.next && id&1 == s.requests.next&1
-	s.mu.Unlock()
 	if f == nil {
 		r.cancel(wire.ResetCancelled)
-		if !own {
+		if own, _ := s.requests.following(); id >= own || id&1 != own&1 {
 			return violation("fetch stream for request %d, which was never made", id)
 		}
 		return nil // cancelled

@@ -71,16 +71,17 @@ func (r *FetchRequest) joinee(ctx context.Context, id uint64, late <-chan time.T
 // findJoinee looks for the SUBSCRIBE of the peer or the PUBLISH of this side with an id. If there is none but it may be on its way,
 // because the FETCH overtook it, coming is closed when there is more to see.
 func (s *Session) findJoinee(id uint64) (of *request, coming <-chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	t := s.requests
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	id = s.joined(id)
-	of = s.reqs[id]
+	of = t.open[id]
 	waits := s.v.Has(wire.JoinWaits)
-	_, missing := s.requests.skipped[id]
+	_, missing := t.skipped[id]
 	switch {
 	case of == nil:
 		if waits && (missing || s.cfg.Lenient) {
-			return nil, s.requests.heard()
+			return nil, t.heard()
 		}
 	case !of.own && of.typ == typeSubscribe:
 		return of, nil
@@ -88,7 +89,7 @@ func (s *Session) findJoinee(id uint64) (of *request, coming <-chan struct{}) {
 		if of.isAnswered() {
 			return of, nil
 		}
-		return nil, s.requests.heard()
+		return nil, t.heard()
 	}
 	return nil, nil
 }
@@ -120,16 +121,17 @@ func (r *FetchRequest) forwards(ctx context.Context, p *Publication, late <-chan
 // updateComing is nil if no REQUEST_UPDATE of a subscription can still come or is being applied that was sent before a fetch; else
 // it is closed when there is more to see.
 func (s *Session) updateComing(sub *request, fetch uint64) <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	t := s.requests
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	coming := s.cfg.Lenient && s.v.Has(wire.JoinWaits)
 	if s.v.Has(wire.JoinWaits) {
-		for id := range s.requests.skipped {
+		for id := range t.skipped {
 			coming = coming || id < fetch
 		}
 	}
 	if !coming && sub.updating == 0 {
 		return nil
 	}
-	return s.requests.heard()
+	return t.heard()
 }

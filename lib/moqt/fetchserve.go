@@ -29,11 +29,7 @@ type FetchRequest struct {
 func (in *request) beginFetch(m *wire.Fetch) error {
 	s := in.s
 	if m.FetchType != wire.FetchStandalone && s.v.Has(wire.JoinLargestObject) {
-		s.mu.Lock()
-		sub := s.reqs[m.JoiningRequestID]
-		wrong := sub != nil && !sub.own && !sub.joinable
-		s.mu.Unlock()
-		if wrong {
+		if sub := s.requests.get(m.JoiningRequestID); sub != nil && !sub.own && !sub.joinable {
 			return violation("joining fetch for request %d, not a subscription with filter largest object", m.JoiningRequestID) // §9.16.2
 		}
 	}

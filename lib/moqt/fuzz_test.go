@@ -125,10 +125,8 @@ func playAnything(t *testing.T, server bool, program []byte) {
 	}
 	a.CloseWithError(0, "")
 	synctest.Wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.reqs) > 0 {
-		t.Errorf("left over: %d requests", len(s.reqs))
+	if left := s.requests.all(); len(left) > 0 {
+		t.Errorf("left over: %d requests", len(left))
 	}
 }
 

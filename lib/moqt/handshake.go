@@ -166,7 +166,7 @@ func (s *Session) openControl(ctx context.Context, p wire.SetupParameters) error
 }
 
 func (s *Session) ownParameters() wire.SetupParameters {
-	limit := s.requests.granted()
+	limit := s.carrier.credits().bound()
 	p := wire.SetupParameters{MaxRequestID: &limit, Implementation: &s.cfg.Implementation}
 	if n := s.cfg.MaxTokenCache; n > 0 {
 		size := uint64(n)
@@ -290,9 +290,9 @@ func (s *Session) learn(p wire.SetupParameters) error {
 	}
 	if p.MaxRequestID != nil {
 		s.peer.MaxRequestID = *p.MaxRequestID
-		s.mu.Lock()
-		s.requests.limit = *p.MaxRequestID
-		s.mu.Unlock()
+		if c := s.carrier.credits(); c != nil {
+			c.raise(*p.MaxRequestID)
+		}
 	}
 	return nil
 }

@@ -188,9 +188,8 @@ func TestHugeLengths(t *testing.T) {
 
 // id is that of the peer's next request.
 func (f *foe) id() uint64 {
-	f.s.mu.Lock()
-	defer f.s.mu.Unlock()
-	return f.s.requests.peerNext
+	_, next := f.s.requests.following()
+	return next
 }
 
 // TestDatagramsWithProperties: for aliases nobody has they are dropped and counted, for one that nobody reads all but the last.

@@ -28,7 +28,7 @@ type prefixOf struct {
 // what does not have the new prefix, and goes on with what does. A refusal ends the subscription. Of a subscription to namespaces and
 // tracks each part is asked.
 func (sub *NamespaceSubscription) UpdatePrefix(ctx context.Context, prefix object.Namespace) error {
-	if sub.s.mux != nil {
+	if !sub.s.v.Has(wire.ListingUpdates) {
 		return wire.ErrValue
 	}
 	if err := wire.CheckNamespace(prefix, 0); err != nil {
@@ -46,7 +46,7 @@ func (sub *NamespaceSubscription) UpdatePrefix(ctx context.Context, prefix objec
 func (p *prefixOf) ask(ctx context.Context, r *request, prefix object.Namespace) error {
 	p.mu.Lock() // until it is known that an answer may come
 	defer p.mu.Unlock()
-	err := r.s.numbered(ctx, func(id uint64) error {
+	err := r.s.carrier.number(ctx, func(id uint64) error {
 		return r.st.send(&wire.RequestUpdate{RequestID: id, Parameters: wire.Parameters{NamespacePrefix: &prefix}})
 	})
 	if err == nil {
@@ -110,7 +110,7 @@ func (r *SubscribeNamespaceRequest) move(prefix object.Namespace, accept func(wi
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if refusal := r.in.claim(prefix); refusal != nil {
+	if refusal := r.in.s.requests.claim(r.in, prefix); refusal != nil {
 		return refusal
 	}
 	accept(wire.Parameters{})

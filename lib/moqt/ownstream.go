@@ -32,7 +32,7 @@ type ownStream struct {
 
 // newOwnStream makes a stream of a request one; its id is set before it is used.
 func (s *Session) newOwnStream(cs *controlStream, r *request) *ownStream {
-	st := &ownStream{s: s, cs: cs, r: r, numbered: s.mux != nil, gone: make(chan struct{})}
+	st := &ownStream{s: s, cs: cs, r: r, numbered: s.carrier.credits() != nil, gone: make(chan struct{})}
 	stop := context.AfterFunc(cs.st.Context(), st.stopped)
 	st.leaves = func() { stop() }
 	return st
@@ -53,7 +53,7 @@ func (s *Session) takeOwnStream(st Stream) error {
 	}
 	st.SetReadDeadline(time.Time{})
 	id := requestID(m)
-	if id == nil || s.mux != nil && m.Type() != typeSubscribeNamespace {
+	if id == nil || !s.carrier.mayBegin(m) {
 		return violation("%T at the start of a bidirectional stream", m)
 	}
 	r := s.newRequest(m, false, nobody{})
@@ -84,6 +84,9 @@ func (st *ownStream) send(m wire.Message) error {
 		return st.send(&wire.RequestOK{RequestID: m.RequestID, Parameters: m.Parameters})
 	default:
 		awaits = st.r.id
+	}
+	if e, no := m.(*wire.RequestError); no && st.numbered {
+		m = inOldWords(e)
 	}
 	if !asks {
 		if st.dead() != nil {
@@ -243,7 +246,7 @@ func (st *ownStream) leave() bool {
 	st.leaves()
 	close(st.gone)
 	if !st.r.own {
-		st.s.requestOver()
+		st.s.carrier.over()
 	}
 	return true
 }

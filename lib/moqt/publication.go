@@ -200,13 +200,10 @@ func (in *request) beginSubscribe(m *wire.Subscribe) error {
 		return err
 	}
 	s := in.s
-	s.mu.Lock()
-	s.requests.turn++
-	in.track, in.turn = m.Track.String(), s.requests.turn
-	s.mu.Unlock()
-	other, theirs := s.otherSubscription(in)
+	s.requests.subscribes(in, m.Track.String())
+	other, theirs := s.requests.otherSubscription(in)
 	duplicate := &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
-	if other != nil && (!theirs || s.overtake == 0) {
+	if other != nil && (!theirs || s.carrier.overtake() == 0) {
 		s.spawn(func() { in.reject(duplicate.Code, duplicate.Reason) })
 		return nil
 	}
@@ -230,10 +227,10 @@ func (in *request) beginSubscribe(m *wire.Subscribe) error {
 // each has a stream of its own, a peer that cancels and subscribes anew in one breath does nothing wrong, but which stream comes first
 // is chance.
 func (s *Session) onlySubscription(in *request) bool {
-	late := time.NewTimer(s.overtake)
+	late := time.NewTimer(s.carrier.overtake())
 	defer late.Stop()
 	for {
-		other, theirs := s.otherSubscription(in)
+		other, theirs := s.requests.otherSubscription(in)
 		switch {
 		case other == nil:
 			return true
@@ -248,22 +245,6 @@ func (s *Session) onlySubscription(in *request) bool {
 			return false
 		}
 	}
-}
-
-// otherSubscription gives the context of a subscription to in's track that came before it, or nil; theirs: the peer began it.
-func (s *Session) otherSubscription(in *request) (other context.Context, theirs bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.reqs {
-		switch {
-		case r == in || r.track != in.track || r.ctx.Err() != nil:
-		case r.own && r.typ == typePublish:
-			return r.ctx, false
-		case !r.own && r.typ == typeSubscribe && r.turn < in.turn:
-			other, theirs = r.ctx, true
-		}
-	}
-	return other, theirs
 }
 
 // Accept answers SUBSCRIBE_OK. info.Largest decides where relative filters start.

@@ -12,7 +12,7 @@ const moqNetJS = "moq-lite-js"
 // then looks as if it had no objects yet. MediaMTX, which does not say its name, knows no parameter but tokens.
 func (s *Session) largestFor(l *Location) *Location {
 	name := s.peer.Implementation
-	if s.mux == nil && (name == moqNetJS || s.cfg.Lenient && name == "") {
+	if s.carrier.credits() == nil && (name == moqNetJS || s.cfg.Lenient && name == "") {
 		return nil
 	}
 	return l
@@ -21,21 +21,20 @@ func (s *Session) largestFor(l *Location) *Location {
 // renumber gives a request of the peer an id of this side's choice, if the session is lenient: MediaMTX counts 1, 2, 3. In
 // drafts where every request has a stream, the id on the wire is for joining fetches alone.
 func (s *Session) renumber(id *uint64) {
-	if !s.cfg.Lenient || s.mux != nil {
-		return
+	if s.anyIDs() {
+		*id = s.requests.renumber()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	*id = s.requests.given
-	s.requests.given += 2
 }
 
-// joined finds the subscription that a joining fetch names; s.mu is held.
+// anyIDs reports that ids of the peer's requests are not to be relied on.
+func (s *Session) anyIDs() bool { return s.cfg.Lenient && s.carrier.credits() == nil }
+
+// joined finds the subscription that a joining fetch names; requestTable.mu is held.
 func (s *Session) joined(id uint64) uint64 {
-	if !s.cfg.Lenient || s.mux != nil {
+	if !s.anyIDs() {
 		return id
 	}
-	for _, r := range s.reqs {
+	for _, r := range s.requests.open {
 		if !r.own && r.said == id && r.typ == typeSubscribe {
 			return r.id
 		}

@@ -46,14 +46,7 @@ func (r *request) redirect(to Redirect, reason string) error {
 	if r.s.client && to.URI != "" {
 		return wire.ErrValue // a client may not send its server elsewhere
 	}
-	return r.refuse(r.s.redirection(r.id, to, reason))
-}
-
-func (s *Session) redirection(id uint64, to Redirect, reason string) *wire.RequestError {
-	if !s.v.RequestStreams() {
-		return &wire.RequestError{RequestID: id, Code: wire.RequestDoesNotExist, Reason: reason}
-	}
-	return &wire.RequestError{RequestID: id, Code: wire.RequestRedirect, Reason: reason, Redirect: &to}
+	return r.refuse(&wire.RequestError{RequestID: r.id, Code: wire.RequestRedirect, Reason: reason, Redirect: &to})
 }
 
 // checkRedirect says what is wrong with the place an own request is sent to; scoped: it was for a namespace.

@@ -45,7 +45,7 @@ type request struct {
 	awayIn  bool          // GOAWAY came; the reader's
 	done    bool          // PUBLISH_DONE came; the reader's
 
-	// What follows is guarded by Session.mu: others look for it.
+	// What follows is guarded by requestTable.mu: others look for it.
 	track    string           // that SUBSCRIBE or PUBLISH is for
 	turn     uint64           // SUBSCRIBE: which one of the peer's
 	joinable bool             // SUBSCRIBE: filter LargestObject
@@ -120,18 +120,16 @@ func (r *request) open(ctx context.Context, m wire.Message) error {
 		return err
 	}
 	var err error
-	if r.st, err = s.openRequestStream(ctx, r); err != nil {
+	if r.st, err = s.carrier.open(ctx, r); err != nil {
 		return err
 	}
-	err = s.numbered(ctx, func(id uint64) error {
+	err = s.carrier.number(ctx, func(id uint64) error {
 		*requestID(m) = id
 		if m, ok := m.(*wire.Publish); ok {
 			m.TrackAlias = id
 		}
 		r.id = id
-		s.mu.Lock()
-		s.reqs[id] = r
-		s.mu.Unlock()
+		s.requests.add(r)
 		return r.st.send(m)
 	})
 	if err != nil {
@@ -234,9 +232,7 @@ func (r *request) follow() {
 		r.mu.Lock()
 		r.answered = true
 		r.mu.Unlock()
-		r.s.mu.Lock()
-		r.s.requests.tell()
-		r.s.mu.Unlock()
+		r.s.requests.answered()
 	}
 	r.s.spawn(func() { r.s.fail(r.serve()) })
 }
@@ -320,12 +316,7 @@ func (r *request) takeUpdate(m *wire.RequestUpdate) error {
 		case <-r.ctx.Done():
 		}
 	}
-	r.s.mu.Lock()
-	err := r.s.checkID(m.RequestID)
-	r.updating++
-	r.s.requests.tell()
-	r.s.mu.Unlock()
-	if err != nil {
+	if err := r.s.admit(m.RequestID, nil, r); err != nil {
 		return err
 	}
 	_, refusal, err := r.s.inTokens.resolve(m.Parameters.Tokens)
@@ -333,10 +324,8 @@ func (r *request) takeUpdate(m *wire.RequestUpdate) error {
 		return err
 	}
 	defer func() {
-		r.s.mu.Lock()
-		r.updating--
-		r.s.mu.Unlock()
-		r.s.requestOver()
+		r.s.requests.updated(r)
+		r.s.carrier.over()
 	}()
 	accept := func(p wire.Parameters) {
 		r.s.count.request(received, requestOf(m), accepted)
@@ -367,7 +356,7 @@ func (r *request) update(ctx context.Context, p wire.Parameters) error {
 	defer cancel()
 	m := &wire.RequestUpdate{ExistingRequestID: r.id, Parameters: p}
 	c := &call{done: make(chan struct{})}
-	err := r.s.numbered(ctx, func(id uint64) error {
+	err := r.s.carrier.number(ctx, func(id uint64) error {
 		m.RequestID = id
 		r.mu.Lock()
 		over := r.over
@@ -508,12 +497,7 @@ func (r *request) end() bool {
 	if over {
 		return false
 	}
-	r.s.mu.Lock()
-	if r.s.reqs[r.id] == r {
-		delete(r.s.reqs, r.id)
-	}
-	r.s.requests.tell()
-	r.s.mu.Unlock()
+	r.s.requests.remove(r)
 	r.stop(ErrClosed)
 	return true
 }
@@ -561,7 +545,7 @@ func (r *request) admit(of object.TrackName, p wire.Parameters) (tokens []Token,
 	if err := unknownParameters(p); err != nil {
 		return nil, false, err
 	}
-	if err := r.enter(); err != nil {
+	if err := r.s.admit(r.id, r, nil); err != nil {
 		return nil, false, err
 	}
 	tokens, refusal, err := r.s.inTokens.resolve(p.Tokens)
@@ -576,18 +560,6 @@ func (r *request) admit(of object.TrackName, p wire.Parameters) (tokens []Token,
 		return nil, false, nil
 	}
 	return tokens, true, nil
-}
-
-// enter makes a request of the peer one of the session's, if its id is right.
-func (r *request) enter() error {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	if err := r.s.checkID(r.id); err != nil {
-		return err
-	}
-	r.s.reqs[r.id] = r
-	r.s.requests.tell()
-	return nil
 }
 
 // handle runs the handler of a request of the peer in its own goroutine.

@@ -25,6 +25,7 @@ func onRules(t *testing.T, v Version, largest *Location) *rulePeer {
 			w.Close()
 		}
 	}
+	h.subscribeNamespace = func(_ context.Context, r *SubscribeNamespaceRequest) { r.Accept() }
 	conf := &Config{Handler: h}
 	if v == wire.Draft16 {
 		return &rulePeer{rawPeer: attackServer(t, conf), v: v}
@@ -137,6 +138,55 @@ var keepsRule = map[wire.Rule]func(t *testing.T, v Version) bool{
 		p.ask(4, joinFetch(4, 0))
 		ok, is := p.answer(4).(*wire.FetchOK)
 		return is && ok.End == Location{Group: 9, Object: 2}
+	},
+	wire.GoAwayNamesRequest: func(t *testing.T, v Version) bool {
+		p := onRules(t, v, nil)
+		if err := p.s.GoAway(""); err != nil {
+			t.Fatal(err)
+		}
+		cs := p.ctrl
+		if p.streams != nil {
+			cs = newControlStream(duplex{nil, p.streams.in}, v)
+		}
+		m, err := cs.receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.(*wire.GoAway).RequestID != nil
+	},
+	wire.ListingUpdates: func(t *testing.T, v Version) bool {
+		p := onRules(t, v, nil)
+		st, err := p.conn.OpenStream(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cs := newControlStream(st, v)
+		for i, m := range []wire.Message{&wire.SubscribeNamespace{}, &wire.RequestUpdate{RequestID: 2}} {
+			cs.send(m)
+			if m, err := cs.receive(); err != nil && i > 0 {
+				p.closed(wire.ProtocolViolation)
+				return false
+			} else if _, ok := m.(*wire.RequestOK); !ok {
+				t.Fatalf("%T, %v", m, err)
+			}
+		}
+		return true
+	},
+	wire.TracksApart: func(t *testing.T, v Version) bool {
+		p := onRules(t, v, nil)
+		go p.s.SubscribeNamespace(testContext(t), nil, SubscribeNamespaceOptions{Publish: true, NoListing: true})
+		st, err := p.conn.AcceptStream(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cs := newControlStream(st, v)
+		m, err := cs.receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cs.send(&wire.RequestOK{RequestID: *requestID(m)})
+		_, apart := m.(*wire.SubscribeTracks)
+		return apart
 	},
 	wire.SessionTracks: func(t *testing.T, v Version) bool {
 		p := onRules(t, v, nil)

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -37,27 +35,19 @@ type Session struct {
 	peer    PeerInfo          // valid once ready
 
 	control  *controlStream
-	overtake time.Duration // how long a request may wait for what it overtook, where each has a stream of its own
-	mux      *controlMux   // nil in drafts with a stream for each request
-	issue    sync.Mutex    // orders own request ids on the control stream (§9.1)
-	grant    sync.Mutex    // orders MAX_REQUEST_ID
+	carrier  carrier // of requests
+	requests *requestTable
+	aliases  *aliasTable
+	leaving  leaving
 	handlers sync.WaitGroup
 	inTokens tokenCache
 	slots    chan struct{} // one token per incoming data stream
-	open     chan struct{} // one token per stream of a request of the peer, in drafts that have them
+	open     chan struct{} // one token per stream of a request of the peer
 	count    counters
 	qlog     *qlog // nil: none
 
-	mu       sync.Mutex // guards what follows
-	stopped  bool       // Run is over: nothing may be spawned
-	requests requestState
-	reqs     map[uint64]*request // by request id
-	aliases  aliasTable
-	goaway   struct {
-		sent, received bool
-		uri            string
-		ch             chan struct{}
-	}
+	mu      sync.Mutex // guards what follows; no other lock is taken under it
+	stopped bool       // Run is over: nothing may be spawned
 }
 
 // target is the moqt URL of a client, as far as CLIENT_SETUP carries it.
@@ -88,14 +78,12 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 	s := &Session{
 		conn: conn, cfg: conf.withDefaults(), v: v, client: client,
 		ready:   make(chan struct{}),
-		reqs:    map[uint64]*request{},
 		setupIn: make(chan objectReader, 1),
 	}
 	if s.v.RequestStreams() {
-		s.conn = recoded{conn, v}
-		s.overtake = time.Second
+		s.conn, s.carrier = recoded{conn, v}, ownStreams{s}
 	} else {
-		s.mux = newControlMux(s)
+		s.carrier = newControlMux(s)
 	}
 	s.open = make(chan struct{}, s.cfg.MaxRequests)
 	s.slots = make(chan struct{}, s.cfg.MaxStreams)
@@ -107,10 +95,9 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 	if s.qlog != nil {
 		context.AfterFunc(s.ctx, func() { s.qlog.close(s.ctx) })
 	}
-	s.requests.init(client, s.cfg.MaxRequests, s.v.RequestStreams())
-	s.aliases.init()
+	s.requests, s.aliases = newRequestTable(client, s.carrier.credits() == nil), newAliasTable()
 	s.inTokens.init(s.cfg.MaxTokenCache)
-	s.goaway.ch = make(chan struct{})
+	s.leaving.came = make(chan struct{})
 	if !known {
 		s.Close(wire.VersionNegotiationFailed, "protocol "+conn.Info().Protocol)
 	}
@@ -243,10 +230,7 @@ func (s *Session) waitReady(ctx context.Context) error {
 // endEverything ends all contexts handed out, after the session ended.
 func (s *Session) endEverything() {
 	cause := context.Cause(s.ctx)
-	s.mu.Lock()
-	reqs := slices.Collect(maps.Values(s.reqs))
-	s.mu.Unlock()
-	for _, r := range reqs {
+	for _, r := range s.requests.all() {
 		if r.end() {
 			r.ownedBy().ended(cause)
 		}

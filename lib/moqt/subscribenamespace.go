@@ -65,7 +65,7 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 		forward = new(bool)
 	}
 	var err error
-	if s.mux != nil { // both are one request
+	if !s.v.Has(wire.TracksApart) { // both are one request
 		m := &wire.SubscribeNamespace{Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens, Forward: forward}}
 		switch {
 		case o.Publish && !o.NoListing:
@@ -240,7 +240,7 @@ func (in *request) beginNamespaces(prefix object.Namespace, p wire.Parameters, o
 	o.NoForward, o.Tokens = p.Forward != nil && !*p.Forward, tokens
 	r := &SubscribeNamespaceRequest{Prefix: prefix, in: in, Options: o}
 	in.setOwner(r)
-	if refusal := in.claim(prefix); refusal != nil {
+	if refusal := in.s.requests.claim(in, prefix); refusal != nil {
 		in.s.spawn(func() { r.Reject(refusal.Code, refusal.Reason) })
 		return nil
 	}
@@ -264,26 +264,6 @@ func (r *SubscribeNamespaceRequest) update(p wire.Parameters, accept func(wire.P
 
 // updateFailed: a refused update ends the stream (draft-18 §10.9.1).
 func (r *SubscribeNamespaceRequest) updateFailed(*RequestError) { r.in.close() }
-
-// claim takes a prefix for a namespace subscription of the peer, in place of the one it has. It refuses one that overlaps another of its
-// kind in the session (§9.25).
-func (in *request) claim(prefix object.Namespace) *RequestError {
-	s := in.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, other := range s.reqs {
-		p := other.claimed
-		if other == in || other.typ != in.typ || p == nil || other.ctx.Err() != nil {
-			continue
-		}
-		n := min(len(p), len(prefix))
-		if slices.Equal(p[:n], prefix[:n]) {
-			return &RequestError{Code: wire.RequestPrefixOverlap, Reason: "overlaps " + p.String()}
-		}
-	}
-	in.claimed = append(object.Namespace{}, prefix...)
-	return nil
-}
 
 // Reject answers REQUEST_ERROR.
 func (r *SubscribeNamespaceRequest) Reject(code RequestCode, reason string) error {

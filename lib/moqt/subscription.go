@@ -75,19 +75,19 @@ type Subscription struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	established bool // its alias is known; guarded by Session.mu
+	alias uint64
 
-	mu        sync.Mutex // guards what follows; taken after Session.mu
-	alias     uint64
-	queue     []*SubgroupReader
-	datagrams []Datagram
-	dropped   uint64
-	seen      uint64            // streams that arrived
-	done      *wire.PublishDone // once received
-	timer     *time.Timer       // after PUBLISH_DONE
-	endErr    error             // set once no more streams will be taken
-	wake      chan struct{}     // capacity 1: something above changed
-	wakeData  chan struct{}
+	mu          sync.Mutex // guards what follows; no other lock is taken under it
+	established bool       // its alias is known
+	queue       []*SubgroupReader
+	datagrams   []Datagram
+	dropped     uint64
+	seen        uint64            // streams that arrived
+	done        *wire.PublishDone // once received
+	timer       *time.Timer       // after PUBLISH_DONE
+	endErr      error             // set once no more streams will be taken
+	wake        chan struct{}     // capacity 1: something above changed
+	wakeData    chan struct{}
 }
 
 func (s *Session) newSubscription(track object.TrackName, r *request) *Subscription {
@@ -150,12 +150,12 @@ func (sub *Subscription) establish(alias uint64, p wire.Parameters, properties [
 		sub.info.Expires = duration(*p.Expires)
 	}
 	sub.order = or(order, props.GroupOrder)
-	sub.s.mu.Lock()
-	defer sub.s.mu.Unlock()
-	if err := sub.s.addAlias(alias, sub); err != nil {
+	if err := sub.s.aliases.add(alias, sub); err != nil {
 		return err
 	}
+	sub.mu.Lock()
 	sub.established = true
+	sub.mu.Unlock()
 	return nil
 }
 
@@ -298,6 +298,13 @@ func (sub *Subscription) deliverDatagram(d Datagram) {
 	signal(sub.wakeData)
 }
 
+// live reports that it is established and not ending.
+func (sub *Subscription) live() bool {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	return sub.established && sub.done == nil && sub.endErr == nil
+}
+
 // ending reports that no more is expected of the subscription but late streams.
 func (sub *Subscription) ending() bool {
 	sub.mu.Lock()
@@ -389,10 +396,10 @@ func (sub *Subscription) stop(err error) {
 		return
 	}
 	sub.endErr = err
+	established := sub.established
 	if sub.timer != nil {
 		sub.timer.Stop()
 	}
-	alias := sub.alias
 	var refused []*SubgroupReader
 	var done *DoneError
 	if !errors.As(err, &done) {
@@ -402,9 +409,9 @@ func (sub *Subscription) stop(err error) {
 	for _, r := range refused {
 		r.cancel(wire.ResetCancelled)
 	}
-	sub.s.mu.Lock()
-	sub.s.retireAlias(alias, sub)
-	sub.s.mu.Unlock()
+	if established {
+		sub.s.aliases.retire(sub.alias, sub)
+	}
 	sub.cancel(err)
 	signal(sub.wake)
 	signal(sub.wakeData)
@@ -459,15 +466,11 @@ func (in *request) beginPublish(m *wire.Publish) error {
 		return err
 	}
 	refusal := s.unsupported(m.Properties)
-	if refusal == nil && s.subscribed(m.Track) {
+	if refusal == nil && s.requests.subscribed(m.Track.String()) {
 		refusal = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
 	}
 	if !ok || refusal != nil {
-		s.mu.Lock()
-		if s.aliases.subs[m.TrackAlias] == nil {
-			s.aliases.retire(m.TrackAlias)
-		}
-		s.mu.Unlock()
+		s.aliases.refuse(m.TrackAlias)
 		if ok {
 			s.spawn(func() { in.reject(refusal.Code, refusal.Reason) })
 		}
@@ -487,19 +490,6 @@ func (in *request) beginPublish(m *wire.Publish) error {
 		r.Reject(wire.RequestInternalError, "not answered")
 	})
 	return nil
-}
-
-// subscribed reports an own subscription to track that is established.
-func (s *Session) subscribed(track object.TrackName) bool {
-	name := track.String()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.reqs {
-		if sub, is := r.ownedBy().(*Subscription); is && sub.established && !sub.ending() && sub.track.String() == name {
-			return true
-		}
-	}
-	return false
 }
 
 // Accept answers PUBLISH_OK; o shapes the subscription.

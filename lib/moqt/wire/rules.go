@@ -23,6 +23,14 @@ const (
 	// DOES_NOT_EXIST and reaches no handler (draft-18 §3.2.2).
 	SessionTracks
 
+	// GoAwayNamesRequest: GOAWAY on the control stream has the id of the first request that was not taken (draft-18 §10.4).
+	GoAwayNamesRequest
+	// ListingUpdates: a namespace subscription may be updated (draft-18 §10.9).
+	ListingUpdates
+	// TracksApart: PUBLISH of what is below a prefix is asked for with SUBSCRIBE_TRACKS, not with SUBSCRIBE_NAMESPACE (draft-18
+	// §10.17).
+	TracksApart
+
 	rules // how many
 )
 

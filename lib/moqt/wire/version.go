@@ -60,7 +60,7 @@ var drafts = [256]*draft{
 		deltaFetch:      true,
 		setupType:       0x2f00,
 		padding:         true,
-		rules:           setOf(JoinWaits, JoinForwarding, JoinPublished, JoinResumed, SessionTracks),
+		rules:           setOf(JoinWaits, JoinForwarding, JoinPublished, JoinResumed, SessionTracks, GoAwayNamesRequest, ListingUpdates, TracksApart),
 		done:            done18,
 		resets:          resets18,
 	},

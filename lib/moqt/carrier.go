@@ -1,0 +1,97 @@
+package moqt
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// carrier is how requests travel in the draft of a session: ownStreams or controlMux.
+type carrier interface {
+	// open makes the stream of a request of this side.
+	open(ctx context.Context, r *request) (requestStream, error)
+	// number takes the next request id for what send sends, waiting for credit where there is such a thing.
+	number(ctx context.Context, send func(id uint64) error) error
+	// mayBegin reports whether a bidirectional stream of the peer may begin with m.
+	mayBegin(m wire.Message) bool
+	// control takes a message of the control stream but GOAWAY; it must not wait for the peer.
+	control(m wire.Message) error
+	// credit is that of the peer; nil: streams bound its requests.
+	credits() *credit
+	// over gives the peer credit for one more request.
+	over()
+	// overtake is how long a request may wait for the end of one that it overtook.
+	overtake() time.Duration
+}
+
+// ownStreams carries each request on a stream of its own (draft-18 §3.3).
+type ownStreams struct{ s *Session }
+
+func (o ownStreams) open(ctx context.Context, r *request) (requestStream, error) {
+	if o.s.leaving.heard() {
+		return nil, ErrGoingAway
+	}
+	st, err := o.s.conn.OpenStream(ctx)
+	if err != nil {
+		return nil, o.s.orCause(err)
+	}
+	return o.s.newOwnStream(o.s.controlStream(st), r), nil
+}
+
+func (o ownStreams) number(_ context.Context, send func(id uint64) error) error {
+	if o.s.leaving.heard() {
+		return ErrGoingAway
+	}
+	if err := send(o.s.requests.nextID()); err != nil {
+		return o.s.orCause(err)
+	}
+	return nil
+}
+
+func (ownStreams) mayBegin(m wire.Message) bool { return requestID(m) != nil }
+func (ownStreams) control(m wire.Message) error { return violation("%T on the control stream", m) }
+func (ownStreams) credits() *credit             { return nil }
+func (ownStreams) over()                        {}
+func (ownStreams) overtake() time.Duration      { return time.Second }
+
+// admit takes the id of a request of the peer, or of an update.
+func (s *Session) admit(id uint64, opens, updates *request) error {
+	err := s.requests.admit(id, s.carrier.credits().bound(), opens, updates)
+	if we := (*wire.Error)(nil); errors.As(err, &we) && we.Code == wire.TooManyRequests {
+		s.count.limit(limitRequests)
+	}
+	return err
+}
+
+func outcomeOf(no bool) counter {
+	if no {
+		return refused
+	}
+	return accepted
+}
+
+// gaveUp counts a request whose answer did not come in time.
+func (s *Session) gaveUp(ctx context.Context, request counter) {
+	s.count.request(sent, request, unanswered)
+	if context.Cause(ctx) == errResponseTimeout {
+		s.count.limit(limitResponse)
+	}
+}
+
+func requestError(m *wire.RequestError) *RequestError {
+	e := &RequestError{Code: m.Code, Reason: m.Reason, Retry: m.RetryInterval > 0, Redirect: m.Redirect}
+	if e.Retry {
+		e.RetryInterval = duration(m.RetryInterval - 1)
+	}
+	return e
+}
+
+// orCause prefers the reason why the session ended over the error it led to.
+func (s *Session) orCause(err error) error {
+	if s.ctx.Err() != nil {
+		return context.Cause(s.ctx)
+	}
+	return err
+}
