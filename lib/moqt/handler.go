@@ -60,3 +60,7 @@ func (UnimplementedHandler) PublishNamespace(_ context.Context, r *PublishNamesp
 func (UnimplementedHandler) Publish(_ context.Context, r *PublishRequest) {
 	r.Reject(wire.RequestNotSupported, notSupported)
 }
+
+// Handle makes h the handler of this session's requests instead of the Config's. It must be called before Run or
+// Handshake: a server that tells its peers apart gives each session a handler of its own.
+func (s *Session) Handle(h Handler) { s.cfg.Handler = h }

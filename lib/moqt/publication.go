@@ -134,6 +134,7 @@ func (s *Session) Publish(ctx context.Context, track object.TrackName, o Publish
 	r := s.newRequest(m, true, nobody{})
 	p, err := s.newPublication(r, track, TrackInfo{Largest: o.Largest, Properties: o.Properties})
 	if err != nil {
+		r.end()
 		return nil, err
 	}
 	p.state.Forward = !o.NoForward

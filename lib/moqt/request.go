@@ -60,13 +60,6 @@ type request struct {
 	updates  map[uint64]*call // own, without an answer, by id
 }
 
-// call is an update of this side.
-type call struct {
-	done chan struct{} // closed when it was answered
-	err  error         // valid then
-	gone bool          // nobody waits any more
-}
-
 // requestOwner is what a request is about. Its methods are called by the reader of the request's stream and must not wait for what
 // another message brings.
 type requestOwner interface {
@@ -75,25 +68,6 @@ type requestOwner interface {
 	// ended is called when the peer ended the request, with an error of requestStream.next, or the session ended; at most once.
 	ended(why error)
 }
-
-// updatable is a requestOwner that the peer may update.
-type updatable interface {
-	// update applies an update of the peer and accepts it, with what the answer says, or returns why it is refused.
-	update(p wire.Parameters, accept func(wire.Parameters)) *RequestError
-	// updateFailed is called after an update was refused.
-	updateFailed(why *RequestError)
-}
-
-// Message.Type of the requests.
-var (
-	typeSubscribe          = (*wire.Subscribe)(nil).Type()
-	typePublish            = (*wire.Publish)(nil).Type()
-	typeFetch              = (*wire.Fetch)(nil).Type()
-	typeTrackStatus        = (*wire.TrackStatus)(nil).Type()
-	typePublishNamespace   = (*wire.PublishNamespace)(nil).Type()
-	typeSubscribeNamespace = (*wire.SubscribeNamespace)(nil).Type()
-	typeSubscribeTracks    = (*wire.SubscribeTracks)(nil).Type()
-)
 
 // newRequest makes one that begins with m.
 func (s *Session) newRequest(m wire.Message, own bool, owner requestOwner) *request {
@@ -116,11 +90,13 @@ func (nobody) ended(error) {}
 // open sends m, with an id of its own. The owner is told of what comes from then on; the caller awaits the answer.
 func (r *request) open(ctx context.Context, m wire.Message) error {
 	s := r.s
-	if err := s.waitReady(ctx); err != nil {
-		return err
+	err := s.waitReady(ctx)
+	if err == nil {
+		r.st, err = s.carrier.open(ctx, r)
 	}
-	var err error
-	if r.st, err = s.carrier.open(ctx, r); err != nil {
+	if err != nil {
+		r.st = nil
+		r.end()
 		return err
 	}
 	err = s.carrier.number(ctx, func(id uint64) error {
@@ -159,27 +135,6 @@ func (r *request) ownedBy() requestOwner {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.owner
-}
-
-// requestID is where a message that begins a request has its id; nil: it begins none.
-func requestID(m wire.Message) *uint64 {
-	switch m := m.(type) {
-	case *wire.Subscribe:
-		return &m.RequestID
-	case *wire.Publish:
-		return &m.RequestID
-	case *wire.Fetch:
-		return &m.RequestID
-	case *wire.TrackStatus:
-		return &m.RequestID
-	case *wire.PublishNamespace:
-		return &m.RequestID
-	case *wire.SubscribeNamespace:
-		return &m.RequestID
-	case *wire.SubscribeTracks:
-		return &m.RequestID
-	}
-	return nil
 }
 
 // await waits for the answer to an own request (*RequestError: it was refused). Then the caller follows the request, or cancels it;
@@ -252,18 +207,6 @@ func (r *request) next(ctx context.Context) (wire.Message, error) {
 	return m, err
 }
 
-var typeGoAway = (*wire.GoAway)(nil).Type()
-
-// listing reports whether the request is for what namespaces or tracks there are.
-func (r *request) listing() bool {
-	return r.typ == typeSubscribeNamespace || r.typ == typeSubscribeTracks
-}
-
-// scoped reports whether the request is for a namespace.
-func (r *request) scoped() bool {
-	return r.typ == typePublishNamespace || r.listing()
-}
-
 // takeGoAway tells who owns the request that the peer wants it moved.
 func (r *request) takeGoAway(m *wire.GoAway) error {
 	if err := r.s.checkRequestGoAway(m, r.awayIn); err != nil {
@@ -305,140 +248,6 @@ func (r *request) serve() error {
 	}
 }
 
-// takeUpdate answers a REQUEST_UPDATE of the peer. It waits for the answer to the request, which comes first.
-func (r *request) takeUpdate(m *wire.RequestUpdate) error {
-	if err := unknownParameters(m.Parameters); err != nil {
-		return err
-	}
-	if !r.own {
-		select {
-		case <-r.replied:
-		case <-r.ctx.Done():
-		}
-	}
-	if err := r.s.admit(m.RequestID, nil, r); err != nil {
-		return err
-	}
-	_, refusal, err := r.s.inTokens.resolve(m.Parameters.Tokens)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		r.s.requests.updated(r)
-		r.s.carrier.over()
-	}()
-	accept := func(p wire.Parameters) {
-		r.s.count.request(received, requestOf(m), accepted)
-		r.st.send(&wire.RequestOK{RequestID: m.RequestID, Parameters: p})
-	}
-	owner, is := r.ownedBy().(updatable)
-	switch {
-	case refusal != nil:
-	case is:
-		refusal = owner.update(m.Parameters, accept)
-	default:
-		accept(wire.Parameters{})
-	}
-	if refusal == nil {
-		return nil
-	}
-	r.s.count.request(received, requestOf(m), refused)
-	r.st.send(&wire.RequestError{RequestID: m.RequestID, Code: refusal.Code, Reason: refusal.Reason})
-	if is {
-		owner.updateFailed(refusal)
-	}
-	return nil
-}
-
-// update sends a REQUEST_UPDATE for an own request, or for one of the peer's that it publishes, and waits for the answer.
-func (r *request) update(ctx context.Context, p wire.Parameters) error {
-	ctx, cancel := r.s.responseContext(ctx)
-	defer cancel()
-	m := &wire.RequestUpdate{ExistingRequestID: r.id, Parameters: p}
-	c := &call{done: make(chan struct{})}
-	err := r.s.carrier.number(ctx, func(id uint64) error {
-		m.RequestID = id
-		r.mu.Lock()
-		over := r.over
-		if !over {
-			r.updates[id] = c
-		}
-		r.mu.Unlock()
-		if over {
-			return errRequestOver
-		}
-		return r.st.send(m)
-	})
-	if err != nil {
-		r.mu.Lock()
-		delete(r.updates, m.RequestID)
-		r.mu.Unlock()
-		return err
-	}
-	select {
-	case <-c.done:
-		return c.err
-	case <-r.s.ctx.Done():
-		return context.Cause(r.s.ctx)
-	case <-ctx.Done():
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	select {
-	case <-c.done: // the answer came just now
-		return c.err
-	default:
-		c.gone = true
-		r.s.gaveUp(ctx, requestOf(m))
-		return context.Cause(ctx)
-	}
-}
-
-// takeAnswer takes the answer to an update of this side.
-func (r *request) takeAnswer(id uint64, m wire.Message) error {
-	var err error
-	if e, no := m.(*wire.RequestError); no {
-		err = requestError(e)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	c := r.updates[id]
-	if c == nil {
-		if r.over {
-			return nil // its answer was not waited for
-		}
-		return violation("%T for request %d, which awaits none", m, id)
-	}
-	delete(r.updates, id)
-	r.answerUpdate(c, err)
-	return nil
-}
-
-// answerUpdate ends an update of this side; mu is held.
-func (r *request) answerUpdate(c *call, err error) {
-	if !c.gone {
-		r.s.count.request(sent, requestOf((*wire.RequestUpdate)(nil)), outcomeOf(err != nil))
-	}
-	c.err = err
-	close(c.done)
-}
-
-// endsWithFIN reports whether the peer ends the request when it has no more to say: a track or namespace of its own, a listing. What
-// it asked for goes on until it is cancelled.
-func (r *request) endsWithFIN() bool {
-	switch r.typ {
-	case typeSubscribe:
-		return r.own && !r.done
-	case typePublish:
-		return !r.own && !r.done
-	case typePublishNamespace:
-		return !r.own
-	case typeFetch, typeTrackStatus:
-		return false
-	}
-	return true
-}
-
 // finished handles the end of the stream.
 func (r *request) finished(err error) error {
 	if isViolation(err) {
@@ -470,12 +279,6 @@ func (r *request) leave(why error) {
 		r.ownedBy().ended(why)
 		r.st.cancel(nil)
 	}
-}
-
-func (r *request) isAnswered() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.answered
 }
 
 func (r *request) isOver() bool {
@@ -515,103 +318,6 @@ func (r *request) cancel(why *RequestError) error {
 		return r.st.cancel(why)
 	}
 	return nil
-}
-
-// begin takes a request of the peer that began with m: it checks it and starts what handles it. It must not block. The caller serves
-// the request then.
-func (r *request) begin(m wire.Message) error {
-	switch m := m.(type) {
-	case *wire.Fetch:
-		return r.beginFetch(m)
-	case *wire.TrackStatus:
-		return r.beginTrackStatus(m)
-	case *wire.Subscribe:
-		return r.beginSubscribe(m)
-	case *wire.Publish:
-		return r.beginPublish(m)
-	case *wire.PublishNamespace:
-		return r.beginPublishNamespace(m)
-	case *wire.SubscribeNamespace:
-		o := SubscribeNamespaceOptions{Publish: m.Options != wire.SubscribeNamespaces, NoListing: m.Options == wire.SubscribePublish}
-		return r.beginNamespaces(m.Prefix, m.Parameters, o)
-	case *wire.SubscribeTracks:
-		return r.beginNamespaces(m.Prefix, m.Parameters, SubscribeNamespaceOptions{Publish: true, NoListing: true})
-	}
-	return violation("%T is no request", m)
-}
-
-// admit does what the beginnings of the peer's requests have in common. ok: it is to be handled; else it was refused.
-func (r *request) admit(of object.TrackName, p wire.Parameters) (tokens []Token, ok bool, err error) {
-	if err := unknownParameters(p); err != nil {
-		return nil, false, err
-	}
-	if err := r.s.admit(r.id, r, nil); err != nil {
-		return nil, false, err
-	}
-	tokens, refusal, err := r.s.inTokens.resolve(p.Tokens)
-	if err != nil {
-		return nil, false, err
-	}
-	if refusal == nil {
-		refusal = r.s.refuseNewRequest(of)
-	}
-	if refusal != nil {
-		r.s.spawn(func() { r.reject(refusal.Code, refusal.Reason) })
-		return nil, false, nil
-	}
-	return tokens, true, nil
-}
-
-// handle runs the handler of a request of the peer in its own goroutine.
-func (r *request) handle(f func(ctx context.Context)) {
-	r.s.spawn(func() {
-		f(r.ctx)
-		r.reject(wire.RequestInternalError, "not answered")
-	})
-}
-
-// answer sends the one answer a request of the peer gets.
-func (r *request) answer(m wire.Message) error { return r.accept(m, nil) }
-
-// accept sends it and gives the request an owner, unless that is nil.
-func (r *request) accept(m wire.Message, owner requestOwner) error {
-	r.mu.Lock()
-	again := r.answered
-	r.answered = true
-	if !again && owner != nil {
-		r.owner = owner
-	}
-	r.mu.Unlock()
-	if again {
-		return ErrAnswered
-	}
-	defer close(r.replied)
-	_, no := m.(*wire.RequestError)
-	r.s.count.request(received, r.asked, outcomeOf(no || r.ctx.Err() != nil))
-	if r.ctx.Err() != nil && !no {
-		// Withdrawn before it was answered. The peer still gets an answer, as the draft wants exactly one.
-		r.st.send(&wire.RequestError{RequestID: r.id, Code: wire.RequestInternalError, Reason: "withdrawn"})
-		r.close()
-		return context.Cause(r.ctx)
-	}
-	if err := r.st.send(m); err != nil {
-		r.cancel(&RequestError{Code: wire.RequestInternalError})
-		return r.s.orCause(err)
-	}
-	return nil
-}
-
-// reject answers with REQUEST_ERROR and ends the request; if it was answered already nothing happens.
-func (r *request) reject(code RequestCode, reason string) error {
-	return r.refuse(&wire.RequestError{RequestID: r.id, Code: code, Reason: reason})
-}
-
-func (r *request) refuse(m *wire.RequestError) error {
-	err := r.answer(m)
-	if err != ErrAnswered {
-		r.close()
-	}
-	return err
 }
 
 // resetOf is how the peer ended a stream.

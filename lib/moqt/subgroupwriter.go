@@ -309,3 +309,12 @@ type Datagram struct {
 	EndOfGroup bool
 	Payload    []byte
 }
+
+// ResetDelivered abandons the stream like Reset, but what was written before is delivered first where the transport can
+// do that, which raw QUIC cannot at present (lib/moqt/transport/quic.go).
+func (w *SubgroupWriter) ResetDelivered(code ResetCode) {
+	if w.started {
+		w.st.SetReliableBoundary()
+	}
+	w.Reset(code)
+}

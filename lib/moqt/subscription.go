@@ -85,6 +85,7 @@ type Subscription struct {
 	seen        uint64            // streams that arrived
 	done        *wire.PublishDone // once received
 	timer       *time.Timer       // after PUBLISH_DONE
+	unwatch     func() bool       // likewise: takes it off the end of the session
 	endErr      error             // set once no more streams will be taken
 	wake        chan struct{}     // capacity 1: something above changed
 	wakeData    chan struct{}
@@ -366,6 +367,7 @@ func (sub *Subscription) takeDone(m *wire.PublishDone) bool {
 			sub.s.count.limit(limitDone)
 			sub.finishDone()
 		})
+		sub.unwatch = context.AfterFunc(sub.s.ctx, func() { sub.end(context.Cause(sub.s.ctx)) }) // the request may be over
 	}
 	sub.mu.Unlock()
 	if complete {
@@ -399,6 +401,7 @@ func (sub *Subscription) stop(err error) {
 	established := sub.established
 	if sub.timer != nil {
 		sub.timer.Stop()
+		sub.unwatch()
 	}
 	var refused []*SubgroupReader
 	var done *DoneError
