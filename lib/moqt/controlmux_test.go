@@ -124,11 +124,16 @@ func TestCancelBeforeTheAnswer(t *testing.T) {
 				if m, ok := p.receive().(*wire.RequestError); !ok || m.RequestID != 1 {
 					t.Errorf("next it said %+v", m)
 				}
+				synctest.Wait()
 				if left := p.s.requests.all(); len(left) > 0 {
 					t.Errorf("%d requests are left", len(left))
 				}
-				if x := p.s.carrier.(*controlMux); len(x.streams) > 0 {
-					t.Errorf("%d streams are left", len(x.streams))
+				x := p.s.carrier.(*controlMux)
+				x.mu.Lock()
+				left := len(x.streams)
+				x.mu.Unlock()
+				if left > 0 {
+					t.Errorf("%d streams are left", left)
 				}
 				p.send(tt.answer) // a second time
 				p.closed(wire.ProtocolViolation)

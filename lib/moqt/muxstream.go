@@ -89,14 +89,7 @@ func (v *muxStream) next(ctx context.Context) (wire.Message, error) {
 
 func (v *muxStream) send(m wire.Message) error {
 	switch m := m.(type) {
-	case *wire.Subscribe:
-		m.Parameters.RendezvousTimeout, m.Parameters.SubgroupDeliveryTimeout = nil, nil // which the draft does not have
-		v.x.add(v.r.id, v)
-	case *wire.Fetch:
-		m.Parameters.FillTimeout = nil
-		v.x.add(v.r.id, v)
 	case *wire.RequestUpdate:
-		m.Parameters.SubgroupDeliveryTimeout = nil
 		v.x.add(m.RequestID, v)
 	case *wire.RequestOK:
 		return v.reply(m.RequestID, m)

@@ -21,7 +21,7 @@ type ownStream struct {
 	numbered bool
 	gone     chan struct{} // closed when this side ended the request
 	fin      bool          // the peer's FIN was read; the reader's
-	leaves   func()        // takes the stream off AfterFunc of its context
+	unwatch  func() bool   // ends watch; nil before
 
 	order    sync.Mutex // keeps awaiting in the order of messages; before mu
 	mu       sync.Mutex // guards what follows
@@ -32,11 +32,11 @@ type ownStream struct {
 
 // newOwnStream makes a stream of a request one; its id is set before it is used.
 func (s *Session) newOwnStream(cs *controlStream, r *request) *ownStream {
-	st := &ownStream{s: s, cs: cs, r: r, numbered: s.carrier.credits() != nil, gone: make(chan struct{})}
-	stop := context.AfterFunc(cs.st.Context(), st.stopped)
-	st.leaves = func() { stop() }
-	return st
+	return &ownStream{s: s, cs: cs, r: r, numbered: s.carrier.credits() != nil, gone: make(chan struct{})}
 }
+
+// watch waits for the peer's STOP_SENDING, from when the request knows its stream.
+func (st *ownStream) watch() { st.unwatch = context.AfterFunc(st.cs.st.Context(), st.stopped) }
 
 // takeOwnStream serves a bidirectional stream opened by the peer.
 func (s *Session) takeOwnStream(st Stream) error {
@@ -60,7 +60,9 @@ func (s *Session) takeOwnStream(st Stream) error {
 	r.said = *id
 	s.renumber(id)
 	r.id = *id
-	r.st = s.newOwnStream(cs, r)
+	own := s.newOwnStream(cs, r)
+	r.st = own
+	own.watch()
 	if err := r.begin(m); err != nil {
 		return err
 	}
@@ -84,6 +86,7 @@ func (st *ownStream) send(m wire.Message) error {
 		return st.send(&wire.RequestOK{RequestID: m.RequestID, Parameters: m.Parameters})
 	default:
 		awaits = st.r.id
+		st.watch()
 	}
 	if e, no := m.(*wire.RequestError); no && st.numbered {
 		m = inOldWords(e)
@@ -243,7 +246,9 @@ func (st *ownStream) leave() bool {
 	if over {
 		return false
 	}
-	st.leaves()
+	if st.unwatch != nil {
+		st.unwatch()
+	}
 	close(st.gone)
 	if !st.r.own {
 		st.s.carrier.over()
