@@ -14,11 +14,13 @@ type carrier interface {
 	open(ctx context.Context, r *request) (requestStream, error)
 	// number takes the next request id for what send sends, waiting for credit where there is such a thing.
 	number(ctx context.Context, send func(id uint64) error) error
-	// mayBegin reports whether a bidirectional stream of the peer may begin with m.
-	mayBegin(m wire.Message) bool
+	// accept serves a bidirectional stream that the peer opened, to its end.
+	accept(st Stream) error
 	// control takes a message of the control stream but GOAWAY; it must not wait for the peer.
 	control(m wire.Message) error
-	// credit is that of the peer; nil: streams bound its requests.
+	// controlEnded takes the end of the peer's control stream.
+	controlEnded() error
+	// credits counts requests of both sides; nil: streams bound its requests.
 	credits() *credit
 	// over gives the peer credit for one more request.
 	over()
@@ -27,7 +29,11 @@ type carrier interface {
 }
 
 // ownStreams carries each request on a stream of its own (draft-18 §3.3).
-type ownStreams struct{ s *Session }
+type ownStreams struct {
+	s *Session
+	// numbered: as draft 16 has it for SUBSCRIBE_NAMESPACE, which alone has a stream, answers have an id and updates do not come.
+	numbered bool
+}
 
 func (o ownStreams) open(ctx context.Context, r *request) (requestStream, error) {
 	if o.s.leaving.heard() {
@@ -37,7 +43,7 @@ func (o ownStreams) open(ctx context.Context, r *request) (requestStream, error)
 	if err != nil {
 		return nil, o.s.orCause(err)
 	}
-	return o.s.newOwnStream(o.s.controlStream(st), r), nil
+	return o.stream(o.s.controlStream(st), r), nil
 }
 
 func (o ownStreams) number(_ context.Context, send func(id uint64) error) error {
@@ -50,11 +56,20 @@ func (o ownStreams) number(_ context.Context, send func(id uint64) error) error 
 	return nil
 }
 
-func (ownStreams) mayBegin(m wire.Message) bool { return requestID(m) != nil }
+func (o ownStreams) controlEnded() error {
+	if o.s.cfg.Lenient {
+		<-o.s.ctx.Done()
+		return context.Cause(o.s.ctx)
+	}
+	return errControlClosed
+}
+
 func (ownStreams) control(m wire.Message) error { return violation("%T on the control stream", m) }
 func (ownStreams) credits() *credit             { return nil }
 func (ownStreams) over()                        {}
 func (ownStreams) overtake() time.Duration      { return time.Second }
+
+var errControlClosed = violation("control stream closed")
 
 // admit takes the id of a request of the peer, or of an update.
 func (s *Session) admit(id uint64, opens, updates *request) error {

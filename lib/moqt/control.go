@@ -1,7 +1,6 @@
 package moqt
 
 import (
-	"context"
 	"errors"
 	"io"
 	"sync"
@@ -120,11 +119,7 @@ func (s *Session) readControl() error {
 	for {
 		m, err := s.control.receive()
 		if errors.Is(err, io.EOF) {
-			if s.cfg.Lenient && s.carrier.credits() == nil {
-				<-s.ctx.Done()
-				return context.Cause(s.ctx)
-			}
-			return violation("control stream closed")
+			return s.carrier.controlEnded()
 		}
 		var reset *StreamResetError
 		if errors.As(err, &reset) && s.ctx.Err() == nil {

@@ -17,10 +17,11 @@ import (
 // Messages of the control stream are acted on in their order, whatever requests they are about: the reader of the control stream
 // goes on when the reader of the request asks for more, or answers.
 type controlMux struct {
-	s      *Session
-	credit *credit
-	issue  sync.Mutex // orders own request ids on the control stream (§9.1); taken before all others
-	grant  sync.Mutex // orders MAX_REQUEST_ID; likewise
+	s        *Session
+	listings ownStreams // carries SUBSCRIBE_NAMESPACE
+	credit   *credit
+	issue    sync.Mutex // orders own request ids on the control stream (§9.1); taken before all others
+	grant    sync.Mutex // orders MAX_REQUEST_ID; likewise
 
 	mu      sync.Mutex            // guards what follows; taken before muxStream.mu, and no message is sent under it
 	streams map[uint64]*muxStream // by request id; by those of updates of this side without an answer, too
@@ -31,12 +32,12 @@ func newControlMux(s *Session) *controlMux {
 	if s.client {
 		first = 1
 	}
-	return &controlMux{s: s, credit: newCredit(first, s.cfg.MaxRequests), streams: map[uint64]*muxStream{}}
+	return &controlMux{s: s, listings: ownStreams{s, true}, credit: newCredit(first, s.cfg.MaxRequests), streams: map[uint64]*muxStream{}}
 }
 
 func (x *controlMux) open(ctx context.Context, r *request) (requestStream, error) {
 	if r.typ == typeSubscribeNamespace {
-		return ownStreams{x.s}.open(ctx, r) // §9.25
+		return x.listings.open(ctx, r) // §9.25
 	}
 	return x.stream(r), nil
 }
@@ -80,8 +81,9 @@ func (x *controlMux) tryNumber(send func(id uint64) error) (wait <-chan struct{}
 	return nil, nil
 }
 
-func (x *controlMux) mayBegin(m wire.Message) bool { return m.Type() == typeSubscribeNamespace }
-func (x *controlMux) credits() *credit             { return x.credit }
+func (x *controlMux) accept(st Stream) error { return x.listings.accept(st) }
+func (x *controlMux) credits() *credit       { return x.credit }
+func (x *controlMux) controlEnded() error    { return errControlClosed }
 
 // overtake: on one stream nothing overtakes.
 func (x *controlMux) overtake() time.Duration { return 0 }

@@ -386,7 +386,7 @@ func (s *Session) acceptStreams() error {
 		}
 		s.spawn(func() {
 			defer func() { <-s.open }()
-			if err := s.takeOwnStream(st); err != nil {
+			if err := s.carrier.accept(st); err != nil {
 				s.fail(err)
 			}
 		})

@@ -14,11 +14,10 @@ import (
 // ownStream is a requestStream that is a stream. Answers on it have no request id; they come in the order of what they answer, and
 // get their ids back here.
 type ownStream struct {
-	s  *Session
-	cs *controlStream
-	r  *request
-	// numbered: as draft 16 has it for SUBSCRIBE_NAMESPACE, answers do have an id, and nothing else is said than what is asked for.
-	numbered bool
+	s        *Session
+	cs       *controlStream
+	r        *request
+	numbered bool          // see ownStreams
 	gone     chan struct{} // closed when this side ended the request
 	fin      bool          // the peer's FIN was read; the reader's
 	unwatch  func() bool   // ends watch; nil before
@@ -30,16 +29,16 @@ type ownStream struct {
 	why      error      // not nil: the peer did
 }
 
-// newOwnStream makes a stream of a request one; its id is set before it is used.
-func (s *Session) newOwnStream(cs *controlStream, r *request) *ownStream {
-	return &ownStream{s: s, cs: cs, r: r, numbered: s.carrier.credits() != nil, gone: make(chan struct{})}
+// stream makes a stream that of a request; its id is set before it is used.
+func (o ownStreams) stream(cs *controlStream, r *request) *ownStream {
+	return &ownStream{s: o.s, cs: cs, r: r, numbered: o.numbered, gone: make(chan struct{})}
 }
 
 // watch waits for the peer's STOP_SENDING, from when the request knows its stream.
 func (st *ownStream) watch() { st.unwatch = context.AfterFunc(st.cs.st.Context(), st.stopped) }
 
-// takeOwnStream serves a bidirectional stream opened by the peer.
-func (s *Session) takeOwnStream(st Stream) error {
+func (o ownStreams) accept(st Stream) error {
+	s := o.s
 	cs := s.controlStream(st)
 	st.SetReadDeadline(time.Now().Add(s.cfg.HeaderTimeout))
 	m, err := cs.receive()
@@ -53,14 +52,14 @@ func (s *Session) takeOwnStream(st Stream) error {
 	}
 	st.SetReadDeadline(time.Time{})
 	id := requestID(m)
-	if id == nil || !s.carrier.mayBegin(m) {
+	if id == nil || o.numbered && m.Type() != typeSubscribeNamespace {
 		return violation("%T at the start of a bidirectional stream", m)
 	}
 	r := s.newRequest(m, false, nobody{})
 	r.said = *id
 	s.renumber(id)
 	r.id = *id
-	own := s.newOwnStream(cs, r)
+	own := o.stream(cs, r)
 	r.st = own
 	own.watch()
 	if err := r.begin(m); err != nil {

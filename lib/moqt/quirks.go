@@ -12,7 +12,7 @@ const moqNetJS = "moq-lite-js"
 // then looks as if it had no objects yet. MediaMTX, which does not say its name, knows no parameter but tokens.
 func (s *Session) largestFor(l *Location) *Location {
 	name := s.peer.Implementation
-	if s.carrier.credits() == nil && (name == moqNetJS || s.cfg.Lenient && name == "") {
+	if s.v.RequestStreams() && (name == moqNetJS || s.cfg.Lenient && name == "") {
 		return nil
 	}
 	return l
@@ -27,7 +27,7 @@ func (s *Session) renumber(id *uint64) {
 }
 
 // anyIDs reports that ids of the peer's requests are not to be relied on.
-func (s *Session) anyIDs() bool { return s.cfg.Lenient && s.carrier.credits() == nil }
+func (s *Session) anyIDs() bool { return s.cfg.Lenient && s.v.RequestStreams() }
 
 // joined finds the subscription that a joining fetch names; requestTable.mu is held.
 func (s *Session) joined(id uint64) uint64 {

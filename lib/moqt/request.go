@@ -65,7 +65,8 @@ type request struct {
 type requestOwner interface {
 	// take handles what the peer says after the answer, except updates, answers to those, and GOAWAY. An error closes the session.
 	take(m wire.Message) error
-	// ended is called when the peer ended the request, with an error of requestStream.next, or the session ended; at most once.
+	// ended is called when the peer ended the request, with an error of requestStream.next, or the session ended. For a request of the
+	// peer that was not answered yet it may be called again.
 	ended(why error)
 }
 

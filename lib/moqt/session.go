@@ -81,7 +81,7 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 		setupIn: make(chan objectReader, 1),
 	}
 	if s.v.RequestStreams() {
-		s.conn, s.carrier = recoded{conn, v}, ownStreams{s}
+		s.conn, s.carrier = recoded{conn, v}, ownStreams{s: s}
 	} else {
 		s.carrier = newControlMux(s)
 	}
@@ -95,7 +95,7 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 	if s.qlog != nil {
 		context.AfterFunc(s.ctx, func() { s.qlog.close(s.ctx) })
 	}
-	s.requests, s.aliases = newRequestTable(client, s.carrier.credits() == nil), newAliasTable()
+	s.requests, s.aliases = newRequestTable(client, s.carrier.overtake() > 0), newAliasTable()
 	s.inTokens.init(s.cfg.MaxTokenCache)
 	s.leaving.came = make(chan struct{})
 	if !known {
