@@ -1,0 +1,69 @@
+package moqt
+
+import (
+	"math"
+	"time"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// PublicationState is what a subscriber asked for, updates included.
+type PublicationState struct {
+	Forward         bool
+	Priority        uint8
+	GroupOrder      GroupOrder
+	Filter          Filter        // as sent
+	Start           Location      // first location that passes the filter
+	EndGroup        uint64        // last group that passes; math.MaxUint64 for an open end
+	DeliveryTimeout time.Duration // the smaller of subscriber's and track's; 0 none
+	SubgroupTimeout time.Duration // likewise for whole subgroups, draft 18; see SubgroupWriter.Published
+	NewGroup        *uint64       // last NEW_GROUP_REQUEST
+	Resumed         *Location     // largest object when the subscription was last resumed: what follows is to be sent
+}
+
+// Wants reports whether an object passes the filter.
+func (s PublicationState) Wants(l Location) bool { return !l.Less(s.Start) && l.Group <= s.EndGroup }
+
+// resolve computes start and end of the filter for a track whose largest object is known (§5.1.2).
+func (s *PublicationState) resolve(largest *Location) {
+	s.Start, s.EndGroup = Location{}, math.MaxUint64
+	switch s.Filter.Type {
+	case wire.FilterNextGroupStart:
+		if largest != nil {
+			s.Start = Location{Group: largest.Group + 1}
+		}
+	case wire.FilterLargestObject:
+		if largest != nil {
+			s.Start = Location{Group: largest.Group, Object: largest.Object + 1}
+		}
+	case wire.FilterAbsoluteStart:
+		s.Start = s.Filter.Start
+	case wire.FilterAbsoluteRange:
+		s.Start, s.EndGroup = s.Filter.Start, s.Filter.EndGroup
+	}
+}
+
+// apply takes over the parameters of a request or update.
+func (s *PublicationState) apply(p wire.Parameters) {
+	if p.Forward != nil {
+		s.Forward = *p.Forward
+	}
+	if p.SubscriberPriority != nil {
+		s.Priority = *p.SubscriberPriority
+	}
+	if p.GroupOrder != wire.GroupOrderDefault {
+		s.GroupOrder = p.GroupOrder
+	}
+	if p.SubscriptionFilter != nil {
+		s.Filter = *p.SubscriptionFilter
+	}
+	if p.DeliveryTimeout > 0 || p.NoDeliveryTimeout {
+		s.DeliveryTimeout = duration(p.DeliveryTimeout)
+	}
+	if p.SubgroupDeliveryTimeout != nil {
+		s.SubgroupTimeout = duration(*p.SubgroupDeliveryTimeout)
+	}
+	if p.NewGroupRequest != nil {
+		s.NewGroup = p.NewGroupRequest
+	}
+}

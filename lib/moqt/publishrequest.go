@@ -1,0 +1,74 @@
+package moqt
+
+import (
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// PublishRequest is a peer's PUBLISH.
+type PublishRequest struct {
+	Track   object.TrackName
+	Info    TrackInfo
+	Forward bool
+	Tokens  []Token
+
+	in  *request
+	sub *Subscription
+}
+
+func (in *request) beginPublish(m *wire.Publish) error {
+	s := in.s
+	tokens, ok, err := in.admit(m.Track, m.Parameters)
+	if err != nil {
+		return err
+	}
+	refusal := s.unsupported(m.Properties)
+	if refusal == nil && s.requests.subscribed(m.Track.String()) {
+		refusal = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
+	}
+	if !ok || refusal != nil {
+		s.aliases.refuse(m.TrackAlias)
+		if ok {
+			s.spawn(func() { in.reject(refusal.Code, refusal.Reason) })
+		}
+		return nil
+	}
+	sub := s.newSubscription(m.Track, in)
+	in.setOwner(sub)
+	if err := sub.establish(m.TrackAlias, m.Parameters, m.Properties, wire.GroupOrderDefault); err != nil {
+		return err
+	}
+	r := &PublishRequest{
+		Track: m.Track, Info: sub.info, Tokens: tokens, in: in, sub: sub,
+		Forward: m.Parameters.Forward == nil || *m.Parameters.Forward,
+	}
+	s.spawn(func() {
+		s.cfg.Handler.Publish(sub.ctx, r)
+		r.Reject(wire.RequestInternalError, "not answered")
+	})
+	return nil
+}
+
+// Accept answers PUBLISH_OK; o shapes the subscription.
+func (r *PublishRequest) Accept(o SubscribeOptions) (*Subscription, error) {
+	r.sub.order = or(o.GroupOrder, r.sub.order)
+	r.sub.filter = o.Filter
+	p := o.parameters()
+	if !o.NoForward && !r.Forward {
+		yes := true
+		p.Forward = &yes
+	}
+	if err := r.in.answer(&wire.PublishOK{RequestID: r.in.id, Parameters: p}); err != nil {
+		return nil, err
+	}
+	return r.sub, nil
+}
+
+// Reject answers REQUEST_ERROR and refuses the track's streams.
+func (r *PublishRequest) Reject(code RequestCode, reason string) error {
+	err := r.in.reject(code, reason)
+	if err != ErrAnswered {
+		r.sub.end(ErrClosed)
+	}
+	return err
+}
