@@ -172,3 +172,22 @@ func TestControlGoesOnWhileAnswersWait(t *testing.T) {
 		}
 	})
 }
+
+// TestWithdrawnRequestHoldsNothingUp: a request that was withdrawn, and whose handler takes its time, does not keep later messages from
+// being heard.
+func TestWithdrawnRequestHoldsNothingUp(t *testing.T) {
+	answer := make(chan struct{})
+	withdrawn := make(chan struct{})
+	p := attackServer(t, &Config{Handler: handlers{subscribe: func(ctx context.Context, r *SubscribeRequest) {
+		<-ctx.Done()
+		close(withdrawn)
+		<-answer
+	}}})
+	p.control(append(message(&wire.Subscribe{RequestID: 0, Track: testTrack}), message(&wire.Unsubscribe{RequestID: 0})...))
+	recv(t, withdrawn)
+	p.alive(2)
+	close(answer)
+	if m, ok := p.receive().(*wire.RequestError); !ok || m.RequestID != 0 {
+		t.Errorf("in the end it said %+v", m)
+	}
+}

@@ -163,7 +163,7 @@ type FetchReader struct {
 	last       Location
 	some       bool
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards what follows, and the handing over of the stream; no other lock is taken under it
 	failed   error      // why no stream will come
 	answered bool       // FETCH_OK came
 	read     bool       // the response was read to its end

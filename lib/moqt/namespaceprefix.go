@@ -19,8 +19,8 @@ var errUpdated = errors.New("updated")
 
 // prefixOf is the prefix of a namespace subscription, and those asked for instead whose answers are awaited.
 type prefixOf struct {
-	now   object.Namespace // for who reads the stream
-	mu    sync.Mutex
+	now   object.Namespace   // for who reads the stream
+	mu    sync.Mutex         // guards what follows and orders updates: held while they are sent; credit.mu and requestTable.mu are taken under it
 	asked []object.Namespace // in order
 }
 

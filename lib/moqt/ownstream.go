@@ -19,7 +19,7 @@ type ownStream struct {
 	r        *request
 	numbered bool          // see ownStreams
 	gone     chan struct{} // closed when this side ended the request
-	fin      bool          // the peer's FIN was read; the reader's
+	last     bool          // next has told of the peer's end; the reader's
 	unwatch  func() bool   // ends watch; nil before
 
 	order    sync.Mutex // keeps awaiting in the order of messages; before mu
@@ -119,7 +119,7 @@ func (st *ownStream) dead() error {
 }
 
 func (st *ownStream) next(ctx context.Context) (wire.Message, error) {
-	if st.fin {
+	if st.last {
 		select {
 		case <-st.gone:
 			return nil, ErrClosed
@@ -141,9 +141,10 @@ func (st *ownStream) next(ctx context.Context) (wire.Message, error) {
 		st.cs.st.CancelRead(wire.ResetCancelled) // if the patience of close ended it
 		return nil, ErrClosed
 	case errors.Is(err, io.EOF):
-		st.fin = true
+		st.last = true
 		return nil, io.EOF
 	default:
+		st.last = true
 		err = st.die(err)
 	}
 	return nil, err

@@ -31,7 +31,7 @@ type Publication struct {
 	ctx     context.Context  // of the request
 	updates chan struct{}
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards what follows; no other lock is taken under it
 	state   PublicationState
 	largest Location  // largest object sent or known
 	some    bool      // largest is valid

@@ -17,7 +17,8 @@ type requestStream interface {
 	// Config.ControlTimeout.
 	send(m wire.Message) error
 	// next waits for what the peer says next; it is for one goroutine. io.EOF: the peer has no more to say; calling next again waits
-	// for the end of the request. *StreamResetError and *RequestError: the peer ended it. ErrClosed: this side did.
+	// for the end of the request. *StreamResetError and *RequestError: the peer ended it. ErrClosed: this side did. Calling next says that
+	// what it returned before was acted on; after the peer ended the request, next waits until this side did, too.
 	next(ctx context.Context) (wire.Message, error)
 	// close ends the request in order: this side has no more to say.
 	close()
@@ -227,7 +228,10 @@ func (r *request) serve() error {
 		case err == io.EOF && !r.endsWithFIN():
 			continue
 		case err != nil:
-			return r.finished(err)
+			if err := r.finished(err); err != nil || r.isOver() {
+				return err
+			}
+			continue // it was withdrawn and its handler has not answered yet
 		}
 		switch m := m.(type) {
 		case *wire.GoAway:

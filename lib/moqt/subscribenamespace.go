@@ -38,6 +38,7 @@ type NamespaceSubscription struct {
 	pushed prefixOf // of tracks
 	known  map[string]object.Namespace
 	left   []object.Namespace // that an update of the prefix left behind; Next's, like what follows
+	over   error              // how the stream ended
 }
 
 // Session is the session the subscription was made on.
@@ -167,15 +168,20 @@ func (sub *NamespaceSubscription) Next(ctx context.Context) (NamespaceEvent, err
 }
 
 func (sub *NamespaceSubscription) next(ctx context.Context) (NamespaceEvent, error) {
+	if sub.over != nil {
+		return NamespaceEvent{}, sub.over
+	}
 	m, err := sub.r.next(ctx)
 	switch {
 	case err == nil:
 	case err == io.EOF:
+		sub.over = io.EOF
 		return NamespaceEvent{}, io.EOF
 	case ctx.Err() != nil && !isViolation(err):
 		return NamespaceEvent{}, context.Cause(ctx)
 	default:
-		return NamespaceEvent{}, sub.broke(err)
+		sub.over = sub.broke(err)
+		return NamespaceEvent{}, sub.over
 	}
 	whole := func(suffix object.Namespace) object.Namespace {
 		return append(slices.Clone(sub.prefix.now), suffix...)
@@ -288,7 +294,7 @@ func (r *SubscribeNamespaceRequest) accept(all map[string]object.Namespace) (*Na
 type NamespaceAnnouncer struct {
 	r       *SubscribeNamespaceRequest
 	changed chan struct{}
-	mu      sync.Mutex // also orders the messages
+	mu      sync.Mutex // guards what follows, and orders the messages: held while they are sent; requestTable.mu is taken under it
 	prefix  object.Namespace
 	told    map[string]struct{}
 	all     map[string]object.Namespace // with every prefix; nil: the prefix does not change
