@@ -98,6 +98,7 @@ func (v *muxStream) send(m wire.Message) error {
 	case *wire.SubscribeOK, *wire.PublishOK, *wire.FetchOK:
 		return v.reply(v.r.id, m)
 	case *wire.PublishDone:
+		return v.speak(m)
 	case *wire.GoAway:
 		return fmt.Errorf("GOAWAY of one request in %v: %w", v.x.s.v, wire.ErrValue)
 	default:
@@ -114,6 +115,12 @@ func (v *muxStream) reply(id uint64, m wire.Message) error {
 		v.mu.Unlock()
 		return v.x.s.control.send(m)
 	}
+	return v.speak(m)
+}
+
+// speak sends what the reader of the request may have to say before it asks for more. What was handed to it counts as acted on, and
+// while the peer does not read, nothing more is waited for.
+func (v *muxStream) speak(m wire.Message) error {
 	v.mu.Lock()
 	v.answering++
 	v.current.release()
