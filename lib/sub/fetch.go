@@ -48,7 +48,11 @@ func (e *epoch) fetch(ctx context.Context, sess *client.Session, start, end moqt
 	for {
 		o, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			f.finished()
+			info, err := r.Info(ctx)
+			if err != nil {
+				return f.broken(ctx, err)
+			}
+			f.finished(info.End)
 			return nil
 		}
 		if err != nil {
@@ -117,13 +121,20 @@ func (f *fetching) broken(ctx context.Context, err error) error {
 	return f.refusal(err)
 }
 
-// finished takes the end of the answer: as far as the relay knows, no other object exists before the end of the range.
-func (f *fetching) finished() {
-	if f.last.Group < f.end.Group {
+// finished takes the end of the answer: as far as the relay knows, no other object exists before the end of the range that it says it
+// answered. That is less than was asked for if its largest object is in the range: what follows in that object's group may be on its way.
+func (f *fetching) finished(answered moqt.Location) {
+	if answered.Object == 0 { // the whole group
+		answered.Group++
+	}
+	if f.end.Less(answered) {
+		answered = f.end
+	}
+	if f.last.Group < answered.Group {
 		f.endGroup()
 	}
 	if f.how != healing && !f.lacks {
-		f.e.asm.upTo(f.end)
+		f.e.asm.upTo(answered)
 	}
 }
 

@@ -287,6 +287,41 @@ func TestHolesAreHealed(t *testing.T) {
 	}
 }
 
+// A relay of which a hole is fetched may be in the middle of that group itself, and says that its answer ends there. What follows is
+// waited for.
+func TestHealingRelayIsInTheMiddle(t *testing.T) {
+	ahead, behind := relaytest.New(t), relaytest.New(t)
+	ahead.Refuse = func(verb string, _ object.TrackName) (wire.RequestCode, bool) {
+		return wire.RequestNotSupported, verb == "fetch"
+	}
+	behind.Skip = func(_ object.TrackName, o *object.Object) bool { return o.Group == chunk(21) && o.ID == 1 }
+	all := groups(20, 4)
+	for _, r := range []*relaytest.Relay{ahead, behind} {
+		r.Put(name, all[:2]...)
+	}
+	c := both(t, ahead, behind)
+	c.Reorder, c.To = time.Second, at(22)
+	rd := start(t, testContext(t), c)
+	go func() { // meanwhile what is there is read, so that nobody waits for that
+		for ahead.Requests(name.String()) == 0 || behind.Requests(name.String()) == 0 {
+			time.Sleep(time.Millisecond) // polls a counter
+		}
+		ahead.Put(name, all[2:5]...)
+		behind.Put(name, all[2:6]...)
+	}()
+	rd.until(21, 0)
+	ahead.Put(name, all[8:]...)
+	rd.until(21, 1)
+	ahead.Put(name, all[5:8]...)
+	if err := rd.rest(); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, rd.got, groups(20, 3))
+	if s := rd.stats; s.Healed != 1 || s.MissingGroups+s.MissingObjects != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
 // An object that breaks off in the middle is never written in parts: it is fetched with what follows it.
 func TestBrokenObjectsAreHealed(t *testing.T) {
 	relay := relaytest.New(t)
