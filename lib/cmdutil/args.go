@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -56,7 +57,7 @@ func prepare(app *cli.App, t *terminal) {
 	app.HideHelp, app.HideHelpCommand, app.HideVersion = true, true, true
 	app.ErrWriter = t
 	app.ExitErrHandler = func(*cli.Context, error) {} // it would exit by itself
-	app.OnUsageError = func(c *cli.Context, err error, _ bool) error { return usage(app, err) }
+	app.OnUsageError = func(c *cli.Context, err error, _ bool) error { return usage(app, badValue(app, err)) }
 	if app.Metadata == nil {
 		app.Metadata = map[string]any{}
 	}
@@ -195,6 +196,37 @@ func scan(app *cli.App, args []string) (_ []string, ask asked, err error) {
 		}
 	}
 	return append(flags, rest...), ask, nil
+}
+
+// refusal is how package flag tells of a value that a flag does not take.
+var refusal = regexp.MustCompile(`^invalid value ("(?:[^"\\]|\\.)*") for flag -([^:]+): (.*)$`)
+
+// badValue says with the two dashes of a flag which value it does not take, and what it takes where the reason does not tell.
+func badValue(app *cli.App, err error) error {
+	m := refusal.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	value, name, why := m[1], m[2], m[3]
+	if why == "parse error" || why == "value out of range" {
+		why = "cannot be read"
+		for _, f := range app.Flags {
+			if !slices.Contains(f.Names(), name) {
+				continue
+			}
+			switch f.(type) {
+			case *cli.DurationFlag:
+				why = "not a time such as 90s, 30m or 48h"
+			case *cli.IntFlag, *cli.Int64Flag, *cli.UintFlag, *cli.Uint64Flag, *cli.Float64Flag:
+				why = "not a number, or out of range"
+			}
+		}
+	}
+	dashes := "--"
+	if len(name) == 1 {
+		dashes = "-"
+	}
+	return fmt.Errorf("%s%s %s: %s", dashes, name, value, strings.TrimPrefix(why, value+" is "))
 }
 
 func looksLikeFlag(a string) bool { return len(a) > 1 && a[0] == '-' }
