@@ -168,7 +168,7 @@ func sniff(b []byte) *MagicError {
 	case bytes.HasPrefix(b, []byte{0x28, 0xb5, 0x2f, 0xfd}): // RFC 8878 §3.1.1
 		return &MagicError{"zstd", "input is zstd-compressed; pipe it through zstd -dc"}
 	}
-	return &MagicError{}
+	return &MagicError{hint: "ec-chop makes one of MPEG-TS"}
 }
 
 // header consumes a stream header, which forgets all aliases.

@@ -291,7 +291,7 @@ func TestWrongInput(t *testing.T) {
 	ts := bytes.Repeat(append([]byte{0x47}, make([]byte, 187)...), 10)
 	for _, c := range []struct{ name, in, found, hint string }{
 		{"empty", "", "empty input", "check the command before the pipe"},
-		{"text", "hello world, this is text", "", ""},
+		{"text", "hello world, this is text", "", "ec-chop makes one"},
 		{"TS", string(ts), "MPEG-TS", "ec-chop"},
 		{"TS from the middle", string(ts[100:]), "MPEG-TS", "ec-chop"},
 		{"one packet of TS", string(ts[:188]), "MPEG-TS", "ec-chop"},
