@@ -209,7 +209,12 @@ func deviceOf(c *cli.Context, d *hdhr.Config) (err error) {
 		return fmt.Errorf("--tuners %d: want 1 to 16", d.Tuners)
 	}
 	if d.ID, err = hdhr.ParseDeviceID(c.String("id")); err != nil {
-		return fmt.Errorf("--id %w", err)
+		err = fmt.Errorf("--id %w", err)
+		v, notHex := strconv.ParseUint(c.String("id"), 16, 32)
+		if near := hdhr.DeviceID(v).WithChecksum(); notHex == nil && len(c.String("id")) == 8 && near.Valid() {
+			err = cmdutil.Hint(err, fmt.Sprintf("the last digit is a checksum: %s would do", near))
+		}
+		return err
 	}
 	if s := c.String("listen"); s != "any" {
 		if d.Addr, err = netip.ParseAddr(s); err != nil {
