@@ -143,11 +143,26 @@ func (st *ownStream) next(ctx context.Context) (wire.Message, error) {
 	case errors.Is(err, io.EOF):
 		st.last = true
 		return nil, io.EOF
-	default:
+	case isReset(err):
 		st.last = true
 		err = st.die(err)
+	default: // the connection ended, and the session is about to
+		select {
+		case <-st.gone:
+			err = ErrClosed
+		case <-st.s.ctx.Done():
+			err = context.Cause(st.s.ctx)
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
 	}
 	return nil, err
+}
+
+// isReset reports whether the peer reset a stream; any other error of a stream comes from its connection, or from a deadline.
+func isReset(err error) bool {
+	var reset *StreamResetError
+	return errors.As(err, &reset)
 }
 
 // receive reads a message until ctx is done.
@@ -302,14 +317,13 @@ func (st *ownStream) stopped() {
 	if st.isOver() || st.dead() != nil || st.s.ctx.Err() != nil || publisher {
 		return
 	}
-	why := &StreamResetError{Code: wire.ResetCancelled, Remote: true}
 	var reset *StreamResetError
 	// The half is over, so this writes nothing; every transport says why.
-	if _, err := st.cs.st.Write([]byte{0}); errors.As(err, &reset) {
-		why.Code = reset.Code
+	if _, err := st.cs.st.Write([]byte{0}); !errors.As(err, &reset) {
+		return // the connection ended, and the session is about to
 	}
 	st.s.spawn(func() {
-		r.leave(st.die(why))
+		r.leave(st.die(&StreamResetError{Code: reset.Code, Remote: true}))
 	})
 }
 

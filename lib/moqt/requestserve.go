@@ -135,6 +135,10 @@ func (r *request) accept(m wire.Message, owner requestOwner) error {
 		return ErrAnswered
 	}
 	defer close(r.replied)
+	if r.s.ctx.Err() != nil { // the peer is to hear how the session ended, not of a refusal that comes of it
+		r.end()
+		return context.Cause(r.s.ctx)
+	}
 	_, no := m.(*wire.RequestError)
 	r.s.count.request(received, r.asked, outcomeOf(no || r.ctx.Err() != nil))
 	if r.ctx.Err() != nil && !no {
