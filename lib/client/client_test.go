@@ -37,6 +37,7 @@ func TestCheckURL(t *testing.T) {
 		"unix:///run/relay": true, "tcp://relay:4443/path": true, "ws://relay/path": true, "wss://relay:4443": true,
 		"unix://run/relay": false, "tcp://relay": false, "ws:///path": false,
 		"relay:4443": false, "relay": false, "http://relay:4443": false, "https://:4443": false, "moqt://relay": false, "moqt://:4443": false, "": false, "moqt://%": false,
+		"moqt://relay:99999": false,
 	} {
 		err := client.CheckURL(url)
 		if (err == nil) != ok || !ok && code(err) != 64 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -49,6 +50,10 @@ func parseAddress(addr string, server bool) (*url.URL, error) {
 	if u.Port() != "" {
 		if _, _, err := net.SplitHostPort(u.Host); err != nil {
 			return nil, err
+		}
+		// A server's port 0 is any that is free.
+		if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 && !server {
+			return nil, fmt.Errorf("port %s: want 1 to 65535", u.Port())
 		}
 	}
 	if server {

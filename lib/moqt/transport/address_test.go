@@ -14,6 +14,7 @@ func TestAddresses(t *testing.T) {
 	for _, u := range []string{
 		"unix://relative/path", "unix:///", "unix:///folder/", "tcp://host", "tcp://:0:0", "tcp://", "ws://", "wss:///x", "moqt://host", "%", "",
 		"host:4443", "ftp://host:1", "ws://user@host:1", "tcp://host:1#x",
+		"moqt://host:99999", "https://host:65536/", "ws://host:0", "moqt://host:0",
 	} {
 		if err := CheckAddress(u); err == nil {
 			t.Errorf("%s is an address", u)
@@ -23,7 +24,7 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 	for _, u := range []string{
-		"unix://relative/path", "unix:///", "unix:///s?path=/x", "tcp://host", "tcp://host:1/room", "ws://host", "wss://host:1/?q", "moqt://host:1", "https://host:1",
+		"unix://relative/path", "unix:///", "unix:///s?path=/x", "tcp://host", "tcp://host:1/room", "ws://host", "wss://host:1/?q", "tcp://:65536", "moqt://host:1", "https://host:1",
 		"host", "",
 	} {
 		if err := CheckListenAddress(u); err == nil {
@@ -33,7 +34,7 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%s listened at", u)
 		}
 	}
-	for _, u := range []string{"moqt://h:1", "https://h/x?y", "unix:///s", "unix:///a/b?path=/x", "tcp://[::1]:1/x", "ws://h", "WSS://h:1/x"} {
+	for _, u := range []string{"moqt://h:1", "https://h/x?y", "unix:///s", "unix:///a/b?path=/x", "tcp://[::1]:1/x", "ws://h", "WSS://h:1/x", "moqt://h:65535"} {
 		if err := CheckAddress(u); err != nil {
 			t.Errorf("%s: %v", u, err)
 		}
