@@ -65,7 +65,7 @@ func (j *judge) told(i int, group uint64, l *loss) bool {
 // excused looks for a loss at receiver i that explains a wrong chunk: one that nothing shows, or one that is told late.
 func (j *judge) excused(i int, group uint64, from, to int32) bool {
 	c := j.all[i]
-	if j.sixteenTables(c, from, to) {
+	if j.sixteenTables(c, from, to) || j.noMoreTables(c, to) {
 		j.res.Invisible++
 		return true
 	}
@@ -201,6 +201,25 @@ func (j *judge) sixteenTables(c *reception, from, to int32) bool {
 		}
 	}
 	return false
+}
+
+// noMoreTables tells whether c had heard the PMT before a packet, but no two of them within 10 s, and lost all that follow: H.222.0 does not ask
+// for a second one, and no counter shows the loss.
+func (j *judge) noMoreTables(c *reception, to int32) bool {
+	heard, lost := int64(-1), false
+	for p := c.join; int(p) < len(j.s.packets); p++ {
+		q := &j.s.packets[p]
+		switch {
+		case q.kind != kindPMT:
+		case !c.heard[p]:
+			lost = true
+		case p > to || heard >= 0 && q.at-heard < 10*second:
+			return false
+		default:
+			heard, lost = q.at, false
+		}
+	}
+	return heard >= 0 && lost
 }
 
 // lost describes the losses between two packets.
