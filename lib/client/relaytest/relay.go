@@ -88,8 +88,12 @@ func New(t testing.TB) *Relay {
 	return r
 }
 
-// URL is the relay's address.
-func (r *Relay) URL() string { return "moqt://" + r.addr }
+// URL is the relay's address. Hooks that were set before are there for whoever comes after: a session takes the same lock first.
+func (r *Relay) URL() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return "moqt://" + r.addr
+}
 
 // TLS trusts the relay.
 func (r *Relay) TLS() *tls.Config {
