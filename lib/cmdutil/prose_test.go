@@ -1,7 +1,6 @@
 package cmdutil
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -45,29 +44,15 @@ func longLines(page string) (lines []int) {
 // TestProseFits: no line of prose and no row of a table in the repository's pages is longer than its limit.
 func TestProseFits(t *testing.T) {
 	root, pages := repository(t), 0
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules" || d.Name() == "target") {
-			return filepath.SkipDir
-		}
-		if d.IsDir() || filepath.Ext(path) != ".md" {
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
+	eachPage(t, root, func(path, text string) {
 		pages++
 		rel, _ := filepath.Rel(root, path)
-		for _, n := range longLines(string(text)) {
+		for _, n := range longLines(text) {
 			t.Errorf("%s:%d: wrap prose over %d characters; a row over %d belongs below its table", rel, n, proseLimit, rowLimit)
 		}
-		return nil
 	})
-	if err != nil || pages < 30 {
-		t.Fatalf("%d pages, %v", pages, err)
+	if pages < 30 {
+		t.Fatalf("%d pages", pages)
 	}
 }
 

@@ -47,21 +47,8 @@ func TestREADME(t *testing.T) {
 			t.Errorf("%s is missing or not executable: %v", want, err)
 		}
 	}
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules" || d.Name() == "target") {
-			return filepath.SkipDir
-		}
-		if d.IsDir() || filepath.Ext(path) != ".md" {
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+	eachPage(t, root, func(path, text string) {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
 			u, err := url.Parse(m[1])
 			if err != nil || u.Scheme != "" {
 				continue
@@ -75,6 +62,27 @@ func TestREADME(t *testing.T) {
 				t.Errorf("%s: link %s leads nowhere", rel, m[1])
 			}
 		}
+	})
+}
+
+// eachPage visits the repository's Markdown.
+func eachPage(t *testing.T, root string, visit func(path, text string)) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules" || d.Name() == "target") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".md" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		visit(path, string(text))
 		return nil
 	})
 	if err != nil {
