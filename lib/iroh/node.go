@@ -343,7 +343,7 @@ func (n *Node) Process() (pid, starts int) {
 	return n.pid, n.starts
 }
 
-// Peers are the connections there are.
+// Peers are the connections there are. A new one is listed a moment after Dial or Accept returned it, which Watch tells.
 func (n *Node) Peers() []Peer {
 	n.mu.Lock()
 	defer n.mu.Unlock()

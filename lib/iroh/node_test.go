@@ -98,6 +98,8 @@ func within(t *testing.T) context.Context {
 // A dial gives what comes behind the answer, byte for byte, and who is there.
 func TestDial(t *testing.T) {
 	n := run(t)
+	wake, stop := n.Watch()
+	defer stop()
 	c, alpn, err := n.Dial(within(t), them, nil, "", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +111,13 @@ func TestDial(t *testing.T) {
 	}
 	if id := c.(*Conn).PeerID(); id[0] != 0x19 || id[31] != 0xff {
 		t.Errorf("id %x", id)
+	}
+	for len(n.Peers()) == 0 {
+		select {
+		case <-wake:
+		case <-within(t).Done():
+			t.Fatal("the peer is not listed")
+		}
 	}
 	if p := n.Peers(); len(p) != 1 || p[0].Path != "direct" || p[0].RTT != 7 {
 		t.Errorf("%+v", p)
