@@ -429,6 +429,10 @@ func (g *generator) copy(s *source) {
 		p.data.SetPCR(g.clock(g.now))
 	}
 	g.put(p)
+	s.next = g.now + s.gap
+	if len(s.rest) == 0 {
+		g.after(s)
+	}
 }
 
 // send sends the next packet of a source.
@@ -436,10 +440,6 @@ func (g *generator) send(s *source) {
 	h := &g.spec.H
 	if s.again != nil {
 		g.copy(s)
-		s.next = g.now + s.gap
-		if len(s.rest) == 0 {
-			g.after(s)
-		}
 		return
 	}
 	if len(s.rest) == 0 {

@@ -154,6 +154,11 @@ func faults(s *Stream) (list []string) {
 		if t.kind == kindVideo && len(t.aus) < 4 {
 			fault("no video")
 		}
+		for k := 1; k < len(t.aus); k++ {
+			if t.aus[k].decoded <= t.aus[k-1].decoded { // §2.4.3.7
+				fault("an access unit is not decoded after the one before")
+			}
+		}
 		for k, at := range t.units {
 			end := len(t.bytes)
 			if k+1 < len(t.units) {
