@@ -169,10 +169,10 @@ func (j *judge) live(i int) {
 	if known < 0 {
 		return
 	}
-	var raps []int32 // packets in which random access points begin, since c knew the program
-	for n, a := range s.cut.aus {
-		if s.cut.opens(n) {
-			local := sort.Search(len(s.cut.starts), func(k int) bool { return int(s.cut.starts[k]) > a.at }) - 1
+	var raps []int32 // packets with which the PES packets of random access points begin, since c knew the program
+	for n := range s.cut.aus {
+		if s.cut.shows(n) {
+			local := sort.Search(len(s.cut.starts), func(k int) bool { return int(s.cut.starts[k]) > s.cut.unit(n) }) - 1
 			if at := s.cut.index[local]; at > program {
 				raps = append(raps, at)
 			}

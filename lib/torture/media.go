@@ -461,6 +461,19 @@ func (t *track) longestGap() (longest int64) {
 
 // opens tells whether access unit i is a random access point and the first to commence in its PES packet.
 func (t *track) opens(i int) bool {
-	unit := func(i int) int { return sort.SearchInts(t.units, t.aus[i].at+1) }
-	return t.aus[i].rap && (i == 0 || unit(i) != unit(i-1))
+	return t.aus[i].rap && (i == 0 || t.unit(i) != t.unit(i-1))
 }
+
+// shows tells whether access unit i is a random access point that its PES packet shows: where PES packets are cut anywhere, one may end before the
+// first slice.
+func (t *track) shows(i int) bool {
+	const most = 256 // bytes before the first slice
+	end := len(t.bytes)
+	if k := sort.SearchInts(t.units, t.aus[i].at+1); k < len(t.units) {
+		end = t.units[k]
+	}
+	return t.aus[i].rap && (t.aus[i].at+most <= end || i+1 < len(t.aus) && t.aus[i+1].at <= end)
+}
+
+// unit is the offset of the PES packet in which access unit i commences.
+func (t *track) unit(i int) int { return t.units[sort.SearchInts(t.units, t.aus[i].at+1)-1] }
