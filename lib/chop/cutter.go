@@ -70,6 +70,7 @@ type cutter struct {
 		known bool
 		pts   clock.PTS
 	}
+	reorder reordering
 	proof   proof     // what proves where the next chunk starts
 	lastDTS clock.PTS // decoding time of the access unit before, inside a chunk
 	lastPos int64     // position at which that began

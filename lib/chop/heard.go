@@ -102,7 +102,7 @@ func (c *cutter) programHeard() {
 	c.closeTail()
 	c.dropUnit()
 	c.prevRAP.known = false
-	c.proof = proof{began: c.proof.began}
+	c.proof, c.reorder = proof{began: c.proof.began}, reordering{}
 	if c.cur != nil && c.cur.chunk != nil {
 		c.cur.chunk.cause = catalog.ReasonCut
 		c.closePart(c.pos, 0, true)

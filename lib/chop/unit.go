@@ -37,9 +37,17 @@ type proof struct {
 	au    bool // an access unit was heard
 	dts   clock.PTS
 	began bool // packets were lost before; false: the input began here
-
-	reorder clock.Ticks // the longest time by which a picture heard since is shown after it is decoded
 }
+
+// reordering is what was heard of how long after they are decoded pictures are shown. A loss does not end it.
+type reordering struct {
+	units int64       // access units
+	most  clock.Ticks // the longest time
+}
+
+// manyUnits is how many access units show how long that time is. A PES packet that is not aligned has the time of any picture, and
+// few of them may all have the times of pictures that are shown at once.
+const manyUnits = 32
 
 // cutPacket looks at a packet of the cut PID, which may start an access unit or tell more about the pending one.
 func (c *cutter) cutPacket(p *ts.Packet) {
@@ -183,7 +191,7 @@ func (c *cutter) decide(v es.Verdict) {
 	if !c.proof.au {
 		c.proof.au, c.proof.dts = true, au.dts
 	}
-	c.proof.reorder = max(c.proof.reorder, au.pts.Sub(au.dts))
+	c.reorder.units, c.reorder.most = c.reorder.units+1, max(c.reorder.most, au.pts.Sub(au.dts))
 	if rap {
 		c.prevRAP.known, c.prevRAP.pts = true, au.pts
 		c.proof.rap = true
@@ -218,9 +226,12 @@ func (c *cutter) proven(au *accessUnit) bool {
 	if c.proof.rap || c.proof.step || !c.proof.au {
 		return c.proof.rap
 	}
+	if au.several && c.reorder.units < manyUnits {
+		return false
+	}
 	begin := au.pts.Add(-clock.Ticks(int64(au.pts) % int64(c.grid))) // the beginning of the bucket
 	d := begin.Sub(c.proof.dts)
-	return d > max(c.proof.reorder, au.pts.Sub(au.dts)) && d < clock.Wrap/4
+	return d > max(c.reorder.most, au.pts.Sub(au.dts)) && d < clock.Wrap/4
 }
 
 func (c *cutter) startChunk(au *accessUnit) {

@@ -232,6 +232,10 @@ var found = []string{
 	"seed=600021195 len=7 codec=2 fps=2 gop=1 reorder=2 open=2 sets=1 pes=2 sparse=8 every=2 disc=5 clock=3 step=2 / seed=13244979 / seed=3460683 join=6746",
 	// A time table that is heard between a loss and the PCR behind it is of the clock behind the loss.
 	"seed=600013980 len=13 atsc=1 gop=1 audio=1 acodec=1 astop=1 sparse=1 pcrms=30 cbr=1 time=4 timejit=100 clock=2 trap=3 / seed=9511055 / seed=3598221 join=7588 loss=1 part=1",
+	// How long pictures are shown after they are decoded was heard before a loss: few PES packets behind it may all begin with pictures that are shown at once.
+	"seed=1100005545 len=11 gop=1 reorder=2 open=1 pes=3 acodec=1 aframes=1 sparse=3 every=2 cbr=1 tables=80 / seed=16316682 / seed=4233772 join=6221 loss=1 near=1 cut=1 strip=2",
+	// A random access point whose PES packet began before the program was known is not heard.
+	"seed=1100013143 len=14 codec=2 gop=1 reorder=2 open=1 pes=3 aframes=6 sparse=6 every=4 pcr=2 pcrms=15 pcrirr=1 cbr=1 stuff=3 af=4 programs=1 tables=80 tabjit=1 timejit=900 tot=2 trap=8 / seed=2980295 join=9700",
 	// An audio PES packet of the clock before goes on behind the first chunk of the new one: a counter that jumps behind that, announced, is no loss.
 	"seed=800021523 len=1 acodec=1 aframes=6 astop=1 step=2 / seed=15134579",
 }
