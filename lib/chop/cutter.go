@@ -393,6 +393,9 @@ func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) (to 
 	if pid == c.prog.cutPID && announced && !c.habit && (anew || p.UnitStart()) { // the last packets of the old clock may come behind the PCR that steps
 		c.proof.anew = true
 	}
+	if pid == c.prog.cutPID && announced && c.habit && !anew && p.UnitStart() { // no PCR tells whether counters start anew here
+		c.stepPos, c.stepFrom, c.stepTo = c.pos, c.whole, 0
+	}
 	return t.to
 }
 

@@ -236,6 +236,8 @@ var found = []string{
 	"seed=1100005545 len=11 gop=1 reorder=2 open=1 pes=3 acodec=1 aframes=1 sparse=3 every=2 cbr=1 tables=80 / seed=16316682 / seed=4233772 join=6221 loss=1 near=1 cut=1 strip=2",
 	// A random access point whose PES packet began before the program was known is not heard.
 	"seed=1100013143 len=14 codec=2 gop=1 reorder=2 open=1 pes=3 aframes=6 sparse=6 every=4 pcr=2 pcrms=15 pcrirr=1 cbr=1 stuff=3 af=4 programs=1 tables=80 tabjit=1 timejit=900 tot=2 trap=8 / seed=2980295 join=9700",
+	// Where every PCR announces a step, a counter of the cut PID that jumps where a PES packet begins shows where the other counters start anew.
+	"seed=1100010443 sparse=1 every=1 disc=1 clock=1 step=2 / seed=16446839",
 	// An audio PES packet of the clock before goes on behind the first chunk of the new one: a counter that jumps behind that, announced, is no loss.
 	"seed=800021523 len=1 acodec=1 aframes=6 astop=1 step=2 / seed=15134579",
 }
