@@ -39,7 +39,7 @@ type pump struct {
 
 func newPump(s *subscriber, b live.Birth, start uint64) *pump {
 	return &pump{
-		s: s, Birth: b, cursor: s.t.Cursor(b.ID, start), writers: make(map[uint64]*moqt.SubgroupWriter), lag: make(chan struct{}),
+		s: s, Birth: b, cursor: s.groups.Cursor(b.ID, start), writers: make(map[uint64]*moqt.SubgroupWriter), lag: make(chan struct{}),
 		turn: turn{turns: s.t.r.turns, pace: &s.pace},
 	}
 }
@@ -80,7 +80,7 @@ func (p *pump) run(ctx context.Context) {
 		c.resetIncomplete.Add(1)
 		t.r.log.Warn("group reset, an object did not go on", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
 		p.abort(wire.ResetCancelled)
-	case errors.As(err, &reset), errors.Is(err, moqt.ErrNoForward), ctx.Err() != nil:
+	case errors.As(err, &reset), errors.Is(err, moqt.ErrNoForward), errors.Is(err, live.ErrAnew), ctx.Err() != nil:
 		p.abort(wire.ResetCancelled)
 	default:
 		t.r.log.Warn("group not sent to its end", "track", t.name.String(), "group", p.ID, "peer", p.s.name, "err", err)

@@ -94,6 +94,12 @@ func (s *subscriber) run(ctx context.Context) {
 			s.start = st.Start
 			s.groups.Raise(st.Start)
 		}
+		if s.groups.Over() {
+			s.pause()
+			s.running.Wait()
+			s.pub.Done(wire.DoneTrackEnded, "the track has begun anew")
+			return
+		}
 		if forward {
 			for s.begin(s.sending, st) {
 			}

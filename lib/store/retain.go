@@ -132,6 +132,26 @@ func (s *Store) makeRoom(need int64, may func(old) bool, live bool) bool {
 	return freed > 0
 }
 
+// Clear removes all that is stored of a track.
+func (t *Track) Clear() error {
+	err := t.s.Flush() // a group that waits for its final name cannot be removed
+	t.s.finishMu.Lock()
+	defer t.s.finishMu.Unlock()
+	t.mu.Lock()
+	olds := make([]old, 0, len(t.ids))
+	for _, id := range t.ids {
+		olds = append(olds, old{t: t, g: t.groups[id], mtime: t.groups[id].mtime})
+	}
+	t.mu.Unlock()
+	for _, o := range olds {
+		err = errors.Join(err, t.s.remove(o))
+	}
+	t.mu.Lock()
+	t.gone = 0 // groups with these ids may come again
+	t.mu.Unlock()
+	return err
+}
+
 // remove deletes a group, unless the group has changed since it was looked at.
 func (s *Store) remove(o old) error {
 	o.t.mu.Lock()

@@ -46,6 +46,7 @@ type Step struct {
 // goroutine uses it.
 type Cursor struct {
 	t         *Track
+	of        uint64 // the track's incarnation
 	id, start uint64 // the group, and the object to begin with
 	subgroups map[uint64]*sentOf
 	datagrams map[uint64]bool // ids of objects sent as such
@@ -70,15 +71,17 @@ type sentOf struct {
 
 // Cursor returns a cursor for a group that begins with an object.
 func (t *Track) Cursor(group, start uint64) *Cursor {
-	return &Cursor{t: t, id: group, start: start, subgroups: make(map[uint64]*sentOf)}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return &Cursor{t: t, of: t.incarnation, id: group, start: start, subgroups: make(map[uint64]*sentOf)}
 }
 
-// Next says what to do next. An error comes from reading the store.
+// Next says what to do next. An error is ErrAnew, or comes from reading the store.
 func (c *Cursor) Next() (Step, error) {
 	for {
 		if c.r == nil {
-			if s, ok := c.fromMemory(time.Now()); ok {
-				return s, nil
+			if s, ok, err := c.fromMemory(time.Now()); ok || err != nil {
+				return s, err
 			}
 			r, err := c.t.files.Open(c.id, c.start)
 			if err != nil {
@@ -154,19 +157,22 @@ func (c *Cursor) isSent(o *object.Object) bool {
 }
 
 // fromMemory returns the next step if the group is in memory; else ok is false.
-func (c *Cursor) fromMemory(now time.Time) (s Step, ok bool) {
+func (c *Cursor) fromMemory(now time.Time) (s Step, ok bool, err error) {
 	t := c.t
 	g := t.lock(c.id)
 	defer t.mu.Unlock()
-	if g == nil {
-		return s, false
+	switch {
+	case t.incarnation != c.of:
+		return s, false, ErrAnew
+	case g == nil:
+		return s, false, nil
 	}
 	c.g = g
 	o, retry := c.next(g, now)
 	if o == nil {
 		s.Verdict, s.Wait, s.Done = c.judge(g, now)
 		s.Wait, s.Changed = min(s.Wait, retry), g.changed
-		return s, true
+		return s, true, nil
 	}
 	o.retain()
 	s = Step{
@@ -176,7 +182,7 @@ func (c *Cursor) fromMemory(now time.Time) (s Step, ok bool) {
 	if e := g.subs[o.Subgroup]; e.finished {
 		s.Ended = e.at
 	}
-	return s, true
+	return s, true, nil
 }
 
 // Part is what has come of an object that arrives.
@@ -216,8 +222,11 @@ func (c *Cursor) fromStore() (s Step, again bool, err error) {
 			return s, false, err
 		}
 		t.mu.Lock()
-		complete := t.ends && !t.over // the group has all ids up to its end
+		complete, anew := t.ends && !t.over, t.incarnation != c.of // complete: the group has all ids up to its end
 		t.mu.Unlock()
+		if anew {
+			return s, false, ErrAnew
+		}
 		if err == io.EOF || o.ID > c.expect && complete {
 			info := c.r.Info()
 			c.Close()

@@ -19,6 +19,7 @@ type Follower struct {
 	begun      map[uint64]bool // groups begun, as far back as LateGroups
 	order      []uint64        // the same in the order in which they were begun
 	floor      moqt.Location   // nothing before it is sent
+	of         uint64          // the track's incarnation
 
 	// What look saw last:
 	memory map[uint64]bool // groups in memory
@@ -34,7 +35,7 @@ func (t *Track) Follow(floor moqt.Location, unfiltered bool, born uint64) *Follo
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.followers[f] = struct{}{}
+	t.followers[f], f.of = struct{}{}, t.incarnation
 	return f
 }
 
@@ -76,6 +77,20 @@ func (f *Follower) Resume(largest *moqt.Location) (group uint64, anew bool) {
 	}
 	f.backed = f.t.Born()
 	return group, anew
+}
+
+// Over reports whether the track has begun anew. Then nothing more comes of what was followed.
+func (f *Follower) Over() bool {
+	f.t.mu.Lock()
+	defer f.t.mu.Unlock()
+	return f.t.incarnation != f.of
+}
+
+// Cursor returns a cursor for a group that is being begun.
+func (f *Follower) Cursor(group, start uint64) *Cursor {
+	c := f.t.Cursor(group, start)
+	c.of = f.of
+	return c
 }
 
 // Next returns the group to begin next. That is a late group in memory, or else the first group that was not begun; but a group that the

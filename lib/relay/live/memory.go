@@ -59,4 +59,5 @@ type Files interface {
 	Count(from, to uint64) int
 	Groups(from, to uint64) []store.Info
 	Largest() (group, id uint64, ok bool)
+	Clear() error
 }

@@ -43,6 +43,8 @@ const (
 	Conflict                 // another publisher has brought something else, or the group ends before it
 	Refused                  // the object contradicts its own hash
 	Lost                     // the object is of the past and could not be stored, so nobody is served it
+
+	anew // not an outcome: the track begins anew with the object, if it may
 )
 
 // Begin begins a feed of an object that src brings. Everything of the object is set but its payload. Nothing is seen of the object
@@ -147,6 +149,19 @@ func (t *Track) leave(f *Feed, wrong bool) {
 // with its own hash, and it is stored before anybody is served its last bytes.
 func (t *Track) Put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Result {
 	defer mem.Release()
+	t.beginning.RLock()
+	r := t.put(f, payload, mem, sum)
+	t.beginning.RUnlock()
+	if r.Outcome == anew {
+		t.beginAnew(f)
+		t.beginning.RLock()
+		r = t.put(f, payload, mem, sum)
+		t.beginning.RUnlock()
+	}
+	return r
+}
+
+func (t *Track) put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Result {
 	o, src := f.o, f.src
 	o.Payload = payload
 	err := f.err
@@ -181,10 +196,12 @@ func (t *Track) Put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 		old = g.find(o.ID)
 	}
 	defer t.mu.Unlock()
-	switch stored {
-	case store.Conflict:
+	switch {
+	case stored == store.Conflict && t.mayBegin(f):
+		return Result{Outcome: anew}
+	case stored == store.Conflict:
 		return t.conflict(f, old, err)
-	case store.Duplicate:
+	case stored == store.Duplicate:
 		return t.duplicate(f, g, old, mem, err)
 	}
 	return t.keep(f, g, old, mem, err)

@@ -17,6 +17,8 @@ type Track struct {
 	name  object.TrackName
 	files Files
 
+	beginning sync.RWMutex // Put holds it for reading, and what begins the track anew for writing; it is taken before mu
+
 	mu        sync.Mutex // guards what follows, every group, and every Source's progress
 	groups    map[uint64]*group
 	bytes     int64 // of the payloads in groups
@@ -27,6 +29,9 @@ type Track struct {
 	sources   map[*Source]struct{}
 	followers map[*Follower]struct{}
 	over      bool // the last publisher said TRACK_ENDED, and none has come since
+
+	incarnation uint64  // how often the track began anew
+	judged      *Source // the last source of which was decided whether it begins the track anew
 
 	births []Birth   // of groups that came live, the newest last
 	seq    uint64    // of the newest
@@ -46,6 +51,7 @@ type Source struct {
 	Heard                                   atomic.Int64 // Unix ns of the last object
 
 	progress progress // the track's mutex guards it
+	props    []byte   // the track's properties, as it tells them
 }
 
 // Track returns a new track; files is what is stored of it.
@@ -163,7 +169,7 @@ func (t *Track) Attach(src *Source, props []byte) {
 		t.m.tracks.Add(1)
 	}
 	t.sources[src] = struct{}{}
-	t.over = false
+	t.over, src.props = false, slices.Clone(props)
 	t.describe(props)
 }
 

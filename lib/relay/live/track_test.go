@@ -58,6 +58,7 @@ func (f *files) Open(group, from uint64) (*store.Reader, error) {
 func (f *files) Has(group uint64) bool       { f.asked("Has"); return f.Track.Has(group) }
 func (f *files) Wants(group, id uint64) bool { f.asked("Wants"); return f.Track.Wants(group, id) }
 func (f *files) Count(from, to uint64) int   { f.asked("Count"); return f.Track.Count(from, to) }
+func (f *files) Clear() error                { f.asked("Clear"); return f.Track.Clear() }
 func (f *files) Next(from uint64) (store.Info, bool) {
 	f.asked("Next")
 	return f.Track.Next(from)

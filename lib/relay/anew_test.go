@@ -1,0 +1,70 @@
+package relay
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/store"
+)
+
+// TestPublisherBeginsAnew: a publisher of another make, whose objects have no hashes, restarts and counts its groups from 0 again. Who
+// subscribed is told that the track has ended, and who subscribes anew gets the new objects, live and stored.
+func TestPublisherBeginsAnew(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	publish := func(run string, groups uint64) *publisher {
+		p := s.publisher(t, ts)
+		for g := range groups {
+			w, err := p.pub.OpenSubgroup(within(t, time.Minute), moqt.SubgroupHeader{Group: g})
+			if err == nil {
+				err = errors.Join(w.WriteObject(0, nil, 0, []byte(run)), w.Close())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return p
+	}
+	first := publish("first", 5)
+	s.stored(t, 5)
+	c := s.dial(t, nil)
+	defer c.leave()
+	old, err := c.Subscribe(within(t, time.Minute), ts, from(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := old.AcceptSubgroup(within(t, time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.c.leave()
+	wait(t, "the publisher to leave", func() bool { return !s.lookup(ts).Live() })
+	publish("second", 2)
+	_, err = old.AcceptSubgroup(within(t, time.Minute))
+	if done, ok := errors.AsType[*moqt.DoneError](err); !ok || done.Code != wire.DoneTrackEnded {
+		t.Errorf("the subscription ended with %v", err)
+	}
+	sub, err := c.Subscribe(within(t, time.Minute), ts, from(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		r, err := sub.AcceptSubgroup(within(t, time.Minute))
+		if err == nil {
+			_, err = r.Next()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(r); err != nil || string(b) != "second" {
+			t.Errorf("group %d: %q, %v", r.Header().Group, b, err)
+		}
+	}
+	if n := s.store.Track(ts).Count(0, 100); n != 2 {
+		t.Errorf("%d groups are stored", n)
+	}
+}
