@@ -344,6 +344,21 @@ func (a *NamespaceAnnouncer) tell(ns object.Namespace, gone bool) error {
 	return a.r.in.s.orCause(a.r.in.st.send(&wire.Namespace{Suffix: suffix}))
 }
 
+// Blocked tells a subscriber that wants PUBLISH of a track below the prefix that there will be none, for want of room: the subscriber may
+// subscribe to the track. Drafts before 17 cannot tell.
+func (a *NamespaceAnnouncer) Blocked(track object.TrackName) error {
+	if !a.r.in.s.v.Has(wire.TracksApart) || !a.r.Options.Publish {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !track.Namespace.HasPrefix(a.prefix) {
+		return nil
+	}
+	m := &wire.PublishBlocked{Suffix: track.Namespace[len(a.prefix):], Name: track.Name}
+	return a.r.in.s.orCause(a.r.in.st.send(m))
+}
+
 // Close ends the response.
 func (a *NamespaceAnnouncer) Close() error {
 	a.r.in.close()

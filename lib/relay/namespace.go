@@ -3,10 +3,10 @@ package relay
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"every.channel/ec/lib/moqt"
-	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
 
@@ -56,12 +56,8 @@ func (r *Relay) namespaces() map[string]object.Namespace {
 	return all
 }
 
-// SubscribeNamespace tells the peer which namespaces there are below a prefix, and then which come and go.
+// SubscribeNamespace tells the peer which namespaces there are below a prefix, and then which come and go; or it pushes the tracks.
 func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNamespaceRequest) {
-	if req.Options.NoListing {
-		req.Reject(wire.RequestNotSupported, "tracks are not pushed; ask for namespaces")
-		return
-	}
 	r := s.r
 	list := r.namespaces
 	if len(req.Prefix) > 0 && req.Prefix[0] == routesField { // a relay asks
@@ -79,6 +75,18 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 	a, err := req.AcceptAny()
 	if err != nil {
 		return
+	}
+	if req.Options.Publish {
+		wake, unlisten := r.listen()
+		defer unlisten()
+		p := &pusher{s: s, a: a, noForward: req.Options.NoForward}
+		if req.Options.NoListing {
+			p.push(ctx, wake)
+			return
+		}
+		var pushing sync.WaitGroup
+		defer pushing.Wait()
+		pushing.Go(func() { p.push(ctx, wake) })
 	}
 	wake, unlisten := r.listen()
 	defer unlisten()

@@ -222,7 +222,7 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 		return
 	}
 	s.r.keep(t)
-	sub := newSubscriber(t, s.name, pub, info.Largest, born)
+	sub := newSubscriber(t, s, pub, info.Largest, born)
 	sub.through, sub.here = through, here
 	if len(r.Track.Namespace) == 0 && r.State.Filter.Type == wire.FilterNone && info.Largest != nil {
 		// A client that has only a path does not use FETCH either, and the one object of a catalog may have been published long

@@ -18,6 +18,7 @@ const maxPumps = 8
 // subscriber sends one track to one peer, group after group. It never blocks anybody else.
 type subscriber struct {
 	t    *track
+	by   *session // its own
 	name string
 	pub  *moqt.Publication
 	// refused is set while no other group may be begun because of those that are being sent. A pump that begins to wait wakes run then.
@@ -42,8 +43,8 @@ type subscriber struct {
 }
 
 // newSubscriber makes a subscriber that wants nothing up to largest. born is the Seq of the newest group at that time.
-func newSubscriber(t *track, name string, pub *moqt.Publication, largest *moqt.Location, born uint64) *subscriber {
-	s := &subscriber{t: t, name: name, pub: pub, born: born}
+func newSubscriber(t *track, by *session, pub *moqt.Publication, largest *moqt.Location, born uint64) *subscriber {
+	s := &subscriber{t: t, by: by, name: by.name, pub: pub, born: born}
 	st := pub.State()
 	s.start, s.floor = st.Start, st.Start
 	s.unfiltered = st.Filter.Type == wire.FilterNone

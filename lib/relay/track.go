@@ -63,6 +63,18 @@ func (r *readers) remove(s *subscriber) {
 	delete(r.all, s)
 }
 
+// has reports whether one of them is the peer of a session.
+func (r *readers) has(s *session) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for sub := range r.all {
+		if sub.by == s {
+			return true
+		}
+	}
+	return false
+}
+
 func (r *readers) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
