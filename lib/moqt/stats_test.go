@@ -15,12 +15,14 @@ func TestStats(t *testing.T) {
 	everywhere(t, func(t *draftT) {
 		ctx := testContext(t)
 		var tally Tally
+		fetched := make(chan struct{})
 		h, pubs := accepting(TrackInfo{})
 		h.fetch = func(_ context.Context, r *FetchRequest) {
 			if w, err := r.Accept(FetchInfo{End: r.End}); err == nil {
 				w.WriteObject(FetchObject{Group: 1, ID: 2}, []byte("fetched"))
 				w.Close()
 			}
+			close(fetched) // what is sent is counted behind the write
 		}
 		c, s := pipePair(t, nil, &Config{Handler: h, Tally: &tally})
 		sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
@@ -73,6 +75,7 @@ func TestStats(t *testing.T) {
 		if _, err := f.Info(ctx); err != nil { // the objects may overtake FETCH_OK
 			t.Fatal(err)
 		}
+		recv(t, fetched)
 		var re *RequestError
 		if _, err := c.TrackStatus(ctx, testTrack); !errors.As(err, &re) {
 			t.Fatal(err)
