@@ -27,7 +27,7 @@ type assembler struct {
 	over    bool           // nothing more will be put
 	last    time.Time      // when something was put last; at first, when the assembler was made
 	late    int64          // objects that came after their turn, or twice
-	turn    turn
+	clock   setBack
 }
 
 // assembly is a group in the making.
@@ -43,7 +43,7 @@ type assembly struct {
 }
 
 func newAssembler(max int64) *assembler {
-	a := &assembler{max: max, groups: map[uint64]*assembly{}, wake: make(chan struct{}, 1), last: time.Now(), turn: newTurn()}
+	a := &assembler{max: max, groups: map[uint64]*assembly{}, wake: make(chan struct{}, 1), last: time.Now(), clock: newSetBack()}
 	a.cond = sync.NewCond(&a.mu)
 	return a
 }
@@ -95,8 +95,8 @@ func (a *assembler) group(id uint64) *assembly { return a.in(a.groups, id) }
 func (a *assembler) in(groups map[uint64]*assembly, id uint64) *assembly {
 	g := groups[id]
 	if g == nil {
-		a.turn.seq++
-		g = &assembly{seq: a.turn.seq, objects: map[uint64]object.Object{}}
+		a.clock.seq++
+		g = &assembly{seq: a.clock.seq, objects: map[uint64]object.Object{}}
 		groups[id] = g
 	}
 	g.touched = time.Now()
@@ -112,7 +112,7 @@ func (a *assembler) opened(group uint64) {
 	}
 	switch {
 	case a.mayGoBack(group):
-		a.in(a.turn.behind, group).streams++
+		a.in(a.clock.behind, group).streams++
 	case group < a.next.Group || a.wasWritten(group):
 		return
 	default:
@@ -128,7 +128,7 @@ func (a *assembler) closed(group uint64, whole bool, end uint64) {
 	defer a.mu.Unlock()
 	g := a.groups[group]
 	if g == nil {
-		g = a.turn.behind[group]
+		g = a.clock.behind[group]
 	}
 	if g == nil {
 		return
@@ -247,7 +247,7 @@ func (a *assembler) room(ctx context.Context, group uint64, how origin) error {
 func (a *assembler) putEnd(o *object.Object, how origin) {
 	switch {
 	case a.back(o.Group, how):
-		g := a.in(a.turn.behind, o.Group)
+		g := a.in(a.clock.behind, o.Group)
 		g.end, g.hasEnd = o.ID, true
 	case o.Group >= a.next.Group && !a.wasWritten(o.Group) && (o.ID > 0 || o.Status == object.EndOfGroup):
 		g := a.group(o.Group)
@@ -261,7 +261,7 @@ func (a *assembler) keep(o object.Object, how origin) {
 	groups := a.groups
 	switch {
 	case a.back(o.Group, how):
-		groups = a.turn.behind
+		groups = a.clock.behind
 	case (moqt.Location{Group: o.Group, Object: o.ID}).Less(a.next), a.wasWritten(o.Group):
 		a.late++
 		return
@@ -281,7 +281,7 @@ func (a *assembler) keep(o object.Object, how origin) {
 func (a *assembler) upTo(at moqt.Location) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.fetched.Less(at) && a.turn.top == 0 {
+	if a.fetched.Less(at) && a.clock.top == 0 {
 		a.fetched = at
 		a.changed()
 	}

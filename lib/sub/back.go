@@ -20,8 +20,8 @@ const (
 	maxGaps = 256
 )
 
-// turn is what an assembler knows of a clock that was set back, or may have been. The assembler's lock guards it.
-type turn struct {
+// setBack is what an assembler knows of a clock that was set back, or may have been. The assembler's lock guards it.
+type setBack struct {
 	allowed bool   // the track's group ids follow a clock, so the clock can be set back
 	seq     uint64 // of the newest group
 
@@ -34,30 +34,30 @@ type turn struct {
 	top     uint64               // after the clock was set back: the group that was due before; 0: the clock was not set back
 }
 
-func newTurn() turn { return turn{behind: map[uint64]*assembly{}, written: map[uint64]bool{}} }
+func newSetBack() setBack { return setBack{behind: map[uint64]*assembly{}, written: map[uint64]bool{}} }
 
 // allow says that the group ids of the track follow a clock.
 func (a *assembler) allow(yes bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.turn.allowed = yes
+	a.clock.allowed = yes
 }
 
 // mayGoBack reports whether a group that comes live is to be kept because the clock may have been set back to it.
 func (a *assembler) mayGoBack(id uint64) bool {
-	t := &a.turn
+	t := &a.clock
 	return t.allowed && len(t.order) > 0 && id < a.next.Group && !t.written[id] &&
 		!slices.ContainsFunc(t.gaps, func(g [2]uint64) bool { return g[0] <= id && id < g[1] })
 }
 
 // wasWritten reports whether a group was written before the clock was set back.
 func (a *assembler) wasWritten(id uint64) bool {
-	return a.turn.written[id] && !(id == a.next.Group && a.next.Object > 0)
+	return a.clock.written[id] && !(id == a.next.Group && a.next.Object > 0)
 }
 
 // wrote notes that a group is being written. Groups that came before it and were not written are late.
 func (a *assembler) wrote(id uint64, g *assembly) {
-	t := &a.turn
+	t := &a.clock
 	if !t.allowed {
 		return
 	}
@@ -92,9 +92,9 @@ func (a *assembler) drop(groups map[uint64]*assembly, id uint64) {
 // backTo returns the first object of the group at which the broadcast now is, if its clock was set back. known: the id is above
 // that of the first group written, so the group is not from before reading began.
 func (a *assembler) backTo() (o *object.Object, known bool) {
-	for _, id := range slices.Sorted(maps.Keys(a.turn.behind)) {
-		if first, ok := a.turn.behind[id].objects[0]; ok && a.turn.behind[id].seq > a.turn.last {
-			return &first, id > a.turn.first
+	for _, id := range slices.Sorted(maps.Keys(a.clock.behind)) {
+		if first, ok := a.clock.behind[id].objects[0]; ok && a.clock.behind[id].seq > a.clock.last {
+			return &first, id > a.clock.first
 		}
 	}
 	return nil, false
@@ -104,7 +104,7 @@ func (a *assembler) backTo() (o *object.Object, known bool) {
 func (a *assembler) goBack(id uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	t := &a.turn
+	t := &a.clock
 	if g := a.groups[a.next.Group]; g != nil && a.next.Object > 0 {
 		a.drop(a.groups, a.next.Group)
 	}
@@ -120,7 +120,7 @@ func (a *assembler) goBack(id uint64) {
 }
 
 // passed notes that a group, or a later one, is due.
-func (t *turn) passed(group uint64) {
+func (t *setBack) passed(group uint64) {
 	if group >= t.top {
 		t.top = 0
 	}
@@ -130,7 +130,7 @@ func (t *turn) passed(group uint64) {
 func (a *assembler) giveUp(from, to uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if t := &a.turn; t.allowed {
+	if t := &a.clock; t.allowed {
 		if t.gaps = append(t.gaps, [2]uint64{from, to}); len(t.gaps) > maxGaps {
 			t.gaps = t.gaps[1:]
 		}
@@ -142,5 +142,5 @@ func (a *assembler) giveUp(from, to uint64) {
 func (a *assembler) isBack() (back, all bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.turn.top > 0, a.turn.first <= a.next.Group && len(a.turn.order) < maxWritten
+	return a.clock.top > 0, a.clock.first <= a.next.Group && len(a.clock.order) < maxWritten
 }

@@ -102,6 +102,6 @@ func (a *assembler) skip(at moqt.Location) {
 		}
 	}
 	a.next = at
-	a.turn.passed(at.Group)
+	a.clock.passed(at.Group)
 	a.changed()
 }
