@@ -1,6 +1,8 @@
 //! Asks the local relay how it is, at its operator's door (docs/format/admin.md).
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -42,20 +44,22 @@ pub struct Found {
 /// Most that an answer may hold.
 const LIMIT: u64 = 16 << 20;
 
-/// Reports whether the relay has a session with its upstream.
-pub fn reached(socket: &Path) -> io::Result<bool> {
-    let status: Status = ask(socket, "status")?;
+/// Reports whether the relay with that store has a session with its upstream.
+pub fn reached(store: &Path) -> io::Result<bool> {
+    let status: Status = ask(store, "status")?;
     Ok(status.sessions.iter().any(|s| s.role == "upstream" || s.role == "peer"))
 }
 
 /// The relays that mDNS has found.
-pub fn found(socket: &Path) -> io::Result<Vec<Found>> {
-    let all: Relays = ask(socket, "relays")?;
+pub fn found(store: &Path) -> io::Result<Vec<Found>> {
+    let all: Relays = ask(store, "relays")?;
     Ok(all.relays.into_iter().filter(|r| r.state == "found" && !r.id.is_empty()).map(|r| Found { id: r.id, addr: r.addr }).collect())
 }
 
-fn ask<T: DeserializeOwned>(socket: &Path, command: &str) -> io::Result<T> {
-    let mut s = UnixStream::connect(socket)?;
+fn ask<T: DeserializeOwned>(store: &Path, command: &str) -> io::Result<T> {
+    // By way of the open folder, for a socket's own path may be too long.
+    let folder = File::open(store)?;
+    let mut s = UnixStream::connect(format!("/proc/self/fd/{}/admin.sock", folder.as_raw_fd()))?;
     let patience = Some(Duration::from_secs(2));
     s.set_read_timeout(patience)?;
     s.set_write_timeout(patience)?;
@@ -77,15 +81,15 @@ mod tests {
 
     /// A door that gives the same answer to everybody.
     fn door(name: &str, answer: &'static str) -> std::path::PathBuf {
-        let path = crate::test_folder(name).join("admin.sock");
-        let listener = UnixListener::bind(&path).unwrap();
+        let store = crate::test_folder(name);
+        let listener = UnixListener::bind(store.join("admin.sock")).unwrap();
         std::thread::spawn(move || {
             for mut s in listener.incoming().map_while(Result::ok) {
                 let _ = s.read(&mut [0; 1000]);
                 let _ = s.write_all(answer.as_bytes());
             }
         });
-        path
+        store
     }
 
     #[test]

@@ -11,7 +11,37 @@ mod shell;
 
 use std::path::{Path, PathBuf};
 
+/// The package's version, as scripts/desktop-deb says it, or the crate's.
+const VERSION: &str = match option_env!("EVERY_CHANNEL_VERSION") {
+    Some(v) => v,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
+const HELP: &str = "every-channel: watch the broadcasts that a relay has
+
+Usage:
+  every-channel [flags]
+
+Opens a window, which asks once for a ticket, as ec-relay ticket prints it, or an address.
+
+Flags:
+  --version   print the version and exit
+  --help, -h  print this text and exit
+
+Files and exit codes: man every-channel
+";
+
 fn main() {
+    match std::env::args_os().nth(1).as_ref().map(|a| a.to_string_lossy()).as_deref() {
+        None => {}
+        Some("--help" | "-h") => return print(HELP),
+        Some("--version") => return print(&format!("every-channel {VERSION}\n")),
+        Some(other) => {
+            eprintln!("every-channel: error: {other} is not understood");
+            eprintln!("every-channel: hint: every-channel --help; which relay to join the window asks");
+            std::process::exit(64);
+        }
+    }
     let (config, data) = match (folder("XDG_CONFIG_HOME", ".config"), folder("XDG_DATA_HOME", ".local/share")) {
         (Some(c), Some(d)) => (c, d),
         _ => {
@@ -24,6 +54,12 @@ fn main() {
         eprintln!("every-channel: error: {e}");
         std::process::exit(1);
     }
+}
+
+/// Writes to stdout, whose reader may have left.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// A folder of the user's, as the XDG base directory specification has it.
@@ -48,4 +84,19 @@ fn test_folder(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).expect("a folder for the test");
     dir
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_manual_page_has_the_flags() {
+        let page = include_str!("../../docs/man/every-channel.1");
+        let flags = |line: &str| line.split_whitespace().map(|w| w.trim_matches([',', '-']).to_owned()).collect::<Vec<_>>();
+        let help: Vec<String> =
+            super::HELP.lines().filter(|l| l.starts_with("  -")).flat_map(|l| flags(l.split("  ").nth(1).unwrap_or(""))).collect();
+        let page: Vec<String> =
+            page.lines().filter_map(|l| l.strip_prefix(".It Fl ")).flat_map(|l| flags(&l.replace(" Fl ", " "))).filter(|w| !w.is_empty()).collect();
+        assert_eq!(help, ["version", "help", "h"]);
+        assert_eq!(page, help);
+    }
 }

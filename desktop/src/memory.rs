@@ -29,6 +29,18 @@ impl Target {
         self.to.contains("://")
     }
 
+    /// Why it can be no relay at all, if so; whether it is one, ec-relay knows.
+    pub fn nonsense(&self) -> Option<&'static str> {
+        // A comma would make two of it, and @ a file.
+        let odd = |c: char| c.is_whitespace() || c.is_control() || c == ',';
+        if self.to.is_empty() || self.to.len() > 4096 || self.to.starts_with('@') || self.to.contains(odd) {
+            return Some("That is neither a ticket nor the address of a relay.");
+        }
+        let pin = &self.fingerprint;
+        let digits = pin.len() == 64 && pin.bytes().all(|b| b.is_ascii_hexdigit());
+        (!pin.is_empty() && !digits).then_some("A fingerprint has 64 digits from 0 to 9 and a to f.")
+    }
+
     /// What to call the relay in front of people: a ticket is a secret.
     pub fn name(&self) -> String {
         match self {
@@ -74,6 +86,21 @@ impl Memory {
         }
         self
     }
+
+    /// What this window has, but what it did not change since is as another window has it.
+    fn merged(&self, since: &Memory, other: Memory) -> Memory {
+        let mut m = self.clone();
+        if (&m.relay, &m.broadcast) == (&since.relay, &since.broadcast) {
+            (m.relay, m.broadcast) = (other.relay, other.broadcast); // a broadcast is one of that relay's
+        }
+        if (m.volume, m.muted) == (since.volume, since.muted) {
+            (m.volume, m.muted) = (other.volume, other.muted);
+        }
+        if (m.width, m.height) == (since.width, since.height) {
+            (m.width, m.height) = (other.width, other.height);
+        }
+        m
+    }
 }
 
 /// The file with the memory.
@@ -87,20 +114,16 @@ impl Book {
     /// Reads the memory; a file that cannot be read is put aside, and the second value says so in words.
     pub fn open(path: PathBuf) -> (Book, Option<String>) {
         let mut words = None;
-        let memory = match fs::read(&path) {
-            Ok(b) => serde_json::from_slice::<Memory>(&b).map_err(|e| e.to_string()).and_then(|m| match m.v {
-                1 => Ok(m.bounded()),
-                v => Err(format!("it has version {v}, of a newer every.channel")),
-            }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Memory::default()),
-            Err(e) => Err(e.to_string()),
-        };
-        let memory = memory.unwrap_or_else(|why| {
+        let mut memory = read(&path).unwrap_or_else(|why| {
             let aside = path.with_extension("json.broken");
             let kept = fs::rename(&path, &aside).map(|()| format!(" It is kept as {}.", aside.display())).unwrap_or_default();
             words = Some(format!("What was remembered in {} cannot be read: {why}.{kept}", path.display()));
             Memory::default()
         });
+        if let Some(why) = memory.relay.as_ref().and_then(Target::nonsense) {
+            words = Some(format!("The relay that was remembered in {} is none: {why}", path.display()));
+            memory.relay = None;
+        }
         (Book { path, written: memory.clone(), memory }, words)
     }
 
@@ -109,9 +132,25 @@ impl Book {
         if self.memory == self.written {
             return Ok(());
         }
+        if let Ok(other) = read(&self.path) {
+            self.memory = self.memory.merged(&self.written, other);
+        }
         write_private(&self.path, &serde_json::to_vec_pretty(&self.memory)?)?;
         self.written = self.memory.clone();
         Ok(())
+    }
+}
+
+/// Reads the file; there is none before anything was remembered.
+fn read(path: &Path) -> Result<Memory, String> {
+    let b = match fs::read(path) {
+        Ok(b) => b,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
+        Err(e) => return Err(e.to_string()),
+    };
+    match serde_json::from_slice::<Memory>(&b).map_err(|e| e.to_string())? {
+        m if m.v == 1 => Ok(m.bounded()),
+        m => Err(format!("it has version {}, of a newer every.channel", m.v)),
     }
 }
 
@@ -156,6 +195,42 @@ mod tests {
         let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         assert_eq!(Book::open(path).0.memory, b.memory);
+    }
+
+    #[test]
+    fn two_windows() {
+        let path = crate::test_folder("two").join("desktop.json");
+        let (mut a, _) = Book::open(path.clone());
+        let (mut b, _) = Book::open(path.clone());
+        a.memory.relay = Some(Target { to: "moqt://a:4443".into(), fingerprint: String::new() });
+        a.memory.broadcast = "ec-atsc-2065-3".into();
+        a.save().unwrap();
+        b.memory.width = 700.0;
+        b.save().unwrap();
+        assert_eq!(Book::open(path).0.memory, Memory { width: 700.0, ..a.memory }, "what b did not change stays");
+    }
+
+    #[test]
+    fn relays_that_are_none() {
+        let path = crate::test_folder("none").join("desktop.json");
+        for (to, fingerprint, fine) in [
+            ("moqt://a:4443", "", true),
+            ("ecaaaa", "", true),
+            ("moqt://a:4443", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", true),
+            ("", "", false),
+            ("moqt://a:4443,moqt://b:4443", "", false),
+            ("@/etc/passwd", "", false),
+            ("moqt://a:4443\u{0}", "", false),
+            ("two words", "", false),
+            ("moqt://a:4443", "0123", false),
+        ] {
+            let t = Target { to: to.into(), fingerprint: fingerprint.into() };
+            assert_eq!(t.nonsense().is_none(), fine, "{to:?} {fingerprint}");
+            let m = Memory { relay: Some(t), volume: 0.5, ..Memory::default() };
+            fs::write(&path, serde_json::to_vec(&m).unwrap()).unwrap();
+            let (b, words) = Book::open(path.clone());
+            assert_eq!((b.memory.relay.is_some(), words.is_none(), b.memory.volume), (fine, fine, 0.5), "{to:?}: {words:?}");
+        }
     }
 
     #[test]

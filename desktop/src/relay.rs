@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,7 +83,9 @@ impl Run {
             c.args(target.is_none_or(Target::is_id).then_some("--mdns"));
         }
         c.args(["--exit-with-stdin", "--http", "127.0.0.1:0", "--log", "json"]).args(RETAIN);
-        c.arg("--store").arg(&place.store).arg("--listen").arg(in_folder(&place.store));
+        // It takes sessions of others nowhere but at a socket in its store, which only the user may open. The folder stands in the address
+        // as this: its own name may be too long for a socket, or hold what means something else in an address.
+        c.current_dir(&place.store).arg("--store").arg(&place.store).args(["--listen", "unix:///proc/self/cwd/relay.sock"]);
         let mut child = c.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else { unreachable!("both are piped") };
@@ -130,13 +132,6 @@ impl Run {
     }
 }
 
-/// The local relay takes sessions of others nowhere but at a socket that only the user may open.
-fn in_folder(store: &Path) -> std::ffi::OsString {
-    let mut url = std::ffi::OsString::from("unix://");
-    url.push(store.join("relay.sock"));
-    url
-}
-
 /// The page's URL in the line that tells of readiness. It must be on this machine: the window shows nothing else.
 fn page_in(line: &str) -> Result<String, String> {
     let r: Ready = serde_json::from_str(line).map_err(|e| e.to_string())?;
@@ -152,9 +147,9 @@ fn page_in(line: &str) -> Result<String, String> {
 
 fn understand(line: &str) -> Option<Said> {
     let Ok(e) = serde_json::from_str::<Event>(line) else {
-        // `ec-relay: error: …` and `ec-relay: hint: …` are its last words; anything else is said too, a panic for example
+        // `ec-relay: error: …` is its last word, and a panic may be. `ec-relay: hint: …` behind an error is for a command line.
         let words = line.trim().trim_start_matches("ec-relay: ").trim_start_matches("error: ");
-        return (!words.is_empty()).then(|| Said::Error(words.to_owned()));
+        return (!words.is_empty() && !words.starts_with("hint: ")).then(|| Said::Error(words.to_owned()));
     };
     if e.msg.starts_with("peer takes this relay for an ordinary client") {
         return None; // which is enough to watch
@@ -232,6 +227,7 @@ mod tests {
             (r#"{"level":"WARN","msg":"peer takes this relay for an ordinary client: it lists no key","upstream":"iroh://ab"}"#, None),
             (r#"{"level":"ERROR","msg":"disk","err":"full"}"#, Some(Said::Error("disk: full".into()))),
             ("ec-relay: error: --upstream: not an address", Some(Said::Error("--upstream: not an address".into()))),
+            ("ec-relay: hint: an address reads moqt://relay:4443", None),
             ("panic: no", Some(Said::Error("panic: no".into()))),
             ("", None),
         ] {

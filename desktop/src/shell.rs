@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tauri::menu::{MenuBuilder, SubmenuBuilder};
 use tauri::webview::{NewWindowResponse, PageLoadEvent};
 use tauri::{AppHandle, Manager, RunEvent, Url, WebviewUrl, WebviewWindow, WebviewWindowBuilder, WindowEvent};
+use webkit2gtk::{NetworkProxyMode, WebViewExt, WebsiteDataManagerExt};
 
 use crate::keeper::{Handle, Keeper, State, Times, Wish};
 use crate::memory::{Book, Target};
@@ -31,6 +32,18 @@ struct Inner {
     /// the page says what it plays from when on it was told what was remembered
     watched: bool,
     title: String,
+}
+
+impl Inner {
+    /// Where the window belongs.
+    fn destination(&self) -> Option<Url> {
+        let State::Page { url, .. } = &self.state else {
+            return Url::parse("tauri://localhost/index.html").ok();
+        };
+        let mut url = Url::parse(url).ok()?;
+        url.set_fragment(Some(self.book.memory.broadcast.as_str()).filter(|b| !b.is_empty()));
+        Some(url)
+    }
 }
 
 impl Shell {
@@ -125,6 +138,8 @@ fn open(app: &AppHandle) -> tauri::Result<()> {
             }
         })
         .build()?;
+    let prepared = app.clone();
+    window.with_webview(move |view| prepare(&prepared, &view.inner()))?;
     window.on_menu_event(|window, event| {
         let shell = window.state::<Shell>();
         match event.id().as_ref() {
@@ -159,14 +174,7 @@ fn show(app: &AppHandle, state: &State) {
     let (before, to) = {
         let mut inner = shell.lock();
         let before = std::mem::replace(&mut inner.state, state.clone());
-        let to = match state {
-            State::Page { url, .. } => Url::parse(url).ok().map(|mut u| {
-                u.set_fragment(Some(inner.book.memory.broadcast.as_str()).filter(|b| !b.is_empty()));
-                u
-            }),
-            _ => Url::parse("tauri://localhost/index.html").ok(),
-        };
-        (before, to)
+        (before, inner.destination())
     };
     let Some(window) = app.get_webview_window("main") else {
         return;
@@ -174,17 +182,44 @@ fn show(app: &AppHandle, state: &State) {
     match (&before, state) {
         (State::Page { url: was, .. }, State::Page { url, away }) if was == url => say_away(&window, away.as_deref()),
         (State::Page { .. }, _) | (_, State::Page { .. }) => {
-            let mut inner = shell.lock();
-            inner.watched = false;
-            inner.title = NAME.to_owned();
-            drop(inner);
-            if let Some(to) = to {
-                let _ = window.navigate(to);
-            }
+            go(&window, to);
         }
         _ => {} // the start view asks
     }
     entitle(&window);
+}
+
+fn go(window: &WebviewWindow, to: Option<Url>) {
+    let shell = window.state::<Shell>();
+    let mut inner = shell.lock();
+    inner.watched = false;
+    inner.title = NAME.to_owned();
+    drop(inner);
+    if let Some(to) = to {
+        let _ = window.navigate(to);
+    }
+}
+
+/// What Tauri has no words for: no proxy, and a window that fills again.
+fn prepare(app: &AppHandle, view: &webkit2gtk::WebView) {
+    // What the environment or the desktop names as proxy is for other machines, and only this one is asked here.
+    if let Some(data) = view.website_data_manager() {
+        data.set_network_proxy_settings(NetworkProxyMode::NoProxy, None);
+    }
+    // The process behind the view may crash, or be killed when memory is short: then the window is empty.
+    let app = app.clone();
+    view.connect_web_process_terminated(move |_, why| {
+        eprintln!("every-channel: warning: the web view's process ended: {why:?}");
+        let app = app.clone();
+        thread::spawn(move || {
+            thread::sleep(Duration::from_secs(1)); // should it always crash
+            let to = app.state::<Shell>().lock().destination();
+            if let Some(window) = app.get_webview_window("main") {
+                go(&window, to);
+                entitle(&window);
+            }
+        });
+    });
 }
 
 /// The window's title: the page's, and that the relay is away, if so.
@@ -294,11 +329,8 @@ fn state(shell: tauri::State<'_, Shell>) -> View {
 #[tauri::command]
 fn join(shell: tauri::State<'_, Shell>, to: String, fingerprint: String) -> Result<(), String> {
     let target = Target { to: to.trim().to_owned(), fingerprint: fingerprint.trim().to_lowercase() };
-    if target.to.is_empty() || target.to.len() > 4096 || target.to.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',') {
-        return Err("That is neither a ticket nor the address of a relay.".into());
-    }
-    if !target.fingerprint.is_empty() && (target.fingerprint.len() != 64 || !target.fingerprint.bytes().all(|b| b.is_ascii_hexdigit())) {
-        return Err("A fingerprint has 64 digits from 0 to 9 and a to f.".into());
+    if let Some(why) = target.nonsense() {
+        return Err(why.into());
     }
     let mut inner = shell.lock();
     if inner.book.memory.relay.as_ref() != Some(&target) {

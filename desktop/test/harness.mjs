@@ -1,9 +1,9 @@
 // What the tests of the desktop shell stand on: a screen, a relay with a broadcast, the installed package, and WebKitWebDriver.
 import { spawn, spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from "node:fs"
 import net from "node:net"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 
 export const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -35,7 +35,7 @@ export function folder(name) {
 	return dir
 }
 
-function run(command, args, options = {}) {
+export function run(command, args, options = {}) {
 	const r = spawnSync(command, args, { cwd: root, encoding: "utf8", ...options })
 	if (r.status !== 0) throw new Error(`${command} ${args.join(" ")}: ${r.error ?? r.stderr ?? r.status}`)
 	return r.stdout
@@ -82,18 +82,36 @@ export function tools() {
 	return bin
 }
 
-/** The package, built unless EC_DEB names one, and installed: the shell's path. Who may not install it runs it unpacked. */
+const apt = (...args) => run("apt-get", [...args, "-y", "-qq"], { env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } })
+const there = () => spawnSync("dpkg-query", ["-W", "every-channel"]).status === 0
+
+/** Installs, or installs anew, and purges the package as a user does. */
+export const install = (deb) => void apt("install", "--reinstall", "--allow-downgrades", deb)
+export const purge = () => void apt("purge", "every-channel")
+
+/**
+ * The shell's path, and the package it is from: installed, if EC_SHELL names it; else the package, built unless EC_DEB names one, is installed for
+ * the time of the test. Who may not install it runs it unpacked.
+ */
 export function installed() {
-	const deb = process.env.EC_DEB ?? run("scripts/desktop-deb", ["--debug", "-o", join(folder("ec-deb-"), "every-channel.deb")], { stdio: ["ignore", "pipe", "inherit"] }).trim()
+	if (process.env.EC_SHELL) {
+		run(process.env.EC_SHELL, ["--version"])
+		return { shell: process.env.EC_SHELL }
+	}
+	const deb = process.env.EC_DEB ? resolve(process.env.EC_DEB) : run("scripts/desktop-deb", ["--debug", "-o", join(folder("ec-deb-"), "every-channel.deb")], { stdio: ["ignore", "pipe", "inherit"] }).trim()
 	if (process.getuid() !== 0) {
 		const dir = folder("ec-root-")
 		run("dpkg-deb", ["-x", deb, dir])
-		return join(dir, "usr/bin/every-channel")
+		return { shell: join(dir, "usr/bin/every-channel") }
 	}
-	run("apt-get", ["install", "-y", "-qq", "--reinstall", "--allow-downgrades", deb], { env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } })
-	endings.push(() => void run("dpkg", ["--purge", "every-channel"]))
-	return "/usr/bin/every-channel"
+	const before = there()
+	install(deb)
+	if (!before) endings.push(() => there() && purge())
+	return { shell: "/usr/bin/every-channel", deb }
 }
+
+/** A program that comes with the shell. */
+export const beside = (shell, name) => join(dirname(realpathSync(shell)), "../lib/every-channel", name)
 
 /** A relay, and a home that publishes the simulated antenna's H.264 channel to it through every tool. */
 export async function broadcast(bin, more = [], env = {}) {
@@ -122,25 +140,30 @@ export async function screen() {
 	return display
 }
 
+/** A network's proxy, which answers nobody. Nothing that the window shows is behind it; WebKitWebDriver's own connection to the window would be. */
+export const deadProxy = { http_proxy: "http://127.0.0.1:9", https_proxy: "http://127.0.0.1:9" }
+
 /** A user of the shell, with a home folder; everything that runs for that user is known by a mark in its environment. */
-export function user(display) {
-	const home = folder("ec-home-")
+export function user(display, name = "user") {
+	const dir = folder("ec-home-")
+	const home = join(dir, name)
 	const mark = `MARK_OF_TEST=${process.pid}.${Math.random()}`
 	const env = {
-		PATH: "/usr/bin:/bin", HOME: home, XDG_RUNTIME_DIR: join(home, "run"), DISPLAY: display, GDK_BACKEND: "x11", LANG: "C.UTF-8", NO_AT_BRIDGE: "1",
+		PATH: "/usr/bin:/bin", HOME: home, XDG_RUNTIME_DIR: join(dir, "run"), DISPLAY: display, GDK_BACKEND: "x11", LANG: "C.UTF-8", NO_AT_BRIDGE: "1",
 		LIBGL_ALWAYS_SOFTWARE: "1", MARK_OF_TEST: mark.split("=")[1],
 	}
+	mkdirSync(home)
 	mkdirSync(env.XDG_RUNTIME_DIR, { mode: 0o700 })
 	const u = {
 		home, env,
 		memory: join(home, ".config/every.channel/desktop.json"),
 		store: join(home, ".local/share/every.channel/relay"),
-		/** those that run, as {pid, name}; zombies do not */
+		/** those that run, as {pid, name, program}; zombies do not */
 		processes() {
 			return readdirSync("/proc").filter((d) => /^\d+$/.test(d)).flatMap((pid) => {
 				try {
 					if (!readFileSync(`/proc/${pid}/environ`, "latin1").split("\0").includes(mark)) return []
-					return [{ pid: Number(pid), name: readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0")[0].split("/").at(-1) }]
+					return [{ pid: Number(pid), program: readlinkSync(`/proc/${pid}/exe`), name: readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0")[0].split("/").at(-1) }]
 				} catch {
 					return []
 				}

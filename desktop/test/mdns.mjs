@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import * as h from "./harness.mjs"
 
 try {
-	const relay = await h.broadcast(h.tools(), ["--iroh", "--mdns"], { EC_IROH: "/usr/lib/every-channel/ec-iroh" })
+	const relay = await h.broadcast(h.tools(), ["--iroh", "--mdns"], { EC_IROH: h.beside(process.env.EC_SHELL, "ec-iroh") })
 	const id = JSON.parse(relay.ask("--json", "status")).key.id
 	const u = h.user(await h.screen())
 	const w = await h.drive(process.env.EC_SHELL, u)

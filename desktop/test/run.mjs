@@ -1,17 +1,18 @@
 // The desktop shell as a user has it: the installed package, in WebKitGTK, with a real relay and broadcast. node --test desktop/test/run.mjs;
-// EC_BIN names a folder with the tools, EC_DEB the package, EC_SHOTS a folder for screenshots.
+// EC_BIN names a folder with the tools, EC_DEB the package, EC_SHELL the program that is installed already, EC_SHOTS a folder for screenshots.
 import assert from "node:assert/strict"
 import { spawnSync } from "node:child_process"
-import { statSync } from "node:fs"
+import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync } from "node:fs"
+import { join as path } from "node:path"
 import { after, before, test } from "node:test"
 import * as h from "./harness.mjs"
 
 const seconds = Number(process.env.EC_SECONDS ?? 30)
-let relay, shell, display
+let relay, shell, deb, display
 
 before(async () => {
-	relay = await h.broadcast(h.tools())
-	shell = h.installed()
+	relay = await h.broadcast(h.tools());
+	({ shell, deb } = h.installed())
 	display = await h.screen()
 })
 after(() => h.endAll())
@@ -51,6 +52,9 @@ test("asks, joins, lists, plays, remembers", async (t) => {
 	await w.type("#to", "two words")
 	await w.click("#ask button")
 	await h.until("nonsense is refused", 5000, async () => /neither a ticket nor/.test(await w.text("#problem")))
+	await w.eval("document.getElementById('to').value = ''")
+	await join(w, "moqt://127.0.0.1:99999")
+	await h.until("what ec-relay does not take is refused", 10_000, async () => /port 99999: want 1 to 65535/.test(await w.text("#problem")) && (await w.text("#ask label")))
 	await w.eval("document.getElementById('to').value = ''")
 	await join(w, relay.address, relay.fingerprint)
 	await onPage(w)
@@ -98,7 +102,7 @@ test("asks, joins, lists, plays, remembers", async (t) => {
 })
 
 test("the local relay dies: words, and it plays again", async (t) => {
-	const u = h.user(display)
+	const u = h.user(display, `50%20, one #1? ${"long ".repeat(20)}name`)
 	u.remember({ relay: { to: relay.address, fingerprint: relay.fingerprint } })
 	const w = await h.drive(shell, u)
 	t.after(() => w.end())
@@ -109,7 +113,9 @@ test("the local relay dies: words, and it plays again", async (t) => {
 	const before = await w.url()
 	await h.until("it is remembered", 5000, () => u.remembered().broadcast)
 	const said = h.until("it is said", 10_000, async () => /ended by signal 9/.test(await w.text("#problem")))
-	process.kill(u.processes().find((p) => p.name === "ec-relay").pid, "SIGKILL")
+	const sidecar = u.processes().find((p) => p.name === "ec-relay")
+	assert.equal(sidecar.program, h.beside(shell, "ec-relay"), "the local relay is the one that came with the shell")
+	process.kill(sidecar.pid, "SIGKILL")
 	const killed = Date.now()
 	await said
 	await onPage(w)
@@ -121,6 +127,7 @@ test("the local relay dies: words, and it plays again", async (t) => {
 test("the relay is away: words, and by itself when it is back", async (t) => {
 	const u = h.user(display)
 	u.remember({ relay: { to: relay.address, fingerprint: relay.fingerprint } })
+	t.after(() => relay.p.ended && relay.restart())
 	await relay.p.end()
 	const w = await h.drive(shell, u)
 	t.after(() => w.end())
@@ -176,30 +183,146 @@ async function nothingLeft(u) {
 	})
 }
 
+const page = (u) => h.until("the page is shown", 30_000, () => {
+	const names = u.processes().map((x) => x.name)
+	return names.includes("ec-relay") && names.includes("WebKitWebProcess") && watching(u).length > 0
+})
+const close = () => spawnSync("wmctrl", ["-c", "every.channel"], { env: { ...process.env, DISPLAY: display } })
+
 for (const [how, end] of [
-	["the window is closed", () => spawnSync("wmctrl", ["-c", "every.channel"], { env: { ...process.env, DISPLAY: display } })],
+	["the window is closed", close],
 	["SIGTERM", (p) => process.kill(p.child.pid, "SIGTERM")],
 	["SIGKILL", (p) => process.kill(p.child.pid, "SIGKILL")],
 ]) {
 	test(`nothing is left: ${how}`, async (t) => {
 		const u = h.user(display)
-		u.remember({ relay: { to: relay.address, fingerprint: relay.fingerprint } })
-		const p = h.start(shell, [], u.env)
+		u.remember({ relay: { to: relay.ticket() } }) // for a ticket ec-iroh runs, too
+		const p = h.start(shell, [], { ...u.env, ...h.deadProxy })
 		t.after(() => p.end())
-		await h.until("the page is shown", 30_000, () => {
-			const names = u.processes().map((x) => x.name)
-			return names.includes("ec-relay") && names.includes("WebKitWebProcess") && /"peer":"127|websocket/.test(status(u))
-		})
-		const ran = u.processes().length
-		assert.ok(ran >= 4, JSON.stringify(u.processes()))
+		await page(u)
+		const ran = u.processes()
+		assert.ok(ran.some((x) => x.program === h.beside(shell, "ec-iroh")), JSON.stringify(ran))
+		assert.ok(ran.length >= 5, JSON.stringify(ran))
 		const begun = Date.now()
 		end(p)
 		await nothingLeft(u)
-		t.diagnostic(`${ran} processes gone after ${Date.now() - begun} ms`)
+		t.diagnostic(`${ran.length} processes gone after ${Date.now() - begun} ms`)
 	})
 }
 
-/** What the local relay says of itself. */
-function status(u) {
-	return spawnSync(`${relay.bin}/ec-relay`, ["--store", u.store, "--json", "status"], { encoding: "utf8" }).stdout
+test("the web view's process is killed: the page is there again", async (t) => {
+	const u = h.user(display)
+	u.remember({ relay: { to: relay.address, fingerprint: relay.fingerprint } })
+	const p = h.start(shell, [], u.env)
+	t.after(() => p.end())
+	await page(u)
+	const first = u.processes().find((x) => x.name === "WebKitWebProcess").pid
+	const killed = new Date()
+	process.kill(first, "SIGKILL")
+	await h.until("the page is loaded anew", 20_000, () => watching(u).some((x) => new Date(x.since) > killed))
+	assert.ok(u.processes().every((x) => x.pid !== first))
+	assert.match(p.log, /the web view's process ended/)
+})
+
+test("a second window says so, and goes on when the first is closed", async (t) => {
+	const u = h.user(display)
+	u.remember({ relay: { to: relay.address, fingerprint: relay.fingerprint } })
+	const first = h.start(shell, [], u.env)
+	t.after(() => first.end())
+	await page(u)
+	const w = await h.drive(shell, u)
+	t.after(() => w.end())
+	await h.until("it is said", 20_000, async () => /Another window of every.channel is open/.test(await w.text("#problem")))
+	await first.end()
+	await onPage(w)
+})
+
+test("the local relay is missing: words, and by itself when it is there", async (t) => {
+	const u = h.user(display)
+	u.remember({ relay: { to: relay.address, fingerprint: relay.fingerprint } })
+	const dir = h.folder("ec-bare-")
+	for (const d of ["bin", "lib"]) mkdirSync(path(dir, d))
+	copyFileSync(shell, path(dir, "bin/every-channel"))
+	const w = await h.drive(path(dir, "bin/every-channel"), u)
+	t.after(() => w.end())
+	await h.until("it is said", 20_000, async () => /The local relay is missing: there is no .*Install every.channel again/.test(await w.text("#problem")))
+	symlinkSync(h.beside(shell, ""), path(dir, "lib/every-channel"))
+	await onPage(w)
+})
+
+test("what was remembered is broken: words, and it asks", async (t) => {
+	const u = h.user(display)
+	u.remember({ relay: { to: "@/etc/passwd,moqt://a:4443" } })
+	const w = await h.drive(shell, u)
+	t.after(() => w.end())
+	await h.until("it is said", 20_000, async () => /The relay that was remembered in .* is none/.test(await w.text("#notice")) && (await w.text("#ask label")))
+})
+
+test("the command line", () => {
+	const said = (...args) => spawnSync(shell, args, { encoding: "utf8", env: { PATH: process.env.PATH, HOME: "/nowhere" } })
+	assert.match(said("--version").stdout, /^every-channel \d+\.\d+\.\d+/)
+	assert.match(said("--help").stdout, /^every-channel: [^]*--version/)
+	const wrong = said("moqt://relay:4443")
+	assert.deepEqual([wrong.status, wrong.stdout], [64, ""])
+	assert.match(wrong.stderr, /is not understood/)
+})
+
+/** What dpkg knows of the program's package; nothing, if the program is from none. */
+const known = (field) => spawnSync("dpkg-query", ["-W", "-f", `\${${field}}`, "every-channel"], { encoding: "utf8" }).stdout
+const isPackaged = () => shell === "/usr/bin/every-channel" && known("db:Status-Status") === "installed"
+
+test("the package has what a user expects", (t) => {
+	if (!isPackaged()) return t.skip("the program was not installed by dpkg")
+	const files = h.run("dpkg", ["-L", "every-channel"]).split("\n")
+	for (const f of [
+		"bin/every-channel", "lib/every-channel/ec-relay", "lib/every-channel/ec-iroh", "share/applications/every-channel.desktop",
+		"share/icons/hicolor/scalable/apps/every-channel.svg", "share/icons/hicolor/128x128/apps/every-channel.png",
+		"share/doc/every-channel/copyright", "share/doc/every-channel/changelog.gz", "share/man/man1/every-channel.1.gz",
+	]) assert.ok(files.includes("/usr/" + f), f)
+	for (const f of files.filter((f) => f && statSync(f).isFile())) {
+		const { mode, uid } = statSync(f)
+		assert.deepEqual([f, mode & 0o7777, uid], [f, /^.usr.(bin|lib)/.test(f) ? 0o755 : 0o644, 0])
+	}
+	assert.equal(h.run("dpkg", ["--verify", "every-channel"]), "", "as it was made")
+	const version = known("Version")
+	for (const program of [shell, h.beside(shell, "ec-relay")]) assert.ok(h.run(program, ["--version"]).split(/\s/).includes(version), `${program} is of ${version}`)
+	for (const field of ["Maintainer", "Description", "Installed-Size"]) assert.ok(known(field), field)
+	for (const of of ["libwebkit2gtk-4.1-0", "gstreamer1.0-plugins-good", "gstreamer1.0-plugins-bad", "gstreamer1.0-libav"]) {
+		assert.match(known("Depends"), new RegExp(`(^|, )${of.replaceAll(".", "\\.")}\\b`))
+	}
+	h.run("desktop-file-validate", ["/usr/share/applications/every-channel.desktop"])
+})
+
+test("installed anew and purged: what is the user's stays, and it plays on", async (t) => {
+	if (!deb) return t.skip("EC_SHELL names the program, or this user may not install one")
+	const u = h.user(display)
+	u.remember({ relay: { to: relay.address, fingerprint: relay.fingerprint } })
+	const p = h.start(shell, [], u.env)
+	t.after(() => p.end())
+	await page(u)
+	const sidecar = () => u.processes().find((x) => x.name === "ec-relay")
+	const { pid } = sidecar()
+	h.install(deb) // under the window
+	assert.equal(sidecar().pid, pid, "what runs goes on")
+	process.kill(pid, "SIGKILL")
+	await h.until("the new one is started", 20_000, () => sidecar() && sidecar().pid !== pid && sidecar().program === h.beside(shell, "ec-relay"))
+	await page(u)
+	h.purge()
+	assert.ok(!existsSync(shell) && !existsSync("/usr/lib/every-channel"))
+	assert.ok(sidecar(), "what runs goes on")
+	close()
+	await nothingLeft(u)
+	const key = readFileSync(path(u.store, "fingerprint"), "utf8")
+	assert.equal(u.remembered().relay.to, relay.address)
+	h.install(deb)
+	const again = h.start(shell, [], u.env)
+	t.after(() => again.end())
+	await page(u)
+	assert.equal(readFileSync(path(u.store, "fingerprint"), "utf8"), key, "the local relay's store is the same")
+})
+
+/** The sessions of pages, as the local relay tells them; it throws while no relay runs. */
+function watching(u) {
+	const status = spawnSync(`${relay.bin}/ec-relay`, ["--store", u.store, "--json", "status"], { encoding: "utf8" }).stdout
+	return JSON.parse(status).sessions.filter((x) => x.path === "websocket")
 }
