@@ -118,6 +118,11 @@ func Generate(spec *Spec) *Stream {
 	if len(g.base) > 1 && h[hDisc] == 1 { // a small step is none where every PCR announces one
 		g.out.jitter += second / 4
 	}
+	for k := 1; k < len(g.base); k++ { // nor is one that hides in the distance of access units or PCRs, if PCRs are lost
+		if d := mod(g.base[k]-g.base[k-1]+wrap/2, wrap) - wrap/2; d > -g.apart() && d < second/4 {
+			g.out.jitter += max(d, -d)
+		}
+	}
 	for _, b := range g.base {
 		off := mod(g.utc-b+wrap/2, wrap) - wrap/2
 		hour := 3600 * int64(second)
@@ -125,6 +130,14 @@ func Generate(spec *Spec) *Stream {
 		g.out.edges = append(g.out.edges, min(max(edge, -edge), wrap/2-max(off, -off)))
 	}
 	return g.out
+}
+
+// apart is how far access units of the cut PID may lie apart.
+func (g *generator) apart() int64 {
+	if g.spec.H[hCodec] == 3 {
+		return second / 4
+	}
+	return periods[g.spec.H[hFPS]]
 }
 
 // clocks draws the broadcast's clock, its steps and UTC.

@@ -110,10 +110,10 @@ func (j *judge) lapsed(c *reception, begin, end int32) bool {
 	for _, d := range j.s.edges[:j.s.packets[begin].seg+1] {
 		near = near || d < edge+j.s.jitter
 	}
-	if last := int64(-1); j.s.spec.H[hDisc] == 1 { // where every PCR announces a step, one behind a second without may be one
+	if last := int64(-1); j.s.spec.H[hDisc] == 1 { // where every PCR announces a step, one behind a silence may be one
 		for p := c.join; p < begin; p++ {
 			if q := &j.s.packets[p]; q.pcr && c.heard[p] {
-				near = near || last >= 0 && q.at-last > second
+				near = near || last >= 0 && q.at-last > second/4
 				last = q.at
 			}
 		}
@@ -280,6 +280,11 @@ func (j *judge) live(i int) {
 		j.res.Due++
 		if mine != nil && mine.entry.Scope == catalog.ScopeBroadcast {
 			j.res.DueDone++
+			continue
+		}
+		if mine != nil && j.shared(i, mine) {
+			j.res.Due--
+			j.res.Chance++
 			continue
 		}
 		why := "it has no such chunk"

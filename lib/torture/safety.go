@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/object"
 )
 
@@ -125,6 +126,20 @@ func (j *judge) apart(a, b *chunk) bool {
 		}
 	}
 	return true
+}
+
+// shared tells whether receiver i did not promote a chunk because another one had its name by chance.
+func (j *judge) shared(i int, ch *chunk) bool {
+	for _, o := range j.chunks[i] {
+		if ch.entry.Reason != catalog.ReasonRepeated || o.wide == 0 || o.entry.Group != ch.entry.Group || !j.apart(o, ch) {
+			continue
+		}
+		if name := strings.TrimRight(o.objects[0].name, "0123456789"); j.chance == "" || j.chance == name {
+			j.chance = name
+			return true
+		}
+	}
+	return false
 }
 
 func (j *judge) describe(ch *chunk) string {
