@@ -47,6 +47,7 @@ type cutter struct {
 	clockPos  int64         // position of the last PCR
 	clockGap  bool          // packets of the PCR PID were lost since
 	clockDark int64         // unreadable packets until then
+	untold    bool          // decoding times have stepped since, and no PCR has told it
 	flagPos   int64         // position of the last PCR with discontinuity_indicator in a packet with payload
 	habit     bool          // the last two PCRs had discontinuity_indicator, so the indicator says nothing about a loss
 	stepPos   int64         // position of the last step of the clock
@@ -393,7 +394,7 @@ func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) (to 
 	if pid == c.prog.cutPID && announced && !c.habit && (anew || p.UnitStart()) { // the last packets of the old clock may come behind the PCR that steps
 		c.proof.anew = true
 	}
-	if pid == c.prog.cutPID && announced && c.habit && !anew && p.UnitStart() { // no PCR tells whether counters start anew here
+	if announced && c.habit && !anew && p.UnitStart() { // no PCR tells whether counters start anew here
 		c.stepPos, c.stepFrom, c.stepTo = c.pos, c.whole, 0
 	}
 	return t.to

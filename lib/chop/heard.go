@@ -50,7 +50,7 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 type said struct {
 	kind  table
 	utc   time.Time
-	doubt bool // no PCR was heard before it, or packets were lost since
+	doubt bool // no PCR was heard before it, PCRs were lost before it, or packets since
 }
 
 // timeHeard takes the time of a table. The time is tied to the next PCR and not to the last one. If PCRs are lost, this only
@@ -64,7 +64,7 @@ func (c *cutter) timeHeard(kind table, utc time.Time) {
 		c.tdtAlone, c.tdtTwice, c.tdtBefore, c.noTOT = false, false, false, c.base.now
 	}
 	if c.cfg.Clock != ClockFile && len(c.told) < heard {
-		c.told = append(c.told, said{kind, utc, !c.base.have})
+		c.told = append(c.told, said{kind, utc, !c.base.have || c.untold})
 	}
 }
 
@@ -199,14 +199,15 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 		c.proof = proof{began: true, step: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}
+	standsIn := !c.pcrHeard && c.prog.pmt.PCRPID != ts.PIDNull // who hears PCRs has another relation to UTC
 	for _, t := range c.told {
 		if c.base.run == before || before == nil { // otherwise the time is of the clock before the step
 			c.totHeard = c.totHeard || t.kind == tableTOT
-			if ref := (clock.Reference{UTC: t.utc, PCR: pcr}); !t.doubt || steady(ref) {
+			if ref := (clock.Reference{UTC: t.utc, PCR: pcr}); !t.doubt && !standsIn || steady(ref) {
 				c.base.run.add(t.kind, ref)
 			}
 		}
 	}
-	c.told = c.told[:0]
+	c.told, c.untold = c.told[:0], false
 	c.clockPos, c.clockDark = c.pos, c.dark
 }

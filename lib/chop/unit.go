@@ -164,11 +164,14 @@ func (c *cutter) decide(v es.Verdict) {
 	}
 	rap := v == es.RandomAccess
 	ch := c.cur.chunk
-	if d := au.dts.Sub(c.lastDTS); c.lastPos > 0 && stepped(d) {
-		c.prevRAP.known = false
-		c.proof.rap = c.proof.rap || c.proof.anew // the next random access point starts a chunk, whatever was lost before
+	if d := au.dts.Sub(c.lastDTS); c.lastPos > 0 {
+		if stepped(d) {
+			c.prevRAP.known = false
+			c.proof.rap = c.proof.rap || c.proof.anew // the next random access point starts a chunk, whatever was lost before
+		}
 		if d < 0 && c.jumpPos < c.lastPos {
 			c.doubt() // the clock may have stepped without a PCR telling it
+			c.untold = true
 		}
 	}
 	if ch != nil {

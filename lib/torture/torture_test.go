@@ -236,8 +236,14 @@ var found = []string{
 	"seed=1100005545 len=11 gop=1 reorder=2 open=1 pes=3 acodec=1 aframes=1 sparse=3 every=2 cbr=1 tables=80 / seed=16316682 / seed=4233772 join=6221 loss=1 near=1 cut=1 strip=2",
 	// A random access point whose PES packet began before the program was known is not heard.
 	"seed=1100013143 len=14 codec=2 gop=1 reorder=2 open=1 pes=3 aframes=6 sparse=6 every=4 pcr=2 pcrms=15 pcrirr=1 cbr=1 stuff=3 af=4 programs=1 tables=80 tabjit=1 timejit=900 tot=2 trap=8 / seed=2980295 join=9700",
-	// Where every PCR announces a step, a counter of the cut PID that jumps where a PES packet begins shows where the other counters start anew.
+	// Where every PCR announces a step, a counter that jumps where a PES packet begins shows where the other counters start anew.
 	"seed=1100010443 sparse=1 every=1 disc=1 clock=1 step=2 / seed=16446839",
+	// That may be audio, if the PCRs are on the PID of video, which goes on to count.
+	"seed=51 len=15 codec=1 fps=2 gop=1 open=1 aframes=6 adead=1 sparse=1 every=1 pcr=1 pcrms=40 pcrirr=1 cbr=1 stuff=1 dup=20 disc=1 programs=1 patsec=2 pmtchange=2 tables=480 time=2 timejit=300 clock=1 step=2 drift=2 dst=1 trap=8 / seed=7434220",
+	// A time that is heard behind a step of the decoding times is of the new clock, but nobody knows how long before the next PCR, if PCRs were lost.
+	"seed=471 len=3 codec=2 sparse=1 pcr=1 pcrms=20 af=2 disc=3 pmtfirst=1 tables=30 tabjit=1 tot=2 clock=2 step=3 trap=1 / seed=6273072 / seed=2842241 join=4255 loss=9 of=4 burst=39 near=1",
+	// Whoever hears no PCR where others hear some has a relation to UTC of his own.
+	"seed=1196 len=6 codec=1 fps=5 peslen=1 audio=3 pcr=1 pcrms=75 stuff=3 af=9 tables=80 time=1 tot=1 clock=2 step=3 trap=24 / seed=6030786 / seed=930273 loss=2 of=4 burst=39 near=1 dupdrop=2 remake=2 strip=1 read=2",
 	// An audio PES packet of the clock before goes on behind the first chunk of the new one: a counter that jumps behind that, announced, is no loss.
 	"seed=800021523 len=1 acodec=1 aframes=6 astop=1 step=2 / seed=15134579",
 }
