@@ -188,8 +188,9 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 	c.habit = flagged && c.base.flag
 	switch c.base.tick(pcr, flagged, gap, jump, c.kinds(c.prog.identity())) {
 	case stepNone:
-		if announced { // a step that is no longer than the distance of PCRs: counters may jump with it
+		if announced { // a step that is no longer than the distance of PCRs, or hides among lost ones: counters may jump with it
 			c.stepPos, c.stepFrom, c.stepTo = c.pos, c.whole, 0
+			c.doubtTold()
 		}
 	case stepFlag:
 		c.proof.step = true
@@ -198,6 +199,14 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 		c.stepPos, c.stepFrom, c.stepTo, c.jumpPos = c.pos, c.whole, 0, c.pos
 		c.proof = proof{began: true, step: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
+	}
+	if c.base.run != before { // chunks that began before the first PCR of their clock must not wait until there is another one
+		for _, p := range c.queue {
+			c.onClock(p.chunk)
+		}
+		if c.cur != nil && c.cur.chunk != nil {
+			c.onClock(c.cur.chunk)
+		}
 	}
 	standsIn := !c.pcrHeard && c.prog.pmt.PCRPID != ts.PIDNull // who hears PCRs has another relation to UTC
 	for _, t := range c.told {

@@ -242,6 +242,12 @@ var found = []string{
 	"seed=51 len=15 codec=1 fps=2 gop=1 open=1 aframes=6 adead=1 sparse=1 every=1 pcr=1 pcrms=40 pcrirr=1 cbr=1 stuff=1 dup=20 disc=1 programs=1 patsec=2 pmtchange=2 tables=480 time=2 timejit=300 clock=1 step=2 drift=2 dst=1 trap=8 / seed=7434220",
 	// A time that is heard behind a step of the decoding times is of the new clock, but nobody knows how long before the next PCR, if PCRs were lost.
 	"seed=471 len=3 codec=2 sparse=1 pcr=1 pcrms=20 af=2 disc=3 pmtfirst=1 tables=30 tabjit=1 tot=2 clock=2 step=3 trap=1 / seed=6273072 / seed=2842241 join=4255 loss=9 of=4 burst=39 near=1",
+	// A step that is shorter than 500 ms shows in decoding times, too.
+	"seed=423 len=6 atsc=1 codec=1 gop=3 pcr=1 pcrms=75 pcrirr=1 time=1 clock=2 step=3 / seed=4521649 / seed=7099029 loss=1 of=4 burst=39 near=1",
+	// A step may be announced by a PCR that is hardly ahead of the one before, because PCRs between them were lost: times heard there are of either clock.
+	"seed=8242 len=8 codec=2 fps=2 gop=2 peslen=1 rai=2 audio=1 acodec=1 aframes=3 adead=1 pcr=1 pcrms=75 tables=80 time=1 tot=1 clock=2 step=3 drift=1 / seed=3518291 / seed=13614779 byte=100 loss=2 of=4 burst=39 near=1 dupadd=50 part=1",
+	// A chunk that began before the first PCR is on the clock of that PCR, also if the clock steps before the chunk has its name.
+	"seed=849 len=2 codec=2 fps=6 acodec=1 pcr=1 pcrms=75 pmtfirst=1 tables=480 tot=1 clock=2 step=3 / seed=6219492 / seed=16249169 loss=2 of=4 burst=39 near=1 dupadd=50",
 	// Whoever hears no PCR where others hear some has a relation to UTC of his own.
 	"seed=1196 len=6 codec=1 fps=5 peslen=1 audio=3 pcr=1 pcrms=75 stuff=3 af=9 tables=80 time=1 tot=1 clock=2 step=3 trap=24 / seed=6030786 / seed=930273 loss=2 of=4 burst=39 near=1 dupdrop=2 remake=2 strip=1 read=2",
 	// An audio PES packet of the clock before goes on behind the first chunk of the new one: a counter that jumps behind that, announced, is no loss.
@@ -255,8 +261,8 @@ func TestFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := Check(&spec)
-		if r.DueDone == 0 {
-			t.Errorf("%s: nothing is promised any more", line)
+		if r.DueDone == 0 && r.Compared == 0 {
+			t.Errorf("%s: nothing is promised any more, nor compared", line)
 		}
 		for _, v := range r.Violations {
 			t.Errorf("%s: %v", line, v)
