@@ -208,4 +208,17 @@ export class Library {
 		}
 		return choices.find((c) => c.playable && c.hint === "") ?? choices.find((c) => c.playable) ?? choices[0]
 	}
+
+	/**
+	 * Where a live viewer of a track goes on; undefined: where it is. A receiver that has learnt whose broadcast it hears goes on under that
+	 * broadcast's name, as soon as that plays; a clock that was set anew goes on in another track; and a better rendition may have come.
+	 */
+	onward(id: string, track: Track): { id: string; choice: Choice } | undefined {
+		const heard = this.known.get(id)?.catalog?.broadcast
+		for (const to of heard ? [writeNamespace(heard), id] : [id]) {
+			const choice = this.isOnAir(to) ? this.choose(to) : undefined
+			if (choice?.playable) return to === id && choice.track.name === track.name ? undefined : { id: to, choice }
+		}
+		return undefined
+	}
 }

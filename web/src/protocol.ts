@@ -47,6 +47,8 @@ export type ToPage =
 	| { type: "list"; list: Broadcast[] }
 	/** a new run of segments: what was buffered before does not belong to it. kinds are those that will come. */
 	| { type: "feed"; feed: number; id: string; live: boolean }
+	/** it goes on in another broadcast's name: a receiver has learnt whose broadcast it hears */
+	| { type: "moved"; feed: number; id: string }
 	| { type: "kinds"; feed: number; kinds: Kind[] }
 	| { type: "init"; feed: number; kind: Kind; mime: string; data: ArrayBuffer }
 	| { type: "media"; feed: number; kind: Kind; data: ArrayBuffer; start: number; end: number }

@@ -1,11 +1,11 @@
 // Plays one broadcast: objects from the relay, past or live, checked against their hashes, to segments for the page.
 import { blake3 } from "@noble/hashes/blake3.js"
-import { type Catalog, type Entry, parseEntry } from "./moqt/catalog.ts"
+import { type Catalog, type ElementaryStream, type Entry, parseEntry } from "./moqt/catalog.ts"
 import { type MoqObject, noProperties } from "./moqt/data.ts"
 import { compare, type Location, type Namespace, type Track, writeTrack } from "./moqt/names.ts"
 import { Refused, RequestCode, type Session, type Subgroup } from "./moqt/session.ts"
 import type { Queue } from "./moqt/stream.ts"
-import { Muxer, type Output } from "./media/chunk.ts"
+import { Muxer, type Output, stampDistance } from "./media/chunk.ts"
 import type { Checks, ToPage } from "./protocol.ts"
 import { within } from "./within.ts"
 import { words } from "./words.ts"
@@ -55,6 +55,8 @@ export interface Options {
 	id: string
 	track: Track
 	catalog: Catalog
+	/** what the track is made of, as its catalog says */
+	streams: ElementaryStream[]
 	/** receivers whose timeline and manifest may speak of the track, the best first */
 	receivers: Namespace[]
 	live: boolean
@@ -66,10 +68,12 @@ export class Viewer {
 	checks = noChecks()
 
 	private readonly muxer = new Muxer()
-	private readonly grid: number
+	private grid: number
 	private chunk: Chunk | undefined
 	private zero: number | undefined // x at media time 0
 	private shift = 0 // of media time, after steps of the clock
+	private newest: { x: number; base: number } | undefined // of the chunks that were whole
+	private shown: number | undefined // after a change of track: media time up to which the one before is buffered, until that is passed
 	private lastEnd: number | undefined // media time, 90 kHz, where the newest chunk ended
 	private at: Location | undefined // where to go on; undefined: live
 	private told = false // which kinds there are
@@ -83,7 +87,7 @@ export class Viewer {
 	private stopped = false
 
 	constructor(
-		readonly o: Options,
+		public o: Options,
 		private readonly send: (m: ToPage, transfer?: ArrayBuffer[]) => void,
 		private readonly session: () => Promise<Session>,
 		feed: number,
@@ -120,6 +124,7 @@ export class Viewer {
 		if (time === undefined) this.shift = 0
 		this.chunk = undefined
 		this.lastEnd = undefined
+		this.shown = undefined
 		this.ahead = 0
 		this.again = true
 		this.run?.abort()
@@ -127,6 +132,22 @@ export class Viewer {
 	}
 
 	private again = false
+
+	/** Goes on live in another track of what is shown, behind what is buffered of the one before. */
+	change(o: Options): void {
+		this.run?.abort()
+		this.finishChunk()
+		this.o = o
+		this.grid = o.catalog.duration
+		this.at = undefined
+		this.shown = this.lastEnd
+		this.zero = undefined
+		this.shift = 0
+		this.utc = undefined
+		this.index.length = 0
+		this.chunkHashes.clear()
+		this.manifest.clear()
+	}
 
 	/** The first object of the chunk that is on at a media time. */
 	private placeAt(time: number): Location {
@@ -358,16 +379,25 @@ export class Viewer {
 		return right
 	}
 
+	/** Media time at which a track begins: the first at the origin, another where the clock says, or else behind what there is. */
+	private beginning(x: number): number {
+		if (this.lastEnd === undefined || !this.newest) return origin * hz
+		const on = stampDistance(x % wrap, this.newest.x % wrap)
+		return Math.abs(on) <= step ? this.newest.base + on : this.lastEnd
+	}
+
 	private startChunk(o: MoqObject): void {
 		const pts = o.properties.pts
 		const x = pts === undefined ? undefined : timeOf(o.group, pts, this.grid)
-		if (x !== undefined) this.zero ??= x - origin * hz
+		if (x !== undefined) this.zero ??= x - this.beginning(x)
 		let base = x === undefined ? (this.lastEnd ?? origin * hz) : x - this.zero! + this.shift
 		if (this.lastEnd !== undefined && x !== undefined && Math.abs(base - this.lastEnd) > step) {
 			this.shift -= base - this.lastEnd
 			base = this.lastEnd
 		}
-		this.chunk = { group: o.group, next: 0, x: x ?? 0, base, end: base, hashes: [], broken: pts === undefined }
+		const again = this.shown !== undefined && base + 0.75 * this.grid <= this.shown // the track before had it, too
+		if (!again) this.shown = undefined
+		this.chunk = { group: o.group, next: 0, x: x ?? 0, base, end: base, hashes: [], broken: pts === undefined || again }
 		this.muxer.begin(pts ?? 0, base)
 	}
 
@@ -384,6 +414,7 @@ export class Viewer {
 		}
 		this.lastEnd = Math.max(c.end, c.base)
 		if (c.end > c.base) {
+			this.newest = { x: c.x, base: c.base }
 			this.index.push({ group: c.group, x: c.x, base: c.base, end: c.end })
 			if (this.index.length > 10_000) this.index.shift()
 		}
@@ -421,7 +452,7 @@ export class Viewer {
 				try {
 					const { past, live } = await session.join({ namespace, name }, (l) => ({ group: Math.max(0, l.group - 30), object: 0 }), signal)
 					const one = (o: MoqObject): void => {
-						if (o.status !== "normal") return
+						if (o.status !== "normal" || signal.aborted) return
 						try {
 							take(parseEntry(o.payload))
 						} catch {

@@ -1,10 +1,10 @@
 // The worker: session, list and viewer. The page only shows.
 import { draftOf } from "./moqt/draft.ts"
 import { Session } from "./moqt/session.ts"
-import { Library } from "./library.ts"
+import { type Choice, codecsOf, Library } from "./library.ts"
 import type { ToPage, ToWorker } from "./protocol.ts"
 import { connect, readRelayInfo } from "./relay.ts"
-import { noChecks, Viewer } from "./viewer.ts"
+import { noChecks, type Options, Viewer } from "./viewer.ts"
 import { words } from "./words.ts"
 
 const scope = self as unknown as { postMessage(m: ToPage, transfer?: Transferable[]): void; onmessage: ((e: MessageEvent<ToWorker>) => void) | null }
@@ -61,6 +61,8 @@ async function stay(base: string, only: "webtransport" | "websocket" | undefined
 	}
 }
 
+const optionsOf = (l: Library, id: string, c: Choice): Options => ({ id, track: c.track, catalog: c.catalog, streams: c.streams, receivers: l.receiversOf(id), live: l.isOnAir(id) })
+
 function play(id: string): void {
 	viewer?.stop()
 	viewer = undefined
@@ -68,17 +70,24 @@ function play(id: string): void {
 	if (!library || !choice) return send({ type: "notice", level: "error", text: "This broadcast is not there any more." })
 	if (!choice.playable) return send({ type: "notice", level: "error", text: choice.hint })
 	send({ type: "checks", checks: noChecks() })
-	const v = new Viewer({ id, track: choice.track, catalog: choice.catalog, receivers: library.receiversOf(id), live: library.isOnAir(id) }, send, current, ++feed)
+	const v = new Viewer(optionsOf(library, id, choice), send, current, ++feed)
 	viewer = v
 	v.play().catch((err: unknown) => send({ type: "notice", level: "error", text: words(err) }))
 }
 
-/** The list changed: a clock that was set anew goes on in another track, and a better rendition may have come. */
+/** Goes on where what is live goes on. */
 function follow(): void {
-	if (!viewer?.following || !viewer.o.live) return
-	const choice = library?.choose(viewer.o.id)
-	if (choice?.playable && choice.track.name !== viewer.o.track.name) play(viewer.o.id)
+	if (!viewer?.following || !viewer.o.live || !library) return
+	const { id, track, streams } = viewer.o
+	const to = library.onward(id, track)
+	if (!to) return
+	if (to.id !== id) send({ type: "moved", feed: viewer.feed, id: to.id })
+	const [now, then] = [codecsOf(streams), codecsOf(to.choice.streams)]
+	if (now.video === then.video && now.audio === then.audio) viewer.change(optionsOf(library, to.id, to.choice))
+	else play(to.id)
 }
+// Not only when the list changes: a viewer of the past becomes one of what is live by itself.
+setInterval(follow, 1000)
 
 scope.onmessage = ({ data: m }) => {
 	switch (m.type) {

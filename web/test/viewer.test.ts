@@ -90,7 +90,7 @@ class Relay {
 function viewer(relays: Relay[], live = true): { v: Viewer; said: ToPage[]; of: <T extends ToPage["type"]>(type: T) => Extract<ToPage, { type: T }>[] } {
 	const said: ToPage[] = []
 	const catalog = parseCatalog(text({ version: "draft-01", tracks: [], ec: { duration: 180_000 } }))
-	const v = new Viewer({ id: "x", track, catalog, receivers: [["ec", "source", "home", "4"]], live }, (m) => said.push(structuredClone(m)), async () => (relays.length > 1 ? relays.shift()! : relays[0]!) as unknown as Session, 1)
+	const v = new Viewer({ id: "x", track, catalog, streams: [], receivers: [["ec", "source", "home", "4"]], live }, (m) => said.push(structuredClone(m)), async () => (relays.length > 1 ? relays.shift()! : relays[0]!) as unknown as Session, 1)
 	return { v, said, of: (type) => said.filter((m) => m.type === type) as never }
 }
 
@@ -245,6 +245,52 @@ test("a relay without FETCH: what comes live is played", async () => {
 	assert.equal(said("notice").length, 0)
 })
 
+test("another track of what is shown: it goes on where its clock says, and what was shown is not shown again", async () => {
+	const live = new Queue<Subgroup>()
+	const own: Track = { namespace: ["ec", "source", "home", "4"], name: "ts_unsynced" }
+	const unsynced = (o: MoqObject): MoqObject => ({ ...o, group: o.group - bucketOf(first) * 65_536 + Math.floor(parts[0]!.pts / 180_000) * 65_536 })
+	const relay = new Relay({ [writeTrack(own)]: { past: of(first).map(unsynced), live: new Queue() }, [writeTrack(track)]: { past: of(first), live } })
+	const { v, of: said } = viewer([relay])
+	const broadcast = v.o
+	v.o = { ...broadcast, id: "y", track: own }
+	void v.play()
+	await until("the receiver's chunk", () => said("checks").length === of(first).length)
+	assert.notEqual(unsynced(of(first)[0]!).group, first)
+	v.change(broadcast)
+	const shown = said("media").length
+	await until("the broadcast's past", () => said("checks").length === 2 * of(first).length)
+	assert.equal(said("media").length, shown, "it was there already")
+	live.push(subgroup(of(second)))
+	await until("the second chunk", () => said("chunk").at(-1)?.group === second)
+	v.stop()
+	assert.equal(said("feed").length, 1, "what is buffered stays")
+	let end: number | undefined
+	for (const m of said("media").filter((m) => m.kind === "video")) {
+		if (end !== undefined) assert.ok(Math.abs(m.start - end) < 0.002, `from ${end} to ${m.start}`)
+		end = m.end
+	}
+	assert.ok(end! - said("media")[0]!.start > 3.5)
+	assert.equal(said("notice").length, 0)
+})
+
+test("another track with another clock: it goes on behind what was shown", async () => {
+	const own: Track = { namespace: track.namespace, name: "ts_t14" }
+	const later = of(second).map((o) => ({ ...o, group: o.group + 1800 * 65_536, properties: { ...o.properties, pts: o.properties.pts! + 1800 * 180_000 } }))
+	const live = new Queue<Subgroup>()
+	const relay = new Relay({ [writeTrack(track)]: { past: of(first), live: new Queue() }, [writeTrack(own)]: { live } })
+	const { v, of: said } = viewer([relay])
+	void v.play()
+	await until("the first track", () => said("checks").length === of(first).length)
+	v.change({ ...v.o, track: own })
+	const end = said("chunk").at(-1)!.end
+	live.push(subgroup(later))
+	await until("the other", () => said("chunk").length === 2)
+	v.stop()
+	const next = said("chunk")[1]!
+	assert.equal(next.group, later[0]!.group)
+	assert.ok(Math.abs(next.start - end) < 0.002, `from ${end} to ${next.start}`)
+})
+
 test("back to a time: fetched from the chunk before it, in a new feed; and live again", async () => {
 	const relay = new Relay({ [writeTrack(track)]: { past: objects, live: new Queue() } })
 	const { v, of: said } = viewer([relay])
@@ -324,6 +370,45 @@ test("the list: callsigns from receivers, renditions, live and stored, and what 
 	all.tell(["atsc", "2065", "4"], false)
 	await until("one is gone", () => list.length === 1)
 	assert.deepEqual(list.map((b) => b.callsign), ["EC-MPEG"])
+	stop.abort()
+})
+
+test("a live viewer of a receiver goes on under the broadcast's name once that plays, and not in the receiver's own track", async () => {
+	const at = (group: number, payload: object): MoqObject => ({ group, object: 0, status: "normal", properties: noProperties(), payload: text(payload) })
+	const mine = (name: string, ec: object): object => ({ ...media(name, "h264", "aac"), ec: { track: name, duration: 180_000, labels: { callsign: "EC-H264" }, ...ec } })
+	const live = new Queue<Subgroup>()
+	const relay = new Relay({
+		"ec-source-home-4--catalog": { past: [at(1, mine("ts_unsynced", {}))], live },
+		...Object.fromEntries([catalog("ec-atsc-2065-4--catalog", media("ts_t13", "h264", "aac"))]),
+	})
+	let list: Broadcast[] = []
+	const stop = new AbortController()
+	const library = new Library(relay as unknown as Session, (l) => (list = l), stop.signal)
+	void library.run()
+	await until("both lists are asked for", () => relay.told.length === 2)
+	const [all, routes] = relay.told as [(typeof relay.told)[0], (typeof relay.told)[0]]
+	routes.tell(["relay", "0123"], true)
+	const come = (...ns: string[]): void => {
+		all.tell(ns, true)
+		routes.tell(["live", "0123", "ec", ...ns], true)
+	}
+	come("source", "home", "4")
+	await until("the receiver is listed", () => list[0]?.playable === true)
+	const id = list[0]!.id
+	assert.equal(id, "ec-source-home-4")
+	const own = library.choose(id)!.track
+	assert.equal(library.onward(id, own), undefined)
+	come("atsc", "2065", "4")
+	await until("the broadcast is listed", () => list.some((b) => b.id === "ec-atsc-2065-4" && b.playable))
+	assert.equal(library.onward(id, own), undefined, "whose broadcast it is is not known yet")
+	live.push(subgroup([at(2, mine("ts", { broadcast: "ec-atsc-2065-4", broadcastTrack: "ts_t13" }))]))
+	await until("it is known", () => list.length === 1)
+	const to = library.onward(id, own)!
+	assert.deepEqual([to.id, writeTrack(to.choice.track)], ["ec-atsc-2065-4", "ec-atsc-2065-4--ts_t13"])
+	assert.equal(library.onward(to.id, to.choice.track), undefined)
+	// As long as nothing of the broadcast is on air, what the receiver cannot promote is all there is.
+	routes.tell(["live", "0123", "ec", "atsc", "2065", "4"], false)
+	assert.equal(library.onward(id, own)!.choice.track.name, "ts")
 	stop.abort()
 })
 

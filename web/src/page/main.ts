@@ -207,6 +207,11 @@ worker.onmessage = ({ data: m }: MessageEvent<ToPage>) => {
 			target = undefined
 			showPlaying()
 			break
+		case "moved":
+			playing = m.id
+			history.replaceState(null, "", "#" + encodeURIComponent(m.id))
+			showList()
+			break
 		case "kinds":
 			player.expect(m.kinds)
 			break

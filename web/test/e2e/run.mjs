@@ -246,6 +246,24 @@ test("the relay restarts: it says so and goes on", async (t) => {
 	await home.end()
 })
 
+// So much of this antenna's time tables is lost that the receiver knows broadcast time only from its seventh chunk on.
+test("a receiver learns whose broadcast it hears: the picture goes on under that name", async (t) => {
+	const own = await h.relay(bin)
+	const page = await open(t, own.page)
+	const home = h.home(bin, own, "home_g", { sim: ["--at", "2026-07-04T20:10:01.05Z", "--time-loss", "90%", "--seed", "8"] })
+	await play(page)
+	const shown = () => page.evaluate(() => location.hash)
+	assert.equal(await shown(), "#ec-source-home_g-4")
+	const w = await watch(page, 20)
+	assert.equal(await shown(), "#ec-atsc-2065-4")
+	assert.equal(w.dry, 0, `nothing to show for ${w.dry} ms`)
+	assert.ok(w.played > w.lasted * share, `currentTime advanced ${w.played} s in ${w.lasted} s`)
+	assert.equal(w.buffered.length, 1, "without a hole")
+	assert.ok(w.live && w.confirmed > 2 && w.wrong + w.contradicted === 0, `live ${w.live}, ${w.confirmed} chunks confirmed`)
+	assert.equal(w.list.length, 1)
+	await home.end()
+})
+
 // scripts/test runs this one by itself, in a namespace.
 test("over plain HTTP from another machine it plays by WebSocket and says why", { skip: far ? false : "EC_FAR is not set" }, async (t) => {
 	const own = await h.relay(bin, { address: far })
