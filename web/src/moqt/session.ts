@@ -339,6 +339,7 @@ export class Session {
 		signal?.addEventListener("abort", cancel)
 		let whole = false
 		try {
+			if (signal?.aborted) return // it was given before anybody listened
 			const m = await q.answer(`the past of ${writeTrack(t)}`)
 			if (m.type !== "fetch ok") throw new Malformed(`${m.type} in answer to FETCH`)
 			const cut = this.closed.then((c) => Promise.reject(c))
@@ -371,7 +372,9 @@ export class Session {
 	async join(t: Track, from: (largest: Location) => Location, signal?: AbortSignal): Promise<{ past: AsyncGenerator<MoqObject> | undefined; live: Subscription }> {
 		const live = await this.subscribe(t)
 		signal?.addEventListener("abort", live.cancel)
-		if (!live.largest) return { past: undefined, live }
+		// A signal that was given before the answer came is not given again.
+		if (signal?.aborted) live.cancel()
+		if (signal?.aborted || !live.largest) return { past: undefined, live }
 		const start = from(live.largest)
 		const end = { group: live.largest.group, object: live.largest.object + 1 }
 		if (start.group > end.group || (start.group === end.group && start.object >= end.object)) return { past: undefined, live }
