@@ -125,8 +125,12 @@ export class Library {
 			if (past) for await (const o of past) if (o.status === "normal") one(o.payload)
 			for await (const g of live.subgroups) for await (const o of g.objects) if (o.status === "normal") one(o.payload)
 		}
+		// A namespace is announced before its first catalog is there.
+		let wait = 100
 		const again = (): void => {
-			if (!signal.aborted && !this.signal.aborted) setTimeout(() => attempt().catch(() => {}).finally(again), 3000)
+			if (signal.aborted || this.signal.aborted) return
+			setTimeout(() => attempt().catch(() => {}).finally(again), wait)
+			wait = Math.min(3000, 2 * wait)
 		}
 		attempt().catch(() => {}).finally(again)
 	}
@@ -216,8 +220,10 @@ export class Library {
 	onward(id: string, track: Track): { id: string; choice: Choice } | undefined {
 		const heard = this.known.get(id)?.catalog?.broadcast
 		for (const to of heard ? [writeNamespace(heard), id] : [id]) {
-			const choice = this.isOnAir(to) ? this.choose(to) : undefined
-			if (choice?.playable) return to === id && choice.track.name === track.name ? undefined : { id: to, choice }
+			if (!this.isOnAir(to)) continue
+			const choice = this.choose(to)
+			if (!choice) return undefined // its catalog is on the way
+			if (choice.playable) return to === id && choice.track.name === track.name ? undefined : { id: to, choice }
 		}
 		return undefined
 	}
