@@ -43,7 +43,8 @@ async function click(page, callsign) {
 /** Plays, and waits until it does. Time tables come every 10 s, so a home that has just begun takes up to 20 s to its first chunk. */
 async function play(page, callsign = "EC-H264") {
 	await click(page, callsign)
-	await h.until("the picture moves", 40_000, async () => (await h.state(page)).frames > 5)
+	// What was shown before the click moves, too, but the page waits from the click on.
+	await h.until("the picture moves", 40_000, async () => (await h.state(page)).frames > 5 && (await page.evaluate(() => document.getElementById("spinner").hidden)))
 }
 
 /** Watches for a time, and says how much moved, and for how many ms nothing was there to be shown. */
