@@ -1,8 +1,9 @@
 ([volume, muted]) => {
 	const slider = document.getElementById("volume");
 	const video = document.getElementById("video");
-	if (!slider || !video) return;
-	slider.value = String(volume);
-	slider.dispatchEvent(new Event("input"));
+	if (!slider || !video) return false;
+	slider.value = String(muted ? 0 : volume);
+	video.volume = volume;
 	video.muted = muted;
+	return true;
 }

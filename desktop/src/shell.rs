@@ -255,9 +255,14 @@ fn remind(window: &WebviewWindow) {
         let away = if let State::Page { away, .. } = &inner.state { away.clone() } else { None };
         (inner.book.memory.clone(), away)
     };
-    let _ = window.eval(script(include_str!("remind.js"), &(memory.volume, memory.muted)));
+    let told = window.clone();
+    // A view that was led to the page before it had loaded says that it has loaded, too, and does not have the page yet.
+    let _ = window.eval_with_callback(script(include_str!("remind.js"), &(memory.volume, memory.muted)), move |done| {
+        if done == "true" {
+            told.state::<Shell>().lock().watched = true;
+        }
+    });
     say_away(window, away.as_deref());
-    shell.lock().watched = true;
 }
 
 /// What a look at the page gives.
