@@ -24,7 +24,7 @@ func TestBrowserMoqNet(t *testing.T) {
 		t.Skip("@moq/net is missing: npm ci --ignore-scripts --prefix interop/testdata/browser")
 	}
 	// What it offers when nobody says, and each draft that both sides have. Over WebSocket it offers all, and the relay takes one.
-	for _, offer := range [][]string{nil, {wire.Draft18.ALPN()}, {wire.Draft16.ALPN()}} {
+	for _, offer := range [][]string{nil, {wire.Draft20.ALPN()}, {wire.Draft18.ALPN()}, {wire.Draft16.ALPN()}} {
 		t.Run(strings.Join(append([]string{"offers"}, offer...), " "), func(t *testing.T) { testBrowserMoqNet(t, "https", offer, nil) })
 	}
 	each(t, wire.Versions(), []string{"ws", "wss"}, func(t *testing.T, v moqt.Version, scheme string) {
@@ -58,7 +58,7 @@ func testBrowserMoqNet(t *testing.T, scheme string, offer []string, versions []m
 	})
 	ctx := within(t, patience)
 	version := await(t, ctx, connected)
-	if want := "moq-transport-" + strings.TrimPrefix(slices.Concat(offer, []string{wire.Draft18.ALPN()})[0], "moqt-"); version != want {
+	if want := "moq-transport-" + strings.TrimPrefix(slices.Concat(offer, []string{wire.Draft20.ALPN()})[0], "moqt-"); version != want {
 		t.Errorf("@moq/net speaks %s, want %s", version, want)
 	}
 	next := time.NewTicker(100 * time.Millisecond)

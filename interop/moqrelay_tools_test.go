@@ -5,12 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"every.channel/ec/interop/foreign"
 	"every.channel/ec/lib/loopback"
+	"every.channel/ec/lib/moqt/wire"
 )
 
 // TestMoqRelayTools: what ec-pub publishes at moq-relay of moq-dev, ec-sub reads there, byte for byte, with each draft.
@@ -24,8 +26,9 @@ func TestMoqRelayTools(t *testing.T) {
 	if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, draft := range []string{"18", "16"} {
-		t.Run("moqt-"+draft, func(t *testing.T) { toolsThroughMoqRelay(t, relay, bin, draft) })
+	for _, v := range wire.Versions() {
+		draft := strings.TrimPrefix(v.String(), "moqt-")
+		t.Run(v.String(), func(t *testing.T) { toolsThroughMoqRelay(t, relay, bin, draft) })
 	}
 }
 

@@ -2,6 +2,7 @@ package moqt
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -9,8 +10,9 @@ import (
 
 // aliasTable maps the peer's track aliases to subscriptions (§10.1).
 type aliasTable struct {
+	shared  bool       // subscriptions to one track may have one alias (draft-19 §5.1)
 	mu      sync.Mutex // guards what follows; Subscription.mu is taken under it
-	subs    map[uint64]*Subscription
+	subs    map[uint64][]*Subscription
 	retired map[uint64]struct{} // aliases of ended subscriptions: their late streams are refused at once
 	order   []uint64            // of retirement
 	pending int                 // streams waiting for an alias
@@ -19,18 +21,23 @@ type aliasTable struct {
 
 const maxRetiredAliases = 1024
 
-func newAliasTable() *aliasTable {
-	return &aliasTable{subs: map[uint64]*Subscription{}, retired: map[uint64]struct{}{}, changed: make(chan struct{})}
+func newAliasTable(shared bool) *aliasTable {
+	return &aliasTable{shared: shared, subs: map[uint64][]*Subscription{}, retired: map[uint64]struct{}{}, changed: make(chan struct{})}
 }
 
 // add makes alias stand for sub.
 func (t *aliasTable) add(alias uint64, sub *Subscription) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if old := t.subs[alias]; old != nil && (old.track.String() != sub.track.String() || !old.ending()) {
-		return &wire.Error{Code: wire.DuplicateTrackAlias, What: fmt.Sprintf("track alias %d of %v used for %v", alias, old.track, sub.track)}
+	for _, old := range t.subs[alias] {
+		if old.track.String() != sub.track.String() || !t.shared && !old.ending() {
+			return &wire.Error{Code: wire.DuplicateTrackAlias, What: fmt.Sprintf("track alias %d of %v used for %v", alias, old.track, sub.track)}
+		}
 	}
-	t.subs[alias] = sub
+	if !t.shared {
+		t.subs[alias] = nil // what is ending makes room
+	}
+	t.subs[alias] = append(t.subs[alias], sub)
 	delete(t.retired, alias)
 	close(t.changed)
 	t.changed = make(chan struct{})
@@ -41,7 +48,12 @@ func (t *aliasTable) add(alias uint64, sub *Subscription) error {
 func (t *aliasTable) retire(alias uint64, sub *Subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.subs[alias] == sub {
+	subs := t.subs[alias]
+	i := slices.Index(subs, sub)
+	if i < 0 {
+		return
+	}
+	if t.subs[alias] = slices.Delete(subs, i, i+1); len(subs) == 1 {
 		delete(t.subs, alias)
 		t.remember(alias)
 	}
@@ -51,7 +63,7 @@ func (t *aliasTable) retire(alias uint64, sub *Subscription) {
 func (t *aliasTable) refuse(alias uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.subs[alias] == nil {
+	if len(t.subs[alias]) == 0 {
 		t.remember(alias)
 	}
 }
@@ -69,17 +81,34 @@ func (t *aliasTable) remember(alias uint64) {
 	}
 }
 
-// get finds the subscription of an alias, nil if there is none. Then, if the alias may still come, wait is closed when there are others.
-func (t *aliasTable) get(alias uint64) (sub *Subscription, wait <-chan struct{}) {
+// get finds the subscription of an alias that a group is for, nil if there is none. Then, if the alias may still come, wait is closed
+// when there are others.
+func (t *aliasTable) get(alias, group uint64) (sub *Subscription, wait <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if sub := t.subs[alias]; sub != nil {
-		return sub, nil
+	if subs := t.subs[alias]; len(subs) > 0 {
+		return choose(subs, group), nil
 	}
 	if _, gone := t.retired[alias]; gone {
 		return nil, nil
 	}
 	return nil, t.changed
+}
+
+// choose finds out which of several subscriptions with one alias a group is for: one whose filter it passes. If it passes several, it
+// comes once for each (draft-19 §5.1), so the one that had the fewest streams is next.
+func choose(subs []*Subscription, group uint64) *Subscription {
+	if len(subs) == 1 {
+		return subs[0]
+	}
+	var best *Subscription
+	var fewest uint64
+	for _, sub := range subs {
+		if wants, seen := sub.wants(group); wants && (best == nil || seen < fewest) {
+			best, fewest = sub, seen
+		}
+	}
+	return or(best, subs[0])
 }
 
 // hold counts a stream that waits for its alias, unless there are most already.

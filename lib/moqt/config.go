@@ -113,7 +113,9 @@ type PeerInfo struct {
 	Implementation string
 	Tokens         []Token
 	MaxRequestID   uint64
-	RemoteAddr     string
+	// MaxRequestUpdates is how many updates of one request it lets wait for their answer; 0: any number. From draft 19 on.
+	MaxRequestUpdates uint64
+	RemoteAddr        string
 }
 
 func or[T comparable](v, def T) T {

@@ -14,10 +14,10 @@ import (
 
 // byAlias finds the subscription of a stream, waiting a bounded time for the message that introduces it
 // (§10.4.2). nil without error: the stream is not wanted.
-func (s *Session) byAlias(alias uint64) (*Subscription, error) {
+func (s *Session) byAlias(alias, group uint64) (*Subscription, error) {
 	var timeout <-chan time.Time
 	for {
-		sub, changed := s.aliases.get(alias)
+		sub, changed := s.aliases.get(alias, group)
 		if sub != nil || changed == nil {
 			return sub, nil
 		}
@@ -166,7 +166,7 @@ func (s *Session) takeStream(st ReceiveStream) error {
 	if s.qlog != nil {
 		s.qlog.subgroupHeader(false, r.id, h)
 	}
-	sub, err := s.byAlias(h.TrackAlias)
+	sub, err := s.byAlias(h.TrackAlias, h.Group)
 	if sub == nil {
 		r.cancel(wire.ResetCancelled)
 		return err
@@ -412,7 +412,7 @@ func (s *Session) receiveDatagrams() error {
 		if err != nil {
 			return err
 		}
-		sub, _ := s.aliases.get(d.TrackAlias)
+		sub, _ := s.aliases.get(d.TrackAlias, d.Group)
 		s.count.add(cDatagrams+received, 1)
 		if s.qlog != nil {
 			s.qlog.datagram(false, d)

@@ -11,33 +11,48 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// raw18 plays the other side of a draft-18 session by hand.
+// raw18 plays the other side of a session of draft 18 or a later one by hand.
 type raw18 struct {
 	rawPeer
+	v   Version
 	out SendStream    // own control stream
 	in  ReceiveStream // the session's
 }
 
 // attack18 sets a session up; server says which side is under test.
 func attack18(t *testing.T, server bool, conf *Config) *raw18 {
-	a, b := Pipe(PipeOptions{Version: wire.Draft18})
+	return attackStreams(t, wire.Draft18, server, conf)
+}
+
+// attackStreams does so in any draft with a stream for each request.
+func attackStreams(t *testing.T, v Version, server bool, conf *Config) *raw18 {
+	a, b := Pipe(PipeOptions{Version: v})
 	s := NewClient(b, "relay", "/", conf)
 	if server {
 		s = NewServer(b, conf)
 	}
-	p := &raw18{rawPeer: rawPeer{t: t, conn: a, s: s, end: run(t, s)}}
-	p.out = p.stream(message18(&wire.Setup{}))
+	p := &raw18{rawPeer: rawPeer{t: t, conn: a, s: s, end: run(t, s)}, v: v}
+	p.out = p.stream(messageIn(v, &wire.Setup{}))
 	st, err := a.AcceptUniStream(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.in = st
-	m, err := newControlStream(duplex{nil, st}, wire.Draft18).receive()
+	m, err := newControlStream(duplex{nil, st}, v).receive()
 	if _, ok := m.(*wire.Setup); err != nil || !ok {
 		t.Fatalf("%T, %v instead of SETUP", m, err)
 	}
 	recv(t, s.ready)
 	return p
+}
+
+// onStreams runs a test with every draft in which each request has a stream.
+func onStreams(t *testing.T, test func(t *testing.T, v Version)) {
+	for _, v := range wire.Versions() {
+		if v.RequestStreams() {
+			t.Run(v.String(), func(t *testing.T) { test(t, v) })
+		}
+	}
 }
 
 // request opens a stream with messages on it.
@@ -47,7 +62,7 @@ func (p *raw18) request(ms ...wire.Message) *controlStream {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	cs := newControlStream(st, wire.Draft18)
+	cs := newControlStream(st, p.v)
 	for _, m := range ms {
 		if err := cs.send(m); err != nil && p.s.ctx.Err() == nil {
 			p.t.Fatal(err)
@@ -63,7 +78,7 @@ func (p *raw18) accept() (*controlStream, wire.Message) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	cs := newControlStream(st, wire.Draft18)
+	cs := newControlStream(st, p.v)
 	m, err := cs.receive()
 	if err != nil {
 		p.t.Fatal(err)
@@ -80,21 +95,38 @@ func (p *raw18) stillAlive(id uint64) {
 }
 
 // TestAttacks18: what a client may not do to a server in draft 18, and the code that ends the session.
-func TestAttacks18(t *testing.T) {
+func TestAttacks18(t *testing.T) { onStreams(t, testAttacks18) }
+
+func testAttacks18(t *testing.T, v Version) {
 	subscribe := &wire.Subscribe{Track: testTrack}
 	for _, tt := range []struct {
 		name string
 		do   func(p *raw18)
 		code SessionCode
 	}{
-		{"SETUP twice", func(p *raw18) { p.out.Write(message18(&wire.Setup{})) }, wire.ProtocolViolation},
-		{"second control stream", func(p *raw18) { p.stream(message18(&wire.Setup{})); p.stream(message18(&wire.Setup{})) }, wire.ProtocolViolation},
-		{"request on the control stream", func(p *raw18) { p.out.Write(message18(subscribe)) }, wire.ProtocolViolation},
+		{"SETUP twice", func(p *raw18) { p.out.Write(messageIn(v, &wire.Setup{})) }, wire.ProtocolViolation},
+		{"second control stream", func(p *raw18) { p.stream(messageIn(v, &wire.Setup{})); p.stream(messageIn(v, &wire.Setup{})) }, wire.ProtocolViolation},
+		{"request on the control stream", func(p *raw18) { p.out.Write(messageIn(p.v, subscribe)) }, wire.ProtocolViolation},
 		{"control stream closed", func(p *raw18) { p.out.Close() }, wire.ProtocolViolation},
 		{"control stream reset", func(p *raw18) { p.out.CancelWrite(0) }, wire.ProtocolViolation},
-		{"GOAWAY without a request id", func(p *raw18) { p.out.Write(message18(&wire.GoAway{})) }, wire.ProtocolViolation},
-		{"GOAWAY with an id of its sender", func(p *raw18) { p.out.Write(message18(&wire.GoAway{RequestID: ptr(uint64(2))})) }, wire.InvalidRequestID},
-		{"GOAWAY with a URI from a client", func(p *raw18) { p.out.Write(message18(&wire.GoAway{NewSessionURI: "x", RequestID: ptr(uint64(1))})) }, wire.ProtocolViolation},
+		{"GOAWAY without the request id that the draft has, or with one", func(p *raw18) {
+			b := messageIn(p.v, &wire.GoAway{})
+			if !v.Has(wire.GoAwayNamesRequest) {
+				b[2]++ // its length
+				b = append(b, 1)
+			}
+			p.out.Write(b)
+		}, wire.ProtocolViolation},
+		{"GOAWAY with an id of its sender, or twice", func(p *raw18) {
+			id, code := goAwayID(v, 2)
+			p.out.Write(messageIn(p.v, &wire.GoAway{RequestID: id}))
+			p.out.Write(messageIn(p.v, &wire.GoAway{RequestID: id}))
+			p.closed(code)
+		}, 0},
+		{"GOAWAY with a URI from a client", func(p *raw18) {
+			id, _ := goAwayID(v, 1)
+			p.out.Write(messageIn(p.v, &wire.GoAway{NewSessionURI: "x", RequestID: id}))
+		}, wire.ProtocolViolation},
 		{"stream type 0", func(p *raw18) { p.stream([]byte{0, 0, 0}) }, wire.ProtocolViolation},
 		{"no request first", func(p *raw18) { p.request(&wire.RequestOK{}) }, wire.ProtocolViolation},
 		{"SETUP on a request stream", func(p *raw18) { p.request(&wire.Setup{}) }, wire.ProtocolViolation},
@@ -128,16 +160,29 @@ func TestAttacks18(t *testing.T) {
 			h, _ := accepting(TrackInfo{})
 			h.trackStatus = func(_ context.Context, r *TrackStatusRequest) { r.Accept(TrackInfo{}) }
 			h.subscribeNamespace = func(_ context.Context, r *SubscribeNamespaceRequest) { r.Accept() }
-			p := attack18(t, true, &Config{Handler: h})
+			p := attackStreams(t, v, true, &Config{Handler: h})
 			p.t = t
 			tt.do(p)
-			p.closed(tt.code)
+			if tt.code != 0 {
+				p.closed(tt.code)
+			}
 		})
 	}
 }
 
+// goAwayID is a request id for GOAWAY where it has one, and what an id of the other side closes the session with; else a second
+// GOAWAY does.
+func goAwayID(v Version, id uint64) (*uint64, SessionCode) {
+	if v.Has(wire.GoAwayNamesRequest) {
+		return &id, wire.InvalidRequestID
+	}
+	return nil, wire.ProtocolViolation
+}
+
 // TestAnswers18: what a server may not answer a client.
-func TestAnswers18(t *testing.T) {
+func TestAnswers18(t *testing.T) { onStreams(t, testAnswers18) }
+
+func testAnswers18(t *testing.T, v Version) {
 	for _, tt := range []struct {
 		name   string
 		answer []wire.Message
@@ -149,7 +194,7 @@ func TestAnswers18(t *testing.T) {
 		{"REQUEST_UPDATE from the publisher", []wire.Message{&wire.SubscribeOK{}, &wire.RequestUpdate{RequestID: 1}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := attack18(t, false, nil)
+			p := attackStreams(t, v, false, nil)
 			go p.s.Subscribe(testContext(t), testTrack, SubscribeOptions{})
 			cs, _ := p.accept()
 			for _, m := range tt.answer {
@@ -161,12 +206,14 @@ func TestAnswers18(t *testing.T) {
 }
 
 // TestStreamEndsTheRequest: in draft 18 the end of a stream stands for UNSUBSCRIBE and the like.
-func TestStreamEndsTheRequest(t *testing.T) {
+func TestStreamEndsTheRequest(t *testing.T) { onStreams(t, testStreamEndsTheRequest) }
+
+func testStreamEndsTheRequest(t *testing.T, v Version) {
 	ctx := testContext(t)
 	h, pubs := accepting(TrackInfo{})
 	announced := make(chan *PublishNamespaceRequest, 1)
 	h.publishNamespace = func(_ context.Context, r *PublishNamespaceRequest) { r.Accept(); announced <- r }
-	p := attack18(t, true, &Config{Handler: h})
+	p := attackStreams(t, v, true, &Config{Handler: h})
 	for i, end := range []func(st Stream){
 		func(st Stream) { st.CancelRead(wire.ResetCancelled) }, // STOP_SENDING alone
 		func(st Stream) { st.CancelWrite(wire.ResetCancelled) },
@@ -196,11 +243,20 @@ func TestStreamEndsTheRequest(t *testing.T) {
 	if _, err := cs.receive(); err != io.EOF {
 		t.Errorf("after PUBLISH_DONE: %v", err)
 	}
-	p.request(&wire.PublishNamespace{RequestID: 10, Namespace: testTrack.Namespace}).st.Close()
-	done(t, recv(t, announced).Context())
+	cs = p.request(&wire.PublishNamespace{RequestID: 10, Namespace: testTrack.Namespace})
+	cs.st.Close()
+	namespace := recv(t, announced)
+	if !v.Has(wire.FINEnds) {
+		p.stillAlive(12)
+		if namespace.Context().Err() != nil {
+			t.Error("FIN withdrew the namespace")
+		}
+		cs.st.CancelRead(wire.ResetCancelled)
+	}
+	done(t, namespace.Context())
 
 	// And the publisher's side: a subscription whose stream is reset has ended, without PUBLISH_DONE.
-	p = attack18(t, false, &Config{DoneTimeout: 10 * time.Millisecond})
+	p = attackStreams(t, v, false, &Config{DoneTimeout: 10 * time.Millisecond})
 	got := make(chan *Subscription, 1)
 	go func() {
 		sub, err := p.s.Subscribe(ctx, testTrack, SubscribeOptions{})
@@ -212,7 +268,7 @@ func TestStreamEndsTheRequest(t *testing.T) {
 	cs, _ = p.accept()
 	cs.send(&wire.SubscribeOK{TrackAlias: 7})
 	sub := recv(t, got)
-	cs.st.CancelWrite(ResetCode(wire.ResetGoingAway.Wire(wire.Draft18)))
+	cs.st.CancelWrite(ResetCode(wire.ResetGoingAway.Wire(v)))
 	var de *DoneError
 	if _, err := sub.AcceptSubgroup(ctx); !errors.As(err, &de) || de.Code != wire.DoneGoingAway {
 		t.Errorf("subscription ended with %v", err)
@@ -229,9 +285,11 @@ func TestStreamEndsTheRequest(t *testing.T) {
 }
 
 // TestUpdateBeforeTheAnswer: the first answer on a stream is that of its request.
-func TestUpdateBeforeTheAnswer(t *testing.T) {
+func TestUpdateBeforeTheAnswer(t *testing.T) { onStreams(t, testUpdateBeforeTheAnswer) }
+
+func testUpdateBeforeTheAnswer(t *testing.T, v Version) {
 	answer := make(chan struct{})
-	p := attack18(t, true, &Config{Handler: handlers{subscribe: func(_ context.Context, r *SubscribeRequest) {
+	p := attackStreams(t, v, true, &Config{Handler: handlers{subscribe: func(_ context.Context, r *SubscribeRequest) {
 		<-answer
 		r.Accept(TrackInfo{Largest: &Location{Group: 1}})
 	}}})
@@ -246,11 +304,13 @@ func TestUpdateBeforeTheAnswer(t *testing.T) {
 }
 
 // TestPaddingAndMandatoryProperties: padding is nothing, and a track whose properties must be understood is refused.
-func TestPaddingAndMandatoryProperties(t *testing.T) {
-	p := attack18(t, true, nil)
-	w := p.stream(wire.AppendVarint(nil, wire.Draft18, 0x132b3e28))
+func TestPaddingAndMandatoryProperties(t *testing.T) { onStreams(t, testPaddingAndMandatoryProperties) }
+
+func testPaddingAndMandatoryProperties(t *testing.T, v Version) {
+	p := attackStreams(t, v, true, nil)
+	w := p.stream(wire.AppendVarint(nil, v, 0x132b3e28))
 	w.Write(make([]byte, 100))
-	p.conn.SendDatagram(append(wire.AppendVarint(nil, wire.Draft18, 0x132b3e29), 0, 0))
+	p.conn.SendDatagram(append(wire.AppendVarint(nil, v, 0x132b3e29), 0, 0))
 	done(t, w.Context()) // refused
 	p.stillAlive(0)
 
@@ -263,7 +323,7 @@ func TestPaddingAndMandatoryProperties(t *testing.T) {
 		t.Errorf("PUBLISH: %+v, %v", m, err)
 	}
 	h, pubs := accepting(TrackInfo{Properties: mandatory})
-	a, b := Pipe(PipeOptions{Version: wire.Draft18})
+	a, b := Pipe(PipeOptions{Version: v})
 	c, s := NewClient(a, "relay", "/", nil), NewServer(b, &Config{Handler: h})
 	run(t, c)
 	run(t, s)
@@ -275,8 +335,10 @@ func TestPaddingAndMandatoryProperties(t *testing.T) {
 }
 
 // TestDataBeforeSetup: streams may overtake SETUP and wait for it.
-func TestDataBeforeSetup(t *testing.T) {
-	a, b := Pipe(PipeOptions{Version: wire.Draft18})
+func TestDataBeforeSetup(t *testing.T) { onStreams(t, testDataBeforeSetup) }
+
+func testDataBeforeSetup(t *testing.T, v Version) {
+	a, b := Pipe(PipeOptions{Version: v})
 	subs := make(chan *Subscription, 1)
 	s := NewServer(b, &Config{Handler: handlers{publish: func(_ context.Context, r *PublishRequest) {
 		sub, err := r.Accept(SubscribeOptions{})
@@ -285,22 +347,24 @@ func TestDataBeforeSetup(t *testing.T) {
 		}
 		subs <- sub
 	}}})
-	p := &raw18{rawPeer: rawPeer{t: t, conn: a, s: s, end: run(t, s)}}
-	b18 := wire.SubgroupHeader{TrackAlias: 7, Group: 3, FirstObject: true}.Append(nil, wire.Draft18)
-	b18 = wire.AppendSubgroupObject(b18, wire.Draft18, nil, false, wire.SubgroupObject{Length: 2})
+	p := &raw18{rawPeer: rawPeer{t: t, conn: a, s: s, end: run(t, s)}, v: v}
+	b18 := wire.SubgroupHeader{TrackAlias: 7, Group: 3, FirstObject: true}.Append(nil, v)
+	b18 = wire.AppendSubgroupObject(b18, v, nil, false, wire.SubgroupObject{Length: 2})
 	p.stream(append(b18, "hi"...)).Close()
 	p.request(&wire.Publish{RequestID: 0, Track: testTrack, TrackAlias: 7})
-	p.stream(message18(&wire.Setup{}))
+	p.stream(messageIn(v, &wire.Setup{}))
 	if h, _, payload := readObject(t, recv(t, subs)); payload != "hi" || h.Group != 3 || !h.FirstObject {
 		t.Errorf("%q in %+v", payload, h)
 	}
 }
 
 // TestSubscribeTracks: listing and PUBLISH are two requests in draft 18, whose prefixes do not stand in each other's way.
-func TestSubscribeTracks(t *testing.T) {
+func TestSubscribeTracks(t *testing.T) { onStreams(t, testSubscribeTracks) }
+
+func testSubscribeTracks(t *testing.T, v Version) {
 	ctx := testContext(t)
 	asked := make(chan SubscribeNamespaceOptions, 2)
-	a, b := Pipe(PipeOptions{Version: wire.Draft18})
+	a, b := Pipe(PipeOptions{Version: v})
 	c := NewClient(a, "relay", "/", nil)
 	s := NewServer(b, &Config{Handler: handlers{subscribeNamespace: func(_ context.Context, r *SubscribeNamespaceRequest) {
 		asked <- r.Options
@@ -325,7 +389,7 @@ func TestSubscribeTracks(t *testing.T) {
 	}
 	sub.Close()
 
-	p := attack18(t, false, nil)
+	p := attackStreams(t, v, false, nil)
 	got := make(chan *NamespaceSubscription, 1)
 	go func() {
 		sub, err := p.s.SubscribeNamespace(ctx, object.Namespace{"ec"}, SubscribeNamespaceOptions{Publish: true, NoListing: true})
@@ -344,7 +408,7 @@ func TestSubscribeTracks(t *testing.T) {
 		t.Errorf("%+v, %v", ev, err)
 	}
 	// An update of a namespace subscription is answered, and refused with another prefix.
-	p = attack18(t, true, &Config{Handler: handlers{subscribeNamespace: func(_ context.Context, r *SubscribeNamespaceRequest) { r.Accept() }}})
+	p = attackStreams(t, v, true, &Config{Handler: handlers{subscribeNamespace: func(_ context.Context, r *SubscribeNamespaceRequest) { r.Accept() }}})
 	cs = p.request(&wire.SubscribeNamespace{RequestID: 0}, &wire.RequestUpdate{RequestID: 2},
 		&wire.RequestUpdate{RequestID: 4, Parameters: wire.Parameters{NamespacePrefix: &object.Namespace{"a"}}})
 	for i, want := range []uint64{7, 7, 5} {
@@ -363,7 +427,8 @@ func TestDraftsSideBySide(t *testing.T) {
 		client, server []Version
 		want           Version
 	}{
-		{nil, nil, wire.Draft18},
+		{nil, nil, wire.Draft20},
+		{[]Version{wire.Draft18, wire.Draft16}, nil, wire.Draft18},
 		{[]Version{wire.Draft16}, nil, wire.Draft16},
 		{nil, []Version{wire.Draft16}, wire.Draft16},
 		{[]Version{wire.Draft16, wire.Draft18}, []Version{wire.Draft18, wire.Draft16}, wire.Draft18}, // the server's choice
@@ -404,8 +469,10 @@ func testTimeoutsReachTheHandler(t *draftT) {
 }
 
 // TestRedirectIsShown: who asked learns where to ask instead, and the session goes on.
-func TestRedirectIsShown(t *testing.T) {
-	p := attack18(t, false, nil)
+func TestRedirectIsShown(t *testing.T) { onStreams(t, testRedirectIsShown) }
+
+func testRedirectIsShown(t *testing.T, v Version) {
+	p := attackStreams(t, v, false, nil)
 	ctx := testContext(t)
 	refused := make(chan error, 1)
 	go func() {

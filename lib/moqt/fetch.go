@@ -50,6 +50,7 @@ type FetchObject struct {
 	Datagram   bool   // was published as a datagram: no subgroup
 	Properties []byte // key-value-pairs, valid until the next call of Next
 	Size       uint64
+	TimedOut   bool // FetchedUnknown: because it could not be had in time. From draft 20 on
 }
 
 // Fetch asks for the objects from start to before end; end.Object 0 means the whole group end.Group (§9.16.1). It
@@ -64,22 +65,43 @@ func (s *Session) Fetch(ctx context.Context, track object.TrackName, start, end 
 // FetchRelative fetches what came before a subscription with filter LargestObject, beginning groups before its
 // largest group (§9.16.2).
 func (s *Session) FetchRelative(ctx context.Context, sub *Subscription, groups uint64, o FetchOptions) (*FetchReader, error) {
-	return s.fetch(ctx, &wire.Fetch{FetchType: wire.FetchRelativeJoining, JoiningRequestID: sub.r.id, JoiningStart: groups}, Location{}, o)
+	m := &wire.Fetch{FetchType: wire.FetchRelativeJoining, JoiningRequestID: sub.r.id, JoiningStart: groups}
+	return s.fetchBefore(ctx, sub, m, Location{}, o)
 }
 
 // FetchAbsolute does so beginning at a group.
 func (s *Session) FetchAbsolute(ctx context.Context, sub *Subscription, group uint64, o FetchOptions) (*FetchReader, error) {
-	return s.fetch(ctx, &wire.Fetch{FetchType: wire.FetchAbsoluteJoining, JoiningRequestID: sub.r.id, JoiningStart: group}, Location{Group: group}, o)
+	m := &wire.Fetch{FetchType: wire.FetchAbsoluteJoining, JoiningRequestID: sub.r.id, JoiningStart: group}
+	return s.fetchBefore(ctx, sub, m, Location{Group: group}, o)
+}
+
+// fetchBefore makes a joining fetch, or the fill that a draft has in its place.
+func (s *Session) fetchBefore(ctx context.Context, sub *Subscription, m *wire.Fetch, start Location, o FetchOptions) (*FetchReader, error) {
+	if s.v.Has(wire.Fills) {
+		return s.fetchFill(ctx, sub, m, o)
+	}
+	return s.fetch(ctx, m, start, o)
+}
+
+func (o FetchOptions) parameters() wire.Parameters {
+	p := wire.Parameters{SubscriberPriority: o.Priority, GroupOrder: o.GroupOrder}
+	if o.FillTimeout != nil {
+		ms := milliseconds(*o.FillTimeout)
+		p.FillTimeout = &ms
+	}
+	return p
+}
+
+func (s *Session) newFetchReader(o FetchOptions) *FetchReader {
+	f := &FetchReader{sess: s, descending: o.GroupOrder == wire.GroupOrderDescending, begun: make(chan struct{}), told: make(chan struct{})}
+	f.state.Descending = f.descending
+	return f
 }
 
 func (s *Session) fetch(ctx context.Context, m *wire.Fetch, start Location, o FetchOptions) (*FetchReader, error) {
-	m.Parameters = wire.Parameters{SubscriberPriority: o.Priority, GroupOrder: o.GroupOrder, Tokens: o.Tokens}
-	if o.FillTimeout != nil {
-		ms := milliseconds(*o.FillTimeout)
-		m.Parameters.FillTimeout = &ms
-	}
-	f := &FetchReader{sess: s, descending: o.GroupOrder == wire.GroupOrderDescending, begun: make(chan struct{}), told: make(chan struct{})}
-	f.state.Descending = f.descending
+	m.Parameters = o.parameters()
+	m.Parameters.Tokens = o.Tokens
+	f := s.newFetchReader(o)
 	ctx, cancel := s.responseContext(ctx)
 	defer cancel()
 	f.r = s.newRequest(m, true, f)
@@ -153,9 +175,10 @@ type FetchReader struct {
 	*movable
 	objectReader
 	sess       *Session
-	r          *request
-	info       FetchInfo // valid once told, if it was not refused
-	refused    error     // likewise
+	r          *request      // FETCH; nil: it is a fill
+	sub        *Subscription // that it fills
+	info       FetchInfo     // valid once told, if it was not refused
+	refused    error         // likewise
 	descending bool
 	told       chan struct{} // closed when the answer came
 	begun      chan struct{} // closed when the stream came
@@ -176,8 +199,10 @@ func (f *FetchReader) ended(why error) { f.fail(why) }
 
 // takeFetchStream hands a fetch stream to its reader.
 func (s *Session) takeFetchStream(id uint64, r objectReader) error {
-	var f *FetchReader
-	if r := s.requests.get(id); r != nil && r.own {
+	f := s.requests.takeFill(id)
+	if f != nil {
+		f.sub.filled()
+	} else if r := s.requests.get(id); r != nil && r.own {
 		f, _ = r.ownedBy().(*FetchReader)
 	}
 	if f == nil {
@@ -257,8 +282,8 @@ func (f *FetchReader) Next() (FetchObject, error) {
 	switch o.Flags {
 	case wire.FetchEndOfNonExistent:
 		out.Kind = FetchedNonExistent
-	case wire.FetchEndOfUnknown:
-		out.Kind = FetchedUnknown
+	case wire.FetchEndOfUnknown, wire.FetchEndOfTimedOut:
+		out.Kind, out.TimedOut = FetchedUnknown, o.Flags == wire.FetchEndOfTimedOut
 	}
 	if out.Kind == FetchedObject {
 		f.s.count.add(cObjects+received, 1)
@@ -302,7 +327,7 @@ func (f *FetchReader) finish() {
 	f.read = true
 	answered := f.answered
 	f.mu.Unlock()
-	if answered {
+	if answered && f.r != nil {
 		f.r.close()
 	}
 }
@@ -324,6 +349,9 @@ func (f *FetchReader) Cancel() error {
 		f.cancel(wire.ResetCancelled)
 	default:
 		f.fail(ErrClosed)
+	}
+	if f.r == nil {
+		return nil
 	}
 	return f.sess.orCause(f.r.cancel(nil))
 }

@@ -12,14 +12,14 @@ const joinWait = time.Second
 
 // join resolves a joining fetch (§9.16.2.1). It waits for the answer to the SUBSCRIBE it refers to, and, where each request has a
 // stream of its own, for what it overtook.
-func (r *FetchRequest) join(ctx context.Context, m *wire.Fetch) *RequestError {
+func (r *FetchRequest) join(ctx context.Context, in *request, m *wire.Fetch) *RequestError {
 	late := time.NewTimer(joinWait)
 	defer late.Stop()
-	p := r.joinee(ctx, m.JoiningRequestID, late.C)
+	p := joinee(ctx, in.s, m.JoiningRequestID, late.C)
 	if p == nil {
 		return &RequestError{Code: wire.RequestInvalidJoiningRequestID, Reason: "no such subscription"}
 	}
-	if !r.forwards(ctx, p, late.C) {
+	if !forwards(ctx, in, p, late.C) {
 		return &RequestError{Code: wire.RequestInvalidRange, Reason: "the subscription is paused"}
 	}
 	saved := p.joining()
@@ -39,9 +39,9 @@ func (r *FetchRequest) join(ctx context.Context, m *wire.Fetch) *RequestError {
 }
 
 // joinee is the publication that a joining fetch refers to, nil if there is none.
-func (r *FetchRequest) joinee(ctx context.Context, id uint64, late <-chan time.Time) *Publication {
+func joinee(ctx context.Context, s *Session, id uint64, late <-chan time.Time) *Publication {
 	for {
-		of, coming := r.in.s.findJoinee(id)
+		of, coming := s.findJoinee(id)
 		switch {
 		case of != nil && of.own:
 			p, _ := of.ownedBy().(*Publication)
@@ -95,13 +95,13 @@ func (s *Session) findJoinee(id uint64) (of *request, coming <-chan struct{}) {
 }
 
 // forwards reports whether a subscription may be joined by its Forward State, waiting for updates that were sent before the fetch.
-func (r *FetchRequest) forwards(ctx context.Context, p *Publication, late <-chan time.Time) bool {
-	s := r.in.s
+func forwards(ctx context.Context, in *request, p *Publication, late <-chan time.Time) bool {
+	s := in.s
 	if !s.v.Has(wire.JoinForwarding) {
 		return true
 	}
 	for {
-		coming := s.updateComing(p.r, r.in.id)
+		coming := s.updateComing(p.r, in.id)
 		if p.State().Forward {
 			return true
 		}

@@ -23,25 +23,47 @@ type FetchRequest struct {
 	// Joining is the publication a joining fetch refers to, nil for a standalone fetch; Start and End are resolved.
 	Joining *Publication
 
-	in *request
+	by responder
+	// bare: the answer is to have no track properties.
+	bare  bool
+	sieve *sieve
+}
+
+// responder is how a FetchRequest is answered: as a request, or as a fill of a subscription.
+type responder interface {
+	session() *Session
+	number() uint64                    // in FETCH_HEADER
+	context() context.Context          // ends when the response is not wanted any more
+	accept(info FetchInfo) error       // says that the response follows
+	opened()                           // its stream was opened
+	refuse(m *wire.RequestError) error // says that there is none
+	close()                            // the response is over
+	goAway(uri string, patience time.Duration) error
+}
+
+// fetchResponder answers a FETCH.
+type fetchResponder struct{ *request }
+
+func (in fetchResponder) context() context.Context { return in.ctx }
+func (in fetchResponder) opened()                  {}
+func (in fetchResponder) accept(info FetchInfo) error {
+	return in.answer(&wire.FetchOK{RequestID: in.id, EndOfTrack: info.EndOfTrack, End: info.End, Properties: info.Properties})
 }
 
 func (in *request) beginFetch(m *wire.Fetch) error {
 	s := in.s
-	if m.FetchType != wire.FetchStandalone && s.v.Has(wire.JoinLargestObject) {
+	if m.Joins() && s.v.Has(wire.JoinLargestObject) {
 		if sub := s.requests.get(m.JoiningRequestID); sub != nil && !sub.own && !sub.joinable {
 			return violation("joining fetch for request %d, not a subscription with filter largest object", m.JoiningRequestID) // §9.16.2
 		}
-	}
-	if m.FetchType == wire.FetchStandalone && m.End.Less(m.Start) && !(m.End.Group == m.Start.Group && m.End.Object == 0) {
-		return violation("fetch from %v to %v", m.Start, m.End)
 	}
 	tokens, ok, err := in.admit(m.Track, m.Parameters)
 	if !ok {
 		return err
 	}
 	r := &FetchRequest{
-		Track: m.Track, Start: m.Start, End: m.End, Priority: DefaultPriority, GroupOrder: wire.GroupOrderAscending, Tokens: tokens, in: in,
+		Track: m.Track, Start: m.Start, End: m.End, Priority: DefaultPriority, GroupOrder: wire.GroupOrderAscending, Tokens: tokens,
+		by: fetchResponder{in}, bare: told([]byte{0}, m.Parameters) == nil,
 	}
 	if p := m.Parameters.SubscriberPriority; p != nil {
 		r.Priority = *p
@@ -52,51 +74,77 @@ func (in *request) beginFetch(m *wire.Fetch) error {
 		r.FillTimeout = &d
 	}
 	in.handle(func(ctx context.Context) {
-		if m.FetchType != wire.FetchStandalone {
-			if refusal := r.join(ctx, m); refusal != nil {
-				r.Reject(refusal.Code, refusal.Reason)
-				return
-			}
+		if refusal := r.resolve(ctx, in, m); refusal != nil {
+			r.Reject(refusal.Code, refusal.Reason)
+			return
 		}
 		s.cfg.Handler.Fetch(ctx, r)
 	})
 	return nil
 }
 
+// resolve finds the range of a fetch that does not say it.
+func (r *FetchRequest) resolve(ctx context.Context, in *request, m *wire.Fetch) *RequestError {
+	ranges, refusal := in.s.readFilters(m.Parameters.RangeFilters)
+	if refusal != nil {
+		return refusal
+	}
+	r.sieve = newSieve(ranges, openEnd)
+	switch {
+	case m.Joins():
+		return r.join(ctx, in, m)
+	case m.FetchType == wire.FetchRelative:
+		return r.relate(ctx, in.s, m.Groups)
+	case m.End.Less(m.Start) && !(m.End.Group == m.Start.Group && m.End.Object == 0):
+		return &RequestError{Code: wire.RequestInvalidRange, Reason: "ends before its start"}
+	}
+	return nil
+}
+
 // Accept answers FETCH_OK and returns the writer of the objects.
 func (r *FetchRequest) Accept(info FetchInfo) (*FetchWriter, error) {
-	err := r.in.answer(&wire.FetchOK{RequestID: r.in.id, EndOfTrack: info.EndOfTrack, End: info.End, Properties: info.Properties})
-	if err != nil {
+	if r.bare {
+		info.Properties = nil
+	}
+	if err := r.by.accept(info); err != nil {
 		return nil, err
 	}
-	st, err := r.in.s.openData(r.in.ctx)
+	return r.open()
+}
+
+// open opens the stream of the response.
+func (r *FetchRequest) open() (*FetchWriter, error) {
+	s, ctx := r.by.session(), r.by.context()
+	st, err := s.openData(ctx)
 	if err != nil {
-		r.in.close()
-		return nil, r.in.s.orCause(err)
+		r.by.close()
+		return nil, s.orCause(err)
 	}
+	r.by.opened()
 	st.SetPriority(urgency(r.Priority, DefaultPriority), true)
-	w := &FetchWriter{in: r.in}
+	w := &FetchWriter{by: r.by, sieve: r.sieve}
 	w.state.Descending = r.GroupOrder == wire.GroupOrderDescending
-	w.objectWriter.s, w.objectWriter.st = r.in.s, st
-	w.header = wire.AppendFetchHeader(nil, r.in.s.v, r.in.id)
+	w.objectWriter.s, w.objectWriter.st = s, st
+	w.header = wire.AppendFetchHeader(nil, s.v, r.by.number())
 	if q := w.s.qlog; q != nil {
 		w.id = q.streamID(st)
-		q.fetchHeader(true, w.id, r.in.id)
+		q.fetchHeader(true, w.id, r.by.number())
 	}
 	// FETCH_CANCEL resets the stream whatever the handler does (§5.2).
-	w.unwatch = context.AfterFunc(r.in.ctx, func() { st.CancelWrite(wire.ResetCancelled) })
+	w.unwatch = context.AfterFunc(ctx, func() { st.CancelWrite(wire.ResetCancelled) })
 	return w, nil
 }
 
 // Reject answers REQUEST_ERROR.
 func (r *FetchRequest) Reject(code RequestCode, reason string) error {
-	return r.in.reject(code, reason)
+	return r.by.refuse(&wire.RequestError{RequestID: r.by.number(), Code: code, Reason: reason})
 }
 
 // FetchWriter writes the response to a fetch; it is not for concurrent use. It must be closed or reset.
 type FetchWriter struct {
 	objectWriter
-	in      *request
+	by      responder
+	sieve   *sieve
 	header  []byte
 	state   wire.FetchState
 	unwatch func() bool
@@ -104,12 +152,12 @@ type FetchWriter struct {
 }
 
 // Context ends when the subscriber cancelled or the response is over.
-func (w *FetchWriter) Context() context.Context { return w.in.ctx }
+func (w *FetchWriter) Context() context.Context { return w.by.context() }
 
 // WriteObject writes an entry; o.Size is taken from payload.
 func (w *FetchWriter) WriteObject(o FetchObject, payload []byte) error {
 	o.Size = uint64(len(payload))
-	if err := w.begin(o); err != nil {
+	if err := w.begin(o); err != nil || w.discards {
 		return err
 	}
 	return w.put(payload)
@@ -121,6 +169,9 @@ func (w *FetchWriter) WriteObjectHeader(o FetchObject) error {
 		return err
 	}
 	w.left = o.Size
+	if w.discards {
+		return nil
+	}
 	if o.Size == 0 {
 		return w.put(nil)
 	}
@@ -145,6 +196,12 @@ func (w *FetchWriter) begin(o FetchObject) error {
 		m.Flags = wire.FetchEndOfNonExistent
 	case FetchedUnknown:
 		m.Flags = wire.FetchEndOfUnknown
+		if o.TimedOut {
+			m.Flags = wire.FetchEndOfTimedOut // as the draft has it
+		}
+	}
+	if w.discards = o.Kind == FetchedObject && !w.sieve.passes(Location{Group: o.Group, Object: o.ID}, o.ranged()); w.discards {
+		return nil
 	}
 	w.scratch = w.scratch[:0]
 	if !w.started {
@@ -164,6 +221,15 @@ func (w *FetchWriter) begin(o FetchObject) error {
 	return nil
 }
 
+// ranged is what range filters look at.
+func (o *FetchObject) ranged() wire.Ranged {
+	r := wire.Ranged{ID: o.ID, Priority: o.Priority, Properties: o.Properties}
+	if !o.Datagram {
+		r.Subgroup = &o.Subgroup
+	}
+	return r
+}
+
 // Close sends FIN: the response is whole.
 func (w *FetchWriter) Close() error {
 	err := w.finish(w.header)
@@ -180,6 +246,6 @@ func (w *FetchWriter) Reset(code ResetCode) {
 func (w *FetchWriter) done() {
 	w.once.Do(func() {
 		w.unwatch()
-		w.in.close()
+		w.by.close()
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// FuzzSession18 plays a peer that says anything at any time in draft 18: requests on streams of their own, any message on any
+// FuzzSession18 plays a peer that says anything at any time in draft 18 and later ones: requests on streams of their own, any message on any
 // of those, answers to what the session asks, streams cut, reset and refused. See FuzzSession.
 func FuzzSession18(f *testing.F) {
 	f.Add(true, []byte{0, 0, 1, 12, 0, 16, 1, 2, 3, 2, 4, 1, 4, 6, 0, 34, 0, 1, 26, 7, 1})
@@ -20,15 +20,19 @@ func FuzzSession18(f *testing.F) {
 		if len(program) > 300 {
 			return
 		}
-		synctest.Test(t, func(t *testing.T) { playAnything18(t, server, program) })
+		for _, v := range wire.Versions() {
+			if v.RequestStreams() {
+				synctest.Test(t, func(t *testing.T) { playAnything18(t, v, server, program) })
+			}
+		}
 	})
 }
 
-func playAnything18(t *testing.T, server bool, program []byte) {
+func playAnything18(t *testing.T, v Version, server bool, program []byte) {
 	conf := &Config{
 		Handler: anything{}, MaxRequests: 20, MaxStreams: 20, MaxPendingStreams: 4, MaxTokenCache: 200, MaxObjectSize: 1 << 20,
 	}
-	a, b := Pipe(PipeOptions{Version: wire.Draft18, MaxStreams: 64})
+	a, b := Pipe(PipeOptions{Version: v, MaxStreams: 64})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	s := NewClient(b, "", "/", conf)
@@ -40,7 +44,7 @@ func playAnything18(t *testing.T, server bool, program []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctrl.Write(message18(&wire.Setup{}))
+	ctrl.Write(messageIn(v, &wire.Setup{}))
 	drain := func(r ReceiveStream) { // what the session says is read and thrown away
 		buf := make([]byte, 4096)
 		for {
@@ -79,13 +83,13 @@ func playAnything18(t *testing.T, server bool, program []byte) {
 		switch {
 		case op < 10: // a request, or what is none
 			if w, err := a.OpenStream(timeoutNow(ctx)); err == nil {
-				w.Write(message18(anyMessage18(op, x, uint64(y))))
+				w.Write(messageIn(v, anyMessage18(v, op, x, uint64(y))))
 				requests = append(requests, w)
 				go drain(w)
 			}
 		case op < 20:
 			if some != nil {
-				some.Write(message18(anyMessage18(y%20, x, uint64(op))))
+				some.Write(messageIn(v, anyMessage18(v, y%20, x, uint64(op))))
 			}
 		case op < 24: // a request of the session
 			if w, err := a.AcceptStream(timeoutNow(ctx)); err == nil {
@@ -119,7 +123,7 @@ func playAnything18(t *testing.T, server bool, program []byte) {
 			}
 		case op < 44:
 			d := wire.Datagram{TrackAlias: x, Group: uint64(y), Payload: []byte("d")}
-			if b, err := d.Append(nil, wire.Draft18); err == nil {
+			if b, err := d.Append(nil, v); err == nil {
 				a.SendDatagram(b)
 			}
 		case op < 48:
@@ -127,11 +131,11 @@ func playAnything18(t *testing.T, server bool, program []byte) {
 		case op < 50:
 			s.GoAway("")
 		case op < 52:
-			ctrl.Write(message18(&wire.GoAway{RequestID: ptr(x)}))
+			ctrl.Write(messageIn(v, &wire.GoAway{RequestID: ptr(x)}))
 		case op < 53:
 			ctrl.Close()
 		case op < 54:
-			ctrl.Write(message18(anyMessage18(y%20, x, 0)))
+			ctrl.Write(messageIn(v, anyMessage18(v, y%20, x, 0)))
 		default:
 			if some != nil {
 				some.Write([]byte{op, byte(x), y}) // raw
@@ -151,21 +155,26 @@ func playAnything18(t *testing.T, server bool, program []byte) {
 	}
 }
 
-// message18 is nil for what draft 18 cannot say.
-func message18(m wire.Message) []byte {
-	b, err := wire.AppendMessage(nil, wire.Draft18, m)
+// messageIn is nil for what a draft cannot say.
+func messageIn(v Version, m wire.Message) []byte {
+	b, err := wire.AppendMessage(nil, v, m)
 	if err != nil {
 		return nil
 	}
 	return b
 }
 
-// anyMessage18 makes message number op with ids and values from x and y.
-func anyMessage18(op byte, x, y uint64) wire.Message {
+// anyMessage18 makes message number op with ids and values from x and y, as the draft has it.
+func anyMessage18(v Version, op byte, x, y uint64) wire.Message {
 	name := object.TrackName{Namespace: testTrack.Namespace, Name: string(rune('a' + y%3))}
 	var p wire.Parameters
 	if y&8 != 0 {
 		p.Tokens = []Token{{AliasType: wire.TokenAliasType(y >> 4 & 3), Alias: y & 3, Value: make([]byte, y>>2)}}
+	}
+	if v.Has(wire.Fills) {
+		if m := anyMessage20(op, x, y, name); m != nil {
+			return m
+		}
 	}
 	switch op {
 	case 0, 1:
@@ -202,4 +211,32 @@ func anyMessage18(op byte, x, y uint64) wire.Message {
 		return &wire.PublishBlocked{Name: "x"}
 	}
 	return &wire.Namespace{Suffix: testTrack.Namespace}
+}
+
+// anyMessage20 makes what is new in draft 20; nil: nothing is.
+func anyMessage20(op byte, x, y uint64, name object.TrackName) wire.Message {
+	var p wire.Parameters
+	if y&4 != 0 {
+		p.Fill = &wire.Parameters{SubscriptionFilter: &Filter{Type: wire.FilterRelativeStart, Groups: y >> 3}}
+	}
+	if y&16 != 0 {
+		p.RangeFilters = []wire.KeyValue{{Type: 0x25 + y&3, Bytes: []byte{byte(y & 1), byte(x), byte(y)}}}
+	}
+	if y&32 != 0 {
+		p.SubscriptionFilter = &Filter{Type: wire.FilterObjectRange, Start: Location{Group: y & 1}, EndGroup: y, EndObject: x}
+	}
+	switch op {
+	case 1:
+		p.IncludeProperties = ptr(y&1 != 0)
+		return &wire.Subscribe{RequestID: x, Track: name, Parameters: p}
+	case 7:
+		return &wire.SubscribeTracks{RequestID: x, Parameters: p}
+	case 8:
+		return &wire.Fetch{RequestID: x, FetchType: wire.FetchRelative, Track: name, Groups: y, Parameters: wire.Parameters{RangeFilters: p.RangeFilters}}
+	case 16:
+		return &wire.RequestUpdate{RequestID: x, Parameters: p}
+	case 18:
+		return &wire.PublishStateNotify{Parameters: wire.Parameters{SubscriptionFilter: p.SubscriptionFilter}}
+	}
+	return nil
 }

@@ -167,7 +167,8 @@ func (s *Session) openControl(ctx context.Context, p wire.SetupParameters) error
 
 func (s *Session) ownParameters() wire.SetupParameters {
 	limit := s.carrier.credits().bound()
-	p := wire.SetupParameters{MaxRequestID: &limit, Implementation: &s.cfg.Implementation}
+	ranges := maxFilterRanges
+	p := wire.SetupParameters{MaxRequestID: &limit, MaxFilterRanges: &ranges, Implementation: &s.cfg.Implementation}
 	if n := s.cfg.MaxTokenCache; n > 0 {
 		size := uint64(n)
 		p.MaxAuthTokenCacheSize = &size
@@ -287,6 +288,9 @@ func (s *Session) learn(p wire.SetupParameters) error {
 	}
 	if !s.client && !s.Native() {
 		s.peer.Path, s.peer.Authority = s.target.path, s.target.authority // of the request
+	}
+	if p.MaxRequestUpdates != nil {
+		s.peer.MaxRequestUpdates = *p.MaxRequestUpdates
 	}
 	if p.MaxRequestID != nil {
 		s.peer.MaxRequestID = *p.MaxRequestID

@@ -27,7 +27,7 @@ type foe struct {
 func attack(t *testing.T, v Version, server bool, conf *Config) *foe {
 	switch {
 	case v.RequestStreams():
-		return &foe{&attack18(t, server, conf).rawPeer, v}
+		return &foe{&attackStreams(t, v, server, conf).rawPeer, v}
 	case server:
 		return &foe{attackServer(t, conf), v}
 	}

@@ -44,15 +44,20 @@ func (sub *NamespaceSubscription) UpdatePrefix(ctx context.Context, prefix objec
 }
 
 func (p *prefixOf) ask(ctx context.Context, r *request, prefix object.Namespace) error {
+	if err := r.mayUpdate(ctx); err != nil {
+		return err
+	}
 	p.mu.Lock() // until it is known that an answer may come
 	defer p.mu.Unlock()
 	err := r.s.carrier.number(ctx, func(id uint64) error {
 		return r.st.send(&wire.RequestUpdate{RequestID: id, Parameters: wire.Parameters{NamespacePrefix: &prefix}})
 	})
-	if err == nil {
-		p.asked = append(p.asked, prefix)
+	if err != nil {
+		r.updated()
+		return err
 	}
-	return err
+	p.asked = append(p.asked, prefix)
+	return nil
 }
 
 // answer takes the answer to the oldest update. false: m is none.

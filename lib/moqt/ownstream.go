@@ -214,10 +214,14 @@ func (st *ownStream) identify(m wire.Message) (wire.Message, error) {
 			return nil, violation("GOAWAY on the stream of a request")
 		}
 	case *wire.PublishDone:
-		if r.own != (r.typ == typeSubscribe) || !r.own && r.typ != typePublish {
+		if !r.published() {
 			return nil, violation("PUBLISH_DONE from a subscriber")
 		}
 		m.RequestID = r.id
+	case *wire.PublishStateNotify:
+		if !r.published() {
+			return nil, violation("PUBLISH_STATE_NOTIFY from a subscriber")
+		}
 	}
 	return m, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -28,8 +29,10 @@ type Publication struct {
 	track   object.TrackName
 	props   wire.TrackProperties
 	current func() *Location // TrackInfo.Current
+	tokens  []Token          // of the SUBSCRIBE of the peer
 	ctx     context.Context  // of the request
 	updates chan struct{}
+	sieve   atomic.Pointer[sieve]
 
 	mu      sync.Mutex // guards what follows; no other lock is taken under it
 	state   PublicationState
@@ -39,6 +42,9 @@ type Publication struct {
 	streams map[*SubgroupWriter]struct{}
 	opened  uint64
 	over    bool
+	filters []wire.KeyValue // range filters, as on the wire
+	fills   map[*fill]struct{}
+	last    *wire.PublishDone // to be sent after those
 }
 
 func (s *Session) newPublication(r *request, track object.TrackName, info TrackInfo) (*Publication, error) {
@@ -48,12 +54,12 @@ func (s *Session) newPublication(r *request, track object.TrackName, info TrackI
 	}
 	p := &Publication{
 		movable: &r.movable, s: s, r: r, track: track, props: props, saved: info.Largest, current: info.Current,
-		ctx: r.ctx, updates: make(chan struct{}, 1), streams: map[*SubgroupWriter]struct{}{},
+		ctx: r.ctx, updates: make(chan struct{}, 1), streams: map[*SubgroupWriter]struct{}{}, fills: map[*fill]struct{}{},
 	}
 	if info.Largest != nil {
 		p.largest, p.some = *info.Largest, true
 	}
-	p.state = PublicationState{Forward: true, Priority: DefaultPriority, GroupOrder: props.GroupOrder, EndGroup: math.MaxUint64}
+	p.state = PublicationState{Forward: true, Priority: DefaultPriority, GroupOrder: props.GroupOrder, EndGroup: math.MaxUint64, EndObject: math.MaxUint64}
 	return p, nil
 }
 
@@ -62,8 +68,15 @@ func (s *Session) Publish(ctx context.Context, track object.TrackName, o Publish
 	if err := wire.CheckTrackName(track); err != nil {
 		return nil, err
 	}
-	params := wire.Parameters{Tokens: o.Tokens}
-	if o.NoForward {
+	params := s.requests.shapesOf(track) // and the answer or an update changes it
+	asked := wire.Parameters{Fill: params.Fill}
+	filters := params.RangeFilters
+	if f, _ := s.readFilters(filters); !f.PassesTrack(o.Properties) {
+		return nil, &RequestError{Code: wire.RequestUninterested, Reason: "the peer filters the track out"}
+	}
+	o.Properties = told(o.Properties, params)
+	params.Fill, params.RangeFilters, params.IncludeProperties, params.Tokens = nil, nil, nil, o.Tokens
+	if o.NoForward && params.Forward == nil {
 		params.Forward = new(bool)
 	}
 	if ms := milliseconds(o.Expires); ms > 0 {
@@ -76,12 +89,14 @@ func (s *Session) Publish(ctx context.Context, track object.TrackName, o Publish
 		r.end()
 		return nil, err
 	}
-	p.state.Forward = !o.NoForward
+	p.state.apply(params)
+	p.filters = filters
 	r.owner, r.track = p, track.String() // pending: a SUBSCRIBE to the same track is a duplicate from now on (§5.1)
 	if err := p.open(ctx, m, o.Largest); err != nil {
 		p.end(err)
 		return nil, err
 	}
+	s.spawn(func() { p.fill(r.id, asked, o.Largest) })
 	return p, nil
 }
 
@@ -104,6 +119,7 @@ func (p *Publication) open(ctx context.Context, m *wire.Publish, largest *Locati
 	p.mu.Lock()
 	p.state.apply(ok.Parameters)
 	p.state.resolve(p.saved)
+	p.sift(wire.Parameters{})
 	p.limitTimeout()
 	p.mu.Unlock()
 	p.r.follow()
@@ -129,8 +145,18 @@ func (p *Publication) ended(why error) {
 	p.end(why)
 }
 
-func (p *Publication) update(params wire.Parameters, accept func(wire.Parameters)) *RequestError {
-	accept(wire.Parameters{LargestObject: p.s.largestFor(p.apply(params))})
+func (p *Publication) update(id uint64, params wire.Parameters, accept func(wire.Parameters)) *RequestError {
+	if f := params.Fill; f != nil {
+		if refusal := p.s.checkFilters(*f); refusal != nil {
+			return refusal
+		}
+	}
+	largest, refusal := p.apply(params)
+	if refusal != nil {
+		return refusal
+	}
+	accept(wire.Parameters{LargestObject: p.s.largestFor(largest)})
+	p.fill(id, params, largest)
 	return nil
 }
 
@@ -165,7 +191,7 @@ func (p *Publication) Largest() *Location {
 }
 
 // apply applies a REQUEST_UPDATE and returns the largest object at that moment, which its answer tells.
-func (p *Publication) apply(params wire.Parameters) (largest *Location) {
+func (p *Publication) apply(params wire.Parameters) (largest *Location, refusal *RequestError) {
 	var current *Location
 	if p.current != nil {
 		current = p.current()
@@ -189,13 +215,14 @@ func (p *Publication) apply(params wire.Parameters) (largest *Location) {
 	if params.SubscriptionFilter != nil {
 		p.state.resolve(largest)
 	}
+	refusal = p.sift(params)
 	p.limitTimeout()
 	if params.SubscriberPriority != nil {
 		p.prioritize()
 	}
 	p.mu.Unlock()
 	signal(p.updates)
-	return largest
+	return largest, refusal
 }
 
 // joining is the largest object up to which a joining fetch goes; nil: there was none.
@@ -288,6 +315,13 @@ func (p *Publication) SendDatagram(d Datagram) error {
 	if !p.State().Forward {
 		return ErrNoForward
 	}
+	priority := p.props.Priority
+	if d.Priority != nil {
+		priority = *d.Priority
+	}
+	if !p.sieve.Load().passes(Location{Group: d.Group, Object: d.ID}, wire.Ranged{ID: d.ID, Priority: priority, Properties: d.Properties}) {
+		return nil
+	}
 	o := wire.Datagram{
 		TrackAlias: p.r.id, Group: d.Group, ID: d.ID, Priority: d.Priority, Properties: d.Properties,
 		EndOfGroup: d.EndOfGroup, HasStatus: d.Status != wire.StatusNormal, Status: d.Status, Payload: d.Payload,
@@ -301,56 +335,4 @@ func (p *Publication) SendDatagram(d Datagram) error {
 		p.s.qlog.datagram(true, o)
 	}
 	return p.s.conn.SendDatagram(b)
-}
-
-// Done ends the subscription with PUBLISH_DONE and the count of streams. Streams still open are reset first, because
-// the draft wants every stream closed before.
-func (p *Publication) Done(code DoneCode, reason string) error {
-	opened, ok := p.stop(ErrClosed)
-	if !ok {
-		return nil
-	}
-	defer p.r.close()
-	if p.s.ctx.Err() != nil {
-		return context.Cause(p.s.ctx)
-	}
-	return p.s.orCause(p.r.st.send(&wire.PublishDone{RequestID: p.r.id, Code: code, StreamCount: opened, Reason: reason}))
-}
-
-// end ends publication and request without PUBLISH_DONE.
-func (p *Publication) end(cause error) {
-	p.stop(cause)
-	p.r.cancel(nil)
-}
-
-// stop resets what is open; ok is false if the publication was over already.
-func (p *Publication) stop(cause error) (opened uint64, ok bool) {
-	p.mu.Lock()
-	if p.over {
-		p.mu.Unlock()
-		return p.opened, false
-	}
-	p.over = true
-	var ws []*SubgroupWriter
-	for w := range p.streams {
-		ws = append(ws, w)
-	}
-	opened = p.opened
-	p.mu.Unlock()
-	for _, w := range ws {
-		w.st.CancelWrite(wire.ResetCancelled)
-		w.resetSent(wire.ResetCancelled)
-	}
-	p.r.stop(cause)
-	return opened, true
-}
-
-// forget removes a stream that was closed or reset.
-func (p *Publication) forget(w *SubgroupWriter) {
-	p.mu.Lock()
-	delete(p.streams, w)
-	if p.state.GroupOrder == wire.GroupOrderDescending {
-		p.prioritize() // another group may be the newest now
-	}
-	p.mu.Unlock()
 }

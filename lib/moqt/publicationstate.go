@@ -15,6 +15,7 @@ type PublicationState struct {
 	Filter          Filter        // as sent
 	Start           Location      // first location that passes the filter
 	EndGroup        uint64        // last group that passes; math.MaxUint64 for an open end
+	EndObject       uint64        // last object of that group that passes; math.MaxUint64: all do
 	DeliveryTimeout time.Duration // the smaller of subscriber's and track's; 0 none
 	SubgroupTimeout time.Duration // likewise for whole subgroups, draft 18; see SubgroupWriter.Published
 	NewGroup        *uint64       // last NEW_GROUP_REQUEST
@@ -22,25 +23,47 @@ type PublicationState struct {
 }
 
 // Wants reports whether an object passes the filter.
-func (s PublicationState) Wants(l Location) bool { return !l.Less(s.Start) && l.Group <= s.EndGroup }
+func (s PublicationState) Wants(l Location) bool {
+	return !l.Less(s.Start) && !(Location{Group: s.EndGroup, Object: s.EndObject}).Less(l)
+}
 
 // resolve computes start and end of the filter for a track whose largest object is known (§5.1.2).
 func (s *PublicationState) resolve(largest *Location) {
-	s.Start, s.EndGroup = Location{}, math.MaxUint64
-	switch s.Filter.Type {
+	var last Location
+	s.Start, last = bounds(s.Filter, largest)
+	s.EndGroup, s.EndObject = last.Group, last.Object
+}
+
+// openEnd is the last location of a range that has no end.
+var openEnd = Location{Group: math.MaxUint64, Object: math.MaxUint64}
+
+// bounds are the first and last location that pass a filter, for a track whose largest object is known.
+func bounds(f Filter, largest *Location) (start, last Location) {
+	last = openEnd
+	if f.Type == wire.FilterRelativeStart && f.Groups == 0 {
+		f.Type = wire.FilterNextGroupStart
+	}
+	switch f.Type {
 	case wire.FilterNextGroupStart:
 		if largest != nil {
-			s.Start = Location{Group: largest.Group + 1}
+			start = Location{Group: largest.Group + 1}
+		}
+	case wire.FilterRelativeStart:
+		if largest != nil {
+			start = Location{Group: largest.Group - min(f.Groups-1, largest.Group)}
 		}
 	case wire.FilterLargestObject:
 		if largest != nil {
-			s.Start = Location{Group: largest.Group, Object: largest.Object + 1}
+			start = Location{Group: largest.Group, Object: largest.Object + 1}
 		}
 	case wire.FilterAbsoluteStart:
-		s.Start = s.Filter.Start
+		start = f.Start
 	case wire.FilterAbsoluteRange:
-		s.Start, s.EndGroup = s.Filter.Start, s.Filter.EndGroup
+		start, last.Group = f.Start, f.EndGroup
+	case wire.FilterObjectRange:
+		start, last = f.Start, Location{Group: f.EndGroup, Object: f.EndObject}
 	}
+	return start, last
 }
 
 // apply takes over the parameters of a request or update.

@@ -1,6 +1,8 @@
 package moqt
 
 import (
+	"reflect"
+
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
@@ -23,7 +25,7 @@ func (in *request) beginPublish(m *wire.Publish) error {
 		return err
 	}
 	refusal := s.unsupported(m.Properties)
-	if refusal == nil && s.requests.subscribed(m.Track.String()) {
+	if refusal == nil && s.v.Has(wire.OneSubscription) && s.requests.subscribed(m.Track.String()) {
 		refusal = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
 	}
 	if !ok || refusal != nil {
@@ -34,8 +36,11 @@ func (in *request) beginPublish(m *wire.Publish) error {
 		return nil
 	}
 	sub := s.newSubscription(m.Track, in)
+	if f := m.Parameters.SubscriptionFilter; f != nil {
+		sub.filter = *f
+	}
 	in.setOwner(sub)
-	if err := sub.establish(m.TrackAlias, m.Parameters, m.Properties, wire.GroupOrderDefault); err != nil {
+	if err := sub.establish(m.TrackAlias, m.Parameters, m.Properties, m.Parameters.GroupOrder); err != nil {
 		return err
 	}
 	r := &PublishRequest{
@@ -51,15 +56,32 @@ func (in *request) beginPublish(m *wire.Publish) error {
 
 // Accept answers PUBLISH_OK; o shapes the subscription.
 func (r *PublishRequest) Accept(o SubscribeOptions) (*Subscription, error) {
-	r.sub.order = or(o.GroupOrder, r.sub.order)
-	r.sub.filter = o.Filter
+	r.sub.forward = !o.NoForward
 	p := o.parameters()
 	if !o.NoForward && !r.Forward {
 		yes := true
 		p.Forward = &yes
 	}
-	if err := r.in.answer(&wire.PublishOK{RequestID: r.in.id, Parameters: p}); err != nil {
+	r.sub.filter = o.Filter
+	if r.in.s.v.Has(wire.AnswerShapes) {
+		r.sub.order = or(o.GroupOrder, r.sub.order)
+		if err := r.in.answer(&wire.PublishOK{RequestID: r.in.id, Parameters: p}); err != nil {
+			return nil, err
+		}
+		return r.sub, nil
+	}
+	p.GroupOrder = wire.GroupOrderDefault // an update has none
+	if o.NoForward == !r.Forward {
+		p.Forward = nil // it is so already
+	}
+	if err := r.in.answer(&wire.PublishOK{RequestID: r.in.id}); err != nil {
 		return nil, err
+	}
+	if !reflect.ValueOf(p).IsZero() {
+		// The publisher ends the subscription if it refuses; there is nobody to tell here.
+		if _, err := r.in.beginUpdate(r.sub.ctx, p, nil); err != nil {
+			return nil, err
+		}
 	}
 	return r.sub, nil
 }

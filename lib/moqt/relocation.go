@@ -124,9 +124,9 @@ func (r *PublishNamespaceRequest) GoAway(uri string, patience time.Duration) err
 	return r.in.goAway(uri, patience)
 }
 
-// GoAway asks the subscriber to fetch what is left elsewhere, as Publication.GoAway does.
+// GoAway asks the subscriber to fetch what is left elsewhere, as Publication.GoAway does; of a fill, its whole subscription.
 func (w *FetchWriter) GoAway(uri string, patience time.Duration) error {
-	return w.in.goAway(uri, patience)
+	return w.by.goAway(uri, patience)
 }
 
 // GoAway asks the subscriber to ask for namespaces elsewhere, as Publication.GoAway does.

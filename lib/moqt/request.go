@@ -52,6 +52,7 @@ type request struct {
 	joinable bool             // SUBSCRIBE: filter LargestObject
 	updating int              // updates of the peer that are being applied
 	claimed  object.Namespace // the prefix that a namespace subscription of the peer has
+	shapes   wire.Parameters  // of SUBSCRIBE_TRACKS: how its subscriptions begin
 
 	mu       sync.Mutex // guards what follows; no other lock is taken under it
 	owner    requestOwner
@@ -59,6 +60,8 @@ type request struct {
 	over     bool             // this side is done with it
 	awayOut  bool             // GOAWAY was sent
 	updates  map[uint64]*call // own, without an answer, by id
+
+	unanswered chan struct{} // one token per such update, if the peer bounds them; made under mu
 }
 
 // requestOwner is what a request is about. Its methods are called by the reader of the request's stream and must not wait for what

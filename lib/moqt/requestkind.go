@@ -41,6 +41,11 @@ func (r *request) listing() bool {
 	return r.typ == typeSubscribeNamespace || r.typ == typeSubscribeTracks
 }
 
+// published reports whether the request is for a track that the peer publishes.
+func (r *request) published() bool {
+	return r.own && r.typ == typeSubscribe || !r.own && r.typ == typePublish
+}
+
 // scoped reports whether the request is for a namespace.
 func (r *request) scoped() bool {
 	return r.typ == typePublishNamespace || r.listing()
@@ -55,7 +60,9 @@ func (r *request) endsWithFIN() bool {
 	case typePublish:
 		return !r.own && !r.done
 	case typePublishNamespace:
-		return !r.own
+		return !r.own && r.s.v.Has(wire.FINEnds)
+	case typeSubscribeNamespace, typeSubscribeTracks:
+		return r.own || r.s.v.Has(wire.FINEnds)
 	case typeFetch, typeTrackStatus:
 		return false
 	}

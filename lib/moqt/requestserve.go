@@ -9,8 +9,8 @@ import (
 
 // updatable is a requestOwner that the peer may update.
 type updatable interface {
-	// update applies an update of the peer and accepts it, with what the answer says, or returns why it is refused.
-	update(p wire.Parameters, accept func(wire.Parameters)) *RequestError
+	// update applies an update of the peer, which has an id, and accepts it, with what the answer says, or returns why it is refused.
+	update(id uint64, p wire.Parameters, accept func(wire.Parameters)) *RequestError
 	// updateFailed is called after an update was refused.
 	updateFailed(why *RequestError)
 }
@@ -29,7 +29,7 @@ func (r *request) takeUpdate(m *wire.RequestUpdate) error {
 	if err := r.s.admit(m.RequestID, nil, r); err != nil {
 		return err
 	}
-	_, refusal, err := r.s.inTokens.resolve(m.Parameters.Tokens)
+	tokens, refusal, err := r.s.inTokens.resolve(m.Parameters.Tokens)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,8 @@ func (r *request) takeUpdate(m *wire.RequestUpdate) error {
 	switch {
 	case refusal != nil:
 	case is:
-		refusal = owner.update(m.Parameters, accept)
+		m.Parameters.Tokens = tokens
+		refusal = owner.update(m.RequestID, m.Parameters, accept)
 	default:
 		accept(wire.Parameters{})
 	}
@@ -153,6 +154,8 @@ func (r *request) accept(m wire.Message, owner requestOwner) error {
 	}
 	return nil
 }
+
+func (r *request) number() uint64 { return r.id }
 
 // reject answers with REQUEST_ERROR and ends the request; if it was answered already nothing happens.
 func (r *request) reject(code RequestCode, reason string) error {

@@ -13,9 +13,10 @@ import (
 // requestTable knows the requests of a session: which ids were used (§9.1), and which requests are open.
 type requestTable struct {
 	// mu guards what follows, and the fields of requests that say so. request.mu and Subscription.mu are taken under it.
-	mu   sync.Mutex
-	open map[uint64]*request // by request id, of both sides
-	next uint64              // own next request id
+	mu    sync.Mutex
+	open  map[uint64]*request     // by request id, of both sides
+	fills map[uint64]*FetchReader // of this side whose stream has not come, by the id of the update that asked for them
+	next  uint64                  // own next request id
 	// Of the peer: the smallest id above all seen, and those below it not seen yet, because they travel on other streams.
 	peer    uint64
 	skipped map[uint64]struct{}
@@ -34,7 +35,7 @@ const maxSkippedStreams = 8192
 
 // newRequestTable makes that of a client or server.
 func newRequestTable(client, lossy bool) *requestTable {
-	t := &requestTable{open: map[uint64]*request{}, skipped: map[uint64]struct{}{}, lossy: lossy}
+	t := &requestTable{open: map[uint64]*request{}, fills: map[uint64]*FetchReader{}, skipped: map[uint64]struct{}{}, lossy: lossy}
 	if client {
 		t.peer = 1
 	} else {
@@ -220,6 +221,40 @@ func (t *requestTable) subscribed(track string) bool {
 		}
 	}
 	return false
+}
+
+// shapesOf is how the peer wants a track that is published to it because it asked for tracks.
+func (t *requestTable) shapesOf(track object.TrackName) (p wire.Parameters) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.open {
+		if r.own || r.typ != typeSubscribeTracks || r.claimed == nil || !track.Namespace.HasPrefix(r.claimed) {
+			continue
+		}
+		s := r.shapes
+		return wire.Parameters{
+			Forward: s.Forward, DeliveryTimeout: s.DeliveryTimeout, SubgroupDeliveryTimeout: s.SubgroupDeliveryTimeout, SubscriberPriority: s.SubscriberPriority,
+			GroupOrder: s.GroupOrder, SubscriptionFilter: s.SubscriptionFilter, Fill: s.Fill, RangeFilters: s.RangeFilters, IncludeProperties: s.IncludeProperties,
+		}
+	}
+	return p
+}
+
+// reshape applies an update of how the peer wants tracks that it asked for: those that are published from now on.
+func (t *requestTable) reshape(r *request, p wire.Parameters) *RequestError {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	filters := wire.ReplaceRangeFilters(r.shapes.RangeFilters, p.RangeFilters)
+	if _, refusal := r.s.readFilters(filters); refusal != nil {
+		return refusal
+	}
+	s := &r.shapes
+	s.RangeFilters, s.Forward, s.SubscriptionFilter = filters, or(p.Forward, s.Forward), or(p.SubscriptionFilter, s.SubscriptionFilter)
+	s.SubscriberPriority, s.SubgroupDeliveryTimeout = or(p.SubscriberPriority, s.SubscriberPriority), or(p.SubgroupDeliveryTimeout, s.SubgroupDeliveryTimeout)
+	if p.DeliveryTimeout > 0 || p.NoDeliveryTimeout {
+		s.DeliveryTimeout = p.DeliveryTimeout
+	}
+	return nil
 }
 
 // claim takes a prefix for a namespace subscription of the peer, in place of the one it has. It refuses one that overlaps another of its

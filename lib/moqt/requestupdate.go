@@ -8,15 +8,28 @@ import (
 
 // call is an update of this side.
 type call struct {
-	done chan struct{} // closed when it was answered
-	err  error         // valid then
-	gone bool          // nobody waits any more
+	done chan struct{}   // closed when it was answered
+	said wire.Parameters // of REQUEST_OK, valid then
+	err  error           // likewise
+	gone bool            // nobody waits any more
 }
 
 // update sends a REQUEST_UPDATE for an own request, or for one of the peer's that it publishes, and waits for the answer.
-func (r *request) update(ctx context.Context, p wire.Parameters) error {
+func (r *request) update(ctx context.Context, p wire.Parameters, sends func(id uint64)) (wire.Parameters, error) {
 	ctx, cancel := r.s.responseContext(ctx)
 	defer cancel()
+	c, err := r.beginUpdate(ctx, p, sends)
+	if err != nil {
+		return wire.Parameters{}, err
+	}
+	return r.awaitUpdate(ctx, c)
+}
+
+// beginUpdate sends it; sends, unless nil, is told its id before that.
+func (r *request) beginUpdate(ctx context.Context, p wire.Parameters, sends func(id uint64)) (*call, error) {
+	if err := r.mayUpdate(ctx); err != nil {
+		return nil, err
+	}
 	m := &wire.RequestUpdate{ExistingRequestID: r.id, Parameters: p}
 	c := &call{done: make(chan struct{})}
 	err := r.s.carrier.number(ctx, func(id uint64) error {
@@ -30,38 +43,83 @@ func (r *request) update(ctx context.Context, p wire.Parameters) error {
 		if over {
 			return errRequestOver
 		}
+		if sends != nil {
+			sends(id)
+		}
 		return r.st.send(m)
 	})
 	if err != nil {
 		r.mu.Lock()
 		delete(r.updates, m.RequestID)
 		r.mu.Unlock()
-		return err
+		r.updated()
+		return nil, err
 	}
+	return c, nil
+}
+
+func (r *request) awaitUpdate(ctx context.Context, c *call) (wire.Parameters, error) {
 	select {
 	case <-c.done:
-		return c.err
+		return c.said, c.err
 	case <-r.s.ctx.Done():
-		return context.Cause(r.s.ctx)
+		return wire.Parameters{}, context.Cause(r.s.ctx)
 	case <-ctx.Done():
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	select {
 	case <-c.done: // the answer came just now
-		return c.err
+		return c.said, c.err
 	default:
 		c.gone = true
-		r.s.gaveUp(ctx, requestOf(m))
+		r.s.gaveUp(ctx, requestOf((*wire.RequestUpdate)(nil)))
+		return wire.Parameters{}, context.Cause(ctx)
+	}
+}
+
+// mayUpdate waits while the peer wants no more updates of the request without an answer (MAX_REQUEST_UPDATES, draft-19 §10.3.1.7).
+// Each that was begun ends with updated.
+func (r *request) mayUpdate(ctx context.Context) error {
+	most := r.s.peer.MaxRequestUpdates
+	if most == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	if r.unanswered == nil {
+		r.unanswered = make(chan struct{}, min(most, maxUpdates))
+	}
+	r.mu.Unlock()
+	select {
+	case r.unanswered <- struct{}{}:
+		return nil
+	case <-r.ctx.Done():
+		return errRequestOver
+	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// maxUpdates bounds the updates of one request that wait for their answer, if the peer has a bound that is higher.
+const maxUpdates = 1024
+
+// updated ends what mayUpdate began.
+func (r *request) updated() {
+	select {
+	case <-r.unanswered:
+	default:
 	}
 }
 
 // takeAnswer takes the answer to an update of this side.
 func (r *request) takeAnswer(id uint64, m wire.Message) error {
 	var err error
-	if e, no := m.(*wire.RequestError); no {
-		err = requestError(e)
+	var said wire.Parameters
+	switch m := m.(type) {
+	case *wire.RequestError:
+		err = requestError(m)
+	case *wire.RequestOK:
+		said = m.Parameters
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,7 +131,9 @@ func (r *request) takeAnswer(id uint64, m wire.Message) error {
 		return violation("%T for request %d, which awaits none", m, id)
 	}
 	delete(r.updates, id)
+	c.said = said
 	r.answerUpdate(c, err)
+	r.updated()
 	return nil
 }
 

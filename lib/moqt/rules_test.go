@@ -1,7 +1,9 @@
 package moqt
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"testing"
 	"testing/synctest"
 
@@ -30,7 +32,7 @@ func onRules(t *testing.T, v Version, largest *Location) *rulePeer {
 	if v == wire.Draft16 {
 		return &rulePeer{rawPeer: attackServer(t, conf), v: v}
 	}
-	p := attack18(t, true, conf)
+	p := attackStreams(t, v, true, conf)
 	return &rulePeer{&p.rawPeer, v, p, map[uint64]*controlStream{}}
 }
 
@@ -79,6 +81,9 @@ func joinFetch(id, of uint64) *wire.Fetch {
 	return &wire.Fetch{RequestID: id, FetchType: wire.FetchRelativeJoining, JoiningRequestID: of}
 }
 
+// joins reports whether a draft has a joining FETCH at all.
+func joins(v Version) bool { return messageIn(v, joinFetch(2, 0)) != nil }
+
 // toLargest are the parameters with which every draft lets a subscription be joined.
 func toLargest(forward bool) wire.Parameters {
 	return wire.Parameters{SubscriptionFilter: &Filter{Type: wire.FilterLargestObject}, Forward: &forward}
@@ -87,6 +92,9 @@ func toLargest(forward bool) wire.Parameters {
 // keepsRule finds out, for each rule, whether a session of a draft keeps it.
 var keepsRule = map[wire.Rule]func(t *testing.T, v Version) bool{
 	wire.JoinLargestObject: func(t *testing.T, v Version) bool {
+		if !joins(v) {
+			return false
+		}
 		p := onRules(t, v, nil)
 		p.ask(0, &wire.Subscribe{RequestID: 0, Track: testTrack})
 		p.answer(0)
@@ -98,6 +106,9 @@ var keepsRule = map[wire.Rule]func(t *testing.T, v Version) bool{
 		return m == nil
 	},
 	wire.JoinWaits: func(t *testing.T, v Version) bool {
+		if !joins(v) {
+			return false
+		}
 		p := onRules(t, v, nil)
 		p.ask(2, joinFetch(2, 0))
 		synctest.Wait()
@@ -106,6 +117,9 @@ var keepsRule = map[wire.Rule]func(t *testing.T, v Version) bool{
 		return is && ok.End == Location{Group: 7, Object: 4}
 	},
 	wire.JoinForwarding: func(t *testing.T, v Version) bool {
+		if !joins(v) {
+			return false
+		}
 		p := onRules(t, v, nil)
 		p.ask(0, &wire.Subscribe{RequestID: 0, Track: testTrack, Parameters: toLargest(false)})
 		p.answer(0)
@@ -113,6 +127,9 @@ var keepsRule = map[wire.Rule]func(t *testing.T, v Version) bool{
 		return refusedWith(p.answer(2), wire.RequestInvalidRange)
 	},
 	wire.JoinPublished: func(t *testing.T, v Version) bool {
+		if !joins(v) {
+			return false
+		}
 		p := onRules(t, v, nil)
 		go p.s.Publish(testContext(t), testTrack, PublishOptions{Largest: &Location{Group: 7, Object: 3}})
 		if p.streams == nil {
@@ -128,6 +145,9 @@ var keepsRule = map[wire.Rule]func(t *testing.T, v Version) bool{
 		return ok
 	},
 	wire.JoinResumed: func(t *testing.T, v Version) bool {
+		if !joins(v) {
+			return false
+		}
 		p := onRules(t, v, &Location{Group: 9, Object: 1})
 		p.ask(0, &wire.Subscribe{RequestID: 0, Track: testTrack, Parameters: toLargest(false)})
 		p.answer(0)
@@ -187,6 +207,76 @@ var keepsRule = map[wire.Rule]func(t *testing.T, v Version) bool{
 		cs.send(&wire.RequestOK{RequestID: *requestID(m)})
 		_, apart := m.(*wire.SubscribeTracks)
 		return apart
+	},
+	wire.OneSubscription: func(t *testing.T, v Version) bool {
+		p := onRules(t, v, nil)
+		p.ask(0, &wire.Subscribe{RequestID: 0, Track: testTrack})
+		p.answer(0)
+		p.ask(2, &wire.Subscribe{RequestID: 2, Track: testTrack})
+		return refusedWith(p.answer(2), wire.RequestDuplicateSubscription)
+	},
+	wire.AnswerShapes: func(t *testing.T, v Version) bool {
+		p := onRules(t, v, nil)
+		h := p.s.cfg.Handler.(handlers)
+		h.publish = func(_ context.Context, r *PublishRequest) { r.Accept(SubscribeOptions{Priority: ptr(uint8(3))}) }
+		p.s.cfg.Handler = h
+		p.ask(0, &wire.Publish{RequestID: 0, Track: testTrack})
+		var said wire.Parameters
+		switch m := p.answer(0).(type) {
+		case *wire.PublishOK:
+			said = m.Parameters
+		case *wire.RequestOK:
+			said = m.Parameters
+		}
+		if said.SubscriberPriority != nil {
+			return *said.SubscriberPriority == 3
+		}
+		if m, is := p.answer(0).(*wire.RequestUpdate); !is || *m.Parameters.SubscriberPriority != 3 {
+			t.Errorf("%+v after the answer", m)
+		}
+		return false
+	},
+	wire.Fills: func(t *testing.T, v Version) bool {
+		p := onRules(t, v, nil)
+		fill := &wire.Parameters{SubscriptionFilter: &Filter{Type: wire.FilterAbsoluteStart, Start: Location{Group: 7}}}
+		m := &wire.Subscribe{RequestID: 0, Track: testTrack, Parameters: wire.Parameters{Fill: fill}}
+		if p.streams == nil || messageIn(v, m) == nil {
+			return false
+		}
+		p.ask(0, m)
+		p.answer(0)
+		st, err := p.conn.AcceptUniStream(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(st)
+		return err == nil && bytes.Equal(b, wire.AppendFetchHeader(nil, v, 0))
+	},
+	wire.FINEnds: func(t *testing.T, v Version) bool {
+		p := onRules(t, v, nil)
+		left := make(chan context.Context, 1)
+		h := p.s.cfg.Handler.(handlers)
+		h.subscribeNamespace = func(ctx context.Context, r *SubscribeNamespaceRequest) { r.Accept(); left <- ctx }
+		p.s.cfg.Handler = h
+		st, err := p.conn.OpenStream(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cs := newControlStream(st, v)
+		cs.send(&wire.SubscribeNamespace{})
+		cs.receive()
+		st.Close()
+		synctest.Wait()
+		return recv(t, left).Err() != nil
+	},
+	wire.RedirectNamesTrack: func(t *testing.T, v Version) bool {
+		p := onRules(t, v, nil)
+		h := p.s.cfg.Handler.(handlers)
+		h.subscribe = func(_ context.Context, r *SubscribeRequest) { r.Redirect(Redirect{URI: "moqt://a:1"}, "") }
+		p.s.cfg.Handler = h
+		p.ask(0, &wire.Subscribe{RequestID: 0, Track: testTrack})
+		e, _ := p.answer(0).(*wire.RequestError)
+		return e != nil && e.Redirect != nil && e.Redirect.Track.Equal(testTrack)
 	},
 	wire.SessionTracks: func(t *testing.T, v Version) bool {
 		p := onRules(t, v, nil)

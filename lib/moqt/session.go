@@ -43,6 +43,7 @@ type Session struct {
 	inTokens tokenCache
 	slots    chan struct{} // one token per incoming data stream
 	open     chan struct{} // one token per stream of a request of the peer
+	fills    chan struct{} // one token per fill
 	count    counters
 	qlog     *qlog // nil: none
 
@@ -85,7 +86,7 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 	} else {
 		s.carrier = newControlMux(s)
 	}
-	s.open = make(chan struct{}, s.cfg.MaxRequests)
+	s.open, s.fills = make(chan struct{}, s.cfg.MaxRequests), make(chan struct{}, s.cfg.MaxRequests)
 	s.slots = make(chan struct{}, s.cfg.MaxStreams)
 	s.log = s.cfg.Logger.With("peer", conn.RemoteAddr())
 	if s.cfg.QLogDir != "" {
@@ -95,7 +96,7 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 	if s.qlog != nil {
 		context.AfterFunc(s.ctx, func() { s.qlog.close(s.ctx) })
 	}
-	s.requests, s.aliases = newRequestTable(client, s.carrier.overtake() > 0), newAliasTable()
+	s.requests, s.aliases = newRequestTable(client, s.carrier.overtake() > 0), newAliasTable(!v.Has(wire.OneSubscription))
 	s.inTokens.init(s.cfg.MaxTokenCache)
 	s.leaving.came = make(chan struct{})
 	if !known {

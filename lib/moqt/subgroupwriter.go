@@ -23,9 +23,11 @@ type objectWriter struct {
 	id      uint64 // for qlog
 	scratch []byte
 	left    uint64 // of the payload announced
-	started bool   // the stream's header was written
-	reset   atomic.Bool
-	err     error // sticky
+	// discards: that payload goes nowhere, because a filter of the subscriber holds its object back.
+	discards bool
+	started  bool // the stream's header was written
+	reset    atomic.Bool
+	err      error // sticky
 	// timeout is the delivery timeout (§9.2.2.2): an object that cannot be handed to the transport for so long resets its
 	// stream. 0: none.
 	timeout time.Duration
@@ -142,6 +144,10 @@ func (w *objectWriter) Write(p []byte) (int, error) {
 		return 0, nil
 	}
 	var err error
+	if w.discards {
+		w.left -= uint64(len(p))
+		return len(p), nil
+	}
 	if len(w.scratch) > 0 {
 		err = w.put(p)
 	} else if err = w.write(p); err == nil {
@@ -213,7 +219,7 @@ func (w *SubgroupWriter) WriteObject(id uint64, properties []byte, status Object
 	if status != wire.StatusNormal && (len(payload) > 0 || len(properties) > 0) {
 		return fmt.Errorf("%w: status %v with payload or properties", wire.ErrValue, status)
 	}
-	if err := w.begin(id, properties, status, uint64(len(payload))); err != nil {
+	if passes, err := w.begin(id, properties, status, uint64(len(payload))); err != nil || !passes {
 		return err
 	}
 	return w.put(payload)
@@ -221,29 +227,47 @@ func (w *SubgroupWriter) WriteObject(id uint64, properties []byte, status Object
 
 // WriteObjectHeader begins an object of size bytes whose payload follows in Write calls; the header leaves with the first.
 func (w *SubgroupWriter) WriteObjectHeader(id uint64, properties []byte, size uint64) error {
-	if err := w.begin(id, properties, wire.StatusNormal, size); err != nil {
+	passes, err := w.begin(id, properties, wire.StatusNormal, size)
+	if err != nil {
 		return err
 	}
-	w.left = size
+	w.left, w.discards = size, !passes
+	if !passes {
+		return nil
+	}
 	if size == 0 {
 		return w.put(nil)
 	}
 	return nil
 }
 
-// begin puts the object's header into scratch.
-func (w *SubgroupWriter) begin(id uint64, properties []byte, status ObjectStatus, size uint64) error {
+// begin puts the object's header into scratch, if the object passes the subscriber's filters.
+func (w *SubgroupWriter) begin(id uint64, properties []byte, status ObjectStatus, size uint64) (passes bool, err error) {
 	if err := w.ready(); err != nil {
-		return err
+		return false, err
 	}
 	if w.some && id <= w.prev {
-		return fmt.Errorf("%w: object %d after %d", ErrOrder, id, w.prev)
+		return false, fmt.Errorf("%w: object %d after %d", ErrOrder, id, w.prev)
 	}
 	if len(properties) > 0 && !w.header.HasProperties {
-		return fmt.Errorf("%w: properties in a subgroup without", wire.ErrValue)
+		return false, fmt.Errorf("%w: properties in a subgroup without", wire.ErrValue)
 	}
 	if id > wire.MaxVarint || size > wire.MaxVarint {
-		return fmt.Errorf("object %d of %d bytes: %w", id, size, wire.ErrValue)
+		return false, fmt.Errorf("object %d of %d bytes: %w", id, size, wire.ErrValue)
+	}
+	at := Location{Group: w.header.Group, Object: id}
+	if f := w.p.sieve.Load(); f != nil {
+		subgroup := w.header.Subgroup
+		if w.header.FromFirst && !w.some {
+			subgroup = id
+		}
+		if !f.passes(at, wire.Ranged{Subgroup: &subgroup, ID: id, Priority: w.priority, Properties: properties}) {
+			if !w.some { // another object may be the first on the stream
+				w.firstObject, w.header.FromFirst, w.header.Subgroup = false, false, subgroup
+			}
+			w.p.sent(at)
+			return false, nil
+		}
 	}
 	w.scratch = w.scratch[:0]
 	if !w.started {
@@ -264,8 +288,8 @@ func (w *SubgroupWriter) begin(id uint64, properties []byte, status ObjectStatus
 		w.s.qlog.subgroupObject(true, w.id, prev, o)
 	}
 	w.prev, w.some = id, true
-	w.p.sent(Location{Group: w.header.Group, Object: id})
-	return nil
+	w.p.sent(at)
+	return true, nil
 }
 
 // Published says that since t all objects of the subgroup have been published, whether they were written or not yet: what

@@ -128,6 +128,7 @@ func (sub *NamespaceSubscription) drainTracks() {
 			continue // the listing's is acted on
 		}
 		if ok, err := sub.pushed.answer(sub.s, m); ok {
+			sub.tracks.updated()
 			if err != nil {
 				sub.s.log.Warn("publisher refused another prefix for its tracks", "err", err)
 				return
@@ -187,6 +188,7 @@ func (sub *NamespaceSubscription) next(ctx context.Context) (NamespaceEvent, err
 		return append(slices.Clone(sub.prefix.now), suffix...)
 	}
 	if ok, err := sub.prefix.answer(sub.s, m); ok {
+		sub.r.updated()
 		if err != nil {
 			return NamespaceEvent{}, err
 		}
@@ -243,6 +245,11 @@ func (in *request) beginNamespaces(prefix object.Namespace, p wire.Parameters, o
 	if !ok {
 		return err
 	}
+	if refusal := in.s.checkFilters(p); refusal != nil {
+		in.s.spawn(func() { in.reject(refusal.Code, refusal.Reason) })
+		return nil
+	}
+	in.shapes = p
 	o.NoForward, o.Tokens = p.Forward != nil && !*p.Forward, tokens
 	r := &SubscribeNamespaceRequest{Prefix: prefix, in: in, Options: o}
 	in.setOwner(r)
@@ -260,7 +267,10 @@ func (r *SubscribeNamespaceRequest) take(m wire.Message) error {
 
 func (r *SubscribeNamespaceRequest) ended(error) {}
 
-func (r *SubscribeNamespaceRequest) update(p wire.Parameters, accept func(wire.Parameters)) *RequestError {
+func (r *SubscribeNamespaceRequest) update(_ uint64, p wire.Parameters, accept func(wire.Parameters)) *RequestError {
+	if refusal := r.in.s.requests.reshape(r.in, p); refusal != nil {
+		return refusal
+	}
 	if p.NamespacePrefix != nil {
 		return r.move(*p.NamespacePrefix, accept)
 	}

@@ -32,12 +32,19 @@ func (in *request) beginSubscribe(m *wire.Subscribe) error {
 	s.requests.subscribes(in, m.Track.String())
 	other, theirs := s.requests.otherSubscription(in)
 	duplicate := &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
+	if !s.v.Has(wire.OneSubscription) {
+		other = nil
+	}
+	if refusal := s.checkFilters(m.Parameters); refusal != nil {
+		s.spawn(func() { in.reject(refusal.Code, refusal.Reason) })
+		return nil
+	}
 	if other != nil && (!theirs || s.carrier.overtake() == 0) {
 		s.spawn(func() { in.reject(duplicate.Code, duplicate.Reason) })
 		return nil
 	}
 	r := &SubscribeRequest{Track: m.Track, Tokens: tokens, in: in, params: m.Parameters}
-	r.State = PublicationState{Forward: true, Priority: DefaultPriority, EndGroup: math.MaxUint64}
+	r.State = PublicationState{Forward: true, Priority: DefaultPriority, EndGroup: math.MaxUint64, EndObject: math.MaxUint64}
 	r.State.apply(m.Parameters)
 	if ms := m.Parameters.RendezvousTimeout; ms != nil {
 		r.Rendezvous = duration(*ms)
@@ -85,9 +92,11 @@ func (r *SubscribeRequest) Accept(info TrackInfo) (*Publication, error) {
 	}
 	p.state.apply(r.params)
 	p.state.resolve(info.Largest)
+	p.sift(r.params)
 	p.limitTimeout()
+	p.tokens = r.Tokens
 	ok := &wire.SubscribeOK{
-		RequestID: r.in.id, TrackAlias: r.in.id, Properties: info.Properties, Parameters: wire.Parameters{LargestObject: s.largestFor(info.Largest)},
+		RequestID: r.in.id, TrackAlias: r.in.id, Properties: told(info.Properties, r.params), Parameters: wire.Parameters{LargestObject: s.largestFor(info.Largest)},
 	}
 	if ms := milliseconds(info.Expires); ms > 0 {
 		ok.Parameters.Expires = &ms
@@ -98,7 +107,16 @@ func (r *SubscribeRequest) Accept(info TrackInfo) (*Publication, error) {
 		}
 		return nil, err
 	}
+	s.spawn(func() { p.fill(r.in.id, r.params, info.Largest) })
 	return p, nil
+}
+
+// told are the track properties that an answer has: none if they were not asked for (draft-20 §10.2.21).
+func told(properties []byte, p wire.Parameters) []byte {
+	if p.IncludeProperties != nil && !*p.IncludeProperties {
+		return nil
+	}
+	return properties
 }
 
 // Reject answers REQUEST_ERROR.

@@ -2,7 +2,6 @@ package moqt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -79,6 +78,8 @@ type Subscription struct {
 
 	mu          sync.Mutex // guards what follows; no other lock is taken under it
 	established bool       // its alias is known
+	forward     bool       // it is not paused
+	joined      *Location  // largest object when it began, or was last resumed
 	queue       []*SubgroupReader
 	datagrams   []Datagram
 	dropped     uint64
@@ -108,7 +109,7 @@ func (s *Session) Subscribe(ctx context.Context, track object.TrackName, o Subsc
 	}
 	r := s.newRequest(m, true, nobody{})
 	sub := s.newSubscription(track, r)
-	sub.filter, r.owner = o.Filter, sub
+	sub.filter, sub.forward, r.owner = o.Filter, !o.NoForward, sub
 	if err := sub.open(ctx, m, o); err != nil {
 		sub.cancel(err)
 		return nil, err
@@ -155,7 +156,7 @@ func (sub *Subscription) establish(alias uint64, p wire.Parameters, properties [
 		return err
 	}
 	sub.mu.Lock()
-	sub.established = true
+	sub.established, sub.joined = true, p.LargestObject
 	sub.mu.Unlock()
 	return nil
 }
@@ -277,11 +278,34 @@ func (sub *Subscription) deliver(r *SubgroupReader) {
 		r.cancel(wire.ResetCancelled)
 		return
 	}
-	sub.seen++
 	sub.queue = append(sub.queue, r)
-	complete := sub.done != nil && sub.seen >= sub.done.StreamCount
+	complete := sub.count()
 	sub.mu.Unlock()
 	signal(sub.wake)
+	if complete {
+		sub.finishDone()
+	}
+}
+
+// count counts a stream that arrived, and reports whether it was the last; mu is held.
+func (sub *Subscription) count() bool {
+	sub.seen++
+	return sub.done != nil && sub.endErr == nil && sub.seen >= sub.done.StreamCount
+}
+
+// wants reports whether some objects of a group pass the filter, and how many streams came.
+func (sub *Subscription) wants(group uint64) (wants bool, seen uint64) {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	start, last := bounds(sub.filter, sub.info.Largest)
+	return start.Group <= group && group <= last.Group, sub.seen
+}
+
+// filled counts the stream of a fill.
+func (sub *Subscription) filled() {
+	sub.mu.Lock()
+	complete := sub.count()
+	sub.mu.Unlock()
 	if complete {
 		sub.finishDone()
 	}
@@ -313,127 +337,6 @@ func (sub *Subscription) ending() bool {
 	return sub.done != nil || sub.endErr != nil
 }
 
-func (sub *Subscription) take(m wire.Message) error {
-	done, is := m.(*wire.PublishDone)
-	if !is {
-		return nobody{}.take(m)
-	}
-	if !sub.takeDone(done) {
-		return violation("PUBLISH_DONE twice for request %d", sub.r.id)
-	}
-	return nil
-}
-
-// ended: the publisher ended the stream without PUBLISH_DONE, or the session is over.
-func (sub *Subscription) ended(why error) {
-	if sub.s.ctx.Err() != nil {
-		sub.end(why)
-		return
-	}
-	sub.takeDone(&wire.PublishDone{
-		Code: doneFor(resetOf(why)), StreamCount: UnknownStreamCount, Reason: "publisher ended the request's stream",
-	})
-}
-
-// doneFor is what the end of a subscription's stream says about it.
-func doneFor(c ResetCode) DoneCode {
-	switch c {
-	case wire.ResetGoingAway:
-		return wire.DoneGoingAway
-	case wire.ResetTooFarBehind:
-		return wire.DoneTooFarBehind
-	case wire.ResetExpiredAuthToken:
-		return wire.DoneExpired
-	case wire.ResetExcessiveLoad:
-		return wire.DoneExcessiveLoad
-	case wire.ResetMalformedTrack:
-		return wire.DoneMalformedTrack
-	}
-	return wire.DoneInternalError
-}
-
-// takeDone takes PUBLISH_DONE; false: it is not the first.
-func (sub *Subscription) takeDone(m *wire.PublishDone) bool {
-	sub.mu.Lock()
-	if sub.done != nil {
-		sub.mu.Unlock()
-		return false
-	}
-	sub.done = m
-	complete := sub.seen >= m.StreamCount
-	if !complete && sub.endErr == nil {
-		// Streams may be late, or were reset before their header came: wait, but not for ever (§9.15).
-		sub.timer = time.AfterFunc(sub.s.cfg.DoneTimeout, func() {
-			sub.s.count.limit(limitDone)
-			sub.finishDone()
-		})
-		sub.unwatch = context.AfterFunc(sub.s.ctx, func() { sub.end(context.Cause(sub.s.ctx)) }) // the request may be over
-	}
-	sub.mu.Unlock()
-	if complete {
-		sub.finishDone()
-	}
-	return true
-}
-
-// finishDone ends the subscription after PUBLISH_DONE: no more streams will be taken, those queued still are.
-func (sub *Subscription) finishDone() {
-	sub.mu.Lock()
-	err := &DoneError{Code: sub.done.Code, Reason: sub.done.Reason}
-	sub.mu.Unlock()
-	sub.end(err)
-}
-
-// end stops taking streams and ends the request.
-func (sub *Subscription) end(err error) {
-	sub.stop(err)
-	sub.r.close()
-}
-
-// stop stops taking streams.
-func (sub *Subscription) stop(err error) {
-	sub.mu.Lock()
-	if sub.endErr != nil {
-		sub.mu.Unlock()
-		return
-	}
-	sub.endErr = err
-	established := sub.established
-	if sub.timer != nil {
-		sub.timer.Stop()
-		sub.unwatch()
-	}
-	var refused []*SubgroupReader
-	var done *DoneError
-	if !errors.As(err, &done) {
-		refused, sub.queue = sub.queue, nil
-	}
-	sub.mu.Unlock()
-	for _, r := range refused {
-		r.cancel(wire.ResetCancelled)
-	}
-	if established {
-		sub.s.aliases.retire(sub.alias, sub)
-	}
-	sub.cancel(err)
-	signal(sub.wake)
-	signal(sub.wakeData)
-}
-
-// Unsubscribe ends the subscription; streams not accepted yet are refused from now on. Readers already accepted go on
-// until they were read or cancelled.
-func (sub *Subscription) Unsubscribe() error {
-	sub.mu.Lock()
-	over := sub.endErr != nil || sub.done != nil
-	sub.mu.Unlock()
-	sub.stop(ErrClosed)
-	if over || sub.s.ctx.Err() != nil {
-		sub.r.close()
-		return nil
-	}
-	return sub.s.orCause(sub.r.cancel(nil))
-}
-
 // Update changes filter, priority or forward state and waits for the answer. If the publisher refuses, it also ends the
 // subscription (§9.11.1).
 func (sub *Subscription) Update(ctx context.Context, o UpdateOptions) error {
@@ -448,5 +351,24 @@ func (sub *Subscription) Update(ctx context.Context, o UpdateOptions) error {
 		ms := milliseconds(*o.SubgroupTimeout)
 		p.SubgroupDeliveryTimeout = &ms
 	}
-	return sub.r.update(ctx, p)
+	said, err := sub.r.update(ctx, p, nil)
+	if err == nil {
+		sub.updated(o, said)
+	}
+	return err
+}
+
+// updated notes what the publisher accepted, and what it said.
+func (sub *Subscription) updated(o UpdateOptions, said wire.Parameters) {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	if o.Filter != nil {
+		sub.filter = *o.Filter
+	}
+	if o.Forward != nil {
+		if *o.Forward && !sub.forward {
+			sub.joined = said.LargestObject
+		}
+		sub.forward = *o.Forward
+	}
 }

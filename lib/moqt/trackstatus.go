@@ -37,7 +37,29 @@ type TrackStatusRequest struct {
 	Track  object.TrackName
 	Tokens []Token
 
-	in *request
+	by statusResponder
+	// bare: the answer is to have no track properties.
+	bare bool
+}
+
+// statusResponder is how a TrackStatusRequest is answered.
+type statusResponder interface {
+	refuser
+	session() *Session
+	tell(info TrackInfo) error
+}
+
+func (in *request) session() *Session { return in.s }
+
+// tell answers a TRACK_STATUS.
+func (in *request) tell(info TrackInfo) error {
+	ok := &wire.RequestOK{RequestID: in.id, Parameters: wire.Parameters{LargestObject: in.s.largestFor(info.Largest)}, Properties: info.Properties}
+	if ms := milliseconds(info.Expires); ms > 0 {
+		ok.Parameters.Expires = &ms
+	}
+	err := in.answer(ok)
+	in.close()
+	return err
 }
 
 func (in *request) beginTrackStatus(m *wire.TrackStatus) error {
@@ -45,23 +67,20 @@ func (in *request) beginTrackStatus(m *wire.TrackStatus) error {
 	if !ok {
 		return err
 	}
-	r := &TrackStatusRequest{Track: m.Track, Tokens: tokens, in: in}
+	r := &TrackStatusRequest{Track: m.Track, Tokens: tokens, by: in, bare: told([]byte{0}, m.Parameters) == nil}
 	in.handle(func(ctx context.Context) { in.s.cfg.Handler.TrackStatus(ctx, r) })
 	return nil
 }
 
 // Accept answers REQUEST_OK.
 func (r *TrackStatusRequest) Accept(info TrackInfo) error {
-	ok := &wire.RequestOK{RequestID: r.in.id, Parameters: wire.Parameters{LargestObject: r.in.s.largestFor(info.Largest)}, Properties: info.Properties}
-	if ms := milliseconds(info.Expires); ms > 0 {
-		ok.Parameters.Expires = &ms
+	if r.bare {
+		info.Properties = nil
 	}
-	err := r.in.answer(ok)
-	r.in.close()
-	return err
+	return r.by.tell(info)
 }
 
 // Reject answers REQUEST_ERROR.
 func (r *TrackStatusRequest) Reject(code RequestCode, reason string) error {
-	return r.in.reject(code, reason)
+	return r.by.refuse(&wire.RequestError{RequestID: r.by.number(), Code: code, Reason: reason})
 }

@@ -75,6 +75,7 @@ type fetch struct {
 	patience *time.Duration
 	at       moqt.Location // everything before this was sent, or marked as unknown
 	end      moqt.Location // exclusive; Object 0: the whole group
+	late     bool          // upstreams had no more time
 	// whole reports that every object up to the end of the group before f.at is known.
 	whole bool
 }
@@ -98,7 +99,9 @@ func (f *fetch) serve(ctx context.Context, all span, through []string) error {
 		if err != nil {
 			return err
 		}
+		f.late = wait.Err() != nil
 	}
+	f.late = f.late || f.patience != nil && *f.patience == 0
 	f.end = full(all.to)
 	return f.run(ctx)
 }
@@ -202,5 +205,6 @@ func (f *fetch) unknown(l moqt.Location) error {
 	if len(f.t.answers.without(span{f.at, behind})) == 0 {
 		kind = moqt.FetchedNonExistent
 	}
-	return f.w.WriteObject(moqt.FetchObject{Kind: kind, Group: l.Group, ID: l.Object}, nil)
+	late := f.late && kind == moqt.FetchedUnknown
+	return f.w.WriteObject(moqt.FetchObject{Kind: kind, Group: l.Group, ID: l.Object, TimedOut: late}, nil)
 }

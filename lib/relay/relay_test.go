@@ -160,14 +160,18 @@ type client struct {
 }
 
 func (s *server) dial(t testing.TB, h moqt.Handler) *client {
+	return s.dialWith(t, &moqt.Config{Handler: h})
+}
+
+func (s *server) dialWith(t testing.TB, conf *moqt.Config) *client {
 	t.Helper()
 	var ms *moqt.Session
 	if s.connect != nil {
 		ms = s.connect()
-		ms.Handle(h)
+		ms.Handle(conf.Handler)
 	} else {
 		var err error
-		if ms, err = moqt.Dial(within(t, time.Minute), s.url(), s.tls, &moqt.Config{Handler: h}); err != nil {
+		if ms, err = moqt.Dial(within(t, time.Minute), s.url(), s.tls, conf); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -29,6 +29,7 @@ const (
 	ExpiredAuthToken         SessionCode = 0x18
 	InvalidAuthority         SessionCode = 0x19
 	MalformedAuthority       SessionCode = 0x1a
+	TooManyRequestUpdates    SessionCode = 0x1b // from draft 19 on
 )
 
 var sessionNames = map[SessionCode]string{
@@ -41,6 +42,7 @@ var sessionNames = map[SessionCode]string{
 	DuplicateAuthTokenAlias: "DUPLICATE_AUTH_TOKEN_ALIAS", VersionNegotiationFailed: "VERSION_NEGOTIATION_FAILED",
 	MalformedAuthToken: "MALFORMED_AUTH_TOKEN", UnknownAuthTokenAlias: "UNKNOWN_AUTH_TOKEN_ALIAS",
 	ExpiredAuthToken: "EXPIRED_AUTH_TOKEN", InvalidAuthority: "INVALID_AUTHORITY", MalformedAuthority: "MALFORMED_AUTHORITY",
+	TooManyRequestUpdates: "TOO_MANY_REQUEST_UPDATES",
 }
 
 // String returns the draft's name of the code.
@@ -71,6 +73,10 @@ const (
 	RequestNamespaceTooLarge    RequestCode = 0x31
 	RequestUnsupportedExtension RequestCode = 0x33
 	RequestRedirect             RequestCode = 0x34
+
+	// From draft 19 on.
+	RequestConflictingFilters RequestCode = 0x35
+	RequestInvalidFilter      RequestCode = 0x36
 )
 
 var requestNames = map[RequestCode]string{
@@ -82,6 +88,7 @@ var requestNames = map[RequestCode]string{
 	RequestPrefixOverlap: "PREFIX_OVERLAP", RequestInvalidJoiningRequestID: "INVALID_JOINING_REQUEST_ID",
 	RequestGoingAway: "GOING_AWAY", RequestExcessiveLoad: "EXCESSIVE_LOAD", RequestNamespaceTooLarge: "NAMESPACE_TOO_LARGE",
 	RequestUnsupportedExtension: "UNSUPPORTED_EXTENSION", RequestRedirect: "REDIRECT",
+	RequestConflictingFilters: "CONFLICTING_FILTERS", RequestInvalidFilter: "INVALID_FILTER",
 }
 
 // String returns the draft's name of the code.
@@ -145,37 +152,50 @@ var resetNames = map[ResetCode]string{
 // String returns the draft's name of the code.
 func (c ResetCode) String() string { return codeName(resetNames, c) }
 
-// codeNumbers are the numbers a draft has for codes whose number differs between drafts, and for those it lacks that of the
-// code next to them.
-type codeNumbers map[uint64]uint64
+// codeNumbers are the numbers of a draft for codes.
+type codeNumbers struct {
+	own     map[uint64]uint64 // of codes whose number differs between drafts
+	instead map[uint64]uint64 // for codes that it lacks: that of the code next to them
+}
 
 var (
-	done16   = codeNumbers{uint64(DoneExcessiveLoad): uint64(DoneTooFarBehind)}
-	done18   = codeNumbers{uint64(DoneExpired): 0x6, uint64(DoneTooFarBehind): 0x5, uint64(DoneExcessiveLoad): 0x9}
-	resets16 = codeNumbers{
+	done16   = codeNumbers{instead: map[uint64]uint64{uint64(DoneExcessiveLoad): uint64(DoneTooFarBehind)}}
+	done18   = codeNumbers{own: done18Own}
+	done20   = codeNumbers{own: done18Own, instead: map[uint64]uint64{uint64(DoneSubscriptionEnded): 0x6}} // EXPIRED
+	resets16 = codeNumbers{instead: map[uint64]uint64{
 		uint64(ResetGoingAway): uint64(ResetCancelled), uint64(ResetTooFarBehind): uint64(ResetDeliveryTimeout),
 		uint64(ResetExpiredAuthToken): uint64(ResetCancelled), uint64(ResetExcessiveLoad): uint64(ResetCancelled),
-	}
-	resets18 = codeNumbers{
+	}}
+	resets18 = codeNumbers{own: map[uint64]uint64{
 		uint64(ResetUnknownObjectStatus): 0x6, uint64(ResetGoingAway): 0x4, uint64(ResetTooFarBehind): 0x5,
 		uint64(ResetExpiredAuthToken): 0x7, uint64(ResetExcessiveLoad): 0x9,
-	}
+	}}
+	requests20 = codeNumbers{instead: map[uint64]uint64{
+		uint64(RequestDuplicateSubscription): uint64(RequestUninterested), uint64(RequestInvalidJoiningRequestID): uint64(RequestDoesNotExist),
+	}}
 )
 
+var done18Own = map[uint64]uint64{uint64(DoneExpired): 0x6, uint64(DoneTooFarBehind): 0x5, uint64(DoneExcessiveLoad): 0x9}
+
 func (n codeNumbers) number(code uint64) uint64 {
-	if x, ok := n[code]; ok {
+	if x, ok := n.own[code]; ok {
+		return x
+	}
+	if x, ok := n.instead[code]; ok {
 		return x
 	}
 	return code
 }
 
-// code finds the code of a number. In draft 16 every number stands for itself.
-func (n codeNumbers) code(number uint64, v Version) uint64 {
-	if v != Draft16 {
-		for code, x := range n {
-			if x == number {
-				return code
-			}
+// code finds the code of a number. One that is no code's stands for itself, unless another draft has a code of that number: then it is
+// INTERNAL_ERROR, as which any unknown code counts.
+func (n codeNumbers) code(number uint64) uint64 {
+	if _, other := n.instead[number]; other {
+		return 0
+	}
+	for code, x := range n.own {
+		if x == number {
+			return code
 		}
 	}
 	return number
@@ -186,7 +206,7 @@ func (c ResetCode) Wire(v Version) uint64 { return drafts[v].resets.number(uint6
 
 // ResetCodeOf is the code a number stands for in a draft.
 func ResetCodeOf(v Version, number uint64) ResetCode {
-	return ResetCode(drafts[v].resets.code(number, v))
+	return ResetCode(drafts[v].resets.code(number))
 }
 
 func codeName[C ~uint64](names map[C]string, c C) string {

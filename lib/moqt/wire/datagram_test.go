@@ -62,7 +62,7 @@ func FuzzDatagram(f *testing.F) {
 	f.Add([]byte{0x01, 1, 2, 0, 0x80, 3, 2, 0x53, 0x88, 1, 2})
 	f.Add([]byte{0x2d, 1, 2, 2, 0x3c, 1, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, v := range bothDrafts {
+		for _, v := range Versions() {
 			fuzzDatagram(t, v, b)
 		}
 	})

@@ -212,7 +212,7 @@ func TestPropertiesBetweenDrafts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range bothDrafts {
+	for _, v := range Versions() {
 		b, err := Datagram{TrackAlias: 1, Properties: held, Payload: []byte("p")}.Append(nil, v)
 		if err != nil {
 			t.Fatal(err)
@@ -245,7 +245,7 @@ func TestWideProperties(t *testing.T) {
 		if pairs, err := ParseKeyValues(held, PropertyForm); err != nil || pairs[len(pairs)-1].Type != PropertyWide {
 			t.Errorf("%s: held as %v, %v", name, pairs, err)
 		}
-		for _, v := range bothDrafts { // it goes on by either draft, and comes out the same by 18
+		for _, v := range Versions() { // it goes on by either draft, and comes out the same by 18
 			b := AppendSubgroupObject(nil, v, nil, true, SubgroupObject{Properties: held, Length: 1})
 			o, _, err := ParseSubgroupObject(b, v, nil, true, 1000)
 			if err != nil || !bytes.Equal(o.Properties, held) {

@@ -21,6 +21,8 @@ const (
 	FetchEndOfNonExistent = 0x8c
 	// FetchEndOfUnknown marks a range the publisher knows nothing about.
 	FetchEndOfUnknown = 0x10c
+	// FetchEndOfTimedOut marks a range that could not be had in time. Drafts before 20 say unknown for it.
+	FetchEndOfTimedOut = 0x20c
 )
 
 // AppendFetchHeader writes FETCH_HEADER (§10.4.4).
@@ -44,7 +46,7 @@ func ParseFetchHeader(b []byte, v Version) (requestID uint64, n int, err error) 
 
 // FetchObject are the fields before the payload of an object in a fetch stream (§10.4.4).
 type FetchObject struct {
-	Flags      uint64 // as read; ignored when writing, except for the two ends of range
+	Flags      uint64 // as read; ignored when writing, except for the ends of a range
 	Group      uint64
 	Subgroup   uint64
 	ID         uint64
@@ -56,7 +58,7 @@ type FetchObject struct {
 
 // EndOfRange reports that o is no object but marks the end of a range.
 func (o *FetchObject) EndOfRange() bool {
-	return o.Flags == FetchEndOfNonExistent || o.Flags == FetchEndOfUnknown
+	return o.Flags == FetchEndOfNonExistent || o.Flags == FetchEndOfUnknown || o.Flags == FetchEndOfTimedOut
 }
 
 // FetchState is what the fields of the next object in a fetch stream refer to: the object before. The zero value
@@ -89,7 +91,7 @@ func ParseFetchObject(b []byte, v Version, maxProperties uint64) (o FetchObject,
 		return o, 0, nil
 	}
 	f := o.Flags
-	if f >= 128 && !o.EndOfRange() {
+	if f >= 128 && !o.EndOfRange() || f == FetchEndOfTimedOut && !drafts[v].timedOutRanges {
 		return o, 0, violation("fetch serialization flags %#x", f)
 	}
 	if f&fetchGroupPresent != 0 && !next(&o.Group) {
@@ -233,6 +235,9 @@ func (s *FetchState) moveTo(o *FetchObject) {
 func (s *FetchState) Append(b []byte, v Version, o FetchObject) ([]byte, error) {
 	w := writer{b: b, v: v, vi: drafts[v].varint}
 	if o.EndOfRange() {
+		if o.Flags == FetchEndOfTimedOut && !drafts[v].timedOutRanges {
+			o.Flags = FetchEndOfUnknown
+		}
 		w.varint(o.Flags)
 		w.varint(o.Group)
 		w.varint(o.ID)

@@ -92,7 +92,7 @@ func FuzzFetchStream(f *testing.F) {
 	f.Add([]byte{0x1c, 0, 0, 0x80, 4, 0, 2})
 	f.Add([]byte{0x40, 0x8c, 5, 10, 0, 0x13, 1, 9, 2, 0x3c, 1, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, v := range bothDrafts {
+		for _, v := range Versions() {
 			fuzzFetchStream(t, v, b)
 		}
 	})

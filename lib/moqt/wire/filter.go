@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // FilterType selects how a subscription's start is found (§5.1.2).
@@ -16,13 +17,19 @@ const (
 	FilterLargestObject  FilterType = 2
 	FilterAbsoluteStart  FilterType = 3
 	FilterAbsoluteRange  FilterType = 4
+
+	// From draft 20 on; their numbers appear on no wire.
+	FilterRelativeStart FilterType = 5 // Groups before the group after the largest
+	FilterObjectRange   FilterType = 6 // ends inside a group
 )
 
-// Filter is a Subscription Filter (§5.1.2): which objects of a track a subscriber wants.
+// Filter is a Subscription Filter (§5.1.2), from draft 20 on a Location Filter: which objects of a track a subscriber wants.
 type Filter struct {
-	Type     FilterType
-	Start    Location // AbsoluteStart and AbsoluteRange
-	EndGroup uint64   // AbsoluteRange, inclusive
+	Type      FilterType
+	Start     Location // of those that are absolute
+	EndGroup  uint64   // of ranges, inclusive
+	EndObject uint64   // ObjectRange: last one of the last group
+	Groups    uint64   // RelativeStart
 }
 
 func (f Filter) String() string {
@@ -37,18 +44,37 @@ func (f Filter) String() string {
 		return "from " + f.Start.String()
 	case FilterAbsoluteRange:
 		return fmt.Sprintf("from %v to group %d", f.Start, f.EndGroup)
+	case FilterRelativeStart:
+		return fmt.Sprintf("from %d groups before the next", f.Groups)
+	case FilterObjectRange:
+		return fmt.Sprintf("from %v to %v", f.Start, Location{f.EndGroup, f.EndObject})
 	}
 	return fmt.Sprintf("filter %d", uint64(f.Type))
 }
 
-func (f Filter) appendTo(w *writer) {
+// filterCodec writes and reads a filter.
+type filterCodec interface {
+	append(w *writer, f Filter)
+	parse(r *reader) Filter
+}
+
+// taggedFilter begins with the type; up to draft 18.
+type taggedFilter struct {
+	delta bool // the end group counts from the start; from draft 17 on
+}
+
+func (c taggedFilter) append(w *writer, f Filter) {
+	if f.Type > FilterAbsoluteRange {
+		w.fail(fmt.Errorf("filter %v in %v: %w", f, w.v, ErrValue))
+		return
+	}
 	w.varint(uint64(f.Type))
 	if f.Type == FilterAbsoluteStart || f.Type == FilterAbsoluteRange {
 		w.location(f.Start)
 	}
 	if f.Type == FilterAbsoluteRange {
 		end := f.EndGroup
-		if drafts[w.v].requestStreams { // a delta from 17 on
+		if c.delta {
 			if end < f.Start.Group {
 				w.fail(fmt.Errorf("filter %v: %w", f, ErrValue))
 			}
@@ -58,7 +84,7 @@ func (f Filter) appendTo(w *writer) {
 	}
 }
 
-func (r *reader) filter() (f Filter) {
+func (c taggedFilter) parse(r *reader) (f Filter) {
 	f.Type = FilterType(r.varint("filter type"))
 	switch f.Type {
 	case FilterNextGroupStart, FilterLargestObject:
@@ -67,11 +93,8 @@ func (r *reader) filter() (f Filter) {
 	case FilterAbsoluteRange:
 		f.Start = r.location("filter start")
 		f.EndGroup = r.varint("filter end group")
-		if drafts[r.v].requestStreams {
-			if f.EndGroup > math.MaxUint64-f.Start.Group {
-				r.fail(violation("filter end group %d + %d overflows", f.Start.Group, f.EndGroup))
-			}
-			f.EndGroup += f.Start.Group
+		if c.delta {
+			f.EndGroup = r.endGroup(f.Start.Group, f.EndGroup)
 		}
 		if r.err == nil && f.EndGroup < f.Start.Group {
 			r.fail(violation("filter ends at group %d before it starts at %v", f.EndGroup, f.Start))
@@ -82,4 +105,99 @@ func (r *reader) filter() (f Filter) {
 		}
 	}
 	return f
+}
+
+// endGroup adds the delta of a filter's end group to its start.
+func (r *reader) endGroup(start, delta uint64) uint64 {
+	if delta > math.MaxUint64-start {
+		r.fail(violation("filter end group %d + %d overflows", start, delta))
+	}
+	return start + delta
+}
+
+// fields are what a filter has from draft 20 on: the group to start with, relative if it is alone, the object, the end group as a
+// delta and the end object (draft-20 §5.1.2).
+func (f Filter) fields(w *writer) []uint64 {
+	switch f.Type {
+	case FilterNextGroupStart:
+		return []uint64{0}
+	case FilterRelativeStart:
+		return []uint64{f.Groups}
+	}
+	fields := []uint64{f.Start.Group, f.Start.Object, f.EndGroup - f.Start.Group, f.EndObject}
+	switch f.Type {
+	case FilterAbsoluteStart:
+		return fields[:2]
+	case FilterAbsoluteRange:
+		fields = fields[:3]
+	case FilterObjectRange:
+	default:
+		return nil
+	}
+	if f.EndGroup < f.Start.Group {
+		w.fail(fmt.Errorf("filter %v: %w", f, ErrValue))
+	}
+	return fields
+}
+
+// filterOf is the filter that has some fields.
+func (r *reader) filterOf(fields []uint64) (f Filter) {
+	switch len(fields) {
+	case 1:
+		if fields[0] == 0 {
+			return Filter{Type: FilterNextGroupStart}
+		}
+		return Filter{Type: FilterRelativeStart, Groups: fields[0]}
+	case 2:
+		f.Type = FilterAbsoluteStart
+	case 3:
+		f.Type = FilterAbsoluteRange
+	case 4:
+		f.Type, f.EndObject = FilterObjectRange, fields[3]
+	default:
+		return f
+	}
+	f.Start = Location{fields[0], fields[1]}
+	if len(fields) > 2 {
+		f.EndGroup = r.endGroup(f.Start.Group, fields[2])
+	}
+	return f
+}
+
+// countedFilter is told by how many fields there are, up to the end of the parameter (draft-20 §5.1.2). Two that are 0 are the next
+// object. So what starts with the first object of all is written with the largest end there is: for no filter a publisher sends only
+// what is new.
+type countedFilter struct{}
+
+var fromTheFirst = []uint64{0, 0, math.MaxUint64}
+
+func (countedFilter) append(w *writer, f Filter) {
+	fields := f.fields(w)
+	switch {
+	case f.Type == FilterLargestObject:
+		fields = []uint64{0, 0}
+	case f.Type == FilterAbsoluteStart && f.Start == Location{}:
+		fields = fromTheFirst
+	}
+	for _, x := range fields {
+		w.varint(x)
+	}
+}
+
+func (countedFilter) parse(r *reader) Filter {
+	var fields []uint64
+	for r.err == nil && len(r.b) > 0 {
+		if len(fields) == 4 {
+			r.fail(violation("filter with more than four fields"))
+			break
+		}
+		fields = append(fields, r.varint("filter"))
+	}
+	switch {
+	case len(fields) == 2 && fields[0] == 0 && fields[1] == 0:
+		return Filter{Type: FilterLargestObject}
+	case slices.Equal(fields, fromTheFirst):
+		return Filter{Type: FilterAbsoluteStart}
+	}
+	return r.filterOf(fields)
 }

@@ -6,8 +6,8 @@ import "fmt"
 type GoAway struct {
 	NewSessionURI string
 	Timeout       uint64 // milliseconds until the sender gives up; 0: it does not say. From draft 18 on
-	// RequestID is the smallest one of the receiver that was not processed. From draft 18 on, where it is absent on the
-	// stream of a request.
+	// RequestID is the smallest one of the receiver that was not processed. In draft 18, where it is absent on the stream of a
+	// request.
 	RequestID *uint64
 }
 
@@ -23,8 +23,12 @@ func (m *GoAway) append(w *writer) {
 		return
 	}
 	w.varint(m.Timeout)
-	if m.RequestID != nil {
+	switch {
+	case m.RequestID == nil:
+	case w.v.Has(GoAwayNamesRequest):
 		w.varint(*m.RequestID)
+	default:
+		w.fail(fmt.Errorf("GOAWAY with a request id in %v: %w", w.v, ErrValue))
 	}
 }
 
@@ -34,7 +38,7 @@ func (m *GoAway) parse(r *reader) {
 		return
 	}
 	m.Timeout = r.varint("timeout")
-	if r.err == nil && len(r.b) > 0 {
+	if r.err == nil && len(r.b) > 0 && r.v.Has(GoAwayNamesRequest) {
 		id := r.varint("request id")
 		m.RequestID = &id
 	}

@@ -55,7 +55,7 @@ func TestKeyValuesRefused(t *testing.T) {
 func FuzzKeyValues(f *testing.F) {
 	f.Add([]byte{4, 0xc0, 0, 0, 0, 0x82, 0x57, 0xf8, 0xd3, 0x40, 73, 1, 'x'})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, v := range bothDrafts {
+		for _, v := range Versions() {
 			fuzzKeyValues(t, v, b)
 		}
 	})

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 )
 
 // Message is a control message (§9).
@@ -63,6 +64,14 @@ var messages18 = map[uint64]func() Message{
 	0x51:   func() Message { return new(SubscribeTracks) },
 	0x0f:   func() Message { return new(PublishBlocked) },
 }
+
+// messages20 are the control messages of draft 20 (draft-20 §10).
+var messages20 = func() map[uint64]func() Message {
+	m := maps.Clone(messages18)
+	delete(m, 0x1e) // no draft that still speaks it is meant
+	m[0x22] = func() Message { return new(PublishStateNotify) }
+	return m
+}()
 
 // TypeIn returns the number of m in a draft. It is that of m.Type unless the draft renumbered the message, and means
 // nothing if the draft does not have it.

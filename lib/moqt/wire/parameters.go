@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
@@ -15,7 +16,7 @@ const (
 	paramLargestObject      = 0x09
 	paramForward            = 0x10
 	paramSubscriberPriority = 0x20
-	paramSubscriptionFilter = 0x21
+	paramLocationFilter     = 0x21
 	paramGroupOrder         = 0x22
 	paramNewGroupRequest    = 0x32
 )
@@ -39,6 +40,11 @@ type Parameters struct {
 	FillTimeout             *uint64
 	NamespacePrefix         *object.Namespace // in REQUEST_UPDATE of a namespace subscription
 
+	// From draft 20 on; range filters came with 19.
+	Fill              *Parameters // FILL_PARAMETERS: what came before a subscription is wanted, too
+	RangeFilters      []KeyValue  // as on the wire; ParseRangeFilters reads them
+	IncludeProperties *bool
+
 	// Unknown types: a session must be closed for them with PROTOCOL_VIOLATION unless they were negotiated (§9.2).
 	Unknown []KeyValue
 }
@@ -60,7 +66,7 @@ func (r *reader) parameters() (p Parameters) {
 		}
 		again := i > 0 && kv.Type == prev
 		prev = kv.Type
-		if again && (typed || p.known(kv.Type)) && kv.Type != paramAuthorizationToken {
+		if again && (typed || p.known(kv.Type)) && kv.Type != paramAuthorizationToken && !isRangeFilter(kv.Type) {
 			r.fail(violation("parameter %#x twice", kv.Type))
 			break
 		}
@@ -72,7 +78,7 @@ func (r *reader) parameters() (p Parameters) {
 func (*Parameters) known(t uint64) bool {
 	switch t {
 	case paramDeliveryTimeout, paramAuthorizationToken, paramExpires, paramLargestObject, paramForward,
-		paramSubscriberPriority, paramSubscriptionFilter, paramGroupOrder, paramNewGroupRequest:
+		paramSubscriberPriority, paramLocationFilter, paramGroupOrder, paramNewGroupRequest:
 		return true
 	}
 	return false
@@ -97,6 +103,20 @@ func (p *Parameters) set(r *reader, kv KeyValue) {
 		case paramNamespacePrefix:
 			ns := newReader(kv.Bytes, r.v).trackNamespace(0) // read before without error
 			p.NamespacePrefix = &ns
+			return
+		case paramFill:
+			p.Fill = r.fill(kv.Bytes)
+			return
+		case paramIncludeProperties:
+			if v > 1 {
+				r.fail(violation("include properties %d", v))
+			}
+			with := v == 1
+			p.IncludeProperties = &with
+			return
+		}
+		if isRangeFilter(kv.Type) {
+			p.RangeFilters = append(p.RangeFilters, KeyValue{Type: kv.Type, Bytes: bytes.Clone(kv.Bytes)})
 			return
 		}
 	}
@@ -133,9 +153,9 @@ func (p *Parameters) set(r *reader, kv KeyValue) {
 		}
 		pr := uint8(v)
 		p.SubscriberPriority = &pr
-	case paramSubscriptionFilter:
+	case paramLocationFilter:
 		sub := newReader(kv.Bytes, r.v)
-		f := sub.filter()
+		f := drafts[r.v].filters.parse(sub)
 		if err := sub.done("subscription filter"); err != nil {
 			r.fail(violation("%v", err)) // §9.2.2.5
 		}
@@ -177,6 +197,13 @@ func (w *writer) parameters(p Parameters) {
 			}
 			add(paramNamespacePrefix, 0, sub.b)
 		}
+		if p.Fill != nil {
+			add(paramFill, 0, w.fill(*p.Fill))
+		}
+		if p.IncludeProperties != nil {
+			add(paramIncludeProperties, bit(*p.IncludeProperties), nil)
+		}
+		kvs = append(kvs, p.RangeFilters...)
 	}
 	for _, t := range p.Tokens {
 		add(paramAuthorizationToken, 0, t.Append(nil, w.v))
@@ -193,22 +220,18 @@ func (w *writer) parameters(p Parameters) {
 		add(paramLargestObject, 0, sub.b)
 	}
 	if p.Forward != nil {
-		var f uint64
-		if *p.Forward {
-			f = 1
-		}
-		add(paramForward, f, nil)
+		add(paramForward, bit(*p.Forward), nil)
 	}
 	if p.SubscriberPriority != nil {
 		add(paramSubscriberPriority, uint64(*p.SubscriberPriority), nil)
 	}
 	if p.SubscriptionFilter != nil {
 		sub := newWriter(nil, w.v)
-		p.SubscriptionFilter.appendTo(sub)
+		drafts[w.v].filters.append(sub, *p.SubscriptionFilter)
 		if sub.err != nil {
 			w.fail(sub.err)
 		}
-		add(paramSubscriptionFilter, 0, sub.b)
+		add(paramLocationFilter, 0, sub.b)
 	}
 	if p.GroupOrder != GroupOrderDefault {
 		add(paramGroupOrder, uint64(p.GroupOrder), nil)
@@ -224,6 +247,13 @@ func (w *writer) parameters(p Parameters) {
 		return
 	}
 	w.keyValues(kvs)
+}
+
+func bit(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func errParameter(t, message uint64) error {

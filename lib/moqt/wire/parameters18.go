@@ -24,6 +24,7 @@ const (
 	asLocation
 	asBytes // with a length before
 	asNamespace
+	asFilter // which says where it ends
 )
 
 // parameters18 are the parameters of draft 18. REQUEST_OK (0x07) stands for the answers to all requests, among them
@@ -38,7 +39,7 @@ var parameters18 = map[uint64]parameterForm{
 	paramFillTimeout:             {asVarint, []uint64{0x16}},
 	paramForward:                 {asByte, []uint64{0x03, 0x02, 0x1d, 0x07, 0x1e, 0x51}},
 	paramSubscriberPriority:      {asByte, []uint64{0x03, 0x16, 0x02, 0x07, 0x1e}},
-	paramSubscriptionFilter:      {asBytes, []uint64{0x03, 0x02, 0x07, 0x1e}},
+	paramLocationFilter:          {asBytes, []uint64{0x03, 0x02, 0x07, 0x1e}},
 	paramGroupOrder:              {asByte, []uint64{0x03, 0x16, 0x07, 0x1e}},
 	paramNewGroupRequest:         {asVarint, []uint64{0x03, 0x02, 0x07, 0x1e}},
 	paramNamespacePrefix:         {asNamespace, []uint64{0x02}},
@@ -70,6 +71,9 @@ func (r *reader) typedParameter(t uint64) KeyValue {
 	case asNamespace:
 		r.trackNamespace(0)
 		kv.Bytes = start[:len(start)-len(r.b)]
+	case asFilter:
+		drafts[r.v].filters.parse(r)
+		kv.Bytes = start[:len(start)-len(r.b)]
 	}
 	return kv
 }
@@ -90,7 +94,7 @@ func (w *writer) typedParameters(kvs []KeyValue) {
 			w.varint(kv.Value)
 		case asByte:
 			w.byte(byte(kv.Value))
-		case asLocation, asNamespace:
+		case asLocation, asNamespace, asFilter:
 			w.b = append(w.b, kv.Bytes...)
 		case asBytes:
 			w.lengthBytes(kv.Bytes)

@@ -4,7 +4,7 @@ package wire
 type PublishDone struct {
 	RequestID   uint64 // not on the wire in drafts with a stream per request
 	Code        DoneCode
-	StreamCount uint64 // MaxVarint: not counted
+	StreamCount uint64 // MaxVarint: not counted, whatever the draft writes for that
 	Reason      string
 }
 
@@ -14,13 +14,19 @@ func (*PublishDone) Type() uint64 { return 0x0b }
 func (m *PublishDone) append(w *writer) {
 	w.answered(m.RequestID)
 	w.varint(drafts[w.v].done.number(uint64(m.Code)))
-	w.varint(m.StreamCount)
+	if m.StreamCount == MaxVarint {
+		w.varint(drafts[w.v].uncounted)
+	} else {
+		w.varint(m.StreamCount)
+	}
 	w.reason(m.Reason)
 }
 
 func (m *PublishDone) parse(r *reader) {
 	m.RequestID = r.answered()
-	m.Code = DoneCode(drafts[r.v].done.code(r.varint("status code"), r.v))
-	m.StreamCount = r.varint("stream count")
+	m.Code = DoneCode(drafts[r.v].done.code(r.varint("status code")))
+	if m.StreamCount = r.varint("stream count"); m.StreamCount == drafts[r.v].uncounted {
+		m.StreamCount = MaxVarint
+	}
 	m.Reason = r.reason()
 }

@@ -17,7 +17,7 @@ type RequestError struct {
 }
 
 // Redirect says where a request may be tried again (draft-18 §10.6.1). An empty URI means this session, an empty name the
-// same track.
+// same track up to draft 18.
 type Redirect struct {
 	URI   string
 	Track object.TrackName
@@ -28,7 +28,7 @@ func (*RequestError) Type() uint64 { return 0x05 }
 
 func (m *RequestError) append(w *writer) {
 	w.answered(m.RequestID)
-	w.varint(uint64(m.Code))
+	w.varint(drafts[w.v].requests.number(uint64(m.Code)))
 	w.varint(m.RetryInterval)
 	w.reason(m.Reason)
 	redirects := drafts[w.v].requestStreams && m.Code == RequestRedirect
@@ -44,7 +44,7 @@ func (m *RequestError) append(w *writer) {
 
 func (m *RequestError) parse(r *reader) {
 	m.RequestID = r.answered()
-	m.Code = RequestCode(r.varint("error code"))
+	m.Code = RequestCode(drafts[r.v].requests.code(r.varint("error code")))
 	m.RetryInterval = r.varint("retry interval")
 	m.Reason = r.reason()
 	if drafts[r.v].requestStreams && m.Code == RequestRedirect {

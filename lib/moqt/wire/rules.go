@@ -30,6 +30,19 @@ const (
 	// TracksApart: PUBLISH of what is below a prefix is asked for with SUBSCRIBE_TRACKS, not with SUBSCRIBE_NAMESPACE (draft-18
 	// §10.17).
 	TracksApart
+	// OneSubscription: a track has one subscription of each side in a session; another is refused (draft-18 §5.1).
+	OneSubscription
+	// AnswerShapes: who takes a PUBLISH says in the answer how it wants the track; else in a REQUEST_UPDATE after that (draft-20
+	// §10.11).
+	AnswerShapes
+	// Fills: what came before a subscription is asked for in it, with FILL_PARAMETERS; there is no joining FETCH (draft-20 §5.1.3).
+	Fills
+	// FINEnds: who asked for a namespace or a listing, or offers a namespace, ends that with FIN; else FIN only says that no updates
+	// follow (draft-18 §3.3, draft-20 §3.3.2).
+	FINEnds
+	// RedirectNamesTrack: the names in a REDIRECT are always those of the track to ask for; else two empty ones are those that were
+	// asked for (draft-18 §10.6.1, draft-20 §10.6.1).
+	RedirectNamesTrack
 
 	rules // how many
 )

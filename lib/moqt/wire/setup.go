@@ -7,7 +7,9 @@ const (
 	setupAuthorizationToken = 0x03
 	setupMaxAuthTokenCache  = 0x04
 	setupAuthority          = 0x05
+	setupMaxFilterRanges    = 0x06
 	setupImplementation     = 0x07
+	setupMaxRequestUpdates  = 0x08
 )
 
 // SetupParameters are the setup parameters (§9.3.1). A nil field is absent.
@@ -18,6 +20,8 @@ type SetupParameters struct {
 	MaxAuthTokenCacheSize *uint64
 	Tokens                []Token
 	Implementation        *string
+	MaxFilterRanges       *uint64 // how many ranges the filters of a request of the peer may have in all; nil: none. From draft 19 on
+	MaxRequestUpdates     *uint64 // how many updates of a request may be without an answer; nil or 0: any number. From draft 19 on
 }
 
 // ClientSetup is CLIENT_SETUP (§9.3).
@@ -101,6 +105,15 @@ func (p *SetupParameters) set(r *reader, kv KeyValue, again bool) {
 		text(&p.Authority)
 	case setupImplementation:
 		text(&p.Implementation)
+	case setupMaxFilterRanges, setupMaxRequestUpdates:
+		if known = drafts[r.v].rangeFilters; !known {
+			break
+		}
+		if kv.Type == setupMaxFilterRanges {
+			p.MaxFilterRanges = &kv.Value
+		} else {
+			p.MaxRequestUpdates = &kv.Value
+		}
 	default:
 		known = false // duplicates of unknown types are allowed (§9.2)
 	}
@@ -137,5 +150,9 @@ func (p SetupParameters) keyValues(v Version) []KeyValue {
 	number(setupMaxAuthTokenCache, p.MaxAuthTokenCacheSize)
 	text(setupAuthority, p.Authority)
 	text(setupImplementation, p.Implementation)
+	if drafts[v].rangeFilters {
+		number(setupMaxFilterRanges, p.MaxFilterRanges)
+		number(setupMaxRequestUpdates, p.MaxRequestUpdates)
+	}
 	return kvs
 }

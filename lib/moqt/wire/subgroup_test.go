@@ -105,7 +105,7 @@ func FuzzSubgroupStream(f *testing.F) {
 	f.Add([]byte{0x11, 1, 0, 0x80, 0, 2, 0x3c, 1, 4, 1, 2, 3, 4}, uint64(0))
 	f.Add([]byte{0x30, 1, 0, 0, 0, 3}, uint64(1<<63))
 	f.Fuzz(func(t *testing.T, b []byte, prev uint64) {
-		for _, v := range bothDrafts {
+		for _, v := range Versions() {
 			fuzzSubgroupStream(t, v, b, prev)
 		}
 	})
@@ -136,7 +136,7 @@ func fuzzSubgroupStream(t *testing.T, v Version, b []byte, prev uint64) {
 // BenchmarkSubgroupObject reads and writes an object's header. Draft 18 allocates the properties in the form they are held in.
 func BenchmarkSubgroupObject(b *testing.B) {
 	properties := append(append([]byte{0x02, 0xc0, 0, 0, 0, 1, 2, 3, 4}, 0x01, 32), make([]byte, 32)...)
-	for _, v := range bothDrafts {
+	for _, v := range Versions() {
 		b.Run(v.String(), func(b *testing.B) {
 			prev := uint64(9)
 			buf := AppendSubgroupObject(nil, v, &prev, true, SubgroupObject{ID: 10, Properties: properties, Length: 65536})

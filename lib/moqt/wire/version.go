@@ -1,5 +1,7 @@
 package wire
 
+import "math"
+
 // Version names a draft of draft-ietf-moq-transport. The zero value is no version.
 type Version uint8
 
@@ -7,6 +9,7 @@ type Version uint8
 const (
 	Draft16 Version = 16
 	Draft18 Version = 18
+	Draft20 Version = 20
 )
 
 // draft is one row of the table of drafts: everything that selects a codec.
@@ -28,13 +31,24 @@ type draft struct {
 	subgroupTypes uint64
 	// deltaFetch: group and object ids of a fetch stream are deltas (from 18 on).
 	deltaFetch bool
+	// filters is how a location filter is written.
+	filters filterCodec
+	// filterFetch: FETCH says its range with a location filter, and FETCH_OK the last object (from 20 on), not the one after it.
+	filterFetch bool
+	// timedOutRanges: fetch streams have a third end of range (from 20 on).
+	timedOutRanges bool
+	// rangeFilters and the limits of setup that came with them exist (from 19 on).
+	rangeFilters bool
+	// uncounted is the stream count of a PUBLISH_DONE that does not tell.
+	uncounted uint64
 	// setupType is the type of the unidirectional stream and the message a session begins with; 0: there is none.
 	setupType uint64
 	// padding streams and datagrams exist.
-	padding bool
-	rules   ruleSet     // that its sessions keep
-	done    codeNumbers // of DoneCode
-	resets  codeNumbers // of ResetCode
+	padding  bool
+	rules    ruleSet     // that its sessions keep
+	requests codeNumbers // of RequestCode
+	done     codeNumbers // of DoneCode
+	resets   codeNumbers // of ResetCode
 }
 
 // drafts is the one table a new draft is added to.
@@ -45,7 +59,9 @@ var drafts = [256]*draft{
 		messages:      messages16,
 		minFields:     1,
 		subgroupTypes: 0x3f,
-		rules:         setOf(JoinLargestObject),
+		filters:       taggedFilter{},
+		uncounted:     MaxVarint,
+		rules:         setOf(JoinLargestObject, OneSubscription, AnswerShapes, FINEnds),
 		done:          done16,
 		resets:        resets16,
 	},
@@ -58,16 +74,40 @@ var drafts = [256]*draft{
 		typedParameters: parameters18,
 		subgroupTypes:   0x7f,
 		deltaFetch:      true,
+		filters:         taggedFilter{delta: true},
+		uncounted:       MaxVarint,
 		setupType:       0x2f00,
 		padding:         true,
-		rules:           setOf(JoinWaits, JoinForwarding, JoinPublished, JoinResumed, SessionTracks, GoAwayNamesRequest, ListingUpdates, TracksApart),
-		done:            done18,
+		rules: setOf(JoinWaits, JoinForwarding, JoinPublished, JoinResumed, SessionTracks, GoAwayNamesRequest, ListingUpdates, TracksApart,
+			OneSubscription, AnswerShapes, FINEnds),
+		done:   done18,
+		resets: resets18,
+	},
+	Draft20: {
+		alpn:            "moqt-20",
+		varint:          vi64{},
+		messages:        messages20,
+		renumbered:      map[uint64]uint64{0x11: 0x50},
+		requestStreams:  true,
+		typedParameters: parameters20,
+		subgroupTypes:   0x7f,
+		deltaFetch:      true,
+		filters:         countedFilter{},
+		filterFetch:     true,
+		timedOutRanges:  true,
+		rangeFilters:    true,
+		uncounted:       math.MaxUint64,
+		setupType:       0x2f00,
+		padding:         true,
+		rules:           setOf(SessionTracks, ListingUpdates, TracksApart, Fills, RedirectNamesTrack),
+		requests:        requests20,
+		done:            done20,
 		resets:          resets18,
 	},
 }
 
 // Versions lists the drafts sessions speak, newest first: the order in which they are offered to a peer.
-func Versions() []Version { return []Version{Draft18, Draft16} }
+func Versions() []Version { return []Version{Draft20, Draft18, Draft16} }
 
 // Known reports whether v is in the table. Every other function of this package needs a known version.
 func (v Version) Known() bool { return drafts[v] != nil }
