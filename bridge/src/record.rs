@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const MAX_LINE: usize = 4096;
 
 /// MoQ's own ALPNs that are spoken, the most preferred first.
-pub const ALPNS: [&str; 3] = ["moqt-20", "moqt-18", "moqt-16"];
+pub const ALPNS: [&str; 4] = ["moqt-22", "moqt-20", "moqt-18", "moqt-16"];
 
 const MAX_ADDRS: usize = 32;
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -226,7 +226,7 @@ mod tests {
             (format!(r#"{{"v":1,"dial":"{ID}","addrs":["example.org:1"]}}"#), "the address \"example.org:1\" is not IP:port"),
             (format!(r#"{{"v":1,"dial":"{ID}","addrs":[{many}]}}"#), "more than 32 addresses"),
             (format!(r#"{{"v":1,"dial":"{ID}","relay":"not a url"}}"#), "the relay"),
-            (format!(r#"{{"v":1,"dial":"{ID}","alpns":["h3"]}}"#), "alpns are some of moqt-20, moqt-18, moqt-16"),
+            (format!(r#"{{"v":1,"dial":"{ID}","alpns":["h3"]}}"#), "alpns are some of moqt-22, moqt-20, moqt-18, moqt-16"),
             (format!(r#"{{"v":1,"dial":"{ID}","alpns":[]}}"#), "alpns are some of"),
         ] {
             let e = line.parse::<Dial>().unwrap_err();

@@ -138,7 +138,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestVersions(t *testing.T) {
-	for draft, n := range map[string]int{"": 0, "16": 1, "18": 1, "20": 1} {
+	for draft, n := range map[string]int{"": 0, "16": 1, "18": 1, "20": 1, "22": 1} {
 		if v, err := client.Versions(draft); err != nil || len(v) != n {
 			t.Errorf("Versions(%q) = %v, %v", draft, v, err)
 		}

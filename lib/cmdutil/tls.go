@@ -98,5 +98,5 @@ func (u *untrusted) Hint() string {
 
 // DraftFlag forces a draft of MoQ Transport.
 func DraftFlag() cli.Flag {
-	return &cli.StringFlag{Name: "draft", Usage: "speak draft `16|18|20` of MoQ Transport and no other (default: the newest that both sides speak)"}
+	return &cli.StringFlag{Name: "draft", Usage: "speak draft `16|18|20|22` of MoQ Transport and no other (default: the newest that both sides speak)"}
 }

@@ -427,7 +427,8 @@ func TestDraftsSideBySide(t *testing.T) {
 		client, server []Version
 		want           Version
 	}{
-		{nil, nil, wire.Draft20},
+		{nil, nil, wire.Draft22},
+		{[]Version{wire.Draft20, wire.Draft18}, nil, wire.Draft20},
 		{[]Version{wire.Draft18, wire.Draft16}, nil, wire.Draft18},
 		{[]Version{wire.Draft16}, nil, wire.Draft16},
 		{nil, []Version{wire.Draft16}, wire.Draft16},

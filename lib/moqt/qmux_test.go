@@ -97,7 +97,7 @@ func TestQMuxPath(t *testing.T) {
 
 // TestSubprotocolNames are those of moq-dev.
 func TestSubprotocolNames(t *testing.T) {
-	if got := strings.Join(qmux.Subprotocols((*Config)(nil).transport().Protocols), " "); got != "qmux-02.moqt-20 qmux-01.moqt-20 qmux-02.moqt-18 qmux-01.moqt-18 qmux-02.moqt-16 qmux-01.moqt-16" {
+	if got := strings.Join(qmux.Subprotocols((*Config)(nil).transport().Protocols), " "); got != "qmux-02.moqt-22 qmux-01.moqt-22 qmux-02.moqt-20 qmux-01.moqt-20 qmux-02.moqt-18 qmux-01.moqt-18 qmux-02.moqt-16 qmux-01.moqt-16" {
 		t.Error(got)
 	}
 }

@@ -89,4 +89,4 @@ func same20() (list []Message) {
 }
 
 // everyMessageOf has each message of each draft.
-var everyMessageOf = map[Version][]Message{Draft16: everyMessage, Draft18: everyMessage18, Draft20: everyMessage20}
+var everyMessageOf = map[Version][]Message{Draft16: everyMessage, Draft18: everyMessage18, Draft20: everyMessage20, Draft22: everyMessage22}

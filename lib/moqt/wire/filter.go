@@ -201,3 +201,36 @@ func (countedFilter) parse(r *reader) Filter {
 	}
 	return r.filterOf(fields)
 }
+
+// typedFilter begins with a type that says which fields follow (draft-22 §9.20.9).
+type typedFilter struct{}
+
+// The type is how many fields there are, but for the next object.
+const filterNextObject = 5
+
+func (typedFilter) append(w *writer, f Filter) {
+	if f.Type == FilterLargestObject {
+		w.varint(filterNextObject)
+		return
+	}
+	fields := f.fields(w)
+	w.varint(uint64(len(fields)))
+	for _, x := range fields {
+		w.varint(x)
+	}
+}
+
+func (typedFilter) parse(r *reader) Filter {
+	n := r.varint("filter type")
+	if n == filterNextObject {
+		return Filter{Type: FilterLargestObject}
+	}
+	if n > filterNextObject {
+		r.fail(violation("filter type %d", n))
+	}
+	var fields []uint64
+	for ; r.err == nil && n > 0; n-- {
+		fields = append(fields, r.varint("filter"))
+	}
+	return r.filterOf(fields)
+}

@@ -10,6 +10,7 @@ const (
 	Draft16 Version = 16
 	Draft18 Version = 18
 	Draft20 Version = 20
+	Draft22 Version = 22
 )
 
 // draft is one row of the table of drafts: everything that selects a codec.
@@ -83,31 +84,40 @@ var drafts = [256]*draft{
 		done:   done18,
 		resets: resets18,
 	},
-	Draft20: {
-		alpn:            "moqt-20",
-		varint:          vi64{},
-		messages:        messages20,
-		renumbered:      map[uint64]uint64{0x11: 0x50},
-		requestStreams:  true,
-		typedParameters: parameters20,
-		subgroupTypes:   0x7f,
-		deltaFetch:      true,
-		filters:         countedFilter{},
-		filterFetch:     true,
-		timedOutRanges:  true,
-		rangeFilters:    true,
-		uncounted:       math.MaxUint64,
-		setupType:       0x2f00,
-		padding:         true,
-		rules:           setOf(SessionTracks, ListingUpdates, TracksApart, Fills, RedirectNamesTrack),
-		requests:        requests20,
-		done:            done20,
-		resets:          resets18,
-	},
+	Draft20: &draft20,
+	Draft22: draft20.with("moqt-22", parameters22, typedFilter{}),
+}
+
+var draft20 = draft{
+	alpn:            "moqt-20",
+	varint:          vi64{},
+	messages:        messages20,
+	renumbered:      map[uint64]uint64{0x11: 0x50},
+	requestStreams:  true,
+	typedParameters: parameters20,
+	subgroupTypes:   0x7f,
+	deltaFetch:      true,
+	filters:         countedFilter{},
+	filterFetch:     true,
+	timedOutRanges:  true,
+	rangeFilters:    true,
+	uncounted:       math.MaxUint64,
+	setupType:       0x2f00,
+	padding:         true,
+	rules:           setOf(SessionTracks, ListingUpdates, TracksApart, Fills, RedirectNamesTrack),
+	requests:        requests20,
+	done:            done20,
+	resets:          resets18,
+}
+
+// with is a draft that differs in its name and in how location filters are written.
+func (d draft) with(alpn string, parameters map[uint64]parameterForm, filters filterCodec) *draft {
+	d.alpn, d.typedParameters, d.filters = alpn, parameters, filters
+	return &d
 }
 
 // Versions lists the drafts sessions speak, newest first: the order in which they are offered to a peer.
-func Versions() []Version { return []Version{Draft20, Draft18, Draft16} }
+func Versions() []Version { return []Version{Draft22, Draft20, Draft18, Draft16} }
 
 // Known reports whether v is in the table. Every other function of this package needs a known version.
 func (v Version) Known() bool { return drafts[v] != nil }
