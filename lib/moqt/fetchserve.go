@@ -200,7 +200,7 @@ func (w *FetchWriter) begin(o FetchObject) error {
 			m.Flags = wire.FetchEndOfTimedOut // as the draft has it
 		}
 	}
-	if w.discards = o.Kind == FetchedObject && !w.sieve.passes(Location{Group: o.Group, Object: o.ID}, o.ranged()); w.discards {
+	if w.discards = w.sieve != nil && o.Kind == FetchedObject && !w.sieve.passesFetched(o); w.discards {
 		return nil
 	}
 	w.scratch = w.scratch[:0]
@@ -219,15 +219,6 @@ func (w *FetchWriter) begin(o FetchObject) error {
 		w.s.qlog.fetchObject(true, w.id, o)
 	}
 	return nil
-}
-
-// ranged is what range filters look at.
-func (o *FetchObject) ranged() wire.Ranged {
-	r := wire.Ranged{ID: o.ID, Priority: o.Priority, Properties: o.Properties}
-	if !o.Datagram {
-		r.Subgroup = &o.Subgroup
-	}
-	return r
 }
 
 // Close sends FIN: the response is whole.

@@ -15,6 +15,15 @@ func (s *sieve) passes(l Location, o wire.Ranged) bool {
 	return s == nil || !s.last.Less(l) && s.ranges.PassesObject(o)
 }
 
+// passesFetched is passes for an object of a fetch. It is apart because what it is called with goes to the heap.
+func (s *sieve) passesFetched(o FetchObject) bool {
+	r := wire.Ranged{ID: o.ID, Priority: o.Priority, Properties: o.Properties}
+	if !o.Datagram {
+		r.Subgroup = &o.Subgroup
+	}
+	return s.passes(Location{Group: o.Group, Object: o.ID}, r)
+}
+
 // newSieve is that of range filters and a last location.
 func newSieve(ranges wire.RangeFilters, last Location) *sieve {
 	if last.Object == openEnd.Object { // groups are the publisher's business

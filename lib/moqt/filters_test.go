@@ -137,6 +137,38 @@ func testRangeFiltersHoldBack(t *testing.T, v Version) {
 	}
 }
 
+// TestBoundsDoNotWrap: after the largest integer there is nothing (draft-20 §5.1.2).
+func TestBoundsDoNotWrap(t *testing.T) {
+	for _, tt := range []struct {
+		filter wire.FilterType
+		want   Location
+	}{
+		{wire.FilterNextGroupStart, Location{Group: openEnd.Group}},
+		{wire.FilterRelativeStart, Location{Group: openEnd.Group}},
+		{wire.FilterLargestObject, openEnd},
+	} {
+		if start, last := bounds(Filter{Type: tt.filter}, &openEnd); start != tt.want || last != openEnd {
+			t.Errorf("%v: from %v to %v", Filter{Type: tt.filter}, start, last)
+		}
+	}
+}
+
+// TestFetchObjectsDoNotAllocate: without filters an object of a fetch costs no memory of its own.
+func TestFetchObjectsDoNotAllocate(t *testing.T) {
+	w := &FetchWriter{}
+	w.s = &Session{v: wire.Versions()[0]}
+	o := FetchObject{Group: 1, Size: 1}
+	if n := testing.AllocsPerRun(100, func() {
+		o.ID++
+		w.left = 0
+		if err := w.begin(o); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // TestRangeFiltersRefused: wrong filters refuse their request, and in an update end the subscription.
 func TestRangeFiltersRefused(t *testing.T) { onFills(t, testRangeFiltersRefused) }
 

@@ -46,7 +46,7 @@ func bounds(f Filter, largest *Location) (start, last Location) {
 	switch f.Type {
 	case wire.FilterNextGroupStart:
 		if largest != nil {
-			start = Location{Group: largest.Group + 1}
+			start = Location{Group: min(largest.Group, openEnd.Group-1) + 1}
 		}
 	case wire.FilterRelativeStart:
 		if largest != nil {
@@ -54,7 +54,7 @@ func bounds(f Filter, largest *Location) (start, last Location) {
 		}
 	case wire.FilterLargestObject:
 		if largest != nil {
-			start = Location{Group: largest.Group, Object: largest.Object + 1}
+			start = Location{Group: largest.Group, Object: min(largest.Object, openEnd.Object-1) + 1}
 		}
 	case wire.FilterAbsoluteStart:
 		start = f.Start
