@@ -28,6 +28,7 @@ func TestResetsThroughIroh(t *testing.T) {
 	here := irohtest.Start(t, "", nil, "--bind", "127.0.0.1:0")
 	ctx := testContext(t)
 	conf := Config{Protocols: []string{"moqt-18"}}
+	here.ALPNs = conf.Protocols // else ec-iroh chooses the newest that it knows
 	got := make(chan *Conn, 1)
 	go func() {
 		defer close(got)
