@@ -21,6 +21,7 @@ type controlStream struct {
 	in   uint64 // of that of the other direction, where there are two
 
 	timeout time.Duration // Config.ControlTimeout
+	parse   func(v Version, typ uint64, payload []byte) (wire.Message, error)
 
 	wmu    sync.Mutex
 	wbuf   []byte
@@ -33,7 +34,7 @@ type controlStream struct {
 }
 
 func newControlStream(st Stream, v Version) *controlStream {
-	return &controlStream{st: st, v: v, timeout: controlTimeout, buf: make([]byte, 0, 4096)}
+	return &controlStream{st: st, v: v, timeout: controlTimeout, parse: wire.ParseMessage, buf: make([]byte, 0, 4096)}
 }
 
 // controlStream is a stream of control messages of this session.
@@ -76,7 +77,7 @@ func (c *controlStream) receive() (wire.Message, error) {
 		if n > 0 && len(c.buf)-c.r >= n+length {
 			payload := c.buf[c.r+n : c.r+n+length]
 			c.r += n + length
-			m, err := wire.ParseMessage(c.v, typ, payload)
+			m, err := c.parse(c.v, typ, payload)
 			if c.qlog != nil && err == nil {
 				c.qlog.message(false, c.in, n+length, m)
 			}

@@ -312,6 +312,9 @@ func (r *objectReader) stop(err error) error {
 		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
 		r.st.CancelRead(wire.ResetCancelled)
 		r.stopped(wire.ResetCancelled)
+	case errors.Is(err, wire.ErrMalformedTrack):
+		r.st.CancelRead(wire.ResetMalformedTrack)
+		r.stopped(wire.ResetMalformedTrack)
 	case errors.As(err, &reset) && reset.Remote:
 		r.s.count.reset(received, reset.Code)
 		if r.s.qlog != nil {
@@ -407,6 +410,13 @@ func (s *Session) receiveDatagrams() error {
 		if errors.Is(err, wire.ErrLimit) {
 			s.count.add(cDatagramsDropped, 1)
 			s.log.Debug("datagram dropped", "err", err)
+			continue
+		}
+		if errors.Is(err, wire.ErrMalformedTrack) {
+			s.count.add(cDatagramsDropped, 1)
+			if sub, _ := s.aliases.get(d.TrackAlias, d.Group); sub != nil {
+				sub.malformed(err)
+			}
 			continue
 		}
 		if err != nil {

@@ -26,13 +26,18 @@ func attack18(t *testing.T, server bool, conf *Config) *raw18 {
 
 // attackStreams does so in any draft with a stream for each request.
 func attackStreams(t *testing.T, v Version, server bool, conf *Config) *raw18 {
+	return attackAs(t, &wire.Setup{}, v, server, conf)
+}
+
+// attackAs does so with what SETUP says.
+func attackAs(t *testing.T, setup *wire.Setup, v Version, server bool, conf *Config) *raw18 {
 	a, b := Pipe(PipeOptions{Version: v})
 	s := NewClient(b, "relay", "/", conf)
 	if server {
 		s = NewServer(b, conf)
 	}
 	p := &raw18{rawPeer: rawPeer{t: t, conn: a, s: s, end: run(t, s)}, v: v}
-	p.out = p.stream(messageIn(v, &wire.Setup{}))
+	p.out = p.stream(messageIn(v, setup))
 	st, err := a.AcceptUniStream(testContext(t))
 	if err != nil {
 		t.Fatal(err)

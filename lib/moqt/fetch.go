@@ -271,6 +271,9 @@ func (f *FetchReader) Next() (FetchObject, error) {
 		}
 	}
 	if err != nil {
+		if errors.Is(err, wire.ErrMalformedTrack) {
+			f.Cancel()
+		}
 		f.finish()
 		return FetchObject{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"time"
@@ -168,7 +169,7 @@ func (s *Session) openControl(ctx context.Context, p wire.SetupParameters) error
 func (s *Session) ownParameters() wire.SetupParameters {
 	limit := s.carrier.credits().bound()
 	ranges := maxFilterRanges
-	p := wire.SetupParameters{MaxRequestID: &limit, MaxFilterRanges: &ranges, Implementation: &s.cfg.Implementation}
+	p := wire.SetupParameters{MaxRequestID: &limit, MaxFilterRanges: &ranges, Implementation: &s.cfg.Implementation, Grease: wire.Grease(rand.Uint32N(1 << 20))}
 	if n := s.cfg.MaxTokenCache; n > 0 {
 		size := uint64(n)
 		p.MaxAuthTokenCacheSize = &size

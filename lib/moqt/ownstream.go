@@ -40,6 +40,7 @@ func (st *ownStream) watch() { st.unwatch = context.AfterFunc(st.cs.st.Context()
 func (o ownStreams) accept(st Stream) error {
 	s := o.s
 	cs := s.controlStream(st)
+	cs.parse = s.parseRequest
 	st.SetReadDeadline(time.Now().Add(s.cfg.HeaderTimeout))
 	m, err := cs.receive()
 	if err != nil {

@@ -1,6 +1,10 @@
 package moqt
 
-import "math"
+import (
+	"math"
+
+	"every.channel/ec/lib/moqt/wire"
+)
 
 // moqNetJS is what the JavaScript library @moq/net says it is.
 const moqNetJS = "moq-lite-js"
@@ -16,6 +20,21 @@ func (s *Session) largestFor(l *Location) *Location {
 		return nil
 	}
 	return l
+}
+
+// parseRequest decodes a message of a request of the peer.
+//
+// @moq/net up to 0.2.8 writes all parameters of drafts from 17 on that are numbers as variable-length integers, so a priority from 128 on
+// takes two bytes where the draft has one. (0.3.3 writes them right; @moq/watch 0.4.6 still takes 0.2.8.) What cannot be read by the draft
+// is read that way.
+func (s *Session) parseRequest(v Version, typ uint64, payload []byte) (wire.Message, error) {
+	m, err := wire.ParseMessage(v, typ, payload)
+	if err != nil && s.peer.Implementation == moqNetJS {
+		if wide, wideErr := wire.ParseWideMessage(v, typ, payload); wideErr == nil {
+			return wide, nil
+		}
+	}
+	return m, err
 }
 
 // renumber gives a request of the peer an id of this side's choice, if the session is lenient: MediaMTX counts 1, 2, 3. In

@@ -2,6 +2,7 @@ package moqt
 
 import (
 	"context"
+	"encoding/hex"
 	"testing"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -41,6 +42,43 @@ func testLargestForMoqNet(t *draftT) {
 		}
 		if start := recv(t, started).State().Start; start != (Location{Group: 4, Object: 8}) {
 			t.Errorf("starts at %v", start)
+		}
+	}
+}
+
+// TestWidePriority: @moq/net 0.2.8 writes a priority as a variable-length integer, and is served; any other peer that does so closes the
+// session. The bytes are what 0.2.8 writes.
+func TestWidePriority(t *testing.T) {
+	const subscribe = "03" + "0014" + "0002026563016101760410011080fe0101020102"
+	b, err := hex.DecodeString(subscribe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{moqNetJS, "another"} {
+		started := make(chan *Publication, 1)
+		p := attackAs(t, &wire.Setup{Parameters: wire.SetupParameters{Implementation: &name}}, wire.Draft18, true, &Config{Handler: handlers{
+			subscribe: func(_ context.Context, r *SubscribeRequest) {
+				p, err := r.Accept(TrackInfo{})
+				if err != nil {
+					t.Error(err)
+				}
+				started <- p
+			},
+		}})
+		cs := p.request()
+		if _, err := cs.st.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if name != moqNetJS {
+			p.closed(wire.ProtocolViolation)
+			continue
+		}
+		if m, err := cs.receive(); err != nil || m.Type() != (*wire.SubscribeOK)(nil).Type() {
+			t.Fatalf("%T %+v, %v", m, m, err)
+		}
+		st := recv(t, started).State()
+		if st.Priority != 254 || st.GroupOrder != wire.GroupOrderDescending || st.Filter.Type != wire.FilterLargestObject {
+			t.Errorf("%+v", st)
 		}
 	}
 }

@@ -70,6 +70,9 @@ func (r *SubgroupReader) Next() (ObjectHeader, error) {
 		return n, err
 	})
 	if err != nil {
+		if errors.Is(err, wire.ErrMalformedTrack) {
+			r.sub.malformed(err)
+		}
 		return ObjectHeader{}, err
 	}
 	if err := r.check(o); err != nil {

@@ -123,6 +123,13 @@ func (sub *Subscription) stop(err error) {
 	signal(sub.wakeData)
 }
 
+// malformed ends the subscription to a track that the publisher must not go on with. AcceptSubgroup returns *DoneError.
+func (sub *Subscription) malformed(err error) {
+	sub.s.log.Warn("track left", "track", sub.track.String(), "err", err)
+	sub.stop(&DoneError{Code: wire.DoneMalformedTrack, Reason: err.Error()})
+	sub.r.cancel(nil)
+}
+
 // Unsubscribe ends the subscription; streams not accepted yet are refused from now on. Readers already accepted go on
 // until they were read or cancelled.
 func (sub *Subscription) Unsubscribe() error {

@@ -94,7 +94,7 @@ func ParseDatagram(b []byte, v Version) (d Datagram, err error) {
 			r.fail(violation("properties bit with no properties"))
 		}
 		if r.err == nil {
-			if d.Properties, err = heldProperties(d.Properties, v); err != nil {
+			if d.Properties, err = heldObjectProperties(d.Properties, v); err != nil {
 				return d, err
 			}
 		}

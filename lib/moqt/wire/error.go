@@ -9,6 +9,9 @@ import (
 // is known, that is a protocol violation; on a stream it means "read more".
 var ErrIncomplete = errors.New("incomplete")
 
+// ErrMalformedTrack: what came makes its track malformed; the session goes on (draft-18 §2.4.2).
+var ErrMalformedTrack = errors.New("malformed track")
+
 // ErrLimit says that a length is over the bound the caller gave, which the draft does not forbid.
 var ErrLimit = errors.New("over the configured limit")
 

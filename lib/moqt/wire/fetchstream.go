@@ -126,7 +126,7 @@ func ParseFetchObject(b []byte, v Version, maxProperties uint64) (o FetchObject,
 				return o, 0, nil
 			}
 			var err error
-			if o.Properties, err = heldProperties(b[at:at+int(l):at+int(l)], v); err != nil {
+			if o.Properties, err = heldObjectProperties(b[at:at+int(l):at+int(l)], v); err != nil {
 				return o, 0, err
 			}
 			at += int(l)

@@ -124,13 +124,22 @@ func MessageHeader(b []byte, v Version) (typ uint64, length, n int, err error) {
 
 // ParseMessage decodes the payload of a message of type typ. Nothing in the message aliases payload.
 func ParseMessage(v Version, typ uint64, payload []byte) (Message, error) {
+	return parseMessage(v, typ, payload, false)
+}
+
+// ParseWideMessage does the same for a message whose sender takes parameters of one byte for variable-length integers.
+func ParseWideMessage(v Version, typ uint64, payload []byte) (Message, error) {
+	return parseMessage(v, typ, payload, true)
+}
+
+func parseMessage(v Version, typ uint64, payload []byte, wideBytes bool) (Message, error) {
 	mk := drafts[v].messages[typ]
 	if mk == nil {
 		return nil, violation("unknown message type %#x", typ)
 	}
 	m := mk()
 	r := newReader(payload, v)
-	r.typ = m.Type()
+	r.typ, r.wideBytes = m.Type(), wideBytes
 	m.parse(r)
 	if err := r.done(fmt.Sprintf("message %#x", typ)); err != nil {
 		return nil, err

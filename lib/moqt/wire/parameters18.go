@@ -58,7 +58,11 @@ func (r *reader) typedParameter(t uint64) KeyValue {
 		return kv
 	}
 	start := r.b
-	switch f.value {
+	value := f.value
+	if value == asByte && r.wideBytes {
+		value = asVarint
+	}
+	switch value {
 	case asVarint:
 		kv.Value = r.varint("parameter value")
 	case asByte:

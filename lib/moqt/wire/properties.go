@@ -65,6 +65,12 @@ func ParseTrackProperties(b []byte, v Version) (TrackProperties, error) {
 	return p, nil
 }
 
+// Properties of tracks from the first to before the end are mandatory.
+const (
+	firstMandatory = 0x4000
+	endMandatory   = 0x8000
+)
+
 // MandatoryProperty finds a track property that only those may use who understand it, of which this package knows none
 // (draft-18 §2.5.1).
 func MandatoryProperty(b []byte, v Version) (t uint64, ok bool) {
@@ -73,11 +79,35 @@ func MandatoryProperty(b []byte, v Version) (t uint64, ok bool) {
 	}
 	kvs, _ := heldPairs(b)
 	for _, kv := range kvs {
-		if kv.Type >= 0x4000 && kv.Type < 0x8000 {
+		if kv.Type >= firstMandatory && kv.Type < endMandatory {
 			return kv.Type, true
 		}
 	}
 	return 0, false
+}
+
+// heldObjectProperties turns an object's block from the wire into PropertyForm. An object that has a property of those that only those may
+// use who understand it makes its track malformed, since such properties are tracks' own (draft-18 §2.5.1).
+func heldObjectProperties(b []byte, v Version) ([]byte, error) {
+	held, err := heldProperties(b, v)
+	if err != nil || !drafts[v].requestStreams {
+		return held, err
+	}
+	r := reader{b: held, v: PropertyForm, vi: drafts[PropertyForm].varint}
+	for typ := uint64(0); len(r.b) > 0; {
+		if typ = r.delta(typ, "key-value type"); r.err != nil || typ >= endMandatory {
+			break
+		}
+		if typ >= firstMandatory {
+			return nil, fmt.Errorf("%w: an object with property %#x", ErrMalformedTrack, typ)
+		}
+		if typ&1 == 0 {
+			r.varint("key-value value")
+		} else {
+			r.lengthBytes(MaxValueLength, "key-value value")
+		}
+	}
+	return held, nil
 }
 
 // trackProperties reads the properties that end a message.

@@ -9,6 +9,9 @@ type reader struct {
 	v   Version
 	vi  varintCodec
 	typ uint64 // Message.Type of the message being read
+
+	wideBytes bool // parameters that the draft writes as a byte are variable-length integers
+
 	err error
 }
 

@@ -21,8 +21,12 @@ type SetupParameters struct {
 	Tokens                []Token
 	Implementation        *string
 	MaxFilterRanges       *uint64 // how many ranges the filters of a request of the peer may have in all; nil: none. From draft 19 on
+	Grease                uint64  // a type from Grease, with no meaning; 0: none. From draft 18 on; it is not read
 	MaxRequestUpdates     *uint64 // how many updates of a request may be without an answer; nil or 0: any number. From draft 19 on
 }
+
+// Grease returns a type of those that never get a meaning, so that peers learn to ignore what they do not know (draft-18 §14).
+func Grease(n uint32) uint64 { return 0x7f*uint64(n) + 0x9d }
 
 // ClientSetup is CLIENT_SETUP (§9.3).
 type ClientSetup struct{ Parameters SetupParameters }
@@ -153,6 +157,9 @@ func (p SetupParameters) keyValues(v Version) []KeyValue {
 	if drafts[v].rangeFilters {
 		number(setupMaxFilterRanges, p.MaxFilterRanges)
 		number(setupMaxRequestUpdates, p.MaxRequestUpdates)
+	}
+	if p.Grease > 0 && drafts[v].requestStreams {
+		kvs = append(kvs, KeyValue{Type: p.Grease})
 	}
 	return kvs
 }

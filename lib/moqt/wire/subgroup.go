@@ -165,7 +165,7 @@ func ParseSubgroupObject(b []byte, v Version, prev *uint64, hasProperties bool, 
 			return o, 0, nil
 		}
 		var err error
-		if o.Properties, err = heldProperties(b[at:at+int(l):at+int(l)], v); err != nil {
+		if o.Properties, err = heldObjectProperties(b[at:at+int(l):at+int(l)], v); err != nil {
 			return o, 0, err
 		}
 		at += int(l)
