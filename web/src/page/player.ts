@@ -43,7 +43,9 @@ export class Player {
 	/** something of this feed is shown */
 	started = false
 	private since = 0
-	private stuck = 0
+	private stuck = 0 // ticks in which nothing was ahead
+	private waits = 0 // ticks in which the decoder waited although something was
+	private before = 0 // currentTime at the last tick
 	private filling = false
 	private live = false
 	private chase = false // it fell behind by itself, not because somebody wanted that
@@ -169,12 +171,13 @@ export class Player {
 		b.remove(0, to)
 	}
 
-	/** Seconds buffered ahead of what is shown, without a hole. */
+	/** Seconds buffered ahead of what is shown, without a hole: at a hole, however small, nothing is ahead. */
 	get ahead(): number {
 		const v = this.video
 		const at = this.started ? v.currentTime : (this.target ?? (v.buffered.length > 0 ? v.buffered.start(0) : 0))
+		const near = this.started ? 0 : 0.1 // it does not begin before what there is
 		for (let i = 0; i < v.buffered.length; i++) {
-			if (v.buffered.start(i) <= at + 0.1 && at < v.buffered.end(i)) return v.buffered.end(i) - at
+			if (v.buffered.start(i) <= at + near && at < v.buffered.end(i)) return v.buffered.end(i) - at
 		}
 		return 0
 	}
@@ -242,7 +245,7 @@ export class Player {
 		else if (behind > late) v.playbackRate = 1.06
 		if (this.filling) {
 			// Not after every drop: a stall is followed by another where it goes on with an empty buffer.
-			if (ahead < refill && !(ahead > 0.3 && Date.now() - this.since > 4000)) return this.overHole()
+			if (ahead < refill && !(ahead > 0.3 && Date.now() - this.since > 4000)) return this.goOn()
 			this.filling = false
 			this.events.loading(false)
 			if (this.wants) this.play()
@@ -252,14 +255,26 @@ export class Player {
 			v.pause()
 			this.events.loading(!this.nothingMore)
 		}
-		this.overHole()
+		this.goOn()
 	}
 
-	/** Goes on behind a hole, when what is there has come. */
+	/** Goes on where it stands although more has come. */
+	private goOn(): void {
+		const v = this.video
+		const at = v.currentTime
+		this.stuck = this.ahead < 0.1 ? this.stuck + 1 : 0
+		this.waits = this.stuck === 0 && at === this.before && !v.paused && !v.seeking && v.readyState < 3 ? this.waits + 1 : 0
+		this.before = at
+		if (this.stuck >= 3) this.overHole()
+		if (this.waits < 10) return
+		// A decoder may wait for what is missing behind it. A jump lets it begin anew.
+		v.currentTime = at + 0.01
+		this.waits = 0
+	}
+
+	/** Goes to what begins behind a hole. */
 	private overHole(): void {
 		const v = this.video
-		this.stuck = this.ahead < 0.1 ? this.stuck + 1 : 0
-		if (this.stuck < 3) return
 		for (let i = 0; i < v.buffered.length; i++) {
 			const start = v.buffered.start(i)
 			if (start > v.currentTime && v.buffered.end(i) - start > 0.5) {

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict"
 import { after, before, test } from "node:test"
 import * as h from "./harness.mjs"
+import { overHole } from "./hole.mjs"
 
 const seconds = Number(process.env.EC_SECONDS ?? 30)
 const far = process.env.EC_FAR // an address of this machine that is not loopback, set in a namespace of its own
@@ -263,6 +264,15 @@ test("a receiver learns whose broadcast it hears: the picture goes on under that
 	assert.ok(w.live && w.confirmed > 2 && w.wrong + w.contradicted === 0, `live ${w.live}, ${w.confirmed} chunks confirmed`)
 	assert.equal(w.list.length, 1)
 	await home.end()
+})
+
+// Such a hole is what a publisher leaves that pauses and begins anew. Chromium plays over smaller ones by itself.
+test("a hole of 80 ms, behind which the buffer ran dry: the picture goes on", async () => {
+	const w = await overHole(context, 80)
+	assert.deepEqual(w.problems, [])
+	const next = w.buffered.find(([from]) => from > w.before)
+	assert.ok(next && next[0] - w.before < 0.1, `a hole: ${JSON.stringify(w)}`)
+	assert.ok(w.after > w.before + 2 && !w.waits, `it stands: ${JSON.stringify(w)}`)
 })
 
 // scripts/test runs this one by itself, in a namespace.
