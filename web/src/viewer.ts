@@ -1,12 +1,12 @@
 // Plays one broadcast: objects from the relay, past or live, checked against their hashes, to segments for the page.
-import { blake3 } from "@noble/hashes/blake3.js"
 import { type Catalog, type ElementaryStream, type Entry, parseEntry } from "./moqt/catalog.ts"
 import { type MoqObject, noProperties } from "./moqt/data.ts"
 import { compare, type Location, type Namespace, type Track, writeTrack } from "./moqt/names.ts"
 import { Refused, RequestCode, type Session, type Subgroup } from "./moqt/session.ts"
 import type { Queue } from "./moqt/stream.ts"
+import { Checker } from "./checks.ts"
 import { Muxer, type Output, stampDistance } from "./media/chunk.ts"
-import type { Checks, ToPage } from "./protocol.ts"
+import type { ToPage } from "./protocol.ts"
 import { within } from "./within.ts"
 import { words } from "./words.ts"
 
@@ -32,11 +32,6 @@ export const bucketOf = (group: number): number => Math.floor(group / tag)
 export function timeOf(group: number, pts: number, grid: number): number {
 	return pts + Math.floor(bucketOf(group) / Math.ceil(wrap / grid)) * wrap
 }
-
-const hex = (b: Uint8Array): string => Array.from(b, (x) => x.toString(16).padStart(2, "0")).join("")
-const same = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((x, i) => x === b[i])
-
-export const noChecks = (): Checks => ({ right: 0, wrong: 0, without: 0, bytes: 0, confirmed: 0, contradicted: 0, first: "" })
 
 interface Chunk {
 	group: number
@@ -65,9 +60,9 @@ export interface Options {
 /** Plays until stopped, over as many sessions as it takes. */
 export class Viewer {
 	feed = 0
-	checks = noChecks()
 
 	private readonly muxer = new Muxer()
+	private readonly checker: Checker
 	private grid: number
 	private chunk: Chunk | undefined
 	private zero: number | undefined // x at media time 0
@@ -82,8 +77,6 @@ export class Viewer {
 	private wake: (() => void) | undefined
 	private readonly index: { group: number; x: number; base: number; end: number }[] = []
 	private utc: { x: number; ms: number } | undefined
-	private readonly chunkHashes = new Map<number, string>() // group: hash of the chunk as it came
-	private readonly manifest = new Map<number, Entry>()
 	private stopped = false
 
 	constructor(
@@ -92,6 +85,7 @@ export class Viewer {
 		private readonly session: () => Promise<Session>,
 		feed: number,
 	) {
+		this.checker = new Checker((checks) => send({ type: "checks", checks }))
 		this.grid = o.catalog.duration
 		this.feed = feed
 	}
@@ -145,8 +139,7 @@ export class Viewer {
 		this.shift = 0
 		this.utc = undefined
 		this.index.length = 0
-		this.chunkHashes.clear()
-		this.manifest.clear()
+		this.checker.forget()
 	}
 
 	/** The first object of the chunk that is on at a media time. */
@@ -340,7 +333,7 @@ export class Viewer {
 		this.heard = Date.now()
 		const next = { group: o.group, object: o.object + 1 }
 		if (!this.at || this.mode === "past" || compare(next, this.at) > 0) this.at = next
-		const right = this.check(o)
+		const right = this.checker.object(o, this.o.track)
 		if (this.chunk?.group !== o.group) {
 			this.finishChunk()
 			this.startChunk(o)
@@ -359,24 +352,6 @@ export class Viewer {
 			c.broken = true
 			this.send({ type: "notice", level: "warning", text: `Part ${o.object} of chunk ${o.group}: ${words(err)}` })
 		}
-	}
-
-	/** Compares the payload with the hash that came with it. */
-	private check(o: MoqObject): boolean {
-		const c = this.checks
-		c.bytes += o.payload.length
-		let right = true
-		if (!o.properties.blake3) {
-			c.without++
-		} else if (same(blake3(o.payload), o.properties.blake3)) {
-			c.right++
-		} else {
-			right = false
-			c.wrong++
-			c.first ||= `Object ${o.object} of group ${o.group} of ${writeTrack(this.o.track)} is not what its publisher sent: its BLAKE3 hash is another. It is not shown. Whoever stands between the publisher and you changed it.`
-		}
-		this.send({ type: "checks", checks: { ...c } })
-		return right
 	}
 
 	/** Media time at which a track begins: the first at the origin, another where the clock says, or else behind what there is. */
@@ -421,12 +396,7 @@ export class Viewer {
 		const utc = this.utc === undefined ? undefined : this.utc.ms + (c.x - this.utc.x) / 90
 		this.send({ type: "chunk", feed: this.feed, group: c.group, start: c.base / hz, end: c.end / hz, utc })
 		if (this.mode === "live") this.send({ type: "edge", feed: this.feed, time: c.end / hz })
-		if (c.hashes && c.hashes.length > 0) {
-			const all = new Uint8Array(32 * c.hashes.length)
-			for (const [i, h] of c.hashes.entries()) all.set(h, 32 * i)
-			remember(this.chunkHashes, c.group, `${c.hashes.length} ${hex(blake3(all))}`)
-			this.compareWithManifest(c.group)
-		}
+		if (c.hashes && c.hashes.length > 0) this.checker.chunk(c.group, c.hashes)
 	}
 
 	private out(list: Output[], c: Chunk): void {
@@ -471,24 +441,8 @@ export class Viewer {
 			if (e.utc !== undefined && writeTrack(e.track) === mine) this.utc = { x: timeOf(e.group, e.pts, this.grid), ms: e.utc }
 		})
 		void read("manifest", (e) => {
-			if (writeTrack(e.track) !== mine || e.hash === undefined) return
-			remember(this.manifest, e.group, e)
-			this.compareWithManifest(e.group)
+			if (writeTrack(e.track) === mine && e.hash !== undefined) this.checker.entry(e)
 		})
-	}
-
-	private compareWithManifest(group: number): void {
-		const e = this.manifest.get(group)
-		const h = this.chunkHashes.get(group)
-		if (!e || !h) return
-		this.chunkHashes.delete(group)
-		if (h === `${e.objects} ${e.hash}`) {
-			this.checks.confirmed++
-		} else {
-			this.checks.contradicted++
-			this.checks.first ||= `Chunk ${group} is not the one that a receiver's manifest names: another hash.`
-		}
-		this.send({ type: "checks", checks: { ...this.checks } })
 	}
 }
 
@@ -505,14 +459,5 @@ async function* moving(g: Subgroup, newer: Queue<Subgroup>, signal: AbortSignal)
 		}
 		if (object.done) return
 		yield object.value
-	}
-}
-
-/** Keeps the newest 300. */
-function remember<T>(m: Map<number, T>, key: number, value: T): void {
-	m.set(key, value)
-	for (const k of m.keys()) {
-		if (m.size <= 300) break
-		m.delete(k)
 	}
 }

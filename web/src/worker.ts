@@ -1,10 +1,11 @@
 // The worker: session, list and viewer. The page only shows.
+import { noChecks } from "./checks.ts"
 import { draftOf } from "./moqt/draft.ts"
 import { Session } from "./moqt/session.ts"
 import { type Choice, codecsOf, Library } from "./library.ts"
 import type { ToPage, ToWorker } from "./protocol.ts"
 import { connect, readRelayInfo } from "./relay.ts"
-import { noChecks, type Options, Viewer } from "./viewer.ts"
+import { type Options, Viewer } from "./viewer.ts"
 import { words } from "./words.ts"
 
 const scope = self as unknown as { postMessage(m: ToPage, transfer?: Transferable[]): void; onmessage: ((e: MessageEvent<ToWorker>) => void) | null }
