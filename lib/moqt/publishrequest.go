@@ -25,7 +25,7 @@ func (in *request) beginPublish(m *wire.Publish) error {
 		return err
 	}
 	refusal := s.unsupported(m.Properties)
-	if refusal == nil && s.v.Has(wire.OneSubscription) && s.requests.subscribed(m.Track.String()) {
+	if refusal == nil && s.requests.subscribed(m.Track.String()) {
 		refusal = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
 	}
 	if !ok || refusal != nil {

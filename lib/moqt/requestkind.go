@@ -59,10 +59,11 @@ func (r *request) endsWithFIN() bool {
 		return r.own && !r.done
 	case typePublish:
 		return !r.own && !r.done
-	case typePublishNamespace:
-		return !r.own && r.s.v.Has(wire.FINEnds)
-	case typeSubscribeNamespace, typeSubscribeTracks:
-		return r.own || r.s.v.Has(wire.FINEnds)
+	case typePublishNamespace, typeSubscribeNamespace, typeSubscribeTracks:
+		if !r.own { // of who offers, or asks for a listing
+			return r.s.v.Has(wire.FINEnds)
+		}
+		return r.listing()
 	case typeFetch, typeTrackStatus:
 		return false
 	}

@@ -96,7 +96,8 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 	if s.qlog != nil {
 		context.AfterFunc(s.ctx, func() { s.qlog.close(s.ctx) })
 	}
-	s.requests, s.aliases = newRequestTable(client, s.carrier.overtake() > 0), newAliasTable(!v.Has(wire.OneSubscription))
+	one := v.Has(wire.OneSubscription)
+	s.requests, s.aliases = newRequestTable(client, s.carrier.overtake() > 0, one), newAliasTable(!one)
 	s.inTokens.init(s.cfg.MaxTokenCache)
 	s.leaving.came = make(chan struct{})
 	if !known {

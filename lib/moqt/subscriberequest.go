@@ -32,9 +32,6 @@ func (in *request) beginSubscribe(m *wire.Subscribe) error {
 	s.requests.subscribes(in, m.Track.String())
 	other, theirs := s.requests.otherSubscription(in)
 	duplicate := &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
-	if !s.v.Has(wire.OneSubscription) {
-		other = nil
-	}
 	if refusal := s.checkFilters(m.Parameters); refusal != nil {
 		s.spawn(func() { in.reject(refusal.Code, refusal.Reason) })
 		return nil
