@@ -62,7 +62,7 @@ func (s *Session) redirect(r refuser, to Redirect, of object.TrackName, reason s
 	if s.client && to.URI != "" {
 		return wire.ErrValue // a client may not send its server elsewhere
 	}
-	if s.v.Has(wire.RedirectNamesTrack) && len(to.Track.Namespace) == 0 && to.Track.Name == "" {
+	if len(to.Track.Namespace) == 0 && to.Track.Name == "" { // from draft 20 on that does not stand for what was asked for
 		to.Track = of
 	}
 	return r.refuse(&wire.RequestError{RequestID: r.number(), Code: wire.RequestRedirect, Reason: reason, Redirect: &to})

@@ -23,7 +23,7 @@ func testRedirect(t *draftT) {
 	}
 	h := handlers{
 		subscribe:   func(_ context.Context, r *SubscribeRequest) { r.Redirect(to, "moved") },
-		fetch:       func(_ context.Context, r *FetchRequest) { r.Redirect(to, "moved") },
+		fetch:       func(_ context.Context, r *FetchRequest) { r.Redirect(Redirect{URI: to.URI}, "moved") },
 		trackStatus: func(_ context.Context, r *TrackStatusRequest) { r.Redirect(to, "moved") },
 		publish:     func(_ context.Context, r *PublishRequest) { r.Redirect(to, "moved") },
 		publishNamespace: func(_ context.Context, r *PublishNamespaceRequest) {
@@ -57,7 +57,7 @@ func testRedirect(t *draftT) {
 	_, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
 	check("SUBSCRIBE", err, to)
 	_, err = c.Fetch(ctx, testTrack, Location{}, Location{Group: 1}, FetchOptions{})
-	check("FETCH", err, to)
+	check("FETCH", err, Redirect{URI: to.URI, Track: testTrack}) // its own name, which is always said
 	_, err = c.TrackStatus(ctx, testTrack)
 	check("TRACK_STATUS", err, to)
 	_, err = c.Publish(ctx, testTrack, PublishOptions{})

@@ -269,15 +269,6 @@ var keepsRule = map[wire.Rule]func(t *testing.T, v Version) bool{
 		synctest.Wait()
 		return recv(t, left).Err() != nil
 	},
-	wire.RedirectNamesTrack: func(t *testing.T, v Version) bool {
-		p := onRules(t, v, nil)
-		h := p.s.cfg.Handler.(handlers)
-		h.subscribe = func(_ context.Context, r *SubscribeRequest) { r.Redirect(Redirect{URI: "moqt://a:1"}, "") }
-		p.s.cfg.Handler = h
-		p.ask(0, &wire.Subscribe{RequestID: 0, Track: testTrack})
-		e, _ := p.answer(0).(*wire.RequestError)
-		return e != nil && e.Redirect != nil && e.Redirect.Track.Equal(testTrack)
-	},
 	wire.SessionTracks: func(t *testing.T, v Version) bool {
 		p := onRules(t, v, nil)
 		p.ask(0, &wire.Subscribe{RequestID: 0, Track: object.TrackName{Namespace: object.Namespace{".session"}, Name: "x"}})

@@ -40,9 +40,6 @@ const (
 	// FINEnds: who asked for a namespace or a listing, or offers a namespace, ends that with FIN; else FIN only says that no updates
 	// follow (draft-18 §3.3, draft-20 §3.3.2).
 	FINEnds
-	// RedirectNamesTrack: the names in a REDIRECT are always those of the track to ask for; else two empty ones are those that were
-	// asked for (draft-18 §10.6.1, draft-20 §10.6.1).
-	RedirectNamesTrack
 
 	rules // how many
 )

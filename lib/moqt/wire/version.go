@@ -104,7 +104,7 @@ var draft20 = draft{
 	uncounted:       math.MaxUint64,
 	setupType:       0x2f00,
 	padding:         true,
-	rules:           setOf(SessionTracks, ListingUpdates, TracksApart, Fills, RedirectNamesTrack),
+	rules:           setOf(SessionTracks, ListingUpdates, TracksApart, Fills),
 	requests:        requests20,
 	done:            done20,
 	resets:          resets18,
