@@ -33,7 +33,7 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 	if up == nil {
 		return moqt.ErrClosed
 	}
-	limit := patience(b.through)
+	limit, since := patience(b.through), b.t.Born()
 	actx, answered := context.WithTimeout(ctx, limit)
 	r, err := up.asks(b.t).Fetch(actx, b.t.name, s.from, full(s.to), moqt.FetchOptions{Tokens: b.u.hops(b.through)})
 	late := actx.Err() != nil && ctx.Err() == nil
@@ -50,7 +50,7 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 	p := &patient{r: r, u: b.u, limit: limit, better: b.better}
 	defer func() { p.over(err == nil) }()
 	b.src = &source{t: b.t, s: up}
-	b.src.Name, b.src.Origin, b.src.Fetched = up.name, store.Past, true
+	b.src.Name, b.src.Origin, b.src.Fetched, b.src.Since = up.name, store.Past, true, since
 	if b.t.r.mirrors(b.t.name.Namespace) {
 		b.src.Origin = store.Copy
 	}

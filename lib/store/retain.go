@@ -132,19 +132,21 @@ func (s *Store) makeRoom(need int64, may func(old) bool, live bool) bool {
 	return freed > 0
 }
 
-// Clear removes all that is stored of a track.
+// Clear removes all that is stored of a track, also groups that wait for their final names. It begins with the newest: if the relay is
+// killed meanwhile, the oldest are left, and a publisher who counts from 0 contradicts them again.
 func (t *Track) Clear() error {
-	err := t.s.Flush() // a group that waits for its final name cannot be removed
 	t.s.finishMu.Lock()
 	defer t.s.finishMu.Unlock()
 	t.mu.Lock()
-	olds := make([]old, 0, len(t.ids))
-	for _, id := range t.ids {
-		olds = append(olds, old{t: t, g: t.groups[id], mtime: t.groups[id].mtime})
-	}
+	ids := slices.Clone(t.ids)
 	t.mu.Unlock()
-	for _, o := range olds {
-		err = errors.Join(err, t.s.remove(o))
+	var err error
+	for _, id := range slices.Backward(ids) {
+		t.mu.Lock()
+		if g := t.groups[id]; g != nil {
+			err = errors.Join(err, t.s.unlink(g))
+		}
+		t.mu.Unlock()
 	}
 	t.mu.Lock()
 	t.gone = 0 // groups with these ids may come again
@@ -160,12 +162,17 @@ func (s *Store) remove(o old) error {
 	if o.t.groups[g.id] != g || g.state == finishing || g.mtime != o.mtime {
 		return nil
 	}
+	return s.unlink(g)
+}
+
+// unlink deletes a group. The track's mutex is held.
+func (s *Store) unlink(g *group) error {
 	if err := os.Remove(g.current()); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("remove group %d of %v: %w", g.id, o.t.name, err)
+		return fmt.Errorf("remove group %d of %v: %w", g.id, g.t.name, err)
 	}
 	g.resize(0)
-	o.t.gone = max(o.t.gone, g.id+1)
-	o.t.drop(g)
+	g.t.gone = max(g.t.gone, g.id+1)
+	g.t.drop(g)
 	s.stats.removed.Add(1)
 	os.Remove(g.dir()) // if it is empty
 	return nil

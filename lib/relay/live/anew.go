@@ -2,6 +2,7 @@ package live
 
 import (
 	"errors"
+	"io"
 	"slices"
 
 	"every.channel/ec/lib/object"
@@ -15,11 +16,13 @@ import (
 // ErrAnew says that the track has begun anew, so that no more of what was being read will come.
 var ErrAnew = errors.New("the track has begun anew")
 
-// mayBegin reports whether an object that contradicts what is kept begins the track anew, unless what is kept has hashes: its source is the
-// only one, and nothing that it brought was taken. The track's mutex is held.
+// mayBegin reports whether an object that contradicts what is kept begins the track anew, unless something that was stored before the
+// relay started has a hash: its source is the only one, and nobody brought anything new since the source came. An end has no hash with any
+// publisher, so it begins nothing. The track's mutex is held.
 func (t *Track) mayBegin(f *Feed) bool {
 	_, attached := t.sources[f.src]
-	return attached && len(t.sources) == 1 && t.judged != f.src && !f.hasHash && f.src.Origin == store.Live && f.src.Objects.Load() == 0
+	return attached && len(t.sources) == 1 && !f.src.judged && f.src.came == t.came && f.src.Origin == store.Live &&
+		!f.hasHash && !t.hashes && f.o.Status == object.Normal
 }
 
 // beginAnew forgets all that is kept of the track, and ends its followers, if the object of a feed may begin the track anew.
@@ -28,15 +31,19 @@ func (t *Track) beginAnew(f *Feed) {
 	defer t.beginning.Unlock()
 	t.mu.Lock()
 	may := t.mayBegin(f)
-	if may {
-		t.judged = f.src
-	}
+	f.src.judged = f.src.judged || may
 	t.mu.Unlock()
-	if !may || t.isHashed(f.o.Group) {
+	if !may {
+		return
+	}
+	if t.hasHashes(f.o.Group) {
+		t.mu.Lock()
+		t.hashes = true
+		t.mu.Unlock()
 		return
 	}
 	t.mu.Lock()
-	t.incarnation++ // before there is anything of the new incarnation, so that nobody takes that for the old one's
+	t.renew() // before there is anything of the new incarnation, so that nobody takes that for the old one's
 	t.mu.Unlock()
 	if err := t.files.Clear(); err != nil {
 		t.m.c.Logger.Error("a track begins anew, and something of before is still stored", "track", t.name.String(), "err", err)
@@ -46,14 +53,51 @@ func (t *Track) beginAnew(f *Feed) {
 	t.forget()
 }
 
-// isHashed reports whether what is kept of a group carries hashes.
-func (t *Track) isHashed(group uint64) bool {
-	g, _ := t.bring(group)
+// renew ends whatever looked at the track before. The track's mutex is held.
+func (t *Track) renew() {
+	t.seq++
+	t.incarnation = t.seq
+}
+
+// outdated reports whether what a source brings is of before the track began anew.
+func (t *Track) outdated(src *Source) bool {
+	if !src.Fetched {
+		return false
+	}
+	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.ContainsFunc(g.objs, func(o *Object) bool {
+	return t.incarnation > src.Since
+}
+
+// hasHashes reports whether anything that is stored carries a hash, or cannot be read. It looks at all objects of one group, and at the
+// first one of every other group.
+func (t *Track) hasHashes(group uint64) bool {
+	return slices.ContainsFunc(t.files.Groups(0, object.MaxVarint), func(i store.Info) bool { return t.hasHash(i.Group, i.Group == group) })
+}
+
+// hasHash reports whether an object of a stored group carries a hash: of all, or up to the first one that is no end. What cannot be read may.
+func (t *Track) hasHash(group uint64, all bool) bool {
+	r, err := t.files.Open(group, 0)
+	if errors.Is(err, store.ErrNotFound) {
+		return false
+	}
+	if err != nil {
+		return true
+	}
+	defer r.Close()
+	for {
+		o, err := r.Next()
+		if err != nil {
+			return err != io.EOF
+		}
 		p, err := object.ParseProperties(o.Properties)
-		return err == nil && p.HasHash
-	})
+		if err != nil || p.HasHash {
+			return true
+		}
+		if !all && o.Status == object.Normal {
+			return false
+		}
+	}
 }
 
 // forget empties the memory and ends the followers.
@@ -70,6 +114,7 @@ func (t *Track) forget() {
 		t.drop(g)
 	}
 	t.largest, t.remote, t.ends, t.births = nil, nil, false, nil
+	t.renew() // whoever came since the files went has seen something of before
 	for src := range t.sources {
 		src.progress, t.props = progress{}, src.props
 	}

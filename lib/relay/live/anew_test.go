@@ -68,7 +68,7 @@ func TestBeginsAnew(t *testing.T) {
 				t.Errorf("%v, want %v", err, ErrAnew)
 			}
 		}
-		f := h.Follow(moqt.Location{}, true, 0)
+		f := h.Follow(moqt.Location{}, true, h.Born())
 		defer h.Unfollow(f)
 		begins(t, f, 0, 1)
 		if got := payloads(t, f.Cursor(0, 0)); !slices.Equal(got, []string{"second 0/0", "second 0/1"}) {

@@ -46,7 +46,7 @@ type Step struct {
 // goroutine uses it.
 type Cursor struct {
 	t         *Track
-	of        uint64 // the track's incarnation
+	of        uint64 // a Seq of the track's incarnation
 	id, start uint64 // the group, and the object to begin with
 	subgroups map[uint64]*sentOf
 	datagrams map[uint64]bool // ids of objects sent as such
@@ -73,7 +73,7 @@ type sentOf struct {
 func (t *Track) Cursor(group, start uint64) *Cursor {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return &Cursor{t: t, of: t.incarnation, id: group, start: start, subgroups: make(map[uint64]*sentOf)}
+	return &Cursor{t: t, of: t.seq, id: group, start: start, subgroups: make(map[uint64]*sentOf)}
 }
 
 // Next says what to do next. An error is ErrAnew, or comes from reading the store.
@@ -162,7 +162,7 @@ func (c *Cursor) fromMemory(now time.Time) (s Step, ok bool, err error) {
 	g := t.lock(c.id)
 	defer t.mu.Unlock()
 	switch {
-	case t.incarnation != c.of:
+	case t.incarnation > c.of:
 		return s, false, ErrAnew
 	case g == nil:
 		return s, false, nil
@@ -222,7 +222,7 @@ func (c *Cursor) fromStore() (s Step, again bool, err error) {
 			return s, false, err
 		}
 		t.mu.Lock()
-		complete, anew := t.ends && !t.over, t.incarnation != c.of // complete: the group has all ids up to its end
+		complete, anew := t.ends && !t.over, t.incarnation > c.of // complete: the group has all ids up to its end
 		t.mu.Unlock()
 		if anew {
 			return s, false, ErrAnew

@@ -19,7 +19,7 @@ type Follower struct {
 	begun      map[uint64]bool // groups begun, as far back as LateGroups
 	order      []uint64        // the same in the order in which they were begun
 	floor      moqt.Location   // nothing before it is sent
-	of         uint64          // the track's incarnation
+	of         uint64          // a Seq of the track's incarnation
 
 	// What look saw last:
 	memory map[uint64]bool // groups in memory
@@ -27,15 +27,15 @@ type Follower struct {
 }
 
 // Follow returns a follower of everything from floor on. If it is unfiltered, it also follows the track back to groups before the floor,
-// if their Seq is greater than born. Unfollow ends it.
+// if their Seq is greater than born. If the track has begun anew since it was at born, the follower is over at once. Unfollow ends it.
 func (t *Track) Follow(floor moqt.Location, unfiltered bool, born uint64) *Follower {
 	f := &Follower{
-		t: t, woken: make(chan struct{}, 1), next: floor.Group, backed: born, unfiltered: unfiltered, floor: floor,
+		t: t, woken: make(chan struct{}, 1), next: floor.Group, backed: born, unfiltered: unfiltered, floor: floor, of: born,
 		begun: make(map[uint64]bool), memory: make(map[uint64]bool),
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.followers[f], f.of = struct{}{}, t.incarnation
+	t.followers[f] = struct{}{}
 	return f
 }
 
@@ -83,7 +83,7 @@ func (f *Follower) Resume(largest *moqt.Location) (group uint64, anew bool) {
 func (f *Follower) Over() bool {
 	f.t.mu.Lock()
 	defer f.t.mu.Unlock()
-	return f.t.incarnation != f.of
+	return f.t.incarnation > f.of
 }
 
 // Cursor returns a cursor for a group that is being begun.

@@ -164,6 +164,9 @@ func (t *Track) Put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 func (t *Track) put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Result {
 	o, src := f.o, f.src
 	o.Payload = payload
+	if t.outdated(src) {
+		return t.putNothing(f, Result{Outcome: Lost, Err: ErrAnew})
+	}
 	err := f.err
 	if err == nil && f.hasHash && o.Status == object.Normal && f.hash != sum {
 		err = object.ErrHash
@@ -266,6 +269,10 @@ func (t *Track) keep(f *Feed, g *group, old *Object, mem *Payload, err error) Re
 	t.m.Objects.Add(1)
 	t.m.Bytes.Add(int64(len(o.Payload)))
 	f.src.Objects.Add(1)
+	t.hashes = t.hashes || f.hasHash
+	if f.src.Origin == store.Live {
+		t.came++
+	}
 	if f.into != nil && f.into != old { // the group has left memory and come back
 		t.complete(f.into, o, mem)
 	}

@@ -30,8 +30,9 @@ type Track struct {
 	followers map[*Follower]struct{}
 	over      bool // the last publisher said TRACK_ENDED, and none has come since
 
-	incarnation uint64  // how often the track began anew
-	judged      *Source // the last source of which was decided whether it begins the track anew
+	incarnation uint64 // the Seq at which the track began anew last
+	came        uint64 // how many new objects publishers have brought
+	hashes      bool   // an object that is kept has a hash; false if it was stored before the relay started, and nobody looked
 
 	births []Birth   // of groups that came live, the newest last
 	seq    uint64    // of the newest
@@ -46,12 +47,16 @@ type Source struct {
 	Upstream bool         // it is another relay
 	// Told returns the largest location that an upstream says there is; nil for a source that says nothing.
 	Told func() *moqt.Location
+	// Since is what Born returned before a Fetched source was asked. What it brings is of that time.
+	Since uint64
 
 	Objects, Duplicates, Conflicts, Refused atomic.Int64
 	Heard                                   atomic.Int64 // Unix ns of the last object
 
-	progress progress // the track's mutex guards it
+	progress progress // the track's mutex guards it and what follows
 	props    []byte   // the track's properties, as it tells them
+	came     uint64   // the track's, when the source was attached
+	judged   bool     // it was decided whether the source begins the track anew
 }
 
 // Track returns a new track; files is what is stored of it.
@@ -169,7 +174,7 @@ func (t *Track) Attach(src *Source, props []byte) {
 		t.m.tracks.Add(1)
 	}
 	t.sources[src] = struct{}{}
-	t.over, src.props = false, slices.Clone(props)
+	t.over, src.props, src.came = false, slices.Clone(props), t.came
 	t.describe(props)
 }
 

@@ -24,6 +24,8 @@ type files struct {
 	of   *Track
 	full error         // of PutFrom
 	gate chan struct{} // Open of group 1 waits for it; nil: it does not
+	torn bool          // group 0 cannot be read
+	wipe func()        // called by Clear before anything is removed
 }
 
 // asked checks that nobody holds the track's mutex.
@@ -52,13 +54,24 @@ func (f *files) Open(group, from uint64) (*store.Reader, error) {
 	if f.gate != nil && group == 1 {
 		<-f.gate
 	}
+	if f.torn && group == 0 {
+		return nil, store.ErrDamaged
+	}
 	return f.Track.Open(group, from)
 }
 
 func (f *files) Has(group uint64) bool       { f.asked("Has"); return f.Track.Has(group) }
 func (f *files) Wants(group, id uint64) bool { f.asked("Wants"); return f.Track.Wants(group, id) }
 func (f *files) Count(from, to uint64) int   { f.asked("Count"); return f.Track.Count(from, to) }
-func (f *files) Clear() error                { f.asked("Clear"); return f.Track.Clear() }
+
+func (f *files) Clear() error {
+	f.asked("Clear")
+	if f.wipe != nil {
+		f.wipe()
+	}
+	return f.Track.Clear()
+}
+
 func (f *files) Next(from uint64) (store.Info, bool) {
 	f.asked("Next")
 	return f.Track.Next(from)
