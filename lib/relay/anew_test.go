@@ -8,6 +8,7 @@ import (
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/store"
 )
 
@@ -67,4 +68,29 @@ func TestPublisherBeginsAnew(t *testing.T) {
 	if n := s.store.Track(ts).Count(0, 100); n != 2 {
 		t.Errorf("%d groups are stored", n)
 	}
+}
+
+// TestSlowSubscriberOfATrackThatBeginsAnew: who does not read is told as well, and nothing waits for him.
+func TestSlowSubscriberOfATrackThatBeginsAnew(t *testing.T) {
+	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	first := s.publisher(t, ts)
+	first.put(big(0))
+	s.stored(t, 1)
+	c := s.dial(t, nil)
+	defer c.leave()
+	sub, err := c.Subscribe(within(t, time.Minute), ts, from(0))
+	if err == nil {
+		_, err = sub.AcceptSubgroup(within(t, time.Minute)) // and it is not read
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.c.leave()
+	wait(t, "the publisher to leave", func() bool { return !s.lookup(ts).Live() })
+	s.publisher(t, ts).put(&object.Object{Payload: []byte("second")})
+	_, err = sub.AcceptSubgroup(within(t, time.Minute))
+	if done, ok := errors.AsType[*moqt.DoneError](err); !ok || done.Code != wire.DoneTrackEnded {
+		t.Errorf("the subscription ended with %v", err)
+	}
+	wait(t, "the subscriber to be gone", func() bool { return s.Stats().Subscribers == 0 })
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
@@ -18,21 +19,26 @@ type pusher struct {
 	s         *session
 	a         *moqt.NamespaceAnnouncer
 	noForward bool
+	again     chan struct{} // capacity 1: a track that the peer was sent has ended, and may have begun again
 
-	mu     sync.Mutex
-	now    int             // how many are being sent
-	pushed map[*track]bool // tracks that the peer was offered, or that were blocked; until they have no publisher any more
+	mu sync.Mutex
+	// Tracks that the peer was offered, or that were blocked, until they have no publisher any more. A track is true while it is being
+	// sent, or while the peer's answer is waited for.
+	pushed map[*track]bool
 }
 
 // push offers tracks whenever wake has a value, until ctx ends. What the peer has accepted by then goes on.
 func (p *pusher) push(ctx context.Context, wake <-chan struct{}) {
-	p.pushed = make(map[*track]bool)
+	p.pushed, p.again = make(map[*track]bool), make(chan struct{}, 1)
 	for {
+		began := time.Now()
 		p.offer(ctx)
+		rest(ctx, began)
 		select {
 		case <-ctx.Done():
 			return
 		case <-wake:
+		case <-p.again:
 		case <-p.a.Updates():
 		}
 	}
@@ -42,53 +48,71 @@ func (p *pusher) push(ctx context.Context, wake <-chan struct{}) {
 func (p *pusher) offer(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for t := range p.pushed {
-		if !t.Live() {
+	for t, busy := range p.pushed {
+		if !busy && !t.Live() {
 			delete(p.pushed, t)
 		}
 	}
-	for _, t := range p.s.r.liveBelow(p.a.Prefix()) {
-		switch {
-		case p.pushed[t] || p.s.publishes(t) || t.subs.has(p.s):
-		case p.now >= maxPushed:
-			p.pushed[t] = true
+	s := p.s
+	for _, t := range s.r.liveBelow(p.a.Prefix()) {
+		if _, known := p.pushed[t]; known || s.publishes(t) || t.subs.has(s) {
+			continue
+		}
+		if s.pushing.Add(1) > maxPushed {
+			s.pushing.Add(-1)
+			p.pushed[t] = false
 			p.a.Blocked(t.name) // an error is one of the session, which ends ctx
-		case p.s.background(func() { p.one(ctx, t) }):
-			p.now++
-			p.pushed[t] = true
+			continue
+		}
+		p.pushed[t] = s.background(func() { p.one(ctx, t) })
+		if !p.pushed[t] { // the session has ended
+			s.pushing.Add(-1)
+			return
 		}
 	}
 }
 
 // one offers a track and sends it.
 func (p *pusher) one(ctx context.Context, t *track) {
-	defer func() {
-		p.mu.Lock()
-		p.now--
-		p.mu.Unlock()
-	}()
+	ended := p.send(ctx, t)
+	p.s.pushing.Add(-1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pushed[t] = false
+	if ended { // a publisher may have come meanwhile
+		delete(p.pushed, t)
+		select {
+		case p.again <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// send does it, and reports whether the peer was told that the track has ended.
+func (p *pusher) send(ctx context.Context, t *track) (ended bool) {
 	s := p.s
 	born, info := t.Born(), t.Info() // in this order: groups that come in between are for the subscriber
 	pub, err := s.s.Publish(ctx, t.name, moqt.PublishOptions{Largest: info.Largest, Properties: info.Properties, NoForward: p.noForward})
 	if err != nil {
 		s.r.log.Debug("track not pushed", "track", t.name.String(), "peer", s.name, "err", err)
-		return
+		return false
 	}
 	s.r.keep(t)
 	sub := newSubscriber(t, s, pub, info.Largest, born)
 	sub.here = func() {}
 	sub.run(pub.Context())
+	return sub.ended
 }
 
 // liveBelow returns the tracks below a prefix that have a publisher, by name.
 func (r *Relay) liveBelow(prefix object.Namespace) (list []*track) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, t := range r.tracks {
 		if t.name.Namespace.HasPrefix(prefix) && t.Live() {
 			list = append(list, t)
 		}
 	}
+	r.mu.Unlock()
 	slices.SortFunc(list, func(a, b *track) int { return cmp.Compare(a.name.String(), b.name.String()) })
 	return list
 }

@@ -40,6 +40,7 @@ type subscriber struct {
 	running sync.WaitGroup  // pumps
 	sending context.Context // ends with run, and when the subscriber asks for nothing
 	pause   context.CancelFunc
+	ended   bool // the subscriber was told that the track has ended
 }
 
 // newSubscriber makes a subscriber that wants nothing up to largest. born is the Seq of the newest group at that time.
@@ -96,9 +97,8 @@ func (s *subscriber) run(ctx context.Context) {
 			s.groups.Raise(st.Start)
 		}
 		if s.groups.Over() {
-			s.pause()
-			s.running.Wait()
-			s.pub.Done(wire.DoneTrackEnded, "the track has begun anew")
+			s.ended = true
+			s.pub.Done(wire.DoneTrackEnded, "the track has begun anew") // it also frees pumps whose peer does not read
 			return
 		}
 		if forward {
@@ -107,6 +107,7 @@ func (s *subscriber) run(ctx context.Context) {
 		}
 		if code, ok := s.complete(st); ok {
 			s.running.Wait()
+			s.ended = code == wire.DoneTrackEnded
 			s.pub.Done(code, "all groups sent")
 			return
 		}
