@@ -159,7 +159,7 @@ func (x *controlMux) control(m wire.Message) error {
 		return x.update(m)
 
 	case *wire.PublishDone:
-		x.done(m)
+		return x.done(m)
 	case *wire.Unsubscribe:
 		x.end(m.RequestID, false, canceled, typeSubscribe)
 		x.end(m.RequestID, true, canceled, typePublish)
@@ -268,17 +268,22 @@ func (x *controlMux) refuseUpdate(m *wire.RequestUpdate, why *RequestError) erro
 }
 
 // done hands PUBLISH_DONE to the subscription it is for, if that is not over on this side.
-func (x *controlMux) done(m *wire.PublishDone) {
+func (x *controlMux) done(m *wire.PublishDone) error {
 	v := x.find(m.RequestID)
 	if v == nil || v.r.own != (v.r.typ == typeSubscribe) || !v.r.own && v.r.typ != typePublish {
-		return
+		return nil
 	}
 	v.mu.Lock()
-	answered := v.answered
+	early, again := v.r.own && !v.answered, v.done
+	v.done = again || !early
 	v.mu.Unlock()
-	if answered || !v.r.own {
+	switch {
+	case again:
+		return violation("PUBLISH_DONE twice for request %d", m.RequestID)
+	case !early:
 		v.hand(m, nil)
 	}
+	return nil
 }
 
 // canceled is how a request ends that is not wanted any more.

@@ -173,6 +173,33 @@ func TestControlGoesOnWhileAnswersWait(t *testing.T) {
 	})
 }
 
+// TestPublishDoneIsNotPiledUp: a publisher that updates its track, reads no answers and says over and over that the track is done fills no
+// memory with that.
+func TestPublishDoneIsNotPiledUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := handlers{publish: func(ctx context.Context, r *PublishRequest) { r.Accept(SubscribeOptions{}) }}
+		a, b := Pipe(PipeOptions{Version: wire.Draft16, Window: 100})
+		s := NewServer(b, &Config{Handler: h})
+		p := &rawPeer{t: t, conn: a, s: s, end: run(t, s)}
+		st, err := a.OpenStream(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.ctrl = newControlStream(st, wire.Draft16)
+		p.send(&wire.ClientSetup{Parameters: wire.SetupParameters{MaxRequestID: ptr(uint64(100)), Path: ptr("/")}})
+		p.receive()
+		p.send(&wire.Publish{RequestID: 0, Track: testTrack, TrackAlias: 7})
+		p.receive()
+		for i := range uint64(50) { // more answers than there is room for
+			p.send(&wire.RequestUpdate{RequestID: 2 + 2*i, ExistingRequestID: 0})
+		}
+		for range 100 {
+			p.send(&wire.PublishDone{RequestID: 0, StreamCount: 1})
+		}
+		p.closed(wire.ProtocolViolation)
+	})
+}
+
 // TestWithdrawnRequestHoldsNothingUp: a request that was withdrawn, and whose handler takes its time, does not keep later messages from
 // being heard.
 func TestWithdrawnRequestHoldsNothingUp(t *testing.T) {

@@ -21,6 +21,7 @@ type muxStream struct {
 	answering int        // answers being written: nothing is waited for meanwhile
 	answered  bool       // the request got its answer
 	left      bool       // the peer ended it
+	done      bool       // PUBLISH_DONE came
 	over      bool       // this side did
 }
 

@@ -277,9 +277,11 @@ func (r *request) finished(err error) error {
 func (r *request) leave(why error) {
 	r.mu.Lock()
 	unanswered := !r.own && !r.answered
+	if unanswered { // it ends when its handler has answered, which is not to happen in between: who accepts it then ends nothing
+		r.stop(ErrClosed)
+	}
 	r.mu.Unlock()
 	if unanswered {
-		r.stop(ErrClosed) // it ends when its handler has answered
 		r.ownedBy().ended(why)
 		return
 	}

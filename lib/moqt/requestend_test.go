@@ -1,0 +1,56 @@
+package moqt
+
+import (
+	"context"
+	"testing"
+
+	"every.channel/ec/lib/moqt/wire"
+)
+
+// deaf is the stream of a request whose peer says nothing more.
+type deaf struct{ over chan struct{} }
+
+func (d *deaf) send(wire.Message) error { return nil }
+func (d *deaf) close()                  { close(d.over) }
+func (d *deaf) cancel(*RequestError) error {
+	close(d.over)
+	return nil
+}
+func (d *deaf) next(context.Context) (wire.Message, error) {
+	<-d.over
+	return nil, ErrClosed
+}
+
+// TestAnsweredWhileWithdrawn: a request whose handler accepts it at the very moment at which the peer withdraws it is over once both are
+// done. It was left open then, with its stream and its reader, until the end of the session.
+func TestAnsweredWhileWithdrawn(t *testing.T) {
+	_, b := Pipe(PipeOptions{Version: wire.Draft18})
+	s := NewServer(b, nil)
+	r := s.newRequest(&wire.SubscribeNamespace{}, false, nobody{})
+	st := &deaf{over: make(chan struct{})}
+	r.st = st
+	s.requests.add(r)
+	answer := func() { r.answer(&wire.RequestOK{RequestID: r.id}) }
+	stop, answered := r.stop, false
+	r.stop = func(cause error) { // the handler is as fast as it may be
+		if !answered && r.mu.TryLock() {
+			r.mu.Unlock()
+			answered = true
+			answer()
+		}
+		stop(cause)
+	}
+	r.leave(canceled)
+	if !answered {
+		answered = true
+		answer()
+	}
+	if left := s.requests.all(); len(left) > 0 {
+		t.Errorf("%d requests are left", len(left))
+	}
+	select {
+	case <-st.over:
+	default:
+		t.Error("its stream is left open")
+	}
+}
