@@ -94,3 +94,76 @@ func TestSlowSubscriberOfATrackThatBeginsAnew(t *testing.T) {
 	}
 	wait(t, "the subscriber to be gone", func() bool { return s.Stats().Subscribers == 0 })
 }
+
+// TestChainBeginsAnew: behind another relay, too, whoever follows a track that begins anew is told, and comes to what is new and to
+// nothing else.
+func TestChainBeginsAnew(t *testing.T) {
+	origin := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+	last := edge(t, origin.upstream())
+	put := func(p *publisher, group uint64, run string) {
+		p.w = nil
+		p.put(&object.Object{Group: group, Payload: []byte(run)})
+		p.put(&object.Object{Group: group, ID: 1, Status: object.EndOfGroup})
+	}
+	first := origin.publisher(t, ts)
+	for g := range uint64(5) {
+		put(first, g, "first")
+	}
+	origin.stored(t, 10)
+	last.knows(t, ts.Namespace)
+	c := last.dial(t, nil)
+	defer c.leave()
+	// follow reads groups, the first objects of which it gives to want, until that is satisfied, and subscribes again when the track ends.
+	ends := 0
+	follow := func(want func(payloads map[uint64]string) bool) {
+		payloads := make(map[uint64]string)
+		sub, err := c.Subscribe(within(t, time.Minute), ts, from(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sub.Unsubscribe()
+		for !want(payloads) {
+			r, err := sub.AcceptSubgroup(within(t, time.Minute))
+			if done, ok := errors.AsType[*moqt.DoneError](err); ok && done.Code == wire.DoneTrackEnded {
+				ends++
+				clear(payloads)
+				sub, err = c.Subscribe(within(t, time.Minute), ts, from(0))
+				if err == nil {
+					continue
+				}
+			}
+			if err != nil {
+				t.Fatalf("%v, after %v", err, payloads)
+			}
+			if _, err := r.Next(); err != nil {
+				continue
+			}
+			b, _ := io.ReadAll(r)
+			payloads[r.Header().Group] = string(b)
+		}
+	}
+	follow(func(got map[uint64]string) bool { return len(got) == 5 })
+	first.c.leave()
+	wait(t, "the publisher to leave", func() bool { return !origin.lookup(ts).Live() })
+	second := origin.publisher(t, ts)
+	put(second, 0, "second")
+	put(second, 1, "second")
+	wait(t, "the origin to begin anew", func() bool { return origin.store.Track(ts).Count(0, 9) == 2 })
+	wait(t, "the other relay to leave", func() bool { return origin.Stats().Subscribers == 0 })
+	come := make(chan struct{})
+	go func() { // while it is followed here
+		defer close(come)
+		wait(t, "a subscriber", func() bool { return origin.Stats().Subscribers > 0 })
+		put(second, 2, "second")
+	}()
+	follow(func(got map[uint64]string) bool {
+		return got[0] == "second" && got[1] == "second" && got[2] == "second"
+	})
+	<-come
+	if ends == 0 {
+		t.Error("the end was not told")
+	}
+	if n := last.store.Track(ts).Count(0, 9); n != 3 {
+		t.Errorf("%d groups are stored", n)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
 
@@ -56,6 +57,9 @@ func (r *Relay) namespaces() map[string]object.Namespace {
 	return all
 }
 
+// maxListings bounds the requests of one peer for namespaces or tracks: for each, all namespaces are remembered.
+const maxListings = 64
+
 // SubscribeNamespace tells the peer which namespaces there are below a prefix, and then which come and go; or it pushes the tracks.
 func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNamespaceRequest) {
 	r := s.r
@@ -71,6 +75,11 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 				return all
 			}
 		}
+	}
+	defer s.listings.Add(-1)
+	if s.listings.Add(1) > maxListings {
+		req.Reject(wire.RequestExcessiveLoad, "too many requests for namespaces or tracks")
+		return
 	}
 	a, err := req.AcceptAny()
 	if err != nil {

@@ -2,11 +2,13 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/store"
 )
@@ -127,4 +129,32 @@ func TestPushedTracksAreBoundedPerPeer(t *testing.T) {
 		}
 	}
 	wait(t, "one more", func() bool { return s.Stats().Subscribers == maxPushed })
+}
+
+// TestListingsAreBounded: a peer with many requests for namespaces, each of which remembers all there are, is refused more.
+func TestListingsAreBounded(t *testing.T) {
+	for _, v := range wire.Versions() {
+		s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
+		c := s.dialWith(t, &moqt.Config{Versions: []moqt.Version{v}})
+		ask := func(i int) (*moqt.NamespaceSubscription, error) {
+			o := moqt.SubscribeNamespaceOptions{Publish: i%2 == 0, NoListing: i%2 == 0}
+			return c.SubscribeNamespace(within(t, time.Minute), object.Namespace{"many", fmt.Sprint(i)}, o)
+		}
+		var first *moqt.NamespaceSubscription
+		for i := range maxListings {
+			sub, err := ask(i)
+			if err != nil {
+				t.Fatalf("%v: request %d: %v", v, i, err)
+			}
+			if i == 0 {
+				first = sub
+			}
+		}
+		_, err := ask(maxListings)
+		if refusal, ok := errors.AsType[*moqt.RequestError](err); !ok || refusal.Code != wire.RequestExcessiveLoad {
+			t.Errorf("%v: %v", v, err)
+		}
+		first.Close()
+		wait(t, "room for one more", func() bool { _, err := ask(maxListings); return err == nil })
+	}
 }

@@ -27,9 +27,10 @@ type session struct {
 	since  time.Time // when it began
 	reader bool      // the peer may not publish
 
-	ingest  *semaphore.Weighted // bounds the bytes of payloads on their way in
-	pushing atomic.Int32        // tracks that the peer is sent because it asked for all below a prefix
-	claims  sync.WaitGroup      // counts the tracks in claimed, the session's use as an upstream, and functions in the background
+	ingest   *semaphore.Weighted // bounds the bytes of payloads on their way in
+	listings atomic.Int32        // open requests for namespaces or tracks
+	pushing  atomic.Int32        // tracks that the peer is sent because it asked for all below a prefix
+	claims   sync.WaitGroup      // counts the tracks in claimed, the session's use as an upstream, and functions in the background
 
 	mu      sync.Mutex
 	over    bool              // the session has ended: nothing may be claimed any more
