@@ -56,13 +56,14 @@ func (in *request) beginPublish(m *wire.Publish) error {
 
 // Accept answers PUBLISH_OK; o shapes the subscription.
 func (r *PublishRequest) Accept(o SubscribeOptions) (*Subscription, error) {
-	r.sub.forward = !o.NoForward
 	p := o.parameters()
 	if !o.NoForward && !r.Forward {
 		yes := true
 		p.Forward = &yes
 	}
-	r.sub.filter = o.Filter
+	r.sub.mu.Lock() // the publisher may be ending it
+	r.sub.forward, r.sub.filter = !o.NoForward, o.Filter
+	r.sub.mu.Unlock()
 	if r.in.s.v.Has(wire.AnswerShapes) {
 		r.sub.order = or(o.GroupOrder, r.sub.order)
 		if err := r.in.answer(&wire.PublishOK{RequestID: r.in.id, Parameters: p}); err != nil {

@@ -54,3 +54,29 @@ func TestAnsweredWhileWithdrawn(t *testing.T) {
 		t.Error("its stream is left open")
 	}
 }
+
+// TestPublishAcceptedWhileWithdrawn: a handler may accept a track while its publisher ends it. The race detector sees whether both touch
+// the same.
+func TestPublishAcceptedWhileWithdrawn(t *testing.T) {
+	inMemory(t, func(t *draftT) {
+		if !t.v.Has(wire.TracksApart) {
+			t.Skip("a publisher cannot end what was not answered")
+		}
+		came, handled := make(chan struct{}), make(chan struct{})
+		c, _ := pipePair(t, nil, &Config{Handler: handlers{publish: func(_ context.Context, r *PublishRequest) {
+			came <- struct{}{}
+			<-r.in.ctx.Done()
+			r.Accept(SubscribeOptions{Filter: Filter{Type: wire.FilterLargestObject}})
+			handled <- struct{}{}
+		}}})
+		for range 20 {
+			ctx, cancel := context.WithCancel(testContext(t))
+			go func() {
+				<-came
+				cancel()
+			}()
+			c.Publish(ctx, testTrack, PublishOptions{})
+			recv(t, handled)
+		}
+	})
+}
