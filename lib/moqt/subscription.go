@@ -190,7 +190,8 @@ func (sub *Subscription) GroupOrder() GroupOrder { return sub.order }
 func (sub *Subscription) Context() context.Context { return sub.ctx }
 
 // AcceptSubgroup returns the next subgroup stream, in order of arrival. Streams not accepted keep their stream
-// credit, so a subscriber that stops accepting stops its publisher (Config.MaxStreams); nothing is dropped.
+// credit, so a subscriber that stops accepting stops its publisher (Config.MaxStreams); nothing is dropped. Streams are to be read at the
+// same time: they share the connection's window (Config.MaxBuffered), so one may wait for ever while the bytes of others lie unread.
 // After the end of the subscription and all its streams it returns *DoneError.
 func (sub *Subscription) AcceptSubgroup(ctx context.Context) (*SubgroupReader, error) {
 	for {
