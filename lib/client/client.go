@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -56,6 +57,8 @@ type Config struct {
 
 const (
 	defaultRetryLost = 10 * time.Minute
+	// showsWithin is how soon after its streams a session shows that it is lost.
+	showsWithin = time.Second
 	// ForEver is how long a relay is tried that is never given up.
 	ForEver      = time.Duration(math.MaxInt64)
 	silence      = 5 * time.Second
@@ -217,7 +220,7 @@ func once(ctx context.Context, c Config, relay string, work func(context.Context
 	g.Go(func() error {
 		result = work(gctx, &Session{sess, relay, away})
 		done = result == nil
-		own = !done && sess.Context().Err() == nil && gctx.Err() == nil && !errors.Is(result, moqt.ErrGoingAway)
+		own = !done && !errors.Is(result, moqt.ErrGoingAway) && isOwn(gctx, sess, result)
 		sess.Close(wire.NoError, "")
 		return context.Canceled // ends the others
 	})
@@ -237,6 +240,27 @@ func once(ctx context.Context, c Config, relay string, work func(context.Context
 		err = lostError{err}
 	}
 	return true, cmp.Or(moved, away.last), err
+}
+
+// isOwn reports whether an error with which work ended is its own. A session that is lost shows at its streams first, in words of whatever
+// carries it; so an error that nobody has given a meaning is the work's own only if the session is there a moment later.
+func isOwn(ctx context.Context, sess *moqt.Session, err error) bool {
+	if ctx.Err() != nil || sess.Context().Err() != nil {
+		return false
+	}
+	_, isCoder := exit.Of(err)
+	_, refused := errors.AsType[*moqt.RequestError](err)
+	_, file := errors.AsType[*fs.PathError](err)
+	if isCoder || refused || file {
+		return true
+	}
+	select {
+	case <-sess.Context().Done():
+	case <-ctx.Done():
+	case <-time.After(showsWithin):
+		return true
+	}
+	return false
 }
 
 // permanent returns the final error if trying again cannot help.

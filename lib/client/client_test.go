@@ -2,8 +2,10 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -54,6 +56,33 @@ func TestWorkFails(t *testing.T) {
 	if !errors.Is(err, own) || relay.Sessions() != 1 {
 		t.Errorf("%v after %d sessions", err, relay.Sessions())
 	}
+}
+
+// What streams say when their session is lost is no error of the work, although the session shows that it is lost only later.
+func TestLossShowsAtStreamsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sessions []*moqt.Session // of the relay
+		dial := func(ctx context.Context, _ string, _ *tls.Config, conf *moqt.Config) (*moqt.Session, error) {
+			a, b := moqt.Pipe(moqt.PipeOptions{Version: wire.Draft18})
+			s, c := moqt.NewServer(b, nil), moqt.NewClient(a, "relay", "/", conf)
+			go s.Run(context.Background())
+			sessions = append(sessions, s)
+			return c, c.Handshake(ctx)
+		}
+		err := client.Run(t.Context(), client.Config{Relay: "unix:///relay", Dial: dial}, func(context.Context, *client.Session) error {
+			if len(sessions) == 2 {
+				return nil
+			}
+			time.AfterFunc(100*time.Millisecond, func() { sessions[0].Close(wire.InternalError, "gone") })
+			return errors.New("received a stateless reset")
+		})
+		if err != nil || len(sessions) != 2 {
+			t.Errorf("%v after %d sessions", err, len(sessions))
+		}
+		for _, s := range sessions {
+			s.Close(wire.NoError, "")
+		}
+	})
 }
 
 // A lost session is replaced, and the work's context ends with it.
