@@ -20,6 +20,9 @@ use tokio::{
 };
 use web_transport_trait::{Error as _, RecvStream as _, SendStream as _, Session as _};
 
+/// Those of ec-iroh, the one that is taken first.
+const ALPNS: [&str; 4] = ["moqt-22", "moqt-20", "moqt-18", "moqt-16"];
+
 /// Nothing here takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -29,7 +32,7 @@ async fn within<T>(what: &str, f: impl Future<Output = T>) -> T {
 
 fn qmux_config() -> qmux::Config {
     let mut c = qmux::Config::new(qmux::Version::QMux01);
-    c.protocol = qmux::Protocol::Negotiate(vec!["moqt-18".into(), "moqt-16".into()]);
+    c.protocol = qmux::Protocol::Negotiate(ALPNS.map(Into::into).to_vec());
     (c.max_streams_bidi, c.max_streams_uni, c.max_data) = (2048, 2048, 1 << 40);
     c
 }
@@ -129,7 +132,7 @@ impl Node {
     async fn connect(&self, to: &Node) -> (qmux::Session, qmux::Session) {
         let dialled = async {
             let (stream, answer) = self.dial(json!({"v": 1, "dial": to.id, "addrs": to.addrs})).await;
-            assert_eq!((&answer["id"], &answer["alpn"], &answer["path"]), (&json!(to.id), &json!("moqt-18"), &json!("direct")), "{answer}");
+            assert_eq!((&answer["id"], &answer["alpn"], &answer["path"]), (&json!(to.id), &json!(ALPNS[0]), &json!("direct")), "{answer}");
             qmux::Session::connect(transport(stream), qmux_config()).await.unwrap()
         };
         let accepted = async {
@@ -137,7 +140,7 @@ impl Node {
             let line = read_line(&mut stream).await;
             assert_eq!(
                 (&line["v"], &line["id"], &line["alpn"], &line["path"]),
-                (&json!(1), &json!(self.id), &json!("moqt-18"), &json!("direct")),
+                (&json!(1), &json!(self.id), &json!(ALPNS[0]), &json!("direct")),
                 "{line}"
             );
             qmux::Session::accept(transport(stream), qmux_config()).await.unwrap()
@@ -193,7 +196,7 @@ async fn records_tell_of_peers() {
     let (from_a, from_b) = (a.record("peer").await, b.record("peer").await);
     assert_eq!((&from_a["id"], &from_a["direction"], &from_a["addr"]), (&json!(b.id), &json!("out"), &b.addrs[0]));
     assert_eq!((&from_b["id"], &from_b["direction"], &from_b["addr"]), (&json!(a.id), &json!("in"), &a.addrs[0]));
-    assert!(from_a["rtt_us"].as_u64().unwrap() > 0 && from_a["path"] == "direct" && from_a["alpn"] == "moqt-18");
+    assert!(from_a["rtt_us"].as_u64().unwrap() > 0 && from_a["path"] == "direct" && from_a["alpn"] == ALPNS[0]);
     qa.close(5, "enough");
     let (gone_a, gone_b) = (a.record("gone").await, b.record("gone").await);
     assert_eq!(gone_a["reason"], "closed by the relay with code 5: enough");
@@ -439,7 +442,7 @@ async fn a_relay_that_dies_is_told_to_the_peer() {
     hello.push(17);
     hello.extend(0xfd4f_9c2a_8b1e_6075u64.to_be_bytes()); // the application protocols
     hello.extend([8, 7]);
-    hello.extend(b"moqt-18");
+    hello.extend(ALPNS[0].as_bytes());
     hello[1] = (hello.len() - 2) as u8;
     hello[10] = (hello.len() - 11) as u8;
     stream.write_all(&hello).await.unwrap();
