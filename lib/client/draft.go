@@ -14,14 +14,20 @@ func Versions(draft string) ([]moqt.Version, error) {
 	if draft == "" {
 		return nil, nil
 	}
-	var spoken []string
 	for _, v := range wire.Versions() {
 		if v.String() == "moqt-"+draft {
 			return []moqt.Version{v}, nil
 		}
-		spoken = append([]string{strings.TrimPrefix(v.String(), "moqt-")}, spoken...)
 	}
-	last := len(spoken) - 1
-	hint := fmt.Sprintf("drafts %s and %s are", strings.Join(spoken[:last], ", "), spoken[last])
-	return nil, &Error{"draft " + draft, fmt.Errorf("not spoken here"), exit.Usage, hint}
+	return nil, &Error{"draft " + draft, fmt.Errorf("not spoken here"), exit.Usage, spoken() + " are"}
+}
+
+// spoken names the drafts that are, the oldest first.
+func spoken() string {
+	var list []string
+	for _, v := range wire.Versions() {
+		list = append([]string{strings.TrimPrefix(v.String(), "moqt-")}, list...)
+	}
+	last := len(list) - 1
+	return fmt.Sprintf("drafts %s and %s", strings.Join(list[:last], ", "), list[last])
 }
