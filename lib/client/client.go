@@ -278,7 +278,7 @@ func permanent(relay string, err error, connected bool) error {
 		case wire.InvalidPath, wire.MalformedPath:
 			return &Error{relay, err, exit.Protocol, "the relay knows no such path; is the end of its address right?"}
 		default:
-			return &Error{relay, err, exit.Protocol, "is it a relay for MoQ Transport? Of that "+spoken()+" are spoken here"}
+			return &Error{relay, err, exit.Protocol, "is it a relay for MoQ Transport? Of that " + spoken() + " are spoken here"}
 		}
 	}
 	if r, ok := errors.AsType[*moqt.RequestError](err); ok && !errors.Is(err, ErrAgain) {
