@@ -83,15 +83,19 @@ func (c *cutter) tableSeen(pid ts.PID, changed bool) {
 // tableSilence is how long PAT and PMT may stay away without the suspicion that some were lost: TR 101 290 §5.2.1 allows 500 ms.
 const tableSilence = second
 
-// programHeard takes up a new PMT: at once before the first chunk or if chunks are to be cut on another PID, otherwise with the
-// next chunk.
+// programHeard takes up a new PMT: with the next chunk, also if that may be the first one and its access unit is pending, or at
+// once if there is neither a chunk nor an access unit, or if chunks are to be cut on another PID. Only then what was heard on the
+// cut PID proves nothing any more.
 func (c *cutter) programHeard() {
 	pr := &c.prog
 	if pr.next == nil {
 		return
 	}
-	if pid, codec := cutOf(pr.next); pr.inForce && pid == pr.cutPID && c.cur != nil && c.cur.chunk != nil {
-		if pr.fresh {
+	if pid, codec := cutOf(pr.next); pr.inForce && pid == pr.cutPID {
+		switch {
+		case c.cur == nil:
+			c.applyProgram()
+		case pr.fresh:
 			pr.codec = codec // the random access point at which the new PMT takes effect is of this codec
 			pr.announce()
 			pr.fresh, c.nextPos = false, c.pos

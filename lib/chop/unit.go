@@ -97,7 +97,7 @@ func (c *cutter) feedUnit(b []byte) {
 // dropUnit forgets the pending access unit: a part of it was lost, and the rest proves nothing.
 func (c *cutter) dropUnit() {
 	au := &c.au
-	if (au.active || au.begins) && c.prog.next != nil && c.cur != nil && c.cur.chunk != nil {
+	if (au.active || au.begins) && c.prog.next != nil && c.cur != nil {
 		c.copyHeld()
 		c.window(au, false)
 	}
@@ -178,7 +178,7 @@ func (c *cutter) decide(v es.Verdict) {
 		ch.clock.flagged = au.flagged
 	}
 	starts := rap && (ch == nil || !c.prevRAP.known || !c.grid.Same(au.pts, c.prevRAP.pts))
-	if c.prog.next != nil && ch != nil {
+	if c.prog.next != nil {
 		c.window(au, starts && c.nextPos < au.pos)
 	}
 	if starts {

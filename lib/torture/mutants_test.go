@@ -123,9 +123,8 @@ var mutants = []mutant{
 		`!c.grid.Same(au.pts, c.prevRAP.pts))`,
 		`au.pts.Sub(ch.start) >= 2*clock.Hz || au.pts.Sub(ch.start) < 0)`},
 	{"a PMT takes effect where it is heard", "pmtchange=2 / loss=9", "lib/chop/heard.go",
-		`pr.inForce && pid == pr.cutPID && c.cur != nil && c.cur.chunk != nil {`,
-		`pr.inForce && pid == pr.cutPID && c.cur == nil {
-		_ = codec`},
+		`pr.inForce && pid == pr.cutPID {`,
+		`pr.inForce && pid == pr.cutPID && c.cur == nil {`},
 	{"a PMT never changes", "pmtchange=2", "lib/chop/program.go",
 		`	p.next, p.fresh = &pmt, true
 `,

@@ -252,6 +252,8 @@ var found = []string{
 	"seed=1196 len=6 codec=1 fps=5 peslen=1 audio=3 pcr=1 pcrms=75 stuff=3 af=9 tables=80 time=1 tot=1 clock=2 step=3 trap=24 / seed=6030786 / seed=930273 loss=2 of=4 burst=39 near=1 dupdrop=2 remake=2 strip=1 read=2",
 	// An audio PES packet of the clock before goes on behind the first chunk of the new one: a counter that jumps behind that, announced, is no loss.
 	"seed=800021523 len=1 acodec=1 aframes=6 astop=1 step=2 / seed=15134579",
+	// A PMT that changes before the first chunk ends no access unit that may begin that chunk.
+	"seed=1600007749 len=1 codec=2 fps=4 gop=1 reorder=2 open=1 pes=3 pmtchange=2 tables=480 / seed=13501214 join=4566",
 }
 
 func TestFound(t *testing.T) {
