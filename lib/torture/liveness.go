@@ -92,24 +92,39 @@ func (j *judge) time(at int32) int32 {
 	return -1
 }
 
-// timeAfter is the next one of them that c heard.
+// timeAfter is the next one of them that c heard, and can tie to a PCR.
 func (j *judge) timeAfter(c *reception, at int32) int32 {
-	for at = j.time(at); at >= 0 && !c.heard[at]; {
+	for at = j.time(at); at >= 0 && !(c.heard[at] && j.tied(c, at)); {
 		at = j.time(at)
 	}
 	return at
 }
 
+// tied tells whether a time table counts on the clock of the next PCR: near an edge it does not if that PCR alone announces a step.
+func (j *judge) tied(c *reception, at int32) bool {
+	if j.s.spec.H[hDisc] == 1 || !j.nearEdge(j.s.packets[at].seg) {
+		return true
+	}
+	for ; int(at) < len(j.s.packets); at++ {
+		if p := &j.s.packets[at]; p.pcr && c.heard[at] {
+			return !p.data.Discontinuity()
+		}
+	}
+	return true
+}
+
 // edge is how near to an edge of its name a clock may lie where c could lose what tells of a step.
 const edge = 60 * second
+
+// nearEdge tells whether the clock is, or was before an earlier step, so near to an edge of its name.
+func (j *judge) nearEdge(seg int16) bool {
+	return slices.Min(j.s.edges[:seg+1]) < edge+j.s.jitter
+}
 
 // lapsed tells whether c has lost packets since it heard the time last before the chunk that begins there, or could not read some in it, and a step that
 // may have been among them would change the names.
 func (j *judge) lapsed(c *reception, begin, end int32) bool {
-	near := false
-	for _, d := range j.s.edges[:j.s.packets[begin].seg+1] {
-		near = near || d < edge+j.s.jitter
-	}
+	near := j.nearEdge(j.s.packets[begin].seg)
 	if last := int64(-1); j.s.spec.H[hDisc] == 1 { // where every PCR announces a step, one behind a silence may be one
 		for p := c.join; p < begin; p++ {
 			if q := &j.s.packets[p]; q.pcr && c.heard[p] {
@@ -122,7 +137,7 @@ func (j *judge) lapsed(c *reception, begin, end int32) bool {
 		return false
 	}
 	lost := int32(-1) // where the last loss showed
-	for _, l := range c.losses {
+	for _, l := range append(c.doubts, c.losses...) {
 		if l.next < begin {
 			lost = max(lost, l.next)
 		}
