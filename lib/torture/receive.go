@@ -509,7 +509,7 @@ func (s *Stream) account(c *reception, all []arrival) {
 				b := &s.packets[l.next]
 				if last >= 0 {
 					// Where the clock steps, a counter that jumps and says so tells of nothing after the step (H.222.0 §2.4.3.5).
-					l.invisible = b.jump || b.data.Discontinuity() && b.seg != s.packets[last].seg || b.data.Continuity() == (s.packets[last].data.Continuity()+1)&15
+					l.invisible = b.jump || b.data.Discontinuity() && b.seg != s.packets[last].seg || b.data.Continuity() == (c.counter(s, last, l.next)+1)&15
 				} else {
 					l.invisible = true // the first packet of a PID says nothing of those before
 				}
@@ -542,6 +542,17 @@ func (s *Stream) account(c *reception, all []arrival) {
 			i = k - 1
 		}
 	}
+}
+
+// counter is the counter of a PID that c knows before a packet of it: of the last packet with payload that it got, or of one behind that which
+// announces a jump. Sixteen packets behind either may be lost, and nothing shows it.
+func (c *reception) counter(s *Stream, last, next int32) uint8 {
+	for i := next - 1; i > last; i-- {
+		if p := &s.packets[i]; p.announces && c.heard[i] && p.data.PID() == s.packets[next].data.PID() {
+			return p.data.Continuity()
+		}
+	}
+	return s.packets[last].data.Continuity()
 }
 
 // Write puts what each receiver hears into files NAME.0.ts, NAME.1.ts …

@@ -260,6 +260,8 @@ var found = []string{
 	"seed=1600018326 len=16 atsc=1 codec=1 audio=2 astop=1 sparse=1 pcrms=5 pcrirr=1 stuff=1 af=10 tables=90 time=8 clock=3 trap=8 / seed=11218483 / seed=8752770 join=4421 tei=3 cut=1 dupadd=50",
 	// A PMT that changes before the first chunk ends no access unit that may begin that chunk.
 	"seed=1600007749 len=1 codec=2 fps=4 gop=1 reorder=2 open=1 pes=3 pmtchange=2 tables=480 / seed=13501214 join=4566",
+	// Sixteen packets that are lost behind a packet without payload which announces a jump show nowhere: the counter goes on from there.
+	"seed=1600026303 len=5 atsc=1 codec=1 fps=2 reorder=2 audio=1 pcr=3 pcrms=5 disc=5 pmtfirst=1 timejit=300 clock=2 step=2 / seed=7443721 / seed=4029316 loss=3 sixteen=1 near=1 dupadd=1",
 }
 
 func TestFound(t *testing.T) {
