@@ -135,7 +135,7 @@ export async function broadcast(bin, more = [], env = {}) {
 /** A screen with a window manager. */
 export async function screen() {
 	const x = start("Xvfb", ["-displayfd", "1", "-screen", "0", "1280x900x24", "-nolisten", "tcp"])
-	const display = ":" + (await until("the screen is there", 10_000, () => /^(\d+)\n/.exec(x.log)?.[1]))
+	const display = ":" + (await until("the screen is there", 10_000, () => /^(\d+)\n/m.exec(x.log)?.[1]))
 	start("openbox", [], { ...process.env, DISPLAY: display })
 	return display
 }
