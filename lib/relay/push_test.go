@@ -43,10 +43,13 @@ func (k *taker) Publish(ctx context.Context, r *moqt.PublishRequest) {
 	}
 }
 
-func (k *taker) gets(t *testing.T, want string) {
+func (k *taker) gets(t *testing.T, want string) { t.Helper(); comes(t, k.got, want) }
+
+// comes waits for a word, which must be the next one.
+func comes(t *testing.T, words <-chan string, want string) {
 	t.Helper()
 	select {
-	case got := <-k.got:
+	case got := <-words:
 		if got != want {
 			t.Fatalf("%q, want %q", got, want)
 		}

@@ -33,17 +33,7 @@ func (k *offers) Publish(ctx context.Context, r *moqt.PublishRequest) {
 	}
 }
 
-func (k *offers) offered(t *testing.T, want string) {
-	t.Helper()
-	select {
-	case got := <-k.names:
-		if got != want {
-			t.Fatalf("%q was offered, want %q", got, want)
-		}
-	case <-within(t, time.Minute).Done():
-		t.Fatalf("%q is not offered", want)
-	}
-}
+func (k *offers) offered(t *testing.T, want string) { t.Helper(); comes(t, k.names, want) }
 
 // below makes a name below a namespace of tests.
 func below(ns, track string) object.TrackName {
