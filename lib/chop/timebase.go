@@ -52,7 +52,9 @@ func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool, kinds [2]table) 
 		return stepNone
 	}
 	d := pcr.Sub(t.pcr)
-	flagged, t.flag = flagged && !(t.flag && (gap || jump)), flagged // where every PCR has the indicator, a loss looks like an announced step
+	every := flagged && t.flag
+	t.flag = flagged
+	flagged = flagged && !(every && (gap || jump)) // where every PCR has the indicator, a loss looks like an announced step
 	limit := maxStep
 	switch {
 	case flagged:
@@ -70,7 +72,7 @@ func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool, kinds [2]table) 
 		return stepNone
 	}
 	if flagged || jump || d < 0 || d > trustedStep {
-		t.past, t.run = t.run, t.run.carried(was, pcr, flagged && !gap, kinds)
+		t.past, t.run = t.run, t.run.carried(was, pcr, flagged && !gap && !every, kinds) // reception may have been lost for long, and no counter shows it
 	}
 	if flagged {
 		return stepFlag
