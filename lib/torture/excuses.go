@@ -297,3 +297,46 @@ func (j *judge) noTOT(c *reception) bool {
 	}
 	return packets[len(packets)-1].at-packets[c.join].at < 30*second
 }
+
+// restarts notes where counters start anew behind a step of the clock that c did not hear of: each shows a loss since the last packet of its PID, though
+// nothing was lost there.
+func (s *Stream) restarts(c *reception) {
+	for at := 1; at < len(s.packets); at++ {
+		if s.packets[at].seg == s.packets[at-1].seg || c.heard[at] {
+			continue
+		}
+		known := s.shows(c, int32(at))
+		for t, got := range c.got {
+			last := int32(-1)
+			for k, here := range got {
+				if i := t.index[k]; here && last >= 0 && i > int32(at) && i < known && s.packets[i].jump {
+					c.doubts = append(c.doubts, loss{track: t, last: last, from: last, to: i, next: i})
+				}
+				if here {
+					last = t.index[k]
+				}
+			}
+		}
+	}
+}
+
+// shows is the first PCR that c heard behind a step, if it shows the step though the announcement was lost: it is before the last one that c heard, or
+// ahead of it by more than a minute. If it does not, nothing tells of the step.
+func (s *Stream) shows(c *reception, at int32) int32 {
+	last := int64(-1)
+	for i := range s.packets {
+		p := &s.packets[i]
+		if !p.pcr || !c.heard[i] {
+			continue
+		}
+		v, _ := p.data.PCR()
+		if int32(i) > at {
+			if last >= 0 && mod(int64(v)-last, wrap) > 60*second {
+				return int32(i)
+			}
+			break
+		}
+		last = int64(v)
+	}
+	return int32(len(s.packets))
+}

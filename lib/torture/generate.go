@@ -123,6 +123,7 @@ func Generate(spec *Spec) *Stream {
 			g.out.jitter += max(d, -d)
 		}
 	}
+	g.out.base = g.base
 	for _, b := range g.base {
 		off := mod(g.utc-b+wrap/2, wrap) - wrap/2
 		hour := 3600 * int64(second)

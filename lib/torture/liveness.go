@@ -125,12 +125,10 @@ func (j *judge) nearEdge(seg int16) bool {
 // may have been among them would change the names.
 func (j *judge) lapsed(c *reception, begin, end int32) bool {
 	near := j.nearEdge(j.s.packets[begin].seg)
-	if last := int64(-1); j.s.spec.H[hDisc] == 1 { // where every PCR announces a step, one behind a silence may be one
-		for p := c.join; p < begin; p++ {
-			if q := &j.s.packets[p]; q.pcr && c.heard[p] {
-				near = near || last >= 0 && q.at-last > second/4
-				last = q.at
-			}
+	for p, last := c.join, int32(-1); p < begin; p++ {
+		if q := &j.s.packets[p]; q.pcr && c.heard[p] {
+			near = near || last >= 0 && j.silent(c, last, p)
+			last = p
 		}
 	}
 	if !near {
@@ -157,6 +155,28 @@ func (j *judge) lapsed(c *reception, begin, end int32) bool {
 	}
 	t := j.timeAfter(c, lost)
 	return lost >= 0 && (t < 0 || t >= begin)
+}
+
+// proves tells whether a random access point on one clock proves where chunks start on another: not if counters started anew in between, unless decoding
+// times step there and not every PCR announces a step, because then a counter that jumps tells of a step and not of a loss.
+func (s *Stream) proves(from, to int16) bool {
+	if from == to || s.spec.H[hStep] != 2 {
+		return true
+	}
+	d := mod(s.base[to]-s.base[from]+wrap/2, wrap) - wrap/2
+	return s.spec.H[hDisc] != 1 && (d < -4*second || d > 10*second) // access units may be 3 s apart
+}
+
+// silent tells whether the clock may have stepped between two PCRs that c heard one after the other: a minute passed; or every PCR announces a step, and
+// for 250 ms none came, and no counter has shown that packets of their PID were lost.
+func (j *judge) silent(c *reception, from, to int32) bool {
+	d := j.s.packets[to].at - j.s.packets[from].at
+	if d > 60*second || d <= second/4 || j.s.spec.H[hDisc] != 1 {
+		return d > 60*second
+	}
+	return !slices.ContainsFunc(c.losses, func(l loss) bool {
+		return l.track.pid == j.s.pcrPID && !l.invisible && l.next > from && l.next < to && c.heard[l.next]
+	})
 }
 
 // live checks that every chunk which must be promoted was promoted.
@@ -233,7 +253,7 @@ func (j *judge) live(i int) {
 		}
 		before := false
 		for _, r := range raps {
-			before = before || r < ch.from && s.packets[r].seg == seg
+			before = before || r < ch.from && s.proves(s.packets[r].seg, seg)
 		}
 		if !before {
 			continue

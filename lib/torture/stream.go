@@ -78,5 +78,6 @@ type Stream struct {
 	steps   []int64 // when the clock stepped
 	longest int64   // longest distance of random access points
 	jitter  int64   // by how much time tables may disagree
+	base    []int64 // clock at time 0, by run of the clock
 	edges   []int64 // by run of the clock: how far its offset from UTC is from where its name changes
 }

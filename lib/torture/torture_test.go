@@ -262,6 +262,10 @@ var found = []string{
 	"seed=1600007749 len=1 codec=2 fps=4 gop=1 reorder=2 open=1 pes=3 pmtchange=2 tables=480 / seed=13501214 join=4566",
 	// Sixteen packets that are lost behind a packet without payload which announces a jump show nowhere: the counter goes on from there.
 	"seed=1600026303 len=5 atsc=1 codec=1 fps=2 reorder=2 audio=1 pcr=3 pcrms=5 disc=5 pmtfirst=1 timejit=300 clock=2 step=2 / seed=7443721 / seed=4029316 loss=3 sixteen=1 near=1 dupadd=1",
+	// Where the PCRs are lost that tell of a step, a counter that starts anew before the next PCR shows a loss since the last packet of its PID.
+	"seed=1208 len=14 codec=2 fps=4 gop=4 open=2 pes=3 rai=2 acodec=1 aframes=1 astop=1 sparse=8 pcr=3 pcrms=40 stuff=3 timejit=25 clock=2 step=2 stepgop=1 / seed=15301440 / seed=999528 join=1 loss=1 of=4 burst=39 near=1 dupadd=1 strip=3",
+	// Where every PCR announces a step, what looks like one may be a loss of minutes: no offset is carried over.
+	"seed=1 len=193 codec=3 aframes=6 pcr=3 pcrms=75 disc=1 tables=480 time=20 tot=1 clock=3 drift=2 / seed=5096243 / seed=10915087 loss=1 burst=16000",
 }
 
 func TestFound(t *testing.T) {
