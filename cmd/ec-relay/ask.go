@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -40,10 +39,14 @@ func verbs() []cmdutil.Verb {
 // ask makes the running relay whose store is --store run a command, and prints its record.
 func ask(c *cli.Context) error {
 	word := c.Args().First()
-	if !slices.ContainsFunc(verbs(), func(v cmdutil.Verb) bool { return v.Name == word }) {
+	i := slices.IndexFunc(verbs(), func(v cmdutil.Verb) bool { return v.Name == word })
+	if i < 0 {
 		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not status, store or ticket", word), "without a word ec-relay is a relay"))
 	}
 	if err := cmdutil.Args(c, 1, 1); err != nil {
+		return err
+	}
+	if err := onlyOf(c, verbs()[i].Flags); err != nil {
 		return err
 	}
 	if err := readFile(c); err != nil {
@@ -64,14 +67,36 @@ func ask(c *cli.Context) error {
 	return printers[name](c.App.Writer, record)
 }
 
+// onlyOf reports a flag of a word that is not the one asked for, or that is given to a relay.
+func onlyOf(c *cli.Context, flags []string) error {
+	for _, v := range verbs() {
+		for _, name := range v.Flags {
+			if isRelayFlag(name) || slices.Contains(flags, name) || !c.IsSet(name) {
+				continue
+			}
+			return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("--%s goes with %s", name, v.Name), "ec-relay "+v.Name+" --"+name+" …"))
+		}
+	}
+	return nil
+}
+
+// isRelayFlag reports whether a flag of a word is one of a relay without a word, too.
+func isRelayFlag(name string) bool { return name == "store" || name == "config" }
+
 // command returns the operator's command for a word and its flags, with arguments.
 func command(c *cli.Context, word string) (name string, args any, err error) {
 	id := c.String("revoke")
-	switch {
-	case word != "ticket":
+	if word != "ticket" {
 		return word, nil, nil
-	case id != "" && c.Bool("list"):
-		return "", nil, cmdutil.UsageError(errors.New("--list and --revoke exclude each other"))
+	}
+	for _, alone := range []string{"list", "revoke"} {
+		for _, other := range []string{"list", "address", "expires", "uses", "note", "revoke"} {
+			if other != alone && c.IsSet(alone) && c.IsSet(other) {
+				return "", nil, cmdutil.UsageError(fmt.Errorf("--%s and --%s exclude each other", alone, other))
+			}
+		}
+	}
+	switch {
 	case c.Bool("list"):
 		return "tickets", nil, nil
 	case id != "":

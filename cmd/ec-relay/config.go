@@ -104,11 +104,6 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		}
 	}
 	conf.Relay.MirrorRate = cmdutil.SizeOf(c, "mirror-rate")
-	for _, address := range conf.HTTP {
-		if err := relay.CheckHTTP(address); err != nil {
-			return conf, cmdutil.UsageError(fmt.Errorf("--http %q: %w", address, err))
-		}
-	}
 	if len(conf.Name) > 100 {
 		return conf, cmdutil.UsageError(errors.New("--name is longer than 100 bytes"))
 	}

@@ -31,9 +31,15 @@ func run(c *cli.Context) error {
 	if c.NArg() > 0 {
 		return ask(c)
 	}
-	conf, err := configure(c)
-	if err != nil || c.Bool("check") {
+	if err := onlyOf(c, nil); err != nil {
 		return err
+	}
+	conf, err := configure(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("check") {
+		return relay.Check(conf)
 	}
 	if c.Bool("print-fingerprint") {
 		fp, err := relay.Fingerprint(conf)

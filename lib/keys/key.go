@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -54,6 +55,18 @@ func LoadKey(dir string) (ed25519.PrivateKey, error) {
 		return nil, err
 	}
 	return key, nil
+}
+
+// Check reports a key in the folder, or a certificate and its key of Config, with which Open fails. It makes nothing.
+func Check(c Config) error {
+	if _, err := readKey(filepath.Join(c.Dir, KeyFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if c.Cert == "" {
+		return nil
+	}
+	_, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+	return err
 }
 
 // OfPrivateKey is the pin of a private key's public half.

@@ -39,6 +39,9 @@ func protocols(versions []Version) (names []string) {
 // CheckAddress reports an address that Dial does not take.
 func CheckAddress(addr string) error { return transport.CheckAddress(addr) }
 
+// CheckHostPort reports an address that is not host:port, as listeners take it.
+func CheckHostPort(addr string) error { return transport.CheckHostPort(addr) }
+
 // CheckListenAddress reports an address that Listen does not take.
 func CheckListenAddress(addr string) error { return transport.CheckListenAddress(addr) }
 

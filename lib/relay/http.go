@@ -24,16 +24,10 @@ import (
 // Readers is a listener whose sessions may read but not publish.
 type Readers struct{ moqt.SessionListener }
 
-// CheckHTTP reports an address that HTTP cannot be served at: host:port, http://host:port or https://host:port.
-func CheckHTTP(addr string) error {
-	_, _, err := httpAddress(addr)
-	return err
-}
-
+// httpAddress takes an address of the HTTP server apart: host:port, http://host:port or https://host:port.
 func httpAddress(addr string) (hostPort string, encrypted bool, err error) {
 	if !strings.Contains(addr, "://") {
-		_, _, err = net.SplitHostPort(addr)
-		return addr, false, err
+		return addr, false, moqt.CheckHostPort(addr)
 	}
 	u, err := url.Parse(addr)
 	switch {
@@ -42,7 +36,7 @@ func httpAddress(addr string) (hostPort string, encrypted bool, err error) {
 	case u.Scheme != "http" && u.Scheme != "https" || u.Port() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil || u.Fragment != "":
 		return "", false, errors.New("want HOST:PORT, http://HOST:PORT or https://HOST:PORT")
 	}
-	return u.Host, u.Scheme == "https", nil
+	return u.Host, u.Scheme == "https", moqt.CheckHostPort(u.Host)
 }
 
 // httpServer serves the relay's page, broadcasts and WebSockets by HTTP, at all of its addresses.
@@ -72,7 +66,7 @@ func (r *Relay) listenHTTP(c ServerConfig, certs *keys.Certificates, udp []net.A
 			l, err = moqt.ListenTCP(host)
 		}
 		if err != nil {
-			return nil, listenError(addr, err, "an address reads HOST:PORT, http://HOST:PORT or https://HOST:PORT")
+			return nil, listenError(addr, err, httpForm)
 		}
 		scheme, conf := "http", (*tls.Config)(nil)
 		if encrypted {

@@ -88,6 +88,9 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.Store.Logger, c.Relay.Logger = c.Logger, c.Logger
+	if err := Check(c); err != nil { // first, so that a relay that cannot start leaves nothing behind
+		return err
+	}
 	st, err := store.Open(c.Dir, c.Store)
 	if err != nil {
 		return err
@@ -231,6 +234,12 @@ func (r *Relay) watch(ctx context.Context, asked <-chan os.Signal) {
 	}
 }
 
+// listenForm and httpForm say how the addresses of ServerConfig are written.
+const (
+	listenForm = "an address reads HOST:PORT, for example [::1]:4443, unix:///PATH, tcp://HOST:PORT, ws://HOST:PORT or wss://HOST:PORT"
+	httpForm   = "an address reads HOST:PORT, http://HOST:PORT or https://HOST:PORT"
+)
+
 func listen(addrs []string, tlsConf *tls.Config, conf *moqt.Config) (listeners []moqt.SessionListener, bound []net.Addr, err error) {
 	for _, a := range addrs {
 		l, err := moqt.Listen(a, tlsConf, conf)
@@ -238,7 +247,7 @@ func listen(addrs []string, tlsConf *tls.Config, conf *moqt.Config) (listeners [
 			for _, l := range listeners {
 				l.Close()
 			}
-			return nil, nil, listenError(a, err, "an address reads HOST:PORT, for example [::1]:4443, unix:///PATH, tcp://HOST:PORT, ws://HOST:PORT or wss://HOST:PORT")
+			return nil, nil, listenError(a, err, listenForm)
 		}
 		listeners, bound = append(listeners, l), append(bound, l.Addr())
 	}

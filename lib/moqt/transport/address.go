@@ -51,9 +51,8 @@ func parseAddress(addr string, server bool) (*url.URL, error) {
 		if _, _, err := net.SplitHostPort(u.Host); err != nil {
 			return nil, err
 		}
-		// A server's port 0 is any that is free.
-		if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 && !server {
-			return nil, fmt.Errorf("port %s: want 1 to 65535", u.Port())
+		if err := checkPort(u.Port(), server); err != nil {
+			return nil, err
 		}
 	}
 	if server {
@@ -80,11 +79,31 @@ func CheckAddress(addr string) error {
 // CheckListenAddress reports an address that Listen does not take.
 func CheckListenAddress(addr string) error {
 	if !strings.Contains(addr, "://") {
-		_, _, err := net.SplitHostPort(addr)
-		return err
+		return CheckHostPort(addr)
 	}
 	_, err := parseAddress(addr, true)
 	return err
+}
+
+// CheckHostPort reports an address that is not host:port, as listeners take it: without a host it is any address of the machine, and
+// with port 0 any port that is free.
+func CheckHostPort(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	return checkPort(port, true)
+}
+
+// checkPort reports what is no port. A server's port 0 is any that is free.
+func checkPort(port string, server bool) error {
+	switch n, err := strconv.ParseUint(port, 10, 16); {
+	case err != nil && server:
+		return fmt.Errorf("port %q: want 1 to 65535, or 0 for any that is free", port)
+	case err != nil || n == 0 && !server:
+		return fmt.Errorf("port %q: want 1 to 65535", port)
+	}
+	return nil
 }
 
 // target returns the authority and path that the client of an address asks for.

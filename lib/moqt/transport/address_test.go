@@ -25,7 +25,7 @@ func TestAddresses(t *testing.T) {
 	}
 	for _, u := range []string{
 		"unix://relative/path", "unix:///", "unix:///s?path=/x", "tcp://host", "tcp://host:1/room", "ws://host", "wss://host:1/?q", "tcp://:65536", "moqt://host:1", "https://host:1",
-		"host", "",
+		"host", "", ":65536", "host:", "[::1]:https", "[::1:4443",
 	} {
 		if err := CheckListenAddress(u); err == nil {
 			t.Errorf("%s is an address to listen at", u)

@@ -1,0 +1,58 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"every.channel/ec/lib/exit"
+	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/moqt"
+)
+
+// Check reports what keeps a relay with this configuration from starting, as far as that can be told without listening or making
+// anything: addresses, certificate and key, and whether the store's folder is there, or can be made, and may be written.
+func Check(c ServerConfig) error {
+	for _, addr := range c.Listen {
+		if err := moqt.CheckListenAddress(addr); err != nil {
+			return listenError(addr, err, listenForm)
+		}
+	}
+	for _, addr := range c.HTTP {
+		if _, _, err := httpAddress(addr); err != nil {
+			return listenError(addr, err, httpForm)
+		}
+	}
+	if err := checkFolder(c.Dir); err != nil {
+		return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
+	}
+	if err := keys.Check(keys.Config{Dir: c.Dir, Cert: c.Cert, Key: c.Key}); err != nil {
+		return keyError(err)
+	}
+	return nil
+}
+
+// checkFolder reports a folder in which nothing can be written, or that cannot be made. It tries with a file that it removes. A disk that
+// is full is no reason not to start: what the relay has can be served.
+func checkFolder(dir string) error {
+	st, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir:
+		return checkFolder(filepath.Dir(dir))
+	case err != nil:
+		return err
+	case !st.IsDir():
+		return &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+	}
+	f, err := os.CreateTemp(dir, ".tmp-*")
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
