@@ -195,12 +195,18 @@ func printStore(w io.Writer, s relay.Stored) {
 	}
 	for _, t := range s.Tracks {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%d\t%d\t%s\t%s\n", t.Track, t.Groups, t.Whole, size(t.Bytes), t.First, t.Last,
-			t.Oldest.Format(time.DateTime), t.Newest.Format(time.DateTime))
+			t.Oldest.UTC().Format(time.RFC3339), t.Newest.UTC().Format(time.RFC3339))
 	}
 }
 
 func printDisk(w io.Writer, d relay.Disk) {
 	fmt.Fprintf(w, "store %s: %s in %d groups of %d tracks\n", d.Dir, size(d.Bytes), d.Groups, d.Tracks)
+	var whole int64 // the bound of what no rule names, which is one of the whole store
+	for _, b := range d.Retention {
+		if b.Prefix == "" {
+			whole = b.Bytes
+		}
+	}
 	for _, b := range d.Retention {
 		what := "others"
 		if b.Prefix != "" {
@@ -212,8 +218,11 @@ func printDisk(w io.Writer, d relay.Disk) {
 		if b.Age > 0 {
 			age = "for " + seconds(b.Age).String()
 		}
-		if b.Bytes > 0 {
+		switch {
+		case b.Bytes > 0:
 			most = "up to " + size(b.Bytes)
+		case whole > 0:
+			most = "within the " + size(whole) + " of all"
 		}
 		fmt.Fprintf(w, "keeps %s %s, %s\n", what, age, most)
 	}
@@ -232,5 +241,5 @@ func size(n int64) string {
 	if unit == 0 {
 		return fmt.Sprintf("%d B", n)
 	}
-	return fmt.Sprintf("%.1f %cB", f, " kMGT"[unit])
+	return fmt.Sprintf("%.1f %ciB", f, " KMGT"[unit])
 }

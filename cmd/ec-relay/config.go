@@ -157,8 +157,8 @@ func readFile(c *cli.Context) error {
 		case set:
 			continue
 		}
-		if err := c.Set(s.Name, s.Value); err != nil {
-			return relay.SettingError(path, s, fmt.Errorf("%s: %w", s.Name, err))
+		if err := cmdutil.SetFlag(c, s.Name, s.Value); err != nil {
+			return relay.SettingError(path, s, err)
 		}
 	}
 	return nil

@@ -63,14 +63,9 @@ func run(c *cli.Context) (err error) {
 	if list {
 		return listNamespaces(c, conf)
 	}
-	at := time.Now()
-	var errTo error
-	conf.From, err = sub.ParsePoint(c.String("from"), at)
-	conf.To, errTo = sub.ParsePoint(c.String("to"), at)
-	if err := errors.Join(err, errTo); err != nil {
+	if conf.From, conf.To, err = sub.ParseSpan(c.String("from"), c.String("to"), time.Now()); err != nil {
 		return cmdutil.UsageError(err)
 	}
-	conf.To = conf.To.After(conf.From)
 	status := cmdutil.StatusLine(c)
 	conf.Progress = func(s sub.Stats) {
 		status.Set("group %d, %d objects, %.1f MB, %d groups and %d objects missing", s.Group, s.Objects, float64(s.Bytes)/1e6, s.MissingGroups, s.MissingObjects)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -16,8 +17,12 @@ import (
 	"every.channel/ec/lib/psi"
 )
 
-// clockFileWait is how long a clock file may take to get its first record: DVB repeats TDT every 30 s.
-const clockFileWait = 35 * time.Second
+// clockFileWait is how long a clock file may take to get its first record: DVB repeats TDT every 30 s. After clockFileSoon a log line tells of
+// the wait.
+const (
+	clockFileWait = 35 * time.Second
+	clockFileSoon = time.Second
+)
 
 // clockFile reads the records of `ec-tune --clock`, which may still be growing.
 type clockFile struct {
@@ -94,9 +99,11 @@ func (c *clockFile) more() error {
 }
 
 // wait waits for the first record of a file that is being written, at most until the deadline.
-func (c *clockFile) wait(ctx context.Context) error {
+func (c *clockFile) wait(ctx context.Context, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, clockFileWait)
 	defer cancel()
+	soon := time.NewTimer(clockFileSoon)
+	defer soon.Stop()
 	for {
 		err := c.open()
 		if err == nil {
@@ -111,6 +118,8 @@ func (c *clockFile) wait(ctx context.Context) error {
 				err = fmt.Errorf("clock file %s has no record", c.path)
 			}
 			return &InputError{Err: err, Tip: "record it with ec-tune --clock FILE"}
+		case <-soon.C:
+			log.Info("waiting for the clock file's first record", "file", c.path, "there", c.f != nil, "for", clockFileWait)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

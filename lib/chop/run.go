@@ -29,7 +29,7 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 	if cfg.Clock == ClockFile {
 		c.file = &clockFile{path: cfg.ClockFile}
 		defer c.file.close()
-		if err := c.file.wait(ctx); err != nil {
+		if err := c.file.wait(ctx, cfg.Log); err != nil {
 			return Stats{}, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -73,6 +74,7 @@ func prepare(app *cli.App, t *terminal) {
 		if l := c.String("log"); l != "text" && l != "json" {
 			return usage(app, fmt.Errorf("--log %q: neither text nor json", l))
 		}
+		t.json = c.String("log") == "json"
 		if before != nil {
 			return before(c)
 		}
@@ -198,35 +200,69 @@ func scan(app *cli.App, args []string) (_ []string, ask asked, err error) {
 	return append(flags, rest...), ask, nil
 }
 
-// refusal is how package flag tells of a value that a flag does not take.
-var refusal = regexp.MustCompile(`^invalid value ("(?:[^"\\]|\\.)*") for flag -([^:]+): (.*)$`)
+// refusals are how package flag, and urfave/cli for variables of the environment, tell of a value that a flag does not take. The names of the
+// groups say what stands where.
+var refusals = []*regexp.Regexp{
+	regexp.MustCompile(`^invalid (?:boolean )?value (?P<value>"(?:[^"\\]|\\.)*") for (?:flag )?-(?P<flag>[^:]+): (?P<why>.*)$`),
+	regexp.MustCompile(`^could not parse (?P<value>"(?:[^"\\]|\\.)*") as .* value from environment variable "(?P<env>[^"]+)" for flag (?P<flag>[^:]+): (?P<why>.*)$`),
+	regexp.MustCompile(`^could not parse (?P<value>"(?:[^"\\]|\\.)*") from environment variable "(?P<env>[^"]+)" as .*value for flag (?P<flag>[^:]+): (?P<why>.*)$`),
+}
 
-// badValue says with the two dashes of a flag which value it does not take, and what it takes where the reason does not tell.
+// badValue says which value a flag does not take, with the flag's two dashes or the variable that has the value, and what it takes where the
+// reason does not tell.
 func badValue(app *cli.App, err error) error {
-	m := refusal.FindStringSubmatch(err.Error())
-	if m == nil {
-		return err
+	for _, r := range refusals {
+		m := r.FindStringSubmatch(err.Error())
+		if m == nil {
+			continue
+		}
+		part := func(name string) string {
+			if i := r.SubexpIndex(name); i >= 0 {
+				return m[i]
+			}
+			return ""
+		}
+		value, name := part("value"), part("flag")
+		where := part("env")
+		switch {
+		case where != "":
+		case len(name) == 1:
+			where = "-" + name
+		default:
+			where = "--" + name
+		}
+		return fmt.Errorf("%s %s: %s", where, value, strings.TrimPrefix(reason(app, name, part("why")), value+" is "))
 	}
-	value, name, why := m[1], m[2], m[3]
-	if why == "parse error" || why == "value out of range" {
-		why = "cannot be read"
-		for _, f := range app.Flags {
-			if !slices.Contains(f.Names(), name) {
-				continue
-			}
-			switch f.(type) {
-			case *cli.DurationFlag:
-				why = "not a time such as 90s, 30m or 48h"
-			case *cli.IntFlag, *cli.Int64Flag, *cli.UintFlag, *cli.Uint64Flag, *cli.Float64Flag:
-				why = "not a number, or out of range"
-			}
+	return err
+}
+
+// reason is why a flag does not take a value: by the kind of the flag, where there are only words of package flag, time or strconv.
+func reason(app *cli.App, name, why string) string {
+	if why != "parse error" && why != "value out of range" && !strings.HasPrefix(why, "strconv.") && !strings.HasPrefix(why, "time: ") {
+		return why
+	}
+	for _, f := range app.Flags {
+		if !slices.Contains(f.Names(), name) {
+			continue
+		}
+		switch f.(type) {
+		case *cli.DurationFlag:
+			return "not a time such as 90s, 30m or 48h"
+		case *cli.IntFlag, *cli.Int64Flag, *cli.UintFlag, *cli.Uint64Flag, *cli.Float64Flag:
+			return "not a number, or out of range"
+		case *cli.BoolFlag:
+			return "neither true nor false"
 		}
 	}
-	dashes := "--"
-	if len(name) == 1 {
-		dashes = "-"
+	return "cannot be read"
+}
+
+// SetFlag sets a flag to a value from elsewhere than the command line, and says what it takes if it does not take the value.
+func SetFlag(c *cli.Context, name, value string) error {
+	if err := c.Set(name, value); err != nil {
+		return fmt.Errorf("%s %q: %s", name, value, strings.TrimPrefix(reason(c.App, name, err.Error()), strconv.Quote(value)+" is "))
 	}
-	return fmt.Errorf("%s%s %s: %s", dashes, name, value, strings.TrimPrefix(why, value+" is "))
+	return nil
 }
 
 func looksLikeFlag(a string) bool { return len(a) > 1 && a[0] == '-' }

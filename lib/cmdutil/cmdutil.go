@@ -17,7 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -92,7 +92,7 @@ func start(ctx context.Context, app *cli.App, args []string) error {
 }
 
 // report prints err once and returns the exit code.
-func report(w io.Writer, name string, cause, err error) int {
+func report(t *terminal, name string, cause, err error) int {
 	var sig signalled
 	bySignal := errors.As(cause, &sig)
 	switch {
@@ -104,14 +104,28 @@ func report(w io.Writer, name string, cause, err error) int {
 	case bySignal && (err == nil || errors.Is(err, context.Canceled) || errors.As(err, &sig)):
 		return 128 + int(sig.sig)
 	}
-	fmt.Fprintf(w, "%s: error: %s\n", name, oneLine(err.Error()))
-	if h := exit.Hint(err); h != "" {
-		fmt.Fprintf(w, "%s: hint: %s\n", name, oneLine(h))
-	}
+	code := ExitCode(err)
 	if bySignal {
-		return 128 + int(sig.sig)
+		code = 128 + int(sig.sig)
 	}
-	return ExitCode(err)
+	tell(t, name, oneLine(err.Error()), oneLine(exit.Hint(err)), code)
+	return code
+}
+
+// tell writes the error that ends a program, and its hint: two lines for people, or with --log json one log line.
+func tell(t *terminal, name, err, hint string, code int) {
+	if t.json {
+		attrs := []any{"err", err, "code", code}
+		if hint != "" {
+			attrs = append(attrs, "hint", hint)
+		}
+		slog.New(slog.NewJSONHandler(t, nil)).Error("ended", attrs...)
+		return
+	}
+	fmt.Fprintf(t, "%s: error: %s\n", name, err)
+	if hint != "" {
+		fmt.Fprintf(t, "%s: hint: %s\n", name, hint)
+	}
 }
 
 // oneLine joins the lines of a joined error and drops control characters, which what a stranger sent may hold.

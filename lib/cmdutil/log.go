@@ -18,6 +18,7 @@ const terminalKey = "cmdutil.terminal"
 type terminal struct {
 	isTerminal bool
 	width      func() int
+	json       bool // lines are JSON; set before there are any
 
 	mu     sync.Mutex // guards what follows
 	w      io.Writer

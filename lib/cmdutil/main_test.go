@@ -2,6 +2,7 @@ package cmdutil
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -118,20 +119,33 @@ func TestBrokenPipeOfSocketIsNotQuiet(t *testing.T) {
 	socket := &net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}
 	stdout := &fs.PathError{Op: "write", Path: os.Stdout.Name(), Err: syscall.EPIPE}
 	var b strings.Builder
-	if code := report(&b, "ec-x", nil, socket); code != exit.Other || b.Len() == 0 {
+	if code := report(&terminal{w: &b}, "ec-x", nil, socket); code != exit.Other || b.Len() == 0 {
 		t.Errorf("socket: exit %d, printed %q", code, &b)
 	}
 	b.Reset()
-	if code := report(&b, "ec-x", nil, fmt.Errorf("copy: %w", stdout)); code != 141 || b.Len() != 0 {
+	if code := report(&terminal{w: &b}, "ec-x", nil, fmt.Errorf("copy: %w", stdout)); code != 141 || b.Len() != 0 {
 		t.Errorf("stdout: exit %d, printed %q", code, &b)
 	}
 }
 
 func TestErrorIsOneLine(t *testing.T) {
 	var b strings.Builder
-	report(&b, "ec-x", nil, Hint(errors.Join(errors.New("a"), errors.New("label \x1b[2Jb")), "do\nthat"))
+	report(&terminal{w: &b}, "ec-x", nil, Hint(errors.Join(errors.New("a"), errors.New("label \x1b[2Jb")), "do\nthat"))
 	if want := "ec-x: error: a; label [2Jb\nec-x: hint: do; that\n"; b.String() != want {
 		t.Errorf("printed %q, want %q", &b, want)
+	}
+}
+
+// TestErrorIsJSON: with --log json nothing on stderr is anything else.
+func TestErrorIsJSON(t *testing.T) {
+	var b strings.Builder
+	code := report(&terminal{w: &b, json: true}, "ec-x", nil, Hint(Exit(exit.IO, errors.New("no\nroom")), "free some"))
+	var line struct{ Level, Msg, Err, Hint string }
+	if err := json.Unmarshal([]byte(b.String()), &line); err != nil || code != exit.IO {
+		t.Fatalf("%q: %v, code %d", &b, err, code)
+	}
+	if line.Level != "ERROR" || line.Err != "no; room" || line.Hint != "free some" {
+		t.Errorf("%+v", line)
 	}
 }
 

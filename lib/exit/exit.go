@@ -16,7 +16,7 @@ const (
 	Busy        = 75 // try again later: all tuners taken
 	Protocol    = 76 // the other side broke the protocol
 	NotAllowed  = 77 // refused: token, key, protection
-	Config      = 78 // a configuration file is wrong
+	Config      = 78 // the configuration is wrong: its file, an address, a key
 )
 
 // Coder is an error that chooses its code.

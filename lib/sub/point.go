@@ -13,6 +13,7 @@ type Point struct {
 	kind  pointKind
 	group uint64
 	time  time.Time
+	ofDay bool // the time is one of a day that nobody named
 }
 
 type pointKind uint8
@@ -52,7 +53,7 @@ func ParsePoint(s string, at time.Time) (Point, error) {
 			if p.After(at) {
 				p = time.Date(y, m, d-1, t.Hour(), t.Minute(), t.Second(), 0, at.Location())
 			}
-			return Point{kind: atTime, time: p}, nil
+			return Point{kind: atTime, time: p, ofDay: true}, nil
 		}
 	}
 	if d, err := time.ParseDuration(s); err == nil && (strings.HasPrefix(s, "-") || strings.HasPrefix(s, "+")) {
@@ -61,14 +62,23 @@ func ParsePoint(s string, at time.Time) (Point, error) {
 	return Point{}, fmt.Errorf("%w: %q is not first, now, a group number, 2026-07-04T20:15:00Z, 20:15 or -5m", ErrPoint, s)
 }
 
-// After returns a time of day that lies before from as that time of the next day: --from 23:50 --to 00:10.
-func (p Point) After(from Point) Point {
-	if p.kind == atTime && from.kind == atTime && p.time.Before(from.time) {
-		if next := p.time.AddDate(0, 0, 1); next.After(from.time) {
-			p.time = next
-		}
+// ParseSpan reads the places from which and up to which a track is wanted, as ParsePoint does. A time of day to read up to that lies
+// before from is on the next day: 23:50 to 00:10. Any other time before from is an error.
+func ParseSpan(from, to string, at time.Time) (begin, end Point, err error) {
+	if begin, err = ParsePoint(from, at); err != nil {
+		return begin, end, err
 	}
-	return p
+	if end, err = ParsePoint(to, at); err != nil {
+		return begin, end, err
+	}
+	if end.kind != atTime || begin.kind != atTime && begin.kind != now || !end.time.Before(begin.time) {
+		return begin, end, nil
+	}
+	if next := end.time.AddDate(0, 0, 1); end.ofDay && next.After(begin.time) {
+		end.time = next
+		return begin, end, nil
+	}
+	return begin, end, fmt.Errorf("%w: %s is before %s", ErrPoint, to, from)
 }
 
 // asks reports whether a relay must tell where the live edge is before the place is known.

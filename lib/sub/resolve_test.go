@@ -95,16 +95,12 @@ func TestWallTime(t *testing.T) {
 		{"20:15", "20:15:07", 150, 4},
 		{"2026-07-04T20:09:59Z", "2026-07-04T20:10:01Z", 0, 1}, // begins before the first group
 	} {
-		from, err := ParsePoint(test.from, at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		to, err := ParsePoint(test.to, at)
+		from, to, err := ParseSpan(test.from, test.to, at)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c := config(t, relay)
-		c.Names, c.From, c.To = []string{broadcast.String()}, from, to.After(from)
+		c.Names, c.From, c.To = []string{broadcast.String()}, from, to
 		var out bytes.Buffer
 		if _, err := Run(testContext(t), c, &out); err != nil {
 			t.Fatalf("%s: %v", test.from, err)
@@ -289,8 +285,29 @@ func TestParsePoint(t *testing.T) {
 			t.Errorf("ParsePoint(%q) = %+v, %v", text, p, err)
 		}
 	}
-	midnight := Point{kind: atTime, time: at.Add(-20 * time.Hour)}
-	if got := midnight.After(Point{kind: atTime, time: at.Add(-time.Hour)}); !got.time.Equal(at.Add(4 * time.Hour)) {
-		t.Errorf("a time of day before the start is %v", got.time)
+}
+
+// TestParseSpan: a time of day before the beginning is on the next day, and no other time before the beginning is one to end at.
+func TestParseSpan(t *testing.T) {
+	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.UTC)
+	for _, c := range []struct{ from, to, want string }{
+		{"20:00", "20:10", "2026-07-04T20:10:00Z"},
+		{"23:50", "00:10", "2026-07-04T00:10:00Z"},
+		{"19:20", "00:20", "2026-07-05T00:20:00Z"},
+		{"2026-07-04T19:20:00Z", "00:20", "2026-07-05T00:20:00Z"},
+		{"now", "00:20", "2026-07-05T00:20:00Z"},
+		{"-5m", "-5m", "2026-07-04T20:15:00Z"},
+	} {
+		_, to, err := ParseSpan(c.from, c.to, at)
+		if err != nil || to.time.UTC().Format(time.RFC3339) != c.want {
+			t.Errorf("%s to %s: %v, %v, want %s", c.from, c.to, to.time, err, c.want)
+		}
+	}
+	for _, c := range [][2]string{
+		{"2026-07-04T08:00:00Z", "2026-07-04T07:55:00Z"}, {"-1m", "-2m"}, {"now", "-8m"}, {"2026-07-06T00:00:00Z", "00:20"}, {"20:15", "-1h"},
+	} {
+		if _, to, err := ParseSpan(c[0], c[1], at); !errors.Is(err, ErrPoint) {
+			t.Errorf("%s to %s: %v, %v", c[0], c[1], to.time, err)
+		}
 	}
 }
