@@ -33,9 +33,8 @@ type cutter struct {
 	stats Stats
 
 	heard     [ts.NumPIDs]mark
-	began     [ts.NumPIDs]int64  // position of the last PES packet that began on a kept PID
-	before    map[ts.PID]earlier // kept until the PMT is known
-	repeats   bool               // the PMT is sent again and again
+	began     [ts.NumPIDs]int64 // position of the last PES packet that began on a kept PID
+	repeats   bool              // the PMT is sent again and again
 	totHeard  bool
 	tdtAlone  bool          // there is no TOT
 	tdtTwice  bool          // two TDT came in succession since the last TOT
@@ -332,38 +331,19 @@ func (c *cutter) foretaste(p *ts.Packet, pid ts.PID) (keep bool) {
 }
 
 // unlisted takes a packet of a PID that no PMT heard so far lists. A later PMT may list the PID, and then a loss must show.
-// Before the first PMT the packet may also be a PMT that came before the PAT, or an access unit that proves where the first chunk
-// starts.
+// Before the first PAT the packet may also be a PMT.
 func (c *cutter) unlisted(p *ts.Packet, pid ts.PID) {
 	if pid == ts.PIDNull {
 		return
 	}
-	ev := c.cont.Check(p)
+	c.cont.Check(p)
 	if !p.HasPayload() {
 		return
 	}
 	c.heard[pid] = mark{c.pos, c.dark, c.base.now}
-	if c.prog.inForce {
-		return
-	}
 	if !c.prog.patKnown {
 		c.prog.foreshadow(p, pid)
 	}
-	if ev != ts.Ok || p.UnitStart() {
-		delete(c.before, pid)
-	}
-	if !p.UnitStart() || p.Scrambled() {
-		return
-	}
-	if pes, err := ts.ParsePES(p.Payload()); err == nil && pes.HasPTS && pes.DataAlignment {
-		c.before[pid] = earlier{clock.PTS(pes.DTS), c.dark}
-	}
-}
-
-// earlier is the last access unit before the PMT that came in a PES packet of its own.
-type earlier struct {
-	dts  clock.PTS
-	dark int64
 }
 
 // lost notes that packets of a kept PID are missing, or seem to be. Where the program's clock steps, counters may jump too, at an

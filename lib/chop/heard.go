@@ -124,10 +124,6 @@ func (c *cutter) applyProgram() {
 	if !c.prog.apply() {
 		return
 	}
-	if e, ok := c.before[c.prog.cutPID]; ok && e.dark == c.dark {
-		c.proof.au, c.proof.dts = true, e.dts
-	}
-	c.before = nil
 	if c.prog.pmt.PCRPID == ts.PIDNull && c.pcrHeard {
 		c.pcrHeard, c.clockGap = false, true // the last PCR may be long ago
 		c.doubtTold()

@@ -87,7 +87,7 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 }
 
 func newCutter(cfg *Config) *cutter {
-	c := &cutter{cfg: cfg, grid: clock.Grid(clock.TicksOf(cfg.Duration)), partD: clock.TicksOf(cfg.Part), held: -1, before: make(map[ts.PID]earlier), free: new(pool)}
+	c := &cutter{cfg: cfg, grid: clock.Grid(clock.TicksOf(cfg.Duration)), partD: clock.TicksOf(cfg.Part), held: -1, free: new(pool)}
 	c.prog.init(cfg)
 	return c
 }

@@ -325,9 +325,6 @@ var mutants = []mutant{
 	{"a loss that showed before the next PCR came is none of the clock's", "len=4 codec=1 fps=0 gop=0 pes=0 audio=3 sparse=0 pcr=2 pcrms=75 pcrirr=0 disc=1 time=8 atsc=1 clock=0 step=0 illegal=0 scrambled=0 / join=8500 of=1 loss=1 burst=39 near=0 sixteen=0 tei=0 cut=0", "lib/chop/cutter.go",
 		`c.clockGap || c.dark > c.clockDark`,
 		`ev == ts.Gap || c.dark > c.clockDark`},
-	{"PES packets that are not aligned prove a start before the PMT", "pes=3 pmtfirst=0 tables=480 gop=0", "lib/chop/cutter.go",
-		`err == nil && pes.HasPTS && pes.DataAlignment {`,
-		`err == nil && pes.HasPTS {`},
 	{"times are tied to the last PCR", "clock=2 pcrms=75 time=0 timejit=0 step=0 / of=4 loss=9 burst=39", "lib/chop/heard.go",
 		`		c.told = append(c.told, said{kind, utc, !c.base.have || c.untold})`,
 		`		if c.base.have {
