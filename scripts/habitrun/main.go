@@ -54,7 +54,7 @@ func rows() (all []row) {
 		}
 	}
 	flags := func(only, name string, flags ...string) { all = append(all, row{name: name, only: only, flags: flags}) }
-	all = append(all, row{name: "(none)"})
+	all = append(all, row{name: "plain"})
 	add("", "pcr=payload", "pcr=payload pcr-every=25ms", "pcr=bare", "pcr=mixed pcr-every=20ms", "pcr=own-pid", "pcr=cadence", "pcr=needed", "pcr=needed pcr-every=20ms", "pcr=none", "disc-every", "disc-first",
 		"stuffing=bare", "stuffing=field", "stuffing=filler")
 	flags("", "--rate 12000000 --full-mux", "--rate", "12000000", "--full-mux")
@@ -125,8 +125,16 @@ func main() {
 	if err := c.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "habits: error:", err)
 		stop()
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
+}
+
+// exitCode is ec-sim's if that was 64: then --only names a habit that ec-sim does not know.
+func exitCode(err error) int {
+	if tool, ok := errors.AsType[*exec.ExitError](err); ok && tool.ExitCode() == 64 {
+		return 64
+	}
+	return 1
 }
 
 func (c *config) run(ctx context.Context) error {
