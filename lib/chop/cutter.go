@@ -271,7 +271,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	}
 	if p.Scrambled() || p.UnitStart() && scrambledPES(p.Payload()) {
 		if c.scrambled++; c.scrambled == 1 {
-			c.cfg.Log.Warn("scrambled: what is, is not promoted", "program", c.prog.number, "pid", pid)
+			c.cfg.Log.Warn("scrambled packets: chunks that have some go out under the source's name, not the broadcast's", "program", c.prog.number, "pid", pid)
 		}
 		c.event(taint{from: c.pos, to: c.pos, pid: pid, kind: taintScrambled})
 	}

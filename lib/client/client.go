@@ -274,7 +274,7 @@ func permanent(relay string, err error, connected bool) error {
 		case wire.NoError, wire.InternalError, wire.GoAwayTimeout, wire.ControlMessageTimeout, wire.DataStreamTimeout:
 			return nil
 		case wire.Unauthorized, wire.MalformedAuthToken, wire.ExpiredAuthToken, wire.UnknownAuthTokenAlias:
-			return &Error{relay, err, exit.NotAllowed, "the relay wants a ticket that is good (ec-relay ticket makes one there, --uses N for more than one)"}
+			return &Error{relay, err, exit.NotAllowed, "the relay wants a ticket that is good: ec-relay ticket makes one there. With --uses N it lets N programs in, and each start of ec-pub or ec-sub is another"}
 		case wire.InvalidPath, wire.MalformedPath:
 			return &Error{relay, err, exit.Protocol, "the relay knows no such path; is the end of its address right?"}
 		default:

@@ -98,7 +98,7 @@ func (g *Gate) Admit(_ context.Context, peer moqt.PeerInfo) error {
 		case ticket.ErrExpired:
 			code = wire.ExpiredAuthToken
 		case ErrSpentTicket:
-			hint += ", for more with --uses N; ec-relay ticket --list has those that are good"
+			hint += "; with --uses N it lets N programs in, and each start of ec-pub or ec-sub is another; ec-relay ticket --list shows how many may still come"
 		case ErrUnknownTicket:
 			hint += "; this one was revoked, is of another relay, or expired long ago"
 		default: // a fault of this relay, whose details are not told to the peer

@@ -60,7 +60,8 @@ func (s *session) adopt(ctx context.Context) string {
 	}
 	right, ok := s.r.c.Gate.Peer(ctx, s.s)
 	if !ok {
-		s.r.log.Warn("session would be a peer, but is an ordinary client", "peer", s.name, "why", right)
+		s.r.log.Warn("session would be a peer, but is an ordinary client", "peer", s.name, "why", right,
+			"hint", "it is a peer if it dials with a ticket of this relay (ec-relay ticket), or if --peer here lists its id")
 		return peerRefused
 	}
 	s.mu.Lock()
@@ -183,7 +184,8 @@ func (h *peerHandler) Publish(_ context.Context, req *moqt.PublishRequest) {
 // told notes, once, whether a peer agreed to have this relay as an upstream.
 func (u *upstream) told(word string) {
 	if word == peerRefused {
-		u.r.log.Warn("peer takes this relay for an ordinary client: it lists no key of this relay, and no ticket was shown", "upstream", u.name())
+		u.r.log.Warn("peer takes this relay for an ordinary client, so nothing published here can be had there", "upstream", u.name(),
+			"hint", "dial with a ticket of that relay (ec-relay ticket there), or let --peer there list this relay's id; its log says more")
 	}
 }
 
