@@ -24,7 +24,7 @@ func app() *cli.App {
 		&cli.DurationFlag{Name: "part", Value: chop.DefaultPart, Usage: "length of a part, 20ms to the chunk's"},
 		&cli.StringFlag{Name: "promote", Value: "chunk", Usage: "what must be clean to go out under the broadcast's name: chunk, or part for less latency"},
 		&cli.StringFlag{Name: "clock", Value: "broadcast", Usage: "where UTC comes from: broadcast, host for a stream without time tables, or file:`FILE` recorded by ec-tune --clock"},
-		&cli.StringFlag{Name: "source", Usage: "`ID` of this receiver (default: from host name and stream)"},
+		&cli.StringFlag{Name: "source", Usage: "`ID` of this receiver (default: the host's name and 8 digits that are others at each start)"},
 		&cli.StringFlag{Name: "broadcast", Usage: "`NAME` of the broadcast, such as ec-atsc-2065-3, whatever the stream says"},
 		&cli.StringFlag{Name: "rendition", Usage: "`NAME` of this version of the broadcast, if it is not the broadcast's own bytes"},
 		&cli.BoolFlag{Name: "verbatim", Usage: "with --clock file: the stream is the broadcast's own bytes, not a rendition"},

@@ -23,7 +23,7 @@ func app() *cli.App {
 		"In place of an address a ticket will do, or @FILE, whose first line is either."
 	app.Flags = append([]cli.Flag{
 		&cli.DurationFlag{Name: "spool", Value: 30 * time.Second, Usage: "keep groups for `TIME`, to send them again when a relay was lost"},
-		cmdutil.SizeFlag("spool-size", 64<<20, "keep at most `SIZE` of them"),
+		cmdutil.SizeFlag("spool-size", 64<<20, "keep at most `SIZE` of groups"),
 		&cli.BoolFlag{Name: "block", Usage: "let the input wait when the spool is full; else only input faster than its own clock waits, and of live input the oldest group is dropped"},
 		&cli.DurationFlag{Name: "drain", Value: 30 * time.Second, Usage: "at the end of input wait up to `TIME` for delivery"},
 		&cli.DurationFlag{Name: "retry", Usage: "keep trying to reach a relay for `TIME` (default: not at all at the start, 10m after a loss)"},

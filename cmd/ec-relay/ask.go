@@ -118,7 +118,7 @@ func printRevoked(w io.Writer, r relay.Revoked) {
 
 func printTickets(w io.Writer, l relay.TicketList) {
 	if len(l.Tickets) == 0 {
-		fmt.Fprintln(w, "no ticket is good")
+		fmt.Fprintln(w, "no tickets")
 		return
 	}
 	ticketTable(w, l.Tickets)

@@ -4,10 +4,13 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"every.channel/ec/lib/hdhr"
 )
 
 var (
@@ -101,5 +104,70 @@ func TestREADMECommands(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(root, "cmd", name[1])); err != nil {
 			t.Errorf("README.md shows %s: %v", name[1], err)
 		}
+	}
+}
+
+// TestREADMEVersions: the README names the versions of Go, Node and Rust that the files of this repository ask for.
+func TestREADMEVersions(t *testing.T) {
+	root := repository(t)
+	read := func(name string) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	readme := read("README.md")
+	for _, c := range []struct{ what, file, version string }{
+		{"Go", "go.mod", `(?m)^go (\S+)$`},
+		{"Node", "web/package.json", `"node": ">=(\d+)"`},
+		{"Rust", "bridge/Cargo.toml", `rust-version = "(.*)"`},
+	} {
+		m := regexp.MustCompile(c.version).FindStringSubmatch(read(c.file))
+		if m == nil || !strings.Contains(readme, c.what+" "+m[1]) {
+			t.Errorf("%s names version %q of %s, and the README does not", c.file, m, c.what)
+		}
+	}
+}
+
+// TestDeviceIDs: ids of devices in the pages have a right checksum, so that a tool takes them.
+func TestDeviceIDs(t *testing.T) {
+	found := 0
+	eachPage(t, repository(t), func(path, text string) {
+		for _, m := range regexp.MustCompile(`--(?:device|id) ([0-9A-F]{8})\b`).FindAllStringSubmatch(text, -1) {
+			found++
+			if _, err := hdhr.ParseDeviceID(m[1]); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+	})
+	if found == 0 {
+		t.Error("no page names a device")
+	}
+}
+
+// TestServiceUnit: systemd accepts the unit in docs/relay.md.
+func TestServiceUnit(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is missing")
+	}
+	page, err := os.ReadFile(filepath.Join(repository(t), "docs/relay.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := regexp.MustCompile(`(?m)^    \[Unit\]\n(?:(?:    .*)?\n)+`).FindString(string(page))
+	self, err := os.Executable() // there is no ec-relay in /usr/local/bin
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit = strings.ReplaceAll(strings.ReplaceAll(unit, "\n    ", "\n"), "/usr/local/bin/ec-relay", self)
+	file := filepath.Join(t.TempDir(), "ec-relay.service")
+	if err := os.WriteFile(file, []byte(strings.TrimSpace(unit)+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(analyze, "verify", "--man=no", file).CombinedOutput(); err != nil || strings.Contains(string(out), file) {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }

@@ -34,8 +34,8 @@ type Config struct {
 	// StallWait is how long a group that nobody continues is waited for once a newer group exists. Then the subscribers' streams
 	// of the group are reset. Default 2 s.
 	StallWait time.Duration
-	// MaxLag is how many groups a subscriber may fall further behind than it ever was. Beyond that, the oldest group that it is
-	// being sent is reset, and the next one is begun. Default 30.
+	// MaxLag is how many groups further behind the newest group a subscriber may be than it was at its closest. Beyond that, the
+	// oldest group that it is being sent is reset, and the next one is begun. Default 30.
 	MaxLag int
 	// MaxSessions bounds sessions; more are refused. Default 1000.
 	MaxSessions int
