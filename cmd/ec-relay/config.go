@@ -33,8 +33,51 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		Relay: relay.Config{
 			CacheBytes: settings.Of(cmdutil.SizeOf(c, "cache")), StallWait: settings.Of(c.Duration("stall")), MaxLag: c.Int("max-lag"),
 			MaxSessions: c.Int("max-sessions"), DrainTimeout: settings.Of(c.Duration("drain")), Linger: settings.Of(c.Duration("linger")),
+			MirrorRate: cmdutil.SizeOf(c, "mirror-rate"),
 		},
 	}
+	var err error
+	if conf.Versions, err = client.Versions(c.String("draft")); err != nil {
+		return conf, err
+	}
+	for _, part := range []func(*cli.Context, *relay.ServerConfig) error{checkValues, keepRules, mirrors, upstreams, overIroh} {
+		if err := part(c, &conf); err != nil {
+			return conf, err
+		}
+	}
+	return conf, nil
+}
+
+// checkValues reports values that no flag's type refuses.
+func checkValues(c *cli.Context, conf *relay.ServerConfig) error {
+	for _, o := range conf.AllowOrigins {
+		u, err := url.Parse(o)
+		if o != "*" && (err != nil || u.Host == "" || o != u.Scheme+"://"+u.Host) {
+			return cmdutil.UsageError(fmt.Errorf("--allow-origin %q: want https://host, with :port if it has one, or *", o))
+		}
+	}
+	switch {
+	case len(conf.Name) > 100:
+		return cmdutil.UsageError(errors.New("--name is longer than 100 bytes"))
+	case (conf.Cert == "") != (conf.Key == ""):
+		return cmdutil.UsageError(errors.New("--cert and --key go together"))
+	case conf.Dir == "":
+		return cmdutil.UsageError(errors.New("--store is empty"))
+	}
+	for _, name := range []string{"retain", "compress-after", "stall", "drain", "linger"} {
+		if c.Duration(name) < 0 {
+			return cmdutil.UsageError(fmt.Errorf("--%s is negative", name))
+		}
+	}
+	for _, name := range []string{"max-lag", "max-sessions"} {
+		if c.Int(name) < 1 {
+			return cmdutil.UsageError(fmt.Errorf("--%s must be positive", name))
+		}
+	}
+	return nil
+}
+
+func keepRules(c *cli.Context, conf *relay.ServerConfig) error {
 	for _, s := range c.StringSlice("keep") {
 		rule, err := relay.ParseKeep(s, func(s string) (int64, error) {
 			var size cmdutil.Size
@@ -42,94 +85,82 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 			return int64(size), err
 		})
 		if err != nil {
-			return conf, cmdutil.UsageError(fmt.Errorf("--keep %w", err))
+			return cmdutil.UsageError(fmt.Errorf("--keep %w", err))
 		}
 		conf.Store.Rules = append(conf.Store.Rules, rule)
 	}
-	trust, err := cmdutil.TLSConfig(c)
-	if err != nil {
-		return conf, err
-	}
-	if conf.Versions, err = client.Versions(c.String("draft")); err != nil {
-		return conf, err
-	}
-	for _, address := range c.StringSlice("upstream") {
-		if address, err = client.FromFile(address, conf.Logger); err != nil {
-			return conf, fmt.Errorf("--upstream: %w", err)
-		}
-		if err := client.CheckURL(address); err != nil {
-			return conf, cmdutil.UsageError(fmt.Errorf("--upstream: %w", err))
-		}
-		conf.Relay.Upstreams = append(conf.Relay.Upstreams, relay.Upstream{Relay: address, TLS: trust})
-	}
-	for _, peer := range c.StringSlice("peer") {
-		if peer, err = client.FromFile(peer, conf.Logger); err != nil {
-			return conf, fmt.Errorf("--peer: %w", err)
-		}
-		if id, addrs, err := mesh.ParsePeer(peer); err == nil {
-			if conf.PeerAddrs == nil {
-				conf.PeerAddrs = make(map[mesh.ID][]string)
-			}
-			conf.PeerIDs, conf.PeerAddrs[id] = append(conf.PeerIDs, id), addrs
-			continue
-		}
-		if err := client.CheckURL(peer); err != nil {
-			return conf, cmdutil.UsageError(fmt.Errorf("--peer: %w", err))
-		}
-		conf.Relay.Upstreams = append(conf.Relay.Upstreams, relay.Upstream{Relay: peer, TLS: trust, Peer: true})
-	}
-	if c.Bool("iroh") {
-		program, err := iroh.Find()
-		if err != nil {
-			return conf, err
-		}
-		conf.Iroh = &iroh.Config{
-			Program: program, Accept: !c.Bool("iroh-dial-only"), Bind: c.StringSlice("iroh-bind"), MDNS: c.Bool("mdns"), Relay: c.String("iroh-relay"), RelayCA: c.String("iroh-relay-ca"),
-		}
-	} else {
-		for _, name := range []string{"iroh-bind", "iroh-dial-only", "mdns", "iroh-relay", "iroh-relay-ca"} {
-			if c.IsSet(name) {
-				return conf, cmdutil.UsageError(fmt.Errorf("--%s goes with --iroh", name))
-			}
-		}
-	}
+	return nil
+}
+
+// mirrors come after the rules of --keep, which bound a mirror that they name.
+func mirrors(c *cli.Context, conf *relay.ServerConfig) error {
 	for _, s := range c.StringSlice("mirror") {
 		prefix, err := object.ParseNamespace(s)
 		if err != nil {
-			return conf, cmdutil.UsageError(fmt.Errorf("--mirror %w", err))
+			return cmdutil.UsageError(fmt.Errorf("--mirror %w", err))
 		}
 		conf.Relay.Mirror = append(conf.Relay.Mirror, prefix)
 		if !slices.ContainsFunc(conf.Store.Rules, func(r store.Rule) bool { return r.Prefix.Equal(prefix) }) {
 			conf.Store.Rules = append(conf.Store.Rules, store.Rule{Prefix: prefix}) // a mirror keeps the whole namespace, so the store's age does not apply to it
 		}
 	}
-	conf.Relay.MirrorRate = cmdutil.SizeOf(c, "mirror-rate")
-	if len(conf.Name) > 100 {
-		return conf, cmdutil.UsageError(errors.New("--name is longer than 100 bytes"))
+	return nil
+}
+
+// upstreams are what --upstream and --peer name: an address or a ticket, in a file or not. A peer may be an id, too.
+func upstreams(c *cli.Context, conf *relay.ServerConfig) error {
+	trust, err := cmdutil.TLSConfig(c)
+	if err != nil {
+		return err
 	}
-	for _, o := range conf.AllowOrigins {
-		u, err := url.Parse(o)
-		if o != "*" && (err != nil || u.Host == "" || o != u.Scheme+"://"+u.Host) {
-			return conf, cmdutil.UsageError(fmt.Errorf("--allow-origin %q: want https://host, with :port if it has one, or *", o))
+	for _, flag := range []string{"upstream", "peer"} {
+		for _, address := range c.StringSlice(flag) {
+			if address, err = client.FromFile(address, conf.Logger); err != nil {
+				return fmt.Errorf("--%s: %w", flag, err)
+			}
+			if flag == "peer" && isPeerID(conf, address) {
+				continue
+			}
+			if err := client.CheckURL(address); err != nil {
+				return cmdutil.UsageError(fmt.Errorf("--%s: %w", flag, err))
+			}
+			conf.Relay.Upstreams = append(conf.Relay.Upstreams, relay.Upstream{Relay: address, TLS: trust, Peer: flag == "peer"})
 		}
 	}
-	switch {
-	case (conf.Cert == "") != (conf.Key == ""):
-		return conf, cmdutil.UsageError(errors.New("--cert and --key go together"))
-	case conf.Dir == "":
-		return conf, cmdutil.UsageError(errors.New("--store is empty"))
+	return nil
+}
+
+// isPeerID lists a peer that is named by its id, and reports whether it is.
+func isPeerID(conf *relay.ServerConfig, peer string) bool {
+	id, addrs, err := mesh.ParsePeer(peer)
+	if err != nil {
+		return false
 	}
-	for _, name := range []string{"retain", "compress-after", "stall", "drain", "linger"} {
-		if c.Duration(name) < 0 {
-			return conf, cmdutil.UsageError(fmt.Errorf("--%s is negative", name))
+	if conf.PeerAddrs == nil {
+		conf.PeerAddrs = make(map[mesh.ID][]string)
+	}
+	conf.PeerIDs, conf.PeerAddrs[id] = append(conf.PeerIDs, id), addrs
+	return true
+}
+
+func overIroh(c *cli.Context, conf *relay.ServerConfig) error {
+	if !c.Bool("iroh") {
+		for _, name := range []string{"iroh-bind", "iroh-dial-only", "mdns", "iroh-relay", "iroh-relay-ca"} {
+			if c.IsSet(name) {
+				return cmdutil.UsageError(fmt.Errorf("--%s goes with --iroh", name))
+			}
 		}
+		return nil
 	}
-	for _, name := range []string{"max-lag", "max-sessions"} {
-		if c.Int(name) < 1 {
-			return conf, cmdutil.UsageError(fmt.Errorf("--%s must be positive", name))
-		}
+	program, err := iroh.Find()
+	if err != nil {
+		return err
 	}
-	return conf, nil
+	conf.Iroh = &iroh.Config{
+		Program: program, Accept: !c.Bool("iroh-dial-only"), Bind: c.StringSlice("iroh-bind"), MDNS: c.Bool("mdns"),
+		Relay: c.String("iroh-relay"), RelayCA: c.String("iroh-relay-ca"),
+	}
+	return nil
 }
 
 // onlyFlags are the flags that a configuration file cannot set.

@@ -12,21 +12,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"every.channel/ec/lib/admin"
-	keep "every.channel/ec/lib/client"
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/store"
-	"every.channel/ec/lib/ticket"
 )
 
 // ServerConfig is the whole configuration of ec-relay.
@@ -80,131 +74,6 @@ type Started struct {
 
 // FingerprintFile in Dir holds the fingerprint of the relay's key (docs/format/keys.md).
 const FingerprintFile = "fingerprint"
-
-// Run runs a relay until ctx ends: then it tells its peers to go away, finishes the groups that are whole
-// and returns nil.
-func Run(ctx context.Context, c ServerConfig) (err error) {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	c.Store.Logger, c.Relay.Logger = c.Logger, c.Logger
-	if err := Check(c); err != nil { // first, so that a relay that cannot start leaves nothing behind
-		return err
-	}
-	st, err := store.Open(c.Dir, c.Store)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	lookAfter(c.Dir, time.Now(), c.Logger)
-	certs, err := openKeys(c)
-	if err != nil {
-		return err
-	}
-	key := resetKey(c.Dir, c.Logger)
-	tally := new(moqt.Tally)
-	sessions := moqt.Config{Lenient: c.Lenient, QLogDir: c.QLogDir, Logger: c.Logger, Versions: c.Versions, Tally: tally}
-	gate := &mesh.Gate{Tickets: mesh.NewTickets(c.Dir), Peers: c.PeerIDs, Log: c.Logger}
-	c.Relay.Gate = gate
-	conf := sessions
-	conf.Hosts = certs.Bear
-	conf.AllowOrigins, conf.ResetKey, conf.Authorize = c.AllowOrigins, key, gate.Admit
-	// A relay that this relay dials may have dialed this one, too. The certificate that it shows tells that both connections are
-	// with the same relay.
-	conf.AskCertificate = len(c.PeerIDs) > 0 || slices.ContainsFunc(c.Relay.Upstreams, func(u Upstream) bool { return u.Peer })
-	listeners, addrs, err := listen(c.Listen, certs.TLS(), &conf)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		for _, l := range listeners {
-			l.Close()
-		}
-	}()
-	c.Relay.Lenient = c.Lenient
-	c.Relay.Upstreams = slices.Clone(c.Relay.Upstreams)
-	var node *iroh.Node
-	var dialIroh keep.DialIroh
-	if c.Iroh != nil {
-		ic := *c.Iroh
-		ic.Key, ic.Log = filepath.Join(c.Dir, keys.KeyFile), c.Logger
-		if node, err = iroh.New(ic); err != nil {
-			return err
-		}
-		defer node.Close()
-		dialIroh = keep.OverIroh(node)
-		if ic.Accept {
-			listeners = append(listeners, moqt.ListenOn(node.Listener(), "iroh", &conf))
-		}
-		for _, id := range c.PeerIDs {
-			byID := ticket.Ticket{Iroh: id, IrohAddrs: c.PeerAddrs[id]}
-			c.Relay.Upstreams = append(c.Relay.Upstreams, Upstream{Relay: byID.String(), Peer: true})
-		}
-	}
-	for i := range c.Relay.Upstreams {
-		u := &c.Relay.Upstreams[i]
-		u.Session, u.Iroh = sessions, dialIroh
-		if u.Peer { // shows the peer which relay this is
-			u.TLS, u.Holder = withKey(u.TLS, certs), mesh.Holder(certs.PrivateKey())
-		}
-	}
-	c.Relay.Store = st
-	r := New(c.Relay)
-	r.tally = tally
-	page, err := r.listenHTTP(c, certs, addrs, &conf)
-	if err != nil {
-		return err
-	}
-	started := Started{Listen: addrs, Fingerprint: certs.Pin().String()}
-	if page != nil {
-		defer page.close()
-		started.HTTP = page.urls
-		listeners = append(listeners, Readers{page.moq})
-	}
-	door := &admin.Server{Logger: c.Logger}
-	r.handleAdmin(door, c, certs, started, gate.Tickets)
-	reached := node
-	if node != nil && !c.Iroh.Accept {
-		reached = nil
-	}
-	r.handleTickets(door, gate.Tickets, certs, addrs, reached)
-	door.Handle("relays", r.relaysCommand(node))
-	if err := st.Flush(); err != nil { // a crash may have left whole groups under their partial names; they get their final names
-		c.Logger.Error("whole groups kept under their partial names", "err", err)
-	}
-	socket, err := admin.Listen(filepath.Join(c.Dir, admin.SocketFile))
-	if err != nil { // perhaps the file system has no sockets
-		c.Logger.Warn("no door for the operator", "err", err)
-	}
-	if c.Ready != nil {
-		c.Ready(started)
-	}
-	sctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var background sync.WaitGroup
-	background.Go(func() { st.Run(sctx) }) // it also runs while sessions leave
-	if node != nil {
-		background.Go(func() { node.Run(sctx) })
-	}
-	defer background.Wait()
-	defer stop()
-	g, gctx := errgroup.WithContext(ctx)
-	pctx, leave := context.WithCancel(context.WithoutCancel(ctx)) // the page stays while sessions leave
-	defer leave()
-	g.Go(func() error {
-		defer leave()
-		return r.Serve(gctx, listeners...)
-	})
-	if page != nil {
-		context.AfterFunc(gctx, page.Leave)
-		g.Go(func() error { return page.serve(pctx) })
-	}
-	g.Go(func() error { r.watch(gctx, c.Counters); return nil })
-	if socket != nil {
-		g.Go(func() error { return door.Serve(gctx, socket) })
-	}
-	g.Go(func() error { certs.Run(gctx); return nil })
-	return g.Wait()
-}
 
 // withKey makes a client show the certificate of the relay's key to servers that ask for one.
 func withKey(conf *tls.Config, certs *keys.Certificates) *tls.Config {
