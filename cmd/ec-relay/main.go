@@ -19,8 +19,9 @@ func app() *cli.App {
 		"ws://, wss://). Objects are stored before they are served; tracks of several publishers are merged.\n" +
 		"Clients trust the relay by the fingerprint of its key, which is made at the first start and stays; the\n" +
 		"fingerprint is logged at the start and written to DIR/fingerprint.\n" +
-		"status and store ask the relay that runs with its store in DIR what it does and has. ticket asks that relay for a\n" +
-		"ticket, with which others reach and join it; with --list for those there are, with --revoke to take one back."
+		"status and store ask the relay that runs with its store in DIR what it does and has. ticket asks that\n" +
+		"relay for a ticket, with which others reach and join it; with --list for those there are, with --revoke\n" +
+		"to take one back."
 	a.Flags = flags()
 	cmdutil.Verbs(a, verbs()...)
 	a.Action = run
