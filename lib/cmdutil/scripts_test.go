@@ -89,7 +89,7 @@ func wrongArgs(script string) [][]string {
 		"habits":      {{"--minutes", "x"}, {"--only"}, {"--chain-seconds", ""}},
 		"interop":     {{"iroh-relay", "nosuch"}},
 		"test":        {{"--quick", "--no-apt"}},
-		"torture":     {{"--minutes", "x"}, {"--seed"}},
+		"torture":     {{"--minutes", "x"}, {"--minutes", "0"}, {"--seed"}},
 		"transcode":   {{"--crf"}},
 	}[script]...)
 }

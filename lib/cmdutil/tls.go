@@ -18,7 +18,7 @@ import (
 // TLSFlags are the flags of clients that decide which relay to trust; [TLSConfig] reads them.
 func TLSFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "fingerprint", Usage: "trust the relay whose key, or certificate, has this `SHA256`, as ec-relay prints it"},
+		&cli.StringSliceFlag{Name: "fingerprint", Usage: "trust the relay whose key, or certificate, has this `SHA256`, as ec-relay logs it at its start"},
 		&cli.StringFlag{Name: "cacert", Usage: "trust relays with a certificate signed by one in `FILE` (PEM)"},
 		&cli.BoolFlag{Name: "insecure", Usage: "trust any relay"},
 	}
