@@ -133,7 +133,7 @@ func (c *cutter) reference(ch *chunk) (clock.Reference, bool) {
 	}
 	c.onClock(ch)
 	ref, ok := ch.run.reference(c.kinds(c.identified(ch)))
-	if ok && c.clockPos < ch.begin && !steady(ref) {
+	if ok && (ch.early || c.clockPos < ch.begin) && !steady(ref) {
 		return ref, false // the clock may have stepped before the chunk
 	}
 	if !ok && c.cfg.Clock == ClockHost && ch.run != nil {

@@ -126,6 +126,7 @@ type chunk struct {
 	begin    int64 // position of its first packet
 	beganAt  clock.Ticks27
 	run      *run     // the clock on which it began; nil if there is none
+	early    bool     // it began before a PCR of that clock was heard
 	identity Identity // of the broadcast, when it began
 	renamed  int      // the value of program.renamed when it began
 	layout   *layout

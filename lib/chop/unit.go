@@ -241,6 +241,7 @@ func (c *cutter) startChunk(au *accessUnit) {
 	c.closeTail()
 	c.chunks++
 	ch := &chunk{seq: c.chunks, start: au.pts, startDTS: au.dts, begin: au.pos, beganAt: c.base.now, run: c.base.of(au.dts), identity: c.prog.identity(), renamed: c.prog.renamed}
+	ch.early = ch.run == nil
 	if !c.proven(au) {
 		ch.doubt = catalog.ReasonUnsure
 		if !c.proof.began {

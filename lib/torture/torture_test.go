@@ -266,6 +266,8 @@ var found = []string{
 	"seed=1208 len=14 codec=2 fps=4 gop=4 open=2 pes=3 rai=2 acodec=1 aframes=1 astop=1 sparse=8 pcr=3 pcrms=40 stuff=3 timejit=25 clock=2 step=2 stepgop=1 / seed=15301440 / seed=999528 join=1 loss=1 of=4 burst=39 near=1 dupadd=1 strip=3",
 	// Where every PCR announces a step, what looks like one may be a loss of minutes: no offset is carried over.
 	"seed=1 len=193 codec=3 aframes=6 pcr=3 pcrms=75 disc=1 tables=480 time=20 tot=1 clock=3 drift=2 / seed=5096243 / seed=10915087 loss=1 burst=16000",
+	// Before the first PCR that is heard the clock may have stepped, too: near an edge a chunk that began there has no name.
+	"seed=60 atsc=1 codec=1 fps=5 audio=3 pcr=1 pcrms=75 tabjit=1 clock=2 step=3 / seed=4723448 / seed=10777004 join=4000 loss=2 of=4 burst=30 near=1 dupadd=1 strip=2",
 }
 
 func TestFound(t *testing.T) {
