@@ -54,11 +54,12 @@ const longSilence = 2 * second
 // timePatience is how long, from the start of the input, chunks wait for the first time table or identity.
 const timePatience = 10 * second
 
-// taint notes an event. Successive events of one kind are joined, unless a chunk may start between them.
+// taint notes an event. Successive events of one kind that lie side by side are joined, unless a chunk may start between them. One that shows where a
+// counter starts anew may lie far before the last one.
 func (c *cutter) taint(t taint) {
 	t.n = 1
 	if n := len(c.events); n > 0 && c.mergeable {
-		if e := &c.events[n-1]; e.kind == t.kind && e.late == t.late && t.kind != taintPSI && t.from <= e.to+64 {
+		if e := &c.events[n-1]; e.kind == t.kind && e.late == t.late && t.kind != taintPSI && t.from <= e.to+64 && e.from <= t.to+64 {
 			e.from, e.to, e.n = min(e.from, t.from), max(e.to, t.to), e.n+1
 			return
 		}

@@ -268,6 +268,10 @@ var found = []string{
 	"seed=1 len=193 codec=3 aframes=6 pcr=3 pcrms=75 disc=1 tables=480 time=20 tot=1 clock=3 drift=2 / seed=5096243 / seed=10915087 loss=1 burst=16000",
 	// Before the first PCR that is heard the clock may have stepped, too: near an edge a chunk that began there has no name.
 	"seed=60 atsc=1 codec=1 fps=5 audio=3 pcr=1 pcrms=75 tabjit=1 clock=2 step=3 / seed=4723448 / seed=10777004 join=4000 loss=2 of=4 burst=30 near=1 dupadd=1 strip=2",
+	// Where the PCR is lost that tells of a step, a sparse PID whose counter starts anew long after shows a loss since its last packet.
+	"seed=1700014322 len=15 gop=1 acodec=2 sparse=6 every=4 cbr=1 clock=1 step=2 / seed=13182789 / seed=4408077 loss=5 sixteen=1 near=1",
+	// A counter that starts anew shows an event before the step: it is not joined with a loss that showed just before, or all between the two is damaged.
+	"seed=1700039110 len=6 codec=2 fps=1 gop=1 reorder=1 open=1 sets=1 pes=1 acodec=1 aframes=1 sparse=13 every=9 pcr=2 pcrms=7 cbr=1 stuff=3 af=11 programs=1 clock=3 step=2 / seed=5888127 / seed=6407363 join=3292 loss=1 of=1 dupadd=50",
 }
 
 func TestFound(t *testing.T) {
