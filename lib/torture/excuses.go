@@ -179,7 +179,7 @@ func (s *Stream) again(i int32) int32 {
 // sixteenTables tells whether a multiple of 16 packets of the PMT in a row was lost around two packets: no counter shows that.
 func (j *judge) sixteenTables(c *reception, from, to int32) bool {
 	for p := from; p >= c.join; p-- {
-		if j.s.packets[p].kind == kindPMT && c.heard[p] {
+		if j.s.packets[p].kind == kindPMT && c.sure(p) {
 			from = p
 			break
 		}
@@ -189,12 +189,12 @@ func (j *judge) sixteenTables(c *reception, from, to int32) bool {
 		if j.s.packets[p].kind != kindPMT {
 			continue
 		}
-		if !c.heard[p] {
+		if c.heard[p] && n > 0 && n%16 == 0 {
+			return true
+		}
+		if !c.sure(p) {
 			n++
 			continue
-		}
-		if n > 0 && n%16 == 0 {
-			return true
 		}
 		if n = 0; p > to {
 			break
@@ -211,7 +211,7 @@ func (j *judge) noMoreTables(c *reception, to int32) bool {
 		q := &j.s.packets[p]
 		switch {
 		case q.kind != kindPMT:
-		case !c.heard[p]:
+		case !c.sure(int32(p)):
 			lost = true
 		case p > to || heard >= 0 && q.at-heard < 10*second:
 			return false
@@ -272,7 +272,7 @@ func (j *judge) misled(i int, ch *chunk) bool {
 		}
 	}
 	for p := since; p < ch.from; p++ {
-		if q := &j.s.packets[p]; j.tells(q) && j.all[i].heard[p] && q.seg == j.s.packets[ch.from].seg {
+		if q := &j.s.packets[p]; j.tells(q) && j.all[i].sure(p) && q.seg == j.s.packets[ch.from].seg {
 			n++
 		}
 	}
@@ -302,7 +302,7 @@ func (j *judge) noTOT(c *reception) bool {
 // nothing was lost there.
 func (s *Stream) restarts(c *reception) {
 	for at := 1; at < len(s.packets); at++ {
-		if s.packets[at].seg == s.packets[at-1].seg || c.heard[at] {
+		if s.packets[at].seg == s.packets[at-1].seg || c.sure(int32(at)) {
 			continue
 		}
 		known := s.shows(c, int32(at))
@@ -326,7 +326,7 @@ func (s *Stream) shows(c *reception, at int32) int32 {
 	last := int64(-1)
 	for i := range s.packets {
 		p := &s.packets[i]
-		if !p.pcr || !c.heard[i] {
+		if !p.pcr || !c.sure(int32(i)) {
 			continue
 		}
 		v, _ := p.data.PCR()

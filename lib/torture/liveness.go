@@ -18,7 +18,7 @@ func (c *reception) lacks(s *Stream, i int32) bool {
 	case p.kind == kindNull || p.kind == kindSI || p.kind == kindOther:
 		return false
 	}
-	return !c.heard[i]
+	return !c.sure(i)
 }
 
 // known tells after which packet receiver c knows the program, and after which one identity and time, too.
@@ -33,7 +33,7 @@ func (j *judge) known(c *reception) (program, all int32) {
 			if p.kind != k || p.later {
 				continue
 			}
-			if !c.heard[i] && !(c.r.H[rRemake] != 0 && !p.whole) {
+			if !c.sure(i) && !(c.r.H[rRemake] != 0 && !p.whole) {
 				begun = false
 				continue
 			}
@@ -63,13 +63,13 @@ func (j *judge) known(c *reception) (program, all int32) {
 			if s.packets[i].kind != kindTime {
 				continue
 			}
-			heard := c.heard[i] && !slices.Contains(c.unsure, i)
+			heard := c.sure(i)
 			if begun = begun || heard; begun && !heard {
 				return program, -1
 			}
 		}
 		for next := int32(0); all >= 0; all = j.timeAfter(c, all) {
-			if next = j.time(all); next >= 0 && c.heard[next] {
+			if next = j.time(all); next >= 0 && c.sure(next) {
 				break
 			}
 		}
@@ -94,7 +94,7 @@ func (j *judge) time(at int32) int32 {
 
 // timeAfter is the next one of them that c heard, and can tie to a PCR.
 func (j *judge) timeAfter(c *reception, at int32) int32 {
-	for at = j.time(at); at >= 0 && !(c.heard[at] && j.tied(c, at)); {
+	for at = j.time(at); at >= 0 && !(c.sure(at) && j.tied(c, at)); {
 		at = j.time(at)
 	}
 	return at
@@ -106,7 +106,7 @@ func (j *judge) tied(c *reception, at int32) bool {
 		return true
 	}
 	for ; int(at) < len(j.s.packets); at++ {
-		if p := &j.s.packets[at]; p.pcr && c.heard[at] {
+		if p := &j.s.packets[at]; p.pcr && c.heard[at] && (c.sure(at) || p.data.Discontinuity()) {
 			return !p.data.Discontinuity()
 		}
 	}
@@ -126,7 +126,7 @@ func (j *judge) nearEdge(seg int16) bool {
 func (j *judge) lapsed(c *reception, begin, end int32) bool {
 	near := j.nearEdge(j.s.packets[begin].seg)
 	for p, last := c.join, int32(-1); p < begin; p++ {
-		if q := &j.s.packets[p]; q.pcr && c.heard[p] {
+		if q := &j.s.packets[p]; q.pcr && c.sure(p) {
 			near = near || last >= 0 && j.silent(c, last, p)
 			last = p
 		}
@@ -144,7 +144,7 @@ func (j *judge) lapsed(c *reception, begin, end int32) bool {
 	for p := c.join; p < begin; p++ {
 		q := &j.s.packets[p]
 		switch {
-		case c.dark[p] || q.pcr && !c.heard[p]:
+		case c.dark[p] || q.pcr && !c.sure(p):
 			pcr = false
 		case !pcr && q.pcr:
 			pcr, lost = true, max(lost, p)
@@ -175,7 +175,7 @@ func (j *judge) silent(c *reception, from, to int32) bool {
 		return d > 60*second
 	}
 	return !slices.ContainsFunc(c.losses, func(l loss) bool {
-		return l.track.pid == j.s.pcrPID && !l.invisible && l.next > from && l.next < to && c.heard[l.next]
+		return l.track.pid == j.s.pcrPID && !l.invisible && l.next > from && l.next < to && c.sure(l.next)
 	})
 }
 
@@ -244,7 +244,7 @@ func (j *judge) live(i int) {
 		if seg > 0 { // the clock that counts began here: time must have been heard on it
 			first := int32(sort.Search(len(s.packets), func(k int) bool { return s.packets[k].seg >= seg }))
 			t := j.timeAfter(c, first)
-			for n := 0; n < 3 && t >= 0 && !c.heard[first]; n++ { // it did not hear of the step: the time tells
+			for n := 0; n < 3 && t >= 0 && !c.sure(first); n++ { // it did not hear of the step: the time tells
 				t = j.timeAfter(c, t)
 			}
 			if t < 0 || ch.begin <= t {
@@ -277,9 +277,9 @@ func (j *judge) live(i int) {
 				lost = lost || p >= chunks[k-1].from && p <= end
 			}
 			for p := 1; p < len(s.packets); p++ { // nor where the clock stepped, if its announcement was lost
-				if s.packets[p].seg != s.packets[p-1].seg && !c.heard[p] {
+				if s.packets[p].seg != s.packets[p-1].seg && !c.sure(int32(p)) {
 					next := int32(p)
-					for int(next) < len(s.packets)-1 && !(c.heard[next] && s.packets[next].pcr) {
+					for int(next) < len(s.packets)-1 && !(c.sure(next) && s.packets[next].pcr) {
 						next++
 					}
 					lost = lost || int32(p) < end && next >= chunks[k-1].from
@@ -290,7 +290,7 @@ func (j *judge) live(i int) {
 			}
 			// Where PCRs were lost for a second, the clock may have stepped anywhere up to the next one.
 			for p, last := c.join, int32(-1); p <= end; p++ {
-				if q := &s.packets[p]; q.pcr && c.heard[p] {
+				if q := &s.packets[p]; q.pcr && c.sure(p) {
 					lost = lost || last >= 0 && p >= chunks[k-1].from && q.at-s.packets[last].at > second
 					last = p
 				}

@@ -46,7 +46,7 @@ type reception struct {
 	heard   []bool            // by packet of the broadcast: it came intact
 	got     map[*track][]bool // by packet of the track: it came, or its copy did
 	cut     []int32           // packets that were torn
-	unsure  []int32           // packets of tables behind them, whose first bytes may be taken for the rest of the torn one
+	unsure  []bool            // by packet of the broadcast: it came just behind them, and its first bytes may be taken for the rest of the torn one
 	dark    []bool            // by packet of the broadcast: it came, and could not be read
 	losses  []loss
 	doubts  []loss // where so many packets were unreadable that sixteen of a PID may be lost, or bytes were missing just before a packet
@@ -375,6 +375,7 @@ func wire(r *Receiver, all []arrival) []byte {
 func (s *Stream) account(c *reception, all []arrival) {
 	c.heard = make([]bool, len(s.packets))
 	c.dark = make([]bool, len(s.packets))
+	c.unsure = make([]bool, len(s.packets))
 	got := map[*track][]bool{}
 	c.got = got
 	torn := map[int32]bool{}
@@ -403,10 +404,8 @@ func (s *Stream) account(c *reception, all []arrival) {
 			continue
 		}
 		c.heard[a.index] = true
+		c.unsure[a.index] = behind
 		if !p.unit {
-			if behind {
-				c.unsure = append(c.unsure, a.index)
-			}
 			continue
 		}
 		if behind {
@@ -422,7 +421,7 @@ func (s *Stream) account(c *reception, all []arrival) {
 		}
 		t := s.tracks[p.data.PID()]
 		first := t.index[p.local]
-		if c.heard[first] || first < c.join {
+		if c.sure(first) || first < c.join {
 			continue
 		}
 		for k := first + 1; k < int32(i); k++ {
@@ -433,7 +432,7 @@ func (s *Stream) account(c *reception, all []arrival) {
 		}
 	}
 	for i := range s.packets { // without what announces it, a counter that jumps shows a loss
-		if !s.packets[i].announces || c.heard[i] || int32(i) < c.join {
+		if !s.packets[i].announces || c.sure(int32(i)) || int32(i) < c.join {
 			continue
 		}
 		t := s.tracks[s.packets[i].data.PID()]
@@ -544,6 +543,9 @@ func (s *Stream) account(c *reception, all []arrival) {
 		}
 	}
 }
+
+// sure tells whether c heard a packet for sure: just behind missing bytes it may not have.
+func (c *reception) sure(i int32) bool { return c.heard[i] && !c.unsure[i] }
 
 // counter is the counter of a PID that c knows before a packet of it: of the last packet with payload that it got, or of one behind that which
 // announces a jump. Sixteen packets behind either may be lost, and nothing shows it.

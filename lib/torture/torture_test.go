@@ -258,6 +258,9 @@ var found = []string{
 	"seed=1600049703 len=11 codec=1 gop=4 reorder=2 sets=1 fields=1 pes=1 peslen=1 rai=1 acodec=2 sparse=14 every=1 pcrms=20 pcrirr=1 cbr=1 stuff=2 af=4 dup=200 disc=2 tables=480 time=8 timejit=100 clock=3 / seed=3138473 / seed=9846246 join=8628 byte=100 dupadd=50 dupdrop=1 strip=2 pack=2 read=1 / seed=3713271 join=9073 byte=1 loss=2 of=3 sixteen=2 tei=3 dupdrop=3 pack=2 read=1 / seed=7383897 join=4781 byte=100 loss=2 sixteen=2 near=1 tei=3 cut=1 dupdrop=2 strip=3 / seed=9154422 join=9351 byte=1 loss=9 of=2 sixteen=1 near=1 dupdrop=1 read=1 / seed=1281575 join=4815 loss=1 of=1 burst=14 tei=3 dupadd=50 strip=3",
 	// A packet behind missing bytes may be taken for the rest of a torn one: the loss shows at the packet of its PID behind that, and so may a step.
 	"seed=1600018326 len=16 atsc=1 codec=1 audio=2 astop=1 sparse=1 pcrms=5 pcrirr=1 stuff=1 af=10 tables=90 time=8 clock=3 trap=8 / seed=11218483 / seed=8752770 join=4421 tei=3 cut=1 dupadd=50",
+	// So may a PCR without payload that tells of a step, or the first copy of a duplicate that begins a chunk.
+	"seed=1700035872 len=14 atsc=1 gop=4 reorder=2 acodec=2 astop=1 sparse=1 every=2 pcr=2 pcrms=20 af=4 dup=3 programs=2 pmtfirst=1 tables=1 step=1 stepgop=1 / seed=456621 / seed=3779091 join=1839 loss=3 burst=1 near=1 cut=1 dupdrop=3",
+	"seed=1700006229 len=7 codec=3 audio=1 acodec=1 aframes=1 pcr=3 pcrms=40 cbr=1 stuff=3 af=13 dup=200 apart=1 tables=80 tabjit=1 time=1 tot=1 step=2 / seed=15993064 / seed=12473354 join=2906 loss=2 burst=1 near=1 cut=1 dupadd=50 dupdrop=3 strip=1",
 	// A PMT that changes before the first chunk ends no access unit that may begin that chunk.
 	"seed=1600007749 len=1 codec=2 fps=4 gop=1 reorder=2 open=1 pes=3 pmtchange=2 tables=480 / seed=13501214 join=4566",
 	// Sixteen packets that are lost behind a packet without payload which announces a jump show nowhere: the counter goes on from there.
