@@ -153,6 +153,22 @@ func (j *judge) describe(ch *chunk) string {
 	return b.String()
 }
 
+// knowsScrambled reports whether receiver i can know that packet k of a track is scrambled. PES_scrambling_control stands at the beginning of a
+// PES packet alone, and a loss that nothing shows may have taken that.
+func (j *judge) knowsScrambled(i int, ch *chunk, t *track, k int32) bool {
+	if p := &j.s.packets[t.index[k]]; p.data.Scrambled() {
+		return true
+	}
+	for k > 0 && !j.s.packets[t.index[k]].data.UnitStart() {
+		k--
+	}
+	if j.all[i].got[t][k] {
+		return true
+	}
+	from, to := j.around(i, ch)
+	return !j.excused(i, ch.entry.Group, from, to)
+}
+
 // gaps checks that a promoted chunk holds a run of every PID without a gap.
 func (j *judge) gaps(i int) {
 	for _, ch := range j.chunks[i] {
@@ -165,7 +181,7 @@ func (j *judge) gaps(i int) {
 		}
 		for _, r := range c.runs {
 			for k := r.first; k <= r.last; k++ {
-				if j.s.packets[r.track.index[k]].scrambled {
+				if j.s.packets[r.track.index[k]].scrambled && j.knowsScrambled(i, ch, r.track, k) {
 					j.res.add(Scrambled, i, ch.objects[0].name, "packet %d of PID %#x", k, r.track.pid)
 					break
 				}
