@@ -168,7 +168,7 @@ func TestTimedOutRange(t *testing.T) {
 		if o, n, err := ParseFetchObject(b, v, 0); err != nil || n != len(b) || o.Flags != want || o.Group != 7 || o.ID != 3 {
 			t.Errorf("%v: %+v, %v", v, o, err)
 		}
-		raw := append(AppendVarint(nil, v, FetchEndOfTimedOut), 7, 3, 0)
+		raw := append(AppendVarint(nil, v, FetchEndOfTimedOut), 7, 3)
 		if _, _, err := ParseFetchObject(raw, v, 0); (err == nil) != (want == FetchEndOfTimedOut) {
 			t.Errorf("%v reads it: %v", v, err)
 		}

@@ -17,7 +17,8 @@ const (
 	fetchPropertiesPresent = 0x20
 	fetchDatagram          = 0x40
 
-	// FetchEndOfNonExistent marks a range in which nothing exists (§10.4.4.2).
+	// FetchEndOfNonExistent marks a range in which nothing exists (§10.4.4.2). The ends of ranges have a group and an object id, which are
+	// no deltas in any draft, and nothing else: the drafts do not say whether a payload length follows, and most who wrote them so far have none.
 	FetchEndOfNonExistent = 0x8c
 	// FetchEndOfUnknown marks a range the publisher knows nothing about.
 	FetchEndOfUnknown = 0x10c
@@ -106,37 +107,35 @@ func ParseFetchObject(b []byte, v Version, maxProperties uint64) (o FetchObject,
 	if f&fetchObjectPresent != 0 && !next(&o.ID) {
 		return o, 0, nil
 	}
-	if !o.EndOfRange() {
-		if f&fetchPriorityPresent != 0 {
-			if at >= len(b) {
-				return o, 0, nil
-			}
-			o.Priority = b[at]
-			at++
+	if o.EndOfRange() {
+		return o, at, nil
+	}
+	if f&fetchPriorityPresent != 0 {
+		if at >= len(b) {
+			return o, 0, nil
 		}
-		if f&fetchPropertiesPresent != 0 {
-			var l uint64
-			if !next(&l) {
-				return o, 0, nil
-			}
-			if l > maxProperties {
-				return o, 0, fmt.Errorf("properties of %d bytes: %w", l, ErrLimit)
-			}
-			if l > uint64(len(b)-at) {
-				return o, 0, nil
-			}
-			var err error
-			if o.Properties, err = heldObjectProperties(b[at:at+int(l):at+int(l)], v); err != nil {
-				return o, 0, err
-			}
-			at += int(l)
+		o.Priority = b[at]
+		at++
+	}
+	if f&fetchPropertiesPresent != 0 {
+		var l uint64
+		if !next(&l) {
+			return o, 0, nil
 		}
+		if l > maxProperties {
+			return o, 0, fmt.Errorf("properties of %d bytes: %w", l, ErrLimit)
+		}
+		if l > uint64(len(b)-at) {
+			return o, 0, nil
+		}
+		var err error
+		if o.Properties, err = heldObjectProperties(b[at:at+int(l):at+int(l)], v); err != nil {
+			return o, 0, err
+		}
+		at += int(l)
 	}
 	if !next(&o.Length) {
 		return o, 0, nil
-	}
-	if o.EndOfRange() && o.Length != 0 {
-		return o, 0, violation("end of range with a payload")
 	}
 	return o, at, nil
 }
@@ -241,7 +240,6 @@ func (s *FetchState) Append(b []byte, v Version, o FetchObject) ([]byte, error) 
 		w.varint(o.Flags)
 		w.varint(o.Group)
 		w.varint(o.ID)
-		w.varint(0)
 		if w.err != nil {
 			return b, w.err
 		}

@@ -100,15 +100,16 @@ export async function* readFetch(r: StreamReader): AsyncGenerator<MoqObject> {
 		} else {
 			object = before.object + 1
 		}
-		let properties = noProperties()
-		if (!range) {
-			exact(group, "group id") // a range may end at the last that there can be
-			exact(object, "object id")
-			if ((flags & 0x10) !== 0) await r.bytes(1) // priority
-			if ((flags & 0x20) !== 0) properties = await readProperties(r)
+		if (range) { // it has nothing else, no payload length either, and may end at the last id that there can be
+			yield { group, object, status: range, properties: noProperties(), payload: new Uint8Array() }
+			continue
 		}
+		exact(group, "group id")
+		exact(object, "object id")
+		if ((flags & 0x10) !== 0) await r.bytes(1) // priority
+		const properties = (flags & 0x20) !== 0 ? await readProperties(r) : noProperties()
 		const length = await r.vi()
-		yield { group, object, status: range ?? "normal", properties, payload: await readPayload(r, length) }
+		yield { group, object, status: "normal", properties, payload: await readPayload(r, length) }
 	}
 }
 
