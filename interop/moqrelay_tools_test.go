@@ -17,7 +17,20 @@ import (
 
 // TestMoqRelayTools: what ec-pub publishes at moq-relay of moq-dev, ec-sub reads there, byte for byte, with each draft.
 func TestMoqRelayTools(t *testing.T) {
-	relay := foreign.Path(t, "EC_MOQ_RELAY", "the path of moq-relay")
+	relay, bin := foreign.Path(t, "EC_MOQ_RELAY", "the path of moq-relay"), tools(t)
+	for _, v := range wire.Versions() {
+		draft := strings.TrimPrefix(v.String(), "moqt-")
+		t.Run(v.String(), func(t *testing.T) {
+			addr := loopback.Address(t)
+			foreign.Run(t, nil, nil, relay, "--listen", addr, "--listen-tls-generate", "localhost", "--auth-public", "**", "--listen-version", "moq-transport-"+draft)
+			toolsThrough(t, bin, addr)
+		})
+	}
+}
+
+// tools builds those of ours that a broadcast needs, and returns their folder.
+func tools(t *testing.T) string {
+	t.Helper()
 	bin := t.TempDir()
 	build := []string{"build", "-buildvcs=false", "-o", bin}
 	for _, tool := range []string{"ec-sim", "ec-chop", "ec-pub", "ec-sub"} {
@@ -26,14 +39,11 @@ func TestMoqRelayTools(t *testing.T) {
 	if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, v := range wire.Versions() {
-		draft := strings.TrimPrefix(v.String(), "moqt-")
-		t.Run(v.String(), func(t *testing.T) { toolsThroughMoqRelay(t, relay, bin, draft) })
-	}
+	return bin
 }
 
-func toolsThroughMoqRelay(t *testing.T, relay, bin, draft string) {
-	addr := loopback.Address(t)
+// toolsThrough publishes a simulated broadcast at a relay of others and reads it there, while it is live.
+func toolsThrough(t *testing.T, bin, addr string) {
 	dir := t.TempDir()
 	var log bytes.Buffer
 	command := func(name string, args ...string) *exec.Cmd {
@@ -43,7 +53,6 @@ func toolsThroughMoqRelay(t *testing.T, relay, bin, draft string) {
 		cmd.Env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "EC_INSECURE=true", "RELAY=moqt://"+addr)
 		return cmd
 	}
-	foreign.Run(t, nil, nil, relay, "--listen", addr, "--listen-tls-generate", "localhost", "--auth-public", "**", "--listen-version", "moq-transport-"+draft)
 	pub := command("sh", "-c", `ec-sim --live --duration 1m write 5.1 | tee live.ts | ec-chop --source home | ec-pub --retry 1m "$RELAY" 2>pub.log`)
 	if err := pub.Start(); err != nil {
 		t.Fatal(err)
