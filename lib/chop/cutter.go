@@ -352,14 +352,16 @@ func (c *cutter) unlisted(p *ts.Packet, pid ts.PID) {
 // returns the position up to which packets may be missing.
 func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) (to int64) {
 	t := taint{from: from, to: c.pos, pid: pid, kind: taintContinuity}
-	began := from // a PES packet of the old clock may go on behind the first chunk of the new one
-	if pid != c.prog.cutPID && c.stepTo > 0 {
-		began = c.began[pid]
-	}
-	anew := announced && (p.UnitStart() || !p.HasPayload()) && (c.stepPos > began || c.stepTo > began)
+	anew := announced && (p.UnitStart() || !p.HasPayload()) && c.stepPos > c.began[pid] // a PES packet of the old clock may go on behind the step
 	if anew {
-		if t.to = c.stepPos; from >= c.stepPos {
+		switch {
+		case from < c.stepPos:
+			t.to = c.stepPos
+		case c.stepTo > 0:
 			t.to = c.stepTo - 1
+			t.from = min(from, t.to)
+		case (c.au.active || c.au.begins) && c.au.pos >= c.stepPos: // it may begin the first chunk behind the step
+			t.to = c.au.pos - 1
 			t.from = min(from, t.to)
 		}
 		if from < c.stepFrom {
@@ -367,11 +369,11 @@ func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) (to 
 			t.from = c.stepFrom
 		}
 	}
-	if t.to == c.pos {
+	if !anew {
 		c.doubt()
 	}
 	c.event(t)
-	if pid == c.prog.cutPID && announced && !c.habit && (anew || p.UnitStart()) { // the last packets of the old clock may come behind the PCR that steps
+	if pid == c.prog.cutPID && anew && !c.habit {
 		c.proof.anew = true
 	}
 	if announced && c.habit && !anew && p.UnitStart() { // no PCR tells whether counters start anew here

@@ -298,14 +298,14 @@ func (j *judge) noTOT(c *reception) bool {
 	return packets[len(packets)-1].at-packets[c.join].at < 30*second
 }
 
-// restarts notes where counters start anew behind a step of the clock that c did not hear of: each shows a loss since the last packet of its PID, though
-// nothing was lost there.
-func (s *Stream) restarts(c *reception) {
+// restarts notes where counters start anew behind a step of the clock that c did not hear of, or before it knew the program: each shows a loss since the
+// last packet of its PID, though nothing was lost there.
+func (s *Stream) restarts(c *reception, program int32) {
 	for at := 1; at < len(s.packets); at++ {
-		if s.packets[at].seg == s.packets[at-1].seg || c.sure(int32(at)) {
+		if s.packets[at].seg == s.packets[at-1].seg || c.sure(int32(at)) && int32(at) > program {
 			continue
 		}
-		known := s.shows(c, int32(at))
+		known := s.shows(c, program, int32(at))
 		for t, got := range c.got {
 			last := int32(-1)
 			for k, here := range got {
@@ -322,11 +322,11 @@ func (s *Stream) restarts(c *reception) {
 
 // shows is the first PCR that c heard behind a step, if it shows the step though the announcement was lost: it is before the last one that c heard, or
 // ahead of it by more than a minute. If it does not, nothing tells of the step.
-func (s *Stream) shows(c *reception, at int32) int32 {
+func (s *Stream) shows(c *reception, program, at int32) int32 {
 	last := int64(-1)
 	for i := range s.packets {
 		p := &s.packets[i]
-		if !p.pcr || !c.sure(int32(i)) {
+		if !p.pcr || !c.sure(int32(i)) || int32(i) <= program {
 			continue
 		}
 		v, _ := p.data.PCR()

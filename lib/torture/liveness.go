@@ -204,6 +204,7 @@ func (j *judge) live(i int) {
 	if known < 0 {
 		return
 	}
+	s.restarts(c, program)
 	var raps []int32 // packets with which the PES packets of random access points begin, since c knew the program
 	for n := range s.cut.aus {
 		if s.cut.shows(n) {
@@ -264,6 +265,9 @@ func (j *judge) live(i int) {
 		}
 		promise := NotPromoted
 		mine := ch
+		if c.r.whole() && slices.ContainsFunc(c.doubts, func(l loss) bool { return l.last < end && l.next >= chunks[max(k-1, 0)].from }) {
+			continue
+		}
 		if !c.r.whole() {
 			promise = NotHealed
 			if k == 0 || chunks[k-1].begin <= known || stepIn(chunks[k-1].from, end) {

@@ -463,7 +463,6 @@ func (s *Stream) account(c *reception, all []arrival) {
 		}
 		c.doubts = append(c.doubts, l)
 	}
-	s.restarts(c)
 	if len(tei) >= 16 {
 		for _, t := range s.order {
 			last := c.join

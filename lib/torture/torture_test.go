@@ -250,6 +250,14 @@ var found = []string{
 	"seed=849 len=2 codec=2 fps=6 acodec=1 pcr=1 pcrms=75 pmtfirst=1 tables=480 tot=1 clock=2 step=3 / seed=6219492 / seed=16249169 loss=2 of=4 burst=39 near=1 dupadd=50",
 	// Whoever hears no PCR where others hear some has a relation to UTC of his own.
 	"seed=1196 len=6 codec=1 fps=5 peslen=1 audio=3 pcr=1 pcrms=75 stuff=3 af=9 tables=80 time=1 tot=1 clock=2 step=3 trap=24 / seed=6030786 / seed=930273 loss=2 of=4 burst=39 near=1 dupdrop=2 remake=2 strip=1 read=2",
+	// A counter that starts anew behind the PCR that steps, where a PES packet of the clock before went on, hides no other step.
+	"seed=352 len=10 atsc=1 step=2 / seed=16466366",
+	// Nor does it damage the first chunk behind the step, though it is not decided yet that the pending access unit begins it.
+	"seed=57 pes=2 audio=2 aframes=6 pcrirr=1 step=2 / seed=16568137",
+	// A PES packet that began behind the step is of the new clock, also before the first chunk: a counter that jumps behind it, announced, shows a loss.
+	"seed=5046 len=1 atsc=1 fps=2 gop=1 reorder=2 open=1 sets=1 fields=1 acodec=1 sparse=3 every=1 pcr=1 pcrms=15 dup=3 disc=3 pmtfirst=1 tables=80 tabjit=1 step=2 / seed=763367 / seed=3766583 join=4980 loss=3 of=2 burst=1 near=1 dupadd=50",
+	// Whoever joins just before the clock steps and does not know the program yet hears of no step: a counter that starts anew shows a loss.
+	"seed=317 astop=1 tables=480 step=2 / seed=1 / seed=6163750 join=4554",
 	// An audio PES packet of the clock before goes on behind the first chunk of the new one: a counter that jumps behind that, announced, is no loss.
 	"seed=800021523 len=1 acodec=1 aframes=6 astop=1 step=2 / seed=15134579",
 	// Near an edge of the name a table whose next PCR announces a step is tied to no clock, so the time was not heard.
