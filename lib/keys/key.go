@@ -57,13 +57,19 @@ func LoadKey(dir string) (ed25519.PrivateKey, error) {
 	return key, nil
 }
 
-// Check reports a key in the folder, or a certificate and its key of Config, with which Open fails. It makes nothing.
+// Check reports a key in the folder, or a certificate and its key of Config, with which Open fails. It makes nothing, and leaves a pipe,
+// which can be read only once, to Open.
 func Check(c Config) error {
 	if _, err := readKey(filepath.Join(c.Dir, KeyFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if c.Cert == "" {
 		return nil
+	}
+	for _, path := range []string{c.Cert, c.Key} {
+		if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() && !st.IsDir() {
+			return nil
+		}
 	}
 	_, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 	return err

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -452,6 +453,35 @@ func TestOwnCertificate(t *testing.T) {
 	check(second)
 	if _, err := Open(Config{Cert: file, Key: file}); err == nil {
 		t.Error("garbage is taken")
+	}
+}
+
+// TestCertificateFromPipes: a certificate and its key may come through pipes, which can be read only once, as with --cert <(…) --key <(…).
+func TestCertificateFromPipes(t *testing.T) {
+	c := newClock()
+	given, _ := earlierStore(t, c.Now())
+	b, err := os.ReadFile(filepath.Join(given, earlierFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe := func() string {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.Close() })
+		if _, err := w.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		return fmt.Sprintf("/proc/self/fd/%d", r.Fd())
+	}
+	conf := Config{Now: c.Now, Dir: t.TempDir(), Cert: pipe(), Key: pipe()}
+	if err := Check(conf); err != nil {
+		t.Error(err)
+	}
+	if _, err := Open(conf); err != nil {
+		t.Error(err)
 	}
 }
 
