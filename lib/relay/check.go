@@ -11,6 +11,7 @@ import (
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/store"
 )
 
 // Check reports what keeps a relay with this configuration from starting, as far as that can be told without listening or making
@@ -36,9 +37,12 @@ func Check(c ServerConfig) error {
 }
 
 // checkFolder reports a folder in which nothing can be written, or that cannot be made. It tries with a file that it removes. A disk that
-// is full is no reason not to start: what the relay has can be served.
+// is full is no reason not to start: what the relay has can be served. Nor is a folder of somebody else's, if all that must be in it is there.
 func checkFolder(dir string) error {
 	st, err := os.Stat(dir)
+	if link, lerr := os.Readlink(dir); lerr == nil && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is a link to %s, which does not exist", dir, link) // no folder can be made in its place
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir:
 		return checkFolder(filepath.Dir(dir))
@@ -48,11 +52,17 @@ func checkFolder(dir string) error {
 		return &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
 	f, err := os.CreateTemp(dir, ".tmp-*")
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, fs.ErrPermission) && complete(dir) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// complete reports whether a store and a key are in a folder, so that a relay makes nothing there without which it does not start.
+func complete(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, keys.KeyFile))
+	return err == nil && store.Exists(dir)
 }

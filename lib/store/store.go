@@ -74,6 +74,15 @@ func Open(dir string, c Config) (*Store, error) {
 	return s, nil
 }
 
+// Exists reports whether there is a store in dir that this process may open.
+func Exists(dir string) bool {
+	if st, err := os.Stat(filepath.Join(dir, groupsDir)); err != nil || !st.IsDir() {
+		return false
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR, 0)
+	return err == nil && f.Close() == nil
+}
+
 // acquire takes a lock that ends with the process, even if it is killed, and checks the version in the file.
 func (s *Store) acquire(dir string) error {
 	path := filepath.Join(dir, lockFile)
