@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -71,7 +72,7 @@ func ask(c *cli.Context) error {
 func onlyOf(c *cli.Context, flags []string) error {
 	for _, v := range verbs() {
 		for _, name := range v.Flags {
-			if isRelayFlag(name) || slices.Contains(flags, name) || !c.IsSet(name) {
+			if isRelayFlag(name) || slices.Contains(flags, name) || !cmdutil.Given(c, name) {
 				continue
 			}
 			return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("--%s goes with %s", name, v.Name), "ec-relay "+v.Name+" --"+name+" …"))
@@ -86,14 +87,21 @@ func isRelayFlag(name string) bool { return name == "store" || name == "config" 
 // command returns the operator's command for a word and its flags, with arguments.
 func command(c *cli.Context, word string) (name string, args any, err error) {
 	id := c.String("revoke")
-	if word != "ticket" {
+	switch {
+	case word != "ticket":
 		return word, nil, nil
+	case id == "" && cmdutil.Given(c, "revoke"): // it would make a ticket
+		return "", nil, cmdutil.UsageError(errors.New("--revoke is empty"))
+	case id != "" && c.Bool("list"):
+		return "", nil, cmdutil.UsageError(errors.New("--list and --revoke exclude each other"))
 	}
-	for _, alone := range []string{"list", "revoke"} {
-		for _, other := range []string{"list", "address", "expires", "uses", "note", "revoke"} {
-			if other != alone && c.IsSet(alone) && c.IsSet(other) {
-				return "", nil, cmdutil.UsageError(fmt.Errorf("--%s and --%s exclude each other", alone, other))
-			}
+	for _, other := range []string{"address", "expires", "uses", "note"} {
+		switch {
+		case !cmdutil.Given(c, other):
+		case c.Bool("list"):
+			return "", nil, cmdutil.UsageError(fmt.Errorf("--list and --%s exclude each other", other))
+		case id != "":
+			return "", nil, cmdutil.UsageError(fmt.Errorf("--revoke and --%s exclude each other", other))
 		}
 	}
 	switch {

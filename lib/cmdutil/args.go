@@ -131,17 +131,31 @@ func isVerb(app *cli.App, word string) bool {
 	return slices.ContainsFunc(verbsOf(app), func(v Verb) bool { return v.Name == word })
 }
 
+// givenKey is where app.Metadata has the flags that stand on the command line.
+const givenKey = "given"
+
+// Given reports whether a flag stands on the command line. A variable sets a flag too, but EC_JSON may be meant for another command:
+// what excludes a flag must not exclude its variable.
+func Given(c *cli.Context, name string) bool {
+	given, _ := c.App.Metadata[givenKey].(map[string]bool)
+	return given[name]
+}
+
 // scan separates flags from arguments as getopt does without permutation, but refuses what looks like a flag
 // after the first argument: urfave/cli would take it for an argument without a word. It returns the arguments
 // with "--" in between, so that later parsing cannot see them otherwise.
 func scan(app *cli.App, args []string) (_ []string, ask asked, err error) {
-	takesValue := map[string]bool{}
+	takesValue, first, given := map[string]bool{}, map[string]string{}, map[string]bool{}
 	for _, f := range app.Flags {
 		for _, n := range f.Names() {
 			d, ok := f.(cli.DocGenerationFlag)
-			takesValue[n] = ok && d.TakesValue()
+			takesValue[n], first[n] = ok && d.TakesValue(), f.Names()[0]
 		}
 	}
+	if app.Metadata == nil {
+		app.Metadata = map[string]any{}
+	}
+	app.Metadata[givenKey] = given
 	flags, rest := []string{args[0]}, args[1:]
 	var verb []string
 	for len(rest) > 0 {
@@ -165,6 +179,7 @@ func scan(app *cli.App, args []string) (_ []string, ask asked, err error) {
 			}
 			n, value = 2, rest[1]
 		}
+		given[first[name]] = true
 		switch name {
 		case "help", "h":
 			ask.help = true
