@@ -53,6 +53,7 @@ func (s signalled) Error() string { return s.sig.String() }
 func run(app *cli.App, args []string) (code int) {
 	t := newTerminal(os.Stderr)
 	prepare(app, t)
+	t.json = asksJSON(app.Name, args)
 
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -62,9 +63,7 @@ func run(app *cli.App, args []string) (code int) {
 	defer func() {
 		if r := recover(); r != nil {
 			t.clear()
-			fmt.Fprintf(t, "%s: error: internal error: %v\n", app.Name, r)
-			fmt.Fprintf(t, "%s: hint: this is a bug; please report it with the lines below\n%s %s\n%s",
-				app.Name, app.Name, Version(), debug.Stack())
+			tellBug(t, app.Name, r)
 			code = exit.Bug
 		}
 	}()
@@ -126,6 +125,17 @@ func tell(t *terminal, name, err, hint string, code int) {
 	if hint != "" {
 		fmt.Fprintf(t, "%s: hint: %s\n", name, hint)
 	}
+}
+
+// tellBug writes the panic that ends a program, with what a report of it needs.
+func tellBug(t *terminal, name string, panicked any) {
+	if t.json {
+		slog.New(slog.NewJSONHandler(t, nil)).Error("ended", "err", fmt.Sprintf("internal error: %v", panicked), "code", exit.Bug,
+			"hint", "this is a bug; please report it with this line", "version", Version(), "stack", string(debug.Stack()))
+		return
+	}
+	fmt.Fprintf(t, "%s: error: internal error: %v\n", name, panicked)
+	fmt.Fprintf(t, "%s: hint: this is a bug; please report it with the lines below\n%s %s\n%s", name, name, Version(), debug.Stack())
 }
 
 // oneLine joins the lines of a joined error and drops control characters, which what a stranger sent may hold.

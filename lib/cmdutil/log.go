@@ -1,6 +1,7 @@
 package cmdutil
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,7 +19,7 @@ const terminalKey = "cmdutil.terminal"
 type terminal struct {
 	isTerminal bool
 	width      func() int
-	json       bool // lines are JSON; set before there are any
+	json       bool // errors are JSON
 
 	mu     sync.Mutex // guards what follows
 	w      io.Writer
@@ -92,6 +93,25 @@ func Logger(c *cli.Context) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(terminalOf(c), o))
 	}
 	return slog.New(slog.NewTextHandler(terminalOf(c), o))
+}
+
+// asksJSON reports whether --log json, or its variable, stands among arguments that may be wrong, so that what is said of them is JSON, too.
+func asksJSON(app string, args []string) bool {
+	var log string
+	for _, name := range envNames(app, "log") {
+		log = cmp.Or(log, os.Getenv(name))
+	}
+	for i, a := range args {
+		name, value, inline := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if !looksLikeFlag(a) || name != "log" {
+			continue
+		}
+		if !inline && i+1 < len(args) {
+			value = args[i+1]
+		}
+		log = value
+	}
+	return log == "json"
 }
 
 // Status is one line at the end of stderr that is drawn anew with each Set. It shows only on a terminal, and
