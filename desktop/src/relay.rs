@@ -147,7 +147,7 @@ fn page_in(line: &str) -> Result<String, String> {
 
 fn understand(line: &str) -> Option<Said> {
     let Ok(e) = serde_json::from_str::<Event>(line) else {
-        // `ec-relay: error: …` is its last word, and a panic may be. `ec-relay: hint: …` behind an error is for a command line.
+        // The last word of Go's runtime is no log line, nor is that of an ec-relay which knows no errors in JSON.
         let words = line.trim().trim_start_matches("ec-relay: ").trim_start_matches("error: ");
         return (!words.is_empty() && !words.starts_with("hint: ")).then(|| Said::Error(words.to_owned()));
     };
@@ -158,6 +158,7 @@ fn understand(line: &str) -> Option<Said> {
     match (e.level.as_str(), of_the_upstream) {
         ("WARN" | "ERROR", true) => Some(Said::Joined(Err(e.error.unwrap_or(e.msg)))),
         ("INFO", true) if e.msg == "upstream" => Some(Said::Joined(Ok(()))),
+        ("ERROR", false) if e.msg == "ended" => Some(Said::Error(e.error.unwrap_or(e.msg))), // its last word; the hint in it is for a command line
         ("ERROR", false) => Some(Said::Error(match e.error {
             Some(error) => format!("{}: {error}", e.msg),
             None => e.msg,
@@ -226,6 +227,10 @@ mod tests {
             (r#"{"level":"WARN","msg":"continuity gap","pid":1}"#, None),
             (r#"{"level":"WARN","msg":"peer takes this relay for an ordinary client: it lists no key","upstream":"iroh://ab"}"#, None),
             (r#"{"level":"ERROR","msg":"disk","err":"full"}"#, Some(Said::Error("disk: full".into()))),
+            (
+                r#"{"level":"ERROR","msg":"ended","err":"--upstream: not an address","code":64,"hint":"an address reads moqt://relay:4443"}"#,
+                Some(Said::Error("--upstream: not an address".into())),
+            ),
             ("ec-relay: error: --upstream: not an address", Some(Said::Error("--upstream: not an address".into()))),
             ("ec-relay: hint: an address reads moqt://relay:4443", None),
             ("panic: no", Some(Said::Error("panic: no".into()))),
