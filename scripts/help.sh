@@ -7,9 +7,9 @@ wrong() {
 	printf '%s: error: %s\n%s: hint: scripts/%s --help\n' "$script" "$*" "$script" "$script" >&2
 	exit 64
 }
-# number NAME VALUE ends unless the value is a whole number
+# number NAME VALUE ends unless the value is a whole number; one that begins with 0 is octal for the shell
 number() {
-	case $2 in '' | *[!0-9]*) wrong "$1 wants a number, not '$2'" ;; esac
+	case $2 in '' | *[!0-9]* | 0?*) wrong "$1 wants a number, not '$2'" ;; esac
 }
 # nothing ARGUMENT... ends if there is an argument
 nothing() {

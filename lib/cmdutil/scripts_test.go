@@ -89,9 +89,17 @@ func wrongArgs(script string) [][]string {
 		"habits":      {{"--minutes", "x"}, {"--only"}, {"--chain-seconds", ""}},
 		"interop":     {{"iroh-relay", "nosuch"}},
 		"test":        {{"--quick", "--no-apt"}},
-		"torture":     {{"--minutes", "x"}, {"--minutes", "0"}, {"--seed"}},
+		"torture":     {{"--minutes", "x"}, {"--minutes", "0"}, {"--minutes", "08"}, {"--seed"}},
 		"transcode":   {{"--crf"}},
 	}[script]...)
+}
+
+// TestHabitsOfHalfAMinute: the minutes of scripts/habits need not be whole.
+func TestHabitsOfHalfAMinute(t *testing.T) {
+	_, said, _ := script(t, filepath.Join(repository(t), "scripts", "habits"), "--minutes", "0.5", "--bogus")
+	if !strings.HasPrefix(said, "habits: error: unknown argument --bogus\n") {
+		t.Errorf("said %q", said)
+	}
 }
 
 // TestDemoEndsWhatItBuilds: scripts/demo that is terminated while the page builds leaves no npm behind.
