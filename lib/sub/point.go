@@ -63,13 +63,19 @@ func ParsePoint(s string, at time.Time) (Point, error) {
 }
 
 // ParseSpan reads the places from which and up to which a track is wanted, as ParsePoint does. A time of day to read up to that lies
-// before from is on the next day: 23:50 to 00:10. Any other time before from is an error.
+// before from is on the next day: 23:50 to 00:10; without from, one that lies before at is. Any other time before from is an error.
 func ParseSpan(from, to string, at time.Time) (begin, end Point, err error) {
 	if begin, err = ParsePoint(from, at); err != nil {
 		return begin, end, err
 	}
 	if end, err = ParsePoint(to, at); err != nil {
 		return begin, end, err
+	}
+	if begin.kind == unset && end.ofDay { // from the group that is being sent up to 20:45, which is the next one
+		if end.time.Before(at) {
+			end.time = end.time.AddDate(0, 0, 1)
+		}
+		return begin, end, nil
 	}
 	if end.kind != atTime || begin.kind != atTime && begin.kind != now || !end.time.Before(begin.time) {
 		return begin, end, nil
