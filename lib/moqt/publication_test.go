@@ -132,6 +132,7 @@ func testPublishBothEnds(t *draftT) {
 	if _, err := s.Publish(ctx, testTrack, PublishOptions{Largest: &Location{Group: 9}}); err != nil {
 		t.Error(err)
 	}
+	recv(t, subs) // the answer may be here before Accept returns, and the end of the test ends the session
 }
 
 func TestUpdatePausesAndResumes(t *testing.T) { everywhere(t, testUpdatePausesAndResumes) }
