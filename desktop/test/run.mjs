@@ -54,7 +54,7 @@ test("asks, joins, lists, plays, remembers", async (t) => {
 	await h.until("nonsense is refused", 5000, async () => /neither a ticket nor/.test(await w.text("#problem")))
 	await w.eval("document.getElementById('to').value = ''")
 	await join(w, "moqt://127.0.0.1:99999")
-	await h.until("what ec-relay does not take is refused", 10_000, async () => /port 99999: want 1 to 65535/.test(await w.text("#problem")) && (await w.text("#ask label")))
+	await h.until("what ec-relay does not take is refused", 10_000, async () => /port "99999": want 1 to 65535/.test(await w.text("#problem")) && (await w.text("#ask label")))
 	await w.eval("document.getElementById('to').value = ''")
 	await join(w, relay.address, relay.fingerprint)
 	await onPage(w)
