@@ -86,6 +86,19 @@ func MandatoryProperty(b []byte, v Version) (t uint64, ok bool) {
 	return 0, false
 }
 
+// objectProperties takes an object's block of l bytes, at most so many, from the beginning of b, as heldObjectProperties gives it; whole is false if b does not
+// have all of them yet.
+func objectProperties(b []byte, l, most uint64, v Version) (held []byte, whole bool, err error) {
+	if l > most {
+		return nil, false, fmt.Errorf("properties of %d bytes: %w", l, ErrLimit)
+	}
+	if l > uint64(len(b)) {
+		return nil, false, nil
+	}
+	held, err = heldObjectProperties(b[:l:l], v)
+	return held, true, err
+}
+
 // heldObjectProperties turns an object's block from the wire into PropertyForm. An object that has a property of those that only those may
 // use who understand it makes its track malformed, since such properties are tracks' own (draft-18 §2.5.1).
 func heldObjectProperties(b []byte, v Version) ([]byte, error) {

@@ -158,16 +158,11 @@ func ParseSubgroupObject(b []byte, v Version, prev *uint64, hasProperties bool, 
 		if !ok {
 			return o, 0, nil
 		}
-		if l > maxProperties {
-			return o, 0, fmt.Errorf("properties of %d bytes: %w", l, ErrLimit)
-		}
-		if l > uint64(len(b)-at) {
-			return o, 0, nil
-		}
-		var err error
-		if o.Properties, err = heldObjectProperties(b[at:at+int(l):at+int(l)], v); err != nil {
+		properties, whole, err := objectProperties(b[at:], l, maxProperties, v)
+		if err != nil || !whole {
 			return o, 0, err
 		}
+		o.Properties = properties
 		at += int(l)
 	}
 	if o.Length, ok = next(); !ok {
