@@ -67,6 +67,9 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 		defer watcher.Wait()
 		defer stop()
 		tr := ts.NewReader(r)
+		if f, ok := r.(interface{ Regular() bool }); ok && f.Regular() { // reading then overlaps with cutting
+			defer tr.ReadAhead()()
+		}
 		for !failed && ctx.Err() == nil {
 			err := c.next(tr)
 			w.look(c)

@@ -74,7 +74,10 @@ func Input(c *cli.Context, args []string, hint string) (io.ReadCloser, error) {
 			return nil, err
 		}
 		return io.NopCloser(r), nil
-	}, rest: args}
+	}, rest: args, regular: true}
+	for _, name := range args {
+		in.regular = in.regular && regular(c, name)
+	}
 	return in, in.next() // the first one at once, so that a wrong name is told before anything starts
 }
 
@@ -83,7 +86,21 @@ type input struct {
 	open func(name string) (io.ReadCloser, error)
 	cur  io.ReadCloser
 	rest []string
+
+	regular bool
 }
+
+func regular(c *cli.Context, name string) bool {
+	stat := func() (os.FileInfo, error) { return os.Stat(name) }
+	if f, ok := c.App.Reader.(*os.File); name == "-" && ok {
+		stat = f.Stat
+	}
+	st, err := stat()
+	return err == nil && st.Mode().IsRegular()
+}
+
+// Regular tells that all of the input lies in regular files: reading ahead waits for nobody.
+func (in *input) Regular() bool { return in.regular }
 
 func (in *input) next() error {
 	if err := in.Close(); err != nil {

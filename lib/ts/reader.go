@@ -39,7 +39,8 @@ type Reader struct {
 	stride int   // 0 until found
 	lost   int64 // offset where sync was lost, −1 while in sync
 	tail   int
-	err    error // from r, or final
+	err    error  // from r, or final
+	ahead  *ahead // with ReadAhead, which reads for it
 }
 
 // NewReader returns a Reader of r.
@@ -116,32 +117,37 @@ func (r *Reader) advance() error {
 	return nil
 }
 
-// fill makes one read, keeping the bytes from pos on. What went wrong is kept in err.
+// fill makes one read, or takes one that was made ahead, keeping the bytes from pos on. What went wrong is kept in err.
 func (r *Reader) fill() {
-	if r.pos >= r.end {
-		r.base += int64(r.end)
-		r.pos -= r.end
-		r.end = 0
-	} else if r.pos > 0 {
-		copy(r.buf, r.buf[r.pos:r.end])
-		r.base += int64(r.pos)
-		r.end -= r.pos
-		r.pos = 0
+	from := min(r.pos, r.end)
+	rest := r.buf[from:r.end]
+	r.base += int64(from)
+	r.pos -= from
+	if r.ahead != nil {
+		r.buf, r.err = r.ahead.next(rest)
+		r.end = len(r.buf)
+		return
 	}
+	if r.end = len(rest); from > 0 {
+		copy(r.buf, rest)
+	}
+	n, err := read(r.r, r.buf[r.end:])
+	r.end += n
+	r.err = err
+}
+
+// read makes one read that delivers something or fails.
+func read(r io.Reader, b []byte) (int, error) {
 	for range 100 {
-		n, err := r.r.Read(r.buf[r.end:])
-		if n < 0 || n > len(r.buf)-r.end {
+		n, err := r.Read(b)
+		if n < 0 || n > len(b) {
 			n, err = 0, errors.New("reader returned an impossible count")
 		}
-		r.end += n
-		if err != nil {
-			r.err = err
-		}
 		if n > 0 || err != nil {
-			return
+			return n, err
 		}
 	}
-	r.err = io.ErrNoProgress
+	return 0, io.ErrNoProgress
 }
 
 // detect finds stride and position of the first packet. To be independent of read sizes it judges a

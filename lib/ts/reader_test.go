@@ -64,8 +64,17 @@ func collect(r io.Reader) result {
 }
 
 func collectRuns(r io.Reader) result {
+	return runs(newReader(r, searchMax+4096))
+}
+
+func collectAhead(r io.Reader) result {
+	rd := NewReader(r)
+	defer rd.ReadAhead()()
+	return runs(rd)
+}
+
+func runs(rd *Reader) result {
 	var res result
-	rd := newReader(r, searchMax+4096)
 	for {
 		run, stride, err := rd.NextRun()
 		var se *SyncError
@@ -109,8 +118,46 @@ func every(t *testing.T, in []byte) result {
 	same(t, "half reads", collect(iotest.HalfReader(bytes.NewReader(in))), want)
 	same(t, "data with EOF", collect(iotest.DataErrReader(bytes.NewReader(in))), want)
 	same(t, "runs", collectRuns(bytes.NewReader(in)), want)
+	same(t, "read ahead", collectAhead(bytes.NewReader(in)), want)
+	same(t, "half reads ahead", collectAhead(iotest.HalfReader(bytes.NewReader(in))), want)
+	same(t, "short reads ahead", collectAhead(&short{in, 200}), want)
 	same(t, "runs of one byte reads", collectRuns(iotest.OneByteReader(bytes.NewReader(in))), want)
 	return want
+}
+
+// short reads so many bytes at once.
+type short struct {
+	in []byte
+	n  int
+}
+
+func (s *short) Read(b []byte) (int, error) {
+	if len(s.in) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, s.in[:min(s.n, len(s.in))])
+	s.in = s.in[n:]
+	return n, nil
+}
+
+// TestReadAheadStops: once it is stopped, nobody reads the input, and no packets come.
+func TestReadAheadStops(t *testing.T) {
+	in := &short{stream(100_000, 188), blockSize}
+	rd := NewReader(in)
+	stop := rd.ReadAhead()
+	for range 3 {
+		if _, _, err := rd.NextRun(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	left := len(in.in) // the race detector sees a read that goes on
+	if left == 0 {
+		t.Error("all was read though three runs were asked for")
+	}
+	if _, err := rd.Next(); err == nil || err == io.EOF {
+		t.Errorf("after stop: %v", err)
+	}
 }
 
 func TestReaderFindsFraming(t *testing.T) {
@@ -297,6 +344,7 @@ func FuzzReader(f *testing.F) {
 		want := collect(bytes.NewReader(in))
 		same(t, "one byte reads", collect(iotest.OneByteReader(bytes.NewReader(in))), want)
 		same(t, "runs", collectRuns(iotest.HalfReader(bytes.NewReader(in))), want)
+		same(t, "short reads ahead", collectAhead(&short{in, 150}), want)
 		n := int64(len(want.packets)) * PacketSize
 		for _, s := range want.syncs {
 			n += s.Skipped
