@@ -200,14 +200,6 @@ func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
 		c.proof = proof{began: true, step: true}
 		c.taint(taint{from: c.clockPos, to: c.pos, pid: c.prog.pmt.PCRPID, kind: taintClock})
 	}
-	if c.base.run != before { // chunks that began before the first PCR of their clock must not wait until there is another one
-		for _, p := range c.queue {
-			c.onClock(p.chunk)
-		}
-		if c.cur != nil && c.cur.chunk != nil {
-			c.onClock(c.cur.chunk)
-		}
-	}
 	standsIn := !c.pcrHeard && c.prog.pmt.PCRPID != ts.PIDNull // who hears PCRs has another relation to UTC
 	for _, t := range c.told {
 		if c.base.run == before || before == nil { // otherwise the time is of the clock before the step

@@ -68,7 +68,8 @@ func (c *cutter) synced(ch *chunk) bool {
 	return false
 }
 
-// onClock finds the clock of a chunk that began before any PCR of that clock was heard.
+// onClock finds the clock of a chunk that began before any PCR of that clock was heard. Whether it finds the clock before or behind a
+// step of a few seconds does not matter: such a chunk has a name only far from an edge, where both clocks give the same name.
 func (c *cutter) onClock(ch *chunk) {
 	if ch.run == nil {
 		ch.run = c.base.of(ch.startDTS)
