@@ -26,8 +26,9 @@ use crate::{
 /// reset a hundred bytes. So streams that flow are not watched, and who waits for a reset wakes by himself.
 const WATCH: Duration = Duration::from_millis(100);
 
-/// What may wait in one stream of the relay's. The socket is so short that more brings nothing.
-const STREAM_WINDOW: u64 = 128 << 10;
+/// What may wait in one stream of the relay's. With 128 KiB a relay that sends one stream at a time stops for credit so often that both
+/// cores of a machine are idle for a third of the time: 0.63 to 0.72 of QUIC's throughput, 0.76 to 0.80 with this, no more with 1 MiB.
+const STREAM_WINDOW: u64 = 512 << 10;
 
 /// Type and length of a DATAGRAM frame of less than 16 KiB (RFC 9221 §4).
 const DATAGRAM_HEADER: u64 = 3;
