@@ -16,13 +16,25 @@ import (
 )
 
 // TestBrowser: a page that knows nothing but WebTransport sets up a session and gets a stored track, byte for byte.
+//
+// Chromium 156 follows a null pointer in about one of 100 sessions that a server closes, whatever the page does with the streams, and the
+// page's process ends. A test whose page ended so is repeated; everything up to there was checked.
 func TestBrowser(t *testing.T) {
 	for _, v := range wire.Versions() {
-		t.Run(v.String(), func(t *testing.T) { testBrowser(t, v) })
+		t.Run(v.String(), func(t *testing.T) {
+			for range 3 {
+				if testBrowser(t, v) {
+					return
+				}
+				t.Log("the page's process ended when the session was closed")
+			}
+			t.Error("so it did three times")
+		})
 	}
 }
 
-func testBrowser(t *testing.T, v moqt.Version) {
+// testBrowser reports whether the page's process lasted until the end.
+func testBrowser(t *testing.T, v moqt.Version) bool {
 	const groups = 3
 	// The page needs time to post GOAWAY.
 	s := start(t, "https", relay.ServerConfig{Relay: relay.Config{DrainTimeout: 5 * time.Second}})
@@ -59,7 +71,7 @@ func testBrowser(t *testing.T, v moqt.Version) {
 	}
 	var over atomic.Bool
 	closed := make(chan string, 1)
-	browse(t, "http://127.0.0.1", "plain.html", s.certificates(t), browserConfig{URL: s.url("https") + "/", Protocols: []string{"chat", v.ALPN()}, Begin: begin}, map[string]http.HandlerFunc{
+	gone := browse(t, "http://127.0.0.1", "plain.html", s.certificates(t), browserConfig{URL: s.url("https") + "/", Protocols: []string{"chat", v.ALPN()}, Begin: begin}, map[string]http.HandlerFunc{
 		"/in": in.post,
 		"/closed": func(_ http.ResponseWriter, r *http.Request) {
 			b, _ := io.ReadAll(r.Body)
@@ -113,13 +125,22 @@ func testBrowser(t *testing.T, v moqt.Version) {
 	if m, ok := await(t, ctx, in.messages).(*wire.GoAway); !ok {
 		t.Errorf("at the end %T", m)
 	}
+	var said string
+	select {
+	case said = <-closed:
+	case <-gone:
+		return false
+	case <-ctx.Done():
+		t.Fatal("the page was not told that the session was closed")
+	}
 	var end struct {
 		CloseCode uint64 `json:"closeCode"`
 		Reason    string `json:"reason"`
 	}
-	if err := json.Unmarshal([]byte(await(t, ctx, closed)), &end); err != nil || end.CloseCode != uint64(wire.NoError) {
+	if err := json.Unmarshal([]byte(said), &end); err != nil || end.CloseCode != uint64(wire.NoError) {
 		t.Errorf("closed with %+v, %v", end, err)
 	}
+	return true
 }
 
 // TestBrowserRefused: no session for a page that offers no draft of ours, nor for one from another host.

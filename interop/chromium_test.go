@@ -42,8 +42,8 @@ type deed struct {
 
 // browse serves testdata/browser on the loopback and opens a page of it in a headless Chromium until the end of the test;
 // base is the page's origin without the port, conf.URL the relay, which shows certs. What the page posts goes to handlers by path;
-// /error fails the test.
-func browse(t *testing.T, base, page string, certs *keys.Certificates, conf browserConfig, handlers map[string]http.HandlerFunc) {
+// /error fails the test. gone is closed when the process of plain.html has ended.
+func browse(t *testing.T, base, page string, certs *keys.Certificates, conf browserConfig, handlers map[string]http.HandlerFunc) (gone <-chan struct{}) {
 	t.Helper()
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
@@ -60,6 +60,12 @@ func browse(t *testing.T, base, page string, certs *keys.Certificates, conf brow
 	mux.Handle("GET /", http.FileServer(http.Dir("testdata/browser")))
 	mux.Handle("GET /npm/", http.StripPrefix("/npm/", http.FileServer(http.Dir("testdata/browser/node_modules"))))
 	mux.HandleFunc("GET /config", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(conf) })
+	ended := make(chan struct{})
+	over := sync.OnceFunc(func() { close(ended) })
+	mux.HandleFunc("GET /page", func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		over()
+	})
 	if handlers["/error"] == nil {
 		mux.HandleFunc("POST /error", func(_ http.ResponseWriter, r *http.Request) {
 			b, _ := io.ReadAll(r.Body)
@@ -92,6 +98,7 @@ func browse(t *testing.T, base, page string, certs *keys.Certificates, conf brow
 			t.Logf("chromium: %s", b)
 		}
 	})
+	return ended
 }
 
 // hashes are what pages are told of the certificates that they may see.
