@@ -174,10 +174,9 @@ func (u *uploader) sendLate(ctx context.Context, sess *client.Session) error {
 			continue // the relay takes only tracks that it asked for
 		}
 		if err == nil {
-			err = forwarding(ctx, pub)
-		}
-		if err == nil {
+			stop := u.followForward(pub)
 			err = u.group(ctx, pub, g)
+			stop()
 		}
 		if err == nil {
 			err = pub.Done(u.doneCode(g.track), "")

@@ -164,9 +164,7 @@ func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) er
 	defer cancel(nil)
 	stop := context.AfterFunc(pub.Context(), func() { cancel(errUnsubscribed) })
 	defer stop()
-	if err := forwarding(ctx, pub); err != nil {
-		return err
-	}
+	defer u.followForward(pub)()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxStreams)
 	var next uint64 // sequence number
@@ -203,18 +201,6 @@ func (t *track) after(seq uint64) *group {
 	return nil
 }
 
-// forwarding waits until the subscriber wants objects.
-func forwarding(ctx context.Context, pub *moqt.Publication) error {
-	for !pub.State().Forward {
-		select {
-		case <-pub.Updates():
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
-}
-
 // group sends one group as its objects come, on one stream for each subgroup.
 func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (err error) {
 	streams := map[uint64]*moqt.SubgroupWriter{}
@@ -227,7 +213,9 @@ func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (
 	for n := 0; ; n++ {
 		var o *object.Object
 		u.s.mu.Lock()
-		ok := u.s.await(ctx, func() bool { return n < len(g.objects) || g.state != open || g.dropped })
+		ok := u.s.await(ctx, func() bool {
+			return g.dropped || pub.State().Forward && (n < len(g.objects) || g.state != open)
+		})
 		if ok && !g.dropped && n < len(g.objects) {
 			o = &g.objects[n]
 		}
@@ -254,6 +242,10 @@ func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (
 				// Our tracks have one subgroup in a group, whose FIN then says that the group is whole.
 				EndOfGroup: o.Subgroup == 0 && !many,
 			})
+			if errors.Is(err, moqt.ErrNoForward) { // since this moment
+				n--
+				continue
+			}
 			if err != nil {
 				return u.streamError(ctx, g, err)
 			}

@@ -184,6 +184,24 @@ func (r *Relay) GoAway(name, uri string, patience time.Duration) (n int) {
 	return n
 }
 
+// Forward sets the Forward State of the subscriptions to a track, by its written form; it reports how many there are.
+func (r *Relay) Forward(ctx context.Context, name string, on bool) (n int) {
+	r.mu.Lock()
+	var list []*moqt.Subscription
+	for q, of := range r.requests {
+		if sub, ok := q.(*moqt.Subscription); ok && of == name {
+			list = append(list, sub)
+		}
+	}
+	r.mu.Unlock()
+	for _, sub := range list {
+		if err := sub.Update(ctx, moqt.UpdateOptions{Forward: &on}); err != nil {
+			r.t.Error(err)
+		}
+	}
+	return len(list)
+}
+
 // Requests counts the open requests for a track or namespace.
 func (r *Relay) Requests(name string) (n int) {
 	r.mu.Lock()

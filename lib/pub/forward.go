@@ -1,0 +1,34 @@
+package pub
+
+import (
+	"context"
+	"sync"
+
+	"every.channel/ec/lib/moqt"
+)
+
+// A subscriber that sets Forward State 0 gets no objects until it sets 1 (draft-18 §5.1). A relay may do so at any time, for
+// instance while it has no subscribers of its own. Groups wait for that where they are, with their streams open, so that nothing
+// is lost and nothing is sent twice; those that leave the spool meanwhile are given up.
+
+// followForward lets groups look again when the subscriber has changed what it wants, until the returned function is called.
+func (u *uploader) followForward(pub *moqt.Publication) (stop func()) {
+	ctx, cancel := context.WithCancel(pub.Context())
+	var following sync.WaitGroup
+	following.Go(func() {
+		for {
+			select {
+			case <-pub.Updates():
+				u.s.mu.Lock()
+				u.s.cond.Broadcast()
+				u.s.mu.Unlock()
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		following.Wait()
+	}
+}
