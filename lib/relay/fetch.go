@@ -126,8 +126,7 @@ func (f *fetch) run(ctx context.Context) error {
 			f.at = moqt.Location{Group: i.Group}
 		}
 		f.whole = false
-		err := f.group(i.Group)
-		if err != nil && !errors.Is(err, store.ErrNotFound) { // retention has just removed the group
+		if err := f.group(i.Group); err != nil {
 			return err
 		}
 		if i.Group == f.end.Group && f.end.Object > 0 {
@@ -139,11 +138,16 @@ func (f *fetch) run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// group sends the objects of one group from f.at to f.end.
+// group sends the objects of one group from f.at to f.end. What cannot be read of it is marked as unknown, and costs no other group.
 func (f *fetch) group(id uint64) error {
+	rest := moqt.Location{Group: id, Object: object.MaxVarint}
 	r, err := f.t.st.Open(id, f.at.Object)
+	if errors.Is(err, store.ErrNotFound) { // retention has just removed the group
+		return f.unknown(rest)
+	}
 	if err != nil {
-		return err
+		f.t.r.log.Error("stored group cannot be read", "track", f.t.name.String(), "group", id, "err", err)
+		return f.unknown(rest)
 	}
 	defer r.Close()
 	for {
@@ -153,14 +157,15 @@ func (f *fetch) group(id uint64) error {
 				f.whole = true
 				return nil
 			}
-			return f.unknown(moqt.Location{Group: id, Object: object.MaxVarint})
+			return f.unknown(rest)
 		}
 		if errors.Is(err, store.ErrDamaged) {
 			f.t.r.log.Error("stored group is damaged", "track", f.t.name.String(), "group", id, "err", err)
-			return f.unknown(moqt.Location{Group: id, Object: object.MaxVarint})
+			return f.unknown(rest)
 		}
 		if err != nil {
-			return err
+			f.t.r.log.Error("stored group cannot be read", "track", f.t.name.String(), "group", id, "err", err)
+			return f.unknown(rest)
 		}
 		l := moqt.Location{Group: id, Object: o.ID}
 		if id == f.end.Group && f.end.Object > 0 && o.ID >= f.end.Object {
