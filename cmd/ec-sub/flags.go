@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -22,6 +23,8 @@ func flags() []cli.Flag {
 		&cli.BoolFlag{Name: "exit-at-end", Usage: "end with the track; else wait for a publisher to come back"},
 		&cli.DurationFlag{Name: "idle", Usage: "end when nothing came for `TIME`"},
 		&cli.BoolFlag{Name: "verify", Usage: "check each object against its hash, leave out what does not match and exit 65"},
+		&cli.BoolFlag{Name: "allow-gaps", Usage: "take what there is: without it, what is missing is named and the end is exit 65"},
+		&cli.BoolFlag{Name: "nearest", Usage: "take the nearest place that is there for one that is not; else exit 69, or 65 if part is there"},
 		&cli.DurationFlag{Name: "reorder", Value: 2 * time.Second, Usage: "wait up to `TIME` for what is missing once something newer is here"},
 		cmdutil.SizeFlag("buffer", 64<<20, "hold at most `SIZE` to bring objects into order"),
 		&cli.DurationFlag{Name: "retry", Usage: "keep trying to reach relay and track for `TIME` (default: not at all at the start, 10m after a loss)"},
@@ -58,4 +61,17 @@ func listNamespaces(c *cli.Context, conf sub.Config) error {
 		return sub.Follow(c.Context, conf, prefix, c.Bool("json"), c.App.Writer)
 	}
 	return sub.List(c.Context, conf, prefix, c.Bool("json"), c.App.Writer)
+}
+
+// durations refuses times that are none.
+func durations(c *cli.Context) error {
+	if c.IsSet("duration") && c.Duration("duration") <= 0 {
+		return cmdutil.UsageError(fmt.Errorf("--duration %v is no time to read for", c.Duration("duration")))
+	}
+	for _, name := range []string{"idle", "reorder", "retry"} {
+		if c.Duration(name) < 0 {
+			return cmdutil.UsageError(fmt.Errorf("--%s %v is below 0", name, c.Duration(name)))
+		}
+	}
+	return nil
 }

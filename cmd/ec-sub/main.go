@@ -45,8 +45,11 @@ func run(c *cli.Context) (err error) {
 	}
 	conf := sub.Config{
 		Relays: relays, Names: names, Log: cmdutil.Logger(c), TS: c.Bool("ts"), Verify: c.Bool("verify"),
-		Duration: c.Duration("duration"), ExitAtEnd: c.Bool("exit-at-end"), Idle: c.Duration("idle"),
+		AllowGaps: c.Bool("allow-gaps"), Nearest: c.Bool("nearest"), Duration: c.Duration("duration"), ExitAtEnd: c.Bool("exit-at-end"), Idle: c.Duration("idle"),
 		Reorder: c.Duration("reorder"), Buffer: cmdutil.SizeOf(c, "buffer"), QLogDir: c.String("qlog-dir"),
+	}
+	if err := durations(c); err != nil {
+		return err
 	}
 	if conf.TLS, err = cmdutil.TLSConfig(c); err != nil {
 		return err
@@ -76,6 +79,6 @@ func run(c *cli.Context) (err error) {
 	}
 	s, err := sub.Run(c.Context, conf, out)
 	conf.Log.Info("read", "groups", s.Groups, "objects", s.Objects, "bytes", s.Bytes, "missing_groups", s.MissingGroups,
-		"missing_objects", s.MissingObjects, "healed", s.Healed, "mismatches", s.Mismatches, "no_hash", s.NoHash)
+		"missing_objects", s.MissingObjects, "healed", s.Healed, "mismatches", s.Mismatches, "no_hash", s.NoHash, "unpublished", s.Unpublished)
 	return errors.Join(err, out.Close())
 }

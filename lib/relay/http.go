@@ -124,7 +124,8 @@ func (r *Relay) write(ctx context.Context, ns object.Namespace, w io.Writer) err
 		Relays:    []string{"unix:///this"}, // never dialled: Dial makes a pipe
 		Names:     []string{ns.String()},
 		Log:       r.log.With("by", "http", "broadcast", ns.String()),
-		RetryLost: -1, // the session is in memory and cannot be lost
+		AllowGaps: true, // a player is told of none
+		RetryLost: -1,   // the session is in memory and cannot be lost
 		Dial: func(_ context.Context, _ string, _ *tls.Config, conf *moqt.Config) (*moqt.Session, error) {
 			client, server := moqt.Pipe(moqt.PipeOptions{Version: wire.Draft18, MaxStreams: 1024, Window: 1 << 20})
 			serving.Go(func() { r.serveReader(ctx, moqt.NewServer(server, nil)) })

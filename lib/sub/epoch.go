@@ -25,12 +25,14 @@ type track struct {
 // never change, so no lock is needed to read them.
 type epoch struct {
 	track
-	p      *pull
-	follow bool          // if the broadcast goes on under another track, reading goes on there
-	to     moqt.Location // exclusive
-	asm    *assembler
-	ctx    context.Context // the context of the epoch and not of any caller, because feeders come from many sessions
-	leave  context.CancelFunc
+	p       *pull
+	follow  bool           // if the broadcast goes on under another track, reading goes on there
+	to      moqt.Location  // exclusive
+	asked   *moqt.Location // nil, or the place from which on everything was asked for
+	nearest bool           // what is missing at the edges was not asked for
+	asm     *assembler
+	ctx     context.Context // the context of the epoch and not of any caller, because feeders come from many sessions
+	leave   context.CancelFunc
 
 	feeders  sync.WaitGroup // Add is called with mu held, and never after ended was set
 	followed chan struct{}  // closed when it is known which epoch follows

@@ -64,7 +64,7 @@ func (p *pull) move(ctx context.Context, old *epoch, to string) (next *epoch, _ 
 	for {
 		p.rs.ask(ctx, func(ctx context.Context, sess *client.Session) bool {
 			var err error
-			if next, err = p.newEpoch(ctx, sess, t, old.follow, Point{kind: first}); err != nil {
+			if next, err = p.nextEpoch(ctx, sess, t, old.follow); err != nil {
 				p.log.Debug("new track not found yet", "track", t.name.String(), "err", err)
 			}
 			return err == nil

@@ -49,7 +49,7 @@ func (i ids) of(groups uint64) uint64 {
 // first returns the least group id of a bucket.
 func (i ids) first(bucket int64) uint64 { return i.of(uint64(max(bucket, 0))) }
 
-// bucket returns the bucket of a group.
+// bucket returns the bucket of a group; of a track that counts groups, its id.
 func (i ids) bucket(group uint64) int64 {
 	if i == tagged {
 		return clock.GroupBucket(group)
@@ -107,23 +107,28 @@ func onNow(ctx context.Context, sess *client.Session, ns object.Namespace, varia
 	return variants[slices.IndexFunc(at, func(bucket int64) bool { return bucket >= newest-nearby })]
 }
 
+// source is a receiver, and what its catalog says; nil if that was not asked.
+type source struct {
+	namespace object.Namespace
+	catalog   *catalog.Catalog
+}
+
 // sources returns the namespaces whose timeline may tell the time of the track: its own, or those of sources that promote into
 // it.
-func (q *lookup) sources(ctx context.Context) ([]object.Namespace, error) {
+func (q *lookup) sources(ctx context.Context) (list []source, _ error) {
 	ns := q.name.Namespace
 	if ns.HasPrefix(sourcePrefix) {
-		return []object.Namespace{ns}, nil
+		return []source{{namespace: ns}}, nil
 	}
 	all, err := namespaces(ctx, q.sess, sourcePrefix)
 	if err != nil {
 		q.log.Debug("relay lists no sources", "err", err)
 		return nil, nil
 	}
-	var list []object.Namespace
 	for _, s := range all {
 		c, err := readStored(ctx, q.sess, catalog.Of(s))
 		if err == nil && c != nil && c.EC != nil && c.EC.Broadcast == ns.String() {
-			list = append(list, s)
+			list = append(list, source{s, c})
 		}
 	}
 	return list, nil

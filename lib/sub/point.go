@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"every.channel/ec/lib/clock"
 )
 
 // Point is a place in a track as a human names it.
@@ -76,6 +78,12 @@ func ParseSpan(from, to string, at time.Time) (begin, end Point, err error) {
 			end.time = end.time.AddDate(0, 0, 1)
 		}
 		return begin, end, nil
+	}
+	if begin.kind == atGroup && end.kind == atGroup && end.group < begin.group && clock.MayBeBucket(begin.group) == clock.MayBeBucket(end.group) {
+		return begin, end, fmt.Errorf("%w: %s is before %s", ErrPoint, to, from)
+	}
+	if begin.kind == atTime && end.kind == now && begin.time.After(end.time) {
+		return begin, end, fmt.Errorf("%w: %s is before %s", ErrPoint, to, from)
 	}
 	if end.kind != atTime || begin.kind != atTime && begin.kind != now || !end.time.Before(begin.time) {
 		return begin, end, nil

@@ -28,6 +28,11 @@ type pull struct {
 
 	mu  sync.Mutex // guards what follows
 	now *epoch     // nil: it is not known yet what to read
+	// missing names what is missing, unnamed counts the rest.
+	missing []string
+	unnamed int
+	wrote   bool // an object came
+	nothing bool // none came, although it was read to the end
 
 	meter meter // run's
 }
@@ -115,18 +120,26 @@ func (p *pull) run(ctx context.Context) error {
 // read writes an epoch's objects. It returns errDone when enough was written, and a *moved when the broadcast goes on under
 // another track.
 func (p *pull) read(ctx context.Context, e *epoch) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
+	r := reader{e: e, c: p.c, out: p.out, meter: &p.meter}
 	g.Go(func() error {
-		r := reader{e: e, c: p.c, out: p.out, meter: &p.meter}
-		if err := r.run(ctx); err != nil {
+		if err := r.run(gctx); err != nil {
 			return err
 		}
 		return errDone
 	})
 	if e.follow {
-		g.Go(func() error { return e.watch(ctx) })
+		g.Go(func() error { return e.watch(gctx) })
 	}
-	return g.Wait()
+	err := g.Wait()
+	if _, on := errors.AsType[*moved](err); on || errors.Is(err, errDone) {
+		p.account(ctx, &r)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wrote = p.wrote || r.wrote
+	p.nothing = !p.wrote && e.kind() == media && errors.Is(err, errDone)
+	return err
 }
 
 // feeder brings the objects that a relay has over one session, epoch after epoch. It returns nil when nothing is left to read.

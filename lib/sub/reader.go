@@ -32,6 +32,14 @@ type reader struct {
 	expected clock.PTS // the timestamp of the next object if it follows without a gap
 	hasNext  bool      // expected is known
 	brokeOff bool      // objects of the group in progress are missing
+	open     bool      // the group of the last object has not ended
+	first    uint64    // the group of the first object
+	enough   bool      // Config.Duration has come
+
+	// About what is missing for good:
+	gaps   []gap
+	torn   []torn
+	stride int64 // the most buckets from one group to the next with nothing missing between them (ids.bucket)
 
 	// About the objects that are missing before a newer one:
 	stuck time.Time // since when none of them came; zero: nothing is missing
@@ -57,8 +65,12 @@ func (r *reader) run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		s, err := r.next(ctx, r.e.asm.look())
-		if err != nil || s.done {
+		if err != nil {
 			return err
+		}
+		if s.done {
+			r.edges()
+			return nil
 		}
 		if s == lookAgain {
 			continue
@@ -108,6 +120,7 @@ func (r *reader) due(o *object.Object) (step, error) {
 		return finished, nil
 	}
 	done, err := r.write(o)
+	r.enough = done
 	return step{done: done}, err
 }
 

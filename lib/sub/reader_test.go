@@ -152,15 +152,18 @@ func TestReaderEnds(t *testing.T) {
 		to   moqt.Location
 		end  func(*lonely)
 		want time.Duration
+		gone int64
 	}{
-		{"the bound is passed", Config{}, moqt.Location{Group: chunk(21)}, func(l *lonely) { l.put(groups(21, 1)...) }, 0},
-		{"no chunk fits before the bound", Config{}, moqt.Location{Group: chunk(21)}, func(*lonely) {}, 0},
+		{"the bound is passed", Config{}, moqt.Location{Group: chunk(21)}, func(l *lonely) { l.put(groups(21, 1)...) }, 0, 0},
+		{"no chunk fits before the bound", Config{}, moqt.Location{Group: chunk(21)}, func(*lonely) {}, 0, 0},
 		{"the track ends", Config{ExitAtEnd: true}, noEnd, func(l *lonely) {
 			l.put(object.Object{Group: chunk(20) + 1, Status: object.EndOfTrack})
-		}, 0},
-		{"nothing will come", Config{}, noEnd, func(l *lonely) { l.e.asm.finish() }, 0},
-		{"nothing comes", Config{Idle: 3 * time.Second}, noEnd, func(*lonely) {}, 3 * time.Second},
-		{"a relay has the end, and nothing comes before it", Config{}, moqt.Location{Group: chunk(25)}, func(l *lonely) { l.e.exhaust(0) }, 2 * time.Second},
+		}, 0, 0},
+		{"nothing will come", Config{}, noEnd, func(l *lonely) { l.e.asm.finish() }, 0, 0},
+		{"nothing comes", Config{Idle: 3 * time.Second}, noEnd, func(*lonely) {}, 3 * time.Second, 0},
+		{"nothing comes before the bound", Config{Idle: 3 * time.Second}, moqt.Location{Group: chunk(24) &^ 0xffff}, func(*lonely) {}, 3 * time.Second, 3},
+		{"nothing comes of the group before the bound", Config{Idle: 3 * time.Second}, moqt.Location{Group: chunk(22), Object: 1}, func(*lonely) {}, 3 * time.Second, 2},
+		{"a relay has the end, and nothing comes before it", Config{}, moqt.Location{Group: chunk(25)}, func(l *lonely) { l.e.exhaust(0) }, 2 * time.Second, 4},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -182,7 +185,7 @@ func TestReaderEnds(t *testing.T) {
 				if got := time.Since(began); got != test.want {
 					t.Errorf("after %v, want %v", got, test.want)
 				}
-				if got := l.out.snapshot(); got.Objects != 3 || got.MissingGroups+got.MissingObjects > 0 {
+				if got := l.out.snapshot(); got.Objects != 3 || got.MissingGroups != test.gone || got.MissingObjects > 0 {
 					t.Errorf("%+v", got)
 				}
 			})

@@ -2,11 +2,13 @@ package sub
 
 import (
 	"context"
+	"errors"
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
 )
 
 // resolve finds out which track is meant, and which part of it. Each relay is asked over its own session. The first relay that
@@ -42,28 +44,55 @@ func (p *pull) firstEpoch(ctx context.Context, sess *client.Session) (*epoch, er
 			return nil, err
 		}
 	}
-	return p.newEpoch(ctx, sess, t, follow, p.c.From)
-}
-
-// newEpoch asks a relay where in a track to begin and end.
-func (p *pull) newEpoch(ctx context.Context, sess *client.Session, t track, follow bool, from Point) (*epoch, error) {
 	t.ids = idsOf(t.name)
 	t.log = p.c.Log.With("track", t.name.String())
 	q := &lookup{track: t, sess: sess}
-	start, to, err := q.bounds(ctx, from, p.c.To)
+	b, err := q.bounds(ctx, p.c.From, p.c.To)
+	if err == nil {
+		err = q.there(ctx, p.c.From, p.c.To, p.c.Nearest, &b)
+	}
 	if err != nil {
 		return nil, err
 	}
+	e := p.newEpoch(t, follow, b)
+	e.nearest = p.c.Nearest
+	if from := p.c.From.kind; (from == atGroup || from == atTime) && !e.nearest {
+		e.asked = b.start
+	}
+	return e, nil
+}
+
+// nextEpoch asks a relay about a track to which a broadcast moved: it is read from its first group on.
+func (p *pull) nextEpoch(ctx context.Context, sess *client.Session, t track, follow bool) (*epoch, error) {
+	t.ids = idsOf(t.name)
+	t.log = p.c.Log.With("track", t.name.String())
+	b, err := (&lookup{track: t, sess: sess}).bounds(ctx, Point{kind: first}, p.c.To)
+	if err != nil {
+		return nil, err
+	}
+	e := p.newEpoch(t, follow, b)
+	e.nearest = p.c.Nearest
+	return e, nil
+}
+
+// newEpoch makes an epoch of a track between two places.
+func (p *pull) newEpoch(t track, follow bool, b bounds) *epoch {
 	e := &epoch{
-		track: t, p: p, follow: follow, to: to, asm: newAssembler(p.c.Buffer),
+		track: t, p: p, follow: follow, to: b.end, asm: newAssembler(p.c.Buffer),
 		exhausted: map[int]bool{}, followed: make(chan struct{}),
 	}
 	e.ctx, e.leave = context.WithCancel(p.ctx)
 	e.asm.allow(t.ids == tagged && catalog.IsTS(t.name.Name))
-	if start != nil {
-		e.asm.start(*start)
+	if b.start != nil {
+		e.asm.start(*b.start)
 	}
-	return e, nil
+	return e
+}
+
+// bounds are the location to begin at, nil for where the subscription begins, and the location before which to end.
+type bounds struct {
+	start *moqt.Location
+	end   moqt.Location
 }
 
 // lookup finds the places in a track that people name. It asks one relay, and asks for each fact once.
@@ -71,29 +100,31 @@ type lookup struct {
 	track
 	sess    *client.Session
 	largest *moqt.Location // the largest location of the track; nil: the track has no object, or nobody needs to know
+	told    bool           // the relay told the largest location
 	wall    *wall          // nil until a time is looked for
 }
 
-// bounds returns the location to begin at, nil for where the subscription begins, and the location before which to end.
-func (q *lookup) bounds(ctx context.Context, from, to Point) (start *moqt.Location, end moqt.Location, err error) {
-	if from.asks() || to.asks() {
+// bounds returns the location to begin at and the location before which to end.
+func (q *lookup) bounds(ctx context.Context, from, to Point) (b bounds, err error) {
+	if from.kind != unset || to.kind != unset {
 		info, err := q.sess.TrackStatus(ctx, q.name)
-		if err != nil {
-			return nil, end, refused(q.written, err)
+		r, _ := errors.AsType[*moqt.RequestError](err)
+		if unable := r != nil && r.Code == wire.RequestNotSupported; err != nil && (!unable || from.asks() || to.asks()) {
+			return b, refused(q.written, err)
 		}
-		q.largest = info.Largest
+		q.largest, q.told = info.Largest, err == nil
 	}
-	if start, err = q.start(ctx, from); err != nil {
-		return nil, end, err
+	if b.start, err = q.start(ctx, from); err != nil {
+		return b, err
 	}
-	if start == nil && to.kind == now {
-		start = &moqt.Location{}
+	if b.start == nil && to.kind == now {
+		b.start = &moqt.Location{}
 		if q.largest != nil {
-			start.Group = q.largest.Group
+			b.start.Group = q.largest.Group
 		}
 	}
-	end, err = q.end(ctx, to)
-	return start, end, err
+	b.end, err = q.end(ctx, to)
+	return b, err
 }
 
 func (q *lookup) start(ctx context.Context, from Point) (*moqt.Location, error) {
@@ -105,9 +136,6 @@ func (q *lookup) start(ctx context.Context, from Point) (*moqt.Location, error) 
 		group, _, err := q.span(ctx, from)
 		if err != nil {
 			return nil, err
-		}
-		if from.kind == atTime && q.largest != nil && group < q.largest.Group {
-			q.tellFirst(ctx, from, group)
 		}
 		return &moqt.Location{Group: group}, nil
 	}

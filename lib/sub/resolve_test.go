@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client/relaytest"
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/object"
 )
 
@@ -89,11 +91,12 @@ func TestWallTime(t *testing.T) {
 	for _, test := range []struct {
 		from, to string
 		group, n int
+		part     bool
 	}{
-		{"2026-07-04T20:15:00Z", "2026-07-04T20:15:03Z", 150, 2},
-		{"-5m", "-4m59s", 150, 1},
-		{"20:15", "20:15:07", 150, 4},
-		{"2026-07-04T20:09:59Z", "2026-07-04T20:10:01Z", 0, 1}, // begins before the first group
+		{"2026-07-04T20:15:00Z", "2026-07-04T20:15:03Z", 150, 2, false},
+		{"-5m", "-4m59s", 150, 1, false},
+		{"20:15", "20:15:07", 150, 4, false},
+		{"2026-07-04T20:09:59Z", "2026-07-04T20:10:01Z", 0, 1, true}, // begins before the first group
 	} {
 		from, to, err := ParseSpan(test.from, test.to, at)
 		if err != nil {
@@ -102,7 +105,7 @@ func TestWallTime(t *testing.T) {
 		c := config(t, relay)
 		c.Names, c.From, c.To = []string{broadcast.String()}, from, to
 		var out bytes.Buffer
-		if _, err := Run(testContext(t), c, &out); err != nil {
+		if _, err := Run(testContext(t), c, &out); !gapped(err, test.part) {
 			t.Fatalf("%s: %v", test.from, err)
 		}
 		wantObjects(t, decode(t, &out), groups(first+test.group, test.n))
@@ -149,8 +152,8 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestNothingFromThen: what a relay has not, because its store begins later or has a hole, is said with the time of what comes instead;
-// where there is nothing at all the end is an error.
+// TestNothingFromThen: what a relay has not, because its store begins later or has a hole, is said with the time of what comes instead,
+// and ends with 65; where there is nothing at all, with 69. Config.Nearest takes what comes instead.
 func TestNothingFromThen(t *testing.T) {
 	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.UTC)
 	relay := relaytest.New(t)
@@ -159,13 +162,14 @@ func TestNothingFromThen(t *testing.T) {
 	for _, test := range []struct {
 		from, to string
 		next     time.Time // of what comes later than asked; zero: nothing is said
-		n        int
+		n, code  int
 	}{
-		{"-70m", "-69m59s", time.Time{}, 1},
-		{"-3h", "-69m59s", at.Add(-70 * time.Minute), 1},
-		{"-30m", "-9m59s", at.Add(-10 * time.Minute), 1},
-		{"-3h", "-2h", at.Add(-70 * time.Minute), 0},
-		{"-30m", "-29m", at.Add(-10 * time.Minute), 0},
+		{"-70m", "-69m59s", time.Time{}, 1, 0},
+		{"-3h", "-69m59s", at.Add(-70 * time.Minute), 1, 65},
+		{"-30m", "-9m59s", at.Add(-10 * time.Minute), 1, 65},
+		{"-3h", "-2h", at.Add(-70*time.Minute - time.Second), 0, 69},
+		{"-30m", "-29m", at.Add(-10*time.Minute - time.Second), 0, 69},
+		{"+1h", "+2h", at.Add(-time.Second), 0, 69},
 	} {
 		from, err := ParsePoint(test.from, at)
 		to, errTo := ParsePoint(test.to, at)
@@ -176,16 +180,24 @@ func TestNothingFromThen(t *testing.T) {
 		c := config(t, relay)
 		c.Names, c.From, c.To, c.Log = []string{broadcast.String()}, from, to, slog.New(slog.NewTextHandler(&log, nil))
 		s, err := Run(testContext(t), c, &out)
-		if s.Groups != int64(test.n) || errors.Is(err, ErrNothing) != (test.n == 0) || test.n > 0 && err != nil {
+		code, _ := exit.Of(err)
+		if s.Groups != int64(test.n) || err == nil && test.code != 0 || err != nil && code != test.code {
 			t.Errorf("%s to %s: %+v, %v", test.from, test.to, s, err)
 		}
-		var coded interface{ ExitCode() int }
-		if test.n == 0 && (!errors.As(err, &coded) || coded.ExitCode() != 69) {
-			t.Errorf("%s to %s: %v", test.from, test.to, err)
-		}
 		said := strings.Contains(log.String(), "nothing from then")
-		if said == test.next.IsZero() || said && !strings.Contains(log.String(), "next="+test.next.Format("2006-01-02T15:04")) {
+		switch {
+		case test.code == 69:
+			if !strings.Contains(err.Error(), "nearest is group ") || !strings.Contains(err.Error(), test.next.Format("(2006-01-02T15:04:05Z)")) {
+				t.Errorf("%s to %s: %v", test.from, test.to, err)
+			}
+		case said == test.next.IsZero(), said && !strings.Contains(log.String(), "next="+test.next.Format("2006-01-02T15:04")):
 			t.Errorf("%s to %s: %s", test.from, test.to, &log)
+		}
+		if c.Nearest = true; to.time.After(at) {
+			continue // that would be read until then
+		}
+		if s, err := Run(testContext(t), c, io.Discard); err != nil || s.Objects != 3 || s.MissingGroups > 0 {
+			t.Errorf("%s to %s, nearest: %+v, %v", test.from, test.to, s, err)
 		}
 	}
 }
@@ -307,7 +319,8 @@ func TestParseSpan(t *testing.T) {
 		}
 	}
 	for _, c := range [][2]string{
-		{"2026-07-04T08:00:00Z", "2026-07-04T07:55:00Z"}, {"-1m", "-2m"}, {"now", "-8m"}, {"2026-07-06T00:00:00Z", "00:20"}, {"20:15", "-1h"},
+		{"2026-07-04T08:00:00Z", "2026-07-04T07:55:00Z"}, {"-1m", "-2m"}, {"now", "-8m"}, {"+5m", "now"}, {"20", "19"},
+		{"58431942781029", "58431942740611"}, {"2026-07-06T00:00:00Z", "00:20"}, {"20:15", "-1h"},
 	} {
 		if _, to, err := ParseSpan(c[0], c[1], at); !errors.Is(err, ErrPoint) {
 			t.Errorf("%s to %s: %v, %v", c[0], c[1], to.time, err)

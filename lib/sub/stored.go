@@ -22,27 +22,35 @@ func (t track) firstGroup(ctx context.Context, sess *client.Session, largest *mo
 	if largest == nil {
 		return 0, nil
 	}
-	return t.groupFrom(ctx, sess, 0, largest)
+	group, there, err := t.groupFrom(ctx, sess, 0, moqt.Location{Group: largest.Group, Object: largest.Object + 1})
+	if err == nil && !there {
+		group = largest.Group
+	}
+	return group, err
 }
 
-// groupFrom returns the first group from a group on. It asks for everything from there and looks at the first object only.
-func (t track) groupFrom(ctx context.Context, sess *client.Session, group uint64, largest *moqt.Location) (uint64, error) {
-	r, err := sess.Fetch(ctx, t.name, moqt.Location{Group: group}, moqt.Location{Group: largest.Group, Object: largest.Object + 1},
-		moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
-	if err != nil {
-		return 0, refused(t.written, err)
+// groupFrom returns the first group from a group on and before a location; false: there is none. It asks for everything between and
+// looks at the first object only.
+func (t track) groupFrom(ctx context.Context, sess *client.Session, group uint64, end moqt.Location) (_ uint64, there bool, _ error) {
+	if end.Object == 0 { // in FETCH, Object 0 means the whole group, so the range ends with the group before
+		end.Group--
 	}
+	r, err := sess.Fetch(ctx, t.name, moqt.Location{Group: group}, end, moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
+	if err != nil {
+		return 0, false, refused(t.written, err)
+	}
+	defer context.AfterFunc(ctx, func() { r.Cancel() })()
 	defer r.Cancel()
 	for {
 		o, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return largest.Group, nil
+			return 0, false, nil
 		}
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		if o.Kind == moqt.FetchedObject {
-			return o.Group, nil
+			return o.Group, true, nil
 		}
 	}
 }
@@ -63,27 +71,34 @@ func latest(ctx context.Context, sess *client.Session, t object.TrackName, back 
 // fetchAll reads the payloads of a range that is known to be small. It leaves out payloads that are too large for what they
 // should be.
 func fetchAll(ctx context.Context, sess *client.Session, t object.TrackName, start, end moqt.Location) (payloads [][]byte, err error) {
+	err = fetchEach(ctx, sess, t, start, end, func(_ uint64, payload []byte) { payloads = append(payloads, payload) })
+	return payloads, err
+}
+
+// fetchEach is fetchAll, with the group of each payload.
+func fetchEach(ctx context.Context, sess *client.Session, t object.TrackName, start, end moqt.Location, each func(group uint64, payload []byte)) error {
 	r, err := sess.Fetch(ctx, t, start, end, moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
 	if err != nil {
-		return nil, err
+		return err
 	}
+	defer context.AfterFunc(ctx, func() { r.Cancel() })()
 	defer r.Cancel()
 	for {
 		o, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return payloads, nil
+			return nil
 		}
 		if err != nil {
-			return payloads, err
+			return err
 		}
 		if o.Kind != moqt.FetchedObject || o.Size > catalog.MaxBytes {
 			continue
 		}
 		b := make([]byte, o.Size)
 		if _, err := io.ReadFull(r, b); err != nil {
-			return payloads, err
+			return err
 		}
-		payloads = append(payloads, b)
+		each(o.Group, b)
 	}
 }
 

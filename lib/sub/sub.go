@@ -40,6 +40,10 @@ type Config struct {
 	TS bool
 	// Verify checks each object against its hash and drops those that do not match.
 	Verify bool
+	// AllowGaps makes it no error that groups or objects are missing. They are counted and logged all the same.
+	AllowGaps bool
+	// Nearest takes the nearest place that is there for one that is not. What is missing at the edges is then not missing.
+	Nearest bool
 	// Reorder is how long to wait for what is missing once something newer is here. Default 2 s.
 	Reorder time.Duration
 	// Buffer bounds the payload held to bring objects into order. Default 64 MiB.
@@ -69,8 +73,9 @@ const (
 type Stats struct {
 	Groups, Objects, Bytes int64
 	Group                  uint64 // the newest one written
-	MissingGroups          int64  // that would have filled a gap in the media
+	MissingGroups          int64  // that were asked for and did not come
 	MissingObjects         int64
+	Unpublished            int64 // groups that receivers had and did not publish in the track, or not all of them
 	Mismatches             int64 // objects dropped because their hash did not match
 	NoHash                 int64 // objects that could not be verified
 	Healed                 int64 // objects that were missing and then fetched
@@ -152,6 +157,7 @@ func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
 		rs.pulls = append(rs.pulls, newPull(ctx, rs, name, t, hasTrack))
 	}
 	err := rs.run(ctx)
+	missing := gapsError(rs.out.snapshot(), rs.pulls)
 	stats := rs.out.snapshot()
 	if c.Progress != nil {
 		c.Progress(stats)
@@ -160,8 +166,13 @@ func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
 	case err != nil:
 	case stats.Mismatches > 0:
 		err = fmt.Errorf("%d %w and were left out", stats.Mismatches, ErrMismatch)
+		if missing != nil && !c.AllowGaps {
+			err = fmt.Errorf("%w; %w", err, missing)
+		}
 	case stats.Objects == 0:
 		err = ErrNothing
+	case !c.AllowGaps:
+		err = missing
 	}
 	return stats, err
 }

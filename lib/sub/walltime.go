@@ -17,8 +17,6 @@ const (
 	timelineGroups = 60
 	// defaultGrid is the length of chunks where no catalog says it.
 	defaultGrid clock.Grid = 2 * clock.Hz
-	// apart is how much later than asked for a track may begin without a message: chunks are as long as their broadcaster wants.
-	apart = 10 * time.Second
 )
 
 // wall turns broadcast time into buckets (docs/format/chunk.md, "Name").
@@ -44,8 +42,8 @@ func (q *lookup) wallClock(ctx context.Context) (*wall, error) {
 		return nil, err
 	}
 	var w wall
-	for _, ns := range sources {
-		w.timelines = append(w.timelines, object.TrackName{Namespace: ns, Name: catalog.TrackTimeline})
+	for _, s := range sources {
+		w.timelines = append(w.timelines, object.TrackName{Namespace: s.namespace, Name: catalog.TrackTimeline})
 	}
 	for _, timeline := range w.timelines {
 		var found bool
@@ -105,18 +103,6 @@ func (q *lookup) chunkAt(ctx context.Context, at time.Time) (int64, error) {
 		return b, nil
 	}
 	return heard, nil
-}
-
-// tellFirst logs if the relay has nothing from the time that was asked for, and the time of the first group that it has.
-func (q *lookup) tellFirst(ctx context.Context, from Point, group uint64) {
-	first, err := q.groupFrom(ctx, q.sess, group, q.largest)
-	if err != nil {
-		return // the reader will see
-	}
-	if at := q.wall.Time(q.ids.bucket(first)); at.Sub(from.time) > apart {
-		q.log.Warn("the relay has nothing from then; what comes next was on later",
-			"asked", from.time.UTC().Round(time.Second), "next", at.UTC().Round(time.Second), "group", first)
-	}
 }
 
 // noTimeline is the error that a track's groups cannot be tied to a time.

@@ -21,7 +21,10 @@ func (r *reader) write(o *object.Object) (enough bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	r.wrote, r.group = true, o.Group
+	if !r.wrote {
+		r.first = o.Group
+	}
+	r.wrote, r.open, r.group = true, true, o.Group
 	r.brokeOff = r.brokeOff || !ok
 	r.hasNext = prop.HasPTS && prop.HasDuration
 	r.expected = clock.PTS(prop.PTS).Add(clock.Ticks(prop.Duration))
@@ -31,7 +34,7 @@ func (r *reader) write(o *object.Object) (enough bool, err error) {
 // endGroup writes the end of a group if all of it was written.
 func (r *reader) endGroup(end moqt.Location) error {
 	whole := !r.brokeOff && end.Object > 0
-	r.brokeOff = false
+	r.brokeOff, r.open = false, false
 	if !whole {
 		return nil
 	}
@@ -45,8 +48,8 @@ func (r *reader) leaveGroup(at moqt.Location, over bool) error {
 		return r.endGroup(at)
 	}
 	r.e.log.Warn("end of a group missing", "group", at.Group, "from_object", at.Object)
-	r.out.count(func(s *Stats) { s.MissingObjects++ })
-	r.brokeOff = false
+	r.lostObjects(at.Group, 1)
+	r.brokeOff, r.open = false, false
 	return nil
 }
 
@@ -67,28 +70,28 @@ func (r *reader) skip(v view, newer moqt.Location, over bool) error {
 	}
 	if newer.Object > at.Object && newer != r.e.to {
 		r.e.log.Warn("objects missing", "group", newer.Group, "from", at.Object, "to", newer.Object-1)
-		r.out.count(func(s *Stats) { s.MissingObjects += int64(newer.Object - at.Object) })
+		r.lostObjects(newer.Group, int64(newer.Object-at.Object))
 		r.brokeOff = true
 	}
 	r.e.asm.skipTo(newer)
 	return nil
 }
 
-// skipGroups reports which groups are missing from one id up to before another, if any are. Before the first written object none
-// is missing, and ids may skip.
+// skipGroups notes which groups are missing from one id up to before another, if any are. What is missing before the first object
+// that is written, or behind the last one, shows at the end.
 func (r *reader) skipGroups(v view, from uint64, newer moqt.Location) {
 	switch {
-	case !r.wrote:
+	case !r.wrote, newer == r.e.to:
 	case r.steps(v):
 		r.e.log.Warn("the broadcast's clock was set ahead", "from", r.group, "to", newer.Group)
-	case newer == r.e.to, r.adjacent(v, true):
+	case r.adjacent(v, true):
+		r.stride = max(r.stride, r.e.ids.bucket(newer.Group)-r.e.ids.bucket(r.group))
 	default:
 		n := int64(newer.Group - from)
 		if r.e.ids == tagged {
 			n = max(clock.BucketsBetween(r.group, newer.Group), 1)
 		}
-		r.e.log.Warn("groups missing", "from", from, "to", newer.Group-1, "count", n)
-		r.out.count(func(s *Stats) { s.MissingGroups += n })
+		r.lostGroups(gap{from: from, to: newer.Group, count: n})
 		r.e.asm.giveUp(from, newer.Group)
 	}
 }

@@ -391,7 +391,7 @@ func (c *config) viewer(ctx context.Context, r row, channel string) ([]string, e
 		if strings.HasPrefix(space, "ec-source-") {
 			at = 1
 		}
-		sub := c.command(ctx, &log, "ec-sub", "--ts", "--from", "first", "--to", "now", "--exit-at-end", "--idle", "3s", "--fingerprint", fingerprint, url, space)
+		sub := c.command(ctx, &log, "ec-sub", "--ts", "--from", "first", "--to", "now", "--exit-at-end", "--idle", "3s", "--allow-gaps", "--fingerprint", fingerprint, url, space)
 		out, err := sub.Output()
 		if err != nil && said == "" {
 			said = "ec-sub: " + err.Error()
