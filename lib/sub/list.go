@@ -33,28 +33,33 @@ type Listing struct {
 	Broadcast  string            `json:"broadcast,omitempty"` // that a source promotes to
 }
 
-// List writes what the first relay has below a prefix, as a table or as JSON Lines.
+// List writes what the first relay has below a prefix, as a table or as JSON Lines. What it could not get is named in the error.
 func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w io.Writer) error {
 	var list []Listing
+	var lost []string
 	err := client.Run(ctx, client.Config{
 		Relay: c.Relays[0], Iroh: c.Iroh, TLS: c.TLS, Session: moqt.Config{Logger: c.Log, QLogDir: c.QLogDir, Versions: c.Versions}, Dial: c.Dial,
 		RetryStart: c.RetryStart, RetryLost: c.RetryLost, Log: c.Log,
 	}, func(ctx context.Context, sess *client.Session) error {
 		list = nil
+		q := &lister{sess: sess, log: c.Log}
+		defer func() { lost = q.lost }()
+		ctx, cancel := context.WithTimeout(ctx, listPatience)
+		defer cancel()
 		all, err := namespaces(ctx, sess, prefix)
 		if err != nil {
 			return err
 		}
 		known, err := tracks(ctx, sess)
 		if err == nil && len(known) == 0 {
-			known, err = promotions(ctx, sess)
+			known, err = q.promotions(ctx)
 		}
 		if err != nil {
 			return err
 		}
 		slices.SortFunc(all, func(a, b object.Namespace) int { return strings.Compare(a.String(), b.String()) })
 		for _, ns := range all {
-			l, err := listNamespace(ctx, sess, ns, known[ns.String()])
+			l, err := q.namespace(ctx, ns, known[ns.String()])
 			if err != nil {
 				return err
 			}
@@ -68,16 +73,23 @@ func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w
 	if len(list) == 0 && c.Log != nil {
 		c.Log.Warn("the relay has nothing there", "below", prefix.String())
 	}
-	if asJSON {
-		enc := json.NewEncoder(w)
-		for _, l := range list {
-			if err := enc.Encode(l); err != nil {
-				return err
-			}
-		}
-		return nil
+	if err := writeList(w, list, asJSON); err != nil || len(lost) == 0 || c.AllowGaps {
+		return err
 	}
-	return writeTable(w, list)
+	return fmt.Errorf("%w: the relay did not give %s", ErrList, strings.Join(lost, ", "))
+}
+
+func writeList(w io.Writer, list []Listing, asJSON bool) error {
+	if !asJSON {
+		return writeTable(w, list)
+	}
+	enc := json.NewEncoder(w)
+	for _, l := range list {
+		if err := enc.Encode(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tracksOf is the namespace below which a relay of this project tells of its tracks (docs/format/chain.md). trackMark stands
@@ -120,8 +132,8 @@ func promotions(ctx context.Context, sess *client.Session) (map[string][]string,
 	}
 	tracks := map[string][]string{}
 	for _, s := range sources {
-		c, err := readStored(ctx, sess, catalog.Of(s))
-		if err == nil && c != nil && c.EC != nil && c.EC.BroadcastTrack != "" && !slices.Contains(tracks[c.EC.Broadcast], c.EC.BroadcastTrack) {
+		c, _ := readStored(ctx, sess, catalog.Of(s))
+		if c != nil && c.EC != nil && c.EC.BroadcastTrack != "" && !slices.Contains(tracks[c.EC.Broadcast], c.EC.BroadcastTrack) {
 			tracks[c.EC.Broadcast] = append(tracks[c.EC.Broadcast], c.EC.BroadcastTrack)
 		}
 	}
@@ -131,14 +143,24 @@ func promotions(ctx context.Context, sess *client.Session) (map[string][]string,
 	return tracks, nil
 }
 
-// listNamespace lists the tracks that the namespace's catalog names, those that are known otherwise, and those that every
+// promotions is promotions for a listing: a catalog that the relay does not give is noted.
+func (l *lister) promotions(ctx context.Context) (tracks map[string][]string, err error) {
+	err = l.ask(ctx, "what sources promote to", func(ctx context.Context) (err error) {
+		tracks, err = promotions(ctx, l.sess)
+		return err
+	})
+	return tracks, err
+}
+
+// namespace lists the tracks that the namespace's catalog names, those that are known otherwise, and those that every
 // namespace of this project may have.
-func listNamespace(ctx context.Context, sess *client.Session, ns object.Namespace, known []string) (list []Listing, err error) {
-	c, err := readListed(ctx, sess, catalog.Of(ns))
+func (l *lister) namespace(ctx context.Context, ns object.Namespace, known []string) (list []Listing, err error) {
+	lost := len(l.lost)
+	c, err := l.catalog(ctx, catalog.Of(ns))
 	if err != nil {
 		return nil, err
 	}
-	d := described{names: []string{}, tracks: map[string]*catalog.Track{}}
+	d := described{names: []string{}, tracks: map[string]*catalog.Track{}, noCatalog: c == nil}
 	var current *catalog.Track
 	if c != nil {
 		current = c.TS()
@@ -149,24 +171,28 @@ func listNamespace(ctx context.Context, sess *client.Session, ns object.Namespac
 			}
 		}
 	}
-	if err := d.variants(ctx, sess, ns, known); err != nil {
+	if err := d.variants(ctx, l, ns, known); err != nil {
 		return nil, err
 	}
 	d.name(catalog.TrackTS, catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI)
 	d.name(known...)
 	for _, name := range d.names {
-		l, there, err := d.list(ctx, sess, object.TrackName{Namespace: ns, Name: name})
+		line, there, err := d.list(ctx, l, object.TrackName{Namespace: ns, Name: name})
 		if err != nil {
 			return nil, err
 		}
 		if !there {
 			continue
 		}
-		l.Current = current != nil && d.tracks[name] == current
+		line.Current = current != nil && d.tracks[name] == current
 		if c != nil && c.EC != nil && name == catalog.TrackCatalog {
-			l.Labels, l.Broadcast = c.EC.Labels, c.EC.Broadcast
+			line.Labels, line.Broadcast = c.EC.Labels, c.EC.Broadcast
 		}
-		list = append(list, l)
+		list = append(list, line)
+	}
+	if chunks := slices.ContainsFunc(list, func(l Listing) bool { return catalog.IsTS(l.Track) }); d.noCatalog && len(l.lost) == lost &&
+		(chunks && len(ns) > 0 && ns[0] == sourcePrefix[0] || len(list) > 0 && ns.HasPrefix(sourcePrefix)) {
+		l.note("a catalog of "+ns.String(), errors.New("there are tracks and no catalog"))
 	}
 	if len(list) == 0 {
 		list = append(list, Listing{V: listVersion, Namespace: ns.String()})
@@ -174,19 +200,20 @@ func listNamespace(ctx context.Context, sess *client.Session, ns object.Namespac
 	return list, nil
 }
 
-// readListed is readStored for a listing: a relay that has no catalog, or something else in its place, does not end the listing.
-func readListed(ctx context.Context, sess *client.Session, t object.TrackName) (*catalog.Catalog, error) {
-	c, err := readStored(ctx, sess, t)
-	if refused := (*moqt.RequestError)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, catalog.ErrCatalog) {
-		return nil, err
-	}
-	return c, nil
+// catalog reads the newest catalog that the relay gives; nil if there is none. One that is newer, or is something else, is noted.
+func (l *lister) catalog(ctx context.Context, t object.TrackName) (c *catalog.Catalog, err error) {
+	err = l.ask(ctx, t.String(), func(ctx context.Context) (err error) {
+		c, err = readStored(ctx, l.sess, t)
+		return err
+	})
+	return c, err
 }
 
 // described collects the tracks that a namespace may have, and what catalogs say of them.
 type described struct {
-	names  []string // in the order in which they are listed
-	tracks map[string]*catalog.Track
+	names     []string // in the order in which they are listed
+	tracks    map[string]*catalog.Track
+	noCatalog bool // there is none
 }
 
 // name adds names that are not there yet.
@@ -199,7 +226,7 @@ func (d *described) name(names ...string) {
 }
 
 // variants adds the known tracks of chunks; each variant of a broadcast has a catalog of its own.
-func (d *described) variants(ctx context.Context, sess *client.Session, ns object.Namespace, known []string) error {
+func (d *described) variants(ctx context.Context, l *lister, ns object.Namespace, known []string) error {
 	read := []string{catalog.TrackCatalog}
 	for _, n := range known {
 		if !catalog.IsTS(n) {
@@ -212,13 +239,14 @@ func (d *described) variants(ctx context.Context, sess *client.Session, ns objec
 		}
 		read = append(read, of.Name)
 		d.name(of.Name)
-		variant, err := readListed(ctx, sess, of)
+		variant, err := l.catalog(ctx, of)
 		if err != nil {
 			return err
 		}
 		if variant == nil {
 			continue
 		}
+		d.noCatalog = false
 		for i := range variant.Tracks {
 			if t := &variant.Tracks[i]; d.tracks[t.Name] == nil && slices.Contains(known, t.Name) {
 				d.tracks[t.Name] = t
@@ -229,24 +257,30 @@ func (d *described) variants(ctx context.Context, sess *client.Session, ns objec
 }
 
 // list asks the relay about a track. The track is there if it has a group, or if a catalog names it.
-func (d *described) list(ctx context.Context, sess *client.Session, name object.TrackName) (l Listing, there bool, _ error) {
-	l = Listing{V: listVersion, Namespace: name.Namespace.String(), Track: name.Name}
-	info, err := sess.TrackStatus(ctx, name)
-	if _, refused := errors.AsType[*moqt.RequestError](err); err != nil && !refused {
-		return l, false, err
-	}
-	if info.Largest != nil {
-		last := info.Largest.Group
-		l.LastGroup = &last
-		if g, err := (track{written: name.String(), name: name}).firstGroup(ctx, sess, info.Largest); err == nil {
-			l.FirstGroup = &g
+func (d *described) list(ctx context.Context, l *lister, name object.TrackName) (line Listing, there bool, _ error) {
+	line = Listing{V: listVersion, Namespace: name.Namespace.String(), Track: name.Name}
+	var largest *moqt.Location
+	err := l.ask(ctx, "the groups of "+name.String(), func(ctx context.Context) error {
+		info, err := l.sess.TrackStatus(ctx, name)
+		if largest = info.Largest; err != nil || largest == nil {
+			return err
 		}
+		last := largest.Group
+		line.LastGroup = &last
+		g, err := (track{written: name.String(), name: name}).firstGroup(ctx, l.sess, largest)
+		if err == nil {
+			line.FirstGroup = &g
+		}
+		return err
+	})
+	if err != nil {
+		return line, false, err
 	}
 	t := d.tracks[name.Name]
 	if t != nil {
-		l.Packaging, l.Codec = t.Packaging, t.Codec
+		line.Packaging, line.Codec = t.Packaging, t.Codec
 	}
-	return l, t != nil || info.Largest != nil, nil
+	return line, t != nil || largest != nil, nil
 }
 
 // clean drops control characters, because labels come from broadcasters and relays that nobody here controls.

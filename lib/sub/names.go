@@ -126,8 +126,8 @@ func (q *lookup) sources(ctx context.Context) (list []source, _ error) {
 		return nil, nil
 	}
 	for _, s := range all {
-		c, err := readStored(ctx, q.sess, catalog.Of(s))
-		if err == nil && c != nil && c.EC != nil && c.EC.Broadcast == ns.String() {
+		c, _ := readStored(ctx, q.sess, catalog.Of(s)) // an older one will do
+		if c != nil && c.EC != nil && c.EC.Broadcast == ns.String() {
 			list = append(list, source{s, c})
 		}
 	}

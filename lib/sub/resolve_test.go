@@ -15,6 +15,7 @@ import (
 	"every.channel/ec/lib/client/relaytest"
 	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/exit"
+	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
 )
 
@@ -324,6 +325,29 @@ func TestParseSpan(t *testing.T) {
 	} {
 		if _, to, err := ParseSpan(c[0], c[1], at); !errors.Is(err, ErrPoint) {
 			t.Errorf("%s to %s: %v, %v", c[0], c[1], to.time, err)
+		}
+	}
+}
+
+// TestListNamesWhatItLacks: a catalog that the relay has and does not give costs its own lines. The list comes all the same, names that
+// catalog, and the end is 65. A question that is not answered is not waited for without end.
+func TestListNamesWhatItLacks(t *testing.T) {
+	relay := relaytest.New(t)
+	at := time.Unix(10_000_000, 0)
+	world(t, relay, at)
+	group := uint64(at.Add(-10*time.Minute).Unix() / 2)
+	relay.Silent = func(start moqt.Location) bool { return start.Group > 0 && start.Group <= group }
+	for _, allow := range []bool{false, true} {
+		var out bytes.Buffer
+		c := config(t, relay)
+		c.AllowGaps = allow
+		err := List(testContext(t), c, home, true, &out)
+		code, _ := exit.Of(err)
+		if lost := fmt.Sprintf("group %d of %v", group, catalog.Of(home)); !allow && (code != exit.BadData || !strings.Contains(err.Error(), lost)) || allow && err != nil {
+			t.Errorf("gaps allowed %v: %v", allow, err)
+		}
+		if !strings.Contains(out.String(), `"track":"timeline"`) || !strings.Contains(out.String(), `"track":"catalog"`) {
+			t.Errorf("listed %s", &out)
 		}
 	}
 }

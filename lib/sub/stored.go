@@ -17,6 +17,9 @@ import (
 // catalogPatience bounds the wait for the first catalog of a namespace that nobody published to yet.
 const catalogPatience = 5 * time.Second
 
+// olderCatalogs is how many buckets back a catalog is looked for in place of the newest one.
+const olderCatalogs = 600
+
 // firstGroup returns the first group that the relay has of the track.
 func (t track) firstGroup(ctx context.Context, sess *client.Session, largest *moqt.Location) (uint64, error) {
 	if largest == nil {
@@ -55,19 +58,6 @@ func (t track) groupFrom(ctx context.Context, sess *client.Session, group uint64
 	}
 }
 
-// latest reads the payloads of the newest groups of a track, from at most back groups before the end.
-func latest(ctx context.Context, sess *client.Session, t object.TrackName, back uint64) (payloads [][]byte, err error) {
-	info, err := sess.TrackStatus(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	if info.Largest == nil {
-		return nil, nil
-	}
-	l := *info.Largest
-	return fetchAll(ctx, sess, t, moqt.Location{Group: l.Group - min(back, l.Group)}, moqt.Location{Group: l.Group, Object: l.Object + 1})
-}
-
 // fetchAll reads the payloads of a range that is known to be small. It leaves out payloads that are too large for what they
 // should be.
 func fetchAll(ctx context.Context, sess *client.Session, t object.TrackName, start, end moqt.Location) (payloads [][]byte, err error) {
@@ -104,20 +94,23 @@ func fetchEach(ctx context.Context, sess *client.Session, t object.TrackName, st
 
 // readCatalog reads the newest catalog of a track of catalogs, waiting a little for the first one.
 func readCatalog(ctx context.Context, sess *client.Session, t object.TrackName) (*catalog.Catalog, error) {
-	payloads, err := latest(ctx, sess, t, 0)
-	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestNotSupported {
-		payloads, err = nil, nil // the relay has no TRACK_STATUS or FETCH
+	c, err := readStored(ctx, sess, t)
+	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code != wire.RequestNotSupported { // else the relay has no TRACK_STATUS or FETCH
+		return nil, err
 	}
+	switch _, lost := errors.AsType[*lostCatalog](err); {
+	case c != nil: // perhaps not the newest one, which is lost
+		return c, nil
+	case errors.Is(err, catalog.ErrCatalog):
+		return nil, fmt.Errorf("%v: %w", t, err)
+	case err != nil && !lost && !errors.As(err, new(*moqt.RequestError)):
+		return nil, err
+	}
+	payloads, err := nextObject(ctx, sess, t)
 	if err != nil {
 		return nil, err
 	}
-	if len(payloads) == 0 {
-		if payloads, err = nextObject(ctx, sess, t); err != nil {
-			return nil, err
-		}
-	}
-	c, err := catalog.Parse(payloads[len(payloads)-1])
-	if err != nil {
+	if c, err = catalog.Parse(payloads[len(payloads)-1]); err != nil {
 		return nil, fmt.Errorf("%v: %w", t, err)
 	}
 	return c, nil
@@ -153,11 +146,33 @@ func nextObject(ctx context.Context, sess *client.Session, t object.TrackName) (
 	return [][]byte{b}, err
 }
 
-// readStored is readCatalog without waiting; it returns nil if there is no catalog.
+// readStored is readCatalog without waiting; it returns nil if there is no catalog. If the relay does not give the newest catalog, that is an
+// error, and the one before comes with it, if there is one.
 func readStored(ctx context.Context, sess *client.Session, t object.TrackName) (*catalog.Catalog, error) {
-	payloads, err := latest(ctx, sess, t, 0)
-	if err != nil || len(payloads) == 0 {
+	info, err := sess.TrackStatus(ctx, t)
+	if err != nil || info.Largest == nil {
 		return nil, err
 	}
-	return catalog.Parse(payloads[len(payloads)-1])
+	newest := info.Largest.Group
+	payloads, err := fetchAll(ctx, sess, t, moqt.Location{Group: newest}, moqt.Location{Group: newest})
+	if err == nil && len(payloads) > 0 {
+		return catalog.Parse(payloads[len(payloads)-1])
+	}
+	err = errors.Join(&lostCatalog{t, newest}, err)
+	if older, _ := fetchAll(ctx, sess, t, moqt.Location{Group: newest - min(newest, idsOf(t).of(olderCatalogs))}, moqt.Location{Group: newest}); len(older) > 0 {
+		if c, bad := catalog.Parse(older[len(older)-1]); bad == nil {
+			return c, err
+		}
+	}
+	return nil, err
+}
+
+// lostCatalog is the error that a relay knows of a catalog and does not give it.
+type lostCatalog struct {
+	track object.TrackName
+	group uint64
+}
+
+func (e *lostCatalog) Error() string {
+	return fmt.Sprintf("group %d of %v is missing", e.group, e.track)
 }
