@@ -27,7 +27,7 @@ func Stdout(c *cli.Context) (io.Writer, error) {
 }
 
 // Output opens what -o names for binary data: a file, truncated, or stdout. Close reports late write errors;
-// closing stdout is left to the process.
+// closing stdout is left to the process. A reader of stdout that has stopped holds up nobody after a signal.
 func Output(c *cli.Context) (io.WriteCloser, error) {
 	if name := c.String("output"); name != "" && name != "-" {
 		return os.Create(name)
@@ -38,6 +38,7 @@ func Output(c *cli.Context) (io.WriteCloser, error) {
 	}
 	if f, ok := w.(*os.File); ok {
 		widen(f)
+		w = watchWrites(c, f)
 	}
 	return keepOpen{w}, nil
 }
