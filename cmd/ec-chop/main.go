@@ -53,9 +53,11 @@ func run(c *cli.Context) error {
 	}
 	var sink chop.Sink = object.NewWriter(out)
 	if c.Bool("ts") {
-		if sink, err = chop.NewTSWriter(out, c.String("scope")); err != nil {
+		w, err := chop.NewTSWriter(out, c.String("scope"))
+		if err != nil {
 			return cmdutil.UsageError(err)
 		}
+		w.Log, sink = cfg.Log, w
 	}
 	stats, err := chop.Run(c.Context, cfg, in, sink)
 	stats.Report(cfg)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"every.channel/ec/lib/object"
@@ -49,6 +50,20 @@ type Damage struct {
 	Sync       int `json:"sync,omitempty"`       // losses of packet sync
 	PSI        int `json:"psi,omitempty"`        // changes of PAT or PMT
 	Clock      int `json:"clock,omitempty"`      // unannounced jumps of the program clock
+}
+
+// String names what there is, such as "continuity 3, tei 1".
+func (d Damage) String() string {
+	var b []byte
+	for _, n := range []struct {
+		name string
+		n    int
+	}{{"tei", d.TEI}, {"continuity", d.Continuity}, {"scrambled", d.Scrambled}, {"sync", d.Sync}, {"psi", d.PSI}, {"clock", d.Clock}} {
+		if n.n > 0 {
+			b = fmt.Appendf(b, ", %s %d", n.name, n.n)
+		}
+	}
+	return strings.TrimPrefix(string(b), ", ")
 }
 
 // ManifestEntry is one line of a source's manifest: where a chunk went and what was wrong with it.

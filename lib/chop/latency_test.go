@@ -43,7 +43,7 @@ func TestLatency(t *testing.T) {
 	}{
 		{"MPEG-2 and AC-3", "5.1", sim.Habits{}, 150 * time.Millisecond},
 		{"with SCTE-35 every 5 s", "5.1", sim.Habits{SCTE35: 5 * time.Second}, 150 * time.Millisecond},
-		{"H.264 and AC-3", "101", sim.Habits{}, 150 * time.Millisecond},
+		{"H.264 and layer II audio", "101", sim.Habits{}, 150 * time.Millisecond},
 		{"with subtitles every 3 s", "101", sim.Habits{Subtitles: 3 * time.Second}, 150 * time.Millisecond},
 		{"with an audio PID that is never sent", "101", sim.Habits{SilentAudio: true}, 150 * time.Millisecond},
 	} {

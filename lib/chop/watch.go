@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/ts"
 )
 
@@ -32,6 +33,8 @@ type watch struct {
 	looked    time.Time // the fields below belong to the cutter
 	scrambled int64
 	heard     int64
+	age       clock.Ticks27 // how long the chunk lasts that is being received
+	longest   clock.Ticks27 // of the chunks before
 }
 
 // look takes a look at the cutter.
@@ -43,6 +46,8 @@ func (w *watch) look(c *cutter) {
 	switch cut := c.cutParts; {
 	case c.awaitsTOT():
 		w.reason = awaitsTOT
+	case w.endless(c):
+		w.reason = fmt.Sprintf("program %d has no random access point on PID %d, with which the next chunk could begin", c.prog.number, c.prog.cutPID)
 	case cut != w.cut:
 		w.cut, w.reason = cut, ""
 	default:
@@ -51,6 +56,19 @@ func (w *watch) look(c *cutter) {
 	if now.Sub(w.looked) >= time.Second { // only what was heard since then counts
 		w.looked, w.scrambled, w.heard = now, c.scrambled, c.heard[c.prog.cutPID].pos
 	}
+}
+
+// endless reports whether parts are held because their chunk does not end when it should: its end shows whether it is clean.
+func (w *watch) endless(c *cutter) bool {
+	var age clock.Ticks27
+	if c.cur != nil && c.cur.chunk != nil {
+		age = c.base.now - c.cur.chunk.beganAt
+	}
+	if age < w.age {
+		w.longest = max(w.longest, w.age)
+	}
+	w.age = age
+	return c.cfg.Promote == PromoteChunk && age > max(clock.TicksOf(c.cfg.Duration).Ticks27(), w.longest)+second
 }
 
 // awaitsTOT is the reason while chunks wait for their time.

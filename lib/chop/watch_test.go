@@ -59,6 +59,14 @@ func TestLiveInputThatYieldsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	without := func(pid ts.PID) func(*ts.Packet) bool { return func(p *ts.Packet) bool { return p.PID() != pid } }
+	noStart := func(p *ts.Packet) bool { // a sequence header becomes user data
+		if b := p.Payload(); p.PID() == 0x31 {
+			if i := bytes.Index(b, []byte{0, 0, 1, 0xb3}); i >= 0 {
+				b[i+3] = 0xb2
+			}
+		}
+		return true
+	}
 	const long = 8 * time.Second
 	for _, c := range []struct {
 		name string
@@ -75,6 +83,8 @@ func TestLiveInputThatYieldsNothing(t *testing.T) {
 			[]string{"no PMT of program 3 on PID 48", "nothing comes on PID 49"}},
 		{"the video ends, and comes again", [][]byte{read("5.1", long, all), read("5.1", long, without(0x31)), read("5.1", long, all)},
 			[]string{"nothing comes on PID 49", "being cut again"}},
+		{"random access points end, and come again", [][]byte{read("5.1", long, all), read("5.1", long, noStart), read("5.1", long, all)},
+			[]string{"no random access point on PID 49", "being cut again"}},
 		{"TDT alone", [][]byte{tdtAlone}, []string{"no TOT says otherwise"}},
 	} {
 		given := time.Duration(0)
