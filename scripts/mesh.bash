@@ -139,6 +139,7 @@ refused() {
 	check 'then it is spent' code 77 viewer
 	relay stranger "$ns" "$@"
 	check 'a relay with a key that is not listed is no peer' until_ 20 grep 'would be a peer, but is an ordinary client.*over iroh, with a key that is not listed' "$tmp/A.log"
+	check 'and shows the other as its upstream' until_ 10 shows stranger ' upstream '
 	check 'though it publishes' publish "$ns" stranger three
 	check 'it is served' until_ 20 same "$ns" stranger ec-source-two-3 "$tmp/two.ts"
 	unasked() { in_ "${where[A]}" A ec-sub --list "$here" | tee /dev/stderr | grep -q ec-source-two-3 && ! in_ "${where[A]}" A ec-sub --list "$here" | grep ec-source-three-3; }

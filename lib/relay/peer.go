@@ -181,8 +181,18 @@ func (h *peerHandler) Publish(_ context.Context, req *moqt.PublishRequest) {
 	req.Reject(wire.RequestNotSupported, "a peer is asked for what is wanted of it")
 }
 
+// bothWays reports whether this relay and the upstream are peers.
+func (u *upstream) bothWays() bool {
+	u.r.mu.Lock()
+	defer u.r.mu.Unlock()
+	return u.c.Peer && !u.oneWay
+}
+
 // told notes, once, whether a peer agreed to have this relay as an upstream.
 func (u *upstream) told(word string) {
+	u.r.mu.Lock()
+	u.oneWay = word == peerRefused
+	u.r.mu.Unlock()
 	if word == peerRefused {
 		u.r.log.Warn("peer takes this relay for an ordinary client, so nothing published here can be had there", "upstream", u.name(),
 			"hint", "dial with a ticket of that relay (ec-relay ticket there), or let --peer there list this relay's id; its log says more")

@@ -102,6 +102,9 @@ func TestPeers(t *testing.T) {
 				if n := a.Stats().Sessions; n < 1 {
 					t.Errorf("%d sessions", n)
 				}
+				if l := b.relays(nil).Relays; l[0].State != "peer" {
+					t.Errorf("a peer is shown as %+v", l)
+				}
 			})
 		}
 	}
@@ -121,6 +124,10 @@ func TestStrangerIsNobodysUpstream(t *testing.T) {
 			v.whole(1)
 			if l := a.keepers(otherTrack, nil); len(l) != 0 || a.chained() {
 				t.Errorf("the stranger is an upstream: %v", l)
+			}
+			wait(t, "the stranger to say so", func() bool { return b.relays(nil).Relays[0].State == "upstream" })
+			if p := b.peers()[0]; p.Role != "upstream" {
+				t.Errorf("the stranger takes the other for %q", p.Role)
 			}
 			if _, err := a.view(t, otherTrack, fromNow); err == nil {
 				t.Error("the stranger's track is served")

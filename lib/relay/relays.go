@@ -38,7 +38,7 @@ func (r *Relay) relays(node *iroh.Node) mesh.Relays {
 		n := mesh.Relay{Relay: u.name(), State: "away"}
 		if u.s != nil {
 			n.State, n.Path, n.Addr = "upstream", u.s.s.Transport(), u.s.s.RemoteAddr().String()
-			if u.c.Peer {
+			if u.c.Peer && !u.oneWay {
 				n.State = "peer"
 			}
 			if p, ok := byAddr[n.Addr]; ok {

@@ -178,7 +178,7 @@ func (s *session) status() Peer {
 	}
 	if s.up != nil {
 		p.Role = "upstream"
-		if s.up.c.Peer {
+		if s.up.bothWays() {
 			p.Role = "peer"
 		}
 	}

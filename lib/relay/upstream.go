@@ -48,11 +48,12 @@ type upstream struct {
 	c        Upstream
 	accepted bool // it is a peer that dialed this relay
 
-	s    *session // nil while it is away
-	ours bool     // it is a relay of this project, which understands routes and hops
-	who  string   // the proven owner of the other end; empty if nobody is proven
-	id   string   // the id that the other relay told
-	self bool     // the other relay is this one
+	s      *session // nil while it is away
+	ours   bool     // it is a relay of this project, which understands routes and hops
+	who    string   // the proven owner of the other end; empty if nobody is proven
+	id     string   // the id that the other relay told
+	self   bool     // the other relay is this one
+	oneWay bool     // the other relay, a configured peer, takes this one for an ordinary client
 	heardOf
 	conduct
 }
@@ -160,7 +161,7 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 		delete(d.pause, u)
 		delete(d.refused, u)
 	}
-	u.s, u.ours, u.id, u.self, u.heardOf = s, strings.HasPrefix(peer.Implementation, implementation), "", false, newHeardOf()
+	u.s, u.ours, u.id, u.self, u.oneWay, u.heardOf = s, strings.HasPrefix(peer.Implementation, implementation), "", false, false, newHeardOf()
 	r.mu.Unlock()
 	r.log.Info("upstream", "upstream", u.name(), "draft", ms.Version(), "implementation", peer.Implementation)
 	defer func() {
