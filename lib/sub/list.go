@@ -1,6 +1,7 @@
 package sub
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -294,7 +295,8 @@ func clean(s string) string {
 }
 
 func writeTable(w io.Writer, list []Listing) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var whole bytes.Buffer // a tabwriter writes cell by cell
+	t := tabwriter.NewWriter(&whole, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tGROUPS\tPACKAGING\tCODEC\tABOUT")
 	for _, l := range list {
 		name := l.Namespace
@@ -322,7 +324,11 @@ func writeTable(w io.Writer, list []Listing) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", name, groups, clean(l.Packaging), clean(l.Codec), strings.Join(about, ", "))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := w.Write(whole.Bytes())
+	return err
 }
 
 func parse(s string) object.Namespace {
