@@ -235,7 +235,7 @@ func (r *Reader) resync() error {
 			r.pos += next
 			r.need((proofRun-1)*204 + PacketSize)
 			if r.proven(r.pos, r.stride, resyncRun) {
-				return r.found(r.pos, r.stride)
+				return r.found(r.longer(), r.stride)
 			}
 			for _, s := range strides {
 				if s != r.stride && r.end-r.pos > (proofRun-1)*s && r.proven(r.pos, s, proofRun) {
@@ -250,6 +250,21 @@ func (r *Reader) resync() error {
 			return e
 		}
 	}
+}
+
+// longer returns pos, or, where its run of sync bytes ends before proofRun of them, the next place before pos + stride whose run does
+// not: headers of PES packets that are alike have a byte of 0x47 at one place of several packets in a row.
+func (r *Reader) longer() int {
+	r.need((proofRun + 1) * 204)
+	if r.proven(r.pos, r.stride, proofRun) {
+		return r.pos
+	}
+	for o := r.pos + 1; o < min(r.pos+r.stride, r.end); o++ {
+		if r.buf[o] == SyncByte && o+(proofRun-1)*r.stride < r.end && r.proven(o, r.stride, proofRun) {
+			return o
+		}
+	}
+	return r.pos
 }
 
 // need reads until n bytes lie after pos or the input ends.

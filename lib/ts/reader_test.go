@@ -236,6 +236,24 @@ func TestReaderResyncs(t *testing.T) {
 	}
 }
 
+// TestReaderResyncsOnTheLongerRun: bytes of 0x47 at one place of three packets in a row are no packets' starts where another run goes on.
+func TestReaderResyncsOnTheLongerRun(t *testing.T) {
+	sent := stream(40, 188)
+	for i := 10; i < 13; i++ {
+		sent[i*188+14] = SyncByte // as in headers of PES packets that are alike
+	}
+	in := append(bytes.Clone(sent[:10*188]), sent[10*188+4:]...) // the first four bytes of a packet are lost
+	got := every(t, in)
+	if len(got.packets) != 39 || len(got.syncs) != 1 || got.syncs[0].Skipped != 184 {
+		t.Fatalf("%d packets, %v", len(got.packets), got.syncs)
+	}
+	for i, p := range got.packets[10:] {
+		if p != Packet(sent[(11+i)*188:(12+i)*188]) {
+			t.Fatalf("packet %d is not the one sent", 11+i)
+		}
+	}
+}
+
 func TestReaderRefuses(t *testing.T) {
 	random := make([]byte, 300_000)
 	src := rand.NewPCG(1, 2)
