@@ -174,7 +174,7 @@ func (u *uploader) sendLate(ctx context.Context, sess *client.Session) error {
 			continue // the relay takes only tracks that it asked for
 		}
 		if err == nil {
-			stop := u.followForward(pub)
+			stop := u.followForward(pub, g.track)
 			err = u.group(ctx, pub, g)
 			stop()
 		}

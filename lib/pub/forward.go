@@ -11,12 +11,21 @@ import (
 // instance while it has no subscribers of its own. Groups wait for that where they are, with their streams open, so that nothing
 // is lost and nothing is sent twice; those that leave the spool meanwhile are given up.
 
-// followForward lets groups look again when the subscriber has changed what it wants, until the returned function is called.
-func (u *uploader) followForward(pub *moqt.Publication) (stop func()) {
+// followForward lets groups look again when the subscriber has changed what it wants, and tells the log of a pause, until the returned
+// function is called.
+func (u *uploader) followForward(pub *moqt.Publication, t *track) (stop func()) {
 	ctx, cancel := context.WithCancel(pub.Context())
+	log := u.log.With("track", t.name.String())
 	var following sync.WaitGroup
 	following.Go(func() {
+		on := true
 		for {
+			was := on
+			if on = pub.State().Forward; was && !on {
+				log.Info("relay wants no objects for now")
+			} else if on && !was {
+				log.Info("relay wants objects again")
+			}
 			select {
 			case <-pub.Updates():
 				u.s.mu.Lock()

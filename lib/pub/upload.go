@@ -164,7 +164,7 @@ func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) er
 	defer cancel(nil)
 	stop := context.AfterFunc(pub.Context(), func() { cancel(errUnsubscribed) })
 	defer stop()
-	defer u.followForward(pub)()
+	defer u.followForward(pub, t)()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxStreams)
 	var next uint64 // sequence number
