@@ -82,6 +82,7 @@ func TestConflictIsDemoted(t *testing.T) {
 				if got.error != nil || got.Refused != 1 || got.Demoted != 1 || got.Undelivered != 0 {
 					t.Fatalf("%v, %+v", got.error, got.Stats)
 				}
+				relay.Await(ts, func(tr *relaytest.Track) bool { return tr.Len() >= 4 }) // without confirmation the upload may end before the last one is there
 				wantObjects(t, relay.Objects(ts), chunks[4:8])
 				var said []catalog.ManifestEntry
 				for _, o := range relay.Objects(manifest) {
