@@ -170,8 +170,6 @@ func (e *epoch) tellers(ctx context.Context, sess *client.Session) (list []objec
 		return nil
 	case e.kind() == told && e.name.Name == catalog.TrackManifest:
 		return []object.TrackName{{Namespace: ns, Name: catalog.TrackTimeline}}
-	case e.kind() == told && e.name.Name == catalog.TrackTimeline:
-		return []object.TrackName{{Namespace: ns, Name: catalog.TrackManifest}}
 	case e.kind() == told:
 		return []object.TrackName{{Namespace: ns, Name: catalog.TrackManifest}}
 	}

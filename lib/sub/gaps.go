@@ -37,7 +37,7 @@ const (
 	loose             // group ids skip, and nothing tells which groups there are
 )
 
-// kindOf returns the kind of a track (docs/format/names.md).
+// kind returns the kind of a track (docs/format/names.md).
 func (t track) kind() kind {
 	source := t.name.Namespace.HasPrefix(sourcePrefix)
 	switch n := t.name.Name; {
