@@ -63,10 +63,10 @@ func (j *judge) known(c *reception) (program, all int32) {
 			if s.packets[i].kind != kindTime {
 				continue
 			}
-			heard := c.sure(i)
-			if begun = begun || heard; begun && !heard {
+			if begun && !c.sure(i) {
 				return program, -1
 			}
+			begun = begun || c.heard[i] // also one that may have been heard: a counter behind that one shows what was lost
 		}
 		for next := int32(0); all >= 0; all = j.timeAfter(c, all) {
 			if next = j.time(all); next >= 0 && c.sure(next) {

@@ -287,6 +287,8 @@ var found = []string{
 	"seed=1700039110 len=6 codec=2 fps=1 gop=1 reorder=1 open=1 sets=1 pes=1 acodec=1 aframes=1 sparse=13 every=9 pcr=2 pcrms=7 cbr=1 stuff=3 af=11 programs=1 clock=3 step=2 / seed=5888127 / seed=6407363 join=3292 loss=1 of=1 dupadd=50",
 	// Sixteen lost packets of a PID show nowhere, and they may hold the header of a PES packet, which alone says that it is scrambled.
 	"seed=1800000659 len=4 fps=5 astop=1 pcr=2 tables=45 scrambled=2 / seed=1 / seed=8145754 join=2494 loss=1 sixteen=1",
+	// A TDT just behind missing bytes may have been heard, and then the counter of the next one shows that a table was lost, which may have been a TOT.
+	"seed=2200021912 len=2 reorder=1 open=1 audio=3 tables=1 / seed=13572797 / seed=8157812 join=5011 loss=1 of=6 cut=1",
 }
 
 func TestFound(t *testing.T) {
