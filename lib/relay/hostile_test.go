@@ -272,6 +272,7 @@ func TestUnansweredRequests(t *testing.T) {
 
 // A peer that tells of very many tracks and namespaces that it has not delays nobody else's, and is heard up to a bound.
 func TestManyInventedTracks(t *testing.T) {
+	t.Parallel()
 	h := newRogue(otherTrack)
 	for i := range 50_000 {
 		n := object.TrackName{Namespace: object.Namespace{"ec", "invented", fmt.Sprint(i)}, Name: "ts"}

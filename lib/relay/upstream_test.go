@@ -56,9 +56,11 @@ func ring(t testing.TB, n int) (list []*server) {
 }
 
 func TestChain(t *testing.T) {
+	t.Parallel()
 	for _, relays := range []int{2, 3} {
 		for _, v := range wire.Versions() {
 			t.Run(fmt.Sprintf("%d relays, %v", relays, v), func(t *testing.T) {
+				t.Parallel()
 				origin := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
 				last := origin
 				for range relays - 1 {

@@ -108,6 +108,7 @@ func TestClockSetBackUnsaid(t *testing.T) {
 
 // What comes after it was given up is late, and so is what comes from before reading began while other chunks go on.
 func TestLateIsNotBack(t *testing.T) {
+	t.Parallel()
 	relay := relaytest.New(t)
 	all := groups(20, 8)
 	relay.Put(name, all[:2]...)

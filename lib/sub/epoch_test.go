@@ -65,6 +65,7 @@ func (l *listening) Handle(ctx context.Context, r slog.Record) error {
 // A broadcast moves while a relay owes an answer about the old track: its feeder leaves, and the new track comes over the same
 // session.
 func TestMoveWhileARelayIsSilent(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		verb string
 		from Point
@@ -73,6 +74,7 @@ func TestMoveWhileARelayIsSilent(t *testing.T) {
 		{"subscribe", Point{}},
 	} {
 		t.Run(test.verb, func(t *testing.T) {
+			t.Parallel()
 			relay := relaytest.New(t)
 			over := make(chan struct{})
 			t.Cleanup(func() { close(over) })

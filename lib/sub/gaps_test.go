@@ -49,6 +49,7 @@ func lacking(relay *relaytest.Relay, name object.TrackName, first, n int, gone .
 // TestGapsAreNamed: what is missing between the two places is counted and named, at the edges too. Receivers tell the ids, and what
 // they did not publish; that is no loss.
 func TestGapsAreNamed(t *testing.T) {
+	t.Parallel()
 	other := object.Namespace{"ec", "source", "other", "3"}
 	ids := func(list ...int) (s string) {
 		for i, n := range list {

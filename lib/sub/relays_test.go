@@ -89,6 +89,7 @@ func TestOtherRelayFails(t *testing.T) {
 
 // When no relay is left, the exit code is that of the first.
 func TestBothRelaysFail(t *testing.T) {
+	t.Parallel()
 	a, b := relaytest.New(t), relaytest.New(t)
 	a.Stop()
 	_, err := Run(testContext(t), both(t, a, b), io.Discard)

@@ -156,6 +156,7 @@ func TestList(t *testing.T) {
 // TestNothingFromThen: what a relay has not, because its store begins later or has a hole, is said with the time of what comes instead,
 // and ends with 65; where there is nothing at all, with 69. Config.Nearest takes what comes instead.
 func TestNothingFromThen(t *testing.T) {
+	t.Parallel()
 	at := time.Date(2026, 7, 4, 20, 20, 0, 0, time.UTC)
 	relay := relaytest.New(t)
 	world(t, relay, at.Add(-time.Hour)) // 19:10 to 19:20
@@ -332,22 +333,27 @@ func TestParseSpan(t *testing.T) {
 // TestListNamesWhatItLacks: a catalog that the relay has and does not give costs its own lines. The list comes all the same, names that
 // catalog, and the end is 65. A question that is not answered is not waited for without end.
 func TestListNamesWhatItLacks(t *testing.T) {
+	t.Parallel()
 	relay := relaytest.New(t)
 	at := time.Unix(10_000_000, 0)
 	world(t, relay, at)
 	group := uint64(at.Add(-10*time.Minute).Unix() / 2)
 	relay.Silent = func(start moqt.Location) bool { return start.Group > 0 && start.Group <= group }
 	for _, allow := range []bool{false, true} {
-		var out bytes.Buffer
-		c := config(t, relay)
-		c.AllowGaps = allow
-		err := List(testContext(t), c, home, true, &out)
-		code, _ := exit.Of(err)
-		if lost := fmt.Sprintf("group %d of %v", group, catalog.Of(home)); !allow && (code != exit.BadData || !strings.Contains(err.Error(), lost)) || allow && err != nil {
-			t.Errorf("gaps allowed %v: %v", allow, err)
-		}
-		if !strings.Contains(out.String(), `"track":"timeline"`) || !strings.Contains(out.String(), `"track":"catalog"`) {
-			t.Errorf("listed %s", &out)
-		}
+		t.Run(fmt.Sprintf("gaps allowed %v", allow), func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			c := config(t, relay)
+			c.AllowGaps = allow
+			err := List(testContext(t), c, home, true, &out)
+			code, _ := exit.Of(err)
+			lost := fmt.Sprintf("group %d of %v", group, catalog.Of(home))
+			if !allow && (code != exit.BadData || !strings.Contains(err.Error(), lost)) || allow && err != nil {
+				t.Error(err)
+			}
+			if !strings.Contains(out.String(), `"track":"timeline"`) || !strings.Contains(out.String(), `"track":"catalog"`) {
+				t.Errorf("listed %s", &out)
+			}
+		})
 	}
 }

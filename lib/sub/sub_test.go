@@ -359,6 +359,7 @@ func TestHolesAreReported(t *testing.T) { testHolesAreReported(t, nil) }
 
 // A relay that does not answer the fetch of a hole stops nothing.
 func TestSilentRelay(t *testing.T) {
+	t.Parallel()
 	testHolesAreReported(t, func(start moqt.Location) bool { return start.Group >= chunk(22) })
 }
 
@@ -457,6 +458,7 @@ func TestExitAtEnd(t *testing.T) {
 }
 
 func TestIdle(t *testing.T) {
+	t.Parallel()
 	relay := relaytest.New(t)
 	relay.Put(name, groups(10, 2)...)
 	c := config(t, relay)
@@ -511,6 +513,7 @@ func TestBroadcastMoves(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	relay := relaytest.New(t)
 	relay.Put(name, groups(10, 2)...)
 	relay.Refuse = func(verb string, tr object.TrackName) (wire.RequestCode, bool) {
