@@ -57,7 +57,7 @@ var ErrNotRunning = errors.New(Program + " does not run at the moment")
 // Node is the program, kept running by Run. Methods may be called concurrently, before Run too.
 type Node struct {
 	c   Config
-	dir string
+	dir *folder
 
 	listener *Listener
 
@@ -106,14 +106,14 @@ func New(c Config) (*Node, error) {
 			return nil, err
 		}
 	}
-	dir, err := os.MkdirTemp("", "ec-iroh-") // mode 0700; short, for the paths of sockets are
+	dir, err := newFolder()
 	if err != nil {
 		return nil, err
 	}
 	n := &Node{c: c, dir: dir, ready: make(chan struct{}), peers: make(map[int64]Peer), found: make(map[string][]string), wakers: make(map[chan struct{}]struct{})}
 	if c.Accept {
-		if n.listener, err = listen(filepath.Join(dir, "accept.sock"), c.Log); err != nil {
-			return nil, errors.Join(err, os.RemoveAll(dir))
+		if n.listener, err = listen(filepath.Join(dir.path, "accept.sock"), c.Log); err != nil {
+			return nil, errors.Join(err, dir.remove())
 		}
 	}
 	return n, nil
@@ -127,7 +127,7 @@ func (n *Node) Close() error {
 	if n.listener != nil {
 		n.listener.Close()
 	}
-	return os.RemoveAll(n.dir)
+	return n.dir.remove()
 }
 
 // Run keeps the program running until ctx ends, and ends it then.
@@ -152,7 +152,7 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 func (n *Node) args() []string {
-	args := []string{"--dir", n.dir, "--log", "text"}
+	args := []string{"--dir", n.dir.path, "--log", "text"}
 	add := func(flag, value string) {
 		if value != "" {
 			args = append(args, flag, value)
@@ -172,7 +172,7 @@ func (n *Node) args() []string {
 
 // once runs the program to its end.
 func (n *Node) once(ctx context.Context) error {
-	os.Remove(filepath.Join(n.dir, "dial.sock")) // of one that was killed
+	os.Remove(filepath.Join(n.dir.path, "dial.sock")) // of one that was killed
 	cmd := exec.Command(n.c.Program, n.args()...)
 	own(cmd)
 	stdin, err := cmd.StdinPipe()
@@ -399,7 +399,7 @@ func (n *Node) Dial(ctx context.Context, id string, addrs []string, relay string
 	if _, err := n.Self(ctx); err != nil {
 		return nil, "", err
 	}
-	nc, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(n.dir, "dial.sock"))
+	nc, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(n.dir.path, "dial.sock"))
 	if err != nil {
 		return nil, "", err
 	}

@@ -18,6 +18,35 @@ import (
 
 const them = "19bf0000000000000000000000000000000000000000000000000000000000ff"
 
+// The folder of a process that was killed goes with the next node; that of one that lives stays, and so do others'.
+func TestFolderOfTheKilledIsRemoved(t *testing.T) {
+	n := run(t)
+	tmp := os.TempDir()
+	for _, name := range []string{"ec-iroh-killed", "ec-iroh-new", "other-iroh-1"} {
+		if err := os.Mkdir(filepath.Join(tmp, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if name == "ec-iroh-new" {
+			continue
+		}
+		for _, file := range []string{"lock", "accept.sock"} {
+			if err := os.WriteFile(filepath.Join(tmp, name, file), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	later, err := New(Config{Program: n.c.Program})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer later.Close()
+	for name, stays := range map[string]bool{"ec-iroh-killed": false, "ec-iroh-new": true, "other-iroh-1": true, filepath.Base(n.dir.path): true, filepath.Base(later.dir.path): true} {
+		if _, err := os.Stat(filepath.Join(tmp, name)); (err == nil) != stays {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestMain is also a program that speaks as ec-iroh does, of one that echoes what it is sent.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "--dir" {
@@ -76,10 +105,10 @@ func run(t *testing.T) *Node {
 	t.Cleanup(func() {
 		cancel()
 		<-done
-		if _, err := os.Stat(n.dir); err == nil {
+		if _, err := os.Stat(n.dir.path); err == nil {
 			t.Error("the folder is left behind")
 		}
-		if _, err := os.Stat(filepath.Join(n.dir, "..", "ended")); err != nil {
+		if _, err := os.Stat(filepath.Join(n.dir.path, "..", "ended")); err != nil {
 			t.Error("the program did not end in order:", err)
 		}
 	})
@@ -166,7 +195,7 @@ func TestKilled(t *testing.T) {
 func TestAccept(t *testing.T) {
 	n := run(t)
 	for _, first := range []string{"nonsense\n", `{"v":1,"conn":1,"id":"short"}` + "\n", `{"v":1,"conn":1,"id":"` + them + `","alpn":"moqt-18"}` + "\nqmux"} {
-		c, err := net.Dial("unix", filepath.Join(n.dir, "accept.sock"))
+		c, err := net.Dial("unix", filepath.Join(n.dir.path, "accept.sock"))
 		if err != nil {
 			t.Fatal(err)
 		}
