@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -41,6 +42,13 @@ func (l *Listener) serve() {
 	greeting := make(chan struct{}, maxGreeting)
 	for {
 		nc, err := l.l.Accept()
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			select {
+			case <-time.After(50 * time.Millisecond): // files may be closed meanwhile
+				continue
+			case <-l.done:
+			}
+		}
 		if err != nil {
 			return
 		}

@@ -137,7 +137,7 @@ func (l *qmuxListener) serveSockets() error {
 	for {
 		nc, err := l.l.Accept()
 		if err != nil {
-			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() || errors.Is(err, syscall.EMFILE) {
+			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 				select {
 				case <-time.After(50 * time.Millisecond): // connections may end meanwhile
 					continue
