@@ -52,6 +52,14 @@ func NewAppendWriter(w io.Writer, tracks ...TrackName) *Writer {
 	return a
 }
 
+// Resume says of a Writer that continues a stream with one track that the last object in the stream was of this group, so that the track need
+// not be declared again.
+func (w *Writer) Resume(group uint64) {
+	if w.last != nil {
+		w.last.group = group
+	}
+}
+
 // Written returns how many bytes have been written.
 func (w *Writer) Written() int64 { return w.written }
 

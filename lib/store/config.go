@@ -22,6 +22,9 @@ type Config struct {
 	// CompressAfter is how long after it was last written a whole group is compressed with zstd. Default 0: never, because coded
 	// video hardly shrinks.
 	CompressAfter time.Duration
+	// MaxOpen bounds how many group files are open at a time for writing and reading, however many tracks and groups there are.
+	// Default: a quarter of the files that the process may have open, at most 1024.
+	MaxOpen int
 	// Interval is how often Run looks for groups to remove or compress. Default 10 s.
 	Interval time.Duration
 	// Logger gets events of recovery and retention. Default: none.

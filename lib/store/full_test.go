@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -129,4 +130,70 @@ func TestDiskFullForReal(t *testing.T) {
 func groupComplete(tr *Track, g uint64) bool {
 	i, ok := tr.Group(g)
 	return ok && i.Complete
+}
+
+// TestFullAtStart: on a disk that is full a store is opened and read, also one whose files a crash has left as they fell; storing goes on when there
+// is room. It takes root.
+func TestFullAtStart(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a tmpfs takes root")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skipf("no tmpfs: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	s := open(t, dir, Config{})
+	tr := s.Track(ts)
+	putGroup(t, tr, 1)
+	for _, id := range []uint64{3, 0, 1} {
+		put(t, tr, part(2, id), Stored)
+	}
+	for _, id := range []uint64{5, 4, 3, 2, 1, 0} { // its file has to be written again to be final
+		put(t, tr, part(3, id), Stored)
+	}
+	torn, end, messy := tr.groups[2].current(), tr.groups[2].size, tr.groups[3].current()
+	left, err := os.ReadFile(messy)
+	if err = errors.Join(err, s.Close(), os.Truncate(torn, end-1), os.Remove(tr.groups[3].current()), os.WriteFile(messy, left, 0o644), os.Truncate(filepath.Join(dir, lockFile), 0)); err != nil {
+		t.Fatal(err)
+	}
+	filler := filepath.Join(dir, "filler")
+	if err := os.WriteFile(filler, make([]byte, 256<<10), 0o644); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	s = open(t, dir, Config{})
+	tr = s.Track(ts)
+	if err := s.Flush(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("flushed on a full disk: %v", err)
+	}
+	wantGroup(t, tr, 1, allIDs, true)
+	wantGroup(t, tr, 2, []uint64{0, 3}, false)
+	wantGroup(t, tr, 3, allIDs, true)
+	refused := 0
+	for id := range uint64(parts + 1) {
+		if _, err := tr.Put(part(4, id), object.Sum(part(4, id).Payload)); errors.Is(err, ErrFull) {
+			refused++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if refused == 0 {
+		t.Error("nothing was refused")
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	for id := range uint64(parts + 1) {
+		for _, g := range []uint64{2, 4} {
+			if _, err := tr.Put(part(g, id), object.Sum(part(g, id).Payload)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for g := range uint64(4) {
+		wantGroup(t, tr, g+1, allIDs, true)
+	}
 }

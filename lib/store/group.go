@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,17 +25,18 @@ const (
 
 // group is one group file. The track's mutex guards it.
 type group struct {
-	t      *Track
-	id     uint64
-	state  state
-	zstd   bool
-	size   int64
-	mtime  int64  // Unix ns
-	copied bool   // the group was fetched from another relay after later groups: mtime is not when it was first written
-	idx    *index // nil when not in memory
+	t        *Track
+	id       uint64
+	state    state
+	zstd     bool
+	size     int64
+	mtime    int64  // Unix ns
+	copied   bool   // the group was fetched from another relay after later groups: mtime is not when it was first written
+	declared bool   // the file's last record is of this group, and was written since the store was opened
+	bad      bool   // its file could not be read when that was last tried
+	idx      *index // nil when not in memory
 
-	f *os.File // for appending; nil when closed
-	w *object.Writer
+	a *appender // nil: not opened for appending since the store was opened, or since the group was looked at last
 }
 
 // index says where the objects of a group are in its file.
@@ -84,7 +86,7 @@ func (x *index) add(o *object.Object, e entry) {
 func (x *index) whole() bool { return x.hasEnd && uint64(len(x.entries)) == x.end+1 }
 
 func (g *group) info() Info {
-	return Info{Group: g.id, Complete: g.state != partial, Bytes: g.size, Time: time.Unix(0, g.mtime)}
+	return Info{Group: g.id, Complete: g.state != partial && !g.bad, Bytes: g.size, Time: time.Unix(0, g.mtime)}
 }
 
 func (g *group) dir() string {
@@ -112,23 +114,26 @@ func (g *group) resize(size int64) {
 	g.size = size
 }
 
-// write appends an object to the file, whole or not at all.
+// write appends an object to the file, whole or not at all. errChanged: the file is not as the store left it, and the group has to be looked up
+// again.
 func (g *group) write(o *object.Object, sum object.Hash) error {
-	if g.f == nil {
-		if err := g.openFile(); err != nil {
-			return err
-		}
-	}
-	before := g.w.Written()
-	err := g.w.WriteObject(g.t.name, o)
+	a, err := g.append()
 	if err != nil {
+		return err
+	}
+	before := a.w.Written()
+	if err := a.w.WriteObject(g.t.name, o); err != nil {
 		return errors.Join(err, g.undo())
 	}
-	g.resize(g.size + g.w.Written() - before)
-	g.idx.add(o, entry{id: o.ID, off: g.size - g.w.LastSize(), size: g.w.LastSize(), status: o.Status, hash: sum})
-	if !g.copied {
-		g.mtime = g.t.s.c.now().UnixNano()
+	g.resize(g.size + a.w.Written() - before)
+	g.declared = true
+	g.idx.add(o, entry{id: o.ID, off: g.size - a.w.LastSize(), size: a.w.LastSize(), status: o.Status, hash: sum})
+	if g.copied {
+		a.age = g.mtime
+	} else {
+		g.mtime, a.age = g.t.s.c.now().UnixNano(), 0
 	}
+	g.t.s.pool.give(&a.handle)
 	return nil
 }
 
@@ -141,205 +146,30 @@ func (g *group) age(path string) error {
 	return os.Chtimes(path, at, at)
 }
 
-// undo removes the bytes that a failed write left behind the last whole record.
-func (g *group) undo() error {
-	var err error
-	if g.size > 0 {
-		err = g.f.Truncate(g.size)
-	} else {
-		err = os.Remove(g.f.Name())
-	}
-	g.closeFile()
-	if err != nil {
-		g.idx.messy = true // finish writes a clean file
-	}
-	return err
-}
-
-func (g *group) openFile() error {
-	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE
-	path := g.path(extPart)
-	f, err := os.OpenFile(path, flags, 0o644)
-	if g.size == 0 && os.IsNotExist(err) {
-		if err := g.makeDirs(); err != nil {
-			return err
-		}
-		f, err = os.OpenFile(path, flags, 0o644)
-	}
-	if err != nil {
-		return err
-	}
-	var w io.Writer = f
-	if fail := g.t.s.c.fail; fail != nil {
-		w = &failing{f, fail}
-	}
-	g.f = f
-	if g.size == 0 {
-		g.w = object.NewWriter(w)
-	} else {
-		g.w = object.NewAppendWriter(w, g.t.name)
-	}
-	return nil
-}
-
-func (g *group) makeDirs() error {
-	n := g.t.name
-	dir, err := makeFolder(g.t.s.dir, n.Namespace.String())
-	if err == nil {
-		dir, err = makeFolder(dir, object.Written(n.Name))
-	}
-	if err == nil {
-		_, err = makeFolder(dir, shard(g.id))
-	}
-	return err
-}
-
-func (g *group) closeFile() {
-	if g.f != nil {
-		g.age(g.f.Name())
-		g.f.Close() // the written bytes are in the page cache; finish syncs them through a handle of its own
-		g.f, g.w = nil, nil
-	}
-}
-
-// vanished forgets a group whose file somebody removed, so that the group can be stored again. While the whole folder of the
-// store is gone nothing is forgotten, because it may be mounted again.
-func (g *group) vanished(err error) error {
-	if !os.IsNotExist(err) || g.t.groups[g.id] != g {
-		return err
-	}
-	if _, gone := os.Stat(g.t.s.dir); gone != nil {
-		return err
-	}
-	g.t.s.c.Logger.Error("group file was removed by somebody else", "track", g.t.name.String(), "group", g.id)
-	g.resize(0)
-	g.t.drop(g)
-	return fmt.Errorf("%w: %w", ErrNotFound, err)
-}
-
-// setAside renames a damaged file and forgets the group.
-func (g *group) setAside() error {
-	path := g.current()
-	if err := os.Rename(path, path+extBad); err != nil {
-		return err
-	}
-	g.t.s.c.Logger.Warn("damaged group set aside", "path", path)
-	g.resize(0)
-	g.t.drop(g)
-	return nil
-}
-
-// finish syncs a whole group and gives it its final name; the caller syncs the folder. The store's finishMu is held. The track's
-// mutex is held only where nothing waits for the disk.
-func (g *group) finish() error {
-	t := g.t
-	t.mu.Lock()
-	if g.state != finishing || t.groups[g.id] != g {
-		t.mu.Unlock()
-		return nil
-	}
-	if err := g.load(); err != nil {
-		t.mu.Unlock()
-		return err
-	}
-	g.closeFile()
-	messy, part, whole := g.idx.messy, g.path(extPart), g.path(extWhole)
-	t.mu.Unlock()
-
-	from := part
-	var err error
-	var size int64
-	if messy {
-		from = whole + extTemp
-		size, err = g.rewrite(from)
-	} else {
-		err = syncFile(part)
-	}
-	if os.IsNotExist(err) {
-		t.mu.Lock()
-		err = g.vanished(err)
-		t.mu.Unlock()
-	}
-	if err != nil {
-		return err
-	}
-	t.mu.Lock()
-	if err = g.age(from); err == nil {
-		err = os.Rename(from, whole)
-	}
-	if err == nil {
-		g.state = complete
-		if messy {
-			os.Remove(part)
-			g.resize(size)
-			g.idx = nil // the offsets are those of the old file
-			if i := slices.Index(t.resident, g); i >= 0 {
-				t.resident = slices.Delete(t.resident, i, i+1)
-			}
-		}
-	}
-	t.mu.Unlock()
-	return err
-}
-
-// rewrite writes the objects in order to a new file and syncs it.
-func (g *group) rewrite(path string) (size int64, err error) {
-	r, err := g.t.Open(g.id, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer r.Close()
-	f, err := os.Create(path)
-	if err != nil {
-		return 0, err
-	}
-	w := object.NewWriter(f)
-	for {
-		o, err := r.Next()
-		if err == io.EOF {
-			err = f.Sync()
-			return w.Written(), errors.Join(err, f.Close())
-		}
-		if err == nil {
-			err = w.WriteObject(g.t.name, o)
-		}
-		if err != nil {
-			return 0, errors.Join(err, f.Close(), os.Remove(path))
-		}
-	}
-}
-
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
 // load brings the index into memory.
 func (g *group) load() error {
 	if g.idx != nil {
 		return nil
 	}
-	f, err := os.Open(g.current())
+	f, err := g.t.s.pool.openFile(g.current(), os.O_RDONLY)
 	if err != nil {
-		return g.vanished(err)
+		return g.unreadable(g.vanished(err))
 	}
 	defer f.Close()
 	src, done, err := decompress(f, g.zstd)
 	if err != nil {
-		return err
+		return g.unreadable(err)
 	}
 	defer done()
 	x, _, err := scan(src, g.t.name, g.id)
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.Name(), err)
+	if err == nil && g.state == complete && (x.messy || !x.whole()) {
+		err = ErrDamaged
 	}
-	if g.state == complete && (x.messy || !x.whole()) {
-		return fmt.Errorf("%s: %w", f.Name(), ErrDamaged)
+	if err != nil {
+		return g.unreadable(fmt.Errorf("%s: %w", f.Name(), err))
 	}
 	g.idx = x
+	g.readable()
 	return nil
 }
 
@@ -356,6 +186,8 @@ func scan(src io.Reader, name object.TrackName, id uint64) (x *index, end int64,
 			continue
 		case err == io.EOF, errors.Is(err, object.ErrTruncated), errors.Is(err, object.ErrMagic):
 			return x, end, nil
+		case err != nil && !errors.As(err, new(*fs.PathError)): // another version, or damage to what was compressed
+			return nil, 0, fmt.Errorf("%w: %w", ErrDamaged, err)
 		case err != nil:
 			return nil, 0, err
 		}

@@ -20,7 +20,6 @@ const (
 	extPart  = ".eco.part"
 	extZstd  = ".eco.zst"
 	extTemp  = ".tmp"
-	extBad   = ".damaged" // set aside by recovery
 
 	nameFile  = "name" // the written form, in folders whose name is a hash of it
 	maxFolder = 200    // longest written form used as a folder name; file systems allow 255 bytes
@@ -52,22 +51,6 @@ func writtenOf(parent, name string) (string, error) {
 		err = fmt.Errorf("%s: not the name of folder %s", nameFile, name)
 	}
 	return string(b), err
-}
-
-// makeFolder makes parent/folder(written) and syncs parent, if it does not exist.
-func makeFolder(parent, written string) (string, error) {
-	dir := filepath.Join(parent, folder(written))
-	err := os.Mkdir(dir, 0o755)
-	if os.IsExist(err) {
-		return dir, nil
-	}
-	if err == nil && len(written) > maxFolder {
-		err = os.WriteFile(filepath.Join(dir, nameFile), []byte(written), 0o644)
-	}
-	if err == nil {
-		err = syncDir(parent)
-	}
-	return dir, err
 }
 
 // shard returns the folder of a group. Large ids have a tag in their low 16 bits (docs/format/names.md), which is left out,

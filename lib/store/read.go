@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"slices"
 
 	"every.channel/ec/lib/object"
@@ -17,7 +17,8 @@ import (
 type Reader struct {
 	info    Info
 	name    object.TrackName
-	f       *os.File
+	g       *group
+	f       *pooled
 	release func()
 	r       *object.Reader
 	from    uint64
@@ -34,17 +35,26 @@ type Reader struct {
 
 // Open opens a group for reading, from object id from on. Of a group that is still being written the Reader returns the objects
 // that are there now.
-func (t *Track) Open(group, from uint64) (*Reader, error) {
+func (t *Track) Open(group, from uint64) (r *Reader, err error) {
+	err = t.s.pool.withFiles(func() (err error) { r, err = t.open(group, from); return err })
+	if err != nil {
+		return nil, fmt.Errorf("group %d of %v: %w", group, t.name, err)
+	}
+	return r, nil
+}
+
+func (t *Track) open(group, from uint64) (*Reader, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.groups[group]
 	if g == nil {
-		return nil, fmt.Errorf("group %d of %v: %w", group, t.name, ErrNotFound)
+		return nil, ErrNotFound
 	}
-	r := &Reader{info: g.info(), name: t.name, from: from, r: object.NewReader(nil)}
+	r := &Reader{g: g, info: g.info(), name: t.name, from: from, r: object.NewReader(nil)}
+	paths := []string{g.current()}
 	if g.state != complete {
 		if err := g.load(); err != nil {
-			return nil, fmt.Errorf("group %d of %v: %w", group, t.name, err)
+			return nil, err
 		}
 		t.touch(g)
 		i, _ := g.idx.find(from)
@@ -54,15 +64,15 @@ func (t *Track) Open(group, from uint64) (*Reader, error) {
 			return nil, err
 		}
 		r.prefix = b.Bytes()
+		paths = append(paths, g.path(extWhole)) // its name soon
 	}
-	f, err := os.Open(g.current())
+	f, err := newPooled(t.s.pool, paths...)
 	if err != nil {
-		err = g.vanished(err)
-		return nil, fmt.Errorf("group %d of %v: %w", group, t.name, err)
+		return nil, g.unreadable(g.vanished(err))
 	}
 	src, release, err := decompress(f, g.zstd)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(g.unreadable(err), f.Close())
 	}
 	r.f, r.release = f, release
 	r.r.Reset(src)
@@ -84,7 +94,11 @@ func (r *Reader) Next() (*object.Object, error) {
 	} else {
 		o, r.err = r.nextRecord()
 	}
+	if r.err == io.EOF && !r.snapshot {
+		r.g.cameToEnd(nil)
+	}
 	if r.err != nil && r.err != io.EOF {
+		r.g.cameToEnd(r.err)
 		r.err = fmt.Errorf("group %d of %v: %w", r.info.Group, r.name, r.err)
 	}
 	return o, r.err
@@ -132,6 +146,8 @@ func (r *Reader) object() (*object.Object, error) {
 		switch {
 		case errors.As(err, &corrupt), errors.Is(err, object.ErrTruncated), errors.Is(err, object.ErrMagic), errors.Is(err, object.ErrVersion):
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		case err != nil && err != io.EOF && !errors.As(err, new(*fs.PathError)) && !errors.Is(err, errReplaced): // damage to what was compressed
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		case err != nil:
 			return nil, err
 		case !rec.Track.Name.Equal(r.name):
@@ -151,8 +167,21 @@ func (r *Reader) Close() error {
 	return r.f.Close()
 }
 
+// cameToEnd notes whether the group's file, as it is now, could be read to its end.
+func (g *group) cameToEnd(err error) {
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	switch {
+	case g.t.groups[g.id] != g:
+	case err == nil:
+		g.readable()
+	case !errors.Is(err, errReplaced):
+		g.unreadable(err)
+	}
+}
+
 // decompress returns the object stream in f. What it returns must be released before f is closed.
-func decompress(f *os.File, compressed bool) (io.Reader, func(), error) {
+func decompress(f io.Reader, compressed bool) (io.Reader, func(), error) {
 	if !compressed {
 		return f, func() {}, nil
 	}

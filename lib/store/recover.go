@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,92 +11,120 @@ import (
 	"every.channel/ec/lib/object"
 )
 
+var (
+	errForeign = errors.New("not a part of a store")
+	errAside   = errors.New("was set aside because it was damaged")
+)
+
 // recover reads the folders into memory. Whole groups are known by their names alone; partial ones are read, and cut behind their
-// last whole record. Files that are not the store's are left alone and reported.
-func (s *Store) recover() error {
-	spaces, err := os.ReadDir(s.dir)
-	if err != nil {
-		return err
+// last whole record. What cannot be read, and files that are not the store's, are left alone and reported.
+func (s *Store) recover() {
+	beside, _ := filepath.Glob(filepath.Join(filepath.Dir(s.dir), badFolder+"*"))
+	for _, path := range beside {
+		s.leaveOut(path, errAside)
 	}
-	for _, ns := range spaces {
-		written, err := writtenOf(s.dir, ns.Name())
-		if err != nil || !ns.IsDir() {
-			s.foreign(filepath.Join(s.dir, ns.Name()))
+	for _, ns := range s.list(s.dir) {
+		path := filepath.Join(s.dir, ns.Name())
+		written, ok := s.writtenName(path, ns)
+		if !ok {
 			continue
 		}
-		dir := filepath.Join(s.dir, ns.Name())
-		tracks, err := os.ReadDir(dir)
-		if err != nil {
-			return err
-		}
-		for _, tr := range tracks {
-			path := filepath.Join(dir, tr.Name())
-			if tr.Name() == nameFile && !tr.IsDir() {
-				continue
-			}
-			track, err := writtenOf(dir, tr.Name())
-			name, nerr := object.ParseTrackName(written + "--" + track)
-			if err != nil || nerr != nil || !tr.IsDir() {
-				s.foreign(path)
-				continue
-			}
-			if err := s.recoverTrack(s.Track(name), path); err != nil {
-				return err
-			}
-		}
-		os.Remove(dir) // if it is empty
-	}
-	return nil
-}
-
-func (s *Store) foreign(path string) {
-	s.c.Logger.Warn("not a part of the store", "path", path)
-}
-
-func (s *Store) recoverTrack(t *Track, dir string) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	shards, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, sh := range shards {
-		path := filepath.Join(dir, sh.Name())
-		if !sh.IsDir() {
-			if sh.Name() != nameFile {
-				s.foreign(path)
-			}
-			continue
-		}
-		files, err := os.ReadDir(path)
-		if err != nil {
-			return err
-		}
-		for _, f := range files {
-			if err := s.recoverFile(t, path, sh.Name(), f); err != nil {
-				return err
-			}
+		for _, tr := range s.list(path) {
+			s.recoverTrackFolder(written, filepath.Join(path, tr.Name()), tr)
 		}
 		os.Remove(path) // if it is empty
 	}
+}
+
+func (s *Store) recoverTrackFolder(ns, path string, tr os.DirEntry) {
+	if !tr.IsDir() && (tr.Name() == nameFile || removeTemp(path)) {
+		return
+	}
+	written, ok := s.writtenName(path, tr)
+	if !ok {
+		return
+	}
+	name, err := object.ParseTrackName(ns + "--" + written)
+	if err != nil {
+		s.leaveOut(path, errForeign)
+		return
+	}
+	s.recoverTrack(s.Track(name), path)
+}
+
+// list returns what is in a folder, as far as that can be told.
+func (s *Store) list(dir string) []os.DirEntry {
+	list, err := os.ReadDir(dir)
+	if err != nil && !os.IsNotExist(err) {
+		s.leaveOut(dir, err)
+	}
+	return list
+}
+
+// writtenName returns the written form of which a folder has the name; false: none, which is reported.
+func (s *Store) writtenName(path string, e os.DirEntry) (written string, ok bool) {
+	switch written, err := writtenOf(filepath.Dir(path), e.Name()); {
+	case isAside(e.Name()) && strings.HasPrefix(e.Name(), badFolder):
+		s.leaveOut(path, errAside)
+	case !e.IsDir():
+		s.leaveOut(path, errForeign)
+	case err != nil:
+		s.leaveOut(path, err)
+	default:
+		return written, true
+	}
+	return "", false
+}
+
+// removeTemp removes a file that never got its final name.
+func removeTemp(path string) bool { return strings.HasSuffix(path, extTemp) && os.Remove(path) == nil }
+
+func (s *Store) recoverTrack(t *Track, dir string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, sh := range s.list(dir) {
+		path := filepath.Join(dir, sh.Name())
+		switch {
+		case sh.IsDir() && !strings.HasPrefix(sh.Name(), badFolder):
+			for _, f := range s.list(path) {
+				s.recoverFile(t, path, f)
+			}
+			os.Remove(path) // if it is empty
+		case strings.HasPrefix(sh.Name(), badFolder):
+			s.leaveOut(path, errAside)
+		case sh.Name() != nameFile && !removeTemp(path):
+			s.leaveOut(path, errForeign)
+		}
+	}
+	t.ids = t.ids[:0]
 	for id := range t.groups {
 		t.ids = append(t.ids, id)
 	}
 	slices.Sort(t.ids)
 	os.Remove(dir)
-	return nil
 }
 
-func (s *Store) recoverFile(t *Track, dir, in string, f os.DirEntry) error {
+// recoverFile takes a file of a folder in, or reports why not. The track's mutex is held.
+func (s *Store) recoverFile(t *Track, dir string, f os.DirEntry) {
 	path := filepath.Join(dir, f.Name())
-	if strings.HasSuffix(f.Name(), extTemp) {
-		return os.Remove(path) // it never had its final name, so the file from which it was made is still there
+	if removeTemp(path) { // the file from which it was made is still there
+		return
 	}
 	id, ext, ok := groupFile(f.Name())
-	if !ok || shard(id) != in || !f.Type().IsRegular() {
-		s.foreign(path)
-		return nil
+	switch {
+	case !ok && isAside(f.Name()):
+		s.leaveOut(path, errAside)
+		return
+	case !ok || shard(id) != filepath.Base(dir) || !f.Type().IsRegular():
+		s.leaveOut(path, errForeign)
+		return
 	}
+	if err := s.takeFile(t, id, ext, path, f); err != nil && !os.IsNotExist(err) {
+		s.leaveOut(path, err)
+	}
+}
+
+func (s *Store) takeFile(t *Track, id uint64, ext, path string, f os.DirEntry) error {
 	fi, err := f.Info()
 	if err != nil {
 		return err
@@ -112,11 +142,8 @@ func (s *Store) recoverFile(t *Track, dir, in string, f os.DirEntry) error {
 		if err := os.Remove(old.current()); err != nil {
 			return err
 		}
-		t.count(-old.size)
-		delete(t.groups, id)
-		if i := slices.Index(t.resident, old); i >= 0 {
-			t.resident = slices.Delete(t.resident, i, i+1)
-		}
+		old.resize(0)
+		t.drop(old)
 	}
 	if g.state == partial {
 		if keep, err := g.repair(path); err != nil || !keep {
@@ -128,18 +155,48 @@ func (s *Store) recoverFile(t *Track, dir, in string, f os.DirEntry) error {
 	return nil
 }
 
+// adopt takes in what the folder has of a group that the store does not know: because it could not be read when the store was opened, or
+// because somebody put it there since. What cannot be taken in is set aside, since it is in the way.
+func (t *Track) adopt(id uint64) (*group, error) {
+	g := &group{t: t, id: id}
+	for _, ext := range []string{extZstd, extWhole, extPart} {
+		path := g.path(ext)
+		fi, err := os.Lstat(path)
+		if err != nil {
+			continue // what is wrong with the folder will be met when the file is made
+		}
+		t.s.recoverFile(t, filepath.Dir(path), fs.FileInfoToDirEntry(fi))
+		if got := t.groups[id]; got != nil && got.current() == path {
+			t.s.takeIn(path)
+			continue
+		}
+		if _, err := os.Lstat(path); err == nil {
+			if err := t.s.aside(path, errForeign); err != nil {
+				return nil, err
+			}
+		}
+	}
+	got := t.groups[id]
+	if i, found := slices.BinarySearch(t.ids, id); got != nil && !found {
+		t.ids = slices.Insert(t.ids, i, id)
+	}
+	return got, nil
+}
+
 // repair cuts a torn tail. A file without a whole object is removed, because no object in it was ever acknowledged.
 func (g *group) repair(path string) (keep bool, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := g.t.s.pool.openFile(path, os.O_RDONLY)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
 	s := g.t.s
 	x, end, err := scan(f, g.t.name, g.id)
+	if errors.Is(err, ErrDamaged) {
+		return false, s.aside(path, err)
+	}
 	if err != nil {
-		s.c.Logger.Warn("partial group is not readable, set aside", "path", path, "err", err)
-		return false, os.Rename(path, path+extBad)
+		return false, err
 	}
 	if len(x.entries) == 0 {
 		s.c.Logger.Warn("partial group without an object removed", "path", path)
@@ -147,8 +204,8 @@ func (g *group) repair(path string) (keep bool, err error) {
 	}
 	if end < g.size {
 		s.c.Logger.Warn("torn tail cut", "path", path, "bytes", g.size-end)
-		if err := f.Truncate(end); err != nil {
-			return false, err
+		if err := os.Truncate(path, end); err != nil { // it is cut before the next object is written
+			s.c.Logger.Warn("torn tail stays for now", "path", path, "err", err)
 		}
 		g.size = end
 	}

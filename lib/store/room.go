@@ -29,7 +29,7 @@ type trouble struct {
 
 // hurt notes that a write failed.
 func (s *Store) hurt(err error) {
-	if path := (*fs.PathError)(nil); isFull(err) || errors.As(err, &path) {
+	if path := (*fs.PathError)(nil); !noFiles(err) && (isFull(err) || errors.Is(err, errAway) || errors.As(err, &path)) {
 		s.trouble.Store(&trouble{err, s.c.now()})
 	}
 }

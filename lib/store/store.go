@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,14 +18,21 @@ import (
 	"every.channel/ec/lib/object"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 )
 
 // Store is a folder of group files. Its methods may be called concurrently.
 type Store struct {
 	c    Config
 	dir  string // folder of the groups
-	lock *os.File
+	pool *pool
+
+	device uint64     // file system of the groups
+	rootMu sync.Mutex // guards lock, and the making of folders that somebody removed
+	lock   *os.File
+
+	leftMu   sync.Mutex
+	leftOut  map[string]string // what is done without, by path, and why
+	leftMore int               // beyond these
 
 	mu     sync.RWMutex
 	tracks map[string]*Track              // by written name
@@ -36,7 +43,8 @@ type Store struct {
 	queue   []*group      // whole groups that wait for sync and their final name
 	wake    chan struct{} // has a value when queue may not be empty
 
-	finishMu sync.Mutex // one goroutine at a time makes groups final, removes or compresses them
+	finishMu sync.Mutex      // one goroutine at a time makes groups final, removes or compresses them
+	unsynced map[string]bool // folders in which a group got its final name, and which are not synced yet; finishMu guards it
 	closed   atomic.Bool
 	bytes    atomic.Int64
 	ruled    []atomic.Int64          // bytes under each of Config.Rules
@@ -49,97 +57,74 @@ type Stats struct {
 	Stored, Duplicate, Conflict int64 // results of Put
 	Removed                     int64 // groups, by retention
 	Full                        int64 // objects refused because the disk was full
+	LeftOut                     int   // parts of the folder that are done without (LeftOut of the store)
 	Bytes                       int64 // of all group files
 	Tracks, Groups              int
 }
 
-// Open opens the store in dir, makes it if dir is empty or does not exist, and repairs what a crash left.
+// Open opens the store in dir, makes it if dir is empty or does not exist, and repairs what a crash left. What cannot be read is left out.
 func Open(dir string, c Config) (*Store, error) {
-	s := &Store{ruled: make([]atomic.Int64, len(c.Rules)), c: c.withDefaults(), dir: filepath.Join(dir, groupsDir), tracks: make(map[string]*Track), idle: make(map[string]weak.Pointer[Track]), wake: make(chan struct{}, 1)}
+	c = c.withDefaults()
+	s := &Store{
+		c: c, dir: filepath.Join(dir, groupsDir), pool: newPool(c.MaxOpen, c.Logger), ruled: make([]atomic.Int64, len(c.Rules)),
+		tracks: make(map[string]*Track), idle: make(map[string]weak.Pointer[Track]), leftOut: make(map[string]string),
+		unsynced: make(map[string]bool), wake: make(chan struct{}, 1),
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
 	}
 	if err := s.acquire(dir); err != nil {
 		return nil, err
 	}
-	err := os.Mkdir(s.dir, 0o755)
-	if err == nil {
-		err = syncDir(dir)
-	} else if os.IsExist(err) {
-		err = s.recover()
-	}
+	st, err := os.Stat(dir)
 	if err != nil {
 		return nil, errors.Join(exit.With(exit.IO, fmt.Errorf("store: %w", err), ""), s.lock.Close())
 	}
+	s.device = device(st)
+	if err = os.Mkdir(s.dir, 0o755); err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil && !os.IsExist(err) { // what is live can be served without
+		s.c.Logger.Error("no folder for groups, nothing is stored until it can be made", "err", err)
+	}
+	if st, err := os.Stat(s.dir); err == nil {
+		s.device = device(st)
+	}
+	s.recover()
 	return s, nil
-}
-
-// Exists reports whether there is a store in dir that this process may open.
-func Exists(dir string) bool {
-	if st, err := os.Stat(filepath.Join(dir, groupsDir)); err != nil || !st.IsDir() {
-		return false
-	}
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR, 0)
-	return err == nil && f.Close() == nil
-}
-
-// acquire takes a lock that ends with the process, even if it is killed, and checks the version in the file.
-func (s *Store) acquire(dir string) error {
-	path := filepath.Join(dir, lockFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // whoever may read the file could hold the lock
-	if err != nil {
-		return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
-	}
-	if st, err := f.Stat(); err == nil && st.Mode().Perm()&0o077 != 0 {
-		if err := f.Chmod(0o600); err != nil {
-			s.c.Logger.Warn("others may hold the lock", "path", path, "err", err)
-		}
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return locked(dir)
-		}
-		return exit.With(exit.IO, fmt.Errorf("store: lock %s: %w", path, err), "")
-	}
-	b := make([]byte, 64)
-	n, _ := f.ReadAt(b, 0)
-	switch got := string(b[:n]); {
-	case got == format:
-	case got == "":
-		if _, err := os.Stat(s.dir); err == nil {
-			f.Close()
-			return notAStore(dir, "groups without a version")
-		}
-		if _, err := f.WriteAt([]byte(format), 0); err != nil {
-			f.Close()
-			return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
-		}
-	default:
-		f.Close()
-		return notAStore(dir, fmt.Sprintf("version %q", strings.TrimSpace(got)))
-	}
-	s.lock = f
-	return nil
 }
 
 // Run gives whole groups their final names, removes and compresses old ones, until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.c.Interval)
 	defer tick.Stop()
+	said := once{log: s.c.Logger}
 	for {
 		select {
 		case <-ctx.Done():
 			return s.Flush()
 		case <-s.wake:
-			if err := s.Flush(); err != nil {
-				s.c.Logger.Error("whole groups kept under their partial names", "err", err)
-			}
+			said.tell(s.Flush())
 		case <-tick.C:
-			if err := s.Maintain(); err != nil {
-				s.c.Logger.Error("store maintenance", "err", err)
-			}
+			said.tell(s.Maintain())
 		}
+	}
+}
+
+// once logs an error when it begins and when it is over, and not each time that it is met.
+type once struct {
+	log  *slog.Logger
+	last string
+}
+
+func (o *once) tell(err error) {
+	switch {
+	case err == nil && o.last != "":
+		o.log.Info("store maintained again")
+		o.last = ""
+	case err != nil && o.last != err.Error():
+		o.log.Error("store maintenance", "err", err)
+		o.last = err.Error()
 	}
 }
 
@@ -163,18 +148,23 @@ func (s *Store) Flush() error {
 		})
 	}
 	finishing.Wait()
-	dirs := make(map[string]bool)
 	for i, g := range queue {
 		if errs[i] == nil {
-			dirs[g.dir()] = true
+			s.unsynced[g.dir()] = true
 			continue
 		}
 		s.queueMu.Lock()
 		s.queue = append(s.queue, g) // Maintain tries again
 		s.queueMu.Unlock()
 	}
-	for dir := range dirs {
-		if err := syncDir(dir); err != nil && !os.IsNotExist(err) {
+	for dir := range s.unsynced {
+		err := syncDir(dir)
+		if noFiles(err) && s.pool.shed() {
+			err = syncDir(dir)
+		}
+		if err == nil || os.IsNotExist(err) {
+			delete(s.unsynced, dir)
+		} else {
 			errs = append(errs, err)
 		}
 	}
@@ -206,6 +196,8 @@ func (s *Store) Close() error {
 		}
 		t.mu.Unlock()
 	}
+	s.rootMu.Lock()
+	defer s.rootMu.Unlock()
 	return errors.Join(err, s.lock.Close())
 }
 
@@ -290,6 +282,7 @@ func (s *Store) all() []*Track {
 func (s *Store) Stats() Stats {
 	st := Stats{Stored: s.stats.stored.Load(), Duplicate: s.stats.duplicate.Load(), Conflict: s.stats.conflict.Load(),
 		Removed: s.stats.removed.Load(), Full: s.stats.full.Load(), Bytes: s.bytes.Load()}
+	_, st.LeftOut = s.LeftOut()
 	for _, t := range s.all() {
 		t.mu.Lock()
 		if len(t.ids) > 0 {

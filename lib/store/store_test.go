@@ -245,9 +245,11 @@ func TestNotAStore(t *testing.T) {
 		t.Errorf("another version: %v", err)
 	}
 	dir = t.TempDir()
-	os.Mkdir(filepath.Join(dir, groupsDir), 0o755)
-	if _, err := Open(dir, Config{}); !errors.Is(err, ErrFormat) {
-		t.Errorf("foreign folder: %v", err)
+	os.MkdirAll(filepath.Join(dir, groupsDir, "photos"), 0o755)
+	for range 2 {
+		if _, err := Open(dir, Config{}); !errors.Is(err, ErrFormat) {
+			t.Errorf("foreign folder: %v", err)
+		}
 	}
 }
 
@@ -283,7 +285,7 @@ func TestManyPartialGroupsHoldFewFiles(t *testing.T) {
 	}
 	opened := 0
 	for _, g := range tr.groups {
-		if g.f != nil || g.idx != nil {
+		if g.a != nil || g.idx != nil {
 			opened++
 		}
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -127,10 +128,14 @@ func (t *Track) PutFrom(from Origin, o *object.Object, sum object.Hash) (Result,
 	if t.s.closed.Load() {
 		return 0, ErrClosed
 	}
-	r, err := t.put(from, o, sum)
+	var r Result
+	put := func() error {
+		return t.s.pool.withFiles(func() (err error) { r, err = t.put(from, o, sum); return err })
+	}
+	err := put()
 	if isFull(err) {
 		if from != Copy && t.s.makeRoom(int64(len(o.Payload)), func(old old) bool { return from == Live || old.t != t || old.g.id < o.Group }, from == Live) {
-			r, err = t.put(from, o, sum)
+			err = put()
 		}
 		if isFull(err) {
 			t.s.stats.full.Add(1)
@@ -175,19 +180,20 @@ func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is
 func (t *Track) put(from Origin, o *object.Object, sum object.Hash) (Result, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	g := t.groups[o.Group]
-	if g != nil {
-		err := g.load()
-		if errors.Is(err, ErrDamaged) && g.state == complete {
-			// A publisher or peer still has the group: it begins anew, and the damaged file is kept for whoever wants to look.
-			g, err = nil, g.setAside()
+	for try := 0; ; try++ {
+		r, err := t.putInto(from, o, sum)
+		if !errors.Is(err, errChanged) || try == 2 {
+			return r, err
 		}
-		if errors.Is(err, ErrNotFound) { // somebody has removed the file
-			g, err = nil, nil
-		}
-		if err != nil {
-			return 0, err
-		}
+	}
+}
+
+// putInto does the same as put, unless somebody else has changed the group's file: then it says so, and has forgotten or read again what there
+// was of the group.
+func (t *Track) putInto(from Origin, o *object.Object, sum object.Hash) (Result, error) {
+	g, err := t.taking(o.Group)
+	if err != nil {
+		return 0, err
 	}
 	if g != nil && from != Copy {
 		g.copied = false
@@ -218,6 +224,28 @@ func (t *Track) put(from Origin, o *object.Object, sum object.Hash) (Result, err
 	}
 	t.touch(g)
 	return Stored, nil
+}
+
+// taking returns a group that an object is for, with its index; nil: nothing is stored of it. What is damaged or cannot be read is set aside
+// for whoever wants to look, and the group begins anew: a publisher or peer still has it.
+func (t *Track) taking(id uint64) (*group, error) {
+	g := t.groups[id]
+	if g == nil {
+		var err error
+		if g, err = t.adopt(id); g == nil || err != nil {
+			return nil, err
+		}
+	}
+	err := g.load()
+	switch {
+	case err == nil:
+		return g, nil
+	case errors.Is(err, ErrNotFound): // somebody has removed the file
+		return nil, nil
+	case g.state == finishing, noFiles(err), errors.Is(err, fs.ErrNotExist), errors.Is(err, errAway):
+		return nil, err
+	}
+	return nil, g.setAside(err)
 }
 
 // count updates the sums of bytes.
@@ -262,24 +290,23 @@ func (t *Track) drop(g *group) {
 }
 
 // touch makes g the most recently used of the resident groups. If there are too many, the least recently used one drops its index
-// and closes its file.
+// and closes its file. A group that waits for its final name keeps its index until it has the name, and is none of them.
 func (t *Track) touch(g *group) {
-	if n := len(t.resident); n > 0 && t.resident[n-1] == g {
+	if n := len(t.resident); n > 0 && t.resident[n-1] == g && g.state != finishing {
 		return
 	}
 	if i := slices.Index(t.resident, g); i >= 0 {
 		t.resident = slices.Delete(t.resident, i, i+1)
 	}
+	if g.state == finishing {
+		return
+	}
 	t.resident = append(t.resident, g)
-	for i := 0; len(t.resident) > residentGroups && i < len(t.resident)-1; {
-		old := t.resident[i]
-		if old.state == finishing { // its index will be needed at once
-			i++
-			continue
-		}
+	if len(t.resident) > residentGroups {
+		old := t.resident[0]
 		old.closeFile()
 		old.idx = nil
-		t.resident = slices.Delete(t.resident, i, i+1)
+		t.resident = slices.Delete(t.resident, 0, 1)
 	}
 }
 
@@ -367,20 +394,28 @@ func (t *Track) Newest(n int) []uint64 {
 
 // Largest returns the location of the last object of the last group; ends of groups count as objects.
 func (t *Track) Largest() (group, id uint64, ok bool) {
+	err := t.s.pool.withFiles(func() (err error) { group, id, ok, err = t.largest(); return err })
+	return group, id, ok && err == nil
+}
+
+// largest skips groups that cannot be read. An error says that there are no descriptors.
+func (t *Track) largest() (group, id uint64, ok bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := len(t.ids) - 1; i >= 0; i-- {
 		g := t.groups[t.ids[i]]
-		if err := g.load(); err != nil {
-			t.s.c.Logger.Error("group skipped", "track", t.name.String(), "group", g.id, "err", err)
+		if err := g.load(); noFiles(err) {
+			return 0, 0, false, err
+		} else if err != nil {
+			i = min(i, len(t.ids)) // it, and others, may have been removed by somebody else
 			continue
 		}
 		t.touch(g)
 		if n := len(g.idx.entries); n > 0 {
-			return g.id, g.idx.entries[n-1].id, true
+			return g.id, g.idx.entries[n-1].id, true, nil
 		}
 	}
-	return 0, 0, false
+	return 0, 0, false, nil
 }
 
 // Count counts the groups from…to, inclusive.

@@ -1,0 +1,187 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"every.channel/ec/lib/object"
+)
+
+// extBad and badFolder mark what was set aside because it could not be used. Nobody removes it but a person.
+const (
+	extBad    = ".damaged"
+	badFolder = "-damaged-" // no written form begins with a dash
+)
+
+// errAway: another file system is in the place of the store's, as when its disk is not mounted. What would be made there would be hidden
+// once the disk is back.
+var errAway = errors.New("the store's disk is not there")
+
+// device is the file system on which a file lies.
+func device(st os.FileInfo) uint64 {
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		return uint64(sys.Dev)
+	}
+	return 0
+}
+
+// away reports that the folder of the groups, or the place where it would be made anew, is on another file system than at the start.
+func (s *Store) away() error {
+	dir, top := s.dir, filepath.Dir(filepath.Dir(s.dir))
+	st, err := os.Stat(dir)
+	for ; err != nil && dir != top; st, err = os.Stat(dir) {
+		dir = filepath.Dir(dir)
+	}
+	if err == nil && device(st) != s.device {
+		err = errAway
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// makeRoot makes the folder of the groups, if somebody removed it while the store is open; also the store's folder itself, with its lock.
+func (s *Store) makeRoot() error {
+	s.rootMu.Lock()
+	defer s.rootMu.Unlock()
+	if err := s.away(); err != nil {
+		return err
+	}
+	bad := listable(s.dir)
+	if bad == nil || noFiles(bad) {
+		return bad
+	}
+	dir := filepath.Dir(s.dir)
+	if _, err := os.Stat(dir); os.IsNotExist(err) {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+		old := s.lock
+		if err := s.acquire(dir); err != nil {
+			return err
+		}
+		old.Close()
+	}
+	s.c.Logger.Error("folder of the groups is made anew", "path", s.dir, "err", bad)
+	return s.makeUsable(s.dir)
+}
+
+// makeDirs makes the folders of a group.
+func (g *group) makeDirs() error {
+	s, n := g.t.s, g.t.name
+	if err := s.makeRoot(); err != nil {
+		return err
+	}
+	dir, err := s.makeFolder(s.dir, n.Namespace.String())
+	if err == nil {
+		dir, err = s.makeFolder(dir, object.Written(n.Name))
+	}
+	if err == nil {
+		_, err = s.makeFolder(dir, shard(g.id))
+	}
+	return err
+}
+
+// makeFolder makes parent/folder(written) and syncs parent, if it does not exist.
+func (s *Store) makeFolder(parent, written string) (string, error) {
+	dir := filepath.Join(parent, folder(written))
+	if err := s.makeUsable(dir); err != nil {
+		return dir, err
+	}
+	if len(written) <= maxFolder {
+		return dir, nil
+	}
+	name := filepath.Join(dir, nameFile)
+	if b, err := os.ReadFile(name); err == nil && string(b) == written {
+		return dir, nil
+	}
+	return dir, writeSynced(name, written)
+}
+
+// makeUsable makes a folder and syncs its parent. What is there already and is no folder that can be read is set aside.
+func (s *Store) makeUsable(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if os.IsExist(err) {
+		bad := listable(dir)
+		if bad == nil || noFiles(bad) {
+			return bad
+		}
+		if err = s.aside(dir, bad); err == nil {
+			err = os.Mkdir(dir, 0o755)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err = syncDir(filepath.Dir(dir)); err != nil {
+		os.Remove(dir) // so that it is synced when it is made next time
+	}
+	return err
+}
+
+// listable reports why nobody can look into a folder.
+func listable(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err == nil && !st.IsDir() {
+		err = &os.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+	}
+	return err
+}
+
+// aside renames a file that is in the way, or a folder, so that another can be made in its place.
+func (s *Store) aside(path string, why error) error {
+	to := path + extBad
+	if st, err := os.Lstat(path); err == nil && (st.IsDir() || !isGroupFile(path)) {
+		to = filepath.Join(filepath.Dir(path), badFolder+filepath.Base(path))
+	}
+	free := to
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(free); os.IsNotExist(err) {
+			break
+		}
+		free = to + "-" + strconv.Itoa(n)
+	}
+	if err := os.Rename(path, free); err != nil {
+		return err
+	}
+	s.takeIn(path)
+	s.leaveOut(free, fmt.Errorf("set aside: %w", why))
+	return nil
+}
+
+func isGroupFile(path string) bool {
+	_, _, ok := groupFile(filepath.Base(path))
+	return ok
+}
+
+// isAside reports whether something was set aside by its name.
+func isAside(name string) bool {
+	return strings.HasPrefix(name, badFolder) || strings.Contains(name, extBad)
+}
+
+// writeSynced writes a small file whole or not at all.
+func writeSynced(path, text string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "*"+extTemp)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err == nil {
+		return syncDir(filepath.Dir(path))
+	}
+	return errors.Join(err, os.Remove(f.Name()))
+}
