@@ -234,6 +234,21 @@ func printDisk(w io.Writer, d relay.Disk) {
 		}
 		fmt.Fprintf(w, "keeps %s %s, %s\n", what, age, most)
 	}
+	printLeftOut(w, d)
+}
+
+// printLeftOut names what the relay does without.
+func printLeftOut(w io.Writer, d relay.Disk) {
+	if d.LeftOut == 0 {
+		return
+	}
+	fmt.Fprintf(w, "left out: %d parts of the store\n", d.LeftOut)
+	for _, p := range d.Parts {
+		fmt.Fprintf(w, "  %s: %s\n", p.Path, strings.TrimPrefix(p.Why, p.Path+": "))
+	}
+	if more := d.LeftOut - len(d.Parts); more > 0 {
+		fmt.Fprintf(w, "  and %d more\n", more)
+	}
 }
 
 func seconds(s float64) time.Duration {

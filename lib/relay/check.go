@@ -37,7 +37,8 @@ func Check(c ServerConfig) error {
 }
 
 // checkFolder reports a folder in which nothing can be written, or that cannot be made. It tries with a file that it removes. A disk that
-// is full is no reason not to start: what the relay has can be served. Nor is a folder of somebody else's, if all that must be in it is there.
+// is full is no reason not to start: what the relay has can be served. Nor is a disk that is read-only, or a folder of somebody else's, if all that
+// must be in it is there.
 func checkFolder(dir string) error {
 	st, err := os.Stat(dir)
 	if link, lerr := os.Readlink(dir); lerr == nil && errors.Is(err, fs.ErrNotExist) {
@@ -52,7 +53,7 @@ func checkFolder(dir string) error {
 		return &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
 	f, err := os.CreateTemp(dir, ".tmp-*")
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, fs.ErrPermission) && complete(dir) {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)) && complete(dir) {
 		return nil
 	}
 	if err != nil {

@@ -146,7 +146,7 @@ func (f *fetch) group(id uint64) error {
 		return f.unknown(rest)
 	}
 	if err != nil {
-		f.t.r.log.Error("stored group cannot be read", "track", f.t.name.String(), "group", id, "err", err)
+		f.t.r.log.Debug("stored group cannot be read", "track", f.t.name.String(), "group", id, "err", err) // the store has said so, once
 		return f.unknown(rest)
 	}
 	defer r.Close()
@@ -160,11 +160,11 @@ func (f *fetch) group(id uint64) error {
 			return f.unknown(rest)
 		}
 		if errors.Is(err, store.ErrDamaged) {
-			f.t.r.log.Error("stored group is damaged", "track", f.t.name.String(), "group", id, "err", err)
+			f.t.r.log.Debug("stored group is damaged", "track", f.t.name.String(), "group", id, "err", err)
 			return f.unknown(rest)
 		}
 		if err != nil {
-			f.t.r.log.Error("stored group cannot be read", "track", f.t.name.String(), "group", id, "err", err)
+			f.t.r.log.Debug("stored group cannot be read", "track", f.t.name.String(), "group", id, "err", err)
 			return f.unknown(rest)
 		}
 		l := moqt.Location{Group: id, Object: o.ID}

@@ -390,11 +390,12 @@ func TestMirrorWithoutFolder(t *testing.T) {
 			}
 		},
 		"away": func(t *testing.T, dir string) func() {
-			if err := os.Rename(filepath.Join(dir, "groups"), filepath.Join(dir, "away")); err != nil {
+			groups := filepath.Join(dir, "groups") // another disk is in the place of the one that was mounted there
+			if err := syscall.Mount("tmpfs", groups, "tmpfs", 0, "size=1m"); err != nil {
 				t.Fatal(err)
 			}
 			return func() {
-				if err := os.Rename(filepath.Join(dir, "away"), filepath.Join(dir, "groups")); err != nil {
+				if err := syscall.Unmount(groups, syscall.MNT_DETACH); err != nil {
 					t.Error(err)
 				}
 			}

@@ -83,7 +83,20 @@ type Disk struct {
 	Removed   int64   `json:"removed"` // groups, by retention, since the start
 	Full      int64   `json:"full"`    // objects refused because the disk was full, since the start
 	Retention []Bound `json:"retention"`
+	// LeftOut is how many files and folders in the store's folder the relay does without, because they cannot be read, are damaged,
+	// or are not of a store; Parts are the first of them.
+	LeftOut int    `json:"left_out"`
+	Parts   []Part `json:"left_out_parts,omitempty"`
 }
+
+// Part is a file or folder that the relay does without.
+type Part struct {
+	Path string `json:"path"`
+	Why  string `json:"why"`
+}
+
+// mostParts bounds the parts that the record names.
+const mostParts = 100
 
 // Bound is the retention of namespaces with a prefix; the first one is that of all other namespaces. 0: no bound.
 type Bound struct {
@@ -254,6 +267,11 @@ func (r *Relay) disk(dir string, c store.Config) Disk {
 	d.Retention = []Bound{{Age: c.MaxAge.Seconds(), Bytes: c.MaxBytes}}
 	for _, rule := range c.Rules {
 		d.Retention = append(d.Retention, Bound{rule.Prefix.String(), rule.MaxAge.Seconds(), rule.MaxBytes})
+	}
+	parts, n := r.store.LeftOut()
+	d.LeftOut = n
+	for _, p := range parts[:min(len(parts), mostParts)] {
+		d.Parts = append(d.Parts, Part(p))
 	}
 	return d
 }
