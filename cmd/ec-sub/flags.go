@@ -32,6 +32,9 @@ func flags() []cli.Flag {
 		&cli.BoolFlag{Name: "follow", Usage: "with --list: list namespaces as they come and go, without end"},
 		&cli.BoolFlag{Name: "json", Usage: "list as JSON Lines"},
 		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
+		&cli.BoolFlag{Name: "pace", Usage: "write the transport stream in its own time; -o may then be udp://HOST:PORT or rtp://HOST:PORT"},
+		cmdutil.RateFlag("mux-rate", "with --pace: fill the multiplex with null packets to `RATE` bit/s, such as 8M, with exact PCRs"),
+		&cli.DurationFlag{Name: "pace-delay", Value: time.Second, Usage: "with --pace: hold packets for `TIME`, by which parts may come late"},
 		cmdutil.OutputFlag(),
 		cmdutil.DraftFlag(),
 	}, cmdutil.TLSFlags()...)

@@ -73,7 +73,7 @@ func run(c *cli.Context) (err error) {
 	conf.Progress = func(s sub.Stats) {
 		status.Set("group %d, %d objects, %.1f MB, %d groups and %d objects missing", s.Group, s.Objects, float64(s.Bytes)/1e6, s.MissingGroups, s.MissingObjects)
 	}
-	out, err := cmdutil.Output(c)
+	out, err := output(c, &conf)
 	if err != nil {
 		return err
 	}

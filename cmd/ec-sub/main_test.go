@@ -13,5 +13,5 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	cmdtest.Run(t, "testdata", "ec-sim", "ec-chop", "ec-pub", "ec-relay", "ec-dump")
+	cmdtest.Run(t, "testdata", "ec-sim", "ec-chop", "ec-pub", "ec-relay", "ec-dump", "ec-tune")
 }
