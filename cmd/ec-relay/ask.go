@@ -237,8 +237,11 @@ func printDisk(w io.Writer, d relay.Disk) {
 	printLeftOut(w, d)
 }
 
-// printLeftOut names what the relay does without.
+// printLeftOut says why nothing is stored, and names what the relay does without.
 func printLeftOut(w io.Writer, d relay.Disk) {
+	if p := d.Paused; p != nil {
+		fmt.Fprintf(w, "storing paused since %s: %s (%d objects not stored)\n", p.Since.Format(time.RFC3339), p.Why, p.Objects)
+	}
 	if d.LeftOut == 0 {
 		return
 	}

@@ -83,10 +83,19 @@ type Disk struct {
 	Removed   int64   `json:"removed"` // groups, by retention, since the start
 	Full      int64   `json:"full"`    // objects refused because the disk was full, since the start
 	Retention []Bound `json:"retention"`
+	// Paused is why objects cannot be stored at the moment; missing: they can.
+	Paused *Paused `json:"paused,omitempty"`
 	// LeftOut is how many files and folders in the store's folder the relay does without, because they cannot be read, are damaged,
 	// or are not of a store; Parts are the first of them.
 	LeftOut int    `json:"left_out"`
 	Parts   []Part `json:"left_out_parts,omitempty"`
+}
+
+// Paused says why objects cannot be stored.
+type Paused struct {
+	Why     string    `json:"why"`
+	Since   time.Time `json:"since"`
+	Objects int64     `json:"objects"` // that were not stored since
 }
 
 // Part is a file or folder that the relay does without.
@@ -267,6 +276,9 @@ func (r *Relay) disk(dir string, c store.Config) Disk {
 	d.Retention = []Bound{{Age: c.MaxAge.Seconds(), Bytes: c.MaxBytes}}
 	for _, rule := range c.Rules {
 		d.Retention = append(d.Retention, Bound{rule.Prefix.String(), rule.MaxAge.Seconds(), rule.MaxBytes})
+	}
+	if p := r.store.Paused(); p != nil {
+		d.Paused = &Paused{Why: p.Why, Since: p.Since.UTC(), Objects: p.Objects}
 	}
 	parts, n := r.store.LeftOut()
 	d.LeftOut = n

@@ -64,6 +64,7 @@ func (g *group) openFile(a *appender) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.t.s.takeIn(path)
 	var w io.Writer = f
 	if fail := g.t.s.c.fail; fail != nil {
 		w = &failing{f, fail}

@@ -121,8 +121,10 @@ func (s *Store) makeUsable(dir string) error {
 	}
 	if err = syncDir(filepath.Dir(dir)); err != nil {
 		os.Remove(dir) // so that it is synced when it is made next time
+		return err
 	}
-	return err
+	s.takeIn(dir)
+	return nil
 }
 
 // listable reports why nobody can look into a folder.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,11 +28,67 @@ type trouble struct {
 	at  time.Time
 }
 
-// hurt notes that a write failed.
+// Pause says that objects cannot be stored at the moment.
+type Pause struct {
+	Why     string
+	Since   time.Time
+	Objects int64 // that were not stored since
+	last    time.Time
+}
+
+// calm is how long no write may have failed before a pause is over: small objects may find room where others do not.
+const calm = 10 * time.Second
+
+// hurt notes that an object was not stored. If that is for one bad part of the store, the part is left out; otherwise storing pauses, which is
+// logged.
 func (s *Store) hurt(err error) {
-	if path := (*fs.PathError)(nil); !noFiles(err) && (isFull(err) || errors.Is(err, errAway) || errors.As(err, &path)) {
+	path := (*fs.PathError)(nil)
+	whole := isFull(err) || noFiles(err) || errors.Is(err, errAway) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO)
+	if isPath := errors.As(err, &path); !noFiles(err) && (whole || isPath) {
 		s.trouble.Store(&trouble{err, s.c.now()})
 	}
+	if !whole {
+		if path != nil {
+			s.leaveOut(path.Path, err)
+		}
+		return
+	}
+	now := s.c.now()
+	s.pauseMu.Lock()
+	defer s.pauseMu.Unlock()
+	if s.pause == nil {
+		s.pause = &Pause{Why: err.Error(), Since: now}
+		s.pausing.Store(true)
+		s.c.Logger.Error("storing paused, what is live goes on", "err", err)
+	}
+	s.pause.Objects++
+	s.pause.last = now
+}
+
+// stored notes that an object was stored.
+func (s *Store) stored() {
+	s.stats.stored.Add(1)
+	if !s.pausing.Load() {
+		return
+	}
+	s.pauseMu.Lock()
+	defer s.pauseMu.Unlock()
+	if p := s.pause; p != nil && s.c.now().Sub(p.last) >= calm {
+		s.c.Logger.Warn("storing goes on", "paused", s.c.now().Sub(p.Since).Round(time.Second), "not_stored", p.Objects)
+		s.pause = nil
+		s.pausing.Store(false)
+	}
+}
+
+// Paused returns why objects cannot be stored, and since when; nil: they can, as far as is known.
+func (s *Store) Paused() *Pause {
+	s.pauseMu.Lock()
+	defer s.pauseMu.Unlock()
+	if s.pause == nil {
+		return nil
+	}
+	p := *s.pause
+	return &p
 }
 
 // Room returns nil if copies of other relays' groups may be stored in a namespace without removing anything, with some room left

@@ -1,10 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -197,4 +201,58 @@ func TestForget(t *testing.T) {
 		t.Error("a track with something in it was forgotten")
 	}
 	runtime.KeepAlive(tr)
+}
+
+// TestPauseIsSaid: that nothing can be stored is said once, and so is that it can again, once no write has failed for a while; a part that cannot be
+// written is no pause.
+func TestPauseIsSaid(t *testing.T) {
+	c, full, log := &clock{t: time.Now()}, &diskFull{left: 1 << 20}, new(bytes.Buffer)
+	s := open(t, t.TempDir(), Config{now: c.now, fail: full.write, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	tr := s.Track(ts)
+	say := func(what string, want int) {
+		t.Helper()
+		if n := strings.Count(log.String(), what); n != want {
+			t.Errorf("%q was said %d times, want %d: %s", what, n, want, log)
+		}
+	}
+	putGroup(t, tr, 1)
+	if s.Paused() != nil {
+		t.Error("paused from the start")
+	}
+	full.left = 0
+	for g := range uint64(5) {
+		if err := putFrom(t, Live, tr, 10+g); !errors.Is(err, ErrFull) {
+			t.Fatal(err)
+		}
+		c.add(time.Second)
+	}
+	say("storing paused", 1)
+	if p := s.Paused(); p == nil || p.Objects != 5 || !strings.Contains(p.Why, "no space left") {
+		t.Errorf("%+v", p)
+	}
+	full.left = 1 << 20
+	putGroup(t, tr, 2)
+	say("storing goes on", 0)
+	c.add(calm)
+	putGroup(t, tr, 3)
+	say("storing goes on", 1)
+	if s.Paused() != nil {
+		t.Error("still paused")
+	}
+	dir := filepath.Join(s.dir, folder(object.Namespace{"closed"}.String()))
+	if err := os.Mkdir(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	defer asStranger(t, filepath.Dir(s.dir))()
+	closed := s.Track(object.TrackName{Namespace: object.Namespace{"closed"}, Name: "v"})
+	for g := range uint64(3) {
+		if err := putFrom(t, Live, closed, g); !errors.Is(err, os.ErrPermission) {
+			t.Fatal(err)
+		}
+	}
+	if list, n := s.LeftOut(); s.Paused() != nil || n != 1 || filepath.Dir(list[0].Path) != dir {
+		t.Errorf("paused %v, left out %v", s.Paused(), list)
+	}
+	say("part of the store left out", 1)
+	putGroup(t, tr, 4)
 }

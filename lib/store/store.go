@@ -49,6 +49,9 @@ type Store struct {
 	bytes    atomic.Int64
 	ruled    []atomic.Int64          // bytes under each of Config.Rules
 	trouble  atomic.Pointer[trouble] // the last write that failed
+	pausing  atomic.Bool             // pause is not nil
+	pauseMu  sync.Mutex
+	pause    *Pause // nil: objects can be stored
 	stats    struct{ stored, duplicate, conflict, removed, full atomic.Int64 }
 }
 

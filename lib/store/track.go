@@ -150,7 +150,7 @@ func (t *Track) PutFrom(from Origin, o *object.Object, sum object.Hash) (Result,
 		t.s.hurt(err)
 		return 0, fmt.Errorf("store object %d of group %d of %v: %w", o.ID, o.Group, t.name, err)
 	case r == Stored:
-		t.s.stats.stored.Add(1)
+		t.s.stored()
 	case r == Duplicate:
 		t.s.stats.duplicate.Add(1)
 	case r == Conflict:
