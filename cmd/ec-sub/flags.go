@@ -34,6 +34,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
 		&cli.BoolFlag{Name: "pace", Usage: "write the transport stream in its own time; -o may then be udp://HOST:PORT or rtp://HOST:PORT"},
 		cmdutil.RateFlag("mux-rate", "with --pace: fill the multiplex with null packets to `RATE` bit/s, such as 8M, with exact PCRs"),
+		&cli.BoolFlag{Name: "si", Usage: "with --pace: put the tables of the broadcast back, for a television: names, guide and time"},
 		&cli.DurationFlag{Name: "pace-delay", Value: time.Second, Usage: "with --pace: hold packets for `TIME`, by which parts may come late"},
 		cmdutil.OutputFlag(),
 		cmdutil.DraftFlag(),

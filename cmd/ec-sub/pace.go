@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
 	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/pace"
 	"every.channel/ec/lib/sub"
 )
@@ -22,8 +25,8 @@ func output(c *cli.Context, conf *sub.Config) (io.WriteCloser, error) {
 	case c.Bool("pace"):
 	case pace.IsAddress(address):
 		return nil, cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("-o %s without --pace", address), "datagrams need --pace, which sends them in time"))
-	case rate > 0 || c.IsSet("pace-delay"):
-		return nil, cmdutil.UsageError(errors.New("--mux-rate and --pace-delay go with --pace"))
+	case rate > 0 || c.Bool("si") || c.IsSet("pace-delay"):
+		return nil, cmdutil.UsageError(errors.New("--mux-rate, --si and --pace-delay go with --pace"))
 	default:
 		return cmdutil.Output(c)
 	}
@@ -42,7 +45,28 @@ func output(c *cli.Context, conf *sub.Config) (io.WriteCloser, error) {
 		return nil, err
 	}
 	conf.TS = true
-	return paced(c, pace.Config{Rate: rate, Delay: c.Duration("pace-delay"), Buffer: conf.Buffer, Log: conf.Log}, w), nil
+	p := pace.Config{Rate: rate, Delay: c.Duration("pace-delay"), Buffer: conf.Buffer, Log: conf.Log}
+	if c.Bool("si") {
+		p.SI = withSI(c.Context, conf)
+	}
+	return paced(c, p, w), nil
+}
+
+// withSI makes a carousel that is filled from the first object on, as long as ctx lasts.
+func withSI(ctx context.Context, conf *sub.Config) *pace.Carousel {
+	var once sync.Once
+	carousel := &pace.Carousel{}
+	reader := *conf
+	conf.First = func(t object.TrackName, group uint64) {
+		once.Do(func() {
+			go func() {
+				if err := sub.SI(ctx, reader, t, group, carousel); err != nil && ctx.Err() == nil {
+					conf.Log.Warn("no tables of the broadcast can be put back", "err", err)
+				}
+			}()
+		})
+	}
+	return carousel
 }
 
 // pacer is a pipe to a pacer.

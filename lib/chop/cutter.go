@@ -40,6 +40,7 @@ type cutter struct {
 	tdtTwice  bool          // two TDT came in succession since the last TOT
 	tdtBefore bool          // the last table on that PID was a TDT, and none was lost since
 	totLost   bool          // a TOT may have been lost
+	siSince   clock.Ticks27 // since when sections are told apart from repetitions
 	noTOT     clock.Ticks27 // since when no TOT came, and none may have been lost
 	told      []said        // times that wait for the next PCR
 	nextPos   int64         // position at which the PMT was heard that is not in force yet

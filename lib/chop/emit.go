@@ -72,6 +72,7 @@ type emitter struct {
 	manifest  log
 	timeline  log
 	si        log
+	siHeld    []byte // of the si track, until the time of a chunk is known
 	catalogs  map[string]*published
 	props     []byte
 	objects   object.Object
@@ -309,8 +310,8 @@ func (e *emitter) end(d delivery) error {
 			return err
 		}
 	}
-	if len(d.si) > 0 {
-		if err := e.append(&e.si, ch.bucket, appendSI(nil, d.si)); err != nil {
+	if e.siHeld = appendSI(e.siHeld, d.si); ch.synced || len(e.siHeld) > maxHeld {
+		if err := e.tellSI(ch.bucket); err != nil {
 			return err
 		}
 	}
@@ -345,6 +346,19 @@ func (e *emitter) tellLate(d delivery) error {
 	return e.record(&e.manifest, int64(e.manifest.group), entry)
 }
 
+// maxHeld is how many bytes of sections are held for a chunk whose time is known.
+const maxHeld = 1 << 20
+
+// tellSI writes the sections that were heard. They wait for a chunk whose time is known, so that readers find them there.
+func (e *emitter) tellSI(bucket int64) error {
+	if len(e.siHeld) == 0 {
+		return nil
+	}
+	err := e.append(&e.si, bucket, e.siHeld)
+	e.siHeld = nil
+	return err
+}
+
 // record appends an entry to a log.
 func (e *emitter) record(l *log, group int64, entry interface{ Append([]byte) ([]byte, error) }) error {
 	b, err := entry.Append(nil)
@@ -365,6 +379,9 @@ func (d *damage) entry() *catalog.Damage {
 
 // finish closes all open groups.
 func (e *emitter) finish() error {
+	if err := e.tellSI(int64(e.si.group)); err != nil {
+		return err
+	}
 	for _, l := range []*log{&e.timeline, &e.si, &e.manifest} {
 		if err := e.close(l); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/clock"
+	"every.channel/ec/lib/psi"
 	"every.channel/ec/lib/ts"
 )
 
@@ -26,6 +27,9 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 	case lost || c.dark-c.heard[pid].dark >= 16:
 		c.heard[pid].dark = -1 // something was lost until the table is heard whole
 	}
+	if c.base.now-c.siSince >= siAgain {
+		c.siSince, pr.versions = c.base.now, psi.Versions{}
+	}
 	pr.feed(p, pid)
 	if pr.err != nil {
 		return pr.err
@@ -45,6 +49,9 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 	}
 	return nil
 }
+
+// siAgain is after how long the si track has all sections again, so that a reader need not go further back.
+const siAgain = 10 * 60 * second
 
 // said is a time that a table told and that is not tied to a PCR yet.
 type said struct {

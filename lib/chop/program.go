@@ -324,13 +324,16 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 		default:
 			p.utcKind, p.dvb = tableTDT, true
 		}
+		if timeless := psi.Timeless(section); timeless == nil || !p.versions.New(uint16(pid), timeless) {
+			return // the timeline track has the time
+		}
+		p.si = append(p.si, siSection{pid, bytes.Clone(section)})
 		return
 	}
 	if !p.versions.New(uint16(pid), section) {
 		return
 	}
-	switch section[0] {
-	case psi.TableMGT:
+	if section[0] == psi.TableMGT {
 		if mgt, err := psi.ParseMGT(section); err == nil {
 			for _, t := range mgt.Tables {
 				if p.roles[t.PID] == 0 && t.PID != ts.PIDNull {
@@ -338,8 +341,6 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 				}
 			}
 		}
-	case psi.TableTDT, psi.TableTOT, psi.TableSTT:
-		return // these tables say the time, which the timeline track has
 	}
 	p.si = append(p.si, siSection{pid, bytes.Clone(section)})
 }

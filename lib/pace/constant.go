@@ -91,7 +91,8 @@ func (m *mux) take(sp *span) {
 	m.pid = sp.packets[sp.pcr].PID()
 }
 
-// slot fills the next slot: with a PCR if one is due, with the next packet of the stream if its time has come, else with a null packet.
+// slot fills the next slot: with a PCR if one is due, with the next packet of the stream if its
+// time has come, else with SI or a null packet.
 func (m *mux) slot() {
 	p := m.p
 	m.next()
@@ -114,8 +115,11 @@ func (m *mux) slot() {
 		p.stats.Late = max(p.stats.Late, (t - m.cur.time(m.i)).Duration())
 		m.i++
 	default:
-		made.SetNull()
-		p.stats.Null++
+		if send = p.si(t); send == nil {
+			send = &made
+			made.SetNull()
+			p.stats.Null++
+		}
 	}
 	p.stats.Packets++
 	p.out = append(p.out, send[:]...)

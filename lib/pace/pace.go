@@ -25,6 +25,8 @@ type Config struct {
 	Delay time.Duration
 	// Buffer is how many bytes are held before the input waits. Default: 64 MiB.
 	Buffer int64
+	// SI is sent beside the stream. Default: nothing is.
+	SI *Carousel
 	// Log gets a line when the output pauses or its clock begins anew. Default: no log.
 	Log *slog.Logger
 	// Progress is called about twice a second. Default: nothing is.
@@ -89,6 +91,11 @@ func (p *pacer) read(ctx context.Context, r io.Reader) error {
 			p.spans.end(err) // told by the output, behind what came before
 			return nil
 		}
+		if p.c.SI != nil {
+			for i := range sp.packets {
+				p.c.SI.watch(&sp.packets[i])
+			}
+		}
 		p.wall.came(sp.end, time.Now())
 		waited, err := p.spans.put(ctx, sp)
 		if err != nil {
@@ -125,15 +132,34 @@ func (p *pacer) asSent(ctx context.Context) error {
 		}
 		first, end = false, sp.end
 		for i := range sp.packets {
-			p.out = append(p.out, sp.packets[i][:]...)
-			if p.stats.Packets++; len(p.out) == Burst*ts.PacketSize || i == len(sp.packets)-1 && p.spans.empty() {
-				if err := p.sendAt(ctx, p.wall.when(sp.time(i))); err != nil {
+			if si := p.si(sp.time(i)); si != nil {
+				if err := p.add(ctx, si, sp.time(i), false); err != nil {
 					return err
 				}
+			}
+			if err := p.add(ctx, &sp.packets[i], sp.time(i), i == len(sp.packets)-1 && p.spans.empty()); err != nil {
+				return err
 			}
 		}
 		p.spans.took(sp)
 	}
+}
+
+// si is the next packet of SI if one is due.
+func (p *pacer) si(t clock.Ticks27) *ts.Packet {
+	if p.c.SI == nil {
+		return nil
+	}
+	return p.c.SI.packet(t)
+}
+
+// add collects a packet, and writes what is collected if that is a burst, or nothing follows soon.
+func (p *pacer) add(ctx context.Context, packet *ts.Packet, t clock.Ticks27, last bool) error {
+	p.out = append(p.out, packet[:]...)
+	if p.stats.Packets++; len(p.out) < Burst*ts.PacketSize && !last {
+		return nil
+	}
+	return p.sendAt(ctx, p.wall.when(t))
 }
 
 func latest(a, b time.Time) time.Time {

@@ -98,3 +98,42 @@ func appendBCD(b []byte, d time.Duration) []byte {
 	}
 	return b
 }
+
+// Timeless is a time table without its time: what else it says, such as leap seconds and local time offsets. It is nil of a table
+// that says nothing else.
+func Timeless(section []byte) []byte {
+	switch {
+	case len(section) == 0:
+	case section[0] == TableSTT:
+		if t, err := ParseSTT(section); err == nil {
+			t.SystemTime = 0
+			return t.Append(nil)
+		}
+	case section[0] == TableTOT:
+		if t, err := ParseTOT(section); err == nil {
+			t.UTC = time.Unix(0, 0)
+			return t.Append(nil)
+		}
+	}
+	return nil
+}
+
+// WithTime is a time table that says another time, and all else as before; nil if the section is no such table.
+func WithTime(section []byte, utc time.Time) []byte {
+	switch {
+	case len(section) == 0:
+	case section[0] == TableSTT:
+		if t, err := ParseSTT(section); err == nil {
+			t.SystemTime = STTAt(utc, t.GPSUTCOffset).SystemTime
+			return t.Append(nil)
+		}
+	case section[0] == TableTOT:
+		if t, err := ParseTOT(section); err == nil {
+			t.UTC = utc
+			return t.Append(nil)
+		}
+	case section[0] == TableTDT:
+		return TDT{utc}.Append(nil)
+	}
+	return nil
+}

@@ -73,7 +73,6 @@ func TestMirror(t *testing.T) {
 // A mirror that starts midway has what was before and what comes, though nobody watches there, and through a relay that keeps nothing
 // of it; after a restart it fetches nothing again.
 func TestMirrorMidway(t *testing.T) {
-	t.Parallel()
 	origin := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{})
 	middle := edge(t, origin.upstream())
 	p := origin.publisher(t, ts)

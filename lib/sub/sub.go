@@ -56,6 +56,9 @@ type Config struct {
 	QLogDir string
 	// Log gets events. Default: none.
 	Log *slog.Logger
+	// First is called with the track and the group of the first object, before it is written, and again when the broadcast goes on in
+	// another track.
+	First func(t object.TrackName, group uint64)
 	// Progress is called about twice a second and at the end.
 	Progress func(Stats)
 

@@ -17,6 +17,9 @@ func (r *reader) write(o *object.Object) (enough bool, err error) {
 	if before := r.meter.add(prop, time.Now()); r.c.Duration > 0 && before >= r.c.Duration {
 		return true, nil
 	}
+	if !r.wrote && r.c.First != nil {
+		r.c.First(r.e.name, o.Group)
+	}
 	ok, err := r.out.object(r.e.name, o)
 	if err != nil {
 		return false, err
