@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -14,7 +15,7 @@ import (
 
 // Fetch answers a FETCH from the store, and with what upstreams bring. Ranges that the relay does not know are marked as unknown.
 func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
-	if len(r.Track.Namespace) > 1 && r.Track.Namespace[0] == inventoryField {
+	if len(r.Track.Namespace) > 1 && r.Track.Namespace[0] == mesh.InventoryField {
 		s.inventory(ctx, r)
 		return
 	}
