@@ -7,11 +7,15 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"every.channel/ec/lib/object"
 )
 
 // A relay, or a publisher with a memory, lists the groups that it has of a track when it is asked with a FETCH (docs/format/chain.md).
+
+// Ours reports whether a peer that calls itself so (MOQT_IMPLEMENTATION) is of this project, and knows what is said here.
+func Ours(implementation string) bool { return strings.HasPrefix(implementation, "every.channel") }
 
 // InventoryField, put before a track's namespace, names the track that lists its groups.
 const InventoryField = ".ec-groups"
@@ -75,4 +79,26 @@ func MergeInventories(a, b []Group) []Group {
 		all[g.ID] = Group{ID: g.ID, Whole: o.Whole || g.Whole, Objects: max(o.Objects, g.Objects)}
 	}
 	return slices.SortedFunc(maps.Values(all), func(a, b Group) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// AppendTracks appends the names of tracks, a line for each. A list of them is what a publisher answers that is asked for InventoryField
+// alone.
+func AppendTracks(b []byte, names []object.TrackName) []byte {
+	for _, n := range names {
+		b = append(append(b, n.String()...), '\n')
+	}
+	return b
+}
+
+// ParseTracks reads what AppendTracks wrote, up to most names. A line that is no name is left out.
+func ParseTracks(b []byte, most int) (names []object.TrackName) {
+	for line := range strings.Lines(string(b)) {
+		if len(names) == most {
+			break
+		}
+		if n, err := object.ParseTrackName(strings.TrimSuffix(line, "\n")); err == nil {
+			names = append(names, n)
+		}
+	}
+	return names
 }

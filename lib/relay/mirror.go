@@ -244,7 +244,16 @@ func fetchInventory(ctx context.Context, s *session, name object.TrackName, from
 	if to < object.MaxVarint {
 		end.Group = max(from+1, to)
 	}
-	r, err := s.ask.Fetch(ctx, list, moqt.Location{Group: from}, end, moqt.FetchOptions{Tokens: hops})
+	b, err := fetchList(ctx, s, list, moqt.Location{Group: from}, end, hops, came)
+	if err != nil || b == nil {
+		return nil, err
+	}
+	return mesh.ParseInventory(b, from)
+}
+
+// fetchList fetches the one object of an answer; nil: there is nothing.
+func fetchList(ctx context.Context, s *session, list object.TrackName, start, end moqt.Location, hops []moqt.Token, came func(int64)) ([]byte, error) {
+	r, err := s.ask.Fetch(ctx, list, start, end, moqt.FetchOptions{Tokens: hops})
 	if refused := (*moqt.RequestError)(nil); errors.As(err, &refused) && refused.Code == wire.RequestDoesNotExist {
 		return nil, nil
 	}
@@ -261,9 +270,5 @@ func fetchInventory(ctx context.Context, s *session, name object.TrackName, from
 	if o.Size > mesh.MaxInventoryBytes {
 		return nil, fmt.Errorf("a list of %d bytes", o.Size)
 	}
-	b, err := readPayload(&counted{Reader: r, came: came}, o.Size)
-	if err != nil {
-		return nil, err
-	}
-	return mesh.ParseInventory(b, from)
+	return readPayload(&counted{Reader: r, came: came}, o.Size)
 }
