@@ -58,8 +58,8 @@ type Mirror struct {
 	Library Library
 	// Rate bounds the bytes of payload a second that are fetched. Default 0: no bound.
 	Rate int64
-	// Word is how the log calls it. Default "mirror".
-	Word string
+	// Word is how the log calls it, and Done what it has done. Default "mirror" and "mirrored".
+	Word, Done string
 	// Logger gets events. Default: none.
 	Logger *slog.Logger
 
@@ -125,7 +125,7 @@ func (m *Mirror) Run(ctx context.Context) {
 	if m.Logger == nil {
 		m.Logger = slog.New(slog.DiscardHandler)
 	}
-	m.Word = cmp.Or(m.Word, "mirror")
+	m.Word, m.Done = cmp.Or(m.Word, "mirror"), cmp.Or(m.Done, "mirrored")
 	wake, stop := m.Library.Changes()
 	defer stop()
 	m.mu.Lock()
@@ -416,7 +416,7 @@ func (l *lane) bring(ctx context.Context, tracks map[string]Track, p *pacer, whi
 	defer func() {
 		l.count()
 		if n > 0 {
-			m.Logger.Info(m.Word+" brought", "groups", n, "missing", m.Missing())
+			m.Logger.Info(m.Done, "groups", n, "missing", m.Missing())
 		}
 	}()
 	for some := true; some; {

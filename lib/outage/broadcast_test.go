@@ -40,6 +40,20 @@ type broadcast struct {
 	every time.Duration
 
 	written atomic.Uint64 // groups of each track that were written whole
+	began   time.Time     // when group 0 was on air
+}
+
+// begin puts the broadcast on air, for homes that come and go.
+func (b *broadcast) begin() { b.began = time.Now() }
+
+// onAir writes what is on air to w, from the beginning of the next group, until ctx ends.
+func (b *broadcast) onAir(ctx context.Context, w io.WriteCloser) {
+	n := uint64(time.Since(b.began)/b.every) + 1
+	select {
+	case <-time.After(time.Until(b.began.Add(time.Duration(n) * b.every))):
+	case <-ctx.Done():
+	}
+	b.run(ctx, w, n)
 }
 
 // run writes to w until ctx ends, and then ends the stream in order.
@@ -123,4 +137,3 @@ func (b *broadcast) verify(t testing.TB, st *store.Store) (objects int) {
 	}
 	return objects
 }
-

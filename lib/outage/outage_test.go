@@ -22,7 +22,7 @@ func logger() *slog.Logger {
 	if !testing.Verbose() {
 		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(slog.NewTextHandler(os.Stderr, nil))
 }
 
 // home is a relay of the test's own process, which can be away for a while.
@@ -113,23 +113,45 @@ func wait(t testing.TB, what string, ok func() bool) time.Duration {
 	return time.Since(began)
 }
 
+// away is how long the relay is away, and input what is published meanwhile. EC_OUTAGE_SECONDS, EC_OUTAGE_MS (of a group) and
+// EC_OUTAGE_BYTES (of a part, of which a group has four) make it longer, slower and larger; scripts/crash does.
+func away(t testing.TB) time.Duration {
+	return time.Duration(number(t, "EC_OUTAGE_SECONDS", 8)) * time.Second
+}
+
+func input(t testing.TB) *broadcast {
+	return &broadcast{size: number(t, "EC_OUTAGE_BYTES", 4000), every: time.Duration(number(t, "EC_OUTAGE_MS", 50)) * time.Millisecond}
+}
+
 // The relay is away for a while and the publisher goes on: what is new is there at once, and then everything of that time.
 func TestOutage(t *testing.T) {
+	t.Parallel()
+	testOutage(t, input(t), pub.Config{})
+}
+
+// The relay is away for longer than what fits in memory: the rest comes from disk.
+func TestSpool(t *testing.T) {
+	t.Parallel()
+	b := input(t)
+	testOutage(t, b, pub.Config{Spool: t.TempDir(), Memory: int64(10 * b.size * parts)})
+}
+
+func testOutage(t *testing.T, b *broadcast, c pub.Config) {
 	h := newHome(t)
-	b := &broadcast{size: 2000, every: 50 * time.Millisecond}
-	stop := h.publish(b, pub.Config{RetryLost: time.Minute}, 0)
-	wait(t, "the first groups", func() bool { return b.written.Load() > 20 && len(b.lacking(t, h.store, video, 10)) == 0 })
+	c.RetryLost = time.Hour
+	stop := h.publish(b, c, 0)
+	wait(t, "the first groups", func() bool { return has(h.store, 4) })
 	h.off()
 	gone := b.written.Load()
-	time.Sleep(8 * time.Second) // the outage
+	time.Sleep(away(t)) // the outage
 	h.on()
 	back := b.written.Load()
-	live := wait(t, "what is new", func() bool { return len(b.lacking(t, h.store, video, back+20)) < int(back+20-gone) && has(h.store, back+20) })
+	live := wait(t, "what is new", func() bool { return has(h.store, max(b.written.Load()-2, back)) })
 	healed := wait(t, "what is missing", func() bool {
-		n := b.written.Load() - 20
+		n := b.written.Load() - 2
 		return len(b.lacking(t, h.store, video, n)) == 0 && len(b.lacking(t, h.store, manifest, n)) == 0
 	})
-	t.Logf("away for %d groups; live after %v, whole %v later", back-gone, live, healed)
+	t.Logf("away for %v, %d groups of %d bytes; live after %v, whole %v later", away(t), back-gone, parts*b.size, live, healed)
 	stats, err := stop()
 	if err != nil || stats.Dropped+stats.Undelivered > 0 {
 		t.Errorf("%+v, %v", stats, err)

@@ -217,11 +217,18 @@ func (h *holding) groups(from, to uint64) []mesh.Group {
 	return h.list(from, to, func(*group) bool { return true })
 }
 
-// listed returns those that a relay may want: not those that are still on their way to it.
+// listed returns those that a relay may want: not those that are still on their way to it. An open group of which nothing comes is not
+// on its way, and an earlier run may have left more of it on disk.
 func (h *holding) listed(from, to uint64, relay int) []mesh.Group {
 	now := time.Now()
 	return h.list(from, to, func(g *group) bool {
-		return g.sent[relay] && now.Sub(g.sentAt[relay]) > justSent || !g.sent[relay] && g.old[relay]
+		switch {
+		case g.sent[relay]:
+			return now.Sub(g.sentAt[relay]) > justSent
+		case g.state == open:
+			return now.Sub(g.touched) > justSent
+		}
+		return g.old[relay]
 	})
 }
 

@@ -123,7 +123,7 @@ func New(c Config) *Relay {
 		r.configured = append(r.configured, &upstream{r: r, c: u})
 	}
 	r.upstreams = slices.Clone(r.configured)
-	r.mend = &mesh.Mirror{Library: mender{library{r}}, Word: "backfill", Logger: c.Logger}
+	r.mend = &mesh.Mirror{Library: mender{library{r}}, Word: "backfill", Done: "backfilled", Logger: c.Logger}
 	if len(c.Mirror) > 0 {
 		r.mirror = &mesh.Mirror{Library: library{r}, Rate: c.MirrorRate, Logger: c.Logger}
 		if len(c.Upstreams) == 0 {

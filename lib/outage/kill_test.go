@@ -1,0 +1,153 @@
+package outage
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"every.channel/ec/lib/loopback"
+	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/store"
+)
+
+// number is what an environment variable says, or else a default.
+func number(t testing.TB, name string, n int) int {
+	if text := os.Getenv(name); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// wholeFiles returns the ids of a track's whole groups in a folder that a process has open.
+func wholeFiles(dir string, name object.TrackName) map[uint64]bool {
+	files, _ := filepath.Glob(filepath.Join(dir, "groups", name.Namespace.String(), name.Name, "*", "*.eco"))
+	ids := make(map[uint64]bool, len(files))
+	for _, f := range files {
+		if id, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(f), ".eco"), 10, 64); err == nil {
+			ids[id] = true
+		}
+	}
+	return ids
+}
+
+// snapshot returns a function that reports whether all that is in a spool now is at the relay.
+func snapshot(relay *process, homes []*process) func() bool {
+	want := make(map[string]map[uint64]bool)
+	for _, name := range []object.TrackName{video, manifest} {
+		want[name.String()] = make(map[uint64]bool)
+		for _, h := range homes {
+			for id := range wholeFiles(h.dir, name) {
+				want[name.String()][id] = true
+			}
+		}
+	}
+	return func() bool {
+		for _, name := range []object.TrackName{video, manifest} {
+			have := wholeFiles(relay.dir, name)
+			for id := range want[name.String()] {
+				if !have[id] {
+					return false
+				}
+			}
+		}
+		return true
+	}
+}
+
+// A relay and two homes with spools are killed at random moments under load. Everything that a home had sent is at the relay in the end,
+// and whole. EC_RELAY_KILLS and EC_HOME_KILLS say how often; scripts/crash runs it with many.
+func TestKill9(t *testing.T) {
+	relayKills, homeKills := number(t, "EC_RELAY_KILLS", 12), number(t, "EC_HOME_KILLS", 6)
+	b := &broadcast{size: 4000, every: 40 * time.Millisecond}
+	b.begin()
+	addr := loopback.Address(t)
+	relay := newProcess(t, "relay", addr)
+	relay.relay()
+	var homes []*process
+	for range 2 {
+		h := newProcess(t, "publisher", addr)
+		h.pin = relay.pin
+		h.publisher(b)
+		homes = append(homes, h)
+	}
+	var kills []*process
+	for range relayKills {
+		kills = append(kills, relay)
+	}
+	for n := range homeKills {
+		kills = append(kills, homes[n%2])
+	}
+	rand.Shuffle(len(kills), func(i, j int) { kills[i], kills[j] = kills[j], kills[i] })
+	var healing []time.Duration
+	for n, victim := range kills {
+		time.Sleep(time.Duration(100+rand.IntN(900)) * time.Millisecond) // any moment is as good
+		victim.kill()
+		time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
+		if victim == relay {
+			relay.relay()
+		} else {
+			victim.publisher(b)
+		}
+		if n%8 == 7 {
+			healing = append(healing, wait(t, fmt.Sprintf("what is missing after %d kills", n+1), snapshot(relay, homes)))
+		}
+	}
+	healing = append(healing, wait(t, "what is missing in the end", snapshot(relay, homes)))
+	slices.Sort(healing)
+	t.Logf("%d kills of the relay, %d of homes: %d groups; healed within %v (median), %v (longest)", relayKills, homeKills,
+		len(wholeFiles(relay.dir, video)), healing[len(healing)/2], healing[len(healing)-1])
+	for _, h := range homes {
+		h.end()
+	}
+	relay.end()
+	compare(t, b, relay.dir, homes[0].dir, homes[1].dir)
+}
+
+// compare looks for every object of the spools at the relay.
+func compare(t *testing.T, b *broadcast, relay string, spools ...string) {
+	t.Helper()
+	open := func(dir string) *store.Store {
+		st, err := store.Open(dir, store.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { st.Close() })
+		return st
+	}
+	all := open(relay)
+	objects := b.verify(t, all)
+	had := 0
+	for _, dir := range spools {
+		st := open(dir)
+		had += b.verify(t, st)
+		for _, name := range []object.TrackName{video, manifest} {
+			for _, i := range st.Track(name).Groups(0, object.MaxVarint) {
+				ids, _, err := st.Track(name).Objects(i.Group)
+				if err != nil {
+					t.Fatal(err)
+				}
+				have, _, _ := all.Track(name).Objects(i.Group)
+				for _, id := range ids {
+					if !slices.Contains(have, id) {
+						t.Errorf("%v: object %d/%d was sent and is lost", name, i.Group, id)
+					}
+				}
+			}
+		}
+	}
+	for _, dir := range append(spools, relay) {
+		if bad, _ := filepath.Glob(filepath.Join(dir, "groups", "*", "*", "*", "*.damaged")); len(bad) > 0 {
+			t.Errorf("damaged: %v", bad)
+		}
+	}
+	t.Logf("%d objects at the relay, %d in the spools", objects, had)
+}
