@@ -2,6 +2,7 @@ package outage
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -27,34 +28,53 @@ func number(t testing.TB, name string, n int) int {
 	return n
 }
 
-// wholeFiles returns the ids of a track's whole groups in a folder that a process has open.
-func wholeFiles(dir string, name object.TrackName) map[uint64]bool {
-	files, _ := filepath.Glob(filepath.Join(dir, "groups", name.Namespace.String(), name.Name, "*", "*.eco"))
-	ids := make(map[uint64]bool, len(files))
-	for _, f := range files {
-		if id, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(f), ".eco"), 10, 64); err == nil {
-			ids[id] = true
+// files returns the sizes of a track's group files in a folder that a process has open. That of a whole group is the largest there is.
+func files(dir string, name object.TrackName) map[uint64]int64 {
+	list, _ := filepath.Glob(filepath.Join(dir, "groups", name.Namespace.String(), name.Name, "*", "*.eco*"))
+	sizes := make(map[uint64]int64, len(list))
+	for _, f := range list {
+		number, ext, _ := strings.Cut(filepath.Base(f), ".")
+		id, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			continue
+		}
+		if ext == "eco" {
+			sizes[id] = math.MaxInt64
+		} else if st, err := os.Stat(f); err == nil {
+			sizes[id] = max(sizes[id], st.Size())
 		}
 	}
-	return ids
+	return sizes
 }
 
-// snapshot returns a function that reports whether all that is in a spool now is at the relay.
-func snapshot(relay *process, homes []*process) func() bool {
-	want := make(map[string]map[uint64]bool)
-	for _, name := range []object.TrackName{video, manifest} {
-		want[name.String()] = make(map[uint64]bool)
-		for _, h := range homes {
-			for id := range wholeFiles(h.dir, name) {
-				want[name.String()][id] = true
-			}
+// whole counts the whole groups of the video in a folder.
+func whole(dir string) (n int) {
+	for _, size := range files(dir, video) {
+		if size == math.MaxInt64 {
+			n++
 		}
 	}
+	return n
+}
+
+// snapshot returns a function that reports whether all that is in a spool now is at the relay, groups without an end too.
+func snapshot(relay *process, homes []*process) func() bool {
+	tracks := []object.TrackName{video, manifest}
+	want := make(map[string]map[uint64]int64)
+	for _, name := range tracks {
+		all := make(map[uint64]int64)
+		for _, h := range homes {
+			for id, size := range files(h.dir, name) {
+				all[id] = max(all[id], size)
+			}
+		}
+		want[name.String()] = all
+	}
 	return func() bool {
-		for _, name := range []object.TrackName{video, manifest} {
-			have := wholeFiles(relay.dir, name)
-			for id := range want[name.String()] {
-				if !have[id] {
+		for _, name := range tracks {
+			have := files(relay.dir, name)
+			for id, size := range want[name.String()] {
+				if have[id] < size {
 					return false
 				}
 			}
@@ -104,7 +124,7 @@ func TestKill9(t *testing.T) {
 	healing = append(healing, wait(t, "what is missing in the end", snapshot(relay, homes)))
 	slices.Sort(healing)
 	t.Logf("%d kills of the relay, %d of homes: %d groups; healed within %v (median), %v (longest)", relayKills, homeKills,
-		len(wholeFiles(relay.dir, video)), healing[len(healing)/2], healing[len(healing)-1])
+		whole(relay.dir), healing[len(healing)/2], healing[len(healing)-1])
 	for _, h := range homes {
 		h.end()
 	}

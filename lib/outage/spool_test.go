@@ -18,7 +18,7 @@ func TestSpoolOfAnEarlierRun(t *testing.T) {
 	b.begin()
 	home.pin = relay.pin
 	home.publisher(b)
-	wait(t, "groups in the spool", func() bool { return len(wholeFiles(home.dir, video)) > 30 })
+	wait(t, "groups in the spool", func() bool { return whole(home.dir) > 30 })
 	home.kill()
 	all := snapshot(relay, []*process{home})
 	home.publisher(b)
