@@ -40,6 +40,9 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	if conf.Versions, err = client.Versions(c.String("draft")); err != nil {
 		return conf, err
 	}
+	if conf.NoRepair, err = cmdutil.NoRepair(c); err != nil {
+		return conf, err
+	}
 	for _, part := range []func(*cli.Context, *relay.ServerConfig) error{checkValues, keepRules, mirrors, upstreams, overIroh} {
 		if err := part(c, &conf); err != nil {
 			return conf, err

@@ -41,6 +41,7 @@ func flags() []cli.Flag {
 		&cli.DurationFlag{Name: "linger", Value: 10 * time.Second, Usage: "take a track from upstreams for `TIME` after its last subscriber left"},
 		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
 		cmdutil.DraftFlag(),
+		cmdutil.RepairFlag(),
 		&cli.StringFlag{Name: "config", Usage: "read flags from `FILE`, lines of name = value"},
 		&cli.BoolFlag{Name: "check", Usage: "check the configuration and exit"},
 		&cli.BoolFlag{Name: "json", Usage: "with status, store and ticket: print the record as JSON"},

@@ -38,6 +38,7 @@ func flags() []cli.Flag {
 		&cli.DurationFlag{Name: "pace-delay", Value: time.Second, Usage: "with --pace: hold packets for `TIME`, by which parts may come late"},
 		cmdutil.OutputFlag(),
 		cmdutil.DraftFlag(),
+		cmdutil.RepairFlag(),
 	}, cmdutil.TLSFlags()...)
 }
 

@@ -57,6 +57,9 @@ func run(c *cli.Context) (err error) {
 	if conf.Versions, err = client.Versions(c.String("draft")); err != nil {
 		return err
 	}
+	if conf.NoRepair, err = cmdutil.NoRepair(c); err != nil {
+		return err
+	}
 	dial, stop := client.Iroh(conf.Relays, conf.Log)
 	defer stop()
 	conf.Iroh = dial
@@ -71,7 +74,7 @@ func run(c *cli.Context) (err error) {
 	}
 	status := cmdutil.StatusLine(c)
 	conf.Progress = func(s sub.Stats) {
-		status.Set("group %d, %d objects, %.1f MB, %d groups and %d objects missing", s.Group, s.Objects, float64(s.Bytes)/1e6, s.MissingGroups, s.MissingObjects)
+		status.Set("group %d, %d objects, %.1f MB, %d groups and %d objects missing%s", s.Group, s.Objects, float64(s.Bytes)/1e6, s.MissingGroups, s.MissingObjects, s.Repair)
 	}
 	out, err := output(c, &conf)
 	if err != nil {

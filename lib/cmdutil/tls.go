@@ -100,3 +100,18 @@ func (u *untrusted) Hint() string {
 func DraftFlag() cli.Flag {
 	return &cli.StringFlag{Name: "draft", Usage: "speak draft `16|18|20|22` of MoQ Transport and no other (default: the newest that both sides speak)"}
 }
+
+// RepairFlag says whether what a path over UDP loses is made good; [NoRepair] reads it.
+func RepairFlag() cli.Flag {
+	return &cli.StringFlag{Name: "repair", Value: "auto", Usage: "make good what a path over UDP loses, where the other side can do so, too: `auto|off`"}
+}
+
+// NoRepair is what the flag says.
+func NoRepair(c *cli.Context) (bool, error) {
+	switch v := c.String("repair"); v {
+	case "auto", "off":
+		return v == "off", nil
+	default:
+		return false, UsageError(fmt.Errorf("--repair %q: want auto or off", v))
+	}
+}

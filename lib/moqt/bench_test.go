@@ -48,6 +48,10 @@ var (
 	irohGrounds = []ground{
 		{"moqt-18 on QUIC", openSessions("moqt", wire.Draft18)}, {"moqt-18 over iroh", openSessions("iroh", wire.Draft18)},
 	}
+	repairGrounds = []ground{
+		{"moqt-18, repair off", openWith("moqt", Config{Versions: []Version{wire.Draft18}, NoRepair: true})},
+		{"moqt-18, repair auto", openSessions("moqt", wire.Draft18)},
+	}
 	webGrounds = []ground{
 		plainQUIC, {"moqt-16 on h3", openSessions("https", wire.Draft16)}, {"moqt-18 on h3", openSessions("https", wire.Draft18)},
 	}
@@ -270,13 +274,20 @@ func plainSubscriber(ctx context.Context, c *quic.Conn, buf []byte, n int) error
 }
 
 func openSessions(scheme string, v Version) func(tb testing.TB, size, fan int) func(context.Context, int) error {
+	return openWith(scheme, Config{Versions: []Version{v}})
+}
+
+// openWith is openSessions with a configuration of both ends.
+func openWith(scheme string, ends Config) func(tb testing.TB, size, fan int) func(context.Context, int) error {
 	return func(tb testing.TB, size, fan int) func(context.Context, int) error {
 		pubs := make(chan *Publication, 1)
-		conf := &Config{Versions: []Version{v}, Handler: handlers{subscribe: func(_ context.Context, r *SubscribeRequest) {
+		server := ends
+		conf := &server
+		conf.Handler = handlers{subscribe: func(_ context.Context, r *SubscribeRequest) {
 			if p, err := r.Accept(TrackInfo{}); err == nil {
 				pubs <- p
 			}
-		}}}
+		}}
 		cert, err := SelfSigned(time.Now(), "localhost")
 		if err != nil {
 			tb.Fatal(err)
@@ -309,7 +320,7 @@ func openSessions(scheme string, v Version) func(tb testing.TB, size, fan int) f
 			dial = func(ctx context.Context, c *Config) (*Session, error) { return Dial(ctx, to, pin, c) }
 		}
 		subs, ps := pairs(tb, fan, func(ctx context.Context) (*Subscription, error) {
-			c, err := dial(ctx, &Config{Versions: []Version{v}})
+			c, err := dial(ctx, &ends)
 			if err != nil {
 				return nil, err
 			}

@@ -50,6 +50,9 @@ type Config struct {
 	QLogDir string
 	// QLogSize bounds each of these files, in bytes; a log ends before the event that does not fit. Default 64 MiB.
 	QLogSize int64
+	// NoRepair turns off the layer below QUIC that makes good what a path loses, if the other side has it too (package
+	// transport/repair). Default: on.
+	NoRepair bool
 	// Tally adds up what the sessions count. Default: none; Session.Stats counts anyway.
 	Tally *Tally
 

@@ -14,7 +14,7 @@ func TestDocumentedTestsExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	var sources []byte
-	for _, glob := range []string{"*_test.go", "wire/*_test.go", "transport/*_test.go", "transport/qmux/*_test.go", "../../interop/*_test.go"} {
+	for _, glob := range []string{"*_test.go", "wire/*_test.go", "transport/*_test.go", "transport/qmux/*_test.go", "transport/repair/*_test.go", "../../interop/*_test.go"} {
 		files, err := filepath.Glob(glob)
 		if err != nil {
 			t.Fatal(err)

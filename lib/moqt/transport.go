@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"every.channel/ec/lib/moqt/transport"
+	"every.channel/ec/lib/moqt/transport/repair"
 )
 
 // What a session runs over, by the names of this package.
@@ -22,7 +23,8 @@ func (c *Config) transport() *transport.Options {
 	return &transport.Options{
 		Protocols:    protocols(d.Versions),
 		AllowOrigins: d.AllowOrigins, Hosts: d.Hosts, AskCertificate: d.AskCertificate, ResetKey: d.ResetKey,
-		Logger: d.Logger, QLogDir: d.QLogDir, QLogSize: d.QLogSize,
+		NoRepair: d.NoRepair,
+		Logger:   d.Logger, QLogDir: d.QLogDir, QLogSize: d.QLogSize,
 		MaxStreams: d.MaxStreams, MaxUniStreams: d.MaxStreams + 1, // and the peer's control stream, in drafts where it is one
 		MaxBuffered: d.MaxBuffered, HandshakeTimeout: d.HandshakeTimeout, IdleTimeout: d.IdleTimeout, KeepAlive: d.KeepAlive,
 	}
@@ -77,6 +79,17 @@ func (s *Session) Transport() string { return s.conn.Info().Network }
 // PeerCertificate is the certificate that the peer of a session over raw QUIC showed and whose key it has; nil: none. Nobody
 // else has vouched for a client's.
 func (s *Session) PeerCertificate() *x509.Certificate { return s.conn.Info().PeerCertificate }
+
+// RepairStats tell what was made good on a path below QUIC.
+type RepairStats = repair.Stats
+
+// Repair tells what was made good on the path below the session. The zero value: nothing is, or not over QUIC.
+func (s *Session) Repair() RepairStats {
+	if f := s.conn.Info().Repair; f != nil {
+		return f()
+	}
+	return RepairStats{}
+}
 
 // Socket is what a session over a Unix or TCP socket, or one like it, runs over, to be asked who is at its other end; else nil.
 func (s *Session) Socket() net.Conn { return s.conn.Info().Socket }

@@ -32,7 +32,6 @@ type uploader struct {
 	mu    sync.Mutex
 	subs  map[string]chan *moqt.Publication // by track: subscriptions that the relay made
 	where map[string]*client.Session        // by track: the session to which it has moved, if it has
-	asked map[string]bool                   // by track: the relay has asked in this session which groups there are
 }
 
 func newUploader(c Config, s *spool, index int, relay string) *uploader {
@@ -41,7 +40,7 @@ func newUploader(c Config, s *spool, index int, relay string) *uploader {
 
 func (u *uploader) run(ctx context.Context) error {
 	err := client.Run(ctx, client.Config{
-		Relay: u.relay, Iroh: u.c.Iroh, TLS: u.c.TLS, Session: moqt.Config{Handler: u, Logger: u.c.Log, QLogDir: u.c.QLogDir, Versions: u.c.Versions}, Dial: u.c.dial,
+		Relay: u.relay, Iroh: u.c.Iroh, TLS: u.c.TLS, Session: moqt.Config{Handler: u, Logger: u.c.Log, QLogDir: u.c.QLogDir, Versions: u.c.Versions, NoRepair: u.c.NoRepair}, Dial: u.c.dial,
 		RetryStart: u.c.RetryStart, RetryLost: u.c.RetryLost, Log: u.c.Log,
 	}, u.session)
 	if err != nil && errors.Is(err, ErrUndelivered) {
@@ -51,19 +50,20 @@ func (u *uploader) run(ctx context.Context) error {
 }
 
 // session sends everything in the spool and what comes, until the input is over and the relay has everything.
-func (u *uploader) session(ctx context.Context, sess *client.Session) (err error) {
-	defer func() {
-		if err != nil {
-			u.s.lost(u.index)
-		}
-	}()
+func (u *uploader) session(ctx context.Context, sess *client.Session) error {
 	u.s.mu.Lock()
+	u.s.up[u.index] = sess.Session
+	defer func() {
+		u.s.mu.Lock()
+		delete(u.s.up, u.index)
+		u.s.mu.Unlock()
+	}()
 	for _, g := range u.s.groups {
-		g.sent[u.index], g.old[u.index] = false, false // it is not known whether the group was stored
+		g.sent[u.index] = false // it is not known whether the group was stored
 	}
 	u.s.mu.Unlock()
 	u.mu.Lock()
-	u.where, u.asked = map[string]*client.Session{}, map[string]bool{}
+	u.where = map[string]*client.Session{}
 	u.mu.Unlock()
 
 	var announcing sync.WaitGroup
@@ -164,7 +164,7 @@ func (u *uploader) doneCode(t *track) moqt.DoneCode {
 	return wire.DoneSubscriptionEnded
 }
 
-// send sends the newest groups and then new ones to one subscriber, and beside them the backlog.
+// send sends the groups of the spool, oldest first, and then new ones, to one subscriber.
 func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -172,30 +172,13 @@ func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) er
 	defer stop()
 	defer u.followForward(pub, t)()
 	g, gctx := errgroup.WithContext(ctx)
-	old := u.s.backlog(t, u.index, u.c.edge)
-	if len(old) > 0 {
-		g.Go(func() error { return u.settleBacklog(gctx, pub, t, old) })
-	}
-	g.Go(func() error { return u.sendNew(gctx, pub, t, old) })
-	err := g.Wait()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}
-
-// sendNew sends all groups of a track but old ones, in the order in which they came.
-func (u *uploader) sendNew(ctx context.Context, pub *moqt.Publication, t *track, old []*group) error {
-	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxStreams)
 	var next uint64 // sequence number
 	for {
 		var grp *group
 		u.s.mu.Lock()
 		ok := u.s.await(gctx, func() bool {
-			for grp = t.after(next); grp != nil && slices.Contains(old, grp); grp = t.after(next) {
-				next = grp.seq + 1
-			}
+			grp = t.after(next)
 			return grp != nil || u.s.ended
 		})
 		if grp != nil {
@@ -207,7 +190,11 @@ func (u *uploader) sendNew(ctx context.Context, pub *moqt.Publication, t *track,
 		}
 		g.Go(func() error { return u.group(gctx, pub, grp) })
 	}
-	return g.Wait()
+	err := g.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // after returns the first group in the spool from a sequence number on.
@@ -296,7 +283,8 @@ func (u *uploader) finish(ctx context.Context, streams map[uint64]*moqt.Subgroup
 	}
 	u.s.mu.Lock()
 	defer u.s.mu.Unlock()
-	u.s.wasSent(g, u.index)
+	g.sent[u.index] = true
+	u.s.cond.Broadcast()
 	return nil
 }
 
@@ -309,7 +297,8 @@ func (u *uploader) streamError(ctx context.Context, g *group, err error) error {
 	}
 	u.log.Debug("relay refused a group", "track", g.track.name.String(), "group", g.id, "code", reset.Code.String())
 	u.s.mu.Lock()
-	u.s.wasSent(g, u.index)
+	g.sent[u.index] = true
+	u.s.cond.Broadcast()
 	u.s.mu.Unlock()
 	if reset.Code == wire.ResetMalformedTrack {
 		return u.s.conflict(ctx, g)
@@ -322,23 +311,17 @@ func (u *uploader) streamError(ctx context.Context, g *group, err error) error {
 func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 	type sent struct {
 		passed
-		*group           // nil: it is not in the spool any more
-		left   *leftover // of which it is noted that it arrived; or nil
+		*group // nil: it is not in the spool any more
 	}
 	u.s.mu.Lock()
 	var todo []sent
 	for _, l := range u.s.passed {
-		todo = append(todo, sent{passed: l})
-	}
-	for _, l := range slices.Backward(u.s.left) {
-		if l.relay == u.index && !l.arrived {
-			todo = append(todo, sent{passed: l.passed, left: l})
-		}
+		todo = append(todo, sent{l, nil})
 	}
 	for _, g := range u.s.groups {
 		_, refused := u.s.conflicts.refused[key{g.track.name.String(), g.id}]
 		if at, ok := g.last(); ok && !refused && !slices.Contains(u.s.conflicts.late, g) {
-			todo = append(todo, sent{passed: passed{track: g.track.name, at: at}, group: g})
+			todo = append(todo, sent{passed{track: g.track.name, at: at}, g})
 		}
 	}
 	u.s.mu.Unlock()
@@ -347,13 +330,8 @@ func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 	for _, l := range todo {
 		g.Go(func() error {
 			other, err := u.awaitGroup(gctx, u.at(sess, l.passed.track), l.passed.track, l.at, l.group)
-			switch {
-			case err == nil && other:
+			if err == nil && other {
 				err = u.s.conflict(gctx, l.group)
-			case err == nil && l.left != nil:
-				u.s.mu.Lock()
-				l.left.arrived = true
-				u.s.mu.Unlock()
 			}
 			return err
 		})

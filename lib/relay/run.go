@@ -89,7 +89,7 @@ func (s *running) openKeys() (err error) {
 		return err
 	}
 	s.gate = &mesh.Gate{Tickets: mesh.NewTickets(c.Dir), Peers: c.PeerIDs, Log: c.Logger}
-	s.sessions = moqt.Config{Lenient: c.Lenient, QLogDir: c.QLogDir, Logger: c.Logger, Versions: c.Versions, Tally: new(moqt.Tally)}
+	s.sessions = moqt.Config{Lenient: c.Lenient, QLogDir: c.QLogDir, Logger: c.Logger, Versions: c.Versions, NoRepair: c.NoRepair, Tally: new(moqt.Tally)}
 	s.accepted = s.sessions
 	s.accepted.Hosts, s.accepted.AllowOrigins, s.accepted.Authorize = s.certs.Bear, c.AllowOrigins, s.gate.Admit
 	s.accepted.ResetKey = resetKey(c.Dir, c.Logger)

@@ -45,6 +45,8 @@ type ServerConfig struct {
 	Lenient bool
 	// Versions are the drafts to speak. Default: as moqt.Config has it.
 	Versions []moqt.Version
+	// NoRepair is as in moqt.Config, for sessions of both kinds. Default: what a path loses is made good.
+	NoRepair bool
 	Store    store.Config
 	Relay    Config // Store and Gate are filled in
 	// PeerIDs are the keys of relays that may be peers; with Iroh these relays are dialed, too.

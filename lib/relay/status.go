@@ -55,6 +55,21 @@ type Peer struct {
 	Publishes      int       `json:"publishes"` // tracks that it sends
 	Sent           Traffic   `json:"sent"`
 	Received       Traffic   `json:"received"`
+	Repair         *Repair   `json:"repair,omitempty"` // nil: the other side cannot, or it is off
+}
+
+// Repair is what was made good on the path to a peer.
+type Repair struct {
+	Active  bool    `json:"active"` // what is sent is repaired at the moment
+	Loss    float64 `json:"loss"`   // part of what is sent that the path loses, lately
+	RTT     int64   `json:"rtt_us"`
+	Parity  uint64  `json:"parity"` // parity frames sent
+	Resent  uint64  `json:"resent"`
+	Missing uint64  `json:"missing"` // datagrams of the peer's that did not come
+	Coded   uint64  `json:"coded"`   // of them made from parity
+	Again   uint64  `json:"again"`   // of them sent again
+	GivenUp uint64  `json:"given_up"`
+	Breaks  uint64  `json:"breaks"` // how often the path was full and losses were shown to QUIC
 }
 
 // Traffic counts what was sent in one direction.
@@ -197,6 +212,9 @@ func (s *session) status() Peer {
 	p := Peer{
 		Peer: s.name, Path: s.s.Transport(), Role: "client", Draft: int(s.s.Version()), Since: s.since.UTC(),
 		Sent: Traffic(st.Sent), Received: Traffic(st.Received),
+	}
+	if r := s.s.Repair(); r.Spoken {
+		p.Repair = &Repair{r.Active, r.Loss, r.RTT.Microseconds(), r.Parity, r.Resent, r.Missing, r.Coded, r.Again, r.GivenUp, r.Breaks}
 	}
 	if s.up != nil {
 		p.Role = "upstream"

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/object"
 )
 
@@ -18,16 +19,37 @@ type output struct {
 	eco   *object.Writer
 	stats Stats
 	tick  time.Time
+	up    map[*client.Session]bool
 }
 
 func newOutput(c Config, w io.Writer) *output {
-	return &output{c: c, w: w, eco: object.NewWriter(w)}
+	return &output{c: c, w: w, eco: object.NewWriter(w), up: map[*client.Session]bool{}}
 }
 
-func (o *output) session(n int64) {
+// session notes the session that came as number n.
+func (o *output) session(n int64, sess *client.Session) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.stats.Sessions = n
+	o.up[sess] = true
+}
+
+// over notes that a session has ended.
+func (o *output) over(sess *client.Session) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.up, sess)
+}
+
+// progress are the statistics for a person. o.mu is held.
+func (o *output) progress() Stats {
+	s := o.stats
+	for sess := range o.up {
+		if r := sess.Repair().String(); r != "" {
+			s.Repair += ", " + r
+		}
+	}
+	return s
 }
 
 func (o *output) snapshot() Stats {
@@ -87,7 +109,7 @@ func (o *output) object(t object.TrackName, obj *object.Object) (bool, error) {
 	if o.c.Progress != nil {
 		if now := time.Now(); now.Sub(o.tick) > 500*time.Millisecond {
 			o.tick = now
-			o.c.Progress(o.stats)
+			o.c.Progress(o.progress())
 		}
 	}
 	return true, nil

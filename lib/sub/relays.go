@@ -64,7 +64,7 @@ func (rs *relays) run(ctx context.Context) error {
 // keep reads from one relay until ctx ends or it failed for good.
 func (rs *relays) keep(ctx context.Context, i int) {
 	c := client.Config{
-		Relay: rs.c.Relays[i], Iroh: rs.c.Iroh, TLS: rs.c.TLS, Session: moqt.Config{Logger: rs.c.Log, Versions: rs.c.Versions, QLogDir: rs.c.QLogDir}, Dial: rs.c.Dial,
+		Relay: rs.c.Relays[i], Iroh: rs.c.Iroh, TLS: rs.c.TLS, Session: moqt.Config{Logger: rs.c.Log, Versions: rs.c.Versions, QLogDir: rs.c.QLogDir, NoRepair: rs.c.NoRepair}, Dial: rs.c.Dial,
 		RetryStart: rs.c.RetryStart, RetryLost: rs.c.RetryLost, Log: rs.c.Log,
 	}
 	for {
@@ -128,11 +128,12 @@ func (rs *relays) session(ctx context.Context, i int, sess *client.Session) erro
 	rs.mu.Lock()
 	rs.count++
 	rs.sessions[sess] = upSession{ctx, i}
-	rs.out.session(rs.count)
+	rs.out.session(rs.count, sess)
 	rs.mu.Unlock()
 	defer func() {
 		rs.mu.Lock()
 		delete(rs.sessions, sess)
+		rs.out.over(sess)
 		rs.mu.Unlock()
 	}()
 	g, gctx := errgroup.WithContext(ctx)

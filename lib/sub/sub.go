@@ -26,6 +26,8 @@ type Config struct {
 	TLS *tls.Config
 	// Versions are the drafts to offer. Default: all that are spoken.
 	Versions []moqt.Version
+	// NoRepair is as in moqt.Config. Default: what a path loses is made good.
+	NoRepair bool
 	// Names are written names of namespaces or tracks. A namespace stands for the current ts track of its catalog.
 	Names []string
 	// From and To bound what is read. Default: from the start of the group that is being sent, without end.
@@ -74,6 +76,8 @@ const (
 
 // Stats counts what happened on all tracks.
 type Stats struct {
+	// Repair tells of the paths from the relays, for a person: what they lose and what was made good. "" if nothing was.
+	Repair                 string
 	Groups, Objects, Bytes int64
 	Group                  uint64 // the newest one written
 	MissingGroups          int64  // that were asked for and did not come

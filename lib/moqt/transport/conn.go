@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"every.channel/ec/lib/moqt/transport/repair"
 	"every.channel/ec/lib/moqt/wire"
 )
 
@@ -51,6 +52,8 @@ type Info struct {
 	// Socket is the Unix or TCP socket on which QMux runs, or one like it; it can be asked who is at its other end. Otherwise
 	// nil.
 	Socket net.Conn
+	// Repair tells what was made good on the path below a connection over QUIC. nil: nothing is.
+	Repair func() repair.Stats
 }
 
 // SendStream is the sending half of a stream.

@@ -38,44 +38,74 @@ func coalescing(udp net.PacketConn) net.PacketConn {
 	if !ok {
 		return udp
 	}
+	if c, bulk := bulkSocket(u); bulk {
+		return c
+	}
+	return udp
+}
+
+// bulkSocket returns a socket that reads several datagrams at a time, and whether the kernel hands over several as one.
+func bulkSocket(u *net.UDPConn) (c *groConn, coalesced bool) {
 	raw, err := u.SyscallConn()
-	if err != nil {
-		return udp
+	if err == nil {
+		var failed error
+		err = raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1) })
+		coalesced = err == nil && failed == nil
 	}
-	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1) }); err != nil || failed != nil {
-		return udp
-	}
-	c := &groConn{UDPConn: u, in: ipv4.NewPacketConn(u), msgs: make([]ipv4.Message, groBatch)}
+	c = &groConn{UDPConn: u, in: ipv4.NewPacketConn(u), msgs: make([]ipv4.Message, groBatch)}
 	for i := range c.msgs {
 		c.msgs[i] = ipv4.Message{Buffers: [][]byte{make([]byte, groBuffer)}, OOB: make([]byte, groOOB)}
 	}
-	return c
+	return c, coalesced
+}
+
+// Pending reports whether ReadDatagram has a datagram without waiting.
+func (c *groConn) Pending() bool { return len(c.rest) > 0 || c.next < c.got }
+
+// ReadDatagram returns the next datagram, with the control messages that came with it. It is valid until the next call.
+func (c *groConn) ReadDatagram() (b, oob []byte, from *net.UDPAddr, err error) {
+	if err := c.fill(0); err != nil {
+		return nil, nil, nil, err
+	}
+	b = c.one()
+	from, _ = c.from.(*net.UDPAddr)
+	return b, c.oob, from, nil
+}
+
+// fill reads from the socket if nothing is left of the last time.
+func (c *groConn) fill(flags int) (err error) {
+	if c.Pending() {
+		return nil
+	}
+	c.next, c.got = 0, 0
+	if c.got, err = c.in.ReadBatch(c.msgs, flags); err != nil {
+		c.got = 0
+	}
+	return err
+}
+
+// one takes a datagram of those that were read; there is one.
+func (c *groConn) one() []byte {
+	if len(c.rest) == 0 {
+		m := &c.msgs[c.next]
+		c.next++
+		c.rest, c.from = m.Buffers[0][:m.N], m.Addr
+		c.size, c.oob = segments(m.OOB[:m.NN], m.N) // an empty datagram is one, too
+	}
+	size := min(c.size, len(c.rest))
+	b := c.rest[:size]
+	c.rest = c.rest[size:]
+	return b
 }
 
 // ReadBatch fills messages with a datagram each.
 func (c *groConn) ReadBatch(ms []ipv4.Message, flags int) (n int, err error) {
-	if len(c.rest) == 0 && c.next == c.got {
-		c.next, c.got = 0, 0
-		if c.got, err = c.in.ReadBatch(c.msgs, flags); err != nil {
-			c.got = 0
-			return 0, err
-		}
+	if err := c.fill(flags); err != nil {
+		return 0, err
 	}
-	for n < len(ms) {
-		if len(c.rest) == 0 {
-			if c.next == c.got {
-				break
-			}
-			m := &c.msgs[c.next]
-			c.next++
-			c.rest, c.from = m.Buffers[0][:m.N], m.Addr
-			c.size, c.oob = segments(m.OOB[:m.NN], m.N) // an empty datagram is one, too
-		}
-		size := min(c.size, len(c.rest))
-		m := &ms[n]
-		m.N, m.NN, m.Addr, m.Flags = copy(m.Buffers[0], c.rest[:size]), copy(m.OOB, c.oob), c.from, 0
-		c.rest = c.rest[size:]
+	for n < len(ms) && c.Pending() {
+		b, m := c.one(), &ms[n]
+		m.N, m.NN, m.Addr, m.Flags = copy(m.Buffers[0], b), copy(m.OOB, c.oob), c.from, 0
 		n++
 	}
 	return n, nil

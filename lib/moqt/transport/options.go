@@ -25,6 +25,9 @@ type Options struct {
 	// before (RFC 9000 §10.3); otherwise they find out by silence. The key is a secret. It is used by raw QUIC and WebTransport
 	// listeners only. Default: none.
 	ResetKey *[32]byte
+	// NoRepair turns off the layer that makes good what a path loses (package repair). With it, a side that dials says once or more in
+	// its first seconds that it has the layer, and a listener answers that. Default: on.
+	NoRepair bool
 	// Logger gets what was refused and why, at debug level, and foreign origins at warn level. Default: none.
 	Logger *slog.Logger
 	// QLogDir is a folder in which each QUIC connection writes a qlog. Files that cannot be written are given up with a warning.

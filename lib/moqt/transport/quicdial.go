@@ -3,20 +3,25 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 
 	"github.com/quic-go/quic-go"
+
+	"every.channel/ec/lib/moqt/transport/repair"
 )
 
 // dialQUIC connects over raw QUIC.
 func dialQUIC(ctx context.Context, u *url.URL, tlsConf *tls.Config, o *Options) (Conn, error) {
-	qc, err := dialConn(ctx, u.Host, clientTLS(tlsConf, u.Hostname(), o.Protocols...), quicConfig(o))
+	qc, stats, err := dialConn(ctx, u.Host, clientTLS(tlsConf, u.Hostname(), o.Protocols...), o)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", u.Host, connError(err))
 	}
-	conn, err := newQUICConn(qc, o, target(u))
+	info := target(u)
+	info.Repair = stats
+	conn, err := newQUICConn(qc, o, info)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", u.Host, err)
 	}
@@ -25,10 +30,10 @@ func dialQUIC(ctx context.Context, u *url.URL, tlsConf *tls.Config, o *Options) 
 
 // dialConn connects to a UDP address from a socket of the connection's own, which is closed with it. quic.DialAddr would do,
 // but it has no connection ids on this side, without which a connection cannot move to another socket, and no IPv6.
-func dialConn(ctx context.Context, addr string, tlsConf *tls.Config, conf *quic.Config) (*quic.Conn, error) {
+func dialConn(ctx context.Context, addr string, tlsConf *tls.Config, o *Options) (*quic.Conn, func() repair.Stats, error) {
 	to, err := net.ResolveUDPAddr("udp", addr)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	network := "udp6"
 	if to.IP.To4() != nil {
@@ -36,18 +41,44 @@ func dialConn(ctx context.Context, addr string, tlsConf *tls.Config, conf *quic.
 	}
 	udp, err := net.ListenUDP(network, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	tr := &quic.Transport{Conn: udp}
+	low, layer, err := repaired(udp, false, o)
+	if err != nil {
+		return nil, nil, errors.Join(err, udp.Close())
+	}
+	tr := &quic.Transport{Conn: low}
 	shut := func() {
 		tr.Close()
-		udp.Close()
+		low.Close()
 	}
-	qc, err := tr.Dial(ctx, to, tlsConf, conf)
+	var stats func() repair.Stats
+	if layer != nil {
+		if err := layer.Offer(to); err != nil {
+			shut()
+			return nil, nil, err
+		}
+		stats = func() repair.Stats { return layer.Stats(to) }
+	}
+	qc, err := tr.Dial(ctx, to, tlsConf, quicConfig(o))
 	if err != nil {
 		shut()
-		return nil, err
+		return nil, nil, err
 	}
 	context.AfterFunc(qc.Context(), shut)
-	return qc, nil
+	return qc, stats, nil
+}
+
+// repaired returns what QUIC runs on: the socket, or the layer above it that makes good what is lost.
+func repaired(udp net.PacketConn, accept bool, o *Options) (net.PacketConn, *repair.Conn, error) {
+	u, ok := udp.(*net.UDPConn)
+	if !ok || o.NoRepair {
+		return coalescing(udp), nil, nil
+	}
+	s, _ := bulkSocket(u)
+	layer, err := repair.New(s, repair.Options{Accept: accept})
+	if err != nil {
+		return nil, nil, err
+	}
+	return layer.PacketConn(), layer, nil
 }

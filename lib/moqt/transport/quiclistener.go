@@ -9,15 +9,18 @@ import (
 	"sync"
 
 	"github.com/quic-go/quic-go"
+
+	"every.channel/ec/lib/moqt/transport/repair"
 )
 
 // quicListener accepts connections over raw QUIC and over WebTransport on one UDP port: ALPN tells them apart.
 type quicListener struct {
-	udp net.PacketConn
-	tr  *quic.Transport
-	l   *quic.Listener
-	web *webServer
-	o   *Options // with defaults
+	udp    net.PacketConn
+	repair *repair.Conn // nil: nothing is repaired
+	tr     *quic.Transport
+	l      *quic.Listener
+	web    *webServer
+	o      *Options // with defaults
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -53,15 +56,19 @@ func listenQUIC(addr string, tlsConf *tls.Config, o *Options) (*quicListener, er
 	if err != nil {
 		return nil, err
 	}
-	tr := &quic.Transport{Conn: coalescing(udp)}
+	low, layer, err := repaired(udp, true, o)
+	if err != nil {
+		return nil, errors.Join(err, udp.Close())
+	}
+	tr := &quic.Transport{Conn: low}
 	if o.ResetKey != nil {
 		tr.StatelessResetKey = (*quic.StatelessResetKey)(o.ResetKey)
 	}
 	ql, err := tr.Listen(tc, quicConfig(o))
 	if err != nil {
-		return nil, errors.Join(err, tr.Close(), udp.Close())
+		return nil, errors.Join(err, tr.Close(), low.Close())
 	}
-	l := &quicListener{udp: udp, tr: tr, l: ql, o: o, ready: make(chan Conn, crowd), ended: make(chan struct{}), err: ErrClosed}
+	l := &quicListener{udp: low, repair: layer, tr: tr, l: ql, o: o, ready: make(chan Conn, crowd), ended: make(chan struct{}), err: ErrClosed}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.web = newWebServer(o, l.offer)
 	return l, nil
@@ -95,12 +102,20 @@ func (l *quicListener) serve() {
 			l.serving.Go(func() { l.web.serve(qc) })
 			continue
 		}
-		conn, err := newQUICConn(qc, l.o, Info{})
+		conn, err := newQUICConn(qc, l.o, Info{Repair: l.repaired(qc)})
 		if err != nil {
 			continue // newQUICConn told the peer
 		}
 		l.offer(conn)
 	}
+}
+
+// repaired returns what tells of the repair below a connection.
+func (l *quicListener) repaired(qc *quic.Conn) func() repair.Stats {
+	if l.repair == nil {
+		return nil
+	}
+	return func() repair.Stats { return l.repair.Stats(qc.RemoteAddr()) }
 }
 
 // offer hands a connection to Accept, unless it or the listener ends before.

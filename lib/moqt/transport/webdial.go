@@ -14,17 +14,18 @@ import (
 	"github.com/quic-go/quic-go/http3"
 	"github.com/quic-go/webtransport-go"
 
+	"every.channel/ec/lib/moqt/transport/repair"
 	"every.channel/ec/lib/moqt/wire"
 )
 
 // dialWeb connects over WebTransport.
 func dialWeb(ctx context.Context, u *url.URL, tlsConf *tls.Config, o *Options) (Conn, error) {
 	addr := net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
-	qc, err := dialConn(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpnHTTP3), quicConfig(o))
+	qc, stats, err := dialConn(ctx, addr, clientTLS(tlsConf, u.Hostname(), alpnHTTP3), o)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, connError(err))
 	}
-	conn, err := connectWeb(ctx, qc, u, o)
+	conn, err := connectWeb(ctx, qc, u, o, stats)
 	if err != nil {
 		qc.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
@@ -33,7 +34,7 @@ func dialWeb(ctx context.Context, u *url.URL, tlsConf *tls.Config, o *Options) (
 }
 
 // connectWeb asks for a session on a new connection.
-func connectWeb(ctx context.Context, qc *quic.Conn, u *url.URL, o *Options) (*webConn, error) {
+func connectWeb(ctx context.Context, qc *quic.Conn, u *url.URL, o *Options, stats func() repair.Stats) (*webConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.HandshakeTimeout)
 	defer cancel()
 	tr := &webtransport.Transport{ApplicationProtocols: o.Protocols, StreamReorderingTimeout: o.HandshakeTimeout}
@@ -46,7 +47,9 @@ func connectWeb(ctx context.Context, qc *quic.Conn, u *url.URL, o *Options) (*we
 		return nil, webDialError(res, err)
 	}
 	// The first request of a connection travels on its first stream, number 0 (RFC 9000 §2.1).
-	return newWebConn(qc, sess, 0, o, target(u))
+	info := target(u)
+	info.Repair = stats
+	return newWebConn(qc, sess, 0, o, info)
 }
 
 // webDialError explains why there is no session.

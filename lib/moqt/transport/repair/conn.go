@@ -1,0 +1,200 @@
+package repair
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Socket is a UDP socket. Only one goroutine reads from it at a time.
+type Socket interface {
+	// ReadDatagram waits for a datagram. What it returns is valid until the next call.
+	ReadDatagram() (b, oob []byte, from *net.UDPAddr, err error)
+	// Pending reports whether ReadDatagram has one without waiting.
+	Pending() bool
+	WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err error)
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
+	LocalAddr() net.Addr
+	Close() error
+}
+
+// Options of a Conn; the zero value works.
+type Options struct {
+	// Accept answers peers that ask whether this side has the layer; a side that only dials need not. Default: no.
+	Accept bool
+	// MaxPaths bounds the peers with the layer. Of more, the one that was silent longest is forgotten, if it was for 10 s, or the new one
+	// goes without repair. Default 4,096.
+	MaxPaths int
+	// MaxBytes bounds the datagrams that are held for all peers together. Without memory they pass, but are not repaired. Default 64 MiB.
+	MaxBytes int
+}
+
+// Conn is the layer on one socket.
+type Conn struct {
+	socket Socket
+	o      Options
+	start  time.Time
+	pool   pool
+	codes  codes
+
+	key       *ecdh.PrivateKey
+	cookieKey [32]byte
+
+	some   atomic.Bool  // there is a path
+	mu     sync.RWMutex // guards what follows; taken before path.mu
+	byID   map[uint32]*path
+	by     map[netip.AddrPort]*path
+	all    []*path
+	offers []*offer
+
+	readMu   sync.Mutex // guards what follows; nothing is locked under it
+	queue    []packet
+	spare    [][]byte
+	deadline time.Time // QUIC's
+
+	clockMu sync.Mutex // guards what follows
+	kick    chan struct{}
+	stop    chan struct{}
+	closed  bool
+	ticking sync.WaitGroup
+	ticked  []*path // for the clock alone
+}
+
+// New makes the layer on a socket. Close ends it.
+func New(s Socket, o Options) (*Conn, error) {
+	if o.MaxPaths == 0 {
+		o.MaxPaths = 4096
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 64 << 20
+	}
+	c := &Conn{socket: s, o: o, start: time.Now().Add(-time.Second), byID: map[uint32]*path{}, by: map[netip.AddrPort]*path{}}
+	c.pool.most = o.MaxBytes / bufLen
+	var err error
+	if c.key, err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {
+		return nil, err
+	}
+	if _, err = rand.Read(c.cookieKey[:]); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// now is the time since a second before the layer began, so that it is never 0.
+func (c *Conn) now() time.Duration { return time.Since(c.start) }
+
+// lookup returns the path to an address, or nil.
+func (c *Conn) lookup(a netip.AddrPort) *path {
+	if !c.some.Load() {
+		return nil
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.by[key(a)]
+}
+
+// add lists a path in place of one to the same address; false if there is no room. c.mu is held.
+func (c *Conn) add(p *path) bool {
+	a := key(p.addr.AddrPort())
+	if old := c.by[a]; old != nil {
+		c.remove(old)
+	}
+	if c.byID[p.open.path] != nil || len(c.all) >= c.o.MaxPaths && !c.evict() {
+		return false
+	}
+	c.byID[p.open.path], c.by[a], p.listed = p, p, a
+	c.all = append(c.all, p)
+	c.some.Store(true)
+	return true
+}
+
+// evict forgets the path that was silent longest, if that is long. c.mu is held.
+func (c *Conn) evict() bool {
+	var oldest *path
+	var since time.Duration
+	for _, p := range c.all {
+		p.mu.Lock()
+		if oldest == nil || p.came < since {
+			oldest, since = p, p.came
+		}
+		p.mu.Unlock()
+	}
+	if oldest == nil || c.now()-since < 10*time.Second {
+		return false
+	}
+	c.remove(oldest)
+	return true
+}
+
+// remove forgets a path. c.mu is held.
+func (c *Conn) remove(p *path) {
+	delete(c.byID, p.open.path)
+	for i := range c.all {
+		if c.all[i] == p {
+			c.all = append(c.all[:i], c.all[i+1:]...)
+			break
+		}
+	}
+	if c.by[p.listed] == p {
+		delete(c.by, p.listed)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rx.flush()
+	p.tx.drop()
+	c.some.Store(len(c.all) > 0)
+}
+
+// relocate lists a path by the address that its peer has now.
+func (c *Conn) relocate(p *path) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byID[p.open.path] != p {
+		return
+	}
+	p.mu.Lock()
+	a := key(p.addr.AddrPort())
+	p.mu.Unlock()
+	if old := c.by[a]; old != nil && old != p {
+		c.remove(old)
+	}
+	delete(c.by, p.listed)
+	c.by[a], p.listed = p, a
+}
+
+// Stats tells of the path to an address; the zero value if the peer has no such layer.
+func (c *Conn) Stats(to net.Addr) Stats {
+	a, ok := to.(*net.UDPAddr)
+	if !ok {
+		return Stats{}
+	}
+	if p := c.lookup(a.AddrPort()); p != nil {
+		return p.stats()
+	}
+	return Stats{}
+}
+
+// Close closes the socket and waits for what was started.
+func (c *Conn) Close() error {
+	c.clockMu.Lock()
+	if !c.closed {
+		c.closed = true
+		if c.stop != nil {
+			close(c.stop)
+		}
+	}
+	c.clockMu.Unlock()
+	err := c.socket.Close()
+	c.ticking.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.all) > 0 {
+		c.remove(c.all[0])
+	}
+	return err
+}

@@ -1,0 +1,126 @@
+package repair
+
+import (
+	"net"
+	"time"
+)
+
+const (
+	reportEach = 100 * time.Millisecond
+	silentFor  = 2 * time.Second // without a report while something is sent: the peer has forgotten the path
+	headEach   = 10 * time.Millisecond
+	heads      = 3
+	copiesLoss = 0.02 // on a long path that loses more, what is sent again is sent twice
+)
+
+func (p *path) stamp(now time.Duration) uint32 { return uint32(now / time.Microsecond) }
+
+// tick sends what time asks for: parity, what is missing, reports. It returns whether the path needs ticks soon.
+func (p *path) tick() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.conn.now()
+	ask := p.rx.tick(now, p.rtt.smooth)
+	if p.tx.ring != nil {
+		if p.tx.due(now) {
+			p.tx.endGroup()
+		}
+		if idle := now-p.tx.lastTx > headEach/2; idle || !p.choice.framed {
+			for n := len(p.tx.ready); n > 0; n-- {
+				p.emit(p.tx.parity(p.out[:0], true), 0)
+			}
+		}
+		p.tx.prune(now, p.rtt.smooth)
+		if !p.choice.framed && p.tx.oldest == p.tx.next && len(p.tx.ready) == 0 {
+			p.tx.drop()
+		}
+	}
+	tail := p.choice.framed && p.tx.heads < heads && now-p.tx.lastTx > headEach<<p.tx.heads
+	if tail {
+		p.tx.heads++
+	}
+	if len(ask) > 0 || tail || p.active.Load() && now-p.told >= reportEach || p.told == 0 {
+		p.tell(now, ask)
+	}
+	p.busy = p.choice.framed && now-p.tx.lastTx < time.Second || p.tx.ring != nil || p.rx.holes > 0 || p.rx.kept < p.rx.next
+	return p.busy
+}
+
+// tell sends a control frame.
+func (p *path) tell(now time.Duration, ask []span) {
+	p.active.Store(false)
+	p.told = now
+	if p.unheard == 0 {
+		p.unheard = now
+	}
+	c := control{
+		stamp: p.stamp(now), echo: p.echo, waited: nothingYet, plain: p.plain, next: uint32(p.tx.next),
+		gotPlain: p.snap, high: uint32(p.rx.high), got: p.rx.got, runs: p.rx.runs, short: p.rx.short, missing: ask,
+	}
+	if p.echoAt > 0 {
+		c.waited = uint32((now - p.echoAt) / time.Microsecond)
+	}
+	p.marks[p.number%uint64(len(p.marks))] = mark{c.stamp, p.plain}
+	p.number++
+	p.out = c.append(head{typeControl, p.tx.seal.path, uint32(p.number)}.append(p.out[:0]))
+	p.out = p.tx.seal.seal(p.out, 0, 0, p.number)
+	p.emit(p.out, 0)
+}
+
+// control takes a control frame.
+func (p *path) control(now time.Duration, c control, from *net.UDPAddr) {
+	p.came, p.unheard = now, 0
+	if p.echoAt == 0 || int32(c.stamp-p.echo) > 0 {
+		p.echo, p.echoAt, p.snap = c.stamp, now, p.gotPlain.Load()
+	}
+	p.rx.known(now, expand(c.next, p.rx.high))
+	if c.waited != nothingYet {
+		p.heed(now, c)
+	}
+	if p.moved {
+		return // who has not shown to be there gets nothing again
+	}
+	copies := 1
+	if p.rtt.smooth > longPath && p.loss.rate() >= copiesLoss {
+		copies = 2
+	}
+	for _, s := range c.missing {
+		for i := range uint32(s.n) {
+			p.out = p.tx.resend(p.out[:0], now, s.first+i, p.rtt.smooth)
+			for range copies {
+				p.emit(p.out, 0)
+			}
+		}
+	}
+}
+
+// heed takes the peer's report.
+func (p *path) heed(now time.Duration, c control) {
+	for i := range p.marks {
+		m := &p.marks[i]
+		if m.stamp != c.echo || m.stamp == 0 {
+			continue
+		}
+		p.rtt.add(now, time.Duration(p.stamp(now)-c.echo-c.waited)*time.Microsecond)
+		if p.moved && int32(c.echo-p.movedAt) >= 0 {
+			p.moved = false
+		}
+		r := report{m.plain, c.gotPlain, c.high, c.got, c.runs, c.short}
+		was, first := p.heard, !p.reported
+		p.heard, p.reported = r, true
+		m.stamp = 0
+		if first {
+			return // a sum says nothing without the one before
+		}
+		sent := float64(int32(r.plainThen-was.plainThen)) + float64(int32(r.high-was.high))
+		got := float64(int32(r.gotPlain-was.gotPlain)) + float64(int32(r.got-was.got))
+		if sent < 0 {
+			p.heard = was // overtaken by a later one
+			return
+		}
+		p.choice.seen += sent
+		p.loss.add(now, sent, sent-got, float64(int32(r.runs-was.runs)), float64(int32(r.short-was.short)))
+		p.breaker.look(now, &p.loss, &p.rtt)
+		return
+	}
+}

@@ -1,0 +1,253 @@
+package repair
+
+import (
+	"net"
+	"time"
+)
+
+// ringLen is how many numbers either side of a path remembers.
+const ringLen = 2048
+
+// slot is what a receiver knows of one number.
+type slot struct {
+	num   uint64
+	state slotState
+	came  bool   // as itself, which says that the path did not lose it
+	buf   []byte // the datagram as a shard; nil: not kept
+	oob   []byte
+	from  net.Addr
+	at    time.Duration // when it came or was missed
+	asked time.Duration
+	tries int
+}
+
+type slotState byte
+
+const (
+	unknown slotState = iota
+	missing
+	held     // here, and something before it is missing
+	released // handed up; the buffer may still help to repair others
+	givenUp
+)
+
+// receiver brings numbered datagrams into order. Its path's lock guards it.
+type receiver struct {
+	pool  *pool
+	codes *codes
+	up    func(inner, oob []byte, from net.Addr) // hands a datagram up; keeps nothing of it
+
+	ring     []slot // nil until the first number came
+	next     uint64 // the first number that was not handed up
+	high     uint64 // one more than the highest number seen
+	kept     uint64 // from here on slots may have buffers
+	holes    int    // numbers missing between next and high
+	groups   []*group
+	parityAt time.Duration // when parity came last; 0: never
+	reorder  time.Duration // how late a datagram may be that is not lost
+
+	got, runs, short             uint32 // for the peer
+	missed, coded, again, gaveUp uint64
+}
+
+const (
+	leastReorder = 3 * time.Millisecond
+	mostReorder  = 80 * time.Millisecond
+	parityWait   = 16 * time.Millisecond // for the parity of the group before a number is asked for
+	mostTries    = 8
+	keepFor      = 200 * time.Millisecond // buffers of datagrams that were handed up
+)
+
+// data takes a numbered datagram.
+func (r *receiver) data(now time.Duration, num uint64, inner, oob []byte, from net.Addr, again bool) {
+	if num+ringLen <= r.high {
+		return // too old to tell whether it was here before
+	}
+	r.reach(now, num)
+	s := r.slot(num)
+	if !again && !s.came {
+		s.came = true
+		r.got++
+	}
+	switch s.state {
+	case held, released:
+		return
+	case missing:
+		r.holes--
+		if again {
+			r.again++
+		}
+	}
+	if !again && s.state != unknown {
+		r.reorder = min(max(r.reorder, (now-s.at)*5/4), mostReorder)
+	}
+	late := num < r.next
+	s.at = now
+	if late || num == r.next && r.holes == 0 && !r.coding(now) { // nothing to wait for
+		r.up(inner, oob, from)
+		s.state = released
+	} else {
+		r.hold(s, inner, oob, from)
+	}
+	r.release()
+	r.repair(now, num, oob, from)
+}
+
+// reach makes num one of the numbers in the ring, and all before it missing that are unknown yet.
+func (r *receiver) reach(now time.Duration, num uint64) {
+	if r.ring == nil {
+		r.ring = make([]slot, ringLen)
+	}
+	if num < r.high {
+		return
+	}
+	if num >= r.high+ringLen { // nothing in between can be brought back
+		r.flush()
+		r.next, r.high = num, num
+	}
+	for r.next+ringLen <= num {
+		r.skip(r.next)
+		r.release()
+	}
+	if num > r.high {
+		r.runs++
+	}
+	for ; r.high < num; r.high++ {
+		s := r.fresh(r.high)
+		s.state, s.at = missing, now
+		r.holes++
+		r.missed++
+	}
+	r.fresh(num)
+	r.high = num + 1
+}
+
+// known makes the numbers below end missing that did not come: the peer has sent them.
+func (r *receiver) known(now time.Duration, end uint64) {
+	if end <= r.high || end > r.high+ringLen/2 {
+		return
+	}
+	if end-1 == r.high {
+		r.runs++
+	}
+	r.reach(now, end-1)
+	if s := r.slot(end - 1); s.state == unknown {
+		s.state, s.at = missing, now
+		r.holes++
+		r.missed++
+	}
+}
+
+func (r *receiver) slot(num uint64) *slot { return &r.ring[num%ringLen] }
+
+// fresh returns the slot of a number that is seen for the first time.
+func (r *receiver) fresh(num uint64) *slot {
+	s := r.slot(num)
+	r.pool.put(s.buf)
+	*s = slot{num: num, oob: s.oob[:0]}
+	r.kept = max(r.kept, num+1-min(num+1, ringLen))
+	return s
+}
+
+// hold keeps a datagram until those before it are here, and for the parity of its group.
+func (r *receiver) hold(s *slot, inner, oob []byte, from net.Addr) {
+	if s.buf = r.pool.get(); s.buf == nil {
+		r.up(inner, oob, from) // out of order rather than not at all
+		s.state = released
+		return
+	}
+	fill(s.buf, inner)
+	s.oob, s.from, s.state = append(s.oob[:0], oob...), from, held
+}
+
+// release hands up what nothing is missing before.
+func (r *receiver) release() {
+	for ; r.next < r.high; r.next++ {
+		s := r.slot(r.next)
+		switch s.state {
+		case held:
+			r.up(content(s.buf), s.oob, s.from)
+			s.state = released
+		case missing, unknown:
+			return
+		}
+	}
+}
+
+// skip gives a number up.
+func (r *receiver) skip(num uint64) {
+	if s := r.slot(num); s.state == missing {
+		s.state = givenUp
+		r.holes--
+		r.gaveUp++
+	}
+}
+
+// flush hands up all that is held and forgets everything.
+func (r *receiver) flush() {
+	for n := r.next; n < r.high; n++ {
+		r.skip(n)
+	}
+	r.release()
+	for i := range r.ring {
+		r.pool.put(r.ring[i].buf)
+		r.ring[i] = slot{}
+	}
+	for _, g := range r.groups {
+		g.drop(r.pool)
+	}
+	r.groups, r.holes, r.kept = nil, 0, r.high
+}
+
+// coding reports whether the peer sends parity these days.
+func (r *receiver) coding(now time.Duration) bool {
+	return r.parityAt > 0 && now-r.parityAt < time.Second
+}
+
+// tick gives up what did not come in time and returns what the peer is to be asked for.
+func (r *receiver) tick(now, rtt time.Duration) (ask []span) {
+	for ; r.kept < r.next; r.kept++ {
+		s := r.slot(r.kept)
+		if now-s.at < keepFor {
+			break
+		}
+		r.pool.put(s.buf)
+		s.buf = nil
+	}
+	r.reorder -= r.reorder / 8192 // fades within half a minute
+	if r.holes == 0 {
+		return nil
+	}
+	patience := min(max(rtt*5/2+80*time.Millisecond, 150*time.Millisecond), 800*time.Millisecond)
+	first := max(r.reorder, leastReorder)
+	if r.coding(now) {
+		first = max(first, parityWait)
+	}
+	for n := r.next; n < r.high; n++ {
+		s := r.slot(n)
+		if s.state != missing {
+			continue
+		}
+		switch {
+		case now-s.at > patience:
+			r.skip(n)
+		case s.tries == 0 && now-s.at < first, s.tries > 0 && now-s.asked < rtt*9/8+8*time.Millisecond, s.tries >= mostTries:
+		case len(ask) > 0 && ask[len(ask)-1].first+uint32(ask[len(ask)-1].n) == uint32(n) && ask[len(ask)-1].n < 255:
+			ask[len(ask)-1].n++
+			r.asked(s, now)
+		case len(ask) < maxSpans:
+			ask = append(ask, span{uint32(n), 1})
+			r.asked(s, now)
+		}
+	}
+	r.release()
+	return ask
+}
+
+func (r *receiver) asked(s *slot, now time.Duration) {
+	if s.tries == 0 && r.coding(now) {
+		r.short++
+	}
+	s.tries++
+	s.asked = now
+}
