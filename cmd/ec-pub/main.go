@@ -22,9 +22,11 @@ func app() *cli.App {
 	app.Description = "Reads a framed object stream, as ec-chop writes it, and publishes it to each relay as it comes.\n" +
 		"In place of an address a ticket will do, or @FILE, whose first line is either."
 	app.Flags = append([]cli.Flag{
-		&cli.DurationFlag{Name: "spool", Value: 30 * time.Second, Usage: "keep groups for `TIME`, to send them again when a relay was lost"},
-		cmdutil.SizeFlag("spool-size", 64<<20, "keep at most `SIZE` of groups"),
-		&cli.BoolFlag{Name: "block", Usage: "let the input wait when the spool is full; else only input faster than its own clock waits, and of live input the oldest group is dropped"},
+		&cli.DurationFlag{Name: "resend", Value: 30 * time.Second, Usage: "keep groups that were sent for `TIME`, to send them again when a relay was lost"},
+		cmdutil.SizeFlag("memory", 256<<20, "keep at most `SIZE` of groups in memory while a relay is away: 256M are 110 s of 19 Mbit/s"),
+		&cli.StringFlag{Name: "spool", Usage: "also keep groups on disk in folder `DIR`, which relays are given when they miss some"},
+		cmdutil.RetainFlag("spool-retain", cmdutil.Retain{Age: 24 * time.Hour}, "remove the oldest there beyond `AGE|SIZE`, or beyond either of both: 12h, 2d, 50G or 2d,50G"),
+		&cli.BoolFlag{Name: "block", Usage: "let the input wait when the memory is full; else only input faster than its own clock waits, and of live input the oldest group is dropped"},
 		&cli.DurationFlag{Name: "drain", Value: 30 * time.Second, Usage: "at the end of input wait up to `TIME` for delivery"},
 		&cli.DurationFlag{Name: "retry", Usage: "keep trying to reach a relay for `TIME` (default: not at all at the start, 10m after a loss)"},
 		&cli.BoolFlag{Name: "tee", Usage: "copy the input to stdout"},
@@ -59,10 +61,11 @@ func run(c *cli.Context) error {
 		}
 		in = io.TeeReader(in, out)
 	}
-	status := cmdutil.StatusLine(c)
+	status, keep := cmdutil.StatusLine(c), cmdutil.RetainOf(c, "spool-retain")
 	conf := pub.Config{
 		Relays: relays, TLS: tls, Log: cmdutil.Logger(c),
-		Spool: settings.Of(c.Duration("spool")), SpoolBytes: settings.Of(cmdutil.SizeOf(c, "spool-size")),
+		Resend: settings.Of(c.Duration("resend")), Memory: settings.Of(cmdutil.SizeOf(c, "memory")),
+		Spool: c.String("spool"), SpoolAge: keep.Age, SpoolBytes: keep.Bytes,
 		Block: c.Bool("block"), Drain: settings.Of(c.Duration("drain")), QLogDir: c.String("qlog-dir"),
 		Progress: func(s pub.Stats) {
 			status.Set("%d groups, %d objects, %.1f MB, %d dropped%s", s.Groups, s.Objects, float64(s.Bytes)/1e6, s.Dropped, s.Repair)

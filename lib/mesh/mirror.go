@@ -58,6 +58,8 @@ type Mirror struct {
 	Library Library
 	// Rate bounds the bytes of payload a second that are fetched. Default 0: no bound.
 	Rate int64
+	// Word is how the log calls it, and Done what it has done. Default "mirror" and "mirrored".
+	Word, Done string
 	// Logger gets events. Default: none.
 	Logger *slog.Logger
 
@@ -123,6 +125,7 @@ func (m *Mirror) Run(ctx context.Context) {
 	if m.Logger == nil {
 		m.Logger = slog.New(slog.DiscardHandler)
 	}
+	m.Word, m.Done = cmp.Or(m.Word, "mirror"), cmp.Or(m.Done, "mirrored")
 	wake, stop := m.Library.Changes()
 	defer stop()
 	m.mu.Lock()
@@ -200,9 +203,9 @@ func (m *Mirror) pause(why error) {
 	m.mu.Unlock()
 	switch {
 	case why != nil && was == nil:
-		m.Logger.Warn("mirror pauses, the copy is not whole", "missing", m.Missing(), "err", why)
+		m.Logger.Warn(m.Word+" pauses, the copy is not whole", "missing", m.Missing(), "err", why)
 	case why == nil && was != nil:
-		m.Logger.Info("mirror goes on", "missing", m.Missing())
+		m.Logger.Info(m.Word+" goes on", "missing", m.Missing())
 	}
 }
 
@@ -413,7 +416,7 @@ func (l *lane) bring(ctx context.Context, tracks map[string]Track, p *pacer, whi
 	defer func() {
 		l.count()
 		if n > 0 {
-			m.Logger.Info("mirrored", "groups", n, "missing", m.Missing())
+			m.Logger.Info(m.Done, "groups", n, "missing", m.Missing())
 		}
 	}()
 	for some := true; some; {

@@ -144,7 +144,7 @@ func (s *spool) tellAlone(tr *track) {
 	for i, payload := range tr.untold {
 		s.append(g, record(object.Object{Group: id, ID: uint64(i), Priority: manifestPriority}, payload))
 	}
-	g.finish(whole, &object.Object{Group: id, ID: uint64(len(tr.untold)), Status: object.EndOfGroup})
+	s.finish(g, &object.Object{Group: id, ID: uint64(len(tr.untold)), Status: object.EndOfGroup})
 	tr.untold = nil
 }
 

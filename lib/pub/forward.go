@@ -26,6 +26,7 @@ func (u *uploader) followForward(pub *moqt.Publication, t *track) (stop func()) 
 			} else if on && !was {
 				log.Info("relay wants objects again")
 			}
+			u.s.pause(t, u.index, !on)
 			select {
 			case <-pub.Updates():
 				u.s.mu.Lock()
@@ -40,4 +41,11 @@ func (u *uploader) followForward(pub *moqt.Publication, t *track) (stop func()) 
 		cancel()
 		following.Wait()
 	}
+}
+
+// pause notes whether a relay wants objects of a track. Those that it does not want do not stay for it longer than others.
+func (s *spool) pause(t *track, relay int, paused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.paused[relay] = paused
 }

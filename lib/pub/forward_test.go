@@ -73,7 +73,7 @@ func TestPausedFile(t *testing.T) {
 	result := make(chan error, 1)
 	ctx := testContext(t)
 	go func() {
-		_, err := Run(ctx, Config{Relays: []string{relay.URL()}, TLS: relay.TLS(), SpoolBytes: 50_000}, &in)
+		_, err := Run(ctx, Config{Relays: []string{relay.URL()}, TLS: relay.TLS(), Memory: 50_000}, &in)
 		result <- err
 	}()
 	relay.Await(name, func(tr *relaytest.Track) bool { return tr.Len() > 100 })

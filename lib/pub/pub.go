@@ -30,11 +30,17 @@ type Config struct {
 	Versions []moqt.Version
 	// NoRepair is as in moqt.Config. Default: what a path loses is made good.
 	NoRepair bool
-	// Spool is how long a group is kept after its last object, to be sent again after a loss, or to be sent at all. Default 30 s.
-	Spool time.Duration
-	// SpoolBytes bounds the spool's payload. Default 64 MiB.
+	// Resend is how long a group that was sent stays in memory, counted from its last object, to be sent again after a loss. Groups that
+	// were not sent stay as long as Memory has room. Default 30 s.
+	Resend time.Duration
+	// Memory bounds the payload in memory. Default 256 MiB, which is 110 s of 19 Mbit/s.
+	Memory int64
+	// Spool is a folder that keeps all groups on disk as well, for relays that miss some of them later. Default: none.
+	Spool string
+	// SpoolAge and SpoolBytes bound the folder; the oldest groups go. Default 0: no bound.
+	SpoolAge   time.Duration
 	SpoolBytes int64
-	// Block lets the input wait when the spool is full of groups that were not sent. Without it, only an input that runs faster
+	// Block lets the input wait when the memory is full of groups that were not sent. Without it, only an input that runs faster
 	// than its own clock waits, as a file does; of a live input the oldest whole group is dropped.
 	Block bool
 	// Drain bounds how long the end of input waits for delivery. Default 30 s.
@@ -48,14 +54,15 @@ type Config struct {
 	// Progress is called about once a second, and at the end.
 	Progress func(Stats)
 
-	dial func(ctx context.Context, url string, tlsConf *tls.Config, conf *moqt.Config) (*moqt.Session, error)
+	edge, askPatience time.Duration // tests set these; default: see backlog.go
+	dial              func(ctx context.Context, url string, tlsConf *tls.Config, conf *moqt.Config) (*moqt.Session, error)
 }
 
 const (
-	defaultSpool      = 30 * time.Second
-	defaultSpoolBytes = 64 << 20
-	defaultDrain      = 30 * time.Second
-	interruptedDrain  = time.Second
+	defaultResend    = 30 * time.Second
+	defaultMemory    = 256 << 20
+	defaultDrain     = 30 * time.Second
+	interruptedDrain = time.Second
 )
 
 // ErrUndelivered says that a relay had not confirmed everything when the time for it was over.
@@ -71,8 +78,9 @@ func (damaged) ExitCode() int { return exit.BadData }
 
 // Run publishes the object stream r until it ends and everything was delivered.
 func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
-	c.Spool = settings.Or(c.Spool, defaultSpool)
-	c.SpoolBytes = settings.Or(c.SpoolBytes, defaultSpoolBytes)
+	c.Resend = settings.Or(c.Resend, defaultResend)
+	c.Memory = settings.Or(c.Memory, defaultMemory)
+	c.edge, c.askPatience = settings.Or(c.edge, defaultEdge), settings.Or(c.askPatience, defaultAskPatience)
 	c.Drain = settings.Or(c.Drain, defaultDrain)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -82,7 +90,14 @@ func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
 			return Stats{}, err
 		}
 	}
-	s := newSpool(len(c.Relays), c.Spool, c.SpoolBytes, c.Block, c.Log)
+	s := newSpool(len(c.Relays), c.Resend, c.Memory, c.Block, c.Log)
+	if c.Spool != "" {
+		var err error
+		if s.disk, err = openDisk(c); err != nil {
+			return Stats{}, err
+		}
+		defer s.disk.close()
+	}
 
 	// The input ends first, and relays have some time after that, so relays run on a context of their own.
 	rctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -127,7 +142,7 @@ func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
 		cancel(context.Cause(ctx))
 		<-done
 	}
-	stats := s.leave()
+	stats := s.counted()
 	if c.Progress != nil {
 		c.Progress(stats)
 	}

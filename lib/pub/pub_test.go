@@ -87,7 +87,7 @@ func TestSmallSpoolLosesNothingOfAFile(t *testing.T) {
 	want := groups(10, 200)
 	var in bytes.Buffer
 	encode(t, &in, want...)
-	if _, err := Run(testContext(t), Config{Relays: []string{relay.URL()}, TLS: relay.TLS(), SpoolBytes: 50_000}, &in); err != nil {
+	if _, err := Run(testContext(t), Config{Relays: []string{relay.URL()}, TLS: relay.TLS(), Memory: 50_000}, &in); err != nil {
 		t.Fatal(err)
 	}
 	wantObjects(t, relay.Objects(name), want)

@@ -1,9 +1,7 @@
 package pub
 
 import (
-	"cmp"
 	"context"
-	"slices"
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -74,48 +72,6 @@ func (u *uploader) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	}
 }
 
-// Fetch serves objects from the spool; other objects are marked as unknown.
-func (u *uploader) Fetch(ctx context.Context, r *moqt.FetchRequest) {
-	t, largest := u.lookup(r.Track)
-	if t == nil || largest == nil {
-		r.Reject(wire.RequestDoesNotExist, "")
-		return
-	}
-	end := r.End
-	if after := (moqt.Location{Group: largest.Group, Object: largest.Object + 1}); after.Less(end) || end == (moqt.Location{}) {
-		end = after
-	}
-	u.s.mu.Lock()
-	var objects []object.Object
-	for _, g := range t.groups { // the slices of objects are never written again
-		for _, o := range g.objects {
-			l := moqt.Location{Group: o.Group, Object: o.ID}
-			if !l.Less(r.Start) && (l.Less(end) || end.Object == 0 && l.Group == end.Group) {
-				objects = append(objects, o)
-			}
-		}
-	}
-	u.s.mu.Unlock()
-	if len(objects) == 0 {
-		r.Reject(wire.RequestInvalidRange, "no longer in the spool")
-		return
-	}
-	w, err := r.Accept(moqt.FetchInfo{End: end, Properties: t.properties})
-	if err != nil {
-		return
-	}
-	sortObjects(objects)
-	for i := range objects {
-		o := &objects[i]
-		err := w.WriteObject(moqt.FetchObject{Group: o.Group, Subgroup: o.Subgroup, ID: o.ID, Priority: o.Priority, Properties: o.Properties}, o.Payload)
-		if err != nil {
-			w.Reset(wire.ResetInternalError)
-			return
-		}
-	}
-	w.Close()
-}
-
 // TrackStatus answers for tracks in the spool.
 func (u *uploader) TrackStatus(_ context.Context, r *moqt.TrackStatusRequest) {
 	t, largest := u.lookup(r.Track)
@@ -157,11 +113,4 @@ func (u *uploader) PublishNamespace(_ context.Context, r *moqt.PublishNamespaceR
 // Publish refuses: a publisher takes nothing.
 func (u *uploader) Publish(_ context.Context, r *moqt.PublishRequest) {
 	r.Reject(wire.RequestUninterested, "")
-}
-
-// sortObjects orders by location, as FETCH wants.
-func sortObjects(list []object.Object) {
-	slices.SortStableFunc(list, func(a, b object.Object) int {
-		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.ID, b.ID))
-	})
 }

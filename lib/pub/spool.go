@@ -37,9 +37,11 @@ type spool struct {
 	gone   []bool   // relays that failed for good
 	ended  bool     // no more input
 	passed []passed // groups that left the spool lately; they were sent and may not have arrived
+	left   []*leftover
 
 	claims    claims
 	conflicts conflicts
+	disk      *disk // nil: nothing is kept on disk
 
 	faster *bool // the input runs faster than its own clock; nil: not known yet
 	Stats
@@ -62,6 +64,7 @@ type Stats struct {
 type track struct {
 	name       object.TrackName
 	properties []byte
+	paused     []bool   // by relay: it wants no objects for now
 	groups     []*group // the track's groups in the spool
 	last       uint64   // sequence number of the newest group
 	largest    *moqt.Location
@@ -93,8 +96,10 @@ type group struct {
 	touched time.Time
 	pts     clock.PTS // of the first object that has one
 	hasPTS  bool
-	sent    []bool // by relay
-	dropped bool   // the group was evicted before it was sent
+	sent    []bool      // by relay: it was sent, or the relay has it
+	sentAt  []time.Time // by relay
+	old     []bool      // by relay: it is of the backlog (backlog.go)
+	dropped bool        // the group was evicted before it was sent
 }
 
 func newSpool(relays int, maxAge time.Duration, maxBytes int64, wait bool, log *slog.Logger) *spool {
@@ -129,7 +134,7 @@ func (s *spool) track(t *object.Track) *track {
 	key := t.Name.String()
 	tr := s.tracks[key]
 	if tr == nil {
-		tr = &track{name: t.Name, properties: t.Properties, given: map[uint64]bool{}, inserted: map[uint64]uint64{}}
+		tr = &track{name: t.Name, properties: t.Properties, paused: make([]bool, s.relays), given: map[uint64]bool{}, inserted: map[uint64]uint64{}}
 		s.tracks[key] = tr
 		s.names = append(s.names, tr)
 		s.cond.Broadcast()
@@ -184,10 +189,10 @@ func (s *spool) put(t *object.Track, o *object.Object, now time.Time) {
 	g.touched = now
 	switch o.Status {
 	case object.EndOfGroup:
-		g.finish(whole, o)
+		s.finish(g, o)
 	case object.EndOfTrack:
 		tr.ended = true
-		g.finish(whole, o)
+		s.finish(g, o)
 	default:
 		if last, ok := g.lastID[o.Subgroup]; ok && o.ID <= last {
 			s.Duplicates++
@@ -200,7 +205,7 @@ func (s *spool) put(t *object.Track, o *object.Object, now time.Time) {
 
 // begin makes a group.
 func (s *spool) begin(tr *track, id uint64, now time.Time) *group {
-	g := &group{seq: s.next, track: tr, id: id, lastID: map[uint64]uint64{}, began: now, touched: now, sent: make([]bool, s.relays)}
+	g := &group{seq: s.next, track: tr, id: id, lastID: map[uint64]uint64{}, began: now, touched: now, sent: make([]bool, s.relays), sentAt: make([]time.Time, s.relays), old: make([]bool, s.relays)}
 	s.next++
 	tr.last = g.seq
 	tr.groups = append(tr.groups, g)
@@ -223,6 +228,7 @@ func (s *spool) append(g *group, o *object.Object) {
 	s.bytes += int64(len(o.Payload) + len(o.Properties))
 	s.Objects++
 	s.Bytes += int64(len(o.Payload))
+	s.disk.put(tr.name, o)
 	if l := (moqt.Location{Group: o.Group, Object: o.ID}); tr.largest == nil || tr.largest.Less(l) {
 		tr.largest = &l
 	}
@@ -253,11 +259,17 @@ func (g *group) add(o *object.Object) {
 	}
 }
 
-func (g *group) finish(st state, end *object.Object) {
-	g.state = st
-	if end != nil {
-		g.end = &object.Object{Group: end.Group, Subgroup: end.Subgroup, ID: end.ID, Priority: end.Priority, Status: end.Status}
-	}
+// finish makes a group whole.
+func (s *spool) finish(g *group, end *object.Object) {
+	g.state = whole
+	g.end = &object.Object{Group: end.Group, Subgroup: end.Subgroup, ID: end.ID, Priority: end.Priority, Status: end.Status}
+	s.disk.put(g.track.name, g.end)
+}
+
+// complete reports whether a group has every id up to its end.
+func (g *group) complete() bool {
+	n := len(g.objects)
+	return g.state == whole && n > 0 && !g.track.many && g.lastID[g.objects[0].Subgroup] == uint64(n-1)
 }
 
 // giveUp gives up the oldest unfinished groups of a track until keep are left.
@@ -273,17 +285,23 @@ func (s *spool) giveUp(t *track, keep int) {
 			return
 		}
 		if g.state == open {
-			g.finish(partial, nil)
+			g.state = partial
+			s.disk.over(t.name, g.id)
 			s.Unfinished++
 			n--
 		}
 	}
 }
 
-// leave counts the groups that no relay will get any more, and returns all counters.
-func (s *spool) leave() Stats {
+// counted counts the groups that no relay will get any more, and returns all counters.
+func (s *spool) counted() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, l := range s.left {
+		if !l.arrived {
+			s.Undelivered++
+		}
+	}
 	for _, g := range s.groups {
 		for _, sent := range g.sent {
 			if !sent {
@@ -306,36 +324,21 @@ func (s *spool) end() {
 	s.cond.Broadcast()
 }
 
-// trim keeps the spool within its bounds. Groups that every relay has go first; then, if the input must not wait, the oldest
-// whole group that some relay does not have.
+// trim keeps the memory within its bounds. Groups that every relay has go first, because of their age or for want of room. Others
+// go only for want of room, the oldest whole one first, and if the input must not wait.
 func (s *spool) trim(ctx context.Context, now time.Time) error {
 	for {
 		over := s.bytes > s.maxBytes || len(s.groups) > maxGroups
-		var sent, old *group
-		for _, g := range s.groups {
-			if g.state == open {
-				continue
-			}
-			expired := now.Sub(g.touched) > s.maxAge
-			if s.isSent(g) && (over || expired) {
-				sent = g
-				break
-			}
-			if old == nil && (over || expired) && !s.isSent(g) {
-				old = g
-			}
-		}
+		sent, old := s.leaving(over, now)
 		switch {
 		case sent != nil:
 			s.evict(sent)
 			s.pass(sent, now)
-		case old == nil && !over:
-			return nil
-		case old == nil: // one unfinished group is larger than the spool, which must be borne
+		case old == nil: // what is left is in time, or one unfinished group is larger than the memory, which must be borne
 			return nil
 		case !s.mustWait(now):
 			s.evict(old)
-		case !over: // the group is old, but there is room, and nothing may be dropped
+		case !over: // nobody wants the group now, but there is room, and nothing may be dropped
 			return nil
 		default: // wait for room
 			if !s.await(ctx, func() bool {
@@ -352,6 +355,54 @@ func (s *spool) trim(ctx context.Context, now time.Time) error {
 				return nil
 			}
 			now = time.Now()
+		}
+	}
+}
+
+// leaving returns the first group that every relay has and that need not stay; else, as old, the first one that would have to go.
+func (s *spool) leaving(over bool, now time.Time) (sent, old *group) {
+	for _, g := range s.groups {
+		if g.state == open {
+			continue
+		}
+		isSent, expired := s.isSent(g), now.Sub(g.touched) > s.maxAge
+		if isSent && (over || expired) {
+			return g, nil
+		}
+		if old == nil && !isSent && (over || expired && s.unwanted(g)) {
+			old = g
+		}
+	}
+	return nil, old
+}
+
+// unwanted reports whether no relay that lacks a group wants objects of its track now.
+func (s *spool) unwanted(g *group) bool {
+	for r, sent := range g.sent {
+		if !sent && !s.gone[r] && !g.track.paused[r] {
+			return false
+		}
+	}
+	return true
+}
+
+// wasSent notes that a group was sent to a relay, or that the relay has it.
+func (s *spool) wasSent(g *group, relay int) {
+	g.sent[relay], g.sentAt[relay] = true, time.Now()
+	s.cond.Broadcast()
+}
+
+// onItsWay is how long before the end of a session something may have been sent that did not arrive: as long as the loss takes to be
+// noticed, and a while for what is sent again on a bad path.
+const onItsWay = 15 * time.Second
+
+// lost notes that the session with a relay is over. What was sent lately may not have arrived, so it stays until it is sent again.
+func (s *spool) lost(relay int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.groups {
+		if g.sent[relay] && time.Since(g.sentAt[relay]) < onItsWay {
+			g.sent[relay] = false
 		}
 	}
 }
@@ -435,20 +486,48 @@ func (s *spool) pass(g *group, now time.Time) {
 	}
 }
 
+// leftover is a group that left memory before a relay had it, and that the relay may fetch from disk.
+type leftover struct {
+	passed
+	relay   int
+	arrived bool
+}
+
+// maxLeft bounds the leftovers of which it is asked at the end whether they arrived.
+const maxLeft = 1 << 16
+
+// leave leaves a group to the disk; false: it is not there.
+func (s *spool) leave(g *group, relay int) bool {
+	at, ok := g.last()
+	if !ok || !s.disk.holds(g.track.name, g.id) {
+		return false
+	}
+	if len(s.left) == 0 {
+		s.log.Warn("memory full, the relay can fetch what it lacks from the spool on disk")
+	}
+	if len(s.left) < maxLeft {
+		s.left = append(s.left, &leftover{passed: passed{track: g.track.name, at: at}, relay: relay})
+	}
+	return true
+}
+
 // evict removes a group; senders that are at work on a dropped group reset its stream.
 func (s *spool) evict(g *group) {
+	lost := false
 	for r, sent := range g.sent {
 		switch {
 		case sent:
 		case s.gone[r]:
 			s.Undelivered++
+		case s.leave(g, r):
+			g.dropped = true
 		default:
 			s.Dropped++
-			g.dropped = true
+			g.dropped, lost = true, true
 		}
 	}
-	if g.dropped {
-		s.log.Warn("spool full, group dropped before every relay had it", "track", g.track.name.String(), "group", g.id)
+	if lost {
+		s.log.Warn("memory full, group dropped before every relay had it", "track", g.track.name.String(), "group", g.id)
 	}
 	s.bytes -= g.bytes
 	s.groups = remove(s.groups, g)

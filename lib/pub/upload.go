@@ -32,6 +32,7 @@ type uploader struct {
 	mu    sync.Mutex
 	subs  map[string]chan *moqt.Publication // by track: subscriptions that the relay made
 	where map[string]*client.Session        // by track: the session to which it has moved, if it has
+	asked map[string]bool                   // by track: the relay has asked in this session which groups there are
 }
 
 func newUploader(c Config, s *spool, index int, relay string) *uploader {
@@ -50,7 +51,12 @@ func (u *uploader) run(ctx context.Context) error {
 }
 
 // session sends everything in the spool and what comes, until the input is over and the relay has everything.
-func (u *uploader) session(ctx context.Context, sess *client.Session) error {
+func (u *uploader) session(ctx context.Context, sess *client.Session) (err error) {
+	defer func() {
+		if err != nil {
+			u.s.lost(u.index)
+		}
+	}()
 	u.s.mu.Lock()
 	u.s.up[u.index] = sess.Session
 	defer func() {
@@ -59,11 +65,11 @@ func (u *uploader) session(ctx context.Context, sess *client.Session) error {
 		u.s.mu.Unlock()
 	}()
 	for _, g := range u.s.groups {
-		g.sent[u.index] = false // it is not known whether the group was stored
+		g.sent[u.index], g.old[u.index] = false, false // it is not known whether the group was stored
 	}
 	u.s.mu.Unlock()
 	u.mu.Lock()
-	u.where = map[string]*client.Session{}
+	u.where, u.asked = map[string]*client.Session{}, map[string]bool{}
 	u.mu.Unlock()
 
 	var announcing sync.WaitGroup
@@ -164,7 +170,7 @@ func (u *uploader) doneCode(t *track) moqt.DoneCode {
 	return wire.DoneSubscriptionEnded
 }
 
-// send sends the groups of the spool, oldest first, and then new ones, to one subscriber.
+// send sends the newest groups and then new ones to one subscriber, and beside them the backlog.
 func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -172,13 +178,30 @@ func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) er
 	defer stop()
 	defer u.followForward(pub, t)()
 	g, gctx := errgroup.WithContext(ctx)
+	old := u.s.backlog(t, u.index, u.c.edge)
+	if len(old) > 0 {
+		g.Go(func() error { return u.settleBacklog(gctx, pub, t, old) })
+	}
+	g.Go(func() error { return u.sendNew(gctx, pub, t, old) })
+	err := g.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// sendNew sends all groups of a track but old ones, in the order in which they came.
+func (u *uploader) sendNew(ctx context.Context, pub *moqt.Publication, t *track, old []*group) error {
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxStreams)
 	var next uint64 // sequence number
 	for {
 		var grp *group
 		u.s.mu.Lock()
 		ok := u.s.await(gctx, func() bool {
-			grp = t.after(next)
+			for grp = t.after(next); grp != nil && slices.Contains(old, grp); grp = t.after(next) {
+				next = grp.seq + 1
+			}
 			return grp != nil || u.s.ended
 		})
 		if grp != nil {
@@ -190,11 +213,7 @@ func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) er
 		}
 		g.Go(func() error { return u.group(gctx, pub, grp) })
 	}
-	err := g.Wait()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+	return g.Wait()
 }
 
 // after returns the first group in the spool from a sequence number on.
@@ -283,8 +302,7 @@ func (u *uploader) finish(ctx context.Context, streams map[uint64]*moqt.Subgroup
 	}
 	u.s.mu.Lock()
 	defer u.s.mu.Unlock()
-	g.sent[u.index] = true
-	u.s.cond.Broadcast()
+	u.s.wasSent(g, u.index)
 	return nil
 }
 
@@ -297,8 +315,7 @@ func (u *uploader) streamError(ctx context.Context, g *group, err error) error {
 	}
 	u.log.Debug("relay refused a group", "track", g.track.name.String(), "group", g.id, "code", reset.Code.String())
 	u.s.mu.Lock()
-	g.sent[u.index] = true
-	u.s.cond.Broadcast()
+	u.s.wasSent(g, u.index)
 	u.s.mu.Unlock()
 	if reset.Code == wire.ResetMalformedTrack {
 		return u.s.conflict(ctx, g)
@@ -311,17 +328,23 @@ func (u *uploader) streamError(ctx context.Context, g *group, err error) error {
 func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 	type sent struct {
 		passed
-		*group // nil: it is not in the spool any more
+		*group           // nil: it is not in the spool any more
+		left   *leftover // of which it is noted that it arrived; or nil
 	}
 	u.s.mu.Lock()
 	var todo []sent
 	for _, l := range u.s.passed {
-		todo = append(todo, sent{l, nil})
+		todo = append(todo, sent{passed: l})
+	}
+	for _, l := range slices.Backward(u.s.left) {
+		if l.relay == u.index && !l.arrived {
+			todo = append(todo, sent{passed: l.passed, left: l})
+		}
 	}
 	for _, g := range u.s.groups {
 		_, refused := u.s.conflicts.refused[key{g.track.name.String(), g.id}]
 		if at, ok := g.last(); ok && !refused && !slices.Contains(u.s.conflicts.late, g) {
-			todo = append(todo, sent{passed{track: g.track.name, at: at}, g})
+			todo = append(todo, sent{passed: passed{track: g.track.name, at: at}, group: g})
 		}
 	}
 	u.s.mu.Unlock()
@@ -330,8 +353,13 @@ func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 	for _, l := range todo {
 		g.Go(func() error {
 			other, err := u.awaitGroup(gctx, u.at(sess, l.passed.track), l.passed.track, l.at, l.group)
-			if err == nil && other {
+			switch {
+			case err == nil && other:
 				err = u.s.conflict(gctx, l.group)
+			case err == nil && l.left != nil:
+				u.s.mu.Lock()
+				l.left.arrived = true
+				u.s.mu.Unlock()
 			}
 			return err
 		})

@@ -35,7 +35,7 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 	}
 	limit, since := patience(b.through), b.t.Born()
 	actx, answered := context.WithTimeout(ctx, limit)
-	r, err := up.asks(b.t).Fetch(actx, b.t.name, s.from, full(s.to), moqt.FetchOptions{Tokens: b.u.hops(b.through)})
+	r, err := up.asks(b.t).Fetch(actx, b.t.name, s.from, full(s.to), b.options())
 	late := actx.Err() != nil && ctx.Err() == nil
 	answered()
 	if err != nil {
@@ -51,7 +51,7 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 	defer func() { p.over(err == nil) }()
 	b.src = &source{t: b.t, s: up}
 	b.src.Name, b.src.Origin, b.src.Fetched, b.src.Since = up.name, store.Past, true, since
-	if b.t.r.mirrors(b.t.name.Namespace) {
+	if b.mends || b.t.r.mirrors(b.t.name.Namespace) {
 		b.src.Origin = store.Copy
 	}
 	b.at, b.told = s.from, time.Now()
@@ -105,6 +105,24 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 	}
 }
 
+// options are those of the FETCH.
+func (b *backfill) options() moqt.FetchOptions {
+	o := moqt.FetchOptions{Tokens: b.u.hops(b.through)}
+	if b.mends {
+		last := uint8(255)
+		o.Priority = &last
+	}
+	return o
+}
+
+// room returns nil if there is room for a copy. What is missing of a track that is published here may take the room of what is older.
+func (b *backfill) room() error {
+	if b.mends {
+		return b.t.r.store.Free()
+	}
+	return b.t.r.store.Room(b.t.name.Namespace)
+}
+
 // served tells serve of the groups that are over, and of a part of a group that takes long: whoever waits must see that something
 // comes.
 func (b *backfill) served() error {
@@ -141,7 +159,7 @@ func (b *backfill) take(ctx context.Context, r io.Reader, f moqt.FetchObject) er
 		o.Subgroup = f.ID
 	}
 	if b.src.Origin == store.Copy {
-		if b.src.lost = b.t.r.store.Room(b.t.name.Namespace); b.src.lost != nil {
+		if b.src.lost = b.room(); b.src.lost != nil {
 			return b.src.lost
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -14,7 +15,7 @@ import (
 
 // Fetch answers a FETCH from the store, and with what upstreams bring. Ranges that the relay does not know are marked as unknown.
 func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
-	if len(r.Track.Namespace) > 1 && r.Track.Namespace[0] == inventoryField {
+	if len(r.Track.Namespace) > 1 && r.Track.Namespace[0] == mesh.InventoryField {
 		s.inventory(ctx, r)
 		return
 	}
@@ -55,7 +56,7 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 		return
 	}
 	s.r.stats.fetches.Add(1)
-	f := fetch{t: t, w: w, at: r.Start, patience: r.FillTimeout}
+	f := fetch{t: t, w: w, by: s, at: r.Start, patience: r.FillTimeout}
 	if err := f.serve(ctx, all, through); err != nil {
 		var left *moqt.StreamResetError
 		if ctx.Err() == nil && !errors.As(err, &left) {
@@ -69,8 +70,9 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 
 // fetch is one answer to a FETCH, on its way.
 type fetch struct {
-	t *track
-	w *moqt.FetchWriter
+	t  *track
+	w  *moqt.FetchWriter
+	by *session
 	// patience bounds the time that upstreams may take in all; nil: no bound (draft-18 §10.2.6).
 	patience *time.Duration
 	at       moqt.Location // everything before this was sent, or marked as unknown
@@ -82,14 +84,14 @@ type fetch struct {
 
 // serve sends the stored objects, and the objects that upstreams bring as they come.
 func (f *fetch) serve(ctx context.Context, all span, through []string) error {
-	if f.t.r.chained() && (f.patience == nil || *f.patience > 0) {
+	if f.t.r.fillable(f.t, f.by) && (f.patience == nil || *f.patience > 0) {
 		wait := ctx
 		if f.patience != nil {
 			var cancel context.CancelFunc
 			wait, cancel = context.WithTimeout(ctx, *f.patience)
 			defer cancel()
 		}
-		err := f.t.r.fillAndServe(wait, f.t, all, through, func(to moqt.Location) error {
+		err := f.t.r.fillAndServe(wait, f.t, all, through, f.by, func(to moqt.Location) error {
 			if !f.at.Less(to) {
 				return nil
 			}

@@ -14,7 +14,17 @@ import (
 )
 
 // gaps returns the parts of a span that are not stored and not known to be missing everywhere.
-func (t *track) gaps(s span) (list []span) {
+func (t *track) gaps(s span) (open []span) {
+	for _, g := range t.storeGaps(s) {
+		for _, g := range t.answers.without(g) {
+			open = append(open, t.doubts.without(g)...)
+		}
+	}
+	return open
+}
+
+// storeGaps returns the parts of a span that are not stored.
+func (t *track) storeGaps(s span) (list []span) {
 	add := func(g span) {
 		if g.to = minLocation(g.to, s.to); g.empty() {
 			return
@@ -52,13 +62,7 @@ func (t *track) gaps(s span) (list []span) {
 		}
 		at = startOf(at.Group + 1)
 	}
-	var open []span
-	for _, g := range list {
-		for _, g := range t.answers.without(g) {
-			open = append(open, t.doubts.without(g)...)
-		}
-	}
-	return open
+	return list
 }
 
 // keepers returns the upstreams that may have the past of a track, nearest first. Upstreams that rest, because they stalled, are
@@ -173,13 +177,13 @@ func (r *Relay) known(ctx context.Context, name object.TrackName, through []stri
 
 // fill fetches from upstreams the objects of a span that the store lacks, for a request that came through the relays in through.
 func (r *Relay) fill(ctx context.Context, t *track, s span, through []string) {
-	r.fillAndServe(ctx, t, s, through, func(moqt.Location) error { return nil })
+	r.fillAndServe(ctx, t, s, through, nil, func(moqt.Location) error { return nil })
 }
 
-// fillAndServe does the same step by step. Before each call of serve, everything before the location that serve is given has been
+// fillAndServe does the same step by step, for a session that asks. Before each call of serve, everything before the location that serve is given has been
 // stored, or cannot be had. Only an error of serve is returned.
-func (r *Relay) fillAndServe(ctx context.Context, t *track, s span, through []string, serve func(moqt.Location) error) error {
-	return r.fillWith(ctx, t, s, filling{through: through, serve: serve})
+func (r *Relay) fillAndServe(ctx context.Context, t *track, s span, through []string, asks *session, serve func(moqt.Location) error) error {
+	return r.fillWith(ctx, t, s, filling{through: through, asks: asks, serve: serve})
 }
 
 // filling says how a span is filled.
@@ -188,24 +192,43 @@ type filling struct {
 	serve   func(moqt.Location) error        // gets the location before which everything is settled
 	pace    func(context.Context, int) error // waits before a payload of so many bytes; nil: no wait
 	enough  func() bool                      // reports that all that is wanted is here; nil: the whole span is wanted
+	asks    *session                         // who asked for it, and has not got it; nil: nobody
+	mends   bool                             // nobody waits for it: it comes after everything that is live, to be kept
 }
 
 func (r *Relay) fillWith(ctx context.Context, t *track, s span, f filling) error {
 	r.refresh(t)
+	if !f.mends {
+		if err := r.fromPublishers(ctx, t, s, f); err != nil {
+			return r.notKept(t, err)
+		}
+	}
+	if !r.chained() {
+		return nil
+	}
 	for _, g := range t.gaps(s) {
 		if err := f.serve(g.from); err != nil {
 			return err
 		}
 		err := r.fillGap(ctx, t, g, f)
-		if lost, ok := err.(*notStored); ok { // the disk is full, or worse: more objects would be fetched for nothing
-			if now, last := time.Now().UnixNano(), r.complaint.Load(); now-last > int64(10*time.Second) && r.complaint.CompareAndSwap(last, now) {
-				r.log.Warn("what upstreams have is not fetched", "track", t.name.String(), "err", lost.err)
-			}
-			return nil
+		if _, ok := err.(*notStored); ok {
+			return r.notKept(t, err)
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// notKept logs that what was fetched could not be stored: more would be fetched for nothing. Another error is returned.
+func (r *Relay) notKept(t *track, err error) error {
+	lost, ok := err.(*notStored)
+	if !ok {
+		return err
+	}
+	if now, last := time.Now().UnixNano(), r.complaint.Load(); now-last > int64(10*time.Second) && r.complaint.CompareAndSwap(last, now) {
+		r.log.Warn("what others have is not fetched", "track", t.name.String(), "err", lost.err)
 	}
 	return nil
 }

@@ -222,9 +222,9 @@ func TestSlowFetchGoesOn(t *testing.T) {
 	inMemory(t, func(t *testing.T) {
 		h := newRogue(ts)
 		h.fetch = func(_ context.Context, r *moqt.FetchRequest) {
-			if r.Track.Namespace[0] == inventoryField {
+			if r.Track.Namespace[0] == mesh.InventoryField {
 				w := accepts(t, r)
-				w.WriteObject(moqt.FetchObject{Group: r.Start.Group}, appendInventory(nil, []mesh.Group{{ID: 7, Whole: true}}))
+				w.WriteObject(moqt.FetchObject{Group: r.Start.Group}, mesh.AppendInventory(nil, []mesh.Group{{ID: 7, Whole: true}}))
 				w.Close()
 				return
 			}

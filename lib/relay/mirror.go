@@ -1,12 +1,10 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -19,12 +17,7 @@ import (
 	"every.channel/ec/lib/relay/live"
 )
 
-// inventoryField, put before a track's namespace, names the track that lists its groups (docs/format/chain.md).
-const inventoryField = ".ec-groups"
-
 const (
-	// maxInventory bounds the groups of one answer, maxInventoryBytes its length.
-	maxInventory, maxInventoryBytes = 4 << 20, 16 << 20
 	// leastListRate is how many bytes of a list must come each second, longestList how long a list may take in all.
 	leastListRate, longestList = 64 << 10, 30 * time.Second
 )
@@ -144,7 +137,7 @@ func (s *session) inventory(ctx context.Context, r *moqt.FetchRequest) {
 	list := s.r.ownInventory(name, r.Start.Group, to)
 	through := hopsOf(r.Tokens)
 	more, err := s.r.upstreamInventory(ctx, name, r.Start.Group, to, through)
-	list = mergeInventories(list, more)
+	list = mesh.MergeInventories(list, more)
 	if len(list) == 0 {
 		r.Reject(wire.RequestDoesNotExist, "nothing of it is stored")
 		if err != nil {
@@ -156,7 +149,7 @@ func (s *session) inventory(ctx context.Context, r *moqt.FetchRequest) {
 	if err != nil {
 		return
 	}
-	if err := w.WriteObject(moqt.FetchObject{Group: r.Start.Group, Priority: moqt.DefaultPriority}, appendInventory(nil, list)); err != nil {
+	if err := w.WriteObject(moqt.FetchObject{Group: r.Start.Group, Priority: moqt.DefaultPriority}, mesh.AppendInventory(nil, list)); err != nil {
 		w.Reset(wire.ResetInternalError)
 		return
 	}
@@ -198,7 +191,7 @@ func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, fr
 			list, e := u.inventory(ctx, s, name, from, to, through)
 			mu.Lock()
 			defer mu.Unlock()
-			all, err = mergeInventories(all, list), errors.Join(err, e)
+			all, err = mesh.MergeInventories(all, list), errors.Join(err, e)
 		})
 	}
 	asking.Wait()
@@ -246,12 +239,21 @@ func (c *counted) Read(b []byte) (n int, err error) {
 }
 
 func fetchInventory(ctx context.Context, s *session, name object.TrackName, from, to uint64, hops []moqt.Token, came func(int64)) ([]mesh.Group, error) {
-	list := object.TrackName{Namespace: append(object.Namespace{inventoryField}, name.Namespace...), Name: name.Name}
+	list := object.TrackName{Namespace: append(object.Namespace{mesh.InventoryField}, name.Namespace...), Name: name.Name}
 	end := moqt.Location{Group: from, Object: 1}
 	if to < object.MaxVarint {
 		end.Group = max(from+1, to)
 	}
-	r, err := s.ask.Fetch(ctx, list, moqt.Location{Group: from}, end, moqt.FetchOptions{Tokens: hops})
+	b, err := fetchList(ctx, s, list, moqt.Location{Group: from}, end, hops, came)
+	if err != nil || b == nil {
+		return nil, err
+	}
+	return mesh.ParseInventory(b, from)
+}
+
+// fetchList fetches the one object of an answer; nil: there is nothing.
+func fetchList(ctx context.Context, s *session, list object.TrackName, start, end moqt.Location, hops []moqt.Token, came func(int64)) ([]byte, error) {
+	r, err := s.ask.Fetch(ctx, list, start, end, moqt.FetchOptions{Tokens: hops})
 	if refused := (*moqt.RequestError)(nil); errors.As(err, &refused) && refused.Code == wire.RequestDoesNotExist {
 		return nil, nil
 	}
@@ -265,68 +267,8 @@ func fetchInventory(ctx context.Context, s *session, name object.TrackName, from
 	if err != nil {
 		return nil, err
 	}
-	if o.Size > maxInventoryBytes {
+	if o.Size > mesh.MaxInventoryBytes {
 		return nil, fmt.Errorf("a list of %d bytes", o.Size)
 	}
-	b, err := readPayload(&counted{Reader: r, came: came}, o.Size)
-	if err != nil {
-		return nil, err
-	}
-	return parseInventory(b, from)
-}
-
-// appendInventory appends a list of groups, which are in ascending order.
-func appendInventory(b []byte, list []mesh.Group) []byte {
-	last := uint64(0)
-	for _, g := range list {
-		b = object.AppendVarint(b, g.ID-last)
-		if last = g.ID; g.Whole {
-			b = object.AppendVarint(b, 0)
-		} else {
-			b = object.AppendVarint(b, g.Objects+1)
-		}
-	}
-	return b
-}
-
-// parseInventory reads what appendInventory wrote.
-func parseInventory(b []byte, from uint64) (list []mesh.Group, err error) {
-	last := uint64(0)
-	for len(b) > 0 {
-		delta, n := object.ConsumeVarint(b)
-		state, m := object.ConsumeVarint(b[n:])
-		switch {
-		case n == 0 || m == 0:
-			return nil, io.ErrUnexpectedEOF
-		case len(list) == maxInventory:
-			return nil, fmt.Errorf("more than %d groups", maxInventory)
-		case len(list) > 0 && delta == 0 || delta > object.MaxVarint-last:
-			return nil, errors.New("groups are not ascending")
-		}
-		g := mesh.Group{ID: last + delta, Whole: state == 0}
-		if !g.Whole {
-			g.Objects = state - 1
-		}
-		if g.ID >= from {
-			list = append(list, g)
-		}
-		last, b = g.ID, b[n+m:]
-	}
-	return list, nil
-}
-
-// mergeInventories returns the groups that stand in either list.
-func mergeInventories(a, b []mesh.Group) []mesh.Group {
-	if len(a) == 0 {
-		return b
-	}
-	if len(b) == 0 {
-		return a
-	}
-	all := make(map[uint64]mesh.Group, len(a))
-	for _, g := range append(slices.Clone(a), b...) {
-		o := all[g.ID]
-		all[g.ID] = mesh.Group{ID: g.ID, Whole: o.Whole || g.Whole, Objects: max(o.Objects, g.Objects)}
-	}
-	return slices.SortedFunc(maps.Values(all), func(a, b mesh.Group) int { return cmp.Compare(a.ID, b.ID) })
+	return readPayload(&counted{Reader: r, came: came}, o.Size)
 }

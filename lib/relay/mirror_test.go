@@ -137,7 +137,7 @@ func TestLongInventory(t *testing.T) {
 				h := newRogue(ts)
 				h.fetch = func(ctx context.Context, r *moqt.FetchRequest) {
 					time.Sleep(300 * time.Millisecond)
-					b := appendInventory(nil, all)
+					b := mesh.AppendInventory(nil, all)
 					w := accepts(t, r)
 					w.WriteObjectHeader(moqt.FetchObject{Group: r.Start.Group, Size: uint64(len(b))})
 					for n := tt.rate / 10; len(b) > 0; b = b[min(n, len(b)):] {
@@ -172,22 +172,22 @@ func TestLongInventory(t *testing.T) {
 
 func TestInventory(t *testing.T) {
 	list := []mesh.Group{{ID: 0, Whole: true}, {ID: 1, Objects: 3}, {ID: 1 << 61, Whole: true}, {ID: object.MaxVarint, Objects: 0}}
-	b := appendInventory(nil, list)
-	if got, err := parseInventory(b, 0); err != nil || !reflect.DeepEqual(got, list) {
+	b := mesh.AppendInventory(nil, list)
+	if got, err := mesh.ParseInventory(b, 0); err != nil || !reflect.DeepEqual(got, list) {
 		t.Errorf("%v, %v", got, err)
 	}
-	if got, err := parseInventory(b, 1); err != nil || !reflect.DeepEqual(got, list[1:]) {
+	if got, err := mesh.ParseInventory(b, 1); err != nil || !reflect.DeepEqual(got, list[1:]) {
 		t.Errorf("from 1: %v, %v", got, err)
 	}
 	for n := range len(b) {
-		if got, err := parseInventory(b[:n], 0); err == nil && !slices.Equal(got, list[:len(got)]) || err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if got, err := mesh.ParseInventory(b[:n], 0); err == nil && !slices.Equal(got, list[:len(got)]) || err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%d bytes: %v, %v", n, got, err)
 		}
 	}
-	if _, err := parseInventory([]byte{5, 0, 0, 0}, 0); err == nil {
+	if _, err := mesh.ParseInventory([]byte{5, 0, 0, 0}, 0); err == nil {
 		t.Error("the same group twice")
 	}
-	if _, err := parseInventory(append(b, 1, 0), 0); err == nil {
+	if _, err := mesh.ParseInventory(append(b, 1, 0), 0); err == nil {
 		t.Error("a group beyond the last there can be")
 	}
 	for range 1000 { // what is not a list is no more than an error
@@ -195,9 +195,9 @@ func TestInventory(t *testing.T) {
 		for i := range junk {
 			junk[i] = byte(rand.Uint32())
 		}
-		parseInventory(junk, 0)
+		mesh.ParseInventory(junk, 0)
 	}
-	merged := mergeInventories([]mesh.Group{{ID: 1, Objects: 2}, {ID: 3, Whole: true}}, []mesh.Group{{ID: 1, Objects: 4}, {ID: 2, Whole: true}, {ID: 3, Objects: 1}})
+	merged := mesh.MergeInventories([]mesh.Group{{ID: 1, Objects: 2}, {ID: 3, Whole: true}}, []mesh.Group{{ID: 1, Objects: 4}, {ID: 2, Whole: true}, {ID: 3, Objects: 1}})
 	if want := []mesh.Group{{ID: 1, Objects: 4}, {ID: 2, Whole: true}, {ID: 3, Whole: true, Objects: 1}}; !slices.Equal(merged, want) {
 		t.Errorf("%v", merged)
 	}

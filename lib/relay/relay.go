@@ -92,21 +92,23 @@ type Relay struct {
 
 	configured []*upstream  // the upstreams of Config
 	mirror     *mesh.Mirror // nil: none
+	mend       *mesh.Mirror // fetches what is missing of tracks that are published here
 	turns      turns
 	complaint  atomic.Int64 // when it was last logged that objects from upstreams could not be stored, in Unix ns
 
-	mu        sync.Mutex // guards what follows
-	tracks    map[string]*track
-	idle      map[string]weak.Pointer[track] // forgotten tracks; as long as anybody holds one, it stays the only one with its name
-	forgot    time.Time                      // when tracks were last looked through for forgetting
-	sessions  map[*session]struct{}
-	upstreams []*upstream // those of the configuration first, then peers that came here
-	epoch     int         // counts the sessions with upstreams, so that old answers can be told apart
-	demands   map[*track]*demand
-	arriving  map[string]*arriving       // by track
-	expected  map[string][]*expected     // subscribers on their way, by track
-	announced map[*announcement]struct{} // PUBLISH_NAMESPACE in force
-	listeners map[chan struct{}]struct{} // woken when namespaces may have changed
+	mu          sync.Mutex // guards what follows
+	tracks      map[string]*track
+	idle        map[string]weak.Pointer[track] // forgotten tracks; as long as anybody holds one, it stays the only one with its name
+	forgot      time.Time                      // when tracks were last looked through for forgetting
+	sessions    map[*session]struct{}
+	keepersHere map[*session]*keeper
+	upstreams   []*upstream // those of the configuration first, then peers that came here
+	epoch       int         // counts the sessions with upstreams, so that old answers can be told apart
+	demands     map[*track]*demand
+	arriving    map[string]*arriving       // by track
+	expected    map[string][]*expected     // subscribers on their way, by track
+	announced   map[*announcement]struct{} // PUBLISH_NAMESPACE in force
+	listeners   map[chan struct{}]struct{} // woken when namespaces may have changed
 }
 
 // New makes a relay. It serves nothing before Serve.
@@ -115,12 +117,13 @@ func New(c Config) *Relay {
 	r := &Relay{
 		c: c, store: c.Store, live: live.New(live.Config{CacheBytes: c.CacheBytes, Stall: c.StallWait, Logger: c.Logger}), log: c.Logger, id: newRelayID(), turns: newTurns(),
 		tracks: make(map[string]*track), idle: make(map[string]weak.Pointer[track]), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand), expected: make(map[string][]*expected), arriving: make(map[string]*arriving),
-		announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
+		keepersHere: make(map[*session]*keeper), announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}
 	for _, u := range c.Upstreams {
 		r.configured = append(r.configured, &upstream{r: r, c: u})
 	}
 	r.upstreams = slices.Clone(r.configured)
+	r.mend = &mesh.Mirror{Library: mender{library{r}}, Word: "backfill", Done: "backfilled", Logger: c.Logger}
 	if len(c.Mirror) > 0 {
 		r.mirror = &mesh.Mirror{Library: library{r}, Rate: c.MirrorRate, Logger: c.Logger}
 		if len(c.Upstreams) == 0 {
@@ -164,6 +167,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 		accepts.Go(func() { u.run(actx) })
 	}
 	accepts.Go(func() { r.steer(actx) })
+	accepts.Go(func() { r.mend.Run(actx) })
 	if r.mirror != nil {
 		accepts.Go(func() { r.mirror.Run(actx) })
 	}
@@ -219,6 +223,7 @@ func (r *Relay) serveSession(ctx context.Context, ms *moqt.Session, reader bool)
 	r.log.Info("session", "peer", s.name, "draft", ms.Version())
 	r.admit(ctx, ms)
 	err := ms.Run(ctx)
+	r.forgetKeeper(s)
 	s.end()
 	r.mu.Lock()
 	delete(r.sessions, s)

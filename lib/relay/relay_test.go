@@ -168,7 +168,9 @@ func (s *server) dialWith(t testing.TB, conf *moqt.Config) *client {
 	var ms *moqt.Session
 	if s.connect != nil {
 		ms = s.connect()
-		ms.Handle(conf.Handler)
+		if conf.Handler != nil {
+			ms.Handle(conf.Handler)
+		}
 	} else {
 		var err error
 		if ms, err = moqt.Dial(within(t, time.Minute), s.url(), s.tls, conf); err != nil {

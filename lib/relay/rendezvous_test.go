@@ -33,7 +33,7 @@ func TestRendezvous(t *testing.T) {
 	wait(t, "the request to wait", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.listeners) == 1
+		return len(s.listeners) == 3 // steer, backfill and the request
 	})
 	p := s.publisher(t, ts)
 	a := <-answers

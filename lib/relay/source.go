@@ -45,6 +45,7 @@ func (s *session) attach(t *track, sub *moqt.Subscription) *source {
 	}
 	t.Attach(&src.Source, sub.Info().Properties)
 	s.r.keep(t)
+	s.keeps(t)
 	s.r.namespacesChanged()
 	s.r.log.Info("publisher", "track", t.name.String(), "source", src.Name)
 	return src

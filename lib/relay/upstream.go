@@ -5,13 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 
 	keep "every.channel/ec/lib/client"
 	"every.channel/ec/lib/exit"
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -34,8 +34,6 @@ type Upstream struct {
 }
 
 const (
-	// implementation is how the MOQT_IMPLEMENTATION of relays of this project begins.
-	implementation = "every.channel"
 	// refusedPause is how long an upstream is not dialed again after it refused this relay.
 	refusedPause = 30 * time.Second
 	// relistPause is the pause before an upstream is asked for its namespaces again.
@@ -47,6 +45,8 @@ type upstream struct {
 	r        *Relay
 	c        Upstream
 	accepted bool // it is a peer that dialed this relay
+	// publisher: it is no upstream, but a publisher that is asked for what is missing here.
+	publisher bool
 
 	s      *session // nil while it is away
 	ours   bool     // it is a relay of this project, which understands routes and hops
@@ -161,7 +161,7 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 		delete(d.pause, u)
 		delete(d.refused, u)
 	}
-	u.s, u.ours, u.id, u.self, u.oneWay, u.heardOf = s, strings.HasPrefix(peer.Implementation, implementation), "", false, false, newHeardOf()
+	u.s, u.ours, u.id, u.self, u.oneWay, u.heardOf = s, mesh.Ours(peer.Implementation), "", false, false, newHeardOf()
 	r.mu.Unlock()
 	r.log.Info("upstream", "upstream", u.name(), "draft", ms.Version(), "implementation", peer.Implementation)
 	defer func() {

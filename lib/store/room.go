@@ -104,6 +104,19 @@ func (s *Store) Room(ns object.Namespace) error {
 	if rule := s.c.rule(ns); rule >= 0 && near(s.ruled[rule].Load(), s.c.Rules[rule].MaxBytes) {
 		return fmt.Errorf("%w: %v is near its bound of %d bytes", ErrFull, s.c.Rules[rule].Prefix, s.c.Rules[rule].MaxBytes)
 	}
+	return s.diskRoom()
+}
+
+// Free returns nil if the disk has some room besides what live objects may need, whatever the bounds of the store; otherwise it returns
+// why not.
+func (s *Store) Free() error {
+	if t := s.trouble.Load(); t != nil && s.c.now().Sub(t.at) < troubleTime {
+		return t.err
+	}
+	return s.diskRoom()
+}
+
+func (s *Store) diskRoom() error {
 	free, size, err := s.c.disk(s.dir)
 	if err == nil && free < min(size/reserve, mostReserve) {
 		err = fmt.Errorf("%w: %d bytes are free on the disk", ErrFull, free)

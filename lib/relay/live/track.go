@@ -226,6 +226,13 @@ func (t *Track) any(is func(*Source) bool) bool {
 	return false
 }
 
+// Hashed reports whether an object that is kept has a hash, as far as anybody has looked.
+func (t *Track) Hashed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.hashes
+}
+
 // Ended reports whether the track's last publisher said that the track has ended.
 func (t *Track) Ended() bool {
 	t.mu.Lock()

@@ -1,0 +1,180 @@
+package outage
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/pub"
+	"every.channel/ec/lib/relay"
+	"every.channel/ec/lib/store"
+)
+
+// The test's own program is run again as a relay or a publisher that can be killed; these variables say as which.
+const (
+	asWhat  = "EC_OUTAGE"
+	inDir   = "EC_OUTAGE_DIR"
+	atAddr  = "EC_OUTAGE_ADDR"
+	withPin = "EC_OUTAGE_PIN"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	var err error
+	switch os.Getenv(asWhat) {
+	case "":
+		os.Exit(m.Run())
+	case "relay":
+		err = relayProcess()
+	case "publisher":
+		err = publisherProcess()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func relayProcess() error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	dir := os.Getenv(inDir)
+	st, err := store.Open(dir, store.Config{Logger: logger()})
+	if err != nil {
+		return err
+	}
+	certs, err := keys.Open(keys.Config{Dir: dir})
+	if err != nil {
+		return err
+	}
+	var key [32]byte
+	copy(key[:], "started again, it says so")
+	l, err := moqt.Listen(os.Getenv(atAddr), certs.TLS(), &moqt.Config{ResetKey: &key})
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready", certs.Pin())
+	var running sync.WaitGroup
+	running.Go(func() { st.Run(ctx) })
+	err = relay.New(relay.Config{Store: st, DrainTimeout: time.Millisecond, Logger: logger()}).Serve(ctx, l)
+	running.Wait()
+	st.Close()
+	return err
+}
+
+func publisherProcess() error {
+	pin, err := moqt.PinFingerprint(os.Getenv(withPin))
+	if err != nil {
+		return err
+	}
+	_, err = pub.Run(context.Background(), pub.Config{
+		Relays: []string{"moqt://" + os.Getenv(atAddr)}, TLS: pin, Spool: os.Getenv(inDir), Log: logger(), RetryStart: time.Hour, RetryLost: time.Hour, Drain: time.Minute,
+	}, os.Stdin)
+	return err
+}
+
+// process is one that can be killed.
+type process struct {
+	t    testing.TB
+	name string
+	dir  string
+	addr string
+	pin  string // of the relay
+	cmd  *exec.Cmd
+	b    *broadcast // of a publisher
+	stop context.CancelFunc
+	fed  chan struct{}
+}
+
+func newProcess(t testing.TB, what, addr string) *process {
+	p := &process{t: t, name: what, dir: t.TempDir(), addr: addr}
+	t.Cleanup(func() { p.kill() })
+	return p
+}
+
+// command starts the program again.
+func (p *process) command() {
+	p.cmd = exec.Command(os.Args[0], "-test.v="+fmt.Sprint(testing.Verbose()))
+	p.cmd.Env = append(os.Environ(), asWhat+"="+p.name, inDir+"="+p.dir, atAddr+"="+p.addr, withPin+"="+p.pin)
+	p.cmd.Stderr = os.Stderr
+}
+
+// relay starts a relay, and waits until it listens.
+func (p *process) relay() {
+	p.t.Helper()
+	p.command()
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	in := bufio.NewScanner(out)
+	for in.Scan() {
+		if pin, ok := strings.CutPrefix(in.Text(), "ready "); ok {
+			p.pin = pin
+			return
+		}
+	}
+	p.t.Fatal("the relay does not start")
+}
+
+// publisher starts a publisher, which is fed from the group on that is on air now.
+func (p *process) publisher(b *broadcast) {
+	p.t.Helper()
+	p.command()
+	w, err := p.cmd.StdinPipe()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p.b, p.stop, p.fed = b, stop, make(chan struct{})
+	go func() {
+		defer close(p.fed)
+		b.onAir(ctx, w)
+	}()
+}
+
+// kill ends the process at once, whatever it is doing.
+func (p *process) kill() {
+	if p.cmd == nil || p.cmd.ProcessState != nil {
+		return
+	}
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+	p.unplug()
+}
+
+func (p *process) unplug() {
+	if p.stop != nil {
+		p.stop()
+		<-p.fed
+	}
+}
+
+// end ends the process in order.
+func (p *process) end() {
+	p.t.Helper()
+	if p.stop == nil {
+		p.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	p.unplug()
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Errorf("%s: %v", p.name, err)
+	}
+}
