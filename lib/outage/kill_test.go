@@ -60,21 +60,21 @@ func whole(dir string) (n int) {
 // snapshot returns a function that reports whether all that is in a spool now is at the relay, groups without an end too.
 func snapshot(relay *process, homes []*process) func() bool {
 	tracks := []object.TrackName{video, manifest}
-	want := make(map[string]map[uint64]int64)
-	for _, name := range tracks {
+	spooled := func(name object.TrackName) map[uint64]int64 {
 		all := make(map[uint64]int64)
 		for _, h := range homes {
 			for id, size := range files(h.dir, name) {
 				all[id] = max(all[id], size)
 			}
 		}
-		want[name.String()] = all
+		return all
 	}
+	want := map[string]map[uint64]int64{video.String(): spooled(video), manifest.String(): spooled(manifest)}
 	return func() bool {
 		for _, name := range tracks {
-			have := files(relay.dir, name)
+			have, now := files(relay.dir, name), spooled(name)
 			for id, size := range want[name.String()] {
-				if have[id] < size {
+				if have[id] < min(size, now[id]) { // a torn tail may have been cut since
 					return false
 				}
 			}

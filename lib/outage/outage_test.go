@@ -105,7 +105,7 @@ func wait(t testing.TB, what string, ok func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()
 	for !ok() {
-		if time.Since(began) > time.Minute {
+		if time.Since(began) > time.Minute+2*away(t) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 		time.Sleep(5 * time.Millisecond) // polls a store, which has no event

@@ -312,3 +312,19 @@ func TestRelayThatSubscribes(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// All of a group that the input leaves without an end arrives, before its stream is reset.
+func TestUnfinishedGroupArrives(t *testing.T) {
+	relay := relaytest.New(t)
+	want := groups(10, 1)[:3]
+	for i := range want {
+		want[i].Payload = bytes.Repeat(want[i].Payload, 80)
+		want[i].Properties = object.Properties{Hash: object.Sum(want[i].Payload), HasHash: true}.Append(nil)
+	}
+	var in bytes.Buffer
+	encode(t, &in, want...)
+	if _, err := Run(testContext(t), Config{Relays: []string{relay.URL()}, TLS: relay.TLS()}, &in); err != nil {
+		t.Fatal(err)
+	}
+	wantObjects(t, relay.Objects(name), want)
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -252,7 +253,7 @@ func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (
 			return nil
 		}
 		if o == nil {
-			return u.finish(ctx, streams, g, st, end, many, skipped || inGroup == 0)
+			return u.finish(ctx, pub, streams, g, st, end, many, skipped || inGroup == 0)
 		}
 		if !pub.State().Wants(moqt.Location{Group: o.Group, Object: o.ID}) {
 			skipped = true // the subscriber's filter excludes it
@@ -283,7 +284,7 @@ func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (
 
 // finish closes the streams of a group that has ended: with FIN if it is whole, else with a reset. A group of which the
 // subscriber wanted only a part counts as sent.
-func (u *uploader) finish(ctx context.Context, streams map[uint64]*moqt.SubgroupWriter, g *group, st state, end *object.Object, many, skipped bool) error {
+func (u *uploader) finish(ctx context.Context, pub *moqt.Publication, streams map[uint64]*moqt.SubgroupWriter, g *group, st state, end *object.Object, many, skipped bool) error {
 	if st == whole {
 		if w := streams[end.Subgroup]; w != nil && (many || end.Status == object.EndOfTrack) {
 			if err := w.WriteObject(end.ID, nil, moqt.ObjectStatus(end.Status), nil); err != nil {
@@ -298,10 +299,38 @@ func (u *uploader) finish(ctx context.Context, streams map[uint64]*moqt.Subgroup
 		}
 	} else if !skipped {
 		u.log.Warn("group is not whole in the input", "track", g.track.name.String(), "group", g.id)
+		if err := u.beforeReset(ctx, pub, g); err != nil {
+			return err
+		}
 	}
 	u.s.mu.Lock()
 	defer u.s.mu.Unlock()
 	u.s.wasSent(g, u.index)
+	return nil
+}
+
+// resetPatience is how long the streams of a group without an end stay open for what is on its way.
+const resetPatience = 2 * time.Second
+
+// beforeReset waits until the last object of a group has arrived, because a reset takes back what is on its way.
+func (u *uploader) beforeReset(ctx context.Context, pub *moqt.Publication, g *group) error {
+	u.s.mu.Lock()
+	o := g.objects[len(g.objects)-1]
+	u.s.mu.Unlock()
+	sess, began := client.Over(ctx, pub.Session(), u.relay, u.log), time.Now()
+	for pause := 5 * time.Millisecond; time.Since(began) < resetPatience; pause = min(2*pause, 200*time.Millisecond) {
+		held, err := heldObject(ctx, sess, g.track.name, moqt.Location{Group: g.id, Object: o.ID})
+		if refused, ok := errors.AsType[*moqt.RequestError](err); err != nil && !ok {
+			return err
+		} else if held != nil || ok && refused.Code == wire.RequestNotSupported {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
 	return nil
 }
 

@@ -36,6 +36,9 @@ type listing struct {
 // listingAge is how long the list of a keeper is used for requests of viewers, of which there may be many.
 const listingAge = time.Second
 
+// maxListing bounds the groups of a list that is remembered.
+const maxListing = 4096
+
 // keeps notes that a session publishes a track, so that it may be asked for what is missing of it.
 func (s *session) keeps(t *track) {
 	peer, err := s.s.Peer(s.s.Context())
@@ -118,7 +121,9 @@ func (k *keeper) groups(ctx context.Context, name object.TrackName, from, to uin
 	if err != nil {
 		return nil, err
 	}
-	l.at, l.from, l.to, l.groups = time.Now(), from, to, groups
+	if age > 0 && len(groups) <= maxListing {
+		l.at, l.from, l.to, l.groups = time.Now(), from, to, groups
+	}
 	return groups, nil
 }
 
