@@ -25,6 +25,8 @@ type Config struct {
 	// MaxOpen bounds how many group files are open at a time for writing and reading, however many tracks and groups there are.
 	// Default: a quarter of the files that the process may have open, at most 1024.
 	MaxOpen int
+	// ReadOnly opens a store to look at it: nothing in its folder is changed, and nothing can be stored.
+	ReadOnly bool
 	// Interval is how often Run looks for groups to remove or compress. Default 10 s.
 	Interval time.Duration
 	// Logger gets events of recovery and retention. Default: none.
@@ -93,6 +95,8 @@ var (
 	ErrNotFound = errors.New("not in the store")
 	// ErrDamaged: a group file does not hold the bytes that were stored.
 	ErrDamaged = errors.New("group file is damaged")
+	// ErrReadOnly: the store was opened to be looked at.
+	ErrReadOnly = errors.New("store was opened read-only")
 	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("store is closed")
 )

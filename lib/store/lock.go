@@ -55,6 +55,9 @@ func readOnly(dir string) bool {
 // acquire takes a lock that ends with the process, even if it is killed, and checks the version in the file.
 func (s *Store) acquire(dir string) error {
 	path := filepath.Join(dir, lockFile)
+	if s.c.ReadOnly {
+		return s.look(dir)
+	}
 	f, err := openLock(dir)
 	if errors.Is(err, unix.ELOOP) { // nobody can hold a lock there
 		if err = s.aside(path, err); err == nil {
@@ -68,11 +71,6 @@ func (s *Store) acquire(dir string) error {
 	if err != nil {
 		return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
 	}
-	if st, err := f.Stat(); err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o077 != 0 {
-		if err := f.Chmod(0o600); err != nil {
-			s.c.Logger.Warn("others may hold the lock", "path", path, "err", err)
-		}
-	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
@@ -80,10 +78,41 @@ func (s *Store) acquire(dir string) error {
 		}
 		return exit.With(exit.IO, fmt.Errorf("store: lock %s: %w", path, err), "")
 	}
+	if st, err := f.Stat(); err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o077 != 0 {
+		if err := f.Chmod(0o600); err != nil {
+			s.c.Logger.Warn("others may hold the lock", "path", path, "err", err)
+		}
+	}
 	if err := s.version(dir, f, made); err != nil {
 		if made {
 			os.Remove(path)
 		}
+		f.Close()
+		return err
+	}
+	s.lock = f
+	return nil
+}
+
+// look takes the lock without changing the file or its mode. Where there is no file, the folder is locked: no relay runs on it, or it would have
+// made one.
+func (s *Store) look(dir string) error {
+	f, err := os.Open(filepath.Join(dir, lockFile))
+	if err != nil {
+		f, err = os.Open(dir)
+	}
+	if err != nil {
+		return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
+	}
+	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		err = locked(dir)
+	}
+	b := make([]byte, 64)
+	n, _ := f.ReadAt(b, 0)
+	if got := string(b[:n]); err == nil && got != format && otherVersion.MatchString(got) {
+		err = notAStore(dir, fmt.Sprintf("version %q", strings.TrimSpace(got)))
+	}
+	if err != nil {
 		f.Close()
 		return err
 	}

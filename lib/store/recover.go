@@ -32,12 +32,19 @@ func (s *Store) recover() {
 		for _, tr := range s.list(path) {
 			s.recoverTrackFolder(written, filepath.Join(path, tr.Name()), tr)
 		}
-		os.Remove(path) // if it is empty
+		s.removeEmpty(path)
+	}
+}
+
+// removeEmpty removes a folder in which nothing is.
+func (s *Store) removeEmpty(dir string) {
+	if !s.c.ReadOnly {
+		os.Remove(dir)
 	}
 }
 
 func (s *Store) recoverTrackFolder(ns, path string, tr os.DirEntry) {
-	if !tr.IsDir() && (tr.Name() == nameFile || removeTemp(path)) {
+	if !tr.IsDir() && (tr.Name() == nameFile || s.removeTemp(path)) {
 		return
 	}
 	written, ok := s.writtenName(path, tr)
@@ -77,7 +84,9 @@ func (s *Store) writtenName(path string, e os.DirEntry) (written string, ok bool
 }
 
 // removeTemp removes a file that never got its final name.
-func removeTemp(path string) bool { return strings.HasSuffix(path, extTemp) && os.Remove(path) == nil }
+func (s *Store) removeTemp(path string) bool {
+	return strings.HasSuffix(path, extTemp) && (s.c.ReadOnly || os.Remove(path) == nil)
+}
 
 func (s *Store) recoverTrack(t *Track, dir string) {
 	t.mu.Lock()
@@ -89,10 +98,10 @@ func (s *Store) recoverTrack(t *Track, dir string) {
 			for _, f := range s.list(path) {
 				s.recoverFile(t, path, f)
 			}
-			os.Remove(path) // if it is empty
+			s.removeEmpty(path)
 		case strings.HasPrefix(sh.Name(), badFolder):
 			s.leaveOut(path, errAside)
-		case sh.Name() != nameFile && !removeTemp(path):
+		case sh.Name() != nameFile && !s.removeTemp(path):
 			s.leaveOut(path, errForeign)
 		}
 	}
@@ -101,13 +110,13 @@ func (s *Store) recoverTrack(t *Track, dir string) {
 		t.ids = append(t.ids, id)
 	}
 	slices.Sort(t.ids)
-	os.Remove(dir)
+	s.removeEmpty(dir)
 }
 
 // recoverFile takes a file of a folder in, or reports why not. The track's mutex is held.
 func (s *Store) recoverFile(t *Track, dir string, f os.DirEntry) {
 	path := filepath.Join(dir, f.Name())
-	if removeTemp(path) { // the file from which it was made is still there
+	if s.removeTemp(path) { // the file from which it was made is still there
 		return
 	}
 	id, ext, ok := groupFile(f.Name())
@@ -136,11 +145,16 @@ func (s *Store) takeFile(t *Track, id uint64, ext, path string, f os.DirEntry) e
 	if old := t.groups[id]; old != nil {
 		// After a crash between a rename and the removal of the old file, one of two files is final. Of a whole and a compressed
 		// file either will do.
+		if g.state == partial && s.c.ReadOnly {
+			return nil
+		}
 		if g.state == partial {
 			return os.Remove(path)
 		}
-		if err := os.Remove(old.current()); err != nil {
-			return err
+		if !s.c.ReadOnly {
+			if err := os.Remove(old.current()); err != nil {
+				return err
+			}
 		}
 		old.resize(0)
 		t.drop(old)
@@ -192,11 +206,17 @@ func (g *group) repair(path string) (keep bool, err error) {
 	defer f.Close()
 	s := g.t.s
 	x, end, err := scan(f, g.t.name, g.id)
-	if errors.Is(err, ErrDamaged) {
+	if errors.Is(err, ErrDamaged) && !s.c.ReadOnly {
 		return false, s.aside(path, err)
 	}
 	if err != nil {
 		return false, err
+	}
+	if s.c.ReadOnly {
+		if g.size = end; x.whole() {
+			g.idx, g.state = x, finishing
+		}
+		return len(x.entries) > 0, nil
 	}
 	if len(x.entries) == 0 {
 		s.c.Logger.Warn("partial group without an object removed", "path", path)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"every.channel/ec/lib/object"
 )
 
 // roomAtLeast is how much makeRoom frees at once, so that a full disk does not mean a removal per object.
@@ -23,6 +25,9 @@ type old struct {
 
 // Maintain does one round of what Run does: flush, retention, compression.
 func (s *Store) Maintain() error {
+	if s.c.ReadOnly {
+		return nil
+	}
 	err := s.Flush()
 	s.finishMu.Lock()
 	defer s.finishMu.Unlock()
@@ -98,6 +103,28 @@ func (s *Store) retain() error {
 func (c Config) forEver(rule int) bool {
 	age, bytes := c.bounds(rule)
 	return age <= 0 && bytes <= 0
+}
+
+// atTheEdge is how much later than its group the last word about the group may be stored, by which the group is known.
+const atTheEdge = 2 * time.Minute
+
+// MayBeGone reports whether retention may have removed a group of which something was stored at a time, perhaps before the store was opened.
+func (s *Store) MayBeGone(name object.TrackName, group uint64, at time.Time) bool {
+	if s.Gone(name, group) {
+		return true
+	}
+	rule := s.c.rule(name.Namespace)
+	age, limit := s.c.bounds(rule)
+	if age > 0 && s.c.now().Sub(at) > age-min(atTheEdge, age/2) {
+		return true
+	}
+	near := func(have, bound int64) bool { return bound > 0 && have >= bound-bound/reserve }
+	full := near(s.bytes.Load(), s.c.MaxBytes) || rule >= 0 && near(s.ruled[rule].Load(), limit)
+	if !full {
+		return false
+	}
+	olds, _ := s.removable()
+	return len(olds) == 0 || at.Before(time.Unix(0, olds[0].mtime).Add(atTheEdge))
 }
 
 // makeRoom removes the oldest groups that may be removed and that the configuration allows to remove. Groups that are kept for

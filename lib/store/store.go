@@ -73,7 +73,11 @@ func Open(dir string, c Config) (*Store, error) {
 		tracks: make(map[string]*Track), idle: make(map[string]weak.Pointer[Track]), leftOut: make(map[string]string),
 		unsynced: make(map[string]bool), wake: make(chan struct{}, 1),
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if c.ReadOnly {
+		if st, err := os.Stat(s.dir); err != nil || !st.IsDir() {
+			return nil, notAStore(dir, "no folder "+groupsDir+" in it")
+		}
+	} else if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
 	}
 	if err := s.acquire(dir); err != nil {
@@ -84,8 +88,10 @@ func Open(dir string, c Config) (*Store, error) {
 		return nil, errors.Join(exit.With(exit.IO, fmt.Errorf("store: %w", err), ""), s.lock.Close())
 	}
 	s.device = device(st)
-	if err = os.Mkdir(s.dir, 0o755); err == nil {
-		err = syncDir(dir)
+	if !c.ReadOnly {
+		if err = os.Mkdir(s.dir, 0o755); err == nil {
+			err = syncDir(dir)
+		}
 	}
 	if err != nil && !os.IsExist(err) { // what is live can be served without
 		s.c.Logger.Error("no folder for groups, nothing is stored until it can be made", "err", err)

@@ -128,6 +128,9 @@ func (t *Track) PutFrom(from Origin, o *object.Object, sum object.Hash) (Result,
 	if t.s.closed.Load() {
 		return 0, ErrClosed
 	}
+	if t.s.c.ReadOnly {
+		return 0, ErrReadOnly
+	}
 	var r Result
 	put := func() error {
 		return t.s.pool.withFiles(func() (err error) { r, err = t.put(from, o, sum); return err })
