@@ -21,7 +21,6 @@ import (
 // printers write the record of a command of the operators' door for people.
 var printers = map[string]func(w io.Writer, record json.RawMessage) error{
 	"status":  printer(printStatus),
-	"store":   printer(printStore),
 	"ticket":  printer(printTicket),
 	"tickets": printer(printTickets),
 	"revoke":  printer(printRevoked),
@@ -32,8 +31,8 @@ func verbs() []cmdutil.Verb {
 	where := []string{"store", "config", "json"}
 	return []cmdutil.Verb{
 		{Name: "status", Usage: "what the relay does, and for whom", Flags: where},
-		{Name: "store", Usage: "what it has of each track", Flags: where},
-		{Name: "ticket", Usage: "make a ticket, or list or revoke those there are", Flags: append(where, "address", "expires", "uses", "note", "list", "revoke")},
+		{Name: "store", Usage: "what it has of each track; check, repair, delete", Flags: append(where[:3:3], "older"), Words: storeWords},
+		{Name: "ticket", Usage: "make a ticket, or list or revoke those there are", Flags: append(where[:3:3], "address", "expires", "uses", "note", "list", "revoke")},
 	}
 }
 
@@ -44,7 +43,7 @@ func ask(c *cli.Context) error {
 	if i < 0 {
 		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not status, store or ticket", word), "without a word ec-relay is a relay"))
 	}
-	if err := cmdutil.Args(c, 1, 1); err != nil {
+	if err := cmdutil.Args(c, 1, 1+2*min(len(verbs()[i].Words), 1)); err != nil {
 		return err
 	}
 	if err := onlyOf(c, verbs()[i].Flags); err != nil {
@@ -52,6 +51,9 @@ func ask(c *cli.Context) error {
 	}
 	if err := readFile(c); err != nil {
 		return err
+	}
+	if word == "store" {
+		return askStore(c)
 	}
 	name, args, err := command(c, word)
 	if err != nil {
@@ -193,17 +195,6 @@ func printStatus(w io.Writer, s relay.Status) {
 			age = seconds(*t.Age).String()
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\n", t.Track, t.Publishers, t.Subscribers, group, age)
-	}
-}
-
-func printStore(w io.Writer, s relay.Stored) {
-	printDisk(w, s.Store)
-	if len(s.Tracks) > 0 {
-		fmt.Fprintln(w, "\nTRACK\tGROUPS\tWHOLE\tSIZE\tFIRST\tLAST\tOLDEST\tNEWEST")
-	}
-	for _, t := range s.Tracks {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%d\t%d\t%s\t%s\n", t.Track, t.Groups, t.Whole, size(t.Bytes), t.First, t.Last,
-			t.Oldest.UTC().Format(time.RFC3339), t.Newest.UTC().Format(time.RFC3339))
 	}
 }
 

@@ -167,7 +167,7 @@ func overIroh(c *cli.Context, conf *relay.ServerConfig) error {
 }
 
 // onlyFlags are the flags that a configuration file cannot set.
-var onlyFlags = []string{"config", "check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "help", "version", "completion"}
+var onlyFlags = []string{"config", "check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "older", "help", "version", "completion"}
 
 // readFile sets from --config the flags that neither the command line nor the environment set.
 func readFile(c *cli.Context) error {

@@ -51,6 +51,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "note", Usage: "with ticket: show `TEXT` beside it in the list"},
 		&cli.BoolFlag{Name: "list", Usage: "with ticket: list those that are neither revoked nor expired, and make none"},
 		&cli.StringFlag{Name: "revoke", Usage: "with ticket: let nobody in any more with the ticket that has this `ID` in the list"},
+		&cli.DurationFlag{Name: "older", Usage: "with store delete: only groups that were written more than `TIME` ago"},
 		&cli.BoolFlag{Name: "print-fingerprint", Usage: "print the key's fingerprint and exit"},
 	}, cmdutil.TLSFlags()...)
 }

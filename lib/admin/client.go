@@ -19,6 +19,9 @@ import (
 // maxRecord bounds a record, in bytes.
 const maxRecord = 256 << 20
 
+// ErrNoRelay: nobody answers for the folder.
+var ErrNoRelay = errors.New("no relay runs")
+
 // Call has the relay with a store in dir run a command and returns its record. args is written as JSON; nil: none.
 func Call(ctx context.Context, dir, name string, args any) (json.RawMessage, error) {
 	path := filepath.Join(dir, SocketFile)
@@ -46,7 +49,7 @@ func Call(ctx context.Context, dir, name string, args any) (json.RawMessage, err
 	res, err := tr.RoundTrip(req)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, &Error{Text: fmt.Sprintf("no relay runs with its store in %s", dir), HintText: "--store DIR names the folder of the relay that is meant", Exit: exit.Unreachable}
+		return nil, &Error{cause: ErrNoRelay, Text: fmt.Sprintf("no relay runs with its store in %s", dir), HintText: "--store DIR names the folder of the relay that is meant", Exit: exit.Unreachable}
 	case errors.Is(err, fs.ErrPermission):
 		return nil, &Error{Text: fmt.Sprintf("%s: permission denied", path), HintText: "the relay's own user may ask, and root", Exit: exit.NotAllowed}
 	case err != nil:

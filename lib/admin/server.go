@@ -265,8 +265,11 @@ type Error struct {
 	Text     string `json:"error"`
 	HintText string `json:"hint,omitempty"`
 	Exit     int    `json:"exit"` // code of the command that asked, as the README has them
+
+	cause error
 }
 
 func (e *Error) Error() string { return e.Text }
+func (e *Error) Unwrap() error { return e.cause }
 func (e *Error) ExitCode() int { return cmp.Or(e.Exit, 1) }
 func (e *Error) Hint() string  { return e.HintText }

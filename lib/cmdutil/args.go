@@ -112,6 +112,8 @@ type Verb struct {
 	Name, Usage string
 	// Flags are those that go with the word, besides those of every command; others go without.
 	Flags []string
+	// Words may follow the word, with flags in between.
+	Words []string
 }
 
 // Verbs tells that the first argument may be one of some words, which flags may follow as well as precede.
@@ -129,6 +131,11 @@ func verbsOf(app *cli.App) []Verb {
 
 func isVerb(app *cli.App, word string) bool {
 	return slices.ContainsFunc(verbsOf(app), func(v Verb) bool { return v.Name == word })
+}
+
+// mayFollow reports whether a word is one of those that follow another.
+func mayFollow(app *cli.App, first, word string) bool {
+	return slices.ContainsFunc(verbsOf(app), func(v Verb) bool { return v.Name == first && slices.Contains(v.Words, word) })
 }
 
 // givenKey is where app.Metadata has the flags that stand on the command line.
@@ -162,6 +169,10 @@ func scan(app *cli.App, args []string) (_ []string, ask asked, err error) {
 		a := rest[0]
 		if verb == nil && isVerb(app, a) {
 			verb, rest = rest[:1], rest[1:]
+			continue
+		}
+		if len(verb) == 1 && mayFollow(app, verb[0], a) {
+			verb, rest = append(verb[:1:1], a), rest[1:]
 			continue
 		}
 		if !looksLikeFlag(a) || a == "--" {

@@ -34,7 +34,7 @@ func tryApp() *cli.App {
 		&cli.StringFlag{Name: "secret", Hidden: true},
 		&cli.StringFlag{Name: "key", Usage: "the `KEY`", Required: true, Value: ""},
 	}
-	Verbs(app, Verb{"add", "put one more: there", []string{"peer", "colour"}}, Verb{"show", "what's there", []string{"output"}})
+	Verbs(app, Verb{"add", "put one more: there", []string{"peer", "colour"}, nil}, Verb{"show", "what's there", []string{"output"}, []string{"all"}})
 	app.Action = func(c *cli.Context) error {
 		if err := Args(c, 1, 4); err != nil {
 			return err

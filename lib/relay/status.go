@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"every.channel/ec/lib/admin"
+	"every.channel/ec/lib/archive"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/object"
-	"every.channel/ec/lib/store"
 )
 
 // Records of the operators' door; docs/format/admin.md has them. Times are UTC, ages and durations seconds.
@@ -146,6 +146,12 @@ type StoredTrack struct {
 	Last   uint64    `json:"last"`
 	Oldest time.Time `json:"oldest"` // of the groups' files, when they were last written
 	Newest time.Time `json:"newest"`
+	// Missing are groups of which a stored manifest says that they went out, and which are not stored; Incomplete are stored groups of
+	// which a part is missing, but for the newest. Of each the record names the first thousand.
+	Missing         []uint64 `json:"missing,omitempty"`
+	MissingCount    int      `json:"missing_count,omitempty"`
+	Incomplete      []uint64 `json:"incomplete,omitempty"`
+	IncompleteCount int      `json:"incomplete_count,omitempty"`
 }
 
 // handleAdmin adds the commands of a relay to the operators' door.
@@ -162,7 +168,7 @@ func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Cert
 				Fingerprint: certs.Pin().String(), ID: hex.EncodeToString(certs.PrivateKey().Public().(ed25519.PublicKey)),
 				Certificate: keys.OfCertificate(certs.Program()).String(),
 			},
-			Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: r.disk(c.Dir, c.Store),
+			Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: diskOf(r.store, c.Dir, c.Store),
 		}
 		if r.mirror != nil {
 			s.Mirror = r.mirror.Progress()
@@ -176,12 +182,15 @@ func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Cert
 		}
 		return s, nil
 	})
-	door.Handle("store", func(_ context.Context, args json.RawMessage) (any, error) {
-		if err := admin.Arguments(args, &struct{}{}); err != nil {
-			return nil, err
-		}
-		return r.stored(c.Dir, c.Store), nil
-	})
+	for _, name := range StoreCommands {
+		door.Handle(name, func(ctx context.Context, args json.RawMessage) (any, error) {
+			var o archive.Order
+			if err := admin.Arguments(args, &o); err != nil {
+				return nil, err
+			}
+			return storeCommand(ctx, r.store, diskOf(r.store, c.Dir, c.Store), name, o)
+		})
+	}
 }
 
 // peers returns all sessions: upstreams first, then clients by age.
@@ -285,41 +294,4 @@ func (t *track) status(now time.Time) (s Track, ok bool) {
 		s.Age = &seconds
 	}
 	return s, s.Publishers > 0 || s.Subscribers > 0 || s.Group != nil
-}
-
-// disk returns what the store holds, and by which rules.
-func (r *Relay) disk(dir string, c store.Config) Disk {
-	st := r.store.Stats()
-	d := Disk{Dir: dir, Bytes: st.Bytes, Tracks: st.Tracks, Groups: st.Groups, Removed: st.Removed, Full: st.Full}
-	d.Retention = []Bound{{Age: c.MaxAge.Seconds(), Bytes: c.MaxBytes}}
-	for _, rule := range c.Rules {
-		d.Retention = append(d.Retention, Bound{rule.Prefix.String(), rule.MaxAge.Seconds(), rule.MaxBytes})
-	}
-	if p := r.store.Paused(); p != nil {
-		d.Paused = &Paused{Why: p.Why, Since: p.Since.UTC(), Objects: p.Objects}
-	}
-	parts, n := r.store.LeftOut()
-	d.LeftOut = n
-	for _, p := range parts[:min(len(parts), mostParts)] {
-		d.Parts = append(d.Parts, Part(p))
-	}
-	return d
-}
-
-// stored returns every track of the store, in order of the names.
-func (r *Relay) stored(dir string, c store.Config) Stored {
-	all := Stored{V: 1, Store: r.disk(dir, c), Tracks: []StoredTrack{}}
-	for _, name := range r.store.Tracks() {
-		t := r.store.Lookup(name)
-		if t == nil {
-			continue
-		}
-		if s, ok := t.Summary(); ok {
-			all.Tracks = append(all.Tracks, StoredTrack{
-				Track: name.String(), Groups: s.Groups, Whole: s.Whole, Bytes: s.Bytes, First: s.First, Last: s.Last,
-				Oldest: s.Oldest.UTC(), Newest: s.Newest.UTC(),
-			})
-		}
-	}
-	return all
 }
