@@ -52,7 +52,9 @@ type Conn struct {
 	all    []*path
 	offers []*offer
 
-	readMu   sync.Mutex // guards what follows; nothing is locked under it
+	queued   atomic.Bool // the queue is not empty
+	reading  *path       // for the reader alone: where the last datagram without a number came from
+	readMu   sync.Mutex  // guards what follows; nothing is locked under it
 	queue    []packet
 	spare    [][]byte
 	deadline time.Time // QUIC's

@@ -32,6 +32,7 @@ func (c *Conn) deliver(inner, oob []byte, from net.Addr) {
 	}
 	b = append(append(b[:0], inner...), oob...)
 	c.queue = append(c.queue, packet{b[:len(inner)], b[len(inner):], from})
+	c.queued.Store(true)
 }
 
 // interrupt makes a read that waits look at the queue.
@@ -45,6 +46,9 @@ func (c *Conn) interrupt() {
 
 // take moves datagrams from the queue into messages.
 func (c *Conn) take(ms []ipv4.Message) (n int) {
+	if !c.queued.Load() {
+		return 0
+	}
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
 	for n < len(ms) && n < len(c.queue) {
@@ -58,6 +62,7 @@ func (c *Conn) take(ms []ipv4.Message) (n int) {
 	rest := copy(c.queue, c.queue[n:])
 	clear(c.queue[rest:])
 	c.queue = c.queue[:rest]
+	c.queued.Store(rest > 0)
 	return n
 }
 
@@ -72,6 +77,7 @@ func (c *Conn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 			return n, nil
 		}
 		n := 0
+		var last *net.UDPAddr // datagrams that the kernel hands over as one have the same
 		for n < len(ms) {
 			b, oob, from, err := c.socket.ReadDatagram()
 			if err != nil {
@@ -80,7 +86,13 @@ func (c *Conn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 				}
 				return 0, err
 			}
-			if c.sort(b, oob, from) {
+			if !isFrame(b) {
+				if from != last {
+					last, c.reading = from, c.lookup(from.AddrPort())
+				}
+				c.reading.counted()
+			}
+			if !isFrame(b) || c.sort(b, oob, from) {
 				put(&ms[n], b, oob, from)
 				n++
 			}
@@ -108,15 +120,21 @@ func (c *Conn) again(err error) bool {
 	return true
 }
 
+// counted counts a datagram without a number; p may be nil.
+func (p *path) counted() {
+	if p == nil {
+		return
+	}
+	p.gotPlain.Add(1)
+	if !p.active.Load() {
+		p.active.Store(true)
+	}
+}
+
 // sort looks at a datagram that came: true if it is QUIC's as it is.
 func (c *Conn) sort(b, oob []byte, from *net.UDPAddr) bool {
 	if !isFrame(b) {
-		if p := c.lookup(from.AddrPort()); p != nil {
-			p.gotPlain.Add(1)
-			if !p.active.Load() {
-				p.active.Store(true)
-			}
-		}
+		c.lookup(from.AddrPort()).counted()
 		return true
 	}
 	h, err := parseHead(b)

@@ -17,14 +17,15 @@ type path struct {
 	gotPlain atomic.Uint32 // datagrams that came without a number
 	active   atomic.Bool   // since the last tick something went either way
 
-	mu   sync.Mutex // guards what follows. Conn.mu is taken before it, pool.mu and codes.mu under it
-	open sealer     // of frames that come; the other direction's is in tx
-	addr *net.UDPAddr
-	oob  []byte // goes with frames of our own: the source address and ECN, as QUIC sent them last
-	tx   sender
-	rx   receiver
-	rtt  rtt
-	out  []byte // for frames that are being made
+	mu    sync.Mutex // guards what follows. Conn.mu is taken before it, pool.mu and codes.mu under it
+	open  sealer     // of frames that come; the other direction's is in tx
+	addr  *net.UDPAddr
+	oob   []byte // goes with frames of our own: the source address and ECN, as QUIC sent them last
+	oobAt time.Duration
+	tx    sender
+	rx    receiver
+	rtt   rtt
+	out   []byte // for frames that are being made
 
 	loss     loss
 	breaker  breaker
@@ -118,9 +119,13 @@ func (p *path) send(b, oob []byte, segment int) (sent bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.conn.now()
-	p.active.Store(true)
-	p.oob = append(p.oob[:0], withSegment(oob, 0)...)
+	if !p.active.Load() {
+		p.active.Store(true)
+	}
 	framed := p.choose(now, size, n)
+	if framed || len(p.oob) == 0 || now-p.oobAt > reportEach { // it seldom changes
+		p.oob, p.oobAt = append(p.oob[:0], withSegment(oob, 0)...), now
+	}
 	switch {
 	case size > maxInner || n == 0:
 		p.plain += uint32(n)
