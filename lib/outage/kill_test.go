@@ -84,8 +84,11 @@ func snapshot(relay *process, homes []*process) func() bool {
 }
 
 // A relay and two homes with spools are killed at random moments under load. Everything that a home had sent is at the relay in the end,
-// and whole. EC_RELAY_KILLS and EC_HOME_KILLS say how often; scripts/crash runs it with many.
+// and whole. EC_RELAY_KILLS and EC_HOME_KILLS say how often, EC_KILL_MINUTES for how long at most; scripts/crash runs it with many.
 func TestKill9(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	relayKills, homeKills := number(t, "EC_RELAY_KILLS", 12), number(t, "EC_HOME_KILLS", 6)
 	b := &broadcast{size: 4000, every: 40 * time.Millisecond}
 	b.begin()
@@ -108,14 +111,22 @@ func TestKill9(t *testing.T) {
 	}
 	rand.Shuffle(len(kills), func(i, j int) { kills[i], kills[j] = kills[j], kills[i] })
 	var healing []time.Duration
+	began, limit := time.Now(), time.Duration(number(t, "EC_KILL_MINUTES", 24*60))*time.Minute
+	relayKills, homeKills = 0, 0
 	for n, victim := range kills {
+		if time.Since(began) > limit {
+			t.Logf("the time is over after %d of %d kills", n, len(kills))
+			break
+		}
 		time.Sleep(time.Duration(100+rand.IntN(900)) * time.Millisecond) // any moment is as good
 		victim.kill()
 		time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
 		if victim == relay {
 			relay.relay()
+			relayKills++
 		} else {
 			victim.publisher(b)
+			homeKills++
 		}
 		if n%8 == 7 {
 			healing = append(healing, wait(t, fmt.Sprintf("what is missing after %d kills", n+1), snapshot(relay, homes)))

@@ -137,6 +137,9 @@ func TestSpool(t *testing.T) {
 }
 
 func testOutage(t *testing.T, b *broadcast, c pub.Config) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	h := newHome(t)
 	c.RetryLost = time.Hour
 	stop := h.publish(b, c, 0)
