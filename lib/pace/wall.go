@@ -52,13 +52,7 @@ func (w *wall) of(media clock.Ticks27) time.Time {
 	return w.at.Add(d - time.Duration(float64(d)*w.ppm/1e6))
 }
 
-// now is what is sent at a time.
-func (w *wall) now(t time.Time) clock.Ticks27 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.back(t)
-}
-
+// back is what is sent at a time; mu is held.
 func (w *wall) back(t time.Time) clock.Ticks27 {
 	d := t.Sub(w.at)
 	d += time.Duration(float64(d) * w.ppm / 1e6)

@@ -137,15 +137,6 @@ func (g *group) write(o *object.Object, sum object.Hash) error {
 	return nil
 }
 
-// age sets the modification time of a copy's file; the track's lock is held.
-func (g *group) age(path string) error {
-	if !g.copied {
-		return nil
-	}
-	at := time.Unix(0, g.mtime)
-	return os.Chtimes(path, at, at)
-}
-
 // load brings the index into memory.
 func (g *group) load() error {
 	if g.idx != nil {

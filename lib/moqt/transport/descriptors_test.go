@@ -3,6 +3,7 @@ package transport
 import (
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -13,13 +14,12 @@ import (
 type scarce struct {
 	errs   []error
 	closed chan struct{}
-	calls  int
+	calls  atomic.Int64
 }
 
 func (l *scarce) Accept() (net.Conn, error) {
-	l.calls++
-	if l.calls <= len(l.errs) {
-		return nil, &net.OpError{Op: "accept", Net: "unix", Err: os.NewSyscallError("accept4", l.errs[l.calls-1])}
+	if n := int(l.calls.Add(1)); n <= len(l.errs) {
+		return nil, &net.OpError{Op: "accept", Net: "unix", Err: os.NewSyscallError("accept4", l.errs[n-1])}
 	}
 	<-l.closed
 	return nil, net.ErrClosed
@@ -40,10 +40,10 @@ func TestListenerOutlivesDescriptors(t *testing.T) {
 				_, err := l.Accept(t.Context())
 				ended <- err
 			}()
-			for nl.calls <= len(nl.errs) {
+			for int(nl.calls.Load()) <= len(nl.errs) {
 				select {
 				case err := <-ended:
-					t.Fatalf("ended after %d calls: %v", nl.calls, err)
+					t.Fatalf("ended after %d calls: %v", nl.calls.Load(), err)
 				default:
 					synctest.Wait()
 					time.Sleep(time.Second)
