@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -52,19 +52,31 @@ func output(c *cli.Context, conf *sub.Config) (io.WriteCloser, error) {
 	return paced(c, p, w), nil
 }
 
-// withSI makes a carousel that is filled from the first object on, as long as ctx lasts.
+// siAgain is how long after a failure the tables are asked for again.
+const siAgain = 10 * time.Second
+
+// withSI makes a carousel that is filled from the first object on, as long as ctx lasts, and anew when the broadcast goes on in another track.
 func withSI(ctx context.Context, conf *sub.Config) *pace.Carousel {
-	var once sync.Once
-	carousel := &pace.Carousel{}
+	carousel := pace.NewCarousel()
 	reader := *conf
+	stop := func() {}
 	conf.First = func(t object.TrackName, group uint64) {
-		once.Do(func() {
-			go func() {
-				if err := sub.SI(ctx, reader, t, group, carousel); err != nil && ctx.Err() == nil {
-					conf.Log.Warn("no tables of the broadcast can be put back", "err", err)
+		stop()
+		var here context.Context
+		here, stop = context.WithCancel(ctx)
+		go func() {
+			for here.Err() == nil {
+				err := sub.SI(here, reader, t, group, carousel)
+				if here.Err() != nil {
+					return
 				}
-			}()
-		})
+				conf.Log.Warn("no tables of the broadcast can be put back, trying again", "err", err)
+				select {
+				case <-here.Done():
+				case <-time.After(siAgain):
+				}
+			}
+		}()
 	}
 	return carousel
 }

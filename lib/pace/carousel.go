@@ -16,16 +16,24 @@ const (
 	spread = 1600 * clock.SystemMillisecond / 1000
 	// maxTables bounds the sections of a carousel.
 	maxTables = 1 << 14
+	// maxComing bounds what is held of what is still to come: some hours, and less than the 13 after which it is not clear what comes first.
+	maxComing = 1 << 13
+	// outdated is after how long a section is dropped that was not said again. An si track has all sections every 10 minutes.
+	outdated = 30 * 60 * clock.SystemHz
 )
 
 // Carousel sends the SI of a broadcast again and again, as often as A/65 §7.3 and TR 101 211 §4.4 ask, with time tables made anew. Tables
-// are those of the whole multiplex of the broadcaster; what is said of other services is left out. Its methods may be called concurrently.
+// are those of the whole multiplex of the broadcaster; what is said of other services is left out. Its methods may be called concurrently;
+// NewCarousel makes one.
 type Carousel struct {
 	pat psi.Assembler // of watch
 
 	mu      sync.Mutex // guards what follows
-	program uint16     // of the stream's PAT, 0: not known
-	coming  []table    // whose time has not come
+	room    sync.Cond  // there may be room for what is to come
+	closed  bool
+	program uint16            // of the stream's PAT, 0: not known
+	coming  []table           // whose time has not come
+	times   []clock.Reference // the same
 	tables  map[tableKey]*table
 	guide   map[ts.PID]uint16 // table_type of an ATSC table, by PID (A/65 §6.2)
 	source  uint16            // source_id of the program in the VCT
@@ -61,15 +69,23 @@ type table struct {
 	section []byte
 	every   clock.Ticks27
 	due     clock.Ticks27
+	said    clock.Ticks27 // when the section was told last
 }
 
-// Section takes a section that holds from a place on: a table may come before the media beside which it was sent.
+// NewCarousel returns a carousel without tables.
+func NewCarousel() *Carousel {
+	c := &Carousel{tables: map[tableKey]*table{}, guide: map[ts.PID]uint16{}, cc: map[ts.PID]uint8{}, free: map[tableID]clock.Ticks27{}}
+	c.room.L = &c.mu
+	return c
+}
+
+// Section takes a section that holds from a place on: a table may come before the media beside which it was sent. Section and Time wait
+// while very much is held that is still to come.
 func (c *Carousel) Section(from clock.PTS, pid uint16, section []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.coming) < maxTables {
-		c.coming = append(c.coming, table{key: tableKey{tableID: tableID{pid: ts.PID(pid)}}, from: from, section: section})
-	}
+	c.wait()
+	c.coming = append(c.coming, table{key: tableKey{tableID: tableID{pid: ts.PID(pid)}}, from: from, section: section})
 	c.look = 0
 }
 
@@ -77,7 +93,27 @@ func (c *Carousel) Section(from clock.PTS, pid uint16, section []byte) {
 func (c *Carousel) Time(at clock.PTS, utc time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.utc, c.told = clock.Reference{UTC: utc, PCR: at.PCR()}, true
+	c.wait()
+	c.times = append(c.times, clock.Reference{UTC: utc, PCR: at.PCR()})
+	c.look = 0
+}
+
+// wait waits for room; mu is held.
+func (c *Carousel) wait() {
+	for len(c.coming)+len(c.times) >= maxComing && !c.closed {
+		c.room.Wait()
+	}
+	if c.closed {
+		c.coming, c.times = nil, nil
+	}
+}
+
+// close ends the waiting of Section and Time.
+func (c *Carousel) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.room.Broadcast()
 }
 
 // watch looks at a packet of the stream for the PAT; one goroutine calls it.
@@ -111,7 +147,7 @@ func (c *Carousel) packet(t clock.Ticks27) *ts.Packet {
 	if t < c.at || t > c.at+leap { // the clock began anew
 		c.next, c.look, c.free = t, 0, map[tableID]clock.Ticks27{}
 		for _, e := range c.tables {
-			e.due = t
+			e.due, e.said = t, t
 		}
 	}
 	c.at = t
@@ -132,7 +168,11 @@ func (c *Carousel) choose(t clock.Ticks27) bool {
 	c.begin(t)
 	var next *table
 	c.look = t + clock.SystemHz
-	for _, e := range c.tables {
+	for k, e := range c.tables {
+		if t-e.said > outdated {
+			delete(c.tables, k)
+			continue
+		}
 		at := max(e.due, c.free[e.key.tableID])
 		if at > t {
 			c.look = min(c.look, at)
@@ -166,10 +206,6 @@ func (c *Carousel) now(t clock.Ticks27) time.Time {
 
 // begin takes up the sections whose time has come.
 func (c *Carousel) begin(t clock.Ticks27) {
-	if c.tables == nil {
-		c.tables, c.guide = map[tableKey]*table{}, map[ts.PID]uint16{}
-		c.cc, c.free = map[ts.PID]uint8{}, map[tableID]clock.Ticks27{}
-	}
 	pts := clock.PCR(0).Add(t).PTS()
 	rest := c.coming[:0]
 	for _, e := range c.coming {
@@ -181,6 +217,16 @@ func (c *Carousel) begin(t clock.Ticks27) {
 	}
 	clear(c.coming[len(rest):])
 	c.coming = rest
+	times := c.times[:0]
+	for _, r := range c.times {
+		if r.PCR.PTS().Sub(pts) > 0 {
+			times = append(times, r)
+		} else {
+			c.utc, c.told = r, true
+		}
+	}
+	c.times = times
+	c.room.Broadcast()
 }
 
 // take puts a section in the place of the one before, or drops it if it is of another service.
@@ -204,8 +250,13 @@ func (c *Carousel) take(pid ts.PID, section []byte, t clock.Ticks27) {
 		e = &table{key: k}
 		c.tables[k] = e
 	}
-	e.section, e.every, e.due = section, every, t
-	if tdt := (tableKey{tableID: tableID{ts.PIDTDT, psi.TableTDT}}); pid <= ts.PIDTDT && c.tables[tdt] == nil {
+	e.section, e.every, e.due, e.said = section, every, t, t
+	tdt := tableKey{tableID: tableID{ts.PIDTDT, psi.TableTDT}}
+	if pid > ts.PIDTDT {
+		return
+	}
+	if c.tables[tdt] == nil {
 		c.tables[tdt] = &table{key: tdt, section: psi.TDT{}.Append(nil), every: timeEvery, due: t}
 	}
+	c.tables[tdt].said = t
 }

@@ -46,7 +46,7 @@ func listen(t *testing.T, c *Carousel, from clock.Ticks27, d time.Duration) (lis
 
 // carousel is one whose stream has program 7.
 func carousel() *Carousel {
-	c := &Carousel{}
+	c := NewCarousel()
 	var cc uint8
 	b := psi.AppendPackets(nil, ts.PIDPAT, &cc, psi.PAT{TSID: 1, Programs: []psi.Program{{Number: 7, PID: 0x100}}}.Append(nil))
 	c.watch((*ts.Packet)(b))
@@ -156,9 +156,84 @@ func TestCarouselATSC(t *testing.T) {
 
 // Without a PAT nobody knows which service the tables are to tell of.
 func TestCarouselWithoutPAT(t *testing.T) {
-	c := &Carousel{}
+	c := NewCarousel()
 	c.Section(0, uint16(ts.PIDSDT), sdt(1))
 	if list := listen(t, c, 0, time.Second); len(list) > 0 {
 		t.Errorf("%d sections", len(list))
+	}
+}
+
+// What an archive's tables say comes long before its media: each time counts from its place on, and what is still to come is bounded.
+func TestCarouselOfAnArchive(t *testing.T) {
+	c := carousel()
+	utc := time.Date(2026, 7, 4, 20, 15, 0, 0, time.UTC)
+	c.Section(0, uint16(ts.PIDSDT), sdt(1))
+	fed := make(chan int)
+	go func() { // an hour in steps of 100 ms; the broadcaster's UTC is an hour ahead from the 10th minute on
+		n := 0
+		for ; n < 36_000; n++ {
+			at := clock.Ticks(n) * clock.Hz / 10
+			said := utc.Add(at.Duration())
+			if n >= 6000 {
+				said = said.Add(time.Hour)
+			}
+			c.Time(at.PTS(), said)
+		}
+		fed <- n
+	}()
+	tables := 0
+	for at := clock.Ticks27(0); at < 20*60*clock.SystemHz; at += clock.SystemMillisecond {
+		p := c.packet(at)
+		if at%clock.SystemHz == 0 {
+			time.Sleep(50 * time.Microsecond) // so that the feeder has its turn
+		}
+		if p == nil || p.PID() != ts.PIDTDT {
+			continue
+		}
+		got, _ := psi.TableUTC(p.Payload()[1:9])
+		want := utc.Add(at.Duration())
+		if at >= 600*clock.SystemHz {
+			want = want.Add(time.Hour)
+		}
+		if d := want.Sub(got); d < 0 || d > 1100*time.Millisecond {
+			t.Fatalf("at %v: %v", at.Duration(), got)
+		}
+		tables++
+	}
+	if tables < 100 {
+		t.Errorf("%d time tables in 20 minutes", tables)
+	}
+	c.mu.Lock()
+	held := len(c.times)
+	c.mu.Unlock()
+	if held > maxComing {
+		t.Errorf("%d times are held", held)
+	}
+	select {
+	case n := <-fed:
+		t.Errorf("all %d times were taken", n)
+	default:
+	}
+	c.close()
+	<-fed
+}
+
+// A section that its broadcaster no longer sends is forgotten.
+func TestCarouselForgets(t *testing.T) {
+	c := carousel()
+	c.Section(0, uint16(ts.PIDNIT), psi.NIT{NetworkID: 1}.Append(nil))
+	for minute := range 40 {
+		c.Section(clock.PTS(minute*60*clock.Hz), uint16(ts.PIDSDT), sdt(1))
+	}
+	nit, sdts := 0, 0
+	for _, h := range listen(t, c, 0, 40*time.Minute) {
+		if late := h.at > outdated+60*clock.SystemHz; late && h.section[0] == psi.TableNIT {
+			nit++
+		} else if late && h.section[0] == psi.TableSDT {
+			sdts++
+		}
+	}
+	if nit > 0 || sdts < 500 {
+		t.Errorf("behind half an hour: %d NIT and %d SDT", nit, sdts)
 	}
 }

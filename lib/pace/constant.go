@@ -164,6 +164,8 @@ func (m *mux) enter(sp *span) {
 	p := m.p
 	behind := m.s.time() - sp.at
 	switch {
+	case sp.jump && m.s.time()-m.end > slack: // nothing came for a while: what is held back for parts that come late is used up
+		m.anew(sp.at - clock.TicksOf(p.c.Delay).Ticks27())
 	case sp.jump:
 		m.anew(sp.at - max(0, m.end-m.s.time())) // after the end of the clock before
 	case behind > slack && p.need.over(p.c.Rate):

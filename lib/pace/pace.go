@@ -62,6 +62,12 @@ func Run(ctx context.Context, c Config, r io.Reader, w io.Writer) (Stats, error)
 		send = p.constant
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	if in, ok := r.(interface{ CloseWithError(error) error }); ok { // who writes into a pipe learns at once that the output has failed
+		defer context.AfterFunc(ctx, func() { in.CloseWithError(context.Cause(ctx)) })()
+	}
+	if c.SI != nil {
+		defer c.SI.close()
+	}
 	g.Go(func() error { return p.read(ctx, r) })
 	g.Go(func() error { return send(ctx) })
 	err := g.Wait()
@@ -124,7 +130,11 @@ func (p *pacer) asSent(ctx context.Context) error {
 			p.wall.anchor(sp.at, now.Add(p.c.Delay))
 		case sp.jump:
 			p.stats.Anew++
-			p.wall.anchor(sp.at, latest(p.wall.when(end), now))
+			at := p.wall.when(end)
+			if now.Sub(at) > late { // nothing came for a while: what is held back for parts that come late is used up
+				at = now.Add(p.c.Delay)
+			}
+			p.wall.anchor(sp.at, at)
 		case now.Sub(p.wall.when(sp.at)) > late:
 			p.stats.Pauses++
 			p.tell("the input came too late, the output has paused", "for", (now.Sub(p.wall.when(sp.at)) + p.c.Delay).Round(time.Millisecond))
@@ -160,13 +170,6 @@ func (p *pacer) add(ctx context.Context, packet *ts.Packet, t clock.Ticks27, las
 		return nil
 	}
 	return p.sendAt(ctx, p.wall.when(t))
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // over writes what is left when the input has ended.

@@ -399,3 +399,78 @@ func TestCancelled(t *testing.T) {
 		}
 	})
 }
+
+// Whoever joins a live stream gets at once what there is of the newest group. That does not count as a clock that is faster.
+func TestBurstAtTheBeginning(t *testing.T) {
+	for _, ppm := range []float64{0, 40} {
+		var w wall
+		begun := time.Unix(0, 0)
+		w.anchor(0, begun.Add(time.Second))
+		steepest := 0.0
+		for i := range 3600 * 25 {
+			media := clock.Ticks27(i) * usual
+			at := begun.Add(time.Duration(float64(media.Duration()-1500*time.Millisecond) * (1 - ppm/1e6)))
+			if at.Before(begun) {
+				at = begun
+			}
+			w.came(media, at.Add(time.Duration(i%7)*time.Millisecond))
+			steepest = max(steepest, w.ppm, -w.ppm)
+		}
+		if steepest > ppm*1.5+10 || w.ppm < ppm*.7 {
+			t.Errorf("a clock that is off by %v ppm: in the end %v, at most %v", ppm, w.ppm, steepest)
+		}
+	}
+}
+
+// Whoever writes into the pacer learns at once that the output has failed, also while nothing is written.
+func TestOutputFails(t *testing.T) {
+	for _, rate := range []int64{0, 2_000_000} {
+		synctest.Test(t, func(t *testing.T) {
+			full := errors.New("no space left")
+			r, w := io.Pipe()
+			go func() {
+				var m maker
+				for range 5 {
+					m.span(10)
+				}
+				w.Write(m.Bytes())
+			}()
+			begun := time.Now()
+			_, err := Run(context.Background(), Config{Rate: rate}, r, failing{full})
+			if !errors.Is(err, full) || time.Since(begun) > 2*time.Second {
+				t.Errorf("rate %d: %v after %v", rate, err, time.Since(begun))
+			}
+			if _, err := w.Write([]byte("more")); !errors.Is(err, full) {
+				t.Errorf("rate %d: the writer was told %v", rate, err)
+			}
+		})
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// Behind an outage that ends with another clock packets are held for the delay again.
+func TestDelayAfterAnOutage(t *testing.T) {
+	for _, rate := range []int64{0, 2_000_000} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &maker{}
+			in := &lateReader{m: m, spans: 200, wait: func(i int) {
+				if i == 100 {
+					time.Sleep(10 * time.Second)
+					m.pcr = m.pcr.Add(-3600 * clock.SystemHz)
+				}
+				time.Sleep(40 * time.Millisecond)
+			}}
+			r, s, err := paced(t, Config{Rate: rate}, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// 200 spans of 40 ms, 10 s without any, and the delay once more
+			if took := r.list[len(r.list)-1].at; took < 18900*time.Millisecond || took > 19200*time.Millisecond || s.Anew < 1 || s.Anew > 2 { // twice where the last packets before came late, too
+				t.Errorf("rate %d: all was sent after %v, %+v", rate, took, s)
+			}
+		})
+	}
+}

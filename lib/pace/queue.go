@@ -26,6 +26,9 @@ func (q *queue) wake() {
 
 // put adds a span, waits for room behind it, and tells whether it had to.
 func (q *queue) put(ctx context.Context, s *span) (waited bool, err error) {
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
 	q.mu.Lock()
 	q.list = append(q.list, s)
 	q.held += s.size

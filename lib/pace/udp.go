@@ -55,7 +55,13 @@ func Dial(address string, log *slog.Logger) (io.WriteCloser, error) {
 		c.Close()
 		return nil, wrong("%w", err)
 	}
-	d := &datagrams{c: c, log: log.With("address", address)}
+	d := &datagrams{c: c, log: log.With("address", address), again: func() (*net.UDPConn, error) {
+		c, err := net.DialUDP("udp", nil, to)
+		if err != nil {
+			return nil, err
+		}
+		return c, options(c, to, u.Query())
+	}}
 	if u.Scheme == "rtp" {
 		d.rtp = newRTP()
 	}
@@ -107,11 +113,13 @@ func setInterface(iface *net.Interface, set func(*net.Interface) error) error {
 
 // datagrams writes each write as a datagram.
 type datagrams struct {
-	c    *net.UDPConn
-	log  *slog.Logger
-	rtp  *rtp // nil: plain UDP
-	buf  []byte
-	told time.Time // when the log was last told that datagrams do not arrive
+	c      *net.UDPConn
+	log    *slog.Logger
+	rtp    *rtp // nil: plain UDP
+	buf    []byte
+	again  func() (*net.UDPConn, error) // opens the socket anew
+	dialed time.Time                    // when that was done last
+	told   time.Time                    // when the log was last told that datagrams do not arrive
 }
 
 func (d *datagrams) Write(b []byte) (int, error) {
@@ -120,19 +128,31 @@ func (d *datagrams) Write(b []byte) (int, error) {
 		d.buf = append(d.rtp.append(d.buf[:0], time.Now()), b...)
 		send = d.buf
 	}
-	_, err := d.c.Write(send)
-	switch {
-	case err == nil:
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETDOWN),
-		errors.Is(err, syscall.ENOBUFS):
-		if now := time.Now(); now.Sub(d.told) > time.Minute { // whoever receives may come and go, and so may a network
-			d.told = now
-			d.log.Warn("datagrams do not arrive", "err", err)
-		}
-	default:
-		return 0, err
+	if _, err := d.c.Write(send); err != nil {
+		return len(b), d.failed(err)
 	}
 	return len(b), nil
+}
+
+// failed deals with a datagram that was not sent. Whoever receives may come and go, and so may a network and this machine's address in it.
+func (d *datagrams) failed(err error) error {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EMSGSIZE) {
+		return err
+	}
+	now := time.Now()
+	if now.Sub(d.told) > time.Minute {
+		d.told = now
+		d.log.Warn("datagrams do not arrive", "err", err)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) || now.Sub(d.dialed) < time.Second {
+		return nil
+	}
+	d.dialed = now
+	if c, err := d.again(); err == nil {
+		d.c.Close()
+		d.c = c
+	}
+	return nil
 }
 
 func (d *datagrams) Close() error { return d.c.Close() }

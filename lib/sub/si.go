@@ -39,8 +39,8 @@ func SI(ctx context.Context, c Config, t object.TrackName, group uint64, to Guid
 	if len(sources) == 0 {
 		return fmt.Errorf("no receiver of %v is known", t)
 	}
-	r := Config{Relays: c.Relays, Iroh: c.Iroh, TLS: c.TLS, Versions: c.Versions, Dial: c.Dial, RetryStart: c.RetryStart, RetryLost: c.RetryLost,
-		AllowGaps: true, Nearest: true, From: Point{kind: atGroup, group: uint64(max(clock.GroupBucket(group)-siBack, 0))}}
+	r := Config{Relays: c.Relays, Iroh: c.Iroh, TLS: c.TLS, Versions: c.Versions, NoRepair: c.NoRepair, Dial: c.Dial, RetryStart: c.RetryStart, RetryLost: c.RetryLost,
+		QLogDir: c.QLogDir, AllowGaps: true, Nearest: true, From: Point{kind: atGroup, group: uint64(max(clock.GroupBucket(group)-siBack, 0))}}
 	grid := defaultGrid
 	for _, s := range sources[:min(len(sources), siSources)] {
 		for _, name := range []string{catalog.TrackSI, catalog.TrackTimeline} {
@@ -52,7 +52,11 @@ func SI(ctx context.Context, c Config, t object.TrackName, group uint64, to Guid
 	}
 	in, out := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- guide(in, grid, to) }()
+	go func() {
+		err := guide(in, grid, to)
+		in.CloseWithError(err)
+		done <- err
+	}()
 	_, err = Run(ctx, r, out)
 	out.CloseWithError(err)
 	return errors.Join(err, <-done)
@@ -66,7 +70,7 @@ func sourcesOf(ctx context.Context, c Config, t object.TrackName) (list []source
 	}
 	for _, relay := range c.Relays {
 		err = client.Run(ctx, client.Config{
-			Relay: relay, Iroh: c.Iroh, TLS: c.TLS, Session: moqt.Config{Versions: c.Versions}, Dial: c.Dial, RetryStart: c.RetryStart, RetryLost: c.RetryLost,
+			Relay: relay, Iroh: c.Iroh, TLS: c.TLS, Session: moqt.Config{Versions: c.Versions, NoRepair: c.NoRepair, QLogDir: c.QLogDir}, Dial: c.Dial, RetryStart: c.RetryStart, RetryLost: c.RetryLost,
 		}, func(ctx context.Context, sess *client.Session) error {
 			list, err = (&lookup{sess: sess, track: track{name: t, log: log}}).sources(ctx)
 			return err
