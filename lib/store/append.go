@@ -83,20 +83,24 @@ func (g *group) openFile(a *appender) (*os.File, error) {
 // unchanged reports whether an open file is where the group is looked for, and as long as it was left. Bytes behind the last object, of a write
 // that failed, are cut off.
 func (g *group) unchanged(a *appender) error {
-	f, st := a.f, &a.st
+	f, st, was := a.f, &a.st, a.st
 	if err := unix.Fstat(int(f.Fd()), st); err != nil {
 		return &os.PathError{Op: "stat", Path: f.Name(), Err: err}
 	}
+	var at unix.Stat_t // of what has the file's name now
+	err := unix.Stat(f.Name(), &at)
 	switch {
-	case st.Nlink == 0:
+	case st.Nlink == 0, err == unix.ENOENT:
 		return g.removed(&os.PathError{Op: "write", Path: f.Name(), Err: fs.ErrNotExist})
+	case err == nil && !sameFile(&at, st), was.Ino != 0 && !sameFile(&was, st), st.Size < g.size:
+		return g.reread()
 	case st.Size > g.size:
 		return f.Truncate(g.size)
-	case st.Size < g.size:
-		return g.reread()
 	}
 	return nil
 }
+
+func sameFile(a, b *unix.Stat_t) bool { return a.Ino == b.Ino && a.Dev == b.Dev }
 
 // removed deals with an error of opening a group for writing. If somebody removed its file, perhaps with all folders, it begins anew.
 func (g *group) removed(err error) error {

@@ -50,11 +50,15 @@ func (s *Store) away() error {
 func (s *Store) makeRoot() error {
 	s.rootMu.Lock()
 	defer s.rootMu.Unlock()
+	return s.makeRootLocked()
+}
+
+func (s *Store) makeRootLocked() error {
 	if err := s.away(); err != nil {
 		return err
 	}
 	bad := listable(s.dir)
-	if bad == nil || noFiles(bad) {
+	if bad == nil || !os.IsNotExist(bad) && !unusable(bad) {
 		return bad
 	}
 	dir := filepath.Dir(s.dir)
@@ -68,14 +72,20 @@ func (s *Store) makeRoot() error {
 		}
 		old.Close()
 	}
-	s.c.Logger.Error("folder of the groups is made anew", "path", s.dir, "err", bad)
-	return s.makeUsable(s.dir)
+	err := s.makeUsable(s.dir)
+	if err == nil {
+		s.c.Logger.Error("folder of the groups was made anew", "path", s.dir, "err", bad)
+	}
+	return err
 }
 
-// makeDirs makes the folders of a group.
+// makeDirs makes the folders of a group. One goroutine at a time looks at a folder and sets it aside: another track might just have made
+// it anew, and have groups in it.
 func (g *group) makeDirs() error {
 	s, n := g.t.s, g.t.name
-	if err := s.makeRoot(); err != nil {
+	s.rootMu.Lock()
+	defer s.rootMu.Unlock()
+	if err := s.makeRootLocked(); err != nil {
 		return err
 	}
 	dir, err := s.makeFolder(s.dir, n.Namespace.String())
@@ -104,12 +114,12 @@ func (s *Store) makeFolder(parent, written string) (string, error) {
 	return dir, writeSynced(name, written)
 }
 
-// makeUsable makes a folder and syncs its parent. What is there already and is no folder that can be read is set aside.
+// makeUsable makes a folder and syncs its parent. What is there already and is no folder that can be read is set aside. rootMu is held.
 func (s *Store) makeUsable(dir string) error {
 	err := os.Mkdir(dir, 0o755)
 	if os.IsExist(err) {
 		bad := listable(dir)
-		if bad == nil || noFiles(bad) {
+		if bad == nil || !unusable(bad) {
 			return bad
 		}
 		if err = s.aside(dir, bad); err == nil {
@@ -129,16 +139,27 @@ func (s *Store) makeUsable(dir string) error {
 
 // listable reports why nobody can look into a folder.
 func listable(dir string) error {
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err == nil && !st.IsDir() {
-		err = &os.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+	return f.Close()
+}
+
+// unusable reports whether an error of opening something says that it cannot be used as long as nobody changes it. Any other error may
+// pass, and what is there may be good.
+func unusable(err error) bool {
+	return errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP)
+}
+
+// passing reports whether an error of reading a group says nothing about the group's file.
+func passing(err error) bool {
+	for _, e := range []error{syscall.ENOMEM, syscall.ESTALE, syscall.EINTR, syscall.ETIMEDOUT} {
+		if errors.Is(err, e) {
+			return true
+		}
 	}
-	return err
+	return noFiles(err)
 }
 
 // aside renames a file that is in the way, or a folder, so that another can be made in its place.

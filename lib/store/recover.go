@@ -114,23 +114,25 @@ func (s *Store) recoverTrack(t *Track, dir string) {
 }
 
 // recoverFile takes a file of a folder in, or reports why not. The track's mutex is held.
-func (s *Store) recoverFile(t *Track, dir string, f os.DirEntry) {
+func (s *Store) recoverFile(t *Track, dir string, f os.DirEntry) error {
 	path := filepath.Join(dir, f.Name())
 	if s.removeTemp(path) { // the file from which it was made is still there
-		return
+		return nil
 	}
 	id, ext, ok := groupFile(f.Name())
 	switch {
 	case !ok && isAside(f.Name()):
 		s.leaveOut(path, errAside)
-		return
+		return errAside
 	case !ok || shard(id) != filepath.Base(dir) || !f.Type().IsRegular():
 		s.leaveOut(path, errForeign)
-		return
+		return errForeign
 	}
-	if err := s.takeFile(t, id, ext, path, f); err != nil && !os.IsNotExist(err) {
+	err := s.takeFile(t, id, ext, path, f)
+	if err != nil && !os.IsNotExist(err) {
 		s.leaveOut(path, err)
 	}
+	return err
 }
 
 func (s *Store) takeFile(t *Track, id uint64, ext, path string, f os.DirEntry) error {
@@ -170,7 +172,7 @@ func (s *Store) takeFile(t *Track, id uint64, ext, path string, f os.DirEntry) e
 }
 
 // adopt takes in what the folder has of a group that the store does not know: because it could not be read when the store was opened, or
-// because somebody put it there since. What cannot be taken in is set aside, since it is in the way.
+// because somebody put it there since. What cannot be taken in is set aside, since it is in the way, unless the reason may pass.
 func (t *Track) adopt(id uint64) (*group, error) {
 	g := &group{t: t, id: id}
 	for _, ext := range []string{extZstd, extWhole, extPart} {
@@ -179,7 +181,9 @@ func (t *Track) adopt(id uint64) (*group, error) {
 		if err != nil {
 			continue // what is wrong with the folder will be met when the file is made
 		}
-		t.s.recoverFile(t, filepath.Dir(path), fs.FileInfoToDirEntry(fi))
+		if err := t.s.recoverFile(t, filepath.Dir(path), fs.FileInfoToDirEntry(fi)); passing(err) {
+			return nil, err
+		}
 		if got := t.groups[id]; got != nil && got.current() == path {
 			t.s.takeIn(path)
 			continue

@@ -245,7 +245,7 @@ func (t *Track) taking(id uint64) (*group, error) {
 		return g, nil
 	case errors.Is(err, ErrNotFound): // somebody has removed the file
 		return nil, nil
-	case g.state == finishing, noFiles(err), errors.Is(err, fs.ErrNotExist), errors.Is(err, errAway):
+	case g.state == finishing, passing(err), errors.Is(err, fs.ErrNotExist), errors.Is(err, errAway):
 		return nil, err
 	}
 	return nil, g.setAside(err)
