@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -65,10 +64,7 @@ func (g *group) openFile(a *appender) (*os.File, error) {
 		return nil, err
 	}
 	g.t.s.takeIn(path)
-	var w io.Writer = f
-	if fail := g.t.s.c.fail; fail != nil {
-		w = &failing{f, fail}
-	}
+	w := g.t.s.writer(f)
 	if g.size == 0 {
 		a.w = object.NewWriter(w)
 		return f, nil

@@ -39,21 +39,30 @@ func (s *Store) compress() error {
 	return errors.Join(errs...)
 }
 
-// compress replaces the file by a compressed one. finishMu is held, so nobody removes the group meanwhile.
+// compress replaces the file by a compressed one. finishMu is held, so nobody else makes a file of the group final meanwhile; but the
+// group may be set aside, or forgotten because its file is gone, and then begin anew.
 func (g *group) compress() error {
 	whole, final := g.path(extWhole), g.path(extZstd)
 	temp := final + extTemp
 	size, err := writeZstd(temp, whole, time.Unix(0, g.mtime))
-	if err != nil {
+	t := g.t
+	t.mu.Lock()
+	dropped := g.state != complete || t.groups[g.id] != g
+	if !dropped && err == nil {
+		if err = os.Rename(temp, final); err == nil {
+			g.zstd = true
+			g.resize(size)
+			err = os.Remove(whole)
+		}
+	}
+	t.mu.Unlock()
+	switch {
+	case dropped:
+		os.Remove(temp)
+		return nil
+	case !g.zstd:
 		return errors.Join(err, os.Remove(temp))
 	}
-	g.t.mu.Lock()
-	if err = os.Rename(temp, final); err == nil {
-		g.zstd = true
-		g.resize(size)
-		err = os.Remove(whole)
-	}
-	g.t.mu.Unlock()
 	return errors.Join(err, syncDir(filepath.Dir(final)))
 }
 

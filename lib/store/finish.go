@@ -38,6 +38,12 @@ func (g *group) finish() error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if g.state != finishing || t.groups[g.id] != g { // it was dropped meanwhile, and what has its name now is not its file
+		if messy {
+			os.Remove(from)
+		}
+		return nil
+	}
 	if err != nil {
 		return g.lost(err)
 	}
@@ -101,7 +107,7 @@ func (g *group) rewrite(path string) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	w := object.NewWriter(f)
+	w := object.NewWriter(g.t.s.writer(f))
 	for {
 		o, err := r.Next()
 		if err == io.EOF {

@@ -200,6 +200,14 @@ type failing struct {
 	fail func(int) (int, error)
 }
 
+// writer is where objects of a group's file are written to.
+func (s *Store) writer(f *os.File) io.Writer {
+	if s.c.fail == nil {
+		return f
+	}
+	return &failing{f, s.c.fail}
+}
+
 func (f *failing) Write(p []byte) (int, error) {
 	n, err := f.fail(len(p))
 	if n > 0 {
