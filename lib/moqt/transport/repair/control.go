@@ -39,7 +39,7 @@ func (p *path) tick() bool {
 	if tail {
 		p.tx.heads++
 	}
-	if len(ask) > 0 || tail || p.active.Load() && now-p.told >= reportEach || p.told == 0 {
+	if len(ask) > 0 || tail || (p.active.Load() || p.next.addr != nil) && now-p.told >= reportEach || p.told == 0 {
 		p.tell(now, ask)
 	}
 	p.busy = p.choice.framed && now-p.tx.lastTx < time.Second || p.tx.ring != nil || p.rx.holes > 0 || p.rx.kept < p.rx.next
@@ -56,6 +56,11 @@ func (p *path) tell(now time.Duration, ask []span) {
 	c := control{
 		stamp: p.stamp(now), echo: p.echo, waited: nothingYet, plain: p.plain, next: uint32(p.tx.next),
 		gotPlain: p.snap, high: uint32(p.rx.high), got: p.rx.got, runs: p.rx.runs, short: p.rx.short, missing: ask,
+		challenge: p.next.challenge, answer: p.answer,
+	}
+	p.answer = 0
+	if p.next.addr != nil && !p.next.affords(headLen+controlFixed+5*len(ask)+2*8+tagLen) {
+		c.missing = nil
 	}
 	if p.echoAt > 0 {
 		c.waited = uint32((now - p.echoAt) / time.Microsecond)
@@ -64,21 +69,25 @@ func (p *path) tell(now time.Duration, ask []span) {
 	p.number++
 	p.out = c.append(head{typeControl, p.tx.seal.path, uint32(p.number)}.append(p.out[:0]))
 	p.out = p.tx.seal.seal(p.out, 0, 0, p.number)
-	p.emit(p.out, 0)
+	p.say(p.out)
 }
 
-// control takes a control frame.
-func (p *path) control(now time.Duration, c control, from *net.UDPAddr) {
+// control takes a control frame. It reports whether the path has another address since.
+func (p *path) control(now time.Duration, c control, from *net.UDPAddr) (moved bool) {
 	p.came, p.unheard = now, 0
 	if p.echoAt == 0 || int32(c.stamp-p.echo) > 0 {
 		p.echo, p.echoAt, p.snap = c.stamp, now, p.gotPlain.Load()
 	}
+	if c.challenge != 0 {
+		p.answer, p.told = c.challenge, 0
+	}
+	moved = p.arrived(c.answer, from)
 	p.rx.known(now, expand(c.next, p.rx.high))
 	if c.waited != nothingYet {
 		p.heed(now, c)
 	}
-	if p.moved {
-		return // who has not shown to be there gets nothing again
+	if !same(from, p.addr) {
+		return moved // who has not shown to be there gets nothing again
 	}
 	copies := 1
 	if p.rtt.smooth > longPath && p.loss.rate() >= copiesLoss {
@@ -92,6 +101,7 @@ func (p *path) control(now time.Duration, c control, from *net.UDPAddr) {
 			}
 		}
 	}
+	return moved
 }
 
 // heed takes the peer's report.
@@ -102,8 +112,8 @@ func (p *path) heed(now time.Duration, c control) {
 			continue
 		}
 		p.rtt.add(now, time.Duration(p.stamp(now)-c.echo-c.waited)*time.Microsecond)
-		if p.moved && int32(c.echo-p.movedAt) >= 0 {
-			p.moved = false
+		if !p.reported && p.settled != 0 && int32(c.echo-p.settled) < 0 {
+			return
 		}
 		r := report{m.plain, c.gotPlain, c.high, c.got, c.runs, c.short}
 		was, first := p.heard, !p.reported

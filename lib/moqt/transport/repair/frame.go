@@ -96,6 +96,9 @@ type control struct {
 	short    uint32 // datagrams that parity did not bring back
 
 	missing []span
+
+	challenge uint64 // to an address at which the peer has not shown to be; 0: none
+	answer    uint64 // the peer's challenge; 0: none
 }
 
 // span is a run of missing numbers.
@@ -118,6 +121,9 @@ func (c control) append(b []byte) []byte {
 	for _, s := range c.missing {
 		b = append(binary.BigEndian.AppendUint32(b, s.first), s.n)
 	}
+	if c.challenge|c.answer != 0 {
+		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, c.challenge), c.answer)
+	}
 	return b
 }
 
@@ -138,6 +144,9 @@ func parseControl(b []byte) (c control, err error) {
 		}
 		c.missing = append(c.missing, span{binary.BigEndian.Uint32(b), b[4]})
 		b = b[5:]
+	}
+	if len(b) >= 2*8 {
+		c.challenge, c.answer = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
 	}
 	return c, nil // what follows is of a later version
 }

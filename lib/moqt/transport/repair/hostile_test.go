@@ -160,8 +160,8 @@ func TestForged(t *testing.T) {
 		}
 		// From another address, repeated: the path stays where it is.
 		server.layer.sort(good, nil, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 9), Port: 9})
-		if path.addr.Port != 2 {
-			t.Errorf("moved to %v", path.addr)
+		if path.addr.Port != 2 || path.next.addr != nil {
+			t.Errorf("at %v, perhaps at %v", path.addr, path.next.addr)
 		}
 	})
 }
@@ -259,8 +259,11 @@ func TestNoAmplification(t *testing.T) {
 			came += 200
 			time.Sleep(20 * time.Millisecond)
 		}
-		if !path.moved || path.addr.Port != 3 {
-			t.Fatalf("at %v, moved %v", path.addr, path.moved)
+		if path.addr.Port != 2 || path.next.addr == nil || path.next.addr.Port != 3 {
+			t.Fatalf("at %v, perhaps at %v", path.addr, path.next.addr)
+		}
+		if down.bytes == before {
+			t.Error("nothing was said that the peer could answer to")
 		}
 		if path.tx.stats.resent != resent || down.bytes-before > 3*came {
 			t.Errorf("%d datagrams again, %d bytes for %d", path.tx.stats.resent-resent, down.bytes-before, came)

@@ -161,7 +161,7 @@ func (c *Conn) sort(b, oob []byte, from *net.UDPAddr) bool {
 // WriteMsgUDP sends datagrams of QUIC.
 func (c *Conn) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (int, int, error) {
 	if p := c.lookup(to.AddrPort()); p != nil {
-		if sent, err := p.send(b, oob, segment(oob)); sent || err != nil {
+		if sent, err := p.send(b, oob, segment(oob), to); sent || err != nil {
 			return len(b), len(oob), err
 		}
 	}

@@ -17,9 +17,10 @@ type path struct {
 	gotPlain atomic.Uint32 // datagrams that came without a number
 	active   atomic.Bool   // since the last tick something went either way
 
-	mu    sync.Mutex // guards what follows. Conn.mu is taken before it, pool.mu and codes.mu under it
-	open  sealer     // of frames that come; the other direction's is in tx
-	addr  *net.UDPAddr
+	mu    sync.Mutex   // guards what follows. Conn.mu is taken before it, pool.mu and codes.mu under it
+	open  sealer       // of frames that come; the other direction's is in tx
+	addr  *net.UDPAddr // where the peer has shown to be
+	next  candidate
 	oob   []byte // goes with frames of our own: the source address and ECN, as QUIC sent them last
 	oobAt time.Duration
 	tx    sender
@@ -32,12 +33,14 @@ type path struct {
 	choice   choice
 	heard    report // from the peer
 	reported bool
+	settled  uint32 // stamp: reports that answer to earlier ones are not counted; 0: all are
 
 	number  uint64 // of the next control frame
 	busy    bool   // the clock runs fast
 	window  window // numbers of control frames that came
 	echo    uint32 // the newest stamp of the peer
 	echoAt  time.Duration
+	answer  uint64 // to the peer's challenge; 0: none is due
 	plain   uint32 // datagrams sent without a number
 	snap    uint32 // gotPlain when echo came
 	marks   [16]mark
@@ -47,12 +50,6 @@ type path struct {
 	probed  int           // the size of the last datagram that was larger than proven
 	times   int
 	proven  int
-
-	// An address is not validated until the peer answered to something that was sent to it.
-	moved    bool
-	movedAt  uint32 // stamp
-	received int    // bytes since then
-	spent    int
 }
 
 // report are the sums in the peer's last control frame.
@@ -101,16 +98,11 @@ func (p *path) emit(b []byte, size int) {
 	if len(b) == 0 {
 		return
 	}
-	if p.moved {
-		if p.spent += len(b); p.spent > 3*p.received {
-			return
-		}
-	}
 	p.conn.socket.WriteMsgUDP(b, withSegment(p.oob, size), p.addr) // a frame that cannot be sent is lost
 }
 
-// send sends datagrams of QUIC, of segment bytes each if that is set, and says how.
-func (p *path) send(b, oob []byte, segment int) (sent bool, err error) {
+// send sends datagrams of QUIC to the path's address, of segment bytes each if that is set, and says how.
+func (p *path) send(b, oob []byte, segment int, to *net.UDPAddr) (sent bool, err error) {
 	size := segment
 	if size == 0 {
 		size = len(b)
@@ -118,6 +110,9 @@ func (p *path) send(b, oob []byte, segment int) (sent bool, err error) {
 	n := (len(b) + size - 1) / max(size, 1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !same(to, p.addr) {
+		return false, nil
+	}
 	now := p.conn.now()
 	if !p.active.Load() {
 		p.active.Store(true)
@@ -134,7 +129,7 @@ func (p *path) send(b, oob []byte, segment int) (sent bool, err error) {
 		p.number++
 		p.out = appendProbe(p.out[:0], head{typeProbe, p.tx.seal.path, uint32(p.number)}, b)
 		p.out = p.tx.seal.seal(p.out, 0, 0, p.number)
-		_, _, err = p.conn.socket.WriteMsgUDP(p.out, oob, p.addr)
+		_, _, err = p.conn.socket.WriteMsgUDP(p.out, oob, to)
 		return true, err
 	case !framed:
 		p.plain += uint32(n)
@@ -157,7 +152,7 @@ func (p *path) send(b, oob []byte, segment int) (sent bool, err error) {
 	if n > 1 {
 		full = size + dataOver
 	}
-	_, _, err = p.conn.socket.WriteMsgUDP(p.out, withSegment(oob, full), p.addr)
+	_, _, err = p.conn.socket.WriteMsgUDP(p.out, withSegment(oob, full), to)
 	for range n/betweenEach + 1 {
 		p.emit(p.tx.parity(p.out[:0], false), 0)
 		p.tx.turn += betweenEach * min(n-1, 1)
@@ -165,24 +160,27 @@ func (p *path) send(b, oob []byte, segment int) (sent bool, err error) {
 	return true, err
 }
 
-// proves reports whether a size is one that the path has room for: QUIC sends a datagram or two of a new size to find that out.
+// proves reports whether a size is one that the path has room for: QUIC sends a datagram or two of a new size, one by one, to find that out.
 func (p *path) proves(size, n int) bool {
+	if n > 1 {
+		p.proven = size
+		return true
+	}
 	if p.probed != size {
 		p.probed, p.times = size, 0
 	}
-	if p.times += n; p.times > 2 {
+	if p.times++; p.times > 2 {
 		p.proven = size
 	}
 	return p.times > 2
 }
 
-// frame takes a frame that may be the peer's. It reports whether the peer has another address since.
+// frame takes a frame that may be the peer's. It reports whether the path has another address since.
 func (p *path) frame(h head, b, oob []byte, from *net.UDPAddr) (moved bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.conn.now()
 	body := b[headLen : len(b)-tagLen]
-	p.received += len(b)
 	switch h.kind {
 	case typeData, typeResend:
 		num := expand(h.num, p.rx.high)
@@ -191,9 +189,7 @@ func (p *path) frame(h head, b, oob []byte, from *net.UDPAddr) (moved bool) {
 		}
 		p.active.Store(true)
 		p.hurry()
-		if num >= p.rx.high {
-			moved = p.at(from)
-		}
+		p.seen(from, len(b), num >= p.rx.high)
 		p.rx.data(now, num, body, oob, from, h.kind == typeResend)
 	case typeParity:
 		pr, err := parseParity(body)
@@ -211,10 +207,8 @@ func (p *path) frame(h head, b, oob []byte, from *net.UDPAddr) (moved bool) {
 		if err != nil {
 			return false
 		}
-		if num+1 == p.window.high {
-			moved = p.at(from)
-		}
-		p.control(now, c, from)
+		p.seen(from, len(b), num+1 == p.window.high)
+		moved = p.control(now, c, from)
 	case typeProbe:
 		num := expand(h.num, p.window.high)
 		if !p.open.open(b, 0, num) || !p.window.fresh(num) {
@@ -235,18 +229,6 @@ func (p *path) hurry() {
 		p.busy = true
 		p.conn.wake()
 	}
-}
-
-// at notes from where the peer sends now.
-func (p *path) at(from *net.UDPAddr) (moved bool) {
-	if p.addr.Port == from.Port && p.addr.IP.Equal(from.IP) {
-		return false
-	}
-	p.addr, p.moved, p.received, p.spent = from, true, 0, 0
-	p.movedAt = p.stamp(p.conn.now())
-	p.told = 0 // say something that the peer answers to
-	p.active.Store(true)
-	return true
 }
 
 // idle reports whether nothing came from the peer for so long that the path is over.

@@ -1,0 +1,146 @@
+package repair
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// sayFrom hands a frame to the server as if it came from another address.
+func (p *peer) sayFrom(port uint16, b []byte) {
+	p.server.sort(b, nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.socket.addr.Addr(), port)))
+}
+
+// ready makes a path give numbers to what is sent.
+func (p *path) ready() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.choice = choice{framed: true, size: 1200, since: p.conn.now()}
+	p.rtt.guess(20 * time.Millisecond)
+}
+
+// first waits for a datagram that is no control frame.
+func (p *peer) first() []byte {
+	p.socket.SetReadDeadline(time.Now().Add(time.Second))
+	for {
+		b, _, _, err := p.socket.ReadDatagram()
+		if err != nil || b[0] != typeControl {
+			return b
+		}
+	}
+}
+
+// TestForgedAddress: who has a path of their own and forges the address of another peer, or of somebody without the layer, takes nothing
+// from them, whatever the frames say, as the challenge went to them.
+func TestForgedAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, &way{}, &way{}, 1)
+		server := bare(t, l, Options{Accept: true})
+		victim, attacker := join(t, l, server, 2), join(t, l, server, 3)
+		foreign := &peer{server: server.layer, socket: l.socket(4)}
+		mine := server.layer.lookup(victim.socket.addr)
+		theirs := server.layer.lookup(attacker.socket.addr)
+		mine.ready()
+		theirs.ready()
+		for n, who := range []*peer{victim, foreign} {
+			for i := range uint64(5) {
+				num := uint64(100*(n+1)) + i
+				b := append(head{typeData, attacker.up.path, uint32(num)}.append(nil), 0x40, 1, 2)
+				attacker.sayFrom(who.socket.addr.Port(), attacker.up.seal(b, 0, 0, num))
+				time.Sleep(30 * time.Millisecond)
+				theirs.mu.Lock()
+				c := control{answer: 1, missing: []span{{0, 1}}}
+				c.echo = theirs.marks[(theirs.number-1)%uint64(len(theirs.marks))].stamp // somebody may guess a clock
+				theirs.mu.Unlock()
+				b = c.append(head{typeControl, attacker.up.path, uint32(num)}.append(nil))
+				attacker.sayFrom(who.socket.addr.Port(), attacker.up.seal(b, 0, 0, num))
+			}
+			inner := bytes.Repeat([]byte{0x40}, 1200)
+			server.layer.WriteMsgUDP(inner, nil, net.UDPAddrFromAddrPort(who.socket.addr))
+			got := who.first()
+			if who == foreign && !bytes.Equal(got, inner) {
+				t.Errorf("%.9x came to a peer without the layer", got)
+			}
+			if who == victim && (len(got) < dataOver || got[0] != typeData || !victim.down.open(got, 0, 0)) {
+				t.Errorf("%.9x came to a peer on whose path it is not", got)
+			}
+		}
+		if server.layer.lookup(victim.socket.addr) != mine || server.layer.lookup(foreign.socket.addr) != nil || server.layer.lookup(attacker.socket.addr) != theirs {
+			t.Error("a path is listed where its peer never was")
+		}
+	})
+}
+
+// TestProvenAddress: the answer to the challenge moves a path, from the new address only.
+func TestProvenAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, &way{}, &way{}, 1)
+		server := bare(t, l, Options{Accept: true})
+		p, before := join(t, l, server, 2), join(t, l, server, 3)
+		path := server.layer.lookup(p.socket.addr)
+		before.socket.Close()
+		p.socket.move(3)
+		p.control(1, control{waited: nothingYet})
+		time.Sleep(50 * time.Millisecond)
+		p.socket.SetReadDeadline(time.Now().Add(time.Second))
+		var c control
+		for c.challenge == 0 {
+			b, _, _, err := p.socket.ReadDatagram()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c, err = parseControl(b[headLen : len(b)-tagLen]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := control{waited: nothingYet, answer: c.challenge}.append(head{typeControl, p.up.path, 2}.append(nil))
+		p.sayFrom(2, p.up.seal(b, 0, 0, 2))
+		if path.addr.Port != 2 {
+			t.Error("moved by an answer from elsewhere")
+		}
+		p.control(3, control{waited: nothingYet, answer: c.challenge})
+		if path.addr.Port != 2 {
+			t.Error("moved by the answer to an old challenge")
+		}
+		p.control(4, control{waited: nothingYet, answer: path.next.challenge})
+		if path.addr.Port != 3 || server.layer.lookup(p.socket.addr) != path || len(paths(server.layer)) != 1 {
+			t.Errorf("at %v, %d paths", path.addr, len(paths(server.layer)))
+		}
+	})
+}
+
+// TestSubscriberMoves: when the address of a peer changes that only receives, it is served at the new one, repaired.
+func TestSubscriberMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up, down := &way{delay: 20 * time.Millisecond, loss: 0.03}, &way{delay: 20 * time.Millisecond, loss: 0.03}
+		l := newLab(t, up, down, 3)
+		server, client := newEnd(t, l, 1, true, Options{Accept: true}), newEnd(t, l, 2, true, Options{})
+		c, s := connect(t, client, server)
+		defer c.CloseWithError(0, "")
+		time.Sleep(100 * time.Millisecond)
+		broadcast(t, s, c, programme{8_000_000, 100_000, 5 * time.Second})
+		if st := server.layer.Stats(s.RemoteAddr()); !st.Active {
+			t.Fatalf("not active: %+v", st)
+		}
+		var before Stats
+		go func() {
+			time.Sleep(2 * time.Second)
+			client.socket.move(77)
+			before = client.layer.Stats(c.RemoteAddr())
+			if st, err := c.OpenUniStream(); err == nil {
+				st.Write([]byte{1}) // so that QUIC sees the new address, too
+			}
+		}()
+		o := broadcast(t, s, c, programme{8_000_000, 100_000, 10 * time.Second})
+		if o[40:].quantile(0.95) > 300*time.Millisecond {
+			t.Error(o[40:])
+		}
+		st, after := server.layer.Stats(s.RemoteAddr()), client.layer.Stats(c.RemoteAddr())
+		if !st.Active || s.RemoteAddr().(*net.UDPAddr).Port != 77 || after.Coded+after.Again < before.Coded+before.Again+100 {
+			t.Errorf("%v: %+v; client %+v, before %+v", s.RemoteAddr(), st, after, before)
+		}
+	})
+}
