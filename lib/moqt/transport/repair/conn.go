@@ -103,10 +103,13 @@ func (c *Conn) lookup(a netip.AddrPort) *path {
 // add lists a path in place of one to the same address; false if there is no room. c.mu is held.
 func (c *Conn) add(p *path) bool {
 	a := key(p.addr.AddrPort())
+	if c.byID[p.open.path] != nil {
+		return false
+	}
 	if old := c.by[a]; old != nil {
 		c.remove(old)
 	}
-	if c.byID[p.open.path] != nil || len(c.all) >= c.o.MaxPaths && !c.evict() {
+	if len(c.all) >= c.o.MaxPaths && !c.evict() {
 		return false
 	}
 	c.byID[p.open.path], c.by[a], p.listed = p, p, a
@@ -135,6 +138,9 @@ func (c *Conn) evict() bool {
 
 // remove forgets a path. c.mu is held.
 func (c *Conn) remove(p *path) {
+	if c.byID[p.open.path] != p {
+		return
+	}
 	delete(c.byID, p.open.path)
 	for i := range c.all {
 		if c.all[i] == p {
@@ -147,6 +153,7 @@ func (c *Conn) remove(p *path) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.gone = true
 	p.rx.flush()
 	p.tx.drop()
 	c.some.Store(len(c.all) > 0)

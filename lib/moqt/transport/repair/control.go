@@ -10,6 +10,8 @@ const (
 	silentFor  = 2 * time.Second // without a report while something is sent: the peer has forgotten the path
 	headEach   = 10 * time.Millisecond
 	heads      = 3
+	mostRTT    = 10 * time.Second
+	mostWaited = uint32(time.Second / time.Microsecond)
 	copiesLoss = 0.02 // on a long path that loses more, what is sent again is sent twice
 )
 
@@ -19,6 +21,9 @@ func (p *path) stamp(now time.Duration) uint32 { return uint32(now / time.Micros
 func (p *path) tick() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.gone {
+		return false
+	}
 	now := p.conn.now()
 	ask := p.rx.tick(now, p.rtt.smooth)
 	if p.tx.ring != nil {
@@ -104,6 +109,12 @@ func (p *path) control(now time.Duration, c control, from *net.UDPAddr) (moved b
 	return moved
 }
 
+// rtt is the round trip that a report shows. One that waited long shows how two clocks drift, and one that lies shows nothing.
+func (c control) rtt(now uint32) (d time.Duration, ok bool) {
+	d = time.Duration(int32(now-c.echo-c.waited)) * time.Microsecond
+	return d, d >= 0 && d < mostRTT && c.waited < mostWaited
+}
+
 // heed takes the peer's report.
 func (p *path) heed(now time.Duration, c control) {
 	for i := range p.marks {
@@ -111,7 +122,9 @@ func (p *path) heed(now time.Duration, c control) {
 		if m.stamp != c.echo || m.stamp == 0 {
 			continue
 		}
-		p.rtt.add(now, time.Duration(p.stamp(now)-c.echo-c.waited)*time.Microsecond)
+		if d, ok := c.rtt(p.stamp(now)); ok {
+			p.rtt.add(now, d)
+		}
 		if !p.reported && p.settled != 0 && int32(c.echo-p.settled) < 0 {
 			return
 		}

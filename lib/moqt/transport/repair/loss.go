@@ -147,6 +147,8 @@ func (b *breaker) look(now time.Duration, l *loss, t *rtt) {
 
 func (b *breaker) open(now time.Duration) bool { return now < b.until }
 
+const mostGuess = time.Second
+
 // rtt is the round-trip time as control frames see it.
 type rtt struct {
 	smooth time.Duration // 0: not known yet
@@ -156,8 +158,8 @@ type rtt struct {
 	since  time.Duration
 }
 
-// guess is what the handshake says, until something was measured. A frame of it that was lost makes that too much.
-func (r *rtt) guess(d time.Duration) { r.smooth = max(d, time.Millisecond) }
+// guess is what the handshake says, until something was measured. A frame of it that was lost makes that too much, and a client may take 30 s.
+func (r *rtt) guess(d time.Duration) { r.smooth = min(max(d, time.Millisecond), mostGuess) }
 
 func (r *rtt) add(now, d time.Duration) {
 	d = max(d, time.Microsecond)

@@ -18,6 +18,7 @@ type path struct {
 	active   atomic.Bool   // since the last tick something went either way
 
 	mu    sync.Mutex   // guards what follows. Conn.mu is taken before it, pool.mu and codes.mu under it
+	gone  bool         // forgotten: nobody would give back what it takes from the pool
 	open  sealer       // of frames that come; the other direction's is in tx
 	addr  *net.UDPAddr // where the peer has shown to be
 	next  candidate
@@ -110,7 +111,7 @@ func (p *path) send(b, oob []byte, segment int, to *net.UDPAddr) (sent bool, err
 	n := (len(b) + size - 1) / max(size, 1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !same(to, p.addr) {
+	if p.gone || !same(to, p.addr) {
 		return false, nil
 	}
 	now := p.conn.now()
@@ -179,6 +180,9 @@ func (p *path) proves(size, n int) bool {
 func (p *path) frame(h head, b, oob []byte, from *net.UDPAddr) (moved bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.gone {
+		return false
+	}
 	now := p.conn.now()
 	body := b[headLen : len(b)-tagLen]
 	switch h.kind {
