@@ -15,17 +15,31 @@ import (
 )
 
 // disk keeps what was read in a folder, in the form of a relay's (docs/format/store.md), so that relays can fetch it hours later, also from
-// the next ec-pub. An object is written before it is sent. What cannot be written is published all the same. Methods of nil do nothing.
+// the next ec-pub. queue.go has how it is written. What cannot be written is published all the same. Methods of nil do nothing.
 type disk struct {
-	st   *store.Store
-	log  *slog.Logger
-	stop context.CancelFunc
-	runs sync.WaitGroup
+	st      *store.Store
+	log     *slog.Logger
+	stop    context.CancelFunc
+	runs    sync.WaitGroup
+	writing sync.WaitGroup
+	reads   chan struct{} // a place for each read that is under way
+	queue   chan *write
+	freed   chan struct{} // has a value when something was written
+	ending  chan struct{} // closed when nothing is queued any more
+	most    int64         // bytes in the queue
+	before  func()        // tests set this: called before anything is written
 
-	// The spool's mutex guards these.
-	lost  int64 // objects that could not be written since writing last went well
-	told  time.Time
-	other time.Time // when it was last told that the folder has another object
+	mu     sync.Mutex // guards what follows, and is held only for moments
+	queued int64      // bytes that are not written yet
+	since  time.Time  // when the write that is under way began; zero: none is
+	stuck  bool       // the input waited in vain for room in the queue
+	closed bool
+	behind bool   // a write took too long, and more wait
+	last   *write // that was queued last
+	lost   int64  // objects that were not kept since writing last went well
+	paused bool   // the log was told of that
+	told   time.Time
+	other  time.Time // when it was last told that the folder has another object
 }
 
 // tellEvery is how often it is told again that the disk is in trouble.
@@ -40,76 +54,120 @@ func openDisk(c Config) (*disk, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	d := &disk{st: st, log: c.Log, stop: stop}
+	d := &disk{
+		st: st, log: c.Log, stop: stop, reads: make(chan struct{}, maxReads), queue: make(chan *write, maxQueued),
+		freed: make(chan struct{}, 1), ending: make(chan struct{}), most: min(maxQueuedBytes, max(c.Memory/4, 1<<20)), before: c.beforeWrite,
+	}
 	d.runs.Go(func() { st.Run(ctx) })
+	d.writing.Go(d.write)
 	n := st.Stats()
 	c.Log.Info("spool", "folder", c.Spool, "tracks", n.Tracks, "groups", n.Groups, "bytes", n.Bytes)
 	return d, nil
 }
 
+// close writes what is queued and closes the folder. A disk that hangs is left as it is, as if the power had gone.
 func (d *disk) close() {
-	d.stop()
-	d.runs.Wait()
-	if err := d.st.Close(); err != nil {
-		d.log.Error("spool", "err", err)
-	}
-}
-
-// put writes an object. The spool's mutex is held.
-func (d *disk) put(name object.TrackName, o *object.Object) {
-	if d == nil {
-		return
-	}
-	res, err := d.st.Track(name).Put(o, object.Sum(o.Payload))
-	switch now := time.Now(); {
-	case err != nil:
-		if d.lost++; now.Sub(d.told) > tellEvery {
-			d.told = now
-			d.log.Error("spool pauses, publishing goes on without it", "not_kept", d.lost, "err", err)
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	close(d.ending)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.writing.Wait()
+		d.stop()
+		d.runs.Wait()
+		if err := d.st.Close(); err != nil {
+			d.log.Error("spool", "err", err)
 		}
-	case d.lost > 0:
-		d.log.Warn("spool goes on", "not_kept", d.lost)
-		d.lost, d.told = 0, time.Time{}
-	case res == store.Conflict && now.Sub(d.other) > tellEvery:
-		d.other = now
-		d.log.Warn("the spool has another object under this name, and keeps it", "track", name.String(), "group", o.Group, "object", o.ID)
+	}()
+	select {
+	case <-done:
+	case <-time.After(closePatience):
+		d.log.Error("spool not closed in order: the disk is too slow", "not_kept", len(d.queue))
 	}
 }
 
-// over notes that no more of a group is expected. The spool's mutex is held.
-func (d *disk) over(name object.TrackName, group uint64) {
+// maxReads is how many reads may be under way, and listPatience and readPatience how long one is waited for: a list, and a group. A disk
+// that hangs then costs what it has, and no session. The relay waits for a list for 5 s.
+const (
+	maxReads     = 16
+	listPatience = 4 * time.Second
+	readPatience = 10 * time.Second
+)
+
+var errSlow = errors.New("the disk does not answer")
+
+// ask runs what reads the disk, and waits some time for it.
+func ask[T any](d *disk, patience time.Duration, read func() (T, error)) (v T, _ error) {
+	if d == nil || d.hangs() {
+		return v, errSlow
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case d.reads <- struct{}{}:
+	case <-timer.C:
+		return v, errSlow
+	}
+	type answer struct {
+		v   T
+		err error
+	}
+	c := make(chan answer, 1)
+	go func() {
+		defer func() { <-d.reads }()
+		v, err := read()
+		c <- answer{v, err}
+	}()
+	select {
+	case a := <-c:
+		return a.v, a.err
+	case <-timer.C:
+		return v, errSlow
+	}
+}
+
+// hangs reports whether a write has been under way for so long that a read would hardly do better.
+func (d *disk) hangs() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.since.IsZero() && time.Since(d.since) > listPatience
+}
+
+// has reports whether anything of a track is on disk.
+func (d *disk) has(name object.TrackName) bool {
 	if d == nil {
-		return
-	}
-	if err := d.st.Track(name).Finish(group); err != nil {
-		d.log.Error("spool", "err", err)
-	}
-}
-
-func (d *disk) has(name object.TrackName) bool { return d != nil && d.st.Lookup(name) != nil }
-
-// holds reports whether all of a group is on disk.
-func (d *disk) holds(name object.TrackName, group uint64) bool {
-	if !d.has(name) {
 		return false
 	}
-	i, ok := d.st.Track(name).Group(group)
-	return ok && i.Complete
+	is, _ := ask(d, listPatience, func() (bool, error) { return d.st.Lookup(name) != nil, nil })
+	return is
 }
 
 func (d *disk) tracks() []object.TrackName {
 	if d == nil {
 		return nil
 	}
-	return d.st.Tracks()
+	list, _ := ask(d, listPatience, func() ([]object.TrackName, error) { return d.st.Tracks(), nil })
+	return list
 }
 
 // groups returns the groups from…to, inclusive, ascending.
-func (d *disk) groups(name object.TrackName, from, to uint64) (list []mesh.Group) {
-	if !d.has(name) {
+func (d *disk) groups(name object.TrackName, from, to uint64) []mesh.Group {
+	if d == nil {
 		return nil
 	}
-	t := d.st.Track(name)
+	list, err := ask(d, listPatience, func() ([]mesh.Group, error) { return listGroups(d.st.Lookup(name), from, to), nil })
+	if err != nil {
+		d.log.Warn("groups of the spool are not listed", "track", name.String(), "err", err)
+	}
+	return list
+}
+
+func listGroups(t *store.Track, from, to uint64) (list []mesh.Group) {
+	if t == nil {
+		return nil
+	}
 	for _, i := range t.Groups(from, to) {
 		g := mesh.Group{ID: i.Group, Whole: i.Complete}
 		if !g.Whole {
@@ -124,29 +182,43 @@ func (d *disk) groups(name object.TrackName, from, to uint64) (list []mesh.Group
 	return list
 }
 
+// stored is what was read of a group.
+type stored struct {
+	objects []object.Object
+	whole   bool
+}
+
 // objects reads the objects of a group from an id on. Before an error it returns those that could be read.
-func (d *disk) objects(name object.TrackName, group, from uint64) (list []object.Object, whole bool, _ error) {
-	if !d.has(name) {
-		return nil, false, nil
+func (d *disk) objects(name object.TrackName, group, from uint64) (stored, error) {
+	if d == nil {
+		return stored{}, nil
 	}
-	r, err := d.st.Track(name).Open(group, from)
+	return ask(d, readPatience, func() (stored, error) { return readGroup(d.st.Lookup(name), group, from) })
+}
+
+func readGroup(t *store.Track, group, from uint64) (is stored, _ error) {
+	if t == nil {
+		return is, nil
+	}
+	r, err := t.Open(group, from)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, false, nil
+		return is, nil
 	}
 	if err != nil {
-		return nil, false, err
+		return is, err
 	}
 	defer r.Close()
 	for {
 		o, err := r.Next()
 		if err == io.EOF {
-			return list, r.Info().Complete, nil
+			is.whole = r.Info().Complete
+			return is, nil
 		}
 		if err != nil {
-			return list, false, err
+			return is, err
 		}
 		own := *o
 		own.Properties, own.Payload = append([]byte(nil), o.Properties...), append([]byte(nil), o.Payload...)
-		list = append(list, own)
+		is.objects = append(is.objects, own)
 	}
 }

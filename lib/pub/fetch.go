@@ -152,15 +152,15 @@ func (u *uploader) list(r *moqt.FetchRequest) {
 		if r.End.Group > r.Start.Group {
 			to = r.End.Group
 		}
-		if h := u.s.holding(name); h != nil {
-			b = mesh.AppendInventory(nil, h.listed(r.Start.Group, to, u.index))
-		}
 		u.mu.Lock()
 		u.asked[name.String()] = true
 		u.mu.Unlock()
 		u.s.mu.Lock()
 		u.s.cond.Broadcast()
 		u.s.mu.Unlock()
+		if h := u.s.holding(name); h != nil {
+			b = mesh.AppendInventory(nil, h.listed(r.Start.Group, to, u.index))
+		}
 	}
 	if len(b) == 0 {
 		r.Reject(wire.RequestDoesNotExist, "nothing of it is here")
@@ -188,13 +188,13 @@ type holding struct {
 // holding returns what there is of a track; nil: nothing.
 func (s *spool) holding(name object.TrackName) *holding {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	h := &holding{s: s, name: name, t: s.tracks[name.String()]}
-	if h.t == nil && !s.disk.has(name) {
-		return nil
-	}
 	if h.t != nil {
 		h.properties = h.t.properties
+	}
+	s.mu.Unlock()
+	if h.t == nil && !s.disk.has(name) {
+		return nil
 	}
 	return h
 }
@@ -256,8 +256,12 @@ func (h *holding) list(from, to uint64, pass func(*group) bool) []mesh.Group {
 
 // objects returns the objects of a group from an id on, ascending, and whether the group is whole.
 func (h *holding) objects(id, from uint64) (list []object.Object, isWhole bool, err error) {
-	list, isWhole, err = h.s.disk.objects(h.name, id, from)
-	if isWhole && err == nil {
+	if list, ok := h.inMemory(id, from); ok {
+		return list, true, nil
+	}
+	disk, err := h.s.disk.objects(h.name, id, from)
+	list = disk.objects
+	if disk.whole && err == nil {
 		return list, true, nil
 	}
 	h.s.mu.Lock()
@@ -276,6 +280,25 @@ func (h *holding) objects(id, from uint64) (list []object.Object, isWhole bool, 
 	}
 	slices.SortFunc(list, func(a, b object.Object) int { return cmp.Compare(a.ID, b.ID) })
 	return list, g.complete(), err
+}
+
+// inMemory returns the objects of a group from an id on if all of the group is in memory, so that nobody waits for the disk.
+func (h *holding) inMemory(id, from uint64) (list []object.Object, ok bool) {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if h.t == nil {
+		return nil, false
+	}
+	g := h.t.group(id)
+	if g == nil || !g.complete() {
+		return nil, false
+	}
+	for _, o := range g.objects {
+		if o.ID >= from {
+			list = append(list, o)
+		}
+	}
+	return list, true // complete groups have one subgroup, in order
 }
 
 // served notes that a relay was sent all that there is of a group without an end; of a whole group it is asked whether it arrived.

@@ -162,7 +162,7 @@ const maxLeft = 1 << 16
 // leave leaves a group to the disk; false: it is not there.
 func (s *spool) leave(g *group, relay int) bool {
 	at, ok := g.last()
-	if !ok || !s.disk.holds(g.track.name, g.id) {
+	if !ok || !s.disk.of(&g.kept).whole {
 		return false
 	}
 	if len(s.left) == 0 {

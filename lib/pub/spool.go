@@ -87,7 +87,9 @@ type group struct {
 	seq     uint64
 	track   *track
 	id      uint64
-	objects []object.Object // in order of arrival, slices owned
+	objects []object.Object // in order of arrival, slices owned and never written again
+	writes  []*write        // of each object; nil: it is not going to be on disk
+	kept    kept
 	lastID  map[uint64]uint64
 	state   state
 	end     *object.Object // the status object that ended it
@@ -149,10 +151,21 @@ func (s *spool) declare(t *object.Track) {
 	s.track(t)
 }
 
-// add takes an object. It waits for room if nothing may be dropped. The object's slices are copied.
+// add takes an object. It waits for room if nothing may be dropped, and for the disk as long as that keeps up. The object's slices are copied.
 func (s *spool) add(ctx context.Context, t *object.Track, o *object.Object, now time.Time) error {
+	err := s.take(ctx, t, o, now)
+	s.disk.catchUp(ctx)
+	return err
+}
+
+func (s *spool) take(ctx context.Context, t *object.Track, o *object.Object, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if size := int64(len(o.Payload) + len(o.Properties)); s.disk.full(size) && s.mustWait(now) {
+		s.mu.Unlock()
+		s.disk.room(ctx, size)
+		s.mu.Lock()
+	}
 	s.put(t, o, now)
 	return s.trim(ctx, now)
 }
@@ -228,7 +241,7 @@ func (s *spool) append(g *group, o *object.Object) {
 	s.bytes += int64(len(o.Payload) + len(o.Properties))
 	s.Objects++
 	s.Bytes += int64(len(o.Payload))
-	s.disk.put(tr.name, o)
+	g.writes = append(g.writes, s.disk.put(tr.name, g.objects[len(g.objects)-1], &g.kept))
 	if l := (moqt.Location{Group: o.Group, Object: o.ID}); tr.largest == nil || tr.largest.Less(l) {
 		tr.largest = &l
 	}
@@ -263,7 +276,7 @@ func (g *group) add(o *object.Object) {
 func (s *spool) finish(g *group, end *object.Object) {
 	g.state = whole
 	g.end = &object.Object{Group: end.Group, Subgroup: end.Subgroup, ID: end.ID, Priority: end.Priority, Status: end.Status}
-	s.disk.put(g.track.name, g.end)
+	s.disk.put(g.track.name, *g.end, &g.kept)
 }
 
 // complete reports whether a group has every id up to its end.

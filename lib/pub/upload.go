@@ -237,12 +237,13 @@ func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (
 	skipped := false
 	for n := 0; ; n++ {
 		var o *object.Object
+		var onDisk *write
 		u.s.mu.Lock()
 		ok := u.s.await(ctx, func() bool {
 			return g.dropped || pub.State().Forward && (n < len(g.objects) || g.state != open)
 		})
 		if ok && !g.dropped && n < len(g.objects) {
-			o = &g.objects[n]
+			o, onDisk = &g.objects[n], g.writes[n]
 		}
 		st, end, dropped, many, inGroup := g.state, g.end, g.dropped, g.track.many, len(g.objects)
 		u.s.mu.Unlock()
@@ -259,6 +260,7 @@ func (u *uploader) group(ctx context.Context, pub *moqt.Publication, g *group) (
 			skipped = true // the subscriber's filter excludes it
 			continue
 		}
+		onDisk.wait(ctx)
 		w := streams[o.Subgroup]
 		if w == nil {
 			priority := o.Priority
