@@ -17,7 +17,7 @@ import (
 // in its place.
 func TestAsideOnce(t *testing.T) {
 	const tracks = 16
-	for range 40 {
+	for range 8 {
 		dir := filledStore(t)
 		path := filepath.Join(dir, groupsDir, "ec-atsc-2065-3")
 		loop(t, path)

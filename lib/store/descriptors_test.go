@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"testing"
@@ -153,6 +154,25 @@ func TestReadersOutliveTheirPlace(t *testing.T) {
 		if gone := g == 3; gone != errors.Is(err, os.ErrNotExist) || !gone && (err != io.EOF || n != parts+2) {
 			t.Errorf("group %d: %d objects, %v", g, n-1, err)
 		}
+	}
+}
+
+// TestNothingStaysOpen: a store that is closed has no file open, of the first start, where it makes its folder, either.
+func TestNothingStaysOpen(t *testing.T) {
+	percent := debug.SetGCPercent(-1) // the collector would close what was forgotten
+	defer debug.SetGCPercent(percent)
+	open(t, t.TempDir(), Config{}).Close() // the runtime's own descriptors
+	before, dir := openFiles(t), t.TempDir()
+	for range 2 {
+		s := open(t, dir, Config{})
+		putGroup(t, s.Track(ts), 1)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		dir = t.TempDir()
+	}
+	if n := openFiles(t); n != before {
+		t.Errorf("%d files are open, %d were", n, before)
 	}
 }
 

@@ -39,8 +39,8 @@ func openLock(dir string) (*os.File, error) {
 	if f, rerr := os.Open(path); rerr == nil {
 		return f, nil
 	}
-	if errors.Is(err, unix.ELOOP) || os.IsNotExist(err) {
-		if f, rerr := os.Open(dir); rerr == nil && readOnly(dir) {
+	if (errors.Is(err, unix.ELOOP) || os.IsNotExist(err)) && readOnly(dir) {
+		if f, rerr := os.Open(dir); rerr == nil {
 			return f, nil
 		}
 	}
