@@ -46,6 +46,9 @@ type disk struct {
 const tellEvery = time.Minute
 
 func openDisk(c Config) (*disk, error) {
+	if err := notARelays(c.Spool); err != nil {
+		return nil, err
+	}
 	st, err := store.Open(c.Spool, store.Config{MaxAge: c.SpoolAge, MaxBytes: c.SpoolBytes, Logger: c.Log})
 	if errors.Is(err, store.ErrLocked) {
 		return nil, exit.With(exit.Busy, err, "another ec-pub or ec-relay uses this folder; give each its own")
