@@ -91,6 +91,9 @@ func Check(ctx context.Context, st *store.Store, o Order, most time.Duration) (C
 // group checks one group.
 func (c *Checked) group(t *store.Track, id uint64, repair bool) {
 	objects, bytes, err := t.Verify(id)
+	if err != nil && !errors.Is(err, store.ErrDamaged) && !errors.Is(err, store.ErrNotFound) {
+		objects, bytes, err = t.Verify(id) // the file may have got another name or been replaced meanwhile, or the error have passed
+	}
 	if errors.Is(err, store.ErrNotFound) && !t.Has(id) && !isRemoved(err) { // retention was faster
 		return
 	}

@@ -168,19 +168,24 @@ func (s *Store) aside(path string, why error) error {
 	if st, err := os.Lstat(path); err == nil && (st.IsDir() || !isGroupFile(path)) {
 		to = filepath.Join(filepath.Dir(path), badFolder+filepath.Base(path))
 	}
-	free := to
-	for n := 2; ; n++ {
-		if _, err := os.Lstat(free); os.IsNotExist(err) {
-			break
-		}
-		free = to + "-" + strconv.Itoa(n)
-	}
+	free := freeName(to)
 	if err := os.Rename(path, free); err != nil {
 		return err
 	}
 	s.takeIn(path)
 	s.leaveOut(free, fmt.Errorf("set aside: %w", why))
 	return nil
+}
+
+// freeName returns a name that nothing has, or the same with a number.
+func freeName(path string) string {
+	free := path
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(free); os.IsNotExist(err) {
+			return free
+		}
+		free = path + "-" + strconv.Itoa(n)
+	}
 }
 
 func isGroupFile(path string) bool {
