@@ -2,12 +2,17 @@ package store
 
 import (
 	"cmp"
+	"hash/maphash"
 	"maps"
 	"slices"
 )
 
-// mostLeftOut bounds the parts that are left out of which the store remembers which they are. Further ones are only counted.
-const mostLeftOut = 1000
+// mostLeftOut bounds the parts that are left out of which the store remembers which they are. Of mostCounted further ones it remembers only that
+// they were counted.
+const (
+	mostLeftOut = 1000
+	mostCounted = 1 << 20
+)
 
 // LeftOut is a file or folder in the store's folder that the store does without: it cannot be read, is damaged, or is no part of a store.
 type LeftOut struct {
@@ -19,14 +24,15 @@ type LeftOut struct {
 func (s *Store) leaveOut(path string, why error) {
 	s.leftMu.Lock()
 	_, known := s.leftOut[path]
-	more := !known && len(s.leftOut) >= mostLeftOut
+	hash := maphash.String(s.leftSeed, path)
+	more := !known && (len(s.leftOut) >= mostLeftOut || s.leftMore[hash])
+	first := !known && (!more || !s.leftSaid)
 	switch {
-	case more:
-		s.leftMore++
-	case !known:
+	case more && len(s.leftMore) < mostCounted:
+		s.leftMore[hash], s.leftSaid = true, true
+	case !more && !known:
 		s.leftOut[path] = why.Error()
 	}
-	first := !known && (!more || s.leftMore == 1)
 	s.leftMu.Unlock()
 	switch {
 	case first && more:
@@ -39,8 +45,11 @@ func (s *Store) leaveOut(path string, why error) {
 // takeIn notes that nothing is left out any more at a path.
 func (s *Store) takeIn(path string) {
 	s.leftMu.Lock()
+	defer s.leftMu.Unlock()
 	delete(s.leftOut, path)
-	s.leftMu.Unlock()
+	if len(s.leftMore) > 0 {
+		delete(s.leftMore, maphash.String(s.leftSeed, path))
+	}
 }
 
 // LeftOut returns the parts of the store that are done without, in order of their paths, and how many there are. After the first thousand
@@ -52,5 +61,5 @@ func (s *Store) LeftOut() (list []LeftOut, n int) {
 		list = append(list, LeftOut{path, s.leftOut[path]})
 	}
 	slices.SortFunc(list, func(a, b LeftOut) int { return cmp.Compare(a.Path, b.Path) })
-	return list, len(list) + s.leftMore
+	return list, len(list) + len(s.leftMore)
 }

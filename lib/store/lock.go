@@ -95,14 +95,14 @@ func (s *Store) acquire(dir string) error {
 }
 
 // look takes the lock without changing the file or its mode. Where there is no file, the folder is locked: no relay runs on it, or it would have
-// made one.
+// made one. A file that this process may not open, a relay may hold.
 func (s *Store) look(dir string) error {
 	f, err := os.Open(filepath.Join(dir, lockFile))
-	if err != nil {
+	if os.IsNotExist(err) || errors.Is(err, unix.ELOOP) {
 		f, err = os.Open(dir)
 	}
 	if err != nil {
-		return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
+		return exit.With(exit.IO, fmt.Errorf("store: %w", err), "whoever looks at a store must be able to lock it, as the user whose it is")
 	}
 	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 		err = locked(dir)
@@ -167,9 +167,19 @@ func (s *Store) isOurs() bool {
 	if err == nil && len(list) == 0 {
 		return true
 	}
-	paths, _ := filepath.Glob(filepath.Join(s.dir, "*", "*", "*", "*"+extWhole+"*"))
-	for _, path := range paths {
-		if id, ext, ok := groupFile(filepath.Base(path)); ok && shard(id) == filepath.Base(filepath.Dir(path)) && beginsAsGroup(path, ext) {
+	return hasGroup(s.dir, 3)
+}
+
+// hasGroup reports whether a group file lies so many folders below one.
+func hasGroup(dir string, below int) bool {
+	list, _ := os.ReadDir(dir)
+	for _, e := range list {
+		path := filepath.Join(dir, e.Name())
+		if below > 0 {
+			if hasGroup(path, below-1) {
+				return true
+			}
+		} else if id, ext, ok := groupFile(e.Name()); ok && shard(id) == filepath.Base(dir) && beginsAsGroup(path, ext) {
 			return true
 		}
 	}

@@ -19,9 +19,11 @@ var (
 // recover reads the folders into memory. Whole groups are known by their names alone; partial ones are read, and cut behind their
 // last whole record. What cannot be read, and files that are not the store's, are left alone and reported.
 func (s *Store) recover() {
-	beside, _ := filepath.Glob(filepath.Join(filepath.Dir(s.dir), badFolder+"*"))
-	for _, path := range beside {
-		s.leaveOut(path, errAside)
+	beside, _ := os.ReadDir(filepath.Dir(s.dir)) // not a pattern, which the path could be too
+	for _, e := range beside {
+		if strings.HasPrefix(e.Name(), badFolder) {
+			s.leaveOut(filepath.Join(filepath.Dir(s.dir), e.Name()), errAside)
+		}
 	}
 	for _, ns := range s.list(s.dir) {
 		path := filepath.Join(s.dir, ns.Name())

@@ -22,7 +22,7 @@ const (
 	reserve     = 16
 )
 
-// trouble is a write that failed.
+// trouble is a write that failed for a reason that concerns the whole disk.
 type trouble struct {
 	err error
 	at  time.Time
@@ -39,21 +39,21 @@ type Pause struct {
 // calm is how long no write may have failed before a pause is over: small objects may find room where others do not.
 const calm = 10 * time.Second
 
-// hurt notes that an object was not stored. If that is for one bad part of the store, the part is left out; otherwise storing pauses, which is
-// logged.
+// hurt notes that an object was not stored. If that is for one bad part of the store, the part is left out, and all else goes on; otherwise
+// storing pauses, which is logged, and copies with it.
 func (s *Store) hurt(err error) {
 	path := (*fs.PathError)(nil)
 	whole := isFull(err) || noFiles(err) || errors.Is(err, errAway) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO)
-	if isPath := errors.As(err, &path); !noFiles(err) && (whole || isPath) {
-		s.trouble.Store(&trouble{err, s.c.now()})
-	}
 	if !whole {
-		if path != nil {
+		if errors.As(err, &path) {
 			s.leaveOut(path.Path, err)
 		}
 		return
 	}
 	now := s.c.now()
+	if !noFiles(err) {
+		s.trouble.Store(&trouble{err, now})
+	}
 	s.pauseMu.Lock()
 	defer s.pauseMu.Unlock()
 	if s.pause == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"maps"
 	"os"
@@ -32,7 +33,9 @@ type Store struct {
 
 	leftMu   sync.Mutex
 	leftOut  map[string]string // what is done without, by path, and why
-	leftMore int               // beyond these
+	leftMore map[uint64]bool   // hashes of the paths beyond these
+	leftSaid bool              // that there are some
+	leftSeed maphash.Seed
 
 	mu     sync.RWMutex
 	tracks map[string]*Track              // by written name
@@ -71,6 +74,7 @@ func Open(dir string, c Config) (*Store, error) {
 	s := &Store{
 		c: c, dir: filepath.Join(dir, groupsDir), pool: newPool(c.MaxOpen, c.Logger), ruled: make([]atomic.Int64, len(c.Rules)),
 		tracks: make(map[string]*Track), idle: make(map[string]weak.Pointer[Track]), leftOut: make(map[string]string),
+		leftMore: make(map[uint64]bool), leftSeed: maphash.MakeSeed(),
 		unsynced: make(map[string]bool), wake: make(chan struct{}, 1),
 	}
 	if c.ReadOnly {

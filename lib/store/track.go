@@ -281,6 +281,7 @@ func (t *Track) add(g *group) {
 }
 
 func (t *Track) drop(g *group) {
+	g.readable() // nothing is left out where nothing is
 	delete(t.groups, g.id)
 	if i, ok := slices.BinarySearch(t.ids, g.id); ok {
 		t.ids = slices.Delete(t.ids, i, i+1)
