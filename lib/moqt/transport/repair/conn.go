@@ -27,10 +27,11 @@ type Socket interface {
 type Options struct {
 	// Accept answers peers that ask whether this side has the layer; a side that only dials need not. Default: no.
 	Accept bool
-	// MaxPaths bounds the peers with the layer. Of more, the one that was silent longest is forgotten, if it was for 10 s, or the new one
-	// goes without repair. Default 4,096.
+	// MaxPaths bounds the peers with the layer, of which one host has 64 at most. Of more, the one that was silent longest is forgotten, if
+	// it was for 10 s, or the new one goes without repair. Default 4,096.
 	MaxPaths int
-	// MaxBytes bounds the datagrams that are held for all peers together. Without memory they pass, but are not repaired. Default 64 MiB.
+	// MaxBytes bounds what is held for all peers together: datagrams, and what remembers their numbers. Without memory they pass, but are
+	// not repaired. Default 64 MiB.
 	MaxBytes int
 }
 
@@ -109,7 +110,9 @@ func (c *Conn) add(p *path) bool {
 	if old := c.by[a]; old != nil {
 		c.remove(old)
 	}
-	if len(c.all) >= c.o.MaxPaths && !c.evict() {
+	every := func(*path) bool { return true }
+	near := func(o *path) bool { return host(o.listed) == host(a) }
+	if c.count(near) >= maxPerHost && !c.evict(near) || len(c.all) >= c.o.MaxPaths && !c.evict(every) {
 		return false
 	}
 	c.byID[p.open.path], c.by[a], p.listed = p, p, a
@@ -118,11 +121,37 @@ func (c *Conn) add(p *path) bool {
 	return true
 }
 
-// evict forgets the path that was silent longest, if that is long. c.mu is held.
-func (c *Conn) evict() bool {
+// maxPerHost bounds the paths to one host, or to one network of IPv6.
+const maxPerHost = 64
+
+// host is what one attacker has all of: an address of IPv4, or a /64 of IPv6.
+func host(a netip.AddrPort) netip.Prefix {
+	bits := 64
+	if a.Addr().Is4() {
+		bits = 32
+	}
+	p, _ := a.Addr().Prefix(bits)
+	return p
+}
+
+// count counts paths of a kind. c.mu is held.
+func (c *Conn) count(kind func(*path) bool) (n int) {
+	for _, p := range c.all {
+		if kind(p) {
+			n++
+		}
+	}
+	return n
+}
+
+// evict forgets the path of a kind that was silent longest, if that is long. c.mu is held.
+func (c *Conn) evict(kind func(*path) bool) bool {
 	var oldest *path
 	var since time.Duration
 	for _, p := range c.all {
+		if !kind(p) {
+			continue
+		}
 		p.mu.Lock()
 		if oldest == nil || p.came < since {
 			oldest, since = p, p.came
@@ -154,7 +183,7 @@ func (c *Conn) remove(p *path) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.gone = true
-	p.rx.flush()
+	p.rx.drop()
 	p.tx.drop()
 	c.some.Store(len(c.all) > 0)
 }

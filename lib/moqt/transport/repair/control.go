@@ -25,6 +25,9 @@ func (p *path) tick() bool {
 		return false
 	}
 	now := p.conn.now()
+	if p.own.over() > 0 {
+		p.shed()
+	}
 	ask := p.rx.tick(now, p.rtt.smooth)
 	if p.tx.ring != nil {
 		if p.tx.due(now) {
@@ -36,7 +39,7 @@ func (p *path) tick() bool {
 			}
 		}
 		p.tx.prune(now, p.rtt.smooth)
-		if !p.choice.framed && p.tx.oldest == p.tx.next && len(p.tx.ready) == 0 {
+		if p.tx.oldest == p.tx.next && (!p.choice.framed || now-p.tx.lastTx > ringIdle) && len(p.tx.ready) == 0 {
 			p.tx.drop()
 		}
 	}
@@ -49,6 +52,17 @@ func (p *path) tick() bool {
 	}
 	p.busy = p.choice.framed && now-p.tx.lastTx < time.Second || p.tx.ring != nil || p.rx.holes > 0 || p.rx.kept < p.rx.next
 	return p.busy
+}
+
+// shed gives up what others need: first what was sent, the oldest first, then what came.
+func (p *path) shed() {
+	for p.tx.ring != nil && p.tx.oldest < p.tx.next && p.own.over() > 0 {
+		p.tx.forget(p.tx.oldest)
+		p.tx.oldest++
+	}
+	if p.own.over() > 0 {
+		p.rx.flush()
+	}
 }
 
 // tell sends a control frame.

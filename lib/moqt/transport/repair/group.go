@@ -2,6 +2,7 @@ package repair
 
 import (
 	"net"
+	"slices"
 	"time"
 )
 
@@ -12,11 +13,12 @@ type group struct {
 	size   int
 	shards [maxParity][]byte // with buffers of the pool
 	have   int
+	at     time.Duration // when the first one came
 }
 
 const maxGroups = 64 // of a path, whose parity is kept
 
-func (g *group) drop(p *pool) {
+func (g *group) drop(p *share) {
 	for i, b := range g.shards {
 		p.put(b)
 		g.shards[i] = nil
@@ -24,8 +26,8 @@ func (g *group) drop(p *pool) {
 }
 
 // parity takes a parity frame of the group that begins with base.
-func (r *receiver) parity(now time.Duration, base uint64, pr parity, oob []byte, from net.Addr) {
-	r.parityAt = now
+func (r *receiver) parity(now time.Duration, base uint64, pr parity, oob []byte, from *net.UDPAddr) {
+	r.parityAt, r.lastAt = now, now
 	r.known(now, base+uint64(pr.k))
 	if r.ring == nil || base+ringLen <= r.high || base+uint64(pr.k) > r.high || r.lacking(base, pr.k) == 0 {
 		return
@@ -36,7 +38,7 @@ func (r *receiver) parity(now time.Duration, base uint64, pr parity, oob []byte,
 			r.groups[0].drop(r.pool)
 			r.groups = append(r.groups[:0], r.groups[1:]...)
 		}
-		g = &group{base: base, k: pr.k, m: pr.m, size: len(pr.shard)}
+		g = &group{base: base, k: pr.k, m: pr.m, size: len(pr.shard), at: now}
 		r.groups = append(r.groups, g)
 	}
 	if g.base != base || g.k != pr.k || g.m != pr.m || g.size != len(pr.shard) || g.shards[pr.index] != nil {
@@ -50,6 +52,17 @@ func (r *receiver) parity(now time.Duration, base uint64, pr parity, oob []byte,
 	g.shards[pr.index] = b
 	g.have++
 	r.solve(now, g, oob, from)
+}
+
+// outdated forgets groups whose datagrams all were handed up or given up, or which were not whole for so long.
+func (r *receiver) outdated(now, after time.Duration) {
+	r.groups = slices.DeleteFunc(r.groups, func(g *group) bool {
+		if g.base+uint64(g.k) > r.next && now-g.at <= after {
+			return false
+		}
+		g.drop(r.pool)
+		return true
+	})
 }
 
 // find returns the group that a number is in, or nil.
@@ -73,7 +86,7 @@ func (r *receiver) lacking(base uint64, k int) (n int) {
 }
 
 // repair looks whether the datagram with this number was what its group still needed.
-func (r *receiver) repair(now time.Duration, num uint64, oob []byte, from net.Addr) {
+func (r *receiver) repair(now time.Duration, num uint64, oob []byte, from *net.UDPAddr) {
 	if len(r.groups) == 0 {
 		return
 	}
@@ -83,7 +96,7 @@ func (r *receiver) repair(now time.Duration, num uint64, oob []byte, from net.Ad
 }
 
 // solve makes the missing datagrams of a group from its parity, if there is enough, and forgets groups that are over.
-func (r *receiver) solve(now time.Duration, g *group, oob []byte, from net.Addr) {
+func (r *receiver) solve(now time.Duration, g *group, oob []byte, from *net.UDPAddr) {
 	over := r.lacking(g.base, g.k) == 0 || g.base+ringLen <= r.high
 	if !over {
 		shards := make([][]byte, g.k+g.m)
@@ -112,7 +125,7 @@ func (r *receiver) solve(now time.Duration, g *group, oob []byte, from net.Addr)
 	r.release()
 }
 
-func (r *receiver) reconstruct(now time.Duration, g *group, shards [][]byte, absent []int, oob []byte, from net.Addr) {
+func (r *receiver) reconstruct(now time.Duration, g *group, shards [][]byte, absent []int, oob []byte, from *net.UDPAddr) {
 	for i, b := range g.shards[:g.m] {
 		if b != nil {
 			shards[g.k+i] = b[:g.size]

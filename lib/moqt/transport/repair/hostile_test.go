@@ -170,7 +170,7 @@ func TestForged(t *testing.T) {
 func TestJumps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, &way{}, &way{}, 1)
-		server := bare(t, l, Options{Accept: true, MaxBytes: 100 * bufLen})
+		server := bare(t, l, Options{Accept: true, MaxBytes: 200 * bufLen})
 		p := join(t, l, server, 2)
 		num, n := uint64(0), 0
 		r := mrand.New(mrand.NewPCG(1, 1))
@@ -181,7 +181,7 @@ func TestJumps(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 			n += drained(server.layer)
-			if out := buffers(server.layer); out > 100 {
+			if out := buffers(server.layer); out > 200 {
 				t.Fatalf("%d buffers", out)
 			}
 		}

@@ -26,6 +26,7 @@ type path struct {
 	oobAt time.Duration
 	tx    sender
 	rx    receiver
+	own   *share // of memory
 	rtt   rtt
 	out   []byte // for frames that are being made
 
@@ -88,8 +89,9 @@ const provenAtFirst = 1280
 
 func newPath(c *Conn, seal, open sealer, addr *net.UDPAddr) *path {
 	p := &path{conn: c, open: open, addr: addr, proven: provenAtFirst}
-	p.tx = sender{pool: &c.pool, codes: &c.codes, seal: seal}
-	p.rx = receiver{pool: &c.pool, codes: &c.codes, up: c.deliver, reorder: leastReorder}
+	p.own = &share{pool: &c.pool}
+	p.tx = sender{pool: p.own, codes: &c.codes, seal: seal}
+	p.rx = receiver{pool: p.own, codes: &c.codes, up: c.deliver, reorder: leastReorder}
 	p.came = c.now()
 	return p
 }
@@ -132,7 +134,7 @@ func (p *path) send(b, oob []byte, segment int, to *net.UDPAddr) (sent bool, err
 		p.out = p.tx.seal.seal(p.out, 0, 0, p.number)
 		_, _, err = p.conn.socket.WriteMsgUDP(p.out, oob, to)
 		return true, err
-	case !framed:
+	case !framed || !p.tx.starts():
 		p.plain += uint32(n)
 		return false, nil
 	}

@@ -3,6 +3,7 @@ package repair
 import (
 	"net"
 	"time"
+	"unsafe"
 )
 
 // ringLen is how many numbers either side of a path remembers.
@@ -10,15 +11,15 @@ const ringLen = 2048
 
 // slot is what a receiver knows of one number.
 type slot struct {
-	num   uint64
-	state slotState
-	came  bool   // as itself, which says that the path did not lose it
-	buf   []byte // the datagram as a shard; nil: not kept
-	oob   []byte
-	from  net.Addr
-	at    time.Duration // when it came or was missed
-	asked time.Duration
-	tries int
+	num    uint64
+	buf    []byte // the datagram as a shard, and its control messages; nil: not kept
+	from   *net.UDPAddr
+	at     time.Duration // when it came or was missed
+	asked  time.Duration
+	state  slotState
+	came   bool // as itself, which says that the path did not lose it
+	oobLen byte
+	tries  byte
 }
 
 type slotState byte
@@ -33,11 +34,12 @@ const (
 
 // receiver brings numbered datagrams into order. Its path's lock guards it.
 type receiver struct {
-	pool  *pool
+	pool  *share
 	codes *codes
 	up    func(inner, oob []byte, from net.Addr) // hands a datagram up; keeps nothing of it
 
-	ring     []slot // nil until the first number came
+	ring     []slot // nil until the first number came, when none did for some time, and without memory
+	lastAt   time.Duration
 	next     uint64 // the first number that was not handed up
 	high     uint64 // one more than the highest number seen
 	kept     uint64 // from here on slots may have buffers
@@ -56,14 +58,21 @@ const (
 	parityWait   = 16 * time.Millisecond // for the parity of the group before a number is asked for
 	mostTries    = 8
 	keepFor      = 200 * time.Millisecond // buffers of datagrams that were handed up
+	ringIdle     = 3 * time.Second        // after which either side remembers no numbers
+	slotsLen     = ringLen * int(unsafe.Sizeof(slot{}))
 )
 
 // data takes a numbered datagram.
-func (r *receiver) data(now time.Duration, num uint64, inner, oob []byte, from net.Addr, again bool) {
+func (r *receiver) data(now time.Duration, num uint64, inner, oob []byte, from *net.UDPAddr, again bool) {
 	if num+ringLen <= r.high {
 		return // too old to tell whether it was here before
 	}
-	r.reach(now, num)
+	r.lastAt = now
+	if r.ring == nil && num < r.high || !r.reach(now, num) { // QUIC knows what was here before
+		r.got++
+		r.up(inner, oob, from)
+		return
+	}
 	s := r.slot(num)
 	if !again && !s.came {
 		s.came = true
@@ -93,13 +102,17 @@ func (r *receiver) data(now time.Duration, num uint64, inner, oob []byte, from n
 	r.repair(now, num, oob, from)
 }
 
-// reach makes num one of the numbers in the ring, and all before it missing that are unknown yet.
-func (r *receiver) reach(now time.Duration, num uint64) {
+// reach makes num one of the numbers in the ring, and all before it missing that are unknown yet; false if there is no memory for a ring.
+func (r *receiver) reach(now time.Duration, num uint64) bool {
 	if r.ring == nil {
+		if !r.pool.reserve(slotsLen) {
+			r.next, r.high, r.kept = num+1, num+1, num+1
+			return false
+		}
 		r.ring = make([]slot, ringLen)
 	}
 	if num < r.high {
-		return
+		return true
 	}
 	if num >= r.high+ringLen { // nothing in between can be brought back
 		r.flush()
@@ -120,6 +133,7 @@ func (r *receiver) reach(now time.Duration, num uint64) {
 	}
 	r.fresh(num)
 	r.high = num + 1
+	return true
 }
 
 // known makes the numbers below end missing that did not come: the peer has sent them.
@@ -130,7 +144,9 @@ func (r *receiver) known(now time.Duration, end uint64) {
 	if end-1 == r.high {
 		r.runs++
 	}
-	r.reach(now, end-1)
+	if !r.reach(now, end-1) {
+		return
+	}
 	if s := r.slot(end - 1); s.state == unknown {
 		s.state, s.at = missing, now
 		r.holes++
@@ -144,20 +160,23 @@ func (r *receiver) slot(num uint64) *slot { return &r.ring[num%ringLen] }
 func (r *receiver) fresh(num uint64) *slot {
 	s := r.slot(num)
 	r.pool.put(s.buf)
-	*s = slot{num: num, oob: s.oob[:0]}
+	*s = slot{num: num}
 	r.kept = max(r.kept, num+1-min(num+1, ringLen))
 	return s
 }
 
 // hold keeps a datagram until those before it are here, and for the parity of its group.
-func (r *receiver) hold(s *slot, inner, oob []byte, from net.Addr) {
+func (r *receiver) hold(s *slot, inner, oob []byte, from *net.UDPAddr) {
 	if s.buf = r.pool.get(); s.buf == nil {
 		r.up(inner, oob, from) // out of order rather than not at all
 		s.state = released
 		return
 	}
 	fill(s.buf, inner)
-	s.oob, s.from, s.state = append(s.oob[:0], oob...), from, held
+	if s.oobLen = 0; len(oob) <= maxOOB {
+		s.oobLen = byte(copy(s.buf[oobAt:], oob))
+	}
+	s.from, s.state = from, held
 }
 
 // release hands up what nothing is missing before.
@@ -166,8 +185,8 @@ func (r *receiver) release() {
 		s := r.slot(r.next)
 		switch s.state {
 		case held:
-			r.up(content(s.buf), s.oob, s.from)
-			s.state = released
+			r.up(content(s.buf), s.buf[oobAt:][:s.oobLen], s.from)
+			s.state, s.from = released, nil
 		case missing, unknown:
 			return
 		}
@@ -199,6 +218,15 @@ func (r *receiver) flush() {
 	r.groups, r.holes, r.kept = nil, 0, r.high
 }
 
+// drop does so, and gives all memory back.
+func (r *receiver) drop() {
+	r.flush()
+	if r.ring != nil {
+		r.pool.release(slotsLen)
+	}
+	r.ring = nil
+}
+
 // coding reports whether the peer sends parity these days.
 func (r *receiver) coding(now time.Duration) bool {
 	return r.parityAt > 0 && now-r.parityAt < time.Second
@@ -215,10 +243,14 @@ func (r *receiver) tick(now, rtt time.Duration) (ask []span) {
 		s.buf = nil
 	}
 	r.reorder -= r.reorder / 8192 // fades within half a minute
+	patience := min(max(rtt*5/2+80*time.Millisecond, 150*time.Millisecond), 800*time.Millisecond)
+	r.outdated(now, patience+keepFor)
+	if r.ring != nil && r.kept == r.high && now-r.lastAt > ringIdle {
+		r.drop()
+	}
 	if r.holes == 0 {
 		return nil
 	}
-	patience := min(max(rtt*5/2+80*time.Millisecond, 150*time.Millisecond), 800*time.Millisecond)
 	first := max(r.reorder, leastReorder)
 	if r.coding(now) {
 		first = max(first, parityWait)

@@ -2,11 +2,12 @@ package repair
 
 import (
 	"time"
+	"unsafe"
 )
 
 // sender numbers datagrams, keeps them to send them again, and makes parity. Its path's lock guards it.
 type sender struct {
-	pool  *pool
+	pool  *share
 	codes *codes
 	seal  sealer
 
@@ -44,18 +45,28 @@ type shape struct {
 
 const (
 	keepSent    = time.Second
+	mostKept    = 3 * time.Second
+	sentsLen    = ringLen * int(unsafe.Sizeof(sent{}))
 	tokenEach   = 0.5 // a datagram earns so much of one that is sent again
 	mostTokens  = 256
 	mostReady   = 4 * maxParity
 	betweenEach = 2 // datagrams between two parity frames
 )
 
-// data appends the frame of a datagram and keeps it.
-func (t *sender) data(b []byte, now time.Duration, inner []byte) []byte {
+// starts makes numbers be remembered, if there is memory for that.
+func (t *sender) starts() bool {
 	if t.ring == nil {
+		if !t.pool.reserve(sentsLen) {
+			return false
+		}
 		t.ring = make([]sent, ringLen)
 		t.oldest, t.base = t.next, t.next
 	}
+	return true
+}
+
+// data appends the frame of a datagram and keeps it. There is a ring.
+func (t *sender) data(b []byte, now time.Duration, inner []byte) []byte {
 	num := t.next
 	t.next++
 	from := len(b)
@@ -167,16 +178,24 @@ func (t *sender) resend(b []byte, now time.Duration, low uint32, rtt time.Durati
 
 // prune lets go what nobody will ask for any more.
 func (t *sender) prune(now, rtt time.Duration) {
-	keep := max(keepSent, 3*rtt)
+	keep := min(max(keepSent, 3*rtt), mostKept)
 	for ; t.ring != nil && t.oldest < t.next; t.oldest++ {
 		s := &t.ring[t.oldest%ringLen]
 		if s.num == t.oldest {
 			if now-s.at < keep {
 				return
 			}
-			t.pool.put(s.buf)
-			s.buf = nil
+			t.forget(t.oldest)
 		}
+	}
+}
+
+// forget lets one datagram go.
+func (t *sender) forget(num uint64) {
+	s := &t.ring[num%ringLen]
+	if s.num == num {
+		t.pool.put(s.buf)
+		s.buf = nil
 	}
 }
 
@@ -187,6 +206,9 @@ func (t *sender) drop() {
 	}
 	for _, f := range t.ready {
 		t.pool.put(f)
+	}
+	if t.ring != nil {
+		t.pool.release(sentsLen)
 	}
 	t.ring, t.ready = nil, nil
 }

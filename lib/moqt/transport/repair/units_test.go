@@ -122,7 +122,8 @@ func BenchmarkData(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	tx := sender{pool: &pool{most: 4096}, codes: &codes{}, seal: up, shape: shape{20, 2, time.Hour}}
+	tx := sender{pool: &share{pool: &pool{most: 4096}}, codes: &codes{}, seal: up, shape: shape{20, 2, time.Hour}}
+	tx.starts()
 	inner, out := make([]byte, 1400), make([]byte, 0, 2000)
 	b.SetBytes(1400)
 	for b.Loop() {
