@@ -16,7 +16,8 @@ import (
 
 // After an outage what is new goes out at once, and what came during the outage is the backlog. A relay of this project asks which groups
 // there are (docs/format/chain.md) and fetches those that it lacks, the newest first and behind everything that is new; its viewers see no
-// old groups among the new ones. Any other relay is sent the backlog, the oldest first, beside what is new.
+// old groups among the new ones. Any other relay is sent the backlog, the oldest first, beside what is new; and so is one that asks, and then
+// wants nothing of what is left (what is older than all that it has, while it is nearly full; what it has removed; what it cannot store).
 
 const (
 	// defaultEdge is how long ago something of a group must have come for the group not to be backlog: viewers should notice nothing of
@@ -24,6 +25,8 @@ const (
 	defaultEdge = 5 * time.Second
 	// defaultAskPatience is how long a relay of this project has for asking. One that does not ask is sent the backlog.
 	defaultAskPatience = 10 * time.Second
+	// wantPatience is how many times as long nothing of the backlog may be fetched by a relay that has asked, before it is sent the rest.
+	wantPatience = 3
 	// settledAtOnce is how many groups of a track's backlog are watched at a time.
 	settledAtOnce = 4
 )
@@ -53,11 +56,44 @@ func (u *uploader) settleBacklog(ctx context.Context, pub *moqt.Publication, t *
 	}
 	u.log.Debug("relay fetches what it lacks", "track", t.name.String(), "groups", len(old))
 	sess := client.Over(ctx, pub.Session(), u.relay, u.log)
+	u.comes()
 	g.SetLimit(settledAtOnce)
 	for _, grp := range old {
-		g.Go(func() error { return u.settleGroup(gctx, sess, grp) })
+		g.Go(func() error {
+			settled, err := u.settleGroup(gctx, sess, grp)
+			if err != nil || settled {
+				return err
+			}
+			u.log.Debug("relay does not fetch a group that it lacks, sending it", "track", t.name.String(), "group", grp.id)
+			u.s.mu.Lock()
+			grp.unwanted[u.index] = true
+			u.s.mu.Unlock()
+			return u.group(gctx, pub, grp)
+		})
 	}
 	return g.Wait()
+}
+
+// comes notes that the relay fetches its backlog.
+func (u *uploader) comes() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.came = time.Now()
+}
+
+// wantsNothing reports whether the relay has fetched nothing of the backlog for so long that it does not want what is left. At the end of the
+// input there is less time.
+func (u *uploader) wantsNothing() bool {
+	u.s.mu.Lock()
+	ended := u.s.ended
+	u.s.mu.Unlock()
+	patience := wantPatience * u.c.askPatience
+	if ended {
+		patience = u.c.askPatience
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return time.Since(u.came) > patience
 }
 
 // asks waits for the relay to ask which groups of a track there are.
@@ -80,8 +116,8 @@ func (u *uploader) hasAsked(t *track) bool {
 }
 
 // settleGroup waits until the relay has a group of the backlog, wherever it got it. Of a group without an end nobody can say that; the
-// relay has some time to fetch it.
-func (u *uploader) settleGroup(ctx context.Context, sess *client.Session, g *group) error {
+// relay has some time to fetch it. false: the relay does not want it.
+func (u *uploader) settleGroup(ctx context.Context, sess *client.Session, g *group) (bool, error) {
 	u.s.mu.Lock()
 	at, whole := g.last()
 	u.s.mu.Unlock()
@@ -94,25 +130,29 @@ func (u *uploader) settleGroup(ctx context.Context, sess *client.Session, g *gro
 		over := g.dropped || g.sent[u.index]
 		u.s.mu.Unlock()
 		if over {
-			return nil
+			return true, nil
 		}
 		if whole {
 			o, err := heldObject(ctx, sess, g.track.name, at)
 			refused, isRefusal := errors.AsType[*moqt.RequestError](err)
 			switch {
 			case err != nil && !isRefusal:
-				return err
+				return false, err
 			case isRefusal && refused.Code == wire.RequestNotSupported, o != nil:
-				return u.settled(ctx, sess, g, at)
+				u.comes()
+				return true, u.settled(ctx, sess, g, at)
 			case pause == 2*time.Second: // the relay may have another group, which ends before ours
 				if other, err := differs(ctx, sess, g.track.name, g, at); other || err != nil && errors.Is(err, moqt.ErrClosed) {
-					return errors.Join(err, u.refused(ctx, g))
+					return true, errors.Join(err, u.refused(ctx, g))
 				}
+			}
+			if u.wantsNothing() {
+				return false, nil
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		case <-time.After(pause):
 		}
 	}

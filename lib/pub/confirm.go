@@ -21,6 +21,7 @@ func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 		passed
 		*group           // nil: it is not in the spool any more
 		left   *leftover // of which it is noted that it arrived; or nil
+		unsure bool      // it may have been refused
 	}
 	u.s.mu.Lock()
 	var todo []sent
@@ -35,16 +36,27 @@ func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 	for _, g := range u.s.groups {
 		_, refused := u.s.conflicts.refused[key{g.track.name.String(), g.id}]
 		if at, ok := g.last(); ok && !refused && !slices.Contains(u.s.conflicts.late, g) {
-			todo = append(todo, sent{passed: passed{track: g.track.name, at: at}, group: g})
+			todo = append(todo, sent{passed: passed{track: g.track.name, at: at, unwanted: g.unwanted}, group: g})
 		}
+	}
+	for i, l := range todo {
+		todo[i].unsure = l.passed.unwanted != nil && l.passed.unwanted[u.index]
 	}
 	u.s.mu.Unlock()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(confirmAtOnce)
+	soon, cancel := context.WithTimeout(gctx, resetPatience)
+	defer cancel()
 	for _, l := range todo {
 		g.Go(func() error {
-			other, err := u.awaitGroup(gctx, u.at(sess, l.passed.track), l.passed.track, l.at, l.group)
+			actx := gctx
+			if l.unsure {
+				actx = soon
+			}
+			other, err := u.awaitGroup(actx, u.at(sess, l.passed.track), l.passed.track, l.at, l.group)
 			switch {
+			case err != nil && l.unsure && soon.Err() != nil && gctx.Err() == nil:
+				return nil // the relay does not want it
 			case err == nil && other:
 				err = u.s.conflict(gctx, l.group)
 			case err == nil && l.left != nil:

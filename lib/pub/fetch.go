@@ -99,6 +99,7 @@ func (a *answer) group(id uint64) error {
 	if err != nil {
 		a.u.log.Error("group cannot be read from the spool", "track", a.h.name.String(), "group", id, "err", err)
 	}
+	backlog := a.h.isBacklog(id, a.u.index)
 	for i := range objects {
 		o := &objects[i]
 		l := moqt.Location{Group: id, Object: o.ID}
@@ -119,6 +120,9 @@ func (a *answer) group(id uint64) error {
 		f := moqt.FetchObject{Group: id, Subgroup: o.Subgroup, ID: o.ID, Priority: o.Priority, Properties: o.Properties}
 		if err := a.w.WriteObject(f, o.Payload); err != nil {
 			return err
+		}
+		if backlog {
+			a.u.comes()
 		}
 	}
 	a.h.served(id, a.u.index)
@@ -299,6 +303,17 @@ func (h *holding) inMemory(id, from uint64) (list []object.Object, ok bool) {
 		}
 	}
 	return list, true // complete groups have one subgroup, in order
+}
+
+// isBacklog reports whether a relay is to fetch a group, and has not yet.
+func (h *holding) isBacklog(id uint64, relay int) bool {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if h.t == nil {
+		return false
+	}
+	g := h.t.group(id)
+	return g != nil && g.old[relay] && !g.sent[relay]
 }
 
 // served notes that a relay was sent all that there is of a group without an end; of a whole group it is asked whether it arrived.

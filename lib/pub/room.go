@@ -124,9 +124,10 @@ func (s *spool) allGone() bool {
 
 // passed is the last object of a group that left the spool soon after it was sent.
 type passed struct {
-	track object.TrackName
-	at    moqt.Location
-	when  time.Time
+	track    object.TrackName
+	at       moqt.Location
+	when     time.Time
+	unwanted []bool // as the group's
 }
 
 // last returns the object whose arrival shows that all of a whole group arrived, because one stream carries a group in order.
@@ -145,7 +146,7 @@ func (s *spool) pass(g *group, now time.Time) {
 		s.passed = s.passed[1:]
 	}
 	if at, ok := g.last(); ok && !g.dropped && now.Sub(g.touched) <= s.maxAge {
-		s.passed = append(s.passed, passed{g.track.name, at, now})
+		s.passed = append(s.passed, passed{g.track.name, at, now, g.unwanted})
 	}
 }
 

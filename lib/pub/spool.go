@@ -101,7 +101,9 @@ type group struct {
 	sent    []bool      // by relay: it was sent, or the relay has it
 	sentAt  []time.Time // by relay
 	old     []bool      // by relay: it is of the backlog (backlog.go)
-	dropped bool        // the group was evicted before it was sent
+	// unwanted is by relay: it was sent although the relay did not fetch it, and may have been refused.
+	unwanted []bool
+	dropped  bool // the group was evicted before it was sent
 }
 
 func newSpool(relays int, maxAge time.Duration, maxBytes int64, wait bool, log *slog.Logger) *spool {
@@ -218,7 +220,7 @@ func (s *spool) put(t *object.Track, o *object.Object, now time.Time) {
 
 // begin makes a group.
 func (s *spool) begin(tr *track, id uint64, now time.Time) *group {
-	g := &group{seq: s.next, track: tr, id: id, lastID: map[uint64]uint64{}, began: now, touched: now, sent: make([]bool, s.relays), sentAt: make([]time.Time, s.relays), old: make([]bool, s.relays)}
+	g := &group{seq: s.next, track: tr, id: id, lastID: map[uint64]uint64{}, began: now, touched: now, sent: make([]bool, s.relays), sentAt: make([]time.Time, s.relays), old: make([]bool, s.relays), unwanted: make([]bool, s.relays)}
 	s.next++
 	tr.last = g.seq
 	tr.groups = append(tr.groups, g)

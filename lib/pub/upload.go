@@ -33,6 +33,7 @@ type uploader struct {
 	subs  map[string]chan *moqt.Publication // by track: subscriptions that the relay made
 	where map[string]*client.Session        // by track: the session to which it has moved, if it has
 	asked map[string]bool                   // by track: the relay has asked in this session which groups there are
+	came  time.Time                         // when the relay last fetched something of the backlog
 }
 
 func newUploader(c Config, s *spool, index int, relay string) *uploader {

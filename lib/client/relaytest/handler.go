@@ -143,6 +143,9 @@ func (h handler) Fetch(ctx context.Context, q *moqt.FetchRequest) {
 	if err != nil {
 		return
 	}
+	if r.Lose != nil && len(list) == 0 {
+		w.WriteObject(moqt.FetchObject{Kind: moqt.FetchedUnknown, Group: q.Start.Group, ID: q.Start.Object}, nil)
+	}
 	for _, o := range list {
 		f := moqt.FetchObject{Group: o.Group, Subgroup: o.Subgroup, ID: o.ID, Priority: o.Priority, Properties: o.Properties}
 		if w.WriteObject(f, o.Payload) != nil {

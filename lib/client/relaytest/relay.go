@@ -28,7 +28,7 @@ type Relay struct {
 	Redirect func(verb string, t object.TrackName) *moqt.Redirect
 	// Silent, if set, gives a FETCH that begins there no answer.
 	Silent func(start moqt.Location) bool
-	// Lose, if set, forgets objects on arrival.
+	// Lose, if set, forgets objects on arrival, and does not know whether they exist.
 	Lose func(t object.TrackName, o *object.Object) bool
 	// Skip, if set, keeps objects from subscribers, not from FETCH.
 	Skip func(t object.TrackName, o *object.Object) bool
@@ -40,6 +40,9 @@ type Relay struct {
 	Implementation string
 	// Wants, if set, makes a relay that answers PUBLISH with NOT_SUPPORTED and subscribes to these tracks.
 	Wants []object.TrackName
+	// Asks, if set, makes it fetch the first object of these of every publisher, until it gets it, and do nothing with it: a relay asks for
+	// a list of groups so.
+	Asks []object.TrackName
 
 	t    testing.TB
 	cert tls.Certificate
@@ -135,6 +138,9 @@ func (r *Relay) Start() {
 			}
 			for _, t := range r.Wants {
 				r.wait.Go(func() { r.pull(ctx, s, t) })
+			}
+			for _, t := range r.Asks {
+				r.wait.Go(func() { ask(ctx, s, t) })
 			}
 		}
 	})
@@ -404,4 +410,22 @@ func (r *Relay) receive(ctx context.Context, sub *moqt.Subscription) {
 	defer r.mu.Unlock()
 	t.publishers--
 	r.cond.Broadcast()
+}
+
+// ask fetches the first object of a track of a publisher, trying until it is there.
+func ask(ctx context.Context, s *moqt.Session, t object.TrackName) {
+	for ctx.Err() == nil && s.Context().Err() == nil {
+		f, err := s.Fetch(ctx, t, moqt.Location{}, moqt.Location{Object: 1}, moqt.FetchOptions{})
+		if err == nil {
+			_, err = f.Next()
+			f.Cancel()
+		}
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
