@@ -96,6 +96,12 @@ func (g *group) unchanged(a *appender) error {
 	return nil
 }
 
+// replaced reports whether another file than the one that was written has its name.
+func (g *group) replaced() bool {
+	var at unix.Stat_t
+	return g.a != nil && g.a.st.Ino != 0 && unix.Stat(g.path(extPart), &at) == nil && !sameFile(&at, &g.a.st)
+}
+
 func sameFile(a, b *unix.Stat_t) bool { return a.Ino == b.Ino && a.Dev == b.Dev }
 
 // removed deals with an error of opening a group for writing. If somebody removed its file, perhaps with all folders, it begins anew.

@@ -94,6 +94,28 @@ func TestNoDescriptorSetsNothingAside(t *testing.T) {
 	wantGroup(t, s.Track(ts), 4, []uint64{0, 1}, false)
 }
 
+// TestReplacedWhileWhole: another file that has the name of a whole group's does not get the final name unless it is whole too.
+func TestReplacedWhileWhole(t *testing.T) {
+	s := open(t, t.TempDir(), Config{})
+	tr := s.Track(ts)
+	putGroup(t, tr, 1)
+	path := tr.groups[1].current()
+	copyFile(t, path, path+".other")
+	flipMiddle(t, path+".other")
+	if err := os.Rename(path+".other", path); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Flush(); err != nil {
+		t.Error(err)
+	}
+	wantGroup(t, tr, 1, []uint64{0, 1, 3, 4, 5}, false)
+	put(t, tr, part(1, 2), Stored)
+	if err := s.Flush(); err != nil {
+		t.Error(err)
+	}
+	wantGroup(t, tr, 1, allIDs, true)
+}
+
 // TestFolderMovedWhileOpen: nothing is written to a file, though it is open, that is not where the group is looked for any more.
 func TestFolderMovedWhileOpen(t *testing.T) {
 	for _, what := range []string{"moved", "replaced", "replaced while closed"} {

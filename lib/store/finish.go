@@ -18,7 +18,11 @@ func (g *group) finish() error {
 		t.mu.Unlock()
 		return nil
 	}
-	if err := g.load(); err != nil {
+	err := g.load()
+	if err == nil && g.replaced() {
+		err = ErrDamaged
+	}
+	if err != nil {
 		err = g.lost(err)
 		t.mu.Unlock()
 		return err
@@ -28,7 +32,6 @@ func (g *group) finish() error {
 	t.mu.Unlock()
 
 	from := part
-	var err error
 	var size int64
 	if messy {
 		from = whole + extTemp

@@ -29,21 +29,19 @@ func (t *Track) Mend(group uint64) (kept int, err error) {
 	}
 	g.closeFile()
 	saved := g.path(extPart) + extTemp
+	defer os.Remove(saved) // if it did not get its name
 	kept, why, err := g.saveUnlocked(saved)
 	if err == nil && t.groups[group] != g {
 		err = fmt.Errorf("group %d of %v: %w", group, t.name, errChanged)
 	}
-	if err == nil {
-		err = g.replace(saved, kept > 0, why)
-	}
 	if err != nil {
-		os.Remove(saved)
 		return 0, err
 	}
-	if kept > 0 {
-		_, err = t.adopt(group)
+	if err = g.replace(saved, kept > 0, why); err != nil && t.groups[group] == g || kept == 0 {
+		return 0, err
 	}
-	return kept, err
+	_, aerr := t.adopt(group) // also if the folder was not synced
+	return kept, errors.Join(err, aerr)
 }
 
 // saveUnlocked is save. Nobody writes to the file of a complete group, so the track's mutex is free meanwhile.
