@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -22,7 +24,7 @@ const InventoryField = ".ec-groups"
 
 const (
 	// maxInventory bounds the groups of one answer, MaxInventoryBytes its length.
-	maxInventory, MaxInventoryBytes = 4 << 20, 16 << 20
+	maxInventory, MaxInventoryBytes = 1 << 20, 16 << 20
 )
 
 // AppendInventory appends a list of groups, which are in ascending order.
@@ -41,28 +43,57 @@ func AppendInventory(b []byte, list []Group) []byte {
 
 // ParseInventory reads what AppendInventory wrote.
 func ParseInventory(b []byte, from uint64) (list []Group, err error) {
+	err = ReadInventory(bufio.NewReader(bytes.NewReader(b)), func(g Group) bool {
+		if g.ID >= from {
+			list = append(list, g)
+		}
+		return true
+	})
+	return list, err
+}
+
+// ReadInventory reads what AppendInventory wrote, group by group, until take returns false.
+func ReadInventory(r *bufio.Reader, take func(Group) bool) error {
 	last := uint64(0)
-	for len(b) > 0 {
-		delta, n := object.ConsumeVarint(b)
-		state, m := object.ConsumeVarint(b[n:])
-		switch {
-		case n == 0 || m == 0:
-			return nil, io.ErrUnexpectedEOF
-		case len(list) == maxInventory:
-			return nil, fmt.Errorf("more than %d groups", maxInventory)
-		case len(list) > 0 && delta == 0 || delta > object.MaxVarint-last:
-			return nil, errors.New("groups are not ascending")
+	for n := 0; ; n++ {
+		delta, err := readVarint(r)
+		if err == io.EOF {
+			return nil
+		}
+		state, err2 := readVarint(r)
+		if err2 == io.EOF {
+			err2 = io.ErrUnexpectedEOF
+		}
+		switch err = errors.Join(err, err2); {
+		case err != nil:
+			return err
+		case n == maxInventory:
+			return fmt.Errorf("more than %d groups", maxInventory)
+		case n > 0 && delta == 0 || delta > object.MaxVarint-last:
+			return errors.New("groups are not ascending")
 		}
 		g := Group{ID: last + delta, Whole: state == 0}
 		if !g.Whole {
 			g.Objects = state - 1
 		}
-		if g.ID >= from {
-			list = append(list, g)
+		if !take(g) {
+			return nil
 		}
-		last, b = g.ID, b[n+m:]
+		last = g.ID
 	}
-	return list, nil
+}
+
+func readVarint(r *bufio.Reader) (uint64, error) {
+	b, err := r.Peek(8)
+	v, n := object.ConsumeVarint(b)
+	if n > 0 {
+		_, err = r.Discard(n)
+		return v, err
+	}
+	if err == io.EOF && len(b) > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return 0, err
 }
 
 // MergeInventories returns the groups that stand in either list.

@@ -18,17 +18,17 @@ import (
 // Library is what a mirror works on: a relay with its store and its peers.
 type Library interface {
 	// Tracks returns the tracks to be mirrored that peers tell of, each with a text that changes when peers come, go or hear of
-	// it.
+	// it. A track may stand there more than once, each time with other peers.
 	Tracks() map[string]Track
-	// Inventory returns the groups that peers have of a track, ascending, from a group on.
-	Inventory(ctx context.Context, t object.TrackName, from uint64) ([]Group, error)
+	// Inventory returns the groups that the peers of a track have of it, ascending, from a group on.
+	Inventory(ctx context.Context, t Track, from uint64) ([]Group, error)
 	// Lacks reports whether peers have objects of a group that are not here.
 	Lacks(t object.TrackName, g Group) bool
 	// Tail returns a group before which a track is not expected to get new groups; 0: no group is here.
 	Tail(t object.TrackName) uint64
-	// Bring fetches the missing objects of some groups from whichever peer has them, checked by their hashes. The groups are
-	// ascending, and no group between two of them is here. pace is called before each payload.
-	Bring(ctx context.Context, t object.TrackName, groups []Group, pace func(ctx context.Context, bytes int) error)
+	// Bring fetches the missing objects of some groups from whichever peer of the track has them, checked by their hashes. The
+	// groups are ascending, and no group between two of them is here. pace is called before each payload.
+	Bring(ctx context.Context, t Track, groups []Group, pace func(ctx context.Context, bytes int) error)
 	// Room returns nil if more of a track may be stored without removing anything, else why not.
 	Room(t object.TrackName) error
 	// Changes gives a channel that is woken when Tracks may have changed.
@@ -64,6 +64,7 @@ type Mirror struct {
 	Logger *slog.Logger
 
 	brought atomic.Int64
+	running atomic.Int64 // lanes
 
 	mu    sync.Mutex // guards what follows
 	lanes map[string]*lane
@@ -86,8 +87,8 @@ const (
 	batch = 8
 	// patience is how many looks in succession may find nothing of a track of which nothing is here.
 	patience = 3
-	// maxMissing bounds the groups of a track, and maxMissingOfAll those of a lane, that are remembered as missing. The newest
-	// are remembered; the others are looked for when these are here.
+	// maxMissing bounds the groups of a track, and maxMissingOfAll those of all lanes, that are remembered as missing; each lane
+	// has the same share. The newest are remembered; the others are looked for when these are here.
 	maxMissing, maxMissingOfAll = 1 << 14, 1 << 18
 )
 
@@ -190,6 +191,7 @@ func (m *Mirror) assign(tracks map[string]Track, start func(*lane)) {
 			delete(m.lanes, p)
 		}
 	}
+	m.running.Store(int64(len(m.lanes)))
 }
 
 // pause notes that there is no room, or with nil that there is room again; a change is logged once.
@@ -323,7 +325,7 @@ func (l *lane) look(ctx context.Context, key string, t Track, k *look) {
 		return
 	}
 	k.last = now
-	list, err := m.Library.Inventory(ctx, t.Name, from)
+	list, err := m.Library.Inventory(ctx, t, from)
 	if err != nil {
 		m.Logger.Debug("peers do not say what they have", "track", key, "err", err)
 		return
@@ -353,7 +355,10 @@ func (l *lane) look(ctx context.Context, key string, t Track, k *look) {
 }
 
 // most returns how many missing groups of a track are remembered.
-func (l *lane) most() int { return max(min(maxMissing, maxMissingOfAll/max(len(l.looks), 1)), batch) }
+func (l *lane) most() int {
+	share := maxMissingOfAll / max(int(l.m.running.Load()), 1)
+	return max(min(maxMissing, share/max(len(l.looks), 1)), batch)
+}
 
 // newest cuts a list to its newest groups.
 func (k *look) newest(list []Group, most int) []Group {
@@ -460,7 +465,7 @@ func (l *lane) batch(ctx context.Context, t Track, k *look, p *pacer) (came int6
 		first--
 	}
 	groups := k.missing[first:]
-	m.Library.Bring(ctx, t.Name, groups, p.wait)
+	m.Library.Bring(ctx, t, groups, p.wait)
 	vain := lacking(groups, func(g Group) bool { return m.Library.Lacks(t.Name, g) })
 	if ctx.Err() != nil {
 		return 0

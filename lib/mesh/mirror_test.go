@@ -51,8 +51,8 @@ func (s *shelf) Tracks() map[string]Track {
 	return all
 }
 
-func (s *shelf) Inventory(_ context.Context, t object.TrackName, from uint64) ([]Group, error) {
-	if !t.Equal(broadcast) {
+func (s *shelf) Inventory(_ context.Context, t Track, from uint64) ([]Group, error) {
+	if !t.Name.Equal(broadcast) {
 		time.Sleep(time.Second)
 		return nil, nil
 	}
@@ -77,7 +77,7 @@ func (s *shelf) Lacks(_ object.TrackName, g Group) bool {
 
 func (s *shelf) Tail(object.TrackName) uint64 { return 100 }
 
-func (s *shelf) Bring(ctx context.Context, _ object.TrackName, groups []Group, pace func(context.Context, int) error) {
+func (s *shelf) Bring(ctx context.Context, _ Track, groups []Group, pace func(context.Context, int) error) {
 	first, last := groups[0].ID, groups[len(groups)-1].ID
 	s.mu.Lock()
 	peers := slices.Clone(s.peers)
@@ -164,14 +164,14 @@ type far struct {
 
 func (f *far) Tracks() map[string]Track { return f.tracks }
 
-func (f *far) Inventory(_ context.Context, _ object.TrackName, from uint64) ([]Group, error) {
+func (f *far) Inventory(_ context.Context, _ Track, from uint64) ([]Group, error) {
 	time.Sleep(f.rtt)
 	return slices.DeleteFunc(slices.Clone(f.peers), func(g Group) bool { return g.ID < from }), nil
 }
 
 func (f *far) Lacks(object.TrackName, Group) bool { return true }
 
-func (f *far) Bring(_ context.Context, _ object.TrackName, groups []Group, _ func(context.Context, int) error) {
+func (f *far) Bring(_ context.Context, _ Track, groups []Group, _ func(context.Context, int) error) {
 	time.Sleep(f.rtt)
 	f.mu.Lock()
 	f.came += len(groups)
@@ -314,5 +314,22 @@ func TestMirrorLanes(t *testing.T) {
 		if len(s.came()) != 3 {
 			t.Errorf("came %v", s.came())
 		}
+		if n := m.running.Load(); n != 2 {
+			t.Errorf("%d lanes share the memory", n)
+		}
 	})
+}
+
+// Many peers together cost no more memory than one.
+func TestMissingIsSharedByLanes(t *testing.T) {
+	for _, tt := range []struct{ lanes, tracks, want int }{{1, 1, maxMissing}, {1, 32, maxMissingOfAll / 32}, {64, 4, maxMissingOfAll / 256}, {4096, 256, batch}} {
+		l := &lane{m: &Mirror{}, looks: make(map[string]*look)}
+		l.m.running.Store(int64(tt.lanes))
+		for i := range tt.tracks {
+			l.looks[fmt.Sprint(i)] = &look{}
+		}
+		if n := l.most(); n != tt.want {
+			t.Errorf("of %d lanes with %d tracks each, %d groups of a track are remembered, want %d", tt.lanes, tt.tracks, n, tt.want)
+		}
+	}
 }

@@ -51,7 +51,7 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 	defer func() { p.over(err == nil) }()
 	b.src = &source{t: b.t, s: up}
 	b.src.Name, b.src.Origin, b.src.Fetched, b.src.Since = up.name, store.Past, true, since
-	if b.mends || b.t.r.mirrors(b.t.name.Namespace) {
+	if b.mends || b.u.publisher || b.t.r.mirrors(b.t.name.Namespace) {
 		b.src.Origin = store.Copy
 	}
 	b.at, b.told = s.from, time.Now()
@@ -108,17 +108,17 @@ func (b *backfill) run(ctx context.Context, s span) (err error) {
 // options are those of the FETCH.
 func (b *backfill) options() moqt.FetchOptions {
 	o := moqt.FetchOptions{Tokens: b.u.hops(b.through)}
-	if b.mends {
+	if b.mends || b.u.publisher { // what is live goes before it on the uplink
 		last := uint8(255)
 		o.Priority = &last
 	}
 	return o
 }
 
-// room returns nil if there is room for a copy. What is missing of a track that is published here may take the room of what is older.
-func (b *backfill) room() error {
-	if b.mends {
-		return b.t.r.store.Free()
+// room returns nil if there is room for a copy of a group.
+func (b *backfill) room(group uint64) error {
+	if b.mends || b.u.publisher {
+		return b.t.r.roomFor(b.t.name, group)
 	}
 	return b.t.r.store.Room(b.t.name.Namespace)
 }
@@ -159,7 +159,7 @@ func (b *backfill) take(ctx context.Context, r io.Reader, f moqt.FetchObject) er
 		o.Subgroup = f.ID
 	}
 	if b.src.Origin == store.Copy {
-		if b.src.lost = b.room(); b.src.lost != nil {
+		if b.src.lost = b.room(f.Group); b.src.lost != nil {
 			return b.src.lost
 		}
 	}

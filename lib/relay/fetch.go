@@ -45,7 +45,7 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 		if !near.to.Less(next(*info.Largest)) { // and whether the largest object was its group's last one
 			near.to = startOf(info.Largest.Group + 1)
 		}
-		s.r.fillNear(ctx, t, near, through)
+		s.r.fillNear(ctx, t, near, through, s)
 	}
 	if i, ok := t.st.Group(info.Largest.Group); !ok || !i.Complete { // it is not known what will follow in that group
 		all.to = minLocation(all.to, next(*info.Largest))

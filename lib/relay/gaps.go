@@ -111,9 +111,10 @@ func (u *upstream) current() *session {
 	return u.s
 }
 
-// fill fetches from upstreams the objects of a span that the store lacks, for a request that came through the relays in through.
-func (r *Relay) fill(ctx context.Context, t *track, s span, through []string) {
-	r.fillAndServe(ctx, t, s, through, nil, func(moqt.Location) error { return nil })
+// fill fetches from upstreams and publishers the objects of a span that the store lacks, for a request of a session that came through the
+// relays in through.
+func (r *Relay) fill(ctx context.Context, t *track, s span, through []string, asks *session) {
+	r.fillAndServe(ctx, t, s, through, asks, func(moqt.Location) error { return nil })
 }
 
 // fillAndServe does the same step by step, for a session that asks. Before each call of serve, everything before the location that serve is given has been
@@ -294,7 +295,7 @@ func (r *Relay) within(ctx context.Context, t *track, u *upstream, spans []span,
 
 // fillNear fills the live edge of a track. Many subscribers ask for it at the same time: they wait for the first request, and
 // find the objects stored. If an upstream is silent, all of them wait nearPatience, at the same time and not one after the other.
-func (r *Relay) fillNear(ctx context.Context, t *track, s span, through []string) {
+func (r *Relay) fillNear(ctx context.Context, t *track, s span, through []string, asks *session) {
 	ctx, cancel := context.WithTimeout(ctx, nearPatience)
 	defer cancel()
 	if len(through) == 0 { // relays do not wait for each other
@@ -305,5 +306,5 @@ func (r *Relay) fillNear(ctx context.Context, t *track, s span, through []string
 			return
 		}
 	}
-	r.fill(ctx, t, s, through)
+	r.fill(ctx, t, s, through, asks)
 }

@@ -1,15 +1,16 @@
 package relay
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"fmt"
+	"io"
 	"sync"
 	"time"
 
 	keep "every.channel/ec/lib/client"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
-	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
 
@@ -20,24 +21,27 @@ import (
 type keeper struct {
 	s      *session
 	u      *upstream // what FETCHes of what is missing are made at
-	tracks map[string]*track
+	id     string
+	tracks map[string]kept
 	mute   bool // it lists nothing
 	lists  map[string]*listing
+	asking chan struct{} // holds a token for each list that it is asked for to mend what is missing
 }
 
-// listing is what a keeper said that it has of a track, in the groups from…to, inclusive.
-type listing struct {
-	mu       sync.Mutex
-	at       time.Time
-	from, to uint64
-	groups   []mesh.Group
+// kept is a track of a keeper.
+type kept struct {
+	name      object.TrackName
+	published bool // it was published in this session, not only listed
 }
 
-// listingAge is how long the list of a keeper is used for requests of viewers, of which there may be many.
-const listingAge = time.Second
-
-// maxListing bounds the groups of a list that is remembered.
-const maxListing = 4096
+const (
+	// maxKept bounds the tracks of a keeper, and maxKeptOfAll those of all keepers. Any client may be one.
+	maxKept, maxKeptOfAll = 256, 4096
+	// maxNames bounds the bytes of its list of tracks; the rest is not read.
+	maxNames = 256 << 10
+	// maxLists bounds the lists that are read at a time to mend what is missing, and maxListsOfOne those from one keeper.
+	maxLists, maxListsOfOne = 64, 2
+)
 
 // keeps notes that a session publishes a track, so that it may be asked for what is missing of it.
 func (s *session) keeps(t *track) {
@@ -56,32 +60,91 @@ func (s *session) keeps(t *track) {
 		if s.ask == nil {
 			s.ask = keep.Over(s.s.Context(), s.s, s.name, r.log)
 		}
-		k = &keeper{s: s, u: &upstream{r: r, c: Upstream{Relay: s.name}, s: s, ours: true, publisher: true}, tracks: make(map[string]*track), lists: make(map[string]*listing)}
+		k = &keeper{
+			s: s, u: &upstream{r: r, c: Upstream{Relay: s.name}, s: s, ours: true, publisher: true},
+			tracks: make(map[string]kept), lists: make(map[string]*listing), asking: make(chan struct{}, maxListsOfOne),
+		}
+		k.id = fmt.Sprintf("%p", k)
 		r.keepersHere[s] = k
 	}
-	k.tracks[t.name.String()] = t
+	r.noteKept(k, t.name, true)
 	r.mu.Unlock()
 	if first {
 		s.background(func() { k.askTracks(s.s.Context()) })
 	}
 }
 
+// noteKept notes a track of a keeper, unless there are too many. A track that is published takes the place of one that is only listed, and
+// a track of a keeper with few takes that of one with many. Relay.mu is held.
+func (r *Relay) noteKept(k *keeper, name object.TrackName, published bool) {
+	key := name.String()
+	if o, ok := k.tracks[key]; ok {
+		k.tracks[key] = kept{o.name, o.published || published}
+		return
+	}
+	from := k
+	if len(k.tracks) < maxKept {
+		if r.kept < maxKeptOfAll {
+			k.tracks[key] = kept{name, published}
+			r.kept++
+			return
+		}
+		for _, o := range r.keepersHere {
+			if len(o.tracks) > len(from.tracks) {
+				from = o
+			}
+		}
+	}
+	for other, o := range from.tracks {
+		if from == k && (o.published || !published) {
+			continue
+		}
+		delete(from.tracks, other)
+		k.tracks[key] = kept{name, published}
+		return
+	}
+}
+
 // askTracks asks which other tracks a publisher has: those of its earlier runs, which nobody publishes any more.
 func (k *keeper) askTracks(ctx context.Context) {
-	b, err := fetchList(ctx, k.s, object.TrackName{Namespace: object.Namespace{mesh.InventoryField}}, moqt.Location{}, moqt.Location{Object: 1}, nil, func(int64) {})
+	over, ok := k.slot(ctx)
+	if !ok {
+		return
+	}
+	defer over()
+	var b []byte
+	err := k.u.askList(ctx, k.s, object.TrackName{Namespace: object.Namespace{mesh.InventoryField}}, moqt.Location{}, moqt.Location{Object: 1}, nil, func(r io.Reader) (err error) {
+		if b, err = io.ReadAll(io.LimitReader(r, maxNames)); len(b) == maxNames {
+			b = b[:bytes.LastIndexByte(b, '\n')+1]
+		}
+		return err
+	})
 	if err != nil {
 		return
 	}
 	r := k.s.r
-	for _, name := range mesh.ParseTracks(b, maxTracks) {
-		t := r.track(name)
-		r.mu.Lock()
-		if key := name.String(); k.tracks[key] == nil {
-			k.tracks[key] = t
-		}
-		r.mu.Unlock()
+	r.mu.Lock()
+	for _, name := range mesh.ParseTracks(b, maxKept) {
+		r.noteKept(k, name, false)
 	}
+	r.mu.Unlock()
 	r.namespacesChanged()
+}
+
+// slot waits until a list may be read from a keeper; over must be called when it was.
+func (k *keeper) slot(ctx context.Context) (over func(), ok bool) {
+	select {
+	case k.asking <- struct{}{}:
+	case <-ctx.Done():
+		return nil, false
+	}
+	select {
+	case k.s.r.lists <- struct{}{}:
+		return func() { <-k.s.r.lists; <-k.asking }, true
+	case <-ctx.Done():
+		<-k.asking
+		return nil, false
+	}
 }
 
 // publishersOf returns the publishers that may be asked for what is missing of a track, but not the one that asks for it.
@@ -90,78 +153,52 @@ func (r *Relay) publishersOf(t object.TrackName, asks *session) (list []*keeper)
 	defer r.mu.Unlock()
 	now, key := time.Now(), t.String()
 	for s, k := range r.keepersHere {
-		if s != asks && !k.mute && k.tracks[key] != nil && !k.u.rests(now) {
-			list = append(list, k)
+		if s != asks && !k.mute && !k.u.rests(now) {
+			if _, ok := k.tracks[key]; ok {
+				list = append(list, k)
+			}
 		}
 	}
 	return list
 }
 
-// groups returns what a keeper has of a track, in the groups from…to. The answer may be as old as age.
-func (k *keeper) groups(ctx context.Context, name object.TrackName, from, to uint64, age time.Duration) ([]mesh.Group, error) {
-	r := k.s.r
-	r.mu.Lock()
-	l := k.lists[name.String()]
-	if l == nil {
-		l = new(listing)
-		k.lists[name.String()] = l
-	}
-	r.mu.Unlock()
-	l.mu.Lock() // others wait for the same answer
-	defer l.mu.Unlock()
-	if time.Since(l.at) < age && l.from <= from && to <= l.to {
-		return l.groups, nil
-	}
-	groups, err := k.u.inventory(ctx, k.s, name, from, to, nil)
-	if refused := (*moqt.RequestError)(nil); errors.As(err, &refused) && refused.Code == wire.RequestNotSupported {
-		r.mu.Lock()
-		k.mute = true
-		r.mu.Unlock()
-	}
-	if err != nil {
-		return nil, err
-	}
-	if age > 0 && len(groups) <= maxListing {
-		l.at, l.from, l.to, l.groups = time.Now(), from, to, groups
-	}
-	return groups, nil
-}
-
-// fromPublishers fetches from publishers the objects of a span that are missing and that they have.
+// fromPublishers fetches from publishers the objects of a span that are missing and that they have, for somebody who waits for them.
 func (r *Relay) fromPublishers(ctx context.Context, t *track, s span, f filling) error {
-	if l := t.Info().Largest; l != nil && !f.mends { // what is still to come of the newest group comes by itself
+	if l := t.Info().Largest; l != nil { // what is still to come of the newest group comes by itself
 		s.to = minLocation(s.to, startOf(l.Group))
 	}
 	publishers := r.publishersOf(t.name, f.asks)
-	if len(publishers) == 0 || s.empty() || !f.mends && len(t.gaps(s)) == 0 {
+	if len(publishers) == 0 || s.empty() {
 		return nil
 	}
+	gaps := t.gaps(s)
+	if len(gaps) == 0 {
+		return nil
+	}
+	s = span{gaps[0].from, gaps[len(gaps)-1].to}
 	if r.chained() { // upstreams may have what lies before
 		f.serve = func(moqt.Location) error { return nil }
 	}
-	age := listingAge
-	if f.mends {
-		age = 0
-	}
 	lists, all := make([][]mesh.Group, len(publishers)), []mesh.Group(nil)
+	var asking sync.WaitGroup
+	wait, answered := context.WithTimeout(ctx, listingWait)
+	defer answered()
 	for i, k := range publishers {
-		lists[i], _ = k.groups(ctx, t.name, s.from.Group, s.to.Group, age)
-		all = mesh.MergeInventories(all, lists[i])
+		asking.Go(func() { lists[i], _ = k.groups(wait, t.name, s.from.Group, s.to.Group) })
 	}
-	for _, run := range lackingRuns(all, s, func(g mesh.Group) bool { return library{r}.Lacks(t.name, g) }) {
+	asking.Wait()
+	for _, list := range lists {
+		all = mesh.MergeInventories(all, list)
+	}
+	for _, run := range lackingRuns(all, s, func(g mesh.Group) bool { return mender{library{r}}.Lacks(t.name, g) }) {
 		if err := f.serve(run.from); err != nil {
 			return err
 		}
-		for i, k := range publishers {
-			if err := k.bring(ctx, t, run, lists[i], f); err != nil || ctx.Err() != nil {
-				return err
-			}
-			if f.enough != nil && f.enough() {
-				return nil
-			}
+		if err := bringRun(ctx, t, run, publishers, lists, f); err != nil || ctx.Err() != nil || f.enough != nil && f.enough() {
+			return err
 		}
 	}
-	if !f.mends && !r.chained() {
+	if !r.chained() {
 		for _, g := range t.gaps(s) { // nobody else can be asked
 			t.doubts.add(g)
 		}
@@ -169,9 +206,32 @@ func (r *Relay) fromPublishers(ctx context.Context, t *track, s span, f filling)
 	return nil
 }
 
+// bringRun fetches a span from one publisher after the other. What one of them does not have, the next one may have; so only the last
+// one tells what is settled.
+func bringRun(ctx context.Context, t *track, run span, publishers []*keeper, lists [][]mesh.Group, f filling) error {
+	quiet := f
+	quiet.serve = func(moqt.Location) error { return nil }
+	last := -1
+	for i, list := range lists {
+		if len(lackingRuns(list, run, anyGroup)) > 0 {
+			last = i
+		}
+	}
+	for i, k := range publishers[:last+1] {
+		how := quiet
+		if i == last {
+			how = f
+		}
+		if err := k.bring(ctx, t, run, lists[i], how); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // bring fetches what is missing of a span from a publisher that listed some groups.
 func (k *keeper) bring(ctx context.Context, t *track, s span, list []mesh.Group, f filling) error {
-	for _, has := range lackingRuns(list, s, func(mesh.Group) bool { return true }) {
+	for _, has := range lackingRuns(list, s, anyGroup) {
 		for _, gap := range t.storeGaps(has) {
 			b := backfill{t: t, u: k.u, filling: f, better: func() float64 { return 0 }}
 			err := b.run(ctx, gap)
@@ -182,11 +242,12 @@ func (k *keeper) bring(ctx context.Context, t *track, s span, list []mesh.Group,
 				return &notStored{b.src.lost}
 			case err == errStallsUpstream:
 				k.u.stalled("objects")
+				return nil
 			}
 			if err != nil {
 				k.s.r.log.Debug("publisher did not bring what is missing", "track", t.name.String(), "source", k.s.name, "from", gap.from.String(), "to", gap.to.String(), "err", err)
 			}
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || f.enough != nil && f.enough() {
 				return nil
 			}
 		}
@@ -194,9 +255,14 @@ func (k *keeper) bring(ctx context.Context, t *track, s span, list []mesh.Group,
 	return nil
 }
 
+func anyGroup(mesh.Group) bool { return true }
+
+// longestRun is how many groups are asked for at a time.
+const longestRun = 64
+
 // lackingRuns returns the spans of successive groups of a list that are lacked, ascending, within s.
 func lackingRuns(groups []mesh.Group, s span, lacks func(mesh.Group) bool) (list []span) {
-	apart := true
+	apart, n := true, 0
 	for _, g := range groups {
 		one := span{maxLocation(s.from, startOf(g.ID)), minLocation(s.to, startOf(g.ID+1))}
 		if one.empty() {
@@ -206,11 +272,11 @@ func lackingRuns(groups []mesh.Group, s span, lacks func(mesh.Group) bool) (list
 			apart = true
 			continue
 		}
-		if apart {
-			list, apart = append(list, one), false
-		} else {
-			list[len(list)-1].to = one.to
+		if apart || n == longestRun {
+			list, apart, n = append(list, one), false, 0
 		}
+		list[len(list)-1].to = one.to
+		n++
 	}
 	return list
 }
@@ -218,7 +284,10 @@ func lackingRuns(groups []mesh.Group, s span, lacks func(mesh.Group) bool) (list
 // forgetKeeper forgets what a session keeps.
 func (r *Relay) forgetKeeper(s *session) {
 	r.mu.Lock()
-	delete(r.keepersHere, s)
+	if k := r.keepersHere[s]; k != nil {
+		r.kept -= len(k.tracks)
+		delete(r.keepersHere, s)
+	}
 	r.mu.Unlock()
 }
 

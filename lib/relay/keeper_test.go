@@ -16,7 +16,7 @@ import (
 type keeping struct {
 	moqt.UnimplementedHandler
 	groups        []uint64
-	onlyForReader bool // it refuses what the relay wants for itself
+	shy           atomic.Bool // it lists nothing yet
 	mended, asked atomic.Int64
 }
 
@@ -26,7 +26,7 @@ func (k *keeping) Fetch(_ context.Context, r *moqt.FetchRequest) {
 		for _, id := range k.groups {
 			list = append(list, mesh.Group{ID: id, Whole: true})
 		}
-		if len(r.Track.Namespace) == 1 || len(list) == 0 {
+		if len(r.Track.Namespace) == 1 || len(list) == 0 || k.shy.Load() {
 			r.Reject(wire.RequestDoesNotExist, "")
 			return
 		}
@@ -39,10 +39,6 @@ func (k *keeping) Fetch(_ context.Context, r *moqt.FetchRequest) {
 	}
 	if r.Priority == 255 {
 		k.mended.Add(1)
-		if k.onlyForReader {
-			r.Reject(wire.RequestInvalidRange, "")
-			return
-		}
 	} else {
 		k.asked.Add(1)
 	}
@@ -89,16 +85,18 @@ func TestHolesAreMended(t *testing.T) {
 
 // A viewer's FETCH over a hole does not wait for that: the publisher is asked then.
 func TestFetchAsksPublishers(t *testing.T) {
-	k := &keeping{groups: []uint64{12, 14}, onlyForReader: true}
+	k := &keeping{groups: []uint64{12, 14}}
+	k.shy.Store(true)
 	s := holed(t, k)
+	k.shy.Store(false) // the relay looks by itself every 5 s only
 	got := s.fetchAll(t, ts, moqt.Location{})
 	for _, id := range []uint64{10, 12, 14, 20} {
 		if !slices.Equal(got[id], allIDs[:parts]) {
 			t.Errorf("of group %d there is %v", id, got[id])
 		}
 	}
-	if k.asked.Load() == 0 {
-		t.Error("the publisher was not asked")
+	if k.asked.Load() > 0 || k.mended.Load() == 0 {
+		t.Error("it was not asked behind what is live")
 	}
 	// It does not ask the publisher for what the publisher asks for.
 	s.mu.Lock()

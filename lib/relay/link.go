@@ -276,7 +276,7 @@ func (r *Relay) catchUp(ctx context.Context, t *track, had, has *moqt.Location) 
 	if n := t.reach(live.LateGroups); has.Group-first.Group > n {
 		first.Group = has.Group - n
 	}
-	r.fill(ctx, t, span{first, startOf(has.Group + 1)}, nil)
+	r.fill(ctx, t, span{first, startOf(has.Group + 1)}, nil, nil)
 }
 
 // reach estimates how many group ids the given number of groups spans, from the stored groups: ids may skip.

@@ -2,9 +2,10 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"time"
 
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
@@ -15,59 +16,69 @@ import (
 // published here, what upstreams and peers have of the holes.
 type mender struct{ library }
 
-// Tracks returns the tracks of publishers that can be asked.
+// Tracks returns the tracks of publishers that can be asked, once for each publisher, and once for all upstreams. So what one publisher
+// says to have, and does not bring, delays nothing that another one has.
 func (m mender) Tracks() map[string]mesh.Track {
 	r := m.r
-	all := make(map[string]mesh.Track)
+	all, names := make(map[string]mesh.Track), make(map[string]object.TrackName)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	add := func(name object.TrackName, peer string) {
-		key := name.String()
-		n := all[key]
-		n.Name, n.Peers = name, append(n.Peers, peer)
-		all[key] = n
-	}
 	for _, k := range r.keepersHere {
 		if k.mute {
 			continue
 		}
-		for _, t := range k.tracks {
-			add(t.name, fmt.Sprintf("%p", k))
+		for key, t := range k.tracks {
+			names[key] = t.name
+			all[key+" "+k.id] = mesh.Track{Name: t.name, At: k.id, Peers: []string{k.id}}
 		}
 	}
-	if len(all) == 0 {
-		return nil
-	}
-	for _, u := range r.usable() {
-		for _, t := range all {
-			if _, ok := u.distance(t.Name.Namespace, false); ok && !r.mirrors(t.Name.Namespace) {
-				add(t.Name, fmt.Sprintf("%p", u.s))
-			}
+	r.mu.Unlock()
+	for key, name := range names {
+		if _, _, ok := m.holes(name); !ok {
+			continue
 		}
-	}
-	for key, t := range all {
-		t.Peers = slices.Compact(slices.Sorted(slices.Values(t.Peers)))
-		t.At = fmt.Sprint(t.Peers)
-		all[key] = t
+		if peers := r.neighbours(name.Namespace); len(peers) > 0 {
+			all[key+" upstreams"] = mesh.Track{Name: name, At: fmt.Sprint(peers), Peers: peers}
+		}
 	}
 	return all
 }
 
-// Inventory returns the groups that publishers have of a track, and what upstreams have of the holes.
-func (m mender) Inventory(ctx context.Context, name object.TrackName, from uint64) (all []mesh.Group, err error) {
-	for _, k := range m.r.publishersOf(name, nil) {
-		list, e := k.groups(ctx, name, from, object.MaxVarint, 0)
-		all, err = mesh.MergeInventories(all, list), errors.Join(err, e)
+// neighbours returns the sessions with upstreams that may have the past of a namespace, as texts.
+func (r *Relay) neighbours(ns object.Namespace) (list []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range r.usable() {
+		if _, ok := u.distance(ns, false); ok {
+			list = append(list, fmt.Sprintf("%p", u.s))
+		}
 	}
-	if low, high, ok := m.holes(name); ok && high > from {
-		list, e := m.r.upstreamInventory(ctx, name, max(low, from), high, m.r.goesNoFurther())
-		list = slices.DeleteFunc(list, func(g mesh.Group) bool { return !g.Whole || g.ID >= high })
-		all, err = mesh.MergeInventories(all, list), errors.Join(err, e)
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// keeper returns the publisher that is asked for a track; nil: it is upstreams.
+func (m mender) keeper(t mesh.Track) *keeper {
+	m.r.mu.Lock()
+	defer m.r.mu.Unlock()
+	for _, k := range m.r.keepersHere {
+		if k.id == t.At {
+			return k
+		}
 	}
-	if len(all) > 0 {
-		err = nil
+	return nil
+}
+
+// Inventory returns the groups that a publisher has of a track, or what upstreams have of the holes.
+func (m mender) Inventory(ctx context.Context, t mesh.Track, from uint64) ([]mesh.Group, error) {
+	if k := m.keeper(t); k != nil {
+		return k.lacking(ctx, t.Name, from, func(g mesh.Group) bool { return m.Lacks(t.Name, g) })
 	}
-	return all, err
+	low, high, ok := m.holes(t.Name)
+	if !ok || high <= from {
+		return nil, nil
+	}
+	list, err := m.r.upstreamInventory(ctx, t.Name, max(low, from), high, m.r.goesNoFurther())
+	return slices.DeleteFunc(list, func(g mesh.Group) bool { return !g.Whole || g.ID >= high }), err
 }
 
 // holes returns the groups between which a track that is published here has holes: from the oldest one stored to the newest but one, which
@@ -91,32 +102,76 @@ func (r *Relay) goesNoFurther() []string { return slices.Repeat([]string{r.id}, 
 
 // Lacks reports whether more of a group is to be fetched. What is older than everything here is fetched only if there is room.
 func (m mender) Lacks(name object.TrackName, g mesh.Group) bool {
-	if !m.library.Lacks(name, g) {
-		return false
-	}
-	if st := m.r.store.Lookup(name); st != nil {
-		if first, ok := st.Next(0); ok && g.ID < first.Group {
-			return m.r.store.Room(name.Namespace) == nil
-		}
-	}
-	return true
+	return m.library.Lacks(name, g) && m.r.roomFor(name, g.ID) == nil
 }
 
-// Bring fetches groups into the store, behind everything that is live.
-func (m mender) Bring(ctx context.Context, name object.TrackName, groups []mesh.Group, pace func(context.Context, int) error) {
-	t, s := m.r.track(name), span{startOf(groups[0].ID), startOf(groups[len(groups)-1].ID + 1)}
+// roomFor returns nil if a publisher may be asked for a group: what is missing of a track may take the room of what is older, but what is
+// older than everything here would be the first to be removed.
+func (r *Relay) roomFor(name object.TrackName, group uint64) error {
+	if st := r.store.Lookup(name); st != nil {
+		if first, ok := st.Next(0); ok && group >= first.Group {
+			return r.store.Free()
+		}
+	}
+	return r.store.Room(name.Namespace)
+}
+
+// Bring fetches groups into the store, behind everything that is live. What is asked for elsewhere already is left out.
+func (m mender) Bring(ctx context.Context, of mesh.Track, groups []mesh.Group, pace func(context.Context, int) error) {
+	groups, over := m.r.mending.claim(of.Name.String(), groups)
+	defer over()
+	if len(groups) == 0 {
+		return
+	}
+	t, s := m.r.track(of.Name), span{startOf(groups[0].ID), startOf(groups[len(groups)-1].ID + 1)}
 	here := func() bool {
-		return !slices.ContainsFunc(groups, func(g mesh.Group) bool { return m.library.Lacks(name, g) })
+		return !slices.ContainsFunc(groups, func(g mesh.Group) bool { return m.Lacks(of.Name, g) })
 	}
 	f := filling{serve: func(moqt.Location) error { return nil }, pace: pace, enough: here, mends: true}
-	err := m.r.fromPublishers(ctx, t, s, f)
-	if err == nil && !here() && m.r.chained() {
+	var err error
+	if k := m.keeper(of); k != nil {
+		err = k.bring(ctx, t, s, groups, f)
+	} else {
 		t.answers.drop(s)
 		t.doubts.drop(s)
 		err = m.r.fillWith(ctx, t, s, f)
 	}
 	if lost, ok := err.(*notStored); ok {
-		m.r.log.Warn("what publishers have is not fetched", "track", name.String(), "err", lost.err)
+		m.r.log.Warn("what publishers have is not fetched", "track", of.Name.String(), "err", lost.err)
+	}
+}
+
+// mending are the groups that are being fetched, so that two sources are not asked for the same one. A slow source has it to itself for
+// answerPatience only.
+type mending struct {
+	mu sync.Mutex
+	at map[mendingGroup]time.Time
+}
+
+type mendingGroup struct {
+	track string
+	id    uint64
+}
+
+// claim returns those groups that nobody fetches; over must be called afterwards.
+func (m *mending) claim(track string, groups []mesh.Group) (free []mesh.Group, over func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	for _, g := range groups {
+		if at, ok := m.at[mendingGroup{track, g.ID}]; !ok || now.Sub(at) > answerPatience {
+			m.at[mendingGroup{track, g.ID}] = now
+			free = append(free, g)
+		}
+	}
+	return free, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, g := range free {
+			if m.at[mendingGroup{track, g.ID}].Equal(now) {
+				delete(m.at, mendingGroup{track, g.ID})
+			}
+		}
 	}
 }
 

@@ -4,22 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/relay/live"
-)
-
-const (
-	// leastListRate is how many bytes of a list must come each second, longestList how long a list may take in all.
-	leastListRate, longestList = 64 << 10, 30 * time.Second
 )
 
 // mirrors reports whether this relay keeps a whole copy of a namespace.
@@ -57,8 +50,8 @@ func (l library) Tracks() map[string]mesh.Track {
 }
 
 // Inventory returns the groups that upstreams have of a track.
-func (l library) Inventory(ctx context.Context, t object.TrackName, from uint64) ([]mesh.Group, error) {
-	return l.r.upstreamInventory(ctx, t, from, object.MaxVarint, nil)
+func (l library) Inventory(ctx context.Context, t mesh.Track, from uint64) ([]mesh.Group, error) {
+	return l.r.upstreamInventory(ctx, t.Name, from, object.MaxVarint, nil)
 }
 
 // Lacks reports whether an upstream has more of a group than the store.
@@ -94,9 +87,11 @@ func (l library) Tail(name object.TrackName) uint64 {
 }
 
 // Bring fetches groups into the store.
-func (l library) Bring(ctx context.Context, name object.TrackName, groups []mesh.Group, pace func(context.Context, int) error) {
-	t, s := l.r.track(name), span{startOf(groups[0].ID), startOf(groups[len(groups)-1].ID + 1)}
-	here := func() bool { return !slices.ContainsFunc(groups, func(g mesh.Group) bool { return l.Lacks(name, g) }) }
+func (l library) Bring(ctx context.Context, of mesh.Track, groups []mesh.Group, pace func(context.Context, int) error) {
+	t, s := l.r.track(of.Name), span{startOf(groups[0].ID), startOf(groups[len(groups)-1].ID + 1)}
+	here := func() bool {
+		return !slices.ContainsFunc(groups, func(g mesh.Group) bool { return l.Lacks(of.Name, g) })
+	}
 	t.answers.drop(s) // a peer says that it has the group, so the answer that it does not exist is dropped
 	l.r.fillWith(ctx, t, s, filling{serve: func(moqt.Location) error { return nil }, pace: pace, enough: here})
 }
@@ -202,73 +197,4 @@ func (r *Relay) upstreamInventory(ctx context.Context, name object.TrackName, fr
 		err = errStallsUpstream
 	}
 	return nil, err
-}
-
-// inventory asks an upstream for its groups. A long list may take longer than other answers as long as bytes come: that of a week
-// of groups of a second is 1.2 MB.
-func (u *upstream) inventory(ctx context.Context, s *session, name object.TrackName, from, to uint64, through []string) ([]mesh.Group, error) {
-	actx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	limit, began := patience(through), time.Now()
-	late := time.AfterFunc(limit, func() { cancel(errStallsUpstream) })
-	defer late.Stop()
-	came := func(bytes int64) {
-		if len(through) == 0 { // otherwise the relay that asks this one would not wait so long
-			late.Reset(min(limit+time.Duration(bytes*int64(time.Second)/leastListRate), longestList) - time.Since(began))
-		}
-	}
-	list, err := fetchInventory(actx, s, name, from, to, u.hops(through), came)
-	if err != nil && context.Cause(actx) == errStallsUpstream && ctx.Err() == nil {
-		u.stalled("groups")
-	}
-	return list, err
-}
-
-// counted counts the bytes that were read.
-type counted struct {
-	io.Reader
-	n    int64
-	came func(bytes int64)
-}
-
-func (c *counted) Read(b []byte) (n int, err error) {
-	n, err = c.Reader.Read(b)
-	c.n += int64(n)
-	c.came(c.n)
-	return n, err
-}
-
-func fetchInventory(ctx context.Context, s *session, name object.TrackName, from, to uint64, hops []moqt.Token, came func(int64)) ([]mesh.Group, error) {
-	list := object.TrackName{Namespace: append(object.Namespace{mesh.InventoryField}, name.Namespace...), Name: name.Name}
-	end := moqt.Location{Group: from, Object: 1}
-	if to < object.MaxVarint {
-		end.Group = max(from+1, to)
-	}
-	b, err := fetchList(ctx, s, list, moqt.Location{Group: from}, end, hops, came)
-	if err != nil || b == nil {
-		return nil, err
-	}
-	return mesh.ParseInventory(b, from)
-}
-
-// fetchList fetches the one object of an answer; nil: there is nothing.
-func fetchList(ctx context.Context, s *session, list object.TrackName, start, end moqt.Location, hops []moqt.Token, came func(int64)) ([]byte, error) {
-	r, err := s.ask.Fetch(ctx, list, start, end, moqt.FetchOptions{Tokens: hops})
-	if refused := (*moqt.RequestError)(nil); errors.As(err, &refused) && refused.Code == wire.RequestDoesNotExist {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer r.Cancel()
-	stop := context.AfterFunc(ctx, func() { r.Cancel() })
-	defer stop()
-	o, err := r.Next()
-	if err != nil {
-		return nil, err
-	}
-	if o.Size > mesh.MaxInventoryBytes {
-		return nil, fmt.Errorf("a list of %d bytes", o.Size)
-	}
-	return readPayload(&counted{Reader: r, came: came}, o.Size)
 }

@@ -93,6 +93,8 @@ type Relay struct {
 	configured []*upstream  // the upstreams of Config
 	mirror     *mesh.Mirror // nil: none
 	mend       *mesh.Mirror // fetches what is missing of tracks that are published here
+	mending    mending
+	lists      chan struct{} // holds a token for each list of a publisher that is being read
 	turns      turns
 	complaint  atomic.Int64 // when it was last logged that objects from upstreams could not be stored, in Unix ns
 
@@ -102,6 +104,7 @@ type Relay struct {
 	forgot      time.Time                      // when tracks were last looked through for forgetting
 	sessions    map[*session]struct{}
 	keepersHere map[*session]*keeper
+	kept        int         // tracks of all keepers
 	upstreams   []*upstream // those of the configuration first, then peers that came here
 	epoch       int         // counts the sessions with upstreams, so that old answers can be told apart
 	demands     map[*track]*demand
@@ -117,7 +120,7 @@ func New(c Config) *Relay {
 	r := &Relay{
 		c: c, store: c.Store, live: live.New(live.Config{CacheBytes: c.CacheBytes, Stall: c.StallWait, Logger: c.Logger}), log: c.Logger, id: newRelayID(), turns: newTurns(),
 		tracks: make(map[string]*track), idle: make(map[string]weak.Pointer[track]), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand), expected: make(map[string][]*expected), arriving: make(map[string]*arriving),
-		keepersHere: make(map[*session]*keeper), announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
+		mending: mending{at: make(map[mendingGroup]time.Time)}, lists: make(chan struct{}, maxLists), keepersHere: make(map[*session]*keeper), announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}
 	for _, u := range c.Upstreams {
 		r.configured = append(r.configured, &upstream{r: r, c: u})
@@ -223,8 +226,8 @@ func (r *Relay) serveSession(ctx context.Context, ms *moqt.Session, reader bool)
 	r.log.Info("session", "peer", s.name, "draft", ms.Version())
 	r.admit(ctx, ms)
 	err := ms.Run(ctx)
-	r.forgetKeeper(s)
 	s.end()
+	r.forgetKeeper(s) // nothing is attached to the session any more
 	r.mu.Lock()
 	delete(r.sessions, s)
 	r.mu.Unlock()

@@ -232,7 +232,7 @@ func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 		sub.floor = startOf(info.Largest.Group)
 	}
 	if info.Largest != nil && sub.floor.Less(next(*info.Largest)) && s.r.chained() {
-		s.r.fill(pub.Context(), t, span{sub.floor, startOf(info.Largest.Group + 1)}, through)
+		s.r.fill(pub.Context(), t, span{sub.floor, startOf(info.Largest.Group + 1)}, through, s)
 	}
 	if s.r.c.Lenient && info.Largest != nil && *info.Largest == (moqt.Location{}) && sub.floor == next(moqt.Location{}) {
 		sub.floor = moqt.Location{}
