@@ -115,8 +115,10 @@ func (p *path) control(now time.Duration, c control, from *net.UDPAddr) (moved b
 	for _, s := range c.missing {
 		for i := range uint32(s.n) {
 			p.out = p.tx.resend(p.out[:0], now, s.first+i, p.rtt.smooth)
-			for range copies {
-				p.emit(p.out, 0)
+			for n := range copies {
+				if n == 0 || p.tx.pays(len(p.out)) {
+					p.emit(p.out, 0)
+				}
 			}
 		}
 	}

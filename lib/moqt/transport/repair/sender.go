@@ -22,7 +22,8 @@ type sender struct {
 	ready   [][]byte // parity frames to be sent between datagrams, in buffers of the pool
 	turn    int      // datagrams since the last of them
 
-	tokens float64 // for what is sent again
+	tokens float64 // bytes that may be sent again
+	spare  int     // bytes of shards that parity may have
 	lastTx time.Duration
 	heads  int // how often the end was told since then
 
@@ -47,8 +48,9 @@ const (
 	keepSent    = time.Second
 	mostKept    = 3 * time.Second
 	sentsLen    = ringLen * int(unsafe.Sizeof(sent{}))
-	tokenEach   = 0.5 // a datagram earns so much of one that is sent again
-	mostTokens  = 256
+	tokenEach   = 0.5 // a datagram earns so much of itself to be sent again, and as much parity as itself
+	mostTokens  = 256 * maxInner
+	mostSpare   = maxGroup * maxInner
 	mostReady   = 4 * maxParity
 	betweenEach = 2 // datagrams between two parity frames
 )
@@ -82,7 +84,8 @@ func (t *sender) data(b []byte, now time.Duration, inner []byte) []byte {
 		t.began, t.longest = now, 0
 	}
 	t.longest = max(t.longest, len(inner)+2)
-	t.tokens = min(t.tokens+tokenEach, mostTokens)
+	t.tokens = min(t.tokens+tokenEach*float64(len(inner)), mostTokens)
+	t.spare = min(t.spare+len(inner), mostSpare)
 	t.lastTx, t.heads = now, 0
 	t.turn++
 	return b
@@ -103,6 +106,9 @@ func (t *sender) endGroup() {
 	}
 	if full := t.shape.k; k < full {
 		m = min((m*k+full-1)/full+1, m)
+	}
+	if m = min(m, t.spare/t.longest); m == 0 {
+		return
 	}
 	shards := make([][]byte, k+m)
 	for i := range k {
@@ -130,6 +136,7 @@ func (t *sender) endGroup() {
 	if err != nil || code.Encode(shards) != nil {
 		return
 	}
+	t.spare -= m * t.longest
 	for i, f := range frames {
 		h := append(head{typeParity, t.seal.path, uint32(base)}.append(f[:0]), byte(k), byte(m), byte(i))
 		t.ready = append(t.ready, t.seal.seal(f[:len(h)+t.longest], 0, byte(i), base))
@@ -165,15 +172,23 @@ func (t *sender) resend(b []byte, now time.Duration, low uint32, rtt time.Durati
 		return b
 	}
 	s := &t.ring[num%ringLen]
-	if s.num != num || s.buf == nil || t.tokens < 1 || s.again > 0 && now-s.again < rtt/2 {
+	if s.num != num || s.buf == nil || s.again > 0 && now-s.again < rtt/2 || !t.pays(len(content(s.buf))) {
 		return b
 	}
-	t.tokens--
 	t.stats.resent++
 	s.again = now
 	from := len(b)
 	b = head{typeResend, t.seal.path, uint32(num)}.append(b)
 	return t.seal.seal(append(b, content(s.buf)...), from, 0, num)
+}
+
+// pays takes so many bytes of what may be sent again.
+func (t *sender) pays(bytes int) bool {
+	if t.tokens < float64(bytes) {
+		return false
+	}
+	t.tokens -= float64(bytes)
+	return true
 }
 
 // prune lets go what nobody will ask for any more.
