@@ -1,6 +1,7 @@
 package pub
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"slices"
@@ -236,7 +237,8 @@ func (h *holding) listed(from, to uint64, relay int) []mesh.Group {
 	})
 }
 
-// list returns the groups in memory that pass, and those on disk that are not in memory.
+// list returns the groups in memory that pass, and those on disk that are not in memory. Of a group that is another one on disk it tells what is
+// in memory.
 func (h *holding) list(from, to uint64, pass func(*group) bool) []mesh.Group {
 	out := map[uint64]bool{}
 	var list []mesh.Group
@@ -246,6 +248,7 @@ func (h *holding) list(from, to uint64, pass func(*group) bool) []mesh.Group {
 			switch {
 			case g.id < from || g.id > to || len(g.objects) == 0:
 			case pass(g):
+				out[g.id] = h.s.disk.of(&g.kept).other
 				list = append(list, mesh.Group{ID: g.id, Objects: uint64(len(g.objects)), Whole: g.complete()})
 			default:
 				out[g.id] = true
@@ -258,51 +261,63 @@ func (h *holding) list(from, to uint64, pass func(*group) bool) []mesh.Group {
 	return mesh.MergeInventories(list, disk)
 }
 
-// objects returns the objects of a group from an id on, ascending, and whether the group is whole.
+// objects returns the objects of a group from an id on, ascending, and whether the group is whole. If the disk has another group under the
+// name, from an earlier run, memory alone counts: objects of both would make a group that nobody published.
 func (h *holding) objects(id, from uint64) (list []object.Object, isWhole bool, err error) {
-	if list, ok := h.inMemory(id, from); ok {
-		return list, true, nil
+	if mem, alone := h.inMemory(id, from); mem.whole || alone {
+		return mem.objects, mem.whole, nil // and nobody waits for the disk
 	}
 	disk, err := h.s.disk.objects(h.name, id, from)
-	list = disk.objects
-	if disk.whole && err == nil {
-		return list, true, nil
+	mem, alone := h.inMemory(id, from)
+	if alone || !agree(mem.objects, disk.objects) {
+		return mem.objects, mem.whole, nil
 	}
+	if disk.whole && err == nil {
+		return disk.objects, true, nil
+	}
+	list = disk.objects
+	for _, o := range mem.objects {
+		if !slices.ContainsFunc(list, func(have object.Object) bool { return have.ID == o.ID }) {
+			list = append(list, o)
+		}
+	}
+	slices.SortFunc(list, byID)
+	return list, mem.whole, err
+}
+
+func byID(a, b object.Object) int { return cmp.Compare(a.ID, b.ID) }
+
+// inMemory returns the objects of a group in memory from an id on, ascending. alone: the disk has another group under its name.
+func (h *holding) inMemory(id, from uint64) (mem stored, alone bool) {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
 	if h.t == nil {
-		return list, false, err
+		return mem, false
 	}
 	g := h.t.group(id)
 	if g == nil {
-		return list, false, err
+		return mem, false
 	}
-	for _, o := range g.objects { // the slices of objects are never written again
-		if o.ID >= from && !slices.ContainsFunc(list, func(have object.Object) bool { return have.ID == o.ID }) {
-			list = append(list, o)
+	for _, o := range g.objects { // their slices are never written again
+		if o.ID >= from {
+			mem.objects = append(mem.objects, o)
 		}
 	}
-	slices.SortFunc(list, func(a, b object.Object) int { return cmp.Compare(a.ID, b.ID) })
-	return list, g.complete(), err
+	slices.SortFunc(mem.objects, byID)
+	mem.whole = g.complete()
+	return mem, h.s.disk.of(&g.kept).other
 }
 
-// inMemory returns the objects of a group from an id on if all of the group is in memory, so that nobody waits for the disk.
-func (h *holding) inMemory(id, from uint64) (list []object.Object, ok bool) {
-	h.s.mu.Lock()
-	defer h.s.mu.Unlock()
-	if h.t == nil {
-		return nil, false
+// agree reports whether two lists have the same objects under the same ids.
+func agree(a, b []object.Object) bool {
+	of := make(map[uint64]*object.Object, len(a))
+	for i := range a {
+		of[a[i].ID] = &a[i]
 	}
-	g := h.t.group(id)
-	if g == nil || !g.complete() {
-		return nil, false
-	}
-	for _, o := range g.objects {
-		if o.ID >= from {
-			list = append(list, o)
-		}
-	}
-	return list, true // complete groups have one subgroup, in order
+	return !slices.ContainsFunc(b, func(o object.Object) bool {
+		have := of[o.ID]
+		return have != nil && (have.Status != o.Status || !bytes.Equal(have.Payload, o.Payload))
+	})
 }
 
 // isBacklog reports whether a relay is to fetch a group, and has not yet.
