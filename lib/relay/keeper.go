@@ -188,7 +188,9 @@ func (r *Relay) fromPublishers(ctx context.Context, t *track, s span, f filling)
 	}
 	asking.Wait()
 	for _, list := range lists {
-		all = mesh.MergeInventories(all, list)
+		if all = mesh.MergeInventories(all, list); len(list) == maxFill { // it may have more, for the next request
+			s.to = minLocation(s.to, startOf(list[len(list)-1].ID+1))
+		}
 	}
 	for _, run := range lackingRuns(all, s, func(g mesh.Group) bool { return mender{library{r}}.Lacks(t.name, g) }) {
 		if err := f.serve(run.from); err != nil {
@@ -233,6 +235,9 @@ func bringRun(ctx context.Context, t *track, run span, publishers []*keeper, lis
 func (k *keeper) bring(ctx context.Context, t *track, s span, list []mesh.Group, f filling) error {
 	for _, has := range lackingRuns(list, s, anyGroup) {
 		for _, gap := range t.storeGaps(has) {
+			if k.rests() {
+				return nil
+			}
 			b := backfill{t: t, u: k.u, filling: f, better: func() float64 { return 0 }}
 			err := b.run(ctx, gap)
 			switch {
@@ -242,7 +247,6 @@ func (k *keeper) bring(ctx context.Context, t *track, s span, list []mesh.Group,
 				return &notStored{b.src.lost}
 			case err == errStallsUpstream:
 				k.u.stalled("objects")
-				return nil
 			}
 			if err != nil {
 				k.s.r.log.Debug("publisher did not bring what is missing", "track", t.name.String(), "source", k.s.name, "from", gap.from.String(), "to", gap.to.String(), "err", err)
@@ -253,6 +257,13 @@ func (k *keeper) bring(ctx context.Context, t *track, s span, list []mesh.Group,
 		}
 	}
 	return nil
+}
+
+// rests reports whether a keeper must not be asked at the moment.
+func (k *keeper) rests() bool {
+	k.s.r.mu.Lock()
+	defer k.s.r.mu.Unlock()
+	return k.mute || k.u.rests(time.Now())
 }
 
 func anyGroup(mesh.Group) bool { return true }

@@ -80,6 +80,45 @@ func TestFetchOfASpool(t *testing.T) {
 	})
 }
 
+// What a FETCH does not get because it asks for much, the next one is asked for.
+func TestRestOfASpoolIsNotDoubted(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		var ids []uint64
+		for id := range uint64(3000) {
+			ids = append(ids, id)
+		}
+		s := start(t, t.TempDir(), pipe, Config{}, store.Config{})
+		p := s.publishes(t, &rogueKeeper{list: listed(ids...), fetch: func(_ context.Context, r *moqt.FetchRequest) { r.Reject(wire.RequestInvalidRange, "") }})
+		p.group(4000)
+		s.stored(t, parts+1)
+		tr := s.track(ts)
+		all := span{to: startOf(4000)}
+		if err := s.fromPublishers(within(t, time.Minute), tr, all, filling{serve: func(moqt.Location) error { return nil }}); err != nil {
+			t.Error(err)
+		}
+		if got := tr.gaps(all); len(got) != 1 || got[0] != (span{startOf(maxFill), all.to}) {
+			t.Errorf("%v is left to ask for", got)
+		}
+	})
+}
+
+// A publisher that lists much and brings nothing is waited for once.
+func TestSilentBringerIsWaitedForOnce(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		var list []mesh.Group
+		for id := range uint64(500) {
+			list = append(list, mesh.Group{ID: 2 * id, Whole: true})
+		}
+		s := start(t, t.TempDir(), pipe, Config{}, store.Config{})
+		s.publishes(t, &rogueKeeper{fetch: silent})
+		k, began := s.keeperOf(t, 1), time.Now()
+		err := k.bring(within(t, time.Hour), s.track(ts), span{to: startOf(1000)}, list, filling{serve: func(moqt.Location) error { return nil }})
+		if d := time.Since(began); err != nil || d > answerPatience+time.Second {
+			t.Errorf("%v, after %v", err, d)
+		}
+	})
+}
+
 // What is older than everything here, or the first of a track, is not fetched while the store is near its bounds.
 func TestNoRoomForATrackThatIsNotHere(t *testing.T) {
 	s := start(t, t.TempDir(), "127.0.0.1:0", Config{}, store.Config{MaxBytes: 1 << 20})

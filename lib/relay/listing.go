@@ -118,11 +118,7 @@ func (k *keeper) lacking(ctx context.Context, name object.TrackName, from uint64
 		return nil, context.Cause(ctx)
 	}
 	defer over()
-	r := k.s.r
-	r.mu.Lock()
-	rests := k.mute || k.u.rests(time.Now())
-	r.mu.Unlock()
-	if rests {
+	if k.rests() {
 		return nil, errStallsUpstream
 	}
 	n := newest{most: maxLacking}
