@@ -12,6 +12,7 @@ import (
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
 )
 
 // After an outage what is new goes out at once, and what came during the outage is the backlog. A relay of this project asks which groups
@@ -106,13 +107,13 @@ func (u *uploader) asks(ctx context.Context, pub *moqt.Publication, t *track) bo
 	defer cancel()
 	u.s.mu.Lock()
 	defer u.s.mu.Unlock()
-	return u.s.await(ctx, func() bool { return u.hasAsked(t) })
+	return u.s.await(ctx, func() bool { return u.hasAsked(t.name) })
 }
 
-func (u *uploader) hasAsked(t *track) bool {
+func (u *uploader) hasAsked(t object.TrackName) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.asked[t.name.String()]
+	return u.asked[t.String()]
 }
 
 // settleGroup waits until the relay has a group of the backlog, wherever it got it. Of a group without an end nobody can say that; the

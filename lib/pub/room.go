@@ -150,31 +150,6 @@ func (s *spool) pass(g *group, now time.Time) {
 	}
 }
 
-// leftover is a group that left memory before a relay had it, and that the relay may fetch from disk.
-type leftover struct {
-	passed
-	relay   int
-	arrived bool
-}
-
-// maxLeft bounds the leftovers of which it is asked at the end whether they arrived.
-const maxLeft = 1 << 16
-
-// leave leaves a group to the disk; false: it is not there.
-func (s *spool) leave(g *group, relay int) bool {
-	at, ok := g.last()
-	if !ok || !s.disk.of(&g.kept).whole {
-		return false
-	}
-	if len(s.left) == 0 {
-		s.log.Warn("memory full, the relay can fetch what it lacks from the spool on disk")
-	}
-	if len(s.left) < maxLeft {
-		s.left = append(s.left, &leftover{passed: passed{track: g.track.name, at: at}, relay: relay})
-	}
-	return true
-}
-
 // evict removes a group; senders that are at work on a dropped group reset its stream.
 func (s *spool) evict(g *group) {
 	lost := false

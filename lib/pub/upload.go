@@ -79,6 +79,7 @@ func (u *uploader) session(ctx context.Context, sess *client.Session) (err error
 	defer leave()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return u.settleClaims(gctx, sess) })
+	g.Go(func() error { return u.settleLeft(gctx, sess) })
 	announced := map[string]bool{}
 	for n := 0; ; n++ {
 		var t *track

@@ -252,6 +252,14 @@ func (r *Relay) Put(t object.TrackName, objects ...object.Object) {
 	}
 }
 
+// Forget removes the groups of a track before one, as retention does. The track must not have subscribers.
+func (r *Relay) Forget(t object.TrackName, before uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	tr := r.track(t)
+	tr.log = slices.DeleteFunc(tr.log, func(o object.Object) bool { return o.Group < before })
+}
+
 // End ends a track for its subscribers.
 func (r *Relay) End(t object.TrackName) {
 	r.mu.Lock()
