@@ -38,7 +38,6 @@ func (p *path) arrived(answer uint64, from *net.UDPAddr) bool {
 		return false
 	}
 	p.addr, p.next = p.next.addr, candidate{}
-	// What went to either address meanwhile was not counted as what the peer reports.
 	p.reported, p.settled = false, p.stamp(p.conn.now())
 	return true
 }

@@ -144,3 +144,39 @@ func TestSubscriberMoves(t *testing.T) {
 		}
 	})
 }
+
+// TestDoubt: what was lost because it went to the wrong one of two addresses says nothing of the path.
+func TestDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, &way{}, &way{}, 1)
+		server := bare(t, l, Options{Accept: true})
+		p := join(t, l, server, 2)
+		path := server.layer.lookup(p.socket.addr)
+		path.ready()
+		to := net.UDPAddrFromAddrPort(p.socket.addr)
+		report := func(num uint64) (lost float64) {
+			for range 100 {
+				server.layer.WriteMsgUDP(bytes.Repeat([]byte{0x40}, 1200), nil, to)
+			}
+			time.Sleep(2 * reportEach)
+			path.mu.Lock()
+			c := control{echo: path.marks[(path.number-1)%uint64(len(path.marks))].stamp, high: uint32(path.tx.next)}
+			path.mu.Unlock()
+			p.control(num, c)
+			path.mu.Lock()
+			defer path.mu.Unlock()
+			if !path.reported {
+				t.Error("the report was not taken")
+			}
+			return path.loss.lost
+		}
+		report(1)
+		if lost := report(2); lost != 100 {
+			t.Errorf("%v lost, want 100", lost)
+		}
+		p.socket.move(3)
+		if lost := report(3); lost > 100 {
+			t.Errorf("%v lost with an address in doubt", lost)
+		}
+	})
+}

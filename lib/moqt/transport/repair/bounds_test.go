@@ -217,3 +217,29 @@ func TestHosts(t *testing.T) {
 		}
 	})
 }
+
+// TestShed: a path that gives up what others need still knows what came, and goes on.
+func TestShed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, &way{}, &way{}, 1)
+		server := bare(t, l, Options{Accept: true})
+		p := join(t, l, server, 2)
+		path := server.layer.lookup(p.socket.addr)
+		for _, num := range []uint64{0, 1, 3, 4, 6} {
+			p.data(num, []byte{0x40, byte(num)})
+		}
+		path.mu.Lock()
+		path.rx.flush()
+		holes := path.rx.holes
+		path.mu.Unlock()
+		if n := drained(server.layer); n != 5 || holes != 0 {
+			t.Errorf("%d datagrams of 5 came, %d holes", n, holes)
+		}
+		for _, num := range []uint64{3, 4, 6, 5, 7, 9, 8} {
+			p.data(num, []byte{0x40, byte(num)})
+		}
+		if n := drained(server.layer); n != 4 {
+			t.Errorf("%d datagrams came, want 5, 7, 8 and 9", n)
+		}
+	})
+}

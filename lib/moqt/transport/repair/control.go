@@ -141,8 +141,8 @@ func (p *path) heed(now time.Duration, c control) {
 		if d, ok := c.rtt(p.stamp(now)); ok {
 			p.rtt.add(now, d)
 		}
-		if !p.reported && p.settled != 0 && int32(c.echo-p.settled) < 0 {
-			return
+		if p.next.addr != nil || !p.reported && p.settled != 0 && int32(c.echo-p.settled) < 0 {
+			return // what goes to either address meanwhile is not counted as what the peer reports
 		}
 		r := report{m.plain, c.gotPlain, c.high, c.got, c.runs, c.short}
 		was, first := p.heard, !p.reported

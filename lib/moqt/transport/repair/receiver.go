@@ -116,6 +116,7 @@ func (r *receiver) reach(now time.Duration, num uint64) bool {
 	}
 	if num >= r.high+ringLen { // nothing in between can be brought back
 		r.flush()
+		clear(r.ring)
 		r.next, r.high = num, num
 	}
 	for r.next+ringLen <= num {
@@ -202,23 +203,24 @@ func (r *receiver) skip(num uint64) {
 	}
 }
 
-// flush hands up all that is held and forgets everything.
+// flush hands up all that is held, gives up what is missing, and gives buffers back.
 func (r *receiver) flush() {
 	for n := r.next; n < r.high; n++ {
 		r.skip(n)
 	}
 	r.release()
-	for i := range r.ring {
-		r.pool.put(r.ring[i].buf)
-		r.ring[i] = slot{}
+	for ; r.kept < r.high; r.kept++ {
+		s := r.slot(r.kept)
+		r.pool.put(s.buf)
+		s.buf = nil
 	}
 	for _, g := range r.groups {
 		g.drop(r.pool)
 	}
-	r.groups, r.holes, r.kept = nil, 0, r.high
+	r.groups, r.holes, r.next = nil, 0, r.high
 }
 
-// drop does so, and gives all memory back.
+// drop does so, and forgets everything.
 func (r *receiver) drop() {
 	r.flush()
 	if r.ring != nil {
