@@ -40,6 +40,7 @@ type disk struct {
 	paused bool   // the log was told of that
 	told   time.Time
 	other  time.Time // when it was last told that the folder has another object
+	unread time.Time // or that it does not answer
 }
 
 // tellEvery is how often it is told again that the disk is in trouble.
@@ -68,6 +69,18 @@ func openDisk(c Config) (*disk, error) {
 	return d, nil
 }
 
+// first reports whether something is to be told again, and notes that it is.
+func (d *disk) first(told *time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	if now.Sub(*told) <= tellEvery {
+		return false
+	}
+	*told = now
+	return true
+}
+
 // close writes what is queued and closes the folder. A disk that hangs is left as it is, as if the power had gone.
 func (d *disk) close() {
 	d.mu.Lock()
@@ -78,6 +91,12 @@ func (d *disk) close() {
 	go func() {
 		defer close(done)
 		d.writing.Wait()
+		d.mu.Lock()
+		lost := d.lost
+		d.mu.Unlock()
+		if lost > 0 {
+			d.log.Warn("spool ends with objects missing", "not_kept", lost)
+		}
 		d.stop()
 		d.runs.Wait()
 		if err := d.st.Close(); err != nil {
@@ -161,7 +180,7 @@ func (d *disk) groups(name object.TrackName, from, to uint64) []mesh.Group {
 		return nil
 	}
 	list, err := ask(d, listPatience, func() ([]mesh.Group, error) { return listGroups(d.st.Lookup(name), from, to), nil })
-	if err != nil {
+	if err != nil && d.first(&d.unread) {
 		d.log.Warn("groups of the spool are not listed", "track", name.String(), "err", err)
 	}
 	return list

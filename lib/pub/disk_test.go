@@ -172,3 +172,22 @@ func TestFullQueue(t *testing.T) {
 		t.Errorf("a file lost %d objects to a disk that is slower", d.lost-lost)
 	}
 }
+
+// A group that is larger than the memory leaves it as soon as it is whole, and is on disk by then.
+func TestGroupLargerThanMemoryIsLeftToTheDisk(t *testing.T) {
+	d, err := openDisk(Config{Spool: t.TempDir(), Memory: 10_000, Log: discard, beforeWrite: func() { time.Sleep(10 * time.Millisecond) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	s := newSpool(1, time.Minute, 10_000, false, discard)
+	s.disk, s.faster = d, new(bool)
+	for _, o := range groups(10, 3) {
+		if err := s.add(context.Background(), &object.Track{Name: name}, &o, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.Dropped > 0 || len(s.left) != 3 {
+		t.Errorf("%d groups dropped, %d left to the disk", s.Dropped, len(s.left))
+	}
+}

@@ -76,7 +76,7 @@ func (d *disk) put(name object.TrackName, o object.Object, k *kept) *write {
 	w := &write{name: name, object: o, kept: k, by: time.Now().Add(writePatience), done: make(chan struct{})}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.fits(w.size()) {
+	if !d.closed && !d.fits(w.size()) {
 		d.lose(errBehind)
 		return nil
 	}

@@ -155,21 +155,20 @@ func (s *spool) declare(t *object.Track) {
 
 // add takes an object. It waits for room if nothing may be dropped, and for the disk as long as that keeps up. The object's slices are copied.
 func (s *spool) add(ctx context.Context, t *object.Track, o *object.Object, now time.Time) error {
-	err := s.take(ctx, t, o, now)
-	s.disk.catchUp(ctx)
-	return err
-}
-
-func (s *spool) take(ctx context.Context, t *object.Track, o *object.Object, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if size := int64(len(o.Payload) + len(o.Properties)); s.disk.full(size) && s.mustWait(now) {
-		s.mu.Unlock()
-		s.disk.room(ctx, size)
-		s.mu.Lock()
+		s.unlocked(func() { s.disk.room(ctx, size) })
 	}
 	s.put(t, o, now)
+	s.unlocked(func() { s.disk.catchUp(ctx) }) // so a group that has to leave memory at once is on disk
 	return s.trim(ctx, now)
+}
+
+func (s *spool) unlocked(wait func()) {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	wait()
 }
 
 // put takes an object with the lock held, so that several can be put at once; trim makes room afterwards.
