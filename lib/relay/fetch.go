@@ -105,7 +105,13 @@ func (f *fetch) serve(ctx context.Context, all span, through []string) error {
 	}
 	f.late = f.late || f.patience != nil && *f.patience == 0
 	f.end = full(all.to)
-	return f.run(ctx)
+	if err := f.run(ctx); err != nil {
+		return err
+	}
+	if f.end.Object > 0 && !f.at.Less(f.end) || f.at.Group > f.end.Group {
+		return nil
+	}
+	return f.missing(f.end.Group) // without this, what is asked for behind the last stored group would not exist
 }
 
 // run sends the stored objects from f.at to f.end.
@@ -116,13 +122,7 @@ func (f *fetch) run(ctx context.Context) error {
 			break
 		}
 		if i.Group > f.at.Group {
-			if f.whole { // otherwise the range below would include the end of that group
-				o := moqt.FetchObject{Kind: moqt.FetchedNonExistent, Group: f.at.Group - 1, ID: object.MaxVarint}
-				if err := f.w.WriteObject(o, nil); err != nil {
-					return err
-				}
-			}
-			if err := f.unknown(moqt.Location{Group: i.Group - 1, Object: object.MaxVarint}); err != nil {
+			if err := f.missing(i.Group - 1); err != nil {
 				return err
 			}
 			f.at = moqt.Location{Group: i.Group}
@@ -138,6 +138,18 @@ func (f *fetch) run(ctx context.Context) error {
 		f.at = moqt.Location{Group: i.Group + 1}
 	}
 	return ctx.Err()
+}
+
+// missing marks everything from f.at to the end of a group, of which nothing is stored, as unknown.
+func (f *fetch) missing(last uint64) error {
+	if f.whole { // otherwise the range below would include the end of that group
+		o := moqt.FetchObject{Kind: moqt.FetchedNonExistent, Group: f.at.Group - 1, ID: object.MaxVarint}
+		if err := f.w.WriteObject(o, nil); err != nil {
+			return err
+		}
+		f.whole = false
+	}
+	return f.unknown(moqt.Location{Group: last, Object: object.MaxVarint})
 }
 
 // group sends the objects of one group from f.at to f.end. What cannot be read of it is marked as unknown, and costs no other group.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/store"
 )
 
@@ -59,6 +60,57 @@ func TestUnreadableGroup(t *testing.T) {
 		}
 		if objects[1] != parts || objects[2] != 0 || objects[3] != parts || unknown[2] != 1 || len(unknown) != 1 {
 			t.Errorf("objects by group %v, unknown by group %v", objects, unknown)
+		}
+	})
+}
+
+// TestNothingBehind: what a FETCH asks for behind the last group that is stored in its range is unknown too. Before, the answer said of it
+// what a publisher says of objects that do not exist.
+func TestNothingBehind(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		r := start(t, t.TempDir(), pipe, Config{}, store.Config{})
+		p := r.publisher(t, ts)
+		for _, g := range []uint64{10, 12, 20} {
+			p.group(g)
+		}
+		r.stored(t, 3*(parts+1))
+		c := r.dial(t, nil)
+		defer c.leave()
+		for _, test := range []struct {
+			from, to        moqt.Location // inclusive, exclusive in its group
+			objects, behind int           // how many, and how many unknown ranges reach the end
+		}{
+			{moqt.Location{Group: 14}, moqt.Location{Group: 14, Object: 3}, 0, 1},
+			{moqt.Location{Group: 14}, moqt.Location{Group: 16}, 0, 1},
+			{moqt.Location{Group: 12}, moqt.Location{Group: 15, Object: 1}, parts, 1},
+			{moqt.Location{Group: 10}, moqt.Location{Group: 12}, 2 * parts, 0},
+			{moqt.Location{Group: 10}, moqt.Location{Group: 10, Object: 2}, 2, 0},
+			{moqt.Location{Group: 15}, moqt.Location{Group: 20}, parts, 0},
+		} {
+			f, err := c.Fetch(within(t, 2*time.Minute), ts, test.from, test.to, moqt.FetchOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects, behind := 0, 0
+			for {
+				o, err := f.Next()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch {
+				case o.Kind == moqt.FetchedObject:
+					objects++
+				case o.Kind == moqt.FetchedUnknown && o.Group == test.to.Group && (o.ID == test.to.Object-1 || test.to.Object == 0 && o.ID == object.MaxVarint):
+					behind++
+				}
+			}
+			f.Cancel()
+			if objects != test.objects || behind != test.behind {
+				t.Errorf("%v to %v: %d objects and %d unknown ranges up to the end, want %d and %d", test.from, test.to, objects, behind, test.objects, test.behind)
+			}
 		}
 	})
 }
