@@ -22,6 +22,7 @@ type keeper struct {
 	s      *session
 	u      *upstream // what FETCHes of what is missing are made at
 	id     string
+	since  time.Time
 	tracks map[string]kept
 	mute   bool // it lists nothing
 	lists  map[string]*listing
@@ -61,7 +62,7 @@ func (s *session) keeps(t *track) {
 			s.ask = keep.Over(s.s.Context(), s.s, s.name, r.log)
 		}
 		k = &keeper{
-			s: s, u: &upstream{r: r, c: Upstream{Relay: s.name}, s: s, ours: true, publisher: true},
+			s: s, since: time.Now(), u: &upstream{r: r, c: Upstream{Relay: s.name}, s: s, ours: true, publisher: true},
 			tracks: make(map[string]kept), lists: make(map[string]*listing), asking: make(chan struct{}, maxListsOfOne),
 		}
 		k.id = fmt.Sprintf("%p", k)

@@ -201,3 +201,15 @@ func TestNewest(t *testing.T) {
 		t.Errorf("%v", list)
 	}
 }
+
+// Upstreams are asked for all holes again some time after a publisher came: at first its groups do not show the hole before them.
+func TestUpstreamsAreLookedAtAgain(t *testing.T) {
+	k := &keeper{since: time.Now()}
+	var got []int
+	for _, after := range []time.Duration{0, 10 * time.Second, 30 * time.Second, 2 * time.Minute, time.Hour} {
+		got = append(got, k.looks(k.since.Add(after)))
+	}
+	if !slices.Equal(got, []int{1, 2, 3, 4, 4}) {
+		t.Errorf("%v looks", got)
+	}
+}

@@ -19,15 +19,15 @@ type mender struct{ library }
 // Tracks returns the tracks of publishers that can be asked, once for each publisher, and once for all upstreams. So what one publisher
 // says to have, and does not bring, delays nothing that another one has.
 func (m mender) Tracks() map[string]mesh.Track {
-	r := m.r
-	all, names := make(map[string]mesh.Track), make(map[string]object.TrackName)
+	r, now := m.r, time.Now()
+	all, names, looks := make(map[string]mesh.Track), make(map[string]object.TrackName), make(map[string]int)
 	r.mu.Lock()
 	for _, k := range r.keepersHere {
 		if k.mute {
 			continue
 		}
 		for key, t := range k.tracks {
-			names[key] = t.name
+			names[key], looks[key] = t.name, looks[key]+k.looks(now)
 			all[key+" "+k.id] = mesh.Track{Name: t.name, At: k.id, Peers: []string{k.id}}
 		}
 	}
@@ -37,10 +37,22 @@ func (m mender) Tracks() map[string]mesh.Track {
 			continue
 		}
 		if peers := r.neighbours(name.Namespace); len(peers) > 0 {
-			all[key+" upstreams"] = mesh.Track{Name: name, At: fmt.Sprint(peers), Peers: peers}
+			all[key+" upstreams"] = mesh.Track{Name: name, At: fmt.Sprint(looks[key], peers), Peers: peers}
 		}
 	}
 	return all
+}
+
+// looks counts how often upstreams are to be asked for all holes of what a publisher has: when it comes, and some times after that, when
+// the hole before its first groups can be seen.
+func (k *keeper) looks(now time.Time) int {
+	n := 1
+	for _, after := range []time.Duration{10 * time.Second, 30 * time.Second, 2 * time.Minute} {
+		if now.Sub(k.since) >= after {
+			n++
+		}
+	}
+	return n
 }
 
 // neighbours returns the sessions with upstreams that may have the past of a namespace, as texts.
