@@ -52,6 +52,7 @@ func testPause(t *testing.T, v moqt.Version) {
 	if err := <-result; err != nil {
 		t.Fatal(err)
 	}
+	relay.Await(name, func(tr *relaytest.Track) bool { return tr.Len() >= len(want) })
 	wantObjects(t, relay.Objects(name), want)
 	relay.Await(name, func(tr *relaytest.Track) bool {
 		if tr.Conflicts+tr.Again > 0 {

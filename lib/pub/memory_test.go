@@ -61,3 +61,12 @@ func TestSentBeforeTheLossStays(t *testing.T) {
 		t.Errorf("the first group left is %d, want 12; %d dropped", first, s.Dropped)
 	}
 }
+
+// A relay may ask for a list as soon as the session is there, before anything of the session has begun here.
+func TestListAtOnce(t *testing.T) {
+	s := newSpool(1, time.Hour, 1<<30, true, discard)
+	u := newUploader(Config{Log: discard}, s, 0, "moqt://127.0.0.1:1")
+	if u.asked == nil || u.where == nil {
+		t.Error("what a relay asks at once has no place")
+	}
+}

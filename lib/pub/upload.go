@@ -37,7 +37,8 @@ type uploader struct {
 }
 
 func newUploader(c Config, s *spool, index int, relay string) *uploader {
-	return &uploader{c: c, s: s, index: index, relay: relay, log: c.Log.With("relay", client.Name(relay)), subs: map[string]chan *moqt.Publication{}}
+	return &uploader{c: c, s: s, index: index, relay: relay, log: c.Log.With("relay", client.Name(relay)), subs: map[string]chan *moqt.Publication{},
+		where: map[string]*client.Session{}, asked: map[string]bool{}}
 }
 
 func (u *uploader) run(ctx context.Context) error {
@@ -69,9 +70,11 @@ func (u *uploader) session(ctx context.Context, sess *client.Session) (err error
 		g.sent[u.index], g.old[u.index] = false, false // it is not known whether the group was stored
 	}
 	u.s.mu.Unlock()
-	u.mu.Lock()
-	u.where, u.asked = map[string]*client.Session{}, map[string]bool{}
-	u.mu.Unlock()
+	defer func() { // and not at the beginning: a relay may ask before this function begins
+		u.mu.Lock()
+		u.where, u.asked = map[string]*client.Session{}, map[string]bool{}
+		u.mu.Unlock()
+	}()
 
 	var announcing sync.WaitGroup
 	actx, leave := context.WithCancel(ctx)
