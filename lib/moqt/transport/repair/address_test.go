@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,14 +99,17 @@ func TestProvenAddress(t *testing.T) {
 		}
 		b := control{waited: nothingYet, answer: c.challenge}.append(head{typeControl, p.up.path, 2}.append(nil))
 		p.sayFrom(2, p.up.seal(b, 0, 0, 2))
+		synctest.Wait()
 		if path.addr.Port != 2 {
 			t.Error("moved by an answer from elsewhere")
 		}
 		p.control(3, control{waited: nothingYet, answer: c.challenge})
+		synctest.Wait()
 		if path.addr.Port != 2 {
 			t.Error("moved by the answer to an old challenge")
 		}
 		p.control(4, control{waited: nothingYet, answer: path.next.challenge})
+		synctest.Wait()
 		if path.addr.Port != 3 || server.layer.lookup(p.socket.addr) != path || len(paths(server.layer)) != 1 {
 			t.Errorf("at %v, %d paths", path.addr, len(paths(server.layer)))
 		}
@@ -126,17 +130,19 @@ func TestSubscriberMoves(t *testing.T) {
 			t.Fatalf("not active: %+v", st)
 		}
 		var before Stats
-		go func() {
+		var moving sync.WaitGroup
+		moving.Go(func() {
 			time.Sleep(2 * time.Second)
 			client.socket.move(77)
 			before = client.layer.Stats(c.RemoteAddr())
 			if st, err := c.OpenUniStream(); err == nil {
 				st.Write([]byte{1}) // so that QUIC sees the new address, too
 			}
-		}()
+		})
 		o := broadcast(t, s, c, programme{8_000_000, 100_000, 10 * time.Second})
-		if o[40:].quantile(0.95) > 300*time.Millisecond {
-			t.Error(o[40:])
+		moving.Wait()
+		if late := o[50:]; late.quantile(0.95) > 300*time.Millisecond { // QUIC's congestion control begins anew and has caught up after 3 s
+			t.Error(late)
 		}
 		st, after := server.layer.Stats(s.RemoteAddr()), client.layer.Stats(c.RemoteAddr())
 		if !st.Active || s.RemoteAddr().(*net.UDPAddr).Port != 77 || after.Coded+after.Again < before.Coded+before.Again+100 {

@@ -29,6 +29,7 @@ func TestHelloFlood(t *testing.T) {
 		if n := len(paths(server.layer)); n > 0 || buffers(server.layer) > 0 {
 			t.Errorf("%d paths, %d buffers", n, buffers(server.layer))
 		}
+		synctest.Wait()
 		if down.sent != 20_000 || down.bytes >= 20_000*len(b) {
 			t.Errorf("%d answers of %d bytes in all to %d", down.sent, down.bytes, 20_000*len(b))
 		}
@@ -107,6 +108,19 @@ func drained(c *Conn) int {
 	return n
 }
 
+// drainedOf empties what waits for QUIC and returns how many datagrams of it came from one port.
+func drainedOf(c *Conn, port uint16) (n int) {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	for _, p := range c.queue {
+		if p.from.(*net.UDPAddr).Port == int(port) {
+			n++
+		}
+	}
+	c.queue = nil
+	return n
+}
+
 // bare is an end without QUIC above.
 func bare(t *testing.T, l *lab, o Options) *end {
 	s := l.socket(1)
@@ -151,15 +165,18 @@ func TestForged(t *testing.T) {
 		}
 		ask := control{waited: nothingYet, missing: []span{{0, 200}}}
 		p.control(5, ask)
+		synctest.Wait()
 		sent := path.number
 		for range 10 {
 			p.control(5, ask) // again
 		}
+		synctest.Wait()
 		if path.number != sent || path.window.high != 6 {
 			t.Errorf("%+v", path.window)
 		}
 		// From another address, repeated: the path stays where it is.
 		server.layer.sort(good, nil, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 9), Port: 9})
+		synctest.Wait()
 		if path.addr.Port != 2 || path.next.addr != nil {
 			t.Errorf("at %v, perhaps at %v", path.addr, path.next.addr)
 		}
@@ -248,10 +265,12 @@ func TestNoAmplification(t *testing.T) {
 		}
 		ask := control{waited: nothingYet, missing: []span{{0, 200}}}
 		p.control(1, ask)
+		synctest.Wait()
 		if path.tx.stats.resent == 0 {
 			t.Fatal("nothing was sent again to a peer that is there")
 		}
 		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
 		p.socket.move(3)
 		before, resent, came := down.bytes, path.tx.stats.resent, 0
 		for i := range uint64(20) {
@@ -259,6 +278,7 @@ func TestNoAmplification(t *testing.T) {
 			came += 200
 			time.Sleep(20 * time.Millisecond)
 		}
+		synctest.Wait()
 		if path.addr.Port != 2 || path.next.addr == nil || path.next.addr.Port != 3 {
 			t.Fatalf("at %v, perhaps at %v", path.addr, path.next.addr)
 		}

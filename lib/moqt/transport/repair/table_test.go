@@ -56,6 +56,7 @@ func row(t *testing.T, w way, layer bool, seed uint64) (outcome, float64) {
 		q := c.ConnectionStats()
 		fmt.Printf("    %v %+v %+v cwnd %d lost %d\n", o, client.layer.Stats(c.RemoteAddr()), server.layer.Stats(s.RemoteAddr()), q.CongestionWindow, q.PacketsLost)
 	}
+	synctest.Wait()
 	every := float64(100_000*8) / float64(*labRate)
 	return o[int(3/every):], float64(up.bytes) / float64(len(o)*100_000)
 }
