@@ -12,7 +12,7 @@ import (
 	"every.channel/ec/lib/object"
 )
 
-// chunkRows writes the promoted chunks as the table of docs/format/chunk.md has them.
+// chunkRows writes the promoted chunks as the table of docs/format/vectors.md has them.
 type chunkRows struct {
 	channel string
 	rows    []string
@@ -52,9 +52,9 @@ func (c *chunkRows) end() {
 	c.parts, c.bytes, c.hashes = 0, 0, c.hashes[:0]
 }
 
-// TestPage: the chunks that docs/format/chunk.md gives to other implementations are those that this one makes.
+// TestPage: the chunks that docs/format/vectors.md gives to other implementations are those that this one makes.
 func TestPage(t *testing.T) {
-	page, err := os.ReadFile("../../docs/format/chunk.md")
+	page, err := os.ReadFile("../../docs/format/vectors.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +76,6 @@ func TestPage(t *testing.T) {
 		want.WriteString(strings.Join(w.rows[:4], ""))
 	}
 	if !strings.Contains(string(page), want.String()) {
-		t.Errorf("docs/format/chunk.md lacks\n%s", want.String())
+		t.Errorf("docs/format/vectors.md lacks\n%s", want.String())
 	}
 }
