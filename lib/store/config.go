@@ -32,9 +32,11 @@ type Config struct {
 	// Logger gets events of recovery and retention. Default: none.
 	Logger *slog.Logger
 
-	now  func() time.Time         // tests set these
-	fail func(n int) (int, error) // may cut a write of n bytes short
-	disk func(dir string) (free, size int64, err error)
+	leastIndexed int                      // groups of a store that has an index; tests set these
+	settled      time.Duration            // how long a folder must not have changed to be indexed
+	now          func() time.Time         // tests set these, too
+	fail         func(n int) (int, error) // may cut a write of n bytes short
+	disk         func(dir string) (free, size int64, err error)
 }
 
 // Rule is the retention of all namespaces with a prefix.
@@ -53,6 +55,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.now == nil {
 		c.now = time.Now
+	}
+	if c.leastIndexed <= 0 {
+		c.leastIndexed = leastIndexed
+	}
+	if c.settled == 0 {
+		c.settled = settled
 	}
 	if c.disk == nil {
 		c.disk = diskOf

@@ -150,18 +150,23 @@ func TestMain(m *testing.M) {
 
 // publish stores groups for ever and reports each object after Put returned.
 func publish(dir string) {
-	s, err := Open(dir, Config{})
+	s, err := Open(dir, indexed)
 	if err != nil {
 		fmt.Println("err", err)
 		os.Exit(1)
 	}
 	go s.Run(context.Background())
+	go func() {
+		for { // so that it is killed while it writes the index, too
+			s.writeIndex()
+		}
+	}()
 	tr := s.Track(ts)
 	group, _, ok := tr.Largest()
 	if !ok {
 		group = 1
 	}
-	for ; ; group++ {
+	for ; ; group += 331 { // several folders, so that some of them are old enough for the index
 		for _, id := range []uint64{1, 0, 2, 4, 3, 5}[group%2:] { // odd groups: 0 is skipped, then comes last
 			if _, err := tr.Put(part(group, id), object.Sum(part(group, id).Payload)); err != nil {
 				fmt.Println("err", err)
@@ -177,7 +182,7 @@ func publish(dir string) {
 
 func TestKill9(t *testing.T) {
 	dir := t.TempDir()
-	acked := make(map[[2]uint64]bool)
+	acked, byIndex := make(map[[2]uint64]bool), 0
 	for round := range 12 {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "EC_TEST_STORE="+dir)
@@ -203,7 +208,9 @@ func TestKill9(t *testing.T) {
 		if len(acked) <= round {
 			t.Fatal("the child stored nothing")
 		}
-		s, err := Open(dir, Config{})
+		sameWithoutIndex(t, dir)
+		byIndex += recalled(t, dir)
+		s, err := Open(dir, indexed)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,6 +228,9 @@ func TestKill9(t *testing.T) {
 			}
 		}
 		s.Close()
+	}
+	if byIndex == 0 {
+		t.Error("no index was ever used")
 	}
 }
 

@@ -89,9 +89,11 @@ func (g *group) info() Info {
 	return Info{Group: g.id, Complete: g.state != partial && !g.bad, Bytes: g.size, Time: time.Unix(0, g.mtime)}
 }
 
-func (g *group) dir() string {
-	n := g.t.name
-	return filepath.Join(g.t.s.dir, folder(n.Namespace.String()), folder(object.Written(n.Name)), shard(g.id))
+func (g *group) dir() string { return filepath.Join(g.t.dir(), shard(g.id)) }
+
+// dir is the folder of the track's folders.
+func (t *Track) dir() string {
+	return filepath.Join(t.s.dir, folder(t.name.Namespace.String()), folder(object.Written(t.name.Name)))
 }
 
 func (g *group) path(ext string) string {

@@ -55,11 +55,13 @@ func writtenOf(parent, name string) (string, error) {
 
 // shard returns the folder of a group. Large ids have a tag in their low 16 bits (docs/format/names.md), which is left out,
 // because otherwise a folder for a thousand ids would hold one group.
-func shard(group uint64) string {
+func shard(group uint64) string { return strconv.FormatUint(shardNumber(group), 10) }
+
+func shardNumber(group uint64) uint64 {
 	if group >= 1<<32 {
 		group >>= 16
 	}
-	return strconv.FormatUint(group/perFolder, 10)
+	return group / perFolder
 }
 
 // groupFile reads the name of a file in a shard folder.

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,8 @@ var (
 // recover reads the folders into memory. Whole groups are known by their names alone; partial ones are read, and cut behind their
 // last whole record. What cannot be read, and files that are not the store's, are left alone and reported.
 func (s *Store) recover() {
+	s.folders.read = readIndex(filepath.Dir(s.dir))
+	defer func() { s.folders.read, s.folders.written = nil, maps.Clone(s.folders.seen) }()
 	beside, _ := os.ReadDir(filepath.Dir(s.dir)) // not a pattern, which the path could be too
 	for _, e := range beside {
 		if strings.HasPrefix(e.Name(), badFolder) {
@@ -96,6 +99,7 @@ func (s *Store) recoverTrack(t *Track, dir string) {
 	for _, sh := range s.list(dir) {
 		path := filepath.Join(dir, sh.Name())
 		switch {
+		case sh.IsDir() && s.recall(t, path):
 		case sh.IsDir() && !strings.HasPrefix(sh.Name(), badFolder):
 			for _, f := range s.list(path) {
 				s.recoverFile(t, path, f)

@@ -46,6 +46,9 @@ type Store struct {
 	queue   []*group      // whole groups that wait for sync and their final name
 	wake    chan struct{} // has a value when queue may not be empty
 
+	indexMu sync.Mutex // guards folders once the store is open
+	folders folders
+
 	finishMu sync.Mutex      // one goroutine at a time makes groups final, removes or compresses them
 	unsynced map[string]bool // folders in which a group got its final name, and which are not synced yet; finishMu guards it
 	closed   atomic.Bool
@@ -75,7 +78,7 @@ func Open(dir string, c Config) (*Store, error) {
 		c: c, dir: filepath.Join(dir, groupsDir), pool: newPool(c.MaxOpen, c.Logger), ruled: make([]atomic.Int64, len(c.Rules)),
 		tracks: make(map[string]*Track), idle: make(map[string]weak.Pointer[Track]), leftOut: make(map[string]string),
 		leftMore: make(map[uint64]bool), leftSeed: maphash.MakeSeed(),
-		unsynced: make(map[string]bool), wake: make(chan struct{}, 1),
+		folders: folders{seen: make(map[string]verified)}, unsynced: make(map[string]bool), wake: make(chan struct{}, 1),
 	}
 	if c.ReadOnly {
 		if st, err := os.Stat(s.dir); err != nil || !st.IsDir() {
@@ -111,7 +114,7 @@ func Open(dir string, c Config) (*Store, error) {
 func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.c.Interval)
 	defer tick.Stop()
-	said := once{log: s.c.Logger}
+	said, index := once{log: s.c.Logger, what: "store maintenance"}, once{log: s.c.Logger, what: "store index"}
 	for {
 		select {
 		case <-ctx.Done():
@@ -120,6 +123,7 @@ func (s *Store) Run(ctx context.Context) error {
 			said.tell(s.Flush())
 		case <-tick.C:
 			said.tell(s.Maintain())
+			index.tell(s.keepIndex())
 		}
 	}
 }
@@ -127,16 +131,17 @@ func (s *Store) Run(ctx context.Context) error {
 // once logs an error when it begins and when it is over, and not each time that it is met.
 type once struct {
 	log  *slog.Logger
+	what string
 	last string
 }
 
 func (o *once) tell(err error) {
 	switch {
 	case err == nil && o.last != "":
-		o.log.Info("store maintained again")
+		o.log.Info(o.what + " works again")
 		o.last = ""
 	case err != nil && o.last != err.Error():
-		o.log.Error("store maintenance", "err", err)
+		o.log.Error(o.what, "err", err)
 		o.last = err.Error()
 	}
 }
@@ -200,6 +205,9 @@ func (s *Store) Close() error {
 		return nil
 	}
 	err := s.Flush()
+	if ierr := s.writeIndex(); ierr != nil {
+		s.c.Logger.Warn("index of the store not written, the next start takes longer", "err", ierr)
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, t := range s.tracks {
