@@ -177,6 +177,7 @@ func (p *program) onPAT(section []byte) {
 	p.patWhole = true
 	if p.patKnown && (pid != p.pmtPID || tsid != p.patTSID) {
 		p.patChanged = true
+		p.move(tsid)
 	}
 	if !p.patKnown || pid != p.pmtPID || tsid != p.patTSID {
 		p.current = nil
@@ -367,6 +368,21 @@ func (p *program) identify(section []byte) {
 	}
 	if name != nil && !maps.Equal(name, p.label) {
 		p.label, p.current = name, nil
+	}
+	if was.Known() && p.identity() != was {
+		p.renamed++
+	}
+}
+
+// move notes that the PAT's transport_stream_id has changed: until a VCT or SDT is heard again, nothing tells whose broadcast it is, as
+// a receiver may have lost the first one of the new transport stream. What already names that transport stream counts on. A device that
+// makes the PAT anew sends one transport_stream_id, whichever, and so changes nothing.
+func (p *program) move(tsid uint16) {
+	was := p.identity()
+	for _, id := range []*Identity{&p.atsc, &p.sdt} {
+		if id.TSID != tsid && tsid != p.patTSID {
+			*id = Identity{}
+		}
 	}
 	if was.Known() && p.identity() != was {
 		p.renamed++
