@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -148,19 +149,23 @@ func (k *keeper) slot(ctx context.Context) (over func(), ok bool) {
 	}
 }
 
-// publishersOf returns the publishers that may be asked for what is missing of a track, but not the one that asks for it.
-func (r *Relay) publishersOf(t object.TrackName, asks *session) (list []*keeper) {
+// publishersOf returns the publishers that may be asked for what is missing of a track, but not the one that asks for it, and whether others
+// rest because they stalled.
+func (r *Relay) publishersOf(t object.TrackName, asks *session) (list []*keeper, rest bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now, key := time.Now(), t.String()
 	for s, k := range r.keepersHere {
-		if s != asks && !k.mute && !k.u.rests(now) {
-			if _, ok := k.tracks[key]; ok {
-				list = append(list, k)
-			}
+		if _, ok := k.tracks[key]; !ok || s == asks || k.mute {
+			continue
 		}
+		if k.u.rests(now) {
+			rest = true
+			continue
+		}
+		list = append(list, k)
 	}
-	return list
+	return list, rest
 }
 
 // fromPublishers fetches from publishers the objects of a span that are missing and that they have, for somebody who waits for them.
@@ -168,7 +173,7 @@ func (r *Relay) fromPublishers(ctx context.Context, t *track, s span, f filling)
 	if l := t.Info().Largest; l != nil { // what is still to come of the newest group comes by itself
 		s.to = minLocation(s.to, startOf(l.Group))
 	}
-	publishers := r.publishersOf(t.name, f.asks)
+	publishers, _ := r.publishersOf(t.name, f.asks)
 	if len(publishers) == 0 || s.empty() {
 		return nil
 	}
@@ -180,12 +185,12 @@ func (r *Relay) fromPublishers(ctx context.Context, t *track, s span, f filling)
 	if r.chained() { // upstreams may have what lies before
 		f.serve = func(moqt.Location) error { return nil }
 	}
-	lists, all := make([][]mesh.Group, len(publishers)), []mesh.Group(nil)
+	lists, all, errs := make([][]mesh.Group, len(publishers)), []mesh.Group(nil), make([]error, len(publishers))
 	var asking sync.WaitGroup
 	wait, answered := context.WithTimeout(ctx, listingWait)
 	defer answered()
 	for i, k := range publishers {
-		asking.Go(func() { lists[i], _ = k.groups(wait, t.name, s.from.Group, s.to.Group) })
+		asking.Go(func() { lists[i], errs[i] = k.groups(wait, t.name, s.from.Group, s.to.Group) })
 	}
 	asking.Wait()
 	for _, list := range lists {
@@ -201,10 +206,12 @@ func (r *Relay) fromPublishers(ctx context.Context, t *track, s span, f filling)
 			return err
 		}
 	}
-	if !r.chained() {
-		for _, g := range t.gaps(s) { // nobody else can be asked
-			t.doubts.add(g)
-		}
+	_, rest := r.publishersOf(t.name, f.asks)
+	if r.chained() || rest || ctx.Err() != nil || errors.Join(errs...) != nil {
+		return nil // somebody may still know of what is missing
+	}
+	for _, g := range t.gaps(s) {
+		t.doubts.add(g)
 	}
 	return nil
 }
@@ -305,5 +312,6 @@ func (r *Relay) forgetKeeper(s *session) {
 
 // fillable reports whether somebody can be asked for what is missing of a track, other than who asks for it.
 func (r *Relay) fillable(t *track, asks *session) bool {
-	return r.chained() || len(r.publishersOf(t.name, asks)) > 0
+	list, _ := r.publishersOf(t.name, asks)
+	return r.chained() || len(list) > 0
 }

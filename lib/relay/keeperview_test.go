@@ -102,6 +102,28 @@ func TestRestOfASpoolIsNotDoubted(t *testing.T) {
 	})
 }
 
+// What a publisher did not answer to, because a viewer left or the publisher stalled, is not taken for missing everywhere.
+func TestUnansweredIsNotDoubted(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		s := start(t, t.TempDir(), pipe, Config{}, store.Config{})
+		p := s.publishes(t, &rogueKeeper{list: silent})
+		p.group(10)
+		p.group(20)
+		s.stored(t, 2*(parts+1))
+		tr, all := s.track(ts), span{startOf(11), startOf(20)}
+		for _, patience := range []time.Duration{time.Millisecond, time.Minute} {
+			ctx, leave := context.WithTimeout(context.Background(), patience)
+			if err := s.fromPublishers(ctx, tr, all, filling{serve: func(moqt.Location) error { return nil }}); err != nil {
+				t.Error(err)
+			}
+			leave()
+			if got := tr.gaps(all); len(got) != 1 || got[0] != all {
+				t.Errorf("after %v %v is left to ask for", patience, got)
+			}
+		}
+	})
+}
+
 // A publisher that lists much and brings nothing is waited for once.
 func TestSilentBringerIsWaitedForOnce(t *testing.T) {
 	inMemory(t, func(t *testing.T) {
