@@ -24,7 +24,7 @@ const InventoryField = ".ec-groups"
 
 const (
 	// maxInventory bounds the groups of one answer, MaxInventoryBytes its length.
-	maxInventory, MaxInventoryBytes = 1 << 20, 16 << 20
+	maxInventory, MaxInventoryBytes = 4 << 20, 16 << 20
 )
 
 // AppendInventory appends a list of groups, which are in ascending order.
