@@ -70,7 +70,7 @@ func listenQUIC(addr string, tlsConf *tls.Config, o *Options) (*quicListener, er
 	}
 	l := &quicListener{udp: low, repair: layer, tr: tr, l: ql, o: o, ready: make(chan Conn, crowd), ended: make(chan struct{}), err: ErrClosed}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	l.web = newWebServer(o, l.offer)
+	l.web = newWebServer(o, l.offer, l.repaired)
 	return l, nil
 }
 

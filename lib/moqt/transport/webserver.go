@@ -9,6 +9,8 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"github.com/quic-go/webtransport-go"
+
+	"every.channel/ec/lib/moqt/transport/repair"
 )
 
 // maxWebHeader bounds the header of an HTTP/3 request, in bytes.
@@ -20,10 +22,12 @@ type webServer struct {
 	o  *Options // with defaults
 	// offer hands a connection to Accept; it waits until the connection is accepted or has ended.
 	offer func(Conn)
+	// repaired returns what tells of the repair below a connection.
+	repaired func(*quic.Conn) func() repair.Stats
 }
 
-func newWebServer(o *Options, offer func(Conn)) *webServer {
-	w := &webServer{o: o, offer: offer}
+func newWebServer(o *Options, offer func(Conn), repaired func(*quic.Conn) func() repair.Stats) *webServer {
+	w := &webServer{o: o, offer: offer, repaired: repaired}
 	w.wt = &webtransport.Server{
 		H3: &http3.Server{
 			Handler: w, MaxHeaderBytes: maxWebHeader, Logger: w.o.Logger,
@@ -91,7 +95,7 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.late.Stop()
-	conn, err := newWebConn(c.qc, sess, rw.(http3.HTTPStreamer).HTTPStream().StreamID(), w.o, Info{Authority: r.Host, Path: r.URL.RequestURI()})
+	conn, err := newWebConn(c.qc, sess, rw.(http3.HTTPStreamer).HTTPStream().StreamID(), w.o, Info{Authority: r.Host, Path: r.URL.RequestURI(), Repair: w.repaired(c.qc)})
 	if err != nil {
 		return // newWebConn told the peer
 	}

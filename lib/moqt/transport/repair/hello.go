@@ -198,7 +198,9 @@ func (c *Conn) confirmed(b, oob []byte, from *net.UDPAddr) {
 		return
 	}
 	if p := c.lookup(from.AddrPort()); p != nil && bytes.Equal(p.peer[:], client) {
-		c.answer(p, b, oob)
+		if p.confirms(b) {
+			c.answer(p, b, oob)
+		}
 		return
 	}
 	up, down, ok := c.agree(c.key, client, client, c.key.PublicKey().Bytes())
@@ -217,12 +219,21 @@ func (c *Conn) confirmed(b, oob []byte, from *net.UDPAddr) {
 	}
 }
 
+// confirms reports whether a CONFIRM is from the peer of this path.
+func (p *path) confirms(b []byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open.open(b, 0, uint64(binary.BigEndian.Uint32(b[len(b)-tagLen-4:])))
+}
+
 // answer tells a client that its word was heard.
 func (c *Conn) answer(p *path, b, oob []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := c.now()
-	p.echo, p.echoAt = binary.BigEndian.Uint32(b[len(b)-tagLen-4:]), now
+	if stamp := binary.BigEndian.Uint32(b[len(b)-tagLen-4:]); p.echoAt == 0 || int32(stamp-p.echo) > 0 {
+		p.echo, p.echoAt = stamp, now
+	}
 	if len(p.oob) == 0 {
 		p.oob = replyOOB(oob)
 	}

@@ -183,6 +183,36 @@ func TestForged(t *testing.T) {
 	})
 }
 
+// TestForgedConfirm: a CONFIRM with somebody's cookie and a wrong tag, or an old one again, says nothing of the client's clock.
+func TestForgedConfirm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, &way{}, &way{}, 1)
+		server := bare(t, l, Options{Accept: true})
+		p := join(t, l, server, 2)
+		path, public := server.layer.lookup(p.socket.addr), p.key.PublicKey().Bytes()
+		confirm := func(stamp uint32) []byte {
+			b := append(prefix(typeConfirm), public...)
+			b = append(b, server.layer.cookie(server.layer.millis(), public, p.socket.addr)...)
+			return p.up.seal(binary.BigEndian.AppendUint32(b, stamp), 0, 0, uint64(stamp))
+		}
+		echo := func() uint32 {
+			path.mu.Lock()
+			defer path.mu.Unlock()
+			return path.echo
+		}
+		forged := confirm(1 << 30)
+		forged[len(forged)-1] ^= 1
+		p.say(forged)
+		p.say(confirm(5)) // before that of join
+		if e := echo(); e != 99 {
+			t.Errorf("echo %d", e)
+		}
+		if p.say(confirm(120)); echo() != 120 {
+			t.Errorf("the client's own is not taken: echo %d", echo())
+		}
+	})
+}
+
 // TestJumps: numbers that jump keep memory within its bound, and what comes is handed up.
 func TestJumps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
