@@ -47,25 +47,35 @@ func Dial(address string, log *slog.Logger) (io.WriteCloser, error) {
 	if to.Port == 0 || to.IP == nil {
 		return nil, wrong("want udp://HOST:PORT or rtp://HOST:PORT")
 	}
-	c, err := net.DialUDP("udp", nil, to)
+	again := func() (*net.UDPConn, error) { return socket(to, u.Query()) }
+	c, err := again()
+	if opt := (*optionError)(nil); errors.As(err, &opt) {
+		return nil, wrong("%w", opt.error)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", address, err)
 	}
-	if err := options(c, to, u.Query()); err != nil {
-		c.Close()
-		return nil, wrong("%w", err)
-	}
-	d := &datagrams{c: c, log: log.With("address", address), again: func() (*net.UDPConn, error) {
-		c, err := net.DialUDP("udp", nil, to)
-		if err != nil {
-			return nil, err
-		}
-		return c, options(c, to, u.Query())
-	}}
+	d := &datagrams{c: c, log: log.With("address", address), again: again}
 	if u.Scheme == "rtp" {
 		d.rtp = newRTP()
 	}
 	return d, nil
+}
+
+// optionError says that an option of an address is wrong, or cannot be had here.
+type optionError struct{ error }
+
+// socket opens a socket that sends to an address.
+func socket(to *net.UDPAddr, q url.Values) (*net.UDPConn, error) {
+	c, err := net.DialUDP("udp", nil, to)
+	if err != nil {
+		return nil, err
+	}
+	if err := options(c, to, q); err != nil {
+		c.Close()
+		return nil, &optionError{err}
+	}
+	return c, nil
 }
 
 // options sets ttl and iface, for a multicast group.
