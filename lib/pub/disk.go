@@ -11,6 +11,7 @@ import (
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/settings"
 	"every.channel/ec/lib/store"
 )
 
@@ -28,6 +29,8 @@ type disk struct {
 	ending  chan struct{} // closed when nothing is queued any more
 	most    int64         // bytes in the queue
 	before  func()        // tests set this: called before anything is written
+
+	patience time.Duration // writePatience
 
 	mu     sync.Mutex // guards what follows, and is held only for moments
 	queued int64      // bytes that are not written yet
@@ -61,6 +64,7 @@ func openDisk(c Config) (*disk, error) {
 	d := &disk{
 		st: st, log: c.Log, stop: stop, reads: make(chan struct{}, maxReads), queue: make(chan *write, maxQueued),
 		freed: make(chan struct{}, 1), ending: make(chan struct{}), most: min(maxQueuedBytes, max(c.Memory/4, 1<<20)), before: c.beforeWrite,
+		patience: settings.Or(c.writePatience, writePatience),
 	}
 	d.runs.Go(func() { st.Run(ctx) })
 	d.writing.Go(d.write)

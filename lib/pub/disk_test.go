@@ -88,7 +88,10 @@ func TestOnDiskBeforeItIsSent(t *testing.T) {
 	r, w := io.Pipe()
 	result := make(chan error, 1)
 	go func() {
-		c := Config{Relays: []string{relay.URL()}, TLS: relay.TLS(), Spool: dir, beforeWrite: func() { time.Sleep(20 * time.Millisecond) }}
+		c := Config{
+			Relays: []string{relay.URL()}, TLS: relay.TLS(), Spool: dir, writePatience: time.Minute,
+			beforeWrite: func() { time.Sleep(20 * time.Millisecond) },
+		}
 		_, err := Run(testContext(t), c, r)
 		result <- err
 	}()

@@ -157,15 +157,7 @@ func (u *uploader) list(r *moqt.FetchRequest) {
 		if r.End.Group > r.Start.Group {
 			to = r.End.Group
 		}
-		u.mu.Lock()
-		u.asked[name.String()] = true
-		u.mu.Unlock()
-		u.s.mu.Lock()
-		u.s.cond.Broadcast()
-		u.s.mu.Unlock()
-		if h := u.s.holding(name); h != nil {
-			b = mesh.AppendInventory(nil, h.listed(r.Start.Group, to, u.index))
-		}
+		b = u.groupsOf(name, r.Start.Group, to)
 	}
 	if len(b) == 0 {
 		r.Reject(wire.RequestDoesNotExist, "nothing of it is here")
@@ -188,6 +180,21 @@ type holding struct {
 	name       object.TrackName
 	properties []byte
 	t          *track // nil: nothing of it is in memory
+}
+
+// groupsOf lists the groups of a track from one id to another, and notes that the relay has asked for them.
+func (u *uploader) groupsOf(name object.TrackName, from, to uint64) []byte {
+	h := u.s.holding(name)
+	if h == nil {
+		return nil
+	}
+	u.mu.Lock()
+	u.asked[name.String()] = true
+	u.mu.Unlock()
+	u.s.mu.Lock()
+	u.s.cond.Broadcast()
+	u.s.mu.Unlock()
+	return mesh.AppendInventory(nil, h.listed(from, to, u.index))
 }
 
 // holding returns what there is of a track; nil: nothing.

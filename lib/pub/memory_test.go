@@ -69,4 +69,7 @@ func TestListAtOnce(t *testing.T) {
 	if u.asked == nil || u.where == nil {
 		t.Error("what a relay asks at once has no place")
 	}
+	if b := u.groupsOf(object.TrackName{Name: "invented"}, 0, object.MaxVarint); b != nil || len(u.asked) > 0 {
+		t.Errorf("a relay that asks for %d tracks that are not here is remembered", len(u.asked))
+	}
 }

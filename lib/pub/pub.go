@@ -55,6 +55,7 @@ type Config struct {
 	Progress func(Stats)
 
 	edge, askPatience time.Duration // tests set these; default: see backlog.go
+	writePatience     time.Duration // tests set this; default: see queue.go
 	beforeWrite       func()        // tests set this: called before anything is written to the spool's disk
 	dial              func(ctx context.Context, url string, tlsConf *tls.Config, conf *moqt.Config) (*moqt.Session, error)
 }

@@ -73,7 +73,7 @@ func (d *disk) put(name object.TrackName, o object.Object, k *kept) *write {
 	if d == nil {
 		return nil
 	}
-	w := &write{name: name, object: o, kept: k, by: time.Now().Add(writePatience), done: make(chan struct{})}
+	w := &write{name: name, object: o, kept: k, by: time.Now().Add(d.patience), done: make(chan struct{})}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.closed && !d.fits(w.size()) {
