@@ -212,6 +212,13 @@ func TestCheck(t *testing.T) {
 	if c, err := Check(context.Background(), st, Order{Name: alone.String()}, 0); err != nil || c.Groups != 1 || len(c.Bad) != 0 {
 		t.Errorf("of a track: %+v, %v", c, err)
 	}
+	missing := object.TrackName{Namespace: object.Namespace{"none"}, Name: "none"}.String()
+	if _, err := Check(context.Background(), st, Order{Name: missing}, 0); err == nil {
+		t.Error("a check of a track that is not there says nothing")
+	}
+	if c, err := Check(context.Background(), st, Order{Name: missing, From: &Place{missing, 7}}, 0); err != nil || c.Groups != 0 || c.Next != nil {
+		t.Errorf("a further step, when nothing is left of the track: %+v, %v", c, err)
+	}
 	c, err := Check(context.Background(), st, Order{Repair: true}, 0)
 	if err != nil || len(c.Bad) != 1 || !c.Bad[0].Mended || c.Bad[0].Objects != 2 {
 		t.Errorf("%+v, %v", c, err)

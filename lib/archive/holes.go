@@ -31,6 +31,7 @@ func FindHoles(st *store.Store) map[string]*Holes {
 		}
 		return h
 	}
+	mayBeGone := st.MayBeGone()
 	for _, name := range st.Tracks() {
 		t := st.Lookup(name)
 		if t == nil {
@@ -44,7 +45,7 @@ func FindHoles(st *store.Store) map[string]*Holes {
 			}
 		}
 		if name.Name == catalog.TrackManifest {
-			for _, p := range promises(st, t) {
+			for _, p := range promises(st, t, mayBeGone) {
 				h := of(p.track.String())
 				h.Missing = append(h.Missing, p.group)
 			}
@@ -64,7 +65,7 @@ type promise struct {
 }
 
 // promises returns the groups that a manifest tells of and that are not stored. Of several entries about one chunk the last one counts.
-func promises(st *store.Store, manifest *store.Track) (list []promise) {
+func promises(st *store.Store, manifest *store.Track, mayBeGone func(object.TrackName, uint64, time.Time) bool) (list []promise) {
 	last := make(map[uint64]catalog.ManifestEntry)
 	at := make(map[uint64]time.Time)
 	for _, g := range manifest.Groups(0, object.MaxVarint) {
@@ -75,7 +76,7 @@ func promises(st *store.Store, manifest *store.Track) (list []promise) {
 		})
 	}
 	for id, e := range last {
-		if t := st.Lookup(e.Track); t != nil && t.Has(id) || st.MayBeGone(e.Track, id, at[id]) {
+		if t := st.Lookup(e.Track); t != nil && t.Has(id) || mayBeGone(e.Track, id, at[id]) {
 			continue
 		}
 		list = append(list, promise{e.Track, id})

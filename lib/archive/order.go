@@ -58,7 +58,11 @@ func (c *Checked) Add(n Checked) {
 // Check reads groups and compares them with their hashes, for so long or, if the time is 0, to the end.
 func Check(ctx context.Context, st *store.Store, o Order, most time.Duration) (Checked, error) {
 	c := Checked{V: 1, Bad: []Bad{}}
-	list, err := tracks(st, o.Name)
+	look := tracks
+	if o.From != nil { // what the step before saw may be gone
+		look = selected
+	}
+	list, err := look(st, o.Name)
 	if err != nil {
 		return c, err
 	}

@@ -48,7 +48,16 @@ func (s selection) has(t object.TrackName) bool {
 }
 
 // tracks returns the tracks of a store that are selected; an error if there is none of the name.
-func tracks(st *store.Store, name string) (list []object.TrackName, err error) {
+func tracks(st *store.Store, name string) ([]object.TrackName, error) {
+	list, err := selected(st, name)
+	if err == nil && len(list) == 0 && name != "" {
+		err = exit.With(exit.Unreachable, fmt.Errorf("nothing of %s is in the store", name), "ec-relay store lists what there is")
+	}
+	return list, err
+}
+
+// selected returns the tracks of a store that are selected, which may be none.
+func selected(st *store.Store, name string) (list []object.TrackName, err error) {
 	sel, err := parse(name)
 	if err != nil {
 		return nil, err
@@ -57,9 +66,6 @@ func tracks(st *store.Store, name string) (list []object.TrackName, err error) {
 		if sel.has(t) {
 			list = append(list, t)
 		}
-	}
-	if len(list) == 0 && name != "" {
-		return nil, exit.With(exit.Unreachable, fmt.Errorf("nothing of %s is in the store", name), "ec-relay store lists what there is")
 	}
 	return list, nil
 }

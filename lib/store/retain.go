@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"every.channel/ec/lib/object"
@@ -108,23 +109,29 @@ func (c Config) forEver(rule int) bool {
 // atTheEdge is how much later than its group the last word about the group may be stored, by which the group is known.
 const atTheEdge = 2 * time.Minute
 
-// MayBeGone reports whether retention may have removed a group of which something was stored at a time, perhaps before the store was opened.
-func (s *Store) MayBeGone(name object.TrackName, group uint64, at time.Time) bool {
-	if s.Gone(name, group) {
-		return true
-	}
-	rule := s.c.rule(name.Namespace)
-	age, limit := s.c.bounds(rule)
-	if age > 0 && s.c.now().Sub(at) > age-min(atTheEdge, age/2) {
-		return true
-	}
+// MayBeGone returns what reports whether retention may have removed a group of which something was stored at a time, perhaps before the
+// store was opened. All groups are looked at once, for the oldest that may be removed, however often it is asked.
+func (s *Store) MayBeGone() func(name object.TrackName, group uint64, at time.Time) bool {
+	edge := sync.OnceValue(func() time.Time {
+		olds, _ := s.removable()
+		if len(olds) == 0 {
+			return s.c.now().Add(atTheEdge)
+		}
+		return time.Unix(0, olds[0].mtime).Add(atTheEdge)
+	})
 	near := func(have, bound int64) bool { return bound > 0 && have >= bound-bound/reserve }
-	full := near(s.bytes.Load(), s.c.MaxBytes) || rule >= 0 && near(s.ruled[rule].Load(), limit)
-	if !full {
-		return false
+	return func(name object.TrackName, group uint64, at time.Time) bool {
+		if s.Gone(name, group) {
+			return true
+		}
+		rule := s.c.rule(name.Namespace)
+		age, limit := s.c.bounds(rule)
+		if age > 0 && s.c.now().Sub(at) > age-min(atTheEdge, age/2) {
+			return true
+		}
+		full := near(s.bytes.Load(), s.c.MaxBytes) || rule >= 0 && near(s.ruled[rule].Load(), limit)
+		return full && at.Before(edge())
 	}
-	olds, _ := s.removable()
-	return len(olds) == 0 || at.Before(time.Unix(0, olds[0].mtime).Add(atTheEdge))
 }
 
 // makeRoom removes the oldest groups that may be removed and that the configuration allows to remove. Groups that are kept for
