@@ -25,16 +25,23 @@ func newFolder() (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockFolder(path, os.O_CREATE)
+	// The lock gets its name when it is taken: another process that starts may look at the folder meanwhile.
+	made := filepath.Join(path, "lock.new")
+	lock, err := takeLock(made, os.O_CREATE|os.O_EXCL)
+	if err == nil {
+		err = os.Rename(made, filepath.Join(path, lockName))
+	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(path))
 	}
 	return &folder{path, lock}, nil
 }
 
-// lockFolder opens the lock of a folder and takes it, or says that its process lives.
-func lockFolder(path string, flag int) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|unix.O_NOFOLLOW|flag, 0o600)
+const lockName = "lock"
+
+// takeLock opens a lock and takes it, or says that its process lives.
+func takeLock(path string, flag int) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|flag, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +63,7 @@ func sweep() {
 		if unix.Lstat(path, &info) != nil || int(info.Uid) != os.Geteuid() {
 			continue
 		}
-		if lock, err := lockFolder(path, 0); err == nil {
+		if lock, err := takeLock(filepath.Join(path, lockName), 0); err == nil {
 			os.RemoveAll(path)
 			lock.Close()
 		}

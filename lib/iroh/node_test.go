@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -45,6 +46,28 @@ func TestFolderOfTheKilledIsRemoved(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// Processes that start at the same moment leave each other's folders alone.
+func TestFoldersSideBySide(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 100 {
+				f, err := newFolder()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := os.Stat(filepath.Join(f.path, lockName)); err != nil {
+					t.Error(err)
+				}
+				f.remove()
+			}
+		})
+	}
+	all.Wait()
 }
 
 // TestMain is also a program that speaks as ec-iroh does, of one that echoes what it is sent.
