@@ -59,10 +59,8 @@ func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 				return nil // the relay does not want it
 			case err == nil && other:
 				err = u.s.conflict(gctx, l.group)
-			case err == nil && l.left != nil:
-				u.s.mu.Lock()
-				l.left.arrived = true
-				u.s.mu.Unlock()
+			case err == nil:
+				u.s.arrived(l.group, l.left, u.index)
 			}
 			return err
 		})

@@ -313,6 +313,22 @@ func TestRelayThatSubscribes(t *testing.T) {
 	}
 }
 
+// A relay that has everything already, from somebody else, and does not want the track any more, lacks nothing at the end.
+func TestWhatTheRelayHasIsDelivered(t *testing.T) {
+	relay := relaytest.New(t)
+	relay.Refuse = func(verb string, _ object.TrackName) (wire.RequestCode, bool) {
+		return wire.RequestUninterested, verb == "publish"
+	}
+	want := groups(10, 4)
+	relay.Put(name, want...)
+	var in bytes.Buffer
+	encode(t, &in, want...)
+	stats, err := Run(testContext(t), Config{Relays: []string{relay.URL()}, TLS: relay.TLS()}, &in)
+	if err != nil || stats.Undelivered != 0 {
+		t.Errorf("%v, %+v", err, stats)
+	}
+}
+
 // All of a group that the input leaves without an end arrives, before its stream is reset.
 func TestUnfinishedGroupArrives(t *testing.T) {
 	relay := relaytest.New(t)
