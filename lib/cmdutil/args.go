@@ -219,11 +219,27 @@ func scan(app *cli.App, args []string) (_ []string, ask asked, err error) {
 			case "version":
 				return flags, asked{version: true}, nil
 			}
-			return nil, ask, UsageError(Hint(fmt.Errorf("flag %s after the argument %q", a, rest[i-1]),
-				fmt.Sprintf("flags go before arguments; an argument that starts with - goes after --: %s -- %s", app.Name, a)))
+			return nil, ask, UsageError(Hint(fmt.Errorf("flag %s after the argument %q", a, rest[i-1]), flagsFirst(app, verb, a)))
 		}
 	}
 	return append(flags, rest...), ask, nil
+}
+
+// flagsFirst says where a flag goes that stands after an argument, or an argument that only looks like one. The flag's value may be a secret.
+func flagsFirst(app *cli.App, verb []string, arg string) string {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	for _, f := range app.Flags {
+		if !slices.Contains(f.Names(), name) {
+			continue
+		}
+		dashes := arg[:len(arg)-len(strings.TrimLeft(arg, "-"))]
+		words := append(append([]string{app.Name}, verb...), dashes+name)
+		if value := placeholder(f); value != "" {
+			words = append(words, value)
+		}
+		return "flags go before arguments: " + strings.Join(words, " ") + " …"
+	}
+	return fmt.Sprintf("flags go before arguments; an argument that starts with - goes after --: %s -- %s", app.Name, arg)
 }
 
 // refusals are how package flag, and urfave/cli for variables of the environment, tell of a value that a flag does not take. The names of the
