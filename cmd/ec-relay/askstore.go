@@ -62,8 +62,11 @@ type folder struct{ c *cli.Context }
 func (f folder) do(ctx context.Context, name string, o archive.Order) (json.RawMessage, error) {
 	dir := f.c.String("store")
 	record, err := admin.Call(ctx, dir, name, o)
-	if !errors.Is(err, admin.ErrNoRelay) || !store.Exists(dir) {
+	if !errors.Is(err, admin.ErrNoRelay) {
 		return record, err
+	}
+	if !store.Exists(dir) {
+		return nil, exit.With(exit.Unreachable, fmt.Errorf("%s is not a relay's folder, and no relay runs with it", dir), "--store DIR names the folder of the relay that is meant")
 	}
 	conf := store.Config{Logger: cmdutil.Logger(f.c)}
 	if f.c.String("config") != "" { // it says what retention may have removed

@@ -191,6 +191,9 @@ func List(st *store.Store, o Order) (list []Track, err error) {
 		}
 		list[i].Holes = *h
 	}
+	if len(list) == 0 && o.Name != "" {
+		return nil, nothing(o.Name)
+	}
 	slices.SortFunc(list, func(a, b Track) int {
 		if a.Name.String() < b.Name.String() {
 			return -1

@@ -51,7 +51,7 @@ func (s selection) has(t object.TrackName) bool {
 func tracks(st *store.Store, name string) ([]object.TrackName, error) {
 	list, err := selected(st, name)
 	if err == nil && len(list) == 0 && name != "" {
-		err = exit.With(exit.Unreachable, fmt.Errorf("nothing of %s is in the store", name), "ec-relay store lists what there is")
+		err = nothing(name)
 	}
 	return list, err
 }
@@ -68,4 +68,9 @@ func selected(st *store.Store, name string) (list []object.TrackName, err error)
 		}
 	}
 	return list, nil
+}
+
+// nothing is the error for a name of which the store has nothing.
+func nothing(name string) error {
+	return exit.With(exit.Unreachable, fmt.Errorf("nothing of %s is in the store", name), "ec-relay store lists what there is")
 }
