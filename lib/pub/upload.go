@@ -101,6 +101,7 @@ func (u *uploader) session(ctx context.Context, sess *client.Session) (err error
 			if err != nil {
 				return errors.Join(fmt.Errorf("namespace %v: %w", t.name.Namespace, err), wait(g))
 			}
+			u.log.Info("publishing", "namespace", ns)
 			if p != nil {
 				announcing.Go(func() { u.moveNamespace(actx, sess, p) })
 			}
