@@ -131,6 +131,7 @@ func (p *pull) read(ctx context.Context, e *epoch) error {
 	if e.follow {
 		g.Go(func() error { return e.watch(gctx) })
 	}
+	g.Go(func() error { return e.tellSilence(gctx) })
 	err := g.Wait()
 	if _, on := errors.AsType[*moved](err); on || errors.Is(err, errDone) {
 		p.account(ctx, &r)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -159,7 +160,7 @@ func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
 	for _, name := range c.Names {
 		t, hasTrack, err := object.ParseName(name)
 		if err != nil {
-			return Stats{}, usageError{err}
+			return Stats{}, exit.With(exit.Usage, err, "a name reads ec-atsc-2065-3; ec-sub --list RELAY shows which there are, and of which channels")
 		}
 		rs.pulls = append(rs.pulls, newPull(ctx, rs, name, t, hasTrack))
 	}

@@ -470,6 +470,37 @@ func TestIdle(t *testing.T) {
 	wantObjects(t, without(decode(t, &out), func(o object.Object) bool { return o.Group == chunk(11) && o.Status != object.Normal }), groups(10, 2)[:7])
 }
 
+// Who waits for a broadcast that nobody publishes any more is told so, and has what there was.
+func TestSilenceIsTold(t *testing.T) {
+	t.Parallel()
+	relay := relaytest.New(t)
+	relay.Put(name, groups(10, 2)...)
+	c := config(t, relay)
+	c.silence, c.Reorder = 100*time.Millisecond, 50*time.Millisecond
+	log, told := said(c.Log, "nothing comes, waiting")
+	c.Log = log
+	ctx, leave := context.WithCancel(testContext(t))
+	defer leave()
+	result := make(chan error, 1)
+	var out bytes.Buffer
+	go func() {
+		_, err := Run(ctx, c, &out)
+		result <- err
+	}()
+	select {
+	case <-told:
+	case err := <-result:
+		t.Fatal(err)
+	case <-ctx.Done():
+		t.Fatal("nobody was told")
+	}
+	leave()
+	<-result
+	if len(decode(t, &out)) == 0 {
+		t.Error("what there was did not come")
+	}
+}
+
 func TestDuration(t *testing.T) {
 	relay := relaytest.New(t)
 	relay.Put(name, groups(10, 20)...)
