@@ -112,7 +112,7 @@ func command(c *cli.Context, word string) (name string, args any, err error) {
 	case id != "":
 		return "revoke", relay.Revocation{ID: id}, nil
 	}
-	terms := mesh.Terms{Life: c.Duration("expires"), Uses: c.Int("uses"), Note: c.String("note")}
+	terms := mesh.Terms{Life: cmdutil.AgeOf(c, "expires"), Uses: c.Int("uses"), Note: c.String("note")}
 	if err := terms.Check(); err != nil {
 		return "", nil, cmdutil.UsageError(fmt.Errorf("--expires, --uses, --note: %w", err))
 	}
@@ -215,7 +215,7 @@ func printDisk(w io.Writer, d relay.Disk) {
 		}
 		age, most := "for ever", "of any size"
 		if b.Age > 0 {
-			age = "for " + seconds(b.Age).String()
+			age = "for " + cmdutil.AgeText(seconds(b.Age))
 		}
 		switch {
 		case b.Bytes > 0:

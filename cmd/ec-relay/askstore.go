@@ -29,7 +29,7 @@ func askStore(c *cli.Context) error {
 	if len(names) > 0 && slices.Contains(storeWords, names[0]) {
 		word, names = names[0], names[1:]
 	}
-	o := archive.Order{Older: c.Duration("older").Seconds()}
+	o := archive.Order{Older: cmdutil.AgeOf(c, "older").Seconds()}
 	switch {
 	case len(names) > 1:
 		return cmdutil.UsageError(fmt.Errorf("%q: store %s takes one name", names[1], word))

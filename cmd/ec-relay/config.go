@@ -29,7 +29,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		HTTP: c.StringSlice("http"), Page: web.Files(), Name: c.String("name"),
 		AllowOrigins: c.StringSlice("allow-origin"), QLogDir: c.String("qlog-dir"), Lenient: c.Bool("lenient"),
 		Version: cmdutil.Version(),
-		Store:   store.Config{MaxAge: c.Duration("retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: c.Duration("compress-after")},
+		Store:   store.Config{MaxAge: cmdutil.AgeOf(c, "retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: cmdutil.AgeOf(c, "compress-after")},
 		Relay: relay.Config{
 			CacheBytes: settings.Of(cmdutil.SizeOf(c, "cache")), StallWait: settings.Of(c.Duration("stall")), MaxLag: c.Int("max-lag"),
 			MaxSessions: c.Int("max-sessions"), DrainTimeout: settings.Of(c.Duration("drain")), Linger: settings.Of(c.Duration("linger")),
@@ -68,7 +68,7 @@ func checkValues(c *cli.Context, conf *relay.ServerConfig) error {
 		return cmdutil.UsageError(errors.New("--store is empty"))
 	}
 	for _, name := range []string{"retain", "compress-after", "stall", "drain", "linger"} {
-		if c.Duration(name) < 0 {
+		if c.Duration(name) < 0 || cmdutil.AgeOf(c, name) < 0 {
 			return cmdutil.UsageError(fmt.Errorf("--%s is negative", name))
 		}
 	}
@@ -82,7 +82,7 @@ func checkValues(c *cli.Context, conf *relay.ServerConfig) error {
 
 func keepRules(c *cli.Context, conf *relay.ServerConfig) error {
 	for _, s := range c.StringSlice("keep") {
-		rule, err := relay.ParseKeep(s, func(s string) (int64, error) {
+		rule, err := relay.ParseKeep(s, cmdutil.ParseAge, func(s string) (int64, error) {
 			var size cmdutil.Size
 			err := size.Set(s)
 			return int64(size), err

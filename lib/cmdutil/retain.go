@@ -1,9 +1,7 @@
 package cmdutil
 
 import (
-	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -52,45 +50,11 @@ func (r *Retain) Set(text string) error {
 func (r *Retain) String() string {
 	var parts []string
 	if r.Age > 0 {
-		parts = append(parts, ageText(r.Age))
+		parts = append(parts, AgeText(r.Age))
 	}
 	if r.Bytes > 0 {
 		size := Size(r.Bytes)
 		parts = append(parts, size.String())
 	}
 	return strings.Join(parts, ",")
-}
-
-// ParseAge reads a duration as time.ParseDuration does, with d for days and w for weeks as well, alone or before the rest: 2d, 1w, 1d12h.
-func ParseAge(text string) (time.Duration, error) {
-	const day = 24 * time.Hour
-	var sum time.Duration
-	for _, unit := range []struct {
-		name string
-		is   time.Duration
-	}{{"w", 7 * day}, {"d", day}} {
-		number, rest, ok := strings.Cut(text, unit.name)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseFloat(number, 64)
-		if d := n * float64(unit.is); err != nil || d < 0 || d > float64(100*365*day) {
-			return 0, errors.New("not an age")
-		} else if sum, text = sum+time.Duration(d), rest; text == "" {
-			return sum, nil
-		}
-	}
-	d, err := time.ParseDuration(text)
-	return sum + d, err
-}
-
-// ageText writes whole hours and days as people do.
-func ageText(d time.Duration) string {
-	switch {
-	case d%(24*time.Hour) == 0:
-		return fmt.Sprintf("%dd", d/(24*time.Hour))
-	case d%time.Hour == 0:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	}
-	return d.String()
 }

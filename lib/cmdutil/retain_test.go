@@ -12,7 +12,7 @@ func TestRetain(t *testing.T) {
 		back string
 	}{
 		{"12h", Retain{Age: 12 * time.Hour}, "12h"},
-		{"90m", Retain{Age: 90 * time.Minute}, "1h30m0s"},
+		{"90m", Retain{Age: 90 * time.Minute}, "1h30m"},
 		{"2d", Retain{Age: 48 * time.Hour}, "2d"},
 		{"1w", Retain{Age: 7 * 24 * time.Hour}, "7d"},
 		{"1w1d12h", Retain{Age: 204 * time.Hour}, "204h"},

@@ -55,8 +55,8 @@ func SettingError(path string, s Setting, err error) error {
 	return exit.With(exit.Config, fmt.Errorf("%s:%d: %w", path, s.Line, err), "settings are named like the flags of ec-relay --help")
 }
 
-// ParseKeep reads a retention rule, NAMESPACE=AGE[/BYTES]; 0 is no bound. size reads BYTES.
-func ParseKeep(s string, size func(string) (int64, error)) (r store.Rule, err error) {
+// ParseKeep reads a retention rule, NAMESPACE=AGE[/BYTES]; 0 is no bound. age and size read AGE and BYTES.
+func ParseKeep(s string, age func(string) (time.Duration, error), size func(string) (int64, error)) (r store.Rule, err error) {
 	fail := func(err error) (store.Rule, error) {
 		return store.Rule{}, fmt.Errorf("%q: %w; want NAMESPACE=AGE or NAMESPACE=AGE/SIZE", s, err)
 	}
@@ -67,8 +67,8 @@ func ParseKeep(s string, size func(string) (int64, error)) (r store.Rule, err er
 	if r.Prefix, err = object.ParseNamespace(ns); err != nil {
 		return fail(err)
 	}
-	age, bytes, hasBytes := strings.Cut(rest, "/")
-	if r.MaxAge, err = time.ParseDuration(age); err == nil && r.MaxAge < 0 {
+	kept, bytes, hasBytes := strings.Cut(rest, "/")
+	if r.MaxAge, err = age(kept); err == nil && r.MaxAge < 0 {
 		err = errors.New("negative age")
 	}
 	if err == nil && hasBytes {

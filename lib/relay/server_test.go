@@ -92,7 +92,7 @@ func TestParseKeep(t *testing.T) {
 		{"ec=1h/x", store.Rule{}, false},
 		{"e c=1h", store.Rule{}, false},
 	} {
-		got, err := ParseKeep(c.in, size)
+		got, err := ParseKeep(c.in, time.ParseDuration, size)
 		if (err == nil) != c.ok || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %+v, %v", c.in, got, err)
 		}
