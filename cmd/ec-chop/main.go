@@ -17,6 +17,9 @@ func main() { cmdutil.Main(app()) }
 func app() *cli.App {
 	a := cmdutil.App("ec-chop", "cut a transport stream into named, verifiable objects")
 	a.ArgsUsage = "[FILE ...]"
+	a.Description = "Reads MPEG-TS from the FILEs, one after the other, or from stdin, and writes one program of it in chunks of\n" +
+		"about --duration, with catalog, manifest, timeline and tables. What every receiver of the broadcast has alike\n" +
+		"goes out under the broadcast's name, ec-atsc-TSID-PROGRAM or ec-dvb-ONID-TSID-SID, all else under the source's."
 	a.Flags = []cli.Flag{
 		cmdutil.OutputFlag(),
 		&cli.UintFlag{Name: "program", Usage: "`NUMBER` of the program, needed when the stream has several"},

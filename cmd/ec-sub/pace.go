@@ -55,6 +55,9 @@ func output(c *cli.Context, conf *sub.Config) (io.WriteCloser, error) {
 // siAgain is how long after a failure the tables are asked for again.
 const siAgain = 10 * time.Second
 
+// siHint says where tables come from.
+const siHint = "they are in the si track of the receiver's namespace ec-source-…, which ec-sub --list shows"
+
 // withSI makes a carousel that is filled from the first object on, as long as ctx lasts, and anew when the broadcast goes on in another track.
 func withSI(ctx context.Context, conf *sub.Config) *pace.Carousel {
 	carousel := pace.NewCarousel()
@@ -64,7 +67,13 @@ func withSI(ctx context.Context, conf *sub.Config) *pace.Carousel {
 		stop()
 		var here context.Context
 		here, stop = context.WithCancel(ctx)
+		late := time.AfterFunc(siAgain, func() {
+			if here.Err() == nil && carousel.Empty() {
+				conf.Log.Warn("no tables of the broadcast have come yet", "hint", siHint)
+			}
+		})
 		go func() {
+			defer late.Stop()
 			for here.Err() == nil {
 				err := sub.SI(here, reader, t, group, carousel)
 				if here.Err() != nil {
@@ -94,6 +103,9 @@ func paced(c *cli.Context, conf pace.Config, w io.WriteCloser) *pacer {
 	go func() {
 		s, err := pace.Run(c.Context, conf, r, w)
 		r.CloseWithError(err)
+		if conf.SI != nil && conf.SI.Empty() {
+			conf.Log.Warn("no tables of the broadcast were put back: the relay has none of this time", "hint", siHint)
+		}
 		conf.Log.Info("paced", "packets", s.Packets, "null", s.Null, "pauses", s.Pauses, "anew", s.Anew, "late", s.Late)
 		p.done <- err
 		p.done <- w.Close()

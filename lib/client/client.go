@@ -95,7 +95,7 @@ func CheckURL(relay string) error {
 		return err
 	}
 	if err := moqt.CheckAddress(relay); err != nil {
-		return &Error{fmt.Sprintf("relay %q", relay), err, exit.Usage, "an address reads moqt://relay:4443"}
+		return &Error{fmt.Sprintf("relay %q", relay), err, exit.Usage, "an address reads moqt://relay:4443, a ticket is one line that begins with ec"}
 	}
 	return nil
 }

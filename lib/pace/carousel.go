@@ -98,6 +98,13 @@ func (c *Carousel) Time(at clock.PTS, utc time.Time) {
 	c.look = 0
 }
 
+// Empty reports whether no section has come.
+func (c *Carousel) Empty() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.coming)+len(c.tables) == 0
+}
+
 // wait waits for room; mu is held.
 func (c *Carousel) wait() {
 	for len(c.coming)+len(c.times) >= maxComing && !c.closed {

@@ -118,8 +118,11 @@ func (s *channelSource) find(ctx context.Context) error {
 	case len(errs) > 0:
 		return &Error{Err: errors.Join(errs...), Code: exit.Unreachable, Advice: hintNoLineup}
 	}
-	return &Error{Err: fmt.Errorf("channel %s is in no lineup of %d device(s)", s.addr.Channel, len(bases)),
-		Code: exit.Unreachable, Advice: "ec-discover --lineup lists the channels", permanent: true}
+	advice := "ec-discover --lineup lists the channels"
+	if len(bases) == 1 { // which may have been named, because a search does not find it
+		advice = fmt.Sprintf("ec-discover --lineup %s lists the channels", bases[0])
+	}
+	return &Error{Err: fmt.Errorf("channel %s is in no lineup of %d device(s)", s.addr.Channel, len(bases)), Code: exit.Unreachable, Advice: advice, permanent: true}
 }
 
 // pick finds a channel in a lineup. A frequency needs no entry, but takes what one says of it.
