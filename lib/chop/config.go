@@ -215,8 +215,8 @@ func (s Stats) Report(cfg Config) {
 	}
 	log.Info("end of stream", "chunks", s.Chunks, "promoted", s.Promoted, "damaged", s.Damaged, "late", s.Late, "bytes", s.Bytes, "packets", s.Packets, "leading", s.Leading)
 	if s.Synced == 0 {
-		log.Warn("no broadcast time was heard, so every chunk is source-scoped",
-			"hint", "use --clock host, or --clock file:FILE with a record made by ec-tune --clock FILE")
+		log.Warn("no chunk has the broadcast's time, so every chunk is source-scoped",
+			"hint", "a broadcast with a TDT and no TOT needs 30 s; of a stream without time tables use --clock host, or --clock file:FILE with a record made by ec-tune --clock FILE")
 	} else if s.Identified == 0 {
 		log.Warn("no VCT or SDT named the broadcast, so every chunk is source-scoped", "hint", "name it with --broadcast ec-atsc-TSID-PROGRAM")
 	}

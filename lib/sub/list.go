@@ -294,10 +294,26 @@ func clean(s string) string {
 	}, s)
 }
 
+// channel is what a receiver calls its channel, for people.
+func (l Listing) channel() (words []string) {
+	for _, k := range []string{"channel", "callsign", "service"} {
+		if v := l.Labels[k]; v != "" {
+			words = append(words, clean(v))
+		}
+	}
+	return words
+}
+
 func writeTable(w io.Writer, list []Listing) error {
 	var whole bytes.Buffer // a tabwriter writes cell by cell
 	t := tabwriter.NewWriter(&whole, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tGROUPS\tPACKAGING\tCODEC\tABOUT")
+	channels := map[string][]string{} // of broadcasts, as the first of their receivers calls them
+	for _, l := range list {
+		if _, told := channels[l.Broadcast]; l.Broadcast != "" && !told && len(l.Labels) > 0 {
+			channels[l.Broadcast] = l.channel()
+		}
+	}
 	for _, l := range list {
 		name := l.Namespace
 		if l.Track != "" {
@@ -314,10 +330,9 @@ func writeTable(w io.Writer, list []Listing) error {
 		if l.Current {
 			about = append(about, "current")
 		}
-		for _, k := range []string{"channel", "callsign", "service"} {
-			if v := l.Labels[k]; v != "" {
-				about = append(about, clean(v))
-			}
+		about = append(about, l.channel()...)
+		if l.Current && len(l.Labels) == 0 {
+			about = append(about, channels[l.Namespace]...)
 		}
 		if l.Broadcast != "" {
 			about = append(about, "receives "+clean(l.Broadcast))

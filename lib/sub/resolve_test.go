@@ -137,7 +137,7 @@ func TestList(t *testing.T) {
 	if err := List(testContext(t), c, nil, false, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"ec-atsc-2065-3--ts_t13", fmt.Sprintf("%d…%d", chunk(4999400), chunk(4999700)), "m2ts", "current", "KEC[2J, receives ec-atsc-2065-3", "ec-source-home-3--timeline"} {
+	for _, line := range []string{"ec-atsc-2065-3--ts_t13", fmt.Sprintf("%d…%d", chunk(4999400), chunk(4999700)), "m2ts", "current, KEC[2J\n", "KEC[2J, receives ec-atsc-2065-3", "ec-source-home-3--timeline"} {
 		if !bytes.Contains(out.Bytes(), []byte(line)) {
 			t.Errorf("%q is missing in\n%s", line, &out)
 		}
