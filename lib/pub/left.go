@@ -45,6 +45,18 @@ func (s *spool) leave(g *group, relay int) bool {
 	return true
 }
 
+// arrived notes that a relay has a group, whoever brought it: one that is here, one that was left to the disk, or neither.
+func (s *spool) arrived(g *group, left *leftover, relay int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if left != nil {
+		left.arrived = true
+	}
+	if g != nil {
+		s.wasSent(g, relay)
+	}
+}
+
 // settleLeft asks the relay now and then for leftovers of tracks of which it has asked what there is, and forgets those that it has, until the
 // input ends. At the end the relay may have removed them long ago.
 func (u *uploader) settleLeft(ctx context.Context, sess *client.Session) error {

@@ -344,18 +344,6 @@ func (s *spool) wasSent(g *group, relay int) {
 	s.cond.Broadcast()
 }
 
-// arrived notes that a relay has a group, whoever brought it: one that is here, one that was left to the disk, or neither.
-func (s *spool) arrived(g *group, left *leftover, relay int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if left != nil {
-		left.arrived = true
-	}
-	if g != nil {
-		s.wasSent(g, relay)
-	}
-}
-
 // onItsWay is how long before the end of a session something may have been sent that did not arrive: as long as the loss takes to be
 // noticed, and a while for what is sent again on a bad path.
 const onItsWay = 15 * time.Second
