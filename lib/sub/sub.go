@@ -121,7 +121,9 @@ func (u *unknownTrack) Error() string {
 }
 func (u *unknownTrack) Unwrap() []error { return []error{u.err, client.ErrAgain} }
 func (u *unknownTrack) ExitCode() int   { return 69 }
-func (u *unknownTrack) Hint() string    { return "ec-sub --list RELAY shows what is there; --retry TIME waits for what is to come" }
+func (u *unknownTrack) Hint() string {
+	return "ec-sub --list RELAY shows what is there; --retry TIME waits for what is to come"
+}
 
 // usageError is a request that makes no sense.
 type usageError struct{ error }
