@@ -395,6 +395,11 @@ func (g *generator) clocked(f *field, bare, opening bool) {
 	if len(g.steps) > 0 && g.now >= g.steps[0].at && (bare || !g.steps[0].restart || opening || g.now >= g.steps[0].at+second/5) {
 		s := g.steps[0]
 		g.steps = g.steps[1:]
+		for _, o := range g.sources { // no PES packet of a clock begins behind the first PCR of the next one, H.222.0 §2.4.3.5
+			if o.again != nil && o.track != nil && o.again.data.UnitStart() {
+				g.copy(o)
+			}
+		}
 		g.seg++
 		g.base = append(g.base, s.base)
 		g.out.steps = append(g.out.steps, g.now)
