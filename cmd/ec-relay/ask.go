@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"every.channel/ec/lib/admin"
+	"every.channel/ec/lib/archive"
 	"every.channel/ec/lib/cmdutil"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/relay"
@@ -170,6 +171,7 @@ func printStatus(w io.Writer, s relay.Status) {
 	if s.Mirror != nil {
 		fmt.Fprintln(w, s.Mirror)
 	}
+	printScrub(w, s.Scrub)
 	fmt.Fprintf(w, "objects %d received, %d corroborated, %d conflicting, %d refused, %d sent\n",
 		s.Counters.Objects, s.Counters.Duplicates, s.Counters.Conflicts, s.Counters.Refused, s.Counters.SentObjects)
 	if len(s.Sessions) > 0 {
@@ -196,6 +198,26 @@ func printStatus(w io.Writer, s relay.Status) {
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\n", t.Track, t.Publishers, t.Subscribers, group, age)
 	}
+}
+
+// printScrub says how far stored groups were compared with their hashes.
+func printScrub(w io.Writer, s *archive.Scrubbed) {
+	if s == nil {
+		fmt.Fprintln(w, "scrub off")
+		return
+	}
+	state := "is over since " // the text that follows is a time
+	switch {
+	case s.Paused != "":
+		state = "pauses: " + s.Paused
+	case s.Over != nil:
+		state += s.Over.UTC().Format(time.RFC3339)
+	case s.Next != nil:
+		state = fmt.Sprintf("is at %s group %d", s.Next.Track, s.Next.Group)
+	default:
+		state = "begins"
+	}
+	fmt.Fprintf(w, "scrub %s: %d groups, %s; %d were damaged, %d healed, %d wait for somebody who has them\n", state, s.Groups, size(s.Bytes), s.Bad, s.Healed, len(s.Waiting))
 }
 
 func printDisk(w io.Writer, d relay.Disk) {

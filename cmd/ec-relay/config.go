@@ -43,6 +43,9 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	if conf.NoRepair, err = cmdutil.NoRepair(c); err != nil {
 		return conf, err
 	}
+	if conf.Relay.ScrubRate, err = scrubRate(c); err != nil {
+		return conf, err
+	}
 	for _, part := range []func(*cli.Context, *relay.ServerConfig) error{checkValues, keepRules, mirrors, upstreams, overIroh} {
 		if err := part(c, &conf); err != nil {
 			return conf, err
@@ -78,6 +81,19 @@ func checkValues(c *cli.Context, conf *relay.ServerConfig) error {
 		}
 	}
 	return nil
+}
+
+// scrubRate is what --scrub says; 0: off.
+func scrubRate(c *cli.Context) (int64, error) {
+	text := c.String("scrub")
+	if text == "off" {
+		return 0, nil
+	}
+	var rate cmdutil.Size
+	if err := rate.Set(text); err != nil || rate <= 0 {
+		return 0, cmdutil.UsageError(fmt.Errorf("--scrub %q: want bytes a second, such as 4M, or off", text))
+	}
+	return int64(rate), nil
 }
 
 func keepRules(c *cli.Context, conf *relay.ServerConfig) error {

@@ -23,6 +23,7 @@ func flags() []cli.Flag {
 		cmdutil.SizeFlag("max-bytes", 50<<30, "keep at most `SIZE` of groups; 0: no bound"),
 		&cli.StringSliceFlag{Name: "keep", Usage: "keep groups of namespaces that begin with a prefix for another time or size: `PREFIX=TIME[/SIZE]`"},
 		cmdutil.AgeFlag("compress-after", 0, "compress whole groups with zstd after `TIME`; 0: never"),
+		&cli.StringFlag{Name: "scrub", Value: "4M", Usage: "compare stored groups with their hashes, at most `RATE` bytes a second, or off"},
 		cmdutil.SizeFlag("cache", 256<<20, "keep up to `SIZE` of live groups in memory"),
 		&cli.DurationFlag{Name: "stall", Value: 2 * time.Second, Usage: "reset a group that nobody continues for `TIME` while a newer one exists"},
 		&cli.IntFlag{Name: "max-lag", Value: 30, Usage: "skip a group for a subscriber that is `N` groups further behind than at its closest"},

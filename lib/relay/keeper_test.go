@@ -47,7 +47,11 @@ func (k *keeping) Fetch(_ context.Context, r *moqt.FetchRequest) {
 		return
 	}
 	for _, id := range k.groups {
-		for i := uint64(0); i < parts && id >= r.Start.Group && id <= r.End.Group; i++ {
+		for i := range uint64(parts) {
+			at := moqt.Location{Group: id, Object: i}
+			if at.Less(r.Start) || !at.Less(half(r.End)) {
+				continue
+			}
 			o := part(id, i)
 			w.WriteObject(moqt.FetchObject{Group: id, ID: i, Properties: o.Properties}, o.Payload)
 		}

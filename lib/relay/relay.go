@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"every.channel/ec/lib/archive"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -53,6 +54,10 @@ type Config struct {
 	Mirror []object.Namespace
 	// MirrorRate bounds the bytes a second that are fetched for mirrors. Default: no bound.
 	MirrorRate int64
+	// ScrubRate bounds the bytes a second that are read to compare stored groups with their hashes. Default: none is.
+	ScrubRate int64
+	// ScrubFile is where it is noted how far that is. Default: nowhere.
+	ScrubFile string
 	// Lenient sends a track that has only one object so far, such as a catalog, from its start to clients that subscribe to the
 	// objects after it. Such clients also write FETCH in a form of their own, which is refused, so they would wait for ever.
 	Lenient bool
@@ -94,7 +99,8 @@ type Relay struct {
 	mirror     *mesh.Mirror // nil: none
 	mend       *mesh.Mirror // fetches what is missing of tracks that are published here
 	mending    mending
-	lists      chan struct{} // holds a token for each list of a publisher that is being read
+	scrub      *archive.Scrub // nil: none
+	lists      chan struct{}  // holds a token for each list of a publisher that is being read
 	turns      turns
 	complaint  atomic.Int64 // when it was last logged that objects from upstreams could not be stored, in Unix ns
 
@@ -127,6 +133,7 @@ func New(c Config) *Relay {
 	}
 	r.upstreams = slices.Clone(r.configured)
 	r.mend = &mesh.Mirror{Library: mender{library{r}}, Word: "backfill", Done: "backfilled", Logger: c.Logger}
+	r.scrub = newScrub(r)
 	if len(c.Mirror) > 0 {
 		r.mirror = &mesh.Mirror{Library: library{r}, Rate: c.MirrorRate, Logger: c.Logger}
 		if len(c.Upstreams) == 0 {
@@ -173,6 +180,9 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 	accepts.Go(func() { r.mend.Run(actx) })
 	if r.mirror != nil {
 		accepts.Go(func() { r.mirror.Run(actx) })
+	}
+	if r.scrub != nil {
+		accepts.Go(func() { r.scrub.Run(actx) })
 	}
 	accepts.Wait()
 	r.drain()

@@ -138,6 +138,7 @@ func (s *running) startIroh() (err error) {
 func (s *running) makeRelay() (err error) {
 	conf := s.c.Relay
 	conf.Store, conf.Gate, conf.Lenient, conf.Upstreams = s.store, s.gate, s.c.Lenient, s.upstreams()
+	conf.ScrubFile = filepath.Join(s.c.Dir, ScrubFile)
 	s.relay = New(conf)
 	s.relay.tally = s.sessions.Tally
 	if s.page, err = s.relay.listenHTTP(s.c, s.certs, s.started.Listen, &s.accepted); err != nil || s.page == nil {

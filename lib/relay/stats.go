@@ -70,6 +70,9 @@ func (r *Relay) LogStats(level slog.Level) {
 		"sent_objects", s.SentObjects, "sent_bytes", s.SentBytes, "sent_from_disk", s.SentFromDisk, "fetches", s.Fetches, "backfilled", s.Backfilled,
 		"reset_incomplete", s.ResetIncomplete, "reset_lag", s.ResetLag, "reset_timeout", s.ResetTimeout, "reset_broken", s.ResetBroken,
 		"store_bytes", d.Bytes, "store_tracks", d.Tracks, "store_groups", d.Groups, "store_removed", d.Removed, "store_left_out", d.LeftOut)
+	if p := r.scrubbed(); p != nil {
+		r.log.Log(context.Background(), level, "scrub counters", "groups", p.Groups, "bytes", p.Bytes, "bad", p.Bad, "healed", p.Healed, "waiting", len(p.Waiting))
+	}
 	if r.tally != nil {
 		r.log.LogAttrs(context.Background(), level, "transport counters", transportAttrs(r.tally.Stats())...)
 	}

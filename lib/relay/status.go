@@ -34,6 +34,8 @@ type Status struct {
 	// Tickets are the tickets that have not expired; missing if they cannot be read.
 	Tickets []mesh.Ticket  `json:"tickets,omitempty"`
 	Mirror  *mesh.Progress `json:"mirror,omitempty"`
+	// Scrub is how far stored groups were compared with their hashes; missing: they are not.
+	Scrub *archive.Scrubbed `json:"scrub,omitempty"`
 }
 
 // Key identifies the relay.
@@ -169,6 +171,7 @@ func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Cert
 				Certificate: keys.OfCertificate(certs.Program()).String(),
 			},
 			Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: diskOf(r.store, c.Dir, c.Store),
+			Scrub: r.scrubbed(),
 		}
 		if r.mirror != nil {
 			s.Mirror = r.mirror.Progress()

@@ -86,7 +86,7 @@ func (x *index) add(o *object.Object, e entry) {
 func (x *index) whole() bool { return x.hasEnd && uint64(len(x.entries)) == x.end+1 }
 
 func (g *group) info() Info {
-	return Info{Group: g.id, Complete: g.state != partial && !g.bad, Bytes: g.size, Time: time.Unix(0, g.mtime)}
+	return Info{Group: g.id, Complete: g.state != partial && !g.bad, Damaged: g.state == complete && g.bad, Bytes: g.size, Time: time.Unix(0, g.mtime)}
 }
 
 func (g *group) dir() string { return filepath.Join(g.t.dir(), shard(g.id)) }

@@ -69,6 +69,7 @@ func (r Result) String() string {
 type Info struct {
 	Group    uint64
 	Complete bool      // every object from 0 to the end of group is there
+	Damaged  bool      // it was complete, and its file could not be read to its end when that was last tried
 	Bytes    int64     // of the file
 	Time     time.Time // last written
 }
