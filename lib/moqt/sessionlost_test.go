@@ -3,6 +3,7 @@ package moqt
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -36,5 +37,63 @@ func TestRequestsEndWithTheirSession(t *testing.T) {
 				t.Fatalf("%v (%T)", err, err)
 			}
 		}
+	}
+}
+
+// TestLostConnectionEndsNoStream: where a connection breaks without a word, as one does whose program is killed, streams have not come to
+// their end, neither between objects nor within one, and the peer broke no rule: otherwise half a group would be taken for the whole one.
+func TestLostConnectionEndsNoStream(t *testing.T) {
+	for _, scheme := range []string{"unix", "tcp"} {
+		t.Run(scheme, func(t *testing.T) {
+			ctx := testContext(t)
+			h, pubs := accepting(TrackInfo{})
+			c, s := qmuxPair(t, scheme, nil, &Config{Handler: h})
+			sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := recv(t, pubs)
+			var streams []*SubgroupReader
+			for group := range uint64(2) {
+				w, err := p.OpenSubgroup(ctx, SubgroupHeader{Group: group, EndOfGroup: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := w.WriteObject(0, nil, wire.StatusNormal, []byte("whole")); err != nil {
+					t.Fatal(err)
+				}
+				if group == 1 {
+					if err := w.WriteObjectHeader(1, nil, 1000); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := w.Write(make([]byte, 500)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				g, err := sub.AcceptSubgroup(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range group + 1 {
+					if _, err := g.Next(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if group == 0 {
+					if _, err := io.ReadAll(g); err != nil {
+						t.Fatal(err)
+					}
+				}
+				streams = append(streams, g)
+			}
+			s.conn.Info().Socket.Close()
+			_, between := streams[0].Next()
+			_, within := io.ReadAll(streams[1])
+			for _, err := range []error{between, within, done(t, c.Context())} {
+				if err == nil || errors.Is(err, io.EOF) || isViolation(err) {
+					t.Errorf("%v (%T)", err, err)
+				}
+			}
+		})
 	}
 }
