@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -222,6 +223,48 @@ func TestQLogThatCannotBeWritten(t *testing.T) {
 	}
 	if c.qlog != nil {
 		t.Error("a log in what is no folder")
+	}
+}
+
+// TestQLogOfAnyMessage: whatever of a message a peer leaves out or puts in, its log is JSON.
+func TestQLogOfAnyMessage(t *testing.T) {
+	for _, m := range []wire.Message{
+		new(wire.ClientSetup), new(wire.ServerSetup), new(wire.Setup), new(wire.GoAway), new(wire.MaxRequestID), new(wire.RequestsBlocked),
+		new(wire.RequestOK), new(wire.RequestError), new(wire.RequestUpdate), new(wire.Subscribe), new(wire.SubscribeOK), new(wire.Unsubscribe),
+		new(wire.Publish), new(wire.PublishOK), new(wire.PublishDone), new(wire.PublishBlocked), new(wire.PublishStateNotify), new(wire.Fetch),
+		new(wire.FetchOK), new(wire.FetchCancel), new(wire.TrackStatus), new(wire.PublishNamespace), new(wire.PublishNamespaceDone),
+		new(wire.PublishNamespaceCancel), new(wire.Namespace), new(wire.NamespaceDone), new(wire.SubscribeNamespace), new(wire.SubscribeTracks),
+	} {
+		v := reflect.ValueOf(m).Elem()
+		for depth := range 5 {
+			made(v, depth)
+			if b, err := json.Marshal(qlogMessage(m)); err != nil || len(b) == 0 {
+				t.Errorf("%T with pointers %d deep: %s, %v", m, depth, b, err)
+			}
+		}
+	}
+}
+
+// made gives pointers something to point at, so many of them deep, and slices an element.
+func made(v reflect.Value, depth int) {
+	if depth == 0 || !v.CanSet() {
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		made(v.Elem(), depth-1)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			made(v.Field(i), depth)
+		}
+	case reflect.Slice:
+		if v.Len() == 0 {
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		}
+		made(v.Index(0), depth-1)
 	}
 }
 

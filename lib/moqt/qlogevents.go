@@ -279,14 +279,15 @@ func qlogParameters(v reflect.Value) []map[string]any {
 }
 
 func qlogValue(v reflect.Value) any {
-	switch x := v.Interface().(type) {
-	case *object.Namespace:
-		return qlogTuple(*x)
-	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		if v.IsNil() {
 			return nil
+		}
+		if v.CanInterface() {
+			if x, ok := v.Interface().(*object.Namespace); ok {
+				return qlogTuple(*x)
+			}
 		}
 		return qlogValue(v.Elem())
 	case reflect.Struct:
