@@ -71,6 +71,46 @@ func testFetch(t *draftT) {
 	}
 }
 
+// TestOrderOfOneGroup: a fetch of one group is in ascending order for the handler, whatever order the subscriber names, and the subscriber
+// reads the answer. moq-relay asks for the last group of a track in descending order.
+func TestOrderOfOneGroup(t *testing.T) { everywhere(t, testOrderOfOneGroup) }
+
+func testOrderOfOneGroup(t *draftT) {
+	ctx := testContext(t)
+	orders := make(chan GroupOrder, 1)
+	c, _ := pipePair(t, nil, &Config{Handler: handlers{fetch: func(_ context.Context, r *FetchRequest) {
+		orders <- r.GroupOrder
+		w, err := r.Accept(FetchInfo{End: r.End})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for id := range uint64(2) {
+			w.WriteObject(FetchObject{Group: 7, ID: id}, []byte{byte(id)})
+		}
+		w.WriteObject(FetchObject{Kind: FetchedUnknown, Group: 7, ID: 9}, nil)
+		w.Close()
+	}}})
+	for end, want := range map[Location]GroupOrder{
+		{Group: 7}: wire.GroupOrderAscending, {Group: 7, Object: 10}: wire.GroupOrderAscending, {Group: 8}: wire.GroupOrderDescending,
+	} {
+		f, err := c.Fetch(ctx, testTrack, Location{Group: 7}, end, FetchOptions{GroupOrder: wire.GroupOrderDescending})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := recv(t, orders); got != want {
+			t.Errorf("to %v: order %v, want %v", end, got, want)
+		}
+		n := 0
+		for ; err == nil; n++ {
+			_, err = f.Next()
+		}
+		if n != 4 || err != io.EOF {
+			t.Errorf("to %v: %d entries, %v", end, n-1, err)
+		}
+	}
+}
+
 func TestFetchRefusedAndCancelled(t *testing.T) { everywhere(t, testFetchRefusedAndCancelled) }
 
 func testFetchRefusedAndCancelled(t *draftT) {

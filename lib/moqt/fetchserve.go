@@ -78,9 +78,17 @@ func (in *request) beginFetch(m *wire.Fetch) error {
 			r.Reject(refusal.Code, refusal.Reason)
 			return
 		}
-		s.cfg.Handler.Fetch(ctx, r)
+		r.serve(ctx, s)
 	})
 	return nil
+}
+
+// serve lets the handler answer. The order of groups means nothing where there is one, and not every handler knows both.
+func (r *FetchRequest) serve(ctx context.Context, s *Session) {
+	if r.Start.Group == r.End.Group {
+		r.GroupOrder = wire.GroupOrderAscending
+	}
+	s.cfg.Handler.Fetch(ctx, r)
 }
 
 // resolve finds the range of a fetch that does not say it.

@@ -74,7 +74,7 @@ func (p *Publication) fill(id uint64, asked wire.Parameters, largest *Location) 
 		return
 	}
 	p.s.spawn(func() {
-		p.s.cfg.Handler.Fetch(f.ctx, f.req)
+		f.req.serve(f.ctx, p.s)
 		f.req.Reject(wire.RequestInternalError, "not answered")
 	})
 }

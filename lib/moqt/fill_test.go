@@ -122,7 +122,7 @@ func TestFill(t *testing.T) { onFills(t, testFill) }
 
 func testFill(t *testing.T, v Version) {
 	p, pubs, fetches := filling(t, v)
-	fill := filled(Filter{Type: wire.FilterRelativeStart, Groups: 1})
+	fill := filled(Filter{Type: wire.FilterRelativeStart, Groups: 2})
 	cs := p.request(&wire.Subscribe{RequestID: 0, Track: testTrack, Parameters: wire.Parameters{
 		Fill: fill, SubscriberPriority: ptr(uint8(9)), GroupOrder: wire.GroupOrderDescending,
 		Tokens: []Token{{AliasType: wire.TokenUseValue, Type: 1, Value: []byte("t")}},
