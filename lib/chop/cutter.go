@@ -247,6 +247,9 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		// A packet without payload carries nothing, and no counter shows its loss. If it alone announces a jump of the counter,
 		// players must get it: it goes out with the chunk that the jump damages and with no other, because a receiver that lost
 		// packets before does not know of the jump.
+		if ev == ts.Gap {
+			c.lost(p, pid, before.pos, false)
+		}
 		if ev != ts.Jump {
 			return false, nil
 		}

@@ -508,7 +508,7 @@ func (s *Stream) account(c *reception, all []arrival) {
 				b := &s.packets[l.next]
 				if last >= 0 {
 					// Where the clock steps, a counter that jumps and says so tells of nothing after the step (H.222.0 §2.4.3.5).
-					l.invisible = b.jump || b.data.Discontinuity() && b.seg != s.packets[last].seg || b.data.Continuity() == (c.counter(s, last, l.next)+1)&15
+					l.invisible = b.jump || b.data.Discontinuity() && b.seg != s.packets[last].seg || c.goesOn(s, last, l.next)
 				} else {
 					l.invisible = true // the first packet of a PID says nothing of those before
 				}
@@ -546,15 +546,23 @@ func (s *Stream) account(c *reception, all []arrival) {
 // sure tells whether c heard a packet for sure: just behind missing bytes it may not have.
 func (c *reception) sure(i int32) bool { return c.heard[i] && !c.unsure[i] }
 
-// counter is the counter of a PID that c knows before a packet of it: of the last packet with payload that it got, or of one behind that which
-// announces a jump. Sixteen packets behind either may be lost, and nothing shows it.
-func (c *reception) counter(s *Stream, last, next int32) uint8 {
-	for i := next - 1; i > last; i-- {
-		if p := &s.packets[i]; p.announces && c.heard[i] && p.data.PID() == s.packets[next].data.PID() {
-			return p.data.Continuity()
+// goesOn tells whether the counter of a packet goes on from the one of its PID that c knows before: of the last packet with payload that it got, or of
+// one without behind that which announces a jump. Sixteen packets behind either may be lost, and nothing shows it; but behind one that announces
+// a jump the counters of further packets without payload show it.
+func (c *reception) goesOn(s *Stream, last, next int32) bool {
+	b := &s.packets[next].data
+	cc, announced := s.packets[last].data.Continuity(), false
+	for i := last + 1; i < next; i++ {
+		p := &s.packets[i].data
+		switch {
+		case p.PID() != b.PID() || p.HasPayload() || !c.heard[i]:
+		case p.Discontinuity():
+			cc, announced = p.Continuity(), true
+		case announced && c.sure(i) && p.Continuity() != cc:
+			return false
 		}
 	}
-	return s.packets[last].data.Continuity()
+	return b.Continuity() == (cc+1)&15
 }
 
 // Write puts what each receiver hears into files NAME.0.ts, NAME.1.ts …

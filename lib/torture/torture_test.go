@@ -289,6 +289,8 @@ var found = []string{
 	"seed=1800000659 len=4 fps=5 astop=1 pcr=2 tables=45 scrambled=2 / seed=1 / seed=8145754 join=2494 loss=1 sixteen=1",
 	// A TDT just behind missing bytes may have been heard, and then the counter of the next one shows that a table was lost, which may have been a TOT.
 	"seed=2200021912 len=2 reorder=1 open=1 audio=3 tables=1 / seed=13572797 / seed=8157812 join=5011 loss=1 of=6 cut=1",
+	// Behind a packet without payload that announces a jump the counters of further ones show what was lost, sixteen packets, too.
+	"seed=2500020162 len=2 codec=1 fps=5 audio=3 adead=1 pcr=2 pcrms=60 cbr=1 af=3 tables=80 tabjit=1 time=1 step=1 trap=2 / seed=5679138 / seed=1995404 join=6117 loss=5 sixteen=1 near=1 strip=2 / seed=1",
 	// No second copy of a packet that begins a PES packet stands behind the first PCR of the next clock: H.222.0 forbids that, and the generator did it.
 	"seed=2400007895 len=6 fps=2 gop=4 pcr=3 af=3 dup=200 apart=1 pmtchange=2 tables=30 tabjit=1 step=2 / seed=1288549 dupdrop=1",
 }

@@ -36,6 +36,7 @@ func (e Event) String() string {
 const (
 	ccSeen = 0x80 // the low nibble holds the last counter
 	ccDup  = 0x40 // a duplicate was already had
+	ccBare = 0x20 // it is that of a packet without payload with discontinuity_indicator
 )
 
 // Continuity follows the counters of all PIDs by H.222.0 §2.4.3.3. The zero value is ready.
@@ -49,7 +50,8 @@ type Continuity struct {
 
 // Check judges p against the packets of its PID before. A packet with transport_error_indicator, a null
 // packet and one with the reserved adaptation_field_control 0 are Ok and teach nothing, and neither does a packet without
-// payload: its counter stands still, and shows nothing that the next packet with payload does not show.
+// payload: its counter stands still, and shows nothing that the next packet with payload does not show. Only behind one with
+// discontinuity_indicator its counter counts: there sixteen lost packets show nowhere else.
 func (c *Continuity) Check(p *Packet) Event {
 	afc := p[3] & 0x30
 	pid := p.PID() & (NumPIDs - 1)
@@ -62,9 +64,18 @@ func (c *Continuity) Check(p *Packet) Event {
 	if afc == 0x20 {
 		moved := s&ccSeen != 0 && c.moves(pid, s, cc)
 		if !flagged && !moved {
-			return Ok
+			if s&ccBare == 0 || cc == s&0x0f {
+				return Ok
+			}
+			c.state[pid] = ccSeen | ccBare | cc
+			c.lost = int(cc-s) & 0x0f
+			c.total += uint64(c.lost)
+			return Gap
 		}
 		c.state[pid] = ccSeen | cc
+		if flagged {
+			c.state[pid] |= ccBare
+		}
 		if moved || s&ccSeen == 0 || cc == s&0x0f {
 			return Ok
 		}
