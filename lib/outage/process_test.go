@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -95,6 +96,7 @@ type process struct {
 	b    *broadcast // of a publisher
 	stop context.CancelFunc
 	fed  chan struct{}
+	has  chan struct{} // closed when the publisher has got something
 }
 
 func newProcess(t testing.TB, what, addr string) *process {
@@ -143,11 +145,26 @@ func (p *process) publisher(b *broadcast) {
 		p.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	p.b, p.stop, p.fed = b, stop, make(chan struct{})
+	p.b, p.stop, p.fed, p.has = b, stop, make(chan struct{}), make(chan struct{})
+	has := p.has
 	go func() {
 		defer close(p.fed)
-		b.onAir(ctx, w)
+		b.onAir(ctx, &firstWrite{w, sync.OnceFunc(func() { close(has) })})
 	}()
+}
+
+// firstWrite tells of the first write that went well.
+type firstWrite struct {
+	io.WriteCloser
+	tell func()
+}
+
+func (w *firstWrite) Write(b []byte) (int, error) {
+	n, err := w.WriteCloser.Write(b)
+	if err == nil {
+		w.tell()
+	}
+	return n, err
 }
 
 // kill ends the process at once, whatever it is doing.
@@ -172,6 +189,11 @@ func (p *process) end() {
 	p.t.Helper()
 	if p.stop == nil {
 		p.cmd.Process.Signal(syscall.SIGTERM)
+	} else {
+		select { // an input that ends with nothing is an error
+		case <-p.has:
+		case <-p.fed:
+		}
 	}
 	p.unplug()
 	if err := p.cmd.Wait(); err != nil {
