@@ -140,14 +140,14 @@ func (r *reader) patient(v view, s step) step {
 	return s
 }
 
-// atEnd reports whether no chunk is left before the end. Group ids skip, so that is so if no bucket lies between, or if a relay
+// atEnd reports whether no chunk is left before the end. Group ids skip, so that is so if no bucket has ids in between, or if a relay
 // that has the end brought all objects before it, and nothing came since.
 func (r *reader) atEnd(v view) bool {
 	to := r.e.to
 	if r.e.ids != tagged || to == noEnd || to.Object > 0 || v.next.Object > 0 || v.newer != nil || !r.wrote {
 		return false
 	}
-	return clock.BucketsBetween(r.group, to.Group) <= 0 || r.e.someExhausted() && r.e.asm.idle() >= r.c.Reorder
+	return r.e.ids.bucket(to.Group-1) <= r.e.ids.bucket(r.group) || r.e.someExhausted() && r.e.asm.idle() >= r.c.Reorder
 }
 
 // missingFor returns how long nothing came of the missing objects, counted from the first look that missed them.

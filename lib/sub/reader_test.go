@@ -97,6 +97,17 @@ func TestReaderWaits(t *testing.T) {
 	}
 }
 
+// An end in the middle of a bucket's ids does not leave out the chunk of that bucket with a lower one.
+func TestReaderEndsWithinABucket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := alone(t, Config{}, moqt.Location{Group: chunk(21) + 5}, io.Discard)
+		l.put(groups(20, 1)...)
+		l.took(chunk(20), 0)
+		l.put(groups(21, 1)...)
+		l.took(chunk(21), 0)
+	})
+}
+
 // Nothing is given up while no relay is there: what is missing may come when one is back.
 func TestReaderWaitsForARelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -155,7 +166,7 @@ func TestReaderEnds(t *testing.T) {
 		gone int64
 	}{
 		{"the bound is passed", Config{}, moqt.Location{Group: chunk(21)}, func(l *lonely) { l.put(groups(21, 1)...) }, 0, 0},
-		{"no chunk fits before the bound", Config{}, moqt.Location{Group: chunk(21)}, func(*lonely) {}, 0, 0},
+		{"no chunk fits before the bound", Config{}, moqt.Location{Group: chunk(21) &^ 0xffff}, func(*lonely) {}, 0, 0},
 		{"the track ends", Config{ExitAtEnd: true}, noEnd, func(l *lonely) {
 			l.put(object.Object{Group: chunk(20) + 1, Status: object.EndOfTrack})
 		}, 0, 0},
