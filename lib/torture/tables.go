@@ -279,3 +279,33 @@ func (g *generator) timeTables() {
 		}
 	}
 }
+
+// pmt is the table of the program at a time.
+func (g *generator) pmt(now int64) psi.PMT {
+	h := &g.spec.H
+	t := psi.PMT{Program: g.out.program, Version: 3, PCRPID: g.out.pcrPID}
+	g.pmts++
+	if h[hTrap]&2 != 0 && g.pmts%7 == 3 { // what may come
+		t.Next, t.Version = true, 9
+		t.Streams = []psi.Stream{{Type: psi.TypeMPEG1Audio, PID: 0x1abc}}
+		return t
+	}
+	changed := now >= g.changeAt
+	if changed {
+		t.Version++
+	}
+	for _, s := range g.sources {
+		if s.kind == kindOther || s.from > now {
+			continue
+		}
+		e := s.stream
+		if changed && h[hPMTChange] == 3 && s.kind == kindAudio {
+			e.Descriptors = psi.LanguageDescriptor("qaa")
+			if d, ok := s.stream.Descriptors.Find(psi.TagAC3); ok {
+				e.Descriptors = append(psi.AppendDescriptor(nil, psi.TagAC3, d), e.Descriptors...)
+			}
+		}
+		t.Streams = append(t.Streams, e)
+	}
+	return t
+}
