@@ -110,18 +110,12 @@ type cursor struct {
 	bad bool
 }
 
-func (c *cursor) uvarint() uint64 {
-	v, n := binary.Uvarint(c.b)
-	if n <= 0 {
-		c.bad = true
-		return 0
-	}
-	c.b = c.b[n:]
-	return v
-}
+func (c *cursor) uvarint() uint64 { return number(c, binary.Uvarint) }
+func (c *cursor) varint() int64   { return number(c, binary.Varint) }
 
-func (c *cursor) varint() int64 {
-	v, n := binary.Varint(c.b)
+// number takes a number off the front; 0, and the record is bad, if there is none.
+func number[T uint64 | int64](c *cursor, read func([]byte) (T, int)) T {
+	v, n := read(c.b)
 	if n <= 0 {
 		c.bad = true
 		return 0
