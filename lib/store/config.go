@@ -37,6 +37,7 @@ type Config struct {
 	now          func() time.Time         // tests set these, too
 	fail         func(n int) (int, error) // may cut a write of n bytes short
 	disk         func(dir string) (free, size int64, err error)
+	fsType       func(dir string) uint32
 }
 
 // Rule is the retention of all namespaces with a prefix.
@@ -64,6 +65,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.disk == nil {
 		c.disk = diskOf
+	}
+	if c.fsType == nil {
+		c.fsType = fsTypeOf
 	}
 	return c
 }

@@ -9,11 +9,14 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The store's index (docs/format/store.md) says which group files lie in which folder, so that a store of many groups opens without looking at
 // every file. It is a hint: what it says of a folder counts only while the folder is, by its inode and the time of its last change, the one that was
-// looked at, and of the files' bytes it says nothing. A folder that differs, or that the index does not have, is listed.
+// looked at, and of the files' bytes it says nothing. A folder that differs, or that the index does not have, is listed. Where a file system's
+// folders do not tell of each change, there is no index.
 
 const (
 	indexFile   = "store.index"
@@ -43,10 +46,10 @@ type stamp struct {
 	change int64 // Unix ns
 }
 
-// stampOf returns the stamp of a folder; false: it is none that can be looked at.
-func stampOf(dir string) (stamp, bool) {
+// stampOf returns the stamp of a folder; false: it is none that can be looked at, or it lies on another file system than the folder of all groups.
+func (s *Store) stampOf(dir string) (stamp, bool) {
 	st, err := os.Lstat(dir)
-	if err != nil || !st.IsDir() {
+	if err != nil || !st.IsDir() || device(st) != s.device {
 		return stamp{}, false
 	}
 	sys, ok := st.Sys().(*syscall.Stat_t)
@@ -54,6 +57,29 @@ func stampOf(dir string) (stamp, bool) {
 		return stamp{}, false
 	}
 	return stamp{sys.Ino, sys.Ctim.Nano()}, true
+}
+
+// zfs is how OpenZFS names itself to statfs.
+const zfs = 0x2fc12fc1
+
+// tellsChanges reports whether each change in a folder of a file system, which statfs names so, shows in the folder's time of change. Elsewhere the
+// time may be another folder's: mergerfs shows several folders as one, which has the time of the first of them. Over a network it may be an old one.
+func tellsChanges(fsType uint32) bool {
+	switch fsType {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.BCACHEFS_SUPER_MAGIC, zfs,
+		unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC:
+		return true
+	}
+	return false
+}
+
+// fsTypeOf is how the file system of a folder names itself to statfs; 0: that cannot be told.
+func fsTypeOf(dir string) uint32 {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return 0
+	}
+	return uint32(st.Type)
 }
 
 // filed is what the index says of a group file.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -18,7 +19,6 @@ type folders struct {
 	read    map[string]folderRecord // what the index said, while the store is opened
 	seen    map[string]verified     // folders in which the groups lie that are in memory, and nothing else
 	written map[string]verified     // what the index has
-	tried   time.Time               // when it was last to be written
 }
 
 // verified is a folder that was seen to hold the files of so many groups, and nothing else.
@@ -34,7 +34,7 @@ func (s *Store) recall(t *Track, dir string) bool {
 	if !ok {
 		return false
 	}
-	if at, ok := stampOf(dir); !ok || at != r.at {
+	if at, ok := s.stampOf(dir); !ok || at != r.at {
 		return false
 	}
 	files, ok := r.decode()
@@ -101,7 +101,7 @@ func (s *Store) snapshot(now time.Time) (b []byte, have map[string]verified) {
 		for name, ids := range t.shards() {
 			files, dir := t.filed(ids), filepath.Join(dir, name)
 			path := s.below(dir)
-			at, ok := stampOf(dir)
+			at, ok := s.stampOf(dir)
 			if !ok || len(files) == 0 || at.change > now.Add(-s.c.settled).UnixNano() {
 				continue
 			}
@@ -130,29 +130,30 @@ func (s *Store) holds(dir string, at stamp, files []filed) bool {
 			return false
 		}
 	}
-	again, ok := stampOf(dir)
+	again, ok := s.stampOf(dir)
 	return ok && again == at
 }
 
-// keepIndex writes the index when it is time to.
-func (s *Store) keepIndex() error {
-	s.indexMu.Lock()
-	due := s.folders.tried.IsZero() || time.Since(s.folders.tried) >= indexInterval
-	if due {
-		s.folders.tried = time.Now()
+// keepIndex writes the index when the store has been open for Config.Interval, and then every indexInterval, until ctx ends. To list many folders may
+// take minutes, so Run does the rest of its work meanwhile.
+func (s *Store) keepIndex(ctx context.Context) {
+	said := once{log: s.c.Logger, what: "store index"}
+	for wait := s.c.Interval; ; wait = indexInterval {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		said.tell(s.writeIndex())
 	}
-	s.indexMu.Unlock()
-	if !due {
-		return nil
-	}
-	return s.writeIndex()
 }
 
-// writeIndex writes the index, if something else is known than what it has. A store of few groups, and a disk without room, go without.
+// writeIndex writes the index, if something else is known than what it has. A store of few groups, a disk without room, and a file system whose folders
+// do not tell of each change go without.
 func (s *Store) writeIndex() error {
 	s.indexMu.Lock()
 	defer s.indexMu.Unlock()
-	if s.c.ReadOnly || s.Stats().Groups < s.c.leastIndexed || s.diskRoom() != nil || s.away() != nil {
+	if s.c.ReadOnly || !tellsChanges(s.c.fsType(s.dir)) || s.Stats().Groups < s.c.leastIndexed || s.diskRoom() != nil || s.away() != nil {
 		return nil
 	}
 	b, have := s.snapshot(time.Now())

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"every.channel/ec/lib/object"
+
+	"golang.org/x/sys/unix"
 )
 
 // indexed is a store that has an index however few groups there are, and soon after they came. The clock of a file system ticks every few
@@ -39,7 +42,12 @@ func settle(t testing.TB, s *Store, folders int) {
 // found is what a store that is looked at has, and what it leaves out.
 func found(t testing.TB, dir string) string {
 	t.Helper()
-	s, err := Open(dir, Config{ReadOnly: true})
+	return foundWith(t, dir, Config{ReadOnly: true})
+}
+
+func foundWith(t testing.TB, dir string, c Config) string {
+	t.Helper()
+	s, err := Open(dir, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,6 +300,78 @@ func TestIndexWithoutRoom(t *testing.T) {
 	}
 	if list, _ := filepath.Glob(filepath.Join(dir, ".tmp-*")); len(list) != 0 || strings.Count(log.String(), "level=WARN") != 1 {
 		t.Errorf("left %v, log:\n%s", list, log.String())
+	}
+}
+
+// TestIndexWhereFoldersTellNothing: where a folder's time may stay although files came, as on mergerfs, no index is written, and none that is there
+// hides what came.
+func TestIndexWhereFoldersTellNothing(t *testing.T) {
+	dir := memoryDir(t)
+	library(t, dir)
+	want := found(t, dir)
+	shard0 := filepath.Join(dir, groupsDir, "ec-atsc-2065-3", "ts_t07", "0")
+	s := open(t, dir, indexed)
+	at, ok := s.stampOf(shard0)
+	if err := s.Close(); err != nil || !ok {
+		t.Fatal(err)
+	}
+	less := appendFolder([]byte(indexFormat), "ec-atsc-2065-3/ts_t07/0", at, []filed{{1, kindZstd, 300, 1000}})
+	if err := os.WriteFile(filepath.Join(dir, indexFile), less, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		fsType uint32
+		hides  bool
+	}{{unix.TMPFS_MAGIC, true}, {unix.EXT4_SUPER_MAGIC, true}, {unix.FUSE_SUPER_MAGIC, false}, {unix.NFS_SUPER_MAGIC, false}, {0, false}} {
+		conf := Config{ReadOnly: true, fsType: func(string) uint32 { return c.fsType }}
+		if got := foundWith(t, dir, conf); (got == want) == c.hides {
+			t.Errorf("%#x:\n%s\nwithout an index:\n%s", c.fsType, got, want)
+		}
+	}
+	conf := indexed
+	conf.fsType = func(string) uint32 { return unix.FUSE_SUPER_MAGIC }
+	s = open(t, dir, conf)
+	settle(t, s, 6)
+	if err := errors.Join(s.writeIndex(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, indexFile)); err != nil || !slices.Equal(b, less) {
+		t.Errorf("an index was written: %v", err)
+	}
+}
+
+// TestIndexHoldsUpNothing: groups get their final names while the index is made, which may take minutes.
+func TestIndexHoldsUpNothing(t *testing.T) {
+	began, over := make(chan struct{}), make(chan struct{})
+	c := indexed
+	c.Interval = time.Millisecond
+	c.disk = func(string) (int64, int64, error) { // asked for before an index is made
+		select {
+		case <-began:
+		default:
+			close(began)
+		}
+		<-over
+		return 1 << 40, 1 << 41, nil
+	}
+	dir := memoryDir(t)
+	s := open(t, dir, c)
+	putGroup(t, s.Track(ts), 1)
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.Run(ctx) })
+	defer running.Wait()
+	defer stop()
+	defer close(over)
+	<-began
+	putGroup(t, s.Track(ts), 2)
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Lstat(filepath.Join(dir, groupsDir, "ec-atsc-2065-3", "ts_t07", "0", "2.eco")); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a group waits for the index")
+		}
 	}
 }
 

@@ -20,7 +20,9 @@ var (
 // recover reads the folders into memory. Whole groups are known by their names alone; partial ones are read, and cut behind their
 // last whole record. What cannot be read, and files that are not the store's, are left alone and reported.
 func (s *Store) recover() {
-	s.folders.read = readIndex(filepath.Dir(s.dir))
+	if tellsChanges(s.c.fsType(s.dir)) {
+		s.folders.read = readIndex(filepath.Dir(s.dir))
+	}
 	defer func() { s.folders.read, s.folders.written = nil, maps.Clone(s.folders.seen) }()
 	beside, _ := os.ReadDir(filepath.Dir(s.dir)) // not a pattern, which the path could be too
 	for _, e := range beside {

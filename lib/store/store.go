@@ -112,9 +112,12 @@ func Open(dir string, c Config) (*Store, error) {
 
 // Run gives whole groups their final names, removes and compresses old ones, until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
+	var index sync.WaitGroup
+	defer index.Wait()
+	index.Go(func() { s.keepIndex(ctx) })
 	tick := time.NewTicker(s.c.Interval)
 	defer tick.Stop()
-	said, index := once{log: s.c.Logger, what: "store maintenance"}, once{log: s.c.Logger, what: "store index"}
+	said := once{log: s.c.Logger, what: "store maintenance"}
 	for {
 		select {
 		case <-ctx.Done():
@@ -123,7 +126,6 @@ func (s *Store) Run(ctx context.Context) error {
 			said.tell(s.Flush())
 		case <-tick.C:
 			said.tell(s.Maintain())
-			index.tell(s.keepIndex())
 		}
 	}
 }
