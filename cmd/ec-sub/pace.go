@@ -103,7 +103,7 @@ func paced(c *cli.Context, conf pace.Config, w io.WriteCloser) *pacer {
 	go func() {
 		s, err := pace.Run(c.Context, conf, r, w)
 		r.CloseWithError(err)
-		if conf.SI != nil && conf.SI.Empty() {
+		if conf.SI != nil && s.Packets > 0 && conf.SI.Empty() {
 			conf.Log.Warn("no tables of the broadcast were put back: the relay has none of this time", "hint", siHint)
 		}
 		conf.Log.Info("paced", "packets", s.Packets, "null", s.Null, "pauses", s.Pauses, "anew", s.Anew, "late", s.Late)
