@@ -206,16 +206,14 @@ func printScrub(w io.Writer, s *archive.Scrubbed) {
 		fmt.Fprintln(w, "scrub off")
 		return
 	}
-	state := "is over since " // the text that follows is a time
+	state := "begins"
 	switch {
 	case s.Paused != "":
 		state = "pauses: " + s.Paused
 	case s.Over != nil:
-		state += s.Over.UTC().Format(time.RFC3339)
+		state = "was over at " + s.Over.UTC().Format(time.RFC3339)
 	case s.Next != nil:
 		state = fmt.Sprintf("is at %s group %d", s.Next.Track, s.Next.Group)
-	default:
-		state = "begins"
 	}
 	fmt.Fprintf(w, "scrub %s: %d groups, %s; %d were damaged, %d healed, %d wait for somebody who has them\n", state, s.Groups, size(s.Bytes), s.Bad, s.Healed, len(s.Waiting))
 }
