@@ -170,7 +170,7 @@ func (r *Relay) publishersOf(t object.TrackName, asks *session) (list []*keeper,
 
 // fromPublishers fetches from publishers the objects of a span that are missing and that they have, for somebody who waits for them.
 func (r *Relay) fromPublishers(ctx context.Context, t *track, s span, f filling) error {
-	if l := t.Info().Largest; l != nil { // what is still to come of the newest group comes by itself
+	if l := t.Info().Largest; l != nil && !f.mends { // what is still to come of the newest group comes by itself
 		s.to = minLocation(s.to, startOf(l.Group))
 	}
 	publishers, _ := r.publishersOf(t.name, f.asks)

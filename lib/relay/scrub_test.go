@@ -166,6 +166,30 @@ func TestScrubHealsFromPublisher(t *testing.T) {
 	}
 }
 
+// TestScrubHealsNewestFromPublisher: the newest group of a track, such as a catalog, is asked for at once, too: it was whole, and does not come by itself.
+func TestScrubHealsNewestFromPublisher(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := start(t, dir, pipe, Config{}, store.Config{})
+		k := &keeping{groups: []uint64{10}}
+		p := s.publishes(t, k)
+		p.group(10)
+		s.stored(t, parts+1)
+		if err := s.store.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		tr := s.store.Track(ts)
+		harm(t, shelved(t, dir, 10), 1)
+		tr.Verify(10)
+		if _, err := tr.Mend(10); err != nil {
+			t.Fatal(err)
+		}
+		if !s.heal(within(t, time.Minute), ts, 10, func(context.Context, int) error { return nil }) {
+			t.Error("not healed")
+		}
+	})
+}
+
 // TestNoScrub: without a rate nothing is read, and the status says so.
 func TestNoScrub(t *testing.T) {
 	if r := New(Config{Store: nil}); r.scrub != nil || r.scrubbed() != nil {
