@@ -61,7 +61,7 @@ func ParseAge(text string) (time.Duration, error) {
 			continue
 		}
 		n, err := strconv.ParseFloat(number, 64)
-		if d := n * float64(unit.is); err != nil || d < 0 || d > float64(100*365*day) {
+		if d := n * float64(unit.is); err != nil || !(0 <= d && d <= float64(100*365*day)) { // nor is NaN an age
 			return 0, errors.New("not an age")
 		} else if sum, text = sum+time.Duration(d), rest; text == "" {
 			return sum, nil

@@ -27,7 +27,7 @@ func TestAge(t *testing.T) {
 			t.Errorf("%s: %v, %q, %v", test.text, time.Duration(a), a.String(), err)
 		}
 	}
-	for _, text := range []string{"", "soon", "d", "2days", "1h2d", "-2d", "1e9w"} {
+	for _, text := range []string{"", "soon", "d", "2days", "1h2d", "-2d", "1e9w", "NaNd", "-nanw", "infd"} {
 		if a := Age(0); a.Set(text) == nil {
 			t.Errorf("%q is %v", text, time.Duration(a))
 		}
