@@ -5,8 +5,9 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
+
+	"every.channel/ec/lib/store"
 )
 
 // Scrubbed is how far a scrub is. It is what is noted in the store's folder (docs/format/store.md), and a part of the relay's status.
@@ -87,16 +88,5 @@ func writeNote(path string, p Scrubbed) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		err = errors.Join(err, os.Remove(f.Name()))
-	}
-	return err
+	return store.ReplaceFile(path, append(b, '\n'))
 }

@@ -232,6 +232,9 @@ func TestKill9(t *testing.T) {
 	if byIndex == 0 {
 		t.Error("no index was ever used")
 	}
+	if list, err := os.ReadDir(dir); err != nil || len(list) > 4 { // groups, lock, index, and one that was being written
+		t.Errorf("what the killed left piles up: %v, %v", list, err)
+	}
 }
 
 func TestCrashBetweenRenames(t *testing.T) {

@@ -111,7 +111,7 @@ func (s *Store) makeFolder(parent, written string) (string, error) {
 	if b, err := os.ReadFile(name); err == nil && string(b) == written {
 		return dir, nil
 	}
-	return dir, writeSynced(name, written)
+	return dir, replaceFile(name, 0o644, []byte(written))
 }
 
 // makeUsable makes a folder and syncs its parent. What is there already and is no folder that can be read is set aside. rootMu is held.
@@ -196,20 +196,4 @@ func isGroupFile(path string) bool {
 // isAside reports whether something was set aside by its name.
 func isAside(name string) bool {
 	return strings.HasPrefix(name, badFolder) || strings.Contains(name, extBad)
-}
-
-// writeSynced writes a small file whole or not at all.
-func writeSynced(path, text string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "*"+extTemp)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err == nil {
-		return syncDir(filepath.Dir(path))
-	}
-	return errors.Join(err, os.Remove(f.Name()))
 }

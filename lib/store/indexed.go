@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"maps"
 	"os"
@@ -160,25 +159,9 @@ func (s *Store) writeIndex() error {
 	if s.folders.seen = have; len(have) == 0 || maps.Equal(have, s.folders.written) {
 		return nil
 	}
-	if err := replaceFile(filepath.Dir(s.dir), indexFile, b); err != nil {
+	if err := ReplaceFile(filepath.Join(filepath.Dir(s.dir), indexFile), b); err != nil {
 		return err
 	}
 	s.folders.written = have
 	return nil
-}
-
-// replaceFile writes a file whole or not at all. If the process is killed meanwhile, a temporary file stays, as docs/format/store.md has it.
-func replaceFile(dir, name string, b []byte) error {
-	f, err := os.CreateTemp(dir, ".tmp-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, name))
-	}
-	if err == nil {
-		return syncDir(dir)
-	}
-	return errors.Join(err, os.Remove(f.Name()))
 }

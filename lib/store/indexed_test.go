@@ -298,7 +298,7 @@ func TestIndexWithoutRoom(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Errorf("an index that cannot be written ends the relay with %v", err)
 	}
-	if list, _ := filepath.Glob(filepath.Join(dir, ".tmp-*")); len(list) != 0 || strings.Count(log.String(), "level=WARN") != 1 {
+	if list, _ := filepath.Glob(filepath.Join(dir, "*.tmp")); len(list) != 0 || strings.Count(log.String(), "level=WARN") != 1 {
 		t.Errorf("left %v, log:\n%s", list, log.String())
 	}
 }
