@@ -516,6 +516,63 @@ func TestClose(t *testing.T) {
 	})
 }
 
+// deaf is a transport whose writes say io.EOF, once broken is closed.
+type deaf struct {
+	Transport
+	broken chan struct{}
+}
+
+func (d *deaf) WriteRecord(b []byte) error {
+	select {
+	case <-d.broken:
+		return io.EOF
+	default:
+		return d.Transport.WriteRecord(b)
+	}
+}
+
+// TestFailedWriteEndsNoStream: a connection on which nothing can be written any more is lost, and its streams have not come to their end.
+func TestFailedWriteEndsNoStream(t *testing.T) {
+	a, b := networks["unix"](t)
+	d, ctx := &deaf{Bytes(a), make(chan struct{})}, testContext(t)
+	made := make(chan *Conn, 1)
+	go func() {
+		s, err := Server(ctx, Bytes(b), Config{})
+		if err != nil {
+			t.Error(err)
+		}
+		made <- s
+	}()
+	client, err := Client(ctx, d, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := <-made
+	defer client.CloseWithError(0, "")
+	defer server.CloseWithError(0, "")
+	st, err := server.OpenUniStream(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Write([]byte("half")); err != nil {
+		t.Fatal(err)
+	}
+	in, err := client.AcceptUniStream(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(in, make([]byte, 4)); err != nil {
+		t.Fatal(err)
+	}
+	close(d.broken)
+	if err := client.SendDatagram([]byte("so that it writes")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Read(make([]byte, 1)); errors.Is(err, io.EOF) || !errors.Is(err, ErrLost) {
+		t.Errorf("a stream that was cut off ends with %v", err)
+	}
+}
+
 // TestProtocol: the server's preference decides; without one in common, or without any from a peer that was asked, nobody
 // gets a connection.
 func TestProtocol(t *testing.T) {

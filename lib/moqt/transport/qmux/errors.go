@@ -3,6 +3,7 @@ package qmux
 import (
 	"errors"
 	"fmt"
+	"io"
 )
 
 // TransportCode is an error code of the transport (RFC 9000 §20.1).
@@ -88,6 +89,14 @@ var (
 	// ErrWriteAfterClose: Write on a stream that was closed on this side.
 	ErrWriteAfterClose = errors.New("qmux: write on closed stream")
 )
+
+// lost is the error of a connection whose transport has ended with err. It is never io.EOF, which would say that each stream came to its end.
+func lost(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("%w: %w", ErrLost, err)
+}
 
 func broken(code TransportCode, format string, args ...any) error {
 	return &TransportError{Code: code, Reason: fmt.Sprintf(format, args...)}

@@ -2,7 +2,6 @@ package qmux
 
 import (
 	"errors"
-	"fmt"
 	"io"
 )
 
@@ -12,11 +11,8 @@ func (c *Conn) readLoop() {
 	for first := true; ; first = false {
 		b, err := c.t.ReadRecord(maxRecord)
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF // io.EOF would say that each stream came to its end
-			}
 			if _, ok := errors.AsType[*TransportError](err); !ok {
-				err = fmt.Errorf("%w: %w", ErrLost, err)
+				err = lost(err)
 			}
 			c.fail(err)
 			break // of a record too large the next one's beginning is not known

@@ -1,9 +1,6 @@
 package qmux
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // writeLoop sends what is due until the connection ends, and says why then.
 func (c *Conn) writeLoop() {
@@ -38,7 +35,7 @@ func (c *Conn) writeLoop() {
 			continue
 		}
 		if err := c.write(b); err != nil {
-			c.fail(fmt.Errorf("%w: %w", ErrLost, err))
+			c.fail(lost(err))
 			return
 		}
 	}
