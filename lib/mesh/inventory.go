@@ -3,12 +3,9 @@ package mesh
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 
 	"every.channel/ec/lib/object"
@@ -23,22 +20,39 @@ func Ours(implementation string) bool { return strings.HasPrefix(implementation,
 const InventoryField = ".ec-groups"
 
 const (
-	// maxInventory bounds the groups of one answer, MaxInventoryBytes its length.
-	maxInventory, MaxInventoryBytes = 4 << 20, 16 << 20
+	// maxInventory bounds the groups of one answer: 97 days of chunks of 2 s. MaxInventoryBytes bounds its length: such a group takes 5 bytes.
+	maxInventory, MaxInventoryBytes = 4 << 20, 32 << 20
 )
 
-// AppendInventory appends a list of groups, which are in ascending order.
+// AppendInventory appends a list of groups, which are in ascending order; of more than ReadInventory takes, the newest.
 func AppendInventory(b []byte, list []Group) []byte {
 	last := uint64(0)
-	for _, g := range list {
-		b = object.AppendVarint(b, g.ID-last)
-		if last = g.ID; g.Whole {
-			b = object.AppendVarint(b, 0)
-		} else {
-			b = object.AppendVarint(b, g.Objects+1)
-		}
+	for _, g := range readable(list) {
+		b = g.append(b, last)
+		last = g.ID
 	}
 	return b
+}
+
+// append appends a group that follows another one.
+func (g Group) append(b []byte, last uint64) []byte {
+	b = object.AppendVarint(b, g.ID-last)
+	if g.Whole {
+		return object.AppendVarint(b, 0)
+	}
+	return object.AppendVarint(b, g.Objects+1)
+}
+
+// readable returns the newest groups of a list, as many as one answer may have.
+func readable(list []Group) []Group {
+	var one [16]byte
+	size := len(one) // the first group takes that at most
+	for i := len(list) - 1; i > 0; i-- {
+		if size += len(list[i].append(one[:0], list[i-1].ID)); size > MaxInventoryBytes || len(list)-i == maxInventory {
+			return list[i:]
+		}
+	}
+	return list
 }
 
 // ParseInventory reads what AppendInventory wrote.
@@ -96,7 +110,7 @@ func readVarint(r *bufio.Reader) (uint64, error) {
 	return 0, err
 }
 
-// MergeInventories returns the groups that stand in either list.
+// MergeInventories returns the groups that stand in either list; both are in ascending order.
 func MergeInventories(a, b []Group) []Group {
 	if len(a) == 0 {
 		return b
@@ -104,12 +118,19 @@ func MergeInventories(a, b []Group) []Group {
 	if len(b) == 0 {
 		return a
 	}
-	all := make(map[uint64]Group, len(a))
-	for _, g := range append(slices.Clone(a), b...) {
-		o := all[g.ID]
-		all[g.ID] = Group{ID: g.ID, Whole: o.Whole || g.Whole, Objects: max(o.Objects, g.Objects)}
+	all := make([]Group, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		switch {
+		case a[0].ID < b[0].ID:
+			all, a = append(all, a[0]), a[1:]
+		case b[0].ID < a[0].ID:
+			all, b = append(all, b[0]), b[1:]
+		default:
+			all = append(all, Group{ID: a[0].ID, Whole: a[0].Whole || b[0].Whole, Objects: max(a[0].Objects, b[0].Objects)})
+			a, b = a[1:], b[1:]
+		}
 	}
-	return slices.SortedFunc(maps.Values(all), func(a, b Group) int { return cmp.Compare(a.ID, b.ID) })
+	return append(append(all, a...), b...)
 }
 
 // AppendTracks appends the names of tracks, a line for each. A list of them is what a publisher answers that is asked for InventoryField
