@@ -169,7 +169,10 @@ func printStatus(w io.Writer, s relay.Status) {
 	fmt.Fprintf(w, "fingerprint %s\nid %s\nlistening %s\n", s.Key.Fingerprint, s.Key.ID, strings.Join(append(s.Listen, s.HTTP...), " "))
 	printDisk(w, s.Store)
 	if s.Mirror != nil {
-		fmt.Fprintln(w, s.Mirror)
+		fmt.Fprintln(w, "mirror:", s.Mirror)
+	}
+	if s.Backfill != nil {
+		fmt.Fprintln(w, "backfill:", s.Backfill)
 	}
 	printScrub(w, s.Scrub)
 	fmt.Fprintf(w, "objects %d received, %d corroborated, %d conflicting, %d refused, %d sent\n",

@@ -112,7 +112,7 @@ func (m *Mirror) Paused() error {
 	return m.full
 }
 
-// Progress returns how far the copy is.
+// Progress returns how far fetching has come.
 func (m *Mirror) Progress() *Progress {
 	p := &Progress{Missing: m.Missing(), Brought: m.Brought()}
 	if err := m.Paused(); err != nil {

@@ -30,7 +30,7 @@ type Relay struct {
 	ID    string `json:"id,omitempty"`     // its key, as far as it is known
 }
 
-// Progress says how far a whole copy is.
+// Progress says how far fetching what is missing here has come.
 type Progress struct {
 	Missing int64 `json:"missing"` // groups that peers had at the last look and this relay has not
 	Brought int64 `json:"brought"` // groups fetched since the start
@@ -50,13 +50,13 @@ func (r Relays) Print(w io.Writer) error {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", n.Relay, n.State, dash(n.Path), dash(n.Addr), rtt)
 	}
 	if r.Mirror != nil {
-		fmt.Fprintln(tw, r.Mirror)
+		fmt.Fprintln(tw, "mirror:", r.Mirror)
 	}
 	return tw.Flush()
 }
 
 func (p Progress) String() string {
-	s := fmt.Sprintf("mirror: %d groups fetched, %d missing", p.Brought, p.Missing)
+	s := fmt.Sprintf("%d groups fetched, %d missing", p.Brought, p.Missing)
 	if p.Paused != "" {
 		s += ", paused: " + p.Paused
 	}

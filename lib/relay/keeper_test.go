@@ -85,6 +85,7 @@ func TestHolesAreMended(t *testing.T) {
 	if k.asked.Load() > 0 || k.mended.Load() == 0 {
 		t.Errorf("%d requests with the lowest priority, %d others", k.mended.Load(), k.asked.Load())
 	}
+	wait(t, "word of it", func() bool { p := s.mend.Progress(); return p.Brought == 3 && p.Missing == 0 })
 }
 
 // A viewer's FETCH over a hole does not wait for that: the publisher is asked then.

@@ -34,6 +34,8 @@ type Status struct {
 	// Tickets are the tickets that have not expired; missing if they cannot be read.
 	Tickets []mesh.Ticket  `json:"tickets,omitempty"`
 	Mirror  *mesh.Progress `json:"mirror,omitempty"`
+	// Backfill is how far the holes were filled in what publishers send: what these have stored, and upstreams and peers.
+	Backfill *mesh.Progress `json:"backfill,omitempty"`
 	// Scrub is how far stored groups were compared with their hashes; missing: they are not.
 	Scrub *archive.Scrubbed `json:"scrub,omitempty"`
 }
@@ -171,7 +173,7 @@ func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Cert
 				Certificate: keys.OfCertificate(certs.Program()).String(),
 			},
 			Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: diskOf(r.store, c.Dir, c.Store),
-			Scrub: r.scrubbed(),
+			Backfill: r.mend.Progress(), Scrub: r.scrubbed(),
 		}
 		if r.mirror != nil {
 			s.Mirror = r.mirror.Progress()
