@@ -25,7 +25,7 @@ const stepOfCheck = 5 * time.Second
 
 // OnFolder carries out an order about the store in a folder on which no relay runs. Only what the order is for is changed in it.
 func OnFolder(ctx context.Context, dir string, c store.Config, name string, o archive.Order) (record json.RawMessage, err error) {
-	c.ReadOnly = name == StoreList || name == StoreCheck && !o.Repair
+	c.ReadOnly, c.NoIndex = name == StoreList || name == StoreCheck && !o.Repair, true
 	st, err := store.Open(dir, c)
 	if err != nil {
 		return nil, err

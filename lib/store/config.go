@@ -27,6 +27,8 @@ type Config struct {
 	MaxOpen int
 	// ReadOnly opens a store to look at it: nothing in its folder is changed, and nothing can be stored.
 	ReadOnly bool
+	// NoIndex leaves the index as it is: for whoever opens a store to do one thing in it, perhaps as another user.
+	NoIndex bool
 	// Interval is how often Run looks for groups to remove or compress. Default 10 s.
 	Interval time.Duration
 	// Logger gets events of recovery and retention. Default: none.

@@ -152,7 +152,7 @@ func (s *Store) keepIndex(ctx context.Context) {
 func (s *Store) writeIndex() error {
 	s.indexMu.Lock()
 	defer s.indexMu.Unlock()
-	if s.c.ReadOnly || !tellsChanges(s.c.fsType(s.dir)) || s.Stats().Groups < s.c.leastIndexed || s.diskRoom() != nil || s.away() != nil {
+	if s.c.ReadOnly || s.c.NoIndex || !tellsChanges(s.c.fsType(s.dir)) || s.Stats().Groups < s.c.leastIndexed || s.diskRoom() != nil || s.away() != nil {
 		return nil
 	}
 	b, have := s.snapshot(time.Now())

@@ -265,12 +265,13 @@ func TestIndexOfWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestIndexWithoutRoom: where the disk has no room, or is another one, no index is written; a store of few groups has none; what cannot be written
-// is said once, and leaves nothing.
+// TestIndexWithoutRoom: where the disk has no room, or is another one, no index is written; a store of few groups has none, and who opens one to do one
+// thing makes none; what cannot be written is said once, and leaves nothing.
 func TestIndexWithoutRoom(t *testing.T) {
 	for what, c := range map[string]Config{
-		"no room":    {leastIndexed: 1, settled: 1, disk: func(string) (int64, int64, error) { return 1 << 20, 1 << 40, nil }},
-		"few groups": {leastIndexed: 10, settled: 1},
+		"no room":         {leastIndexed: 1, settled: 1, disk: func(string) (int64, int64, error) { return 1 << 20, 1 << 40, nil }},
+		"few groups":      {leastIndexed: 10, settled: 1},
+		"one thing to do": {leastIndexed: 1, settled: 1, NoIndex: true},
 	} {
 		dir := memoryDir(t)
 		s := open(t, dir, c)
