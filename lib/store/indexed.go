@@ -4,6 +4,7 @@ import (
 	"context"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,7 +71,7 @@ func (s *Store) below(dir string) string {
 func (t *Track) shards() map[string][]uint64 {
 	all := make(map[string][]uint64)
 	name, last := "", uint64(0)
-	for _, id := range t.Newest(int(^uint(0) >> 1)) {
+	for _, id := range t.Newest(math.MaxInt) {
 		if n := shardNumber(id); name == "" || n != last {
 			name, last = shard(id), n
 		}
@@ -96,9 +97,8 @@ func (t *Track) filed(ids []uint64) []filed {
 func (s *Store) snapshot(now time.Time) (b []byte, have map[string]verified) {
 	b, have = []byte(indexFormat), make(map[string]verified)
 	for _, t := range s.all() {
-		dir := t.dir()
 		for name, ids := range t.shards() {
-			files, dir := t.filed(ids), filepath.Join(dir, name)
+			files, dir := t.filed(ids), filepath.Join(t.dir(), name)
 			path := s.below(dir)
 			at, ok := s.stampOf(dir)
 			if !ok || len(files) == 0 || at.change > now.Add(-s.c.settled).UnixNano() {
