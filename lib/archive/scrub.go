@@ -46,10 +46,12 @@ type Scrub struct {
 	// Logger gets events. Default: none.
 	Logger *slog.Logger
 
-	next time.Time // when the rate allows to read more
-	run  int       // damaged groups in succession that nobody had
-	vain int       // pauses in succession for one group
-	said string    // the last error of noting how far it is
+	next  time.Time // when the rate allows to read more
+	run   int       // damaged groups in succession that nobody had
+	vain  int       // pauses in succession for one group
+	said  string    // the last error of noting how far it is
+	noted time.Time // when it was last noted how far it is
+	tried time.Time // when what nobody had was last asked for again
 
 	mu sync.Mutex // guards what follows
 	p  Scrubbed
@@ -81,7 +83,7 @@ func (s *Scrub) Run(ctx context.Context) {
 		if s.due(time.Now()) {
 			s.pass(ctx)
 		}
-		s.fetchWaiting(ctx)
+		s.retry(ctx)
 		s.note()
 		sleep(ctx, scrubIdle)
 	}
@@ -105,37 +107,13 @@ func (s *Scrub) pass(ctx context.Context) {
 	if n := s.Progress().Next; n != nil {
 		at = *n
 	}
-	noted, tried := time.Now(), time.Now()
+	s.noted = time.Now()
 	for _, name := range s.Store.Tracks() {
-		written, from := name.String(), uint64(0)
-		if written < at.Track {
-			continue
-		}
-		if written == at.Track {
-			from = at.Group
-		}
-		for ctx.Err() == nil {
-			t := s.Store.Lookup(name)
-			if t == nil {
-				break
-			}
-			g, ok := t.Next(from)
-			if !ok {
-				break
-			}
-			s.change(func(p *Scrubbed) { p.Next = &Place{written, g.Group} })
-			if !s.group(ctx, t, g) {
-				continue // it is looked at again
-			}
-			from = g.Group + 1
-			if time.Since(noted) >= scrubSave {
-				noted = time.Now()
-				s.note()
-			}
-			if time.Since(tried) >= scrubRetry {
-				s.fetchWaiting(ctx)
-				tried = time.Now()
-			}
+		switch written := name.String(); {
+		case written == at.Track:
+			s.track(ctx, name, at.Group)
+		case written > at.Track:
+			s.track(ctx, name, 0)
 		}
 	}
 	if ctx.Err() != nil {
@@ -148,6 +126,30 @@ func (s *Scrub) pass(ctx context.Context) {
 		return
 	}
 	s.Logger.Info("all stored groups were compared with their hashes", "groups", p.Groups, "bytes", p.Bytes, "waiting", len(p.Waiting), "took", now.Sub(p.Begun).Round(time.Second))
+}
+
+// track goes through a track, from a group on.
+func (s *Scrub) track(ctx context.Context, name object.TrackName, from uint64) {
+	for ctx.Err() == nil {
+		t := s.Store.Lookup(name)
+		if t == nil {
+			return
+		}
+		g, ok := t.Next(from)
+		if !ok {
+			return
+		}
+		s.change(func(p *Scrubbed) { p.Next = &Place{name.String(), g.Group} })
+		if !s.group(ctx, t, g) {
+			continue // it is looked at again
+		}
+		from = g.Group + 1
+		if time.Since(s.noted) >= scrubSave {
+			s.noted = time.Now()
+			s.note()
+		}
+		s.retry(ctx)
+	}
 }
 
 // group looks at one group; false: it has to be looked at again. Groups that are not whole are left to those who look for what is missing.
@@ -226,6 +228,14 @@ func (s *Scrub) heal(ctx context.Context, w Waiting) bool {
 	s.Logger.Info("damaged group healed", "track", w.Track, "group", w.Group)
 	s.change(func(p *Scrubbed) { p.Healed++ })
 	return true
+}
+
+// retry fetches what nobody had before, when it is time to.
+func (s *Scrub) retry(ctx context.Context) {
+	if time.Since(s.tried) >= scrubRetry {
+		s.fetchWaiting(ctx)
+		s.tried = time.Now()
+	}
 }
 
 // fetchWaiting tries to heal what nobody had before. What retention would have removed by now, or nobody

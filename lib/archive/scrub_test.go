@@ -185,8 +185,13 @@ func TestScrubWaits(t *testing.T) {
 		}
 		s = &Scrub{Store: h.st, Rate: 1 << 20, Heal: h.heal, File: note}
 		stop := scrubbing(t, s, func(Scrubbed) bool { return h.asked.Load() > 4 })
+		before := h.asked.Load()
+		time.Sleep(time.Hour)
+		if n := h.asked.Load() - before; n < 2*5 || n > 2*6 {
+			t.Errorf("two groups were asked for %d times in an hour", n)
+		}
 		h.away.Store(false)
-		time.Sleep(scrubIdle + time.Second)
+		time.Sleep(scrubRetry + scrubIdle + time.Second)
 		stop()
 		if p := s.Progress(); len(p.Waiting) != 0 || p.Healed != 2 || p.Bad != 2 {
 			t.Errorf("%+v", p)
