@@ -40,8 +40,8 @@ var mutants = []mutant{
 		return Ok
 	}`},
 	{"a packet with the counter of the one before is a duplicate, whatever it holds", "/ sixteen=0 of=1 burst=39 loss=9", "lib/ts/continuity.go",
-		`s&ccDup == 0 && f == last`,
-		`s&ccDup == 0 && (f == last || cc < 16)`},
+		`c.last[pid] != nil && p.repeats(c.last[pid])`,
+		`c.last[pid] != nil`},
 	{"behind a packet without payload that announces a jump, others without payload count no more", "len=6 fps=5 pcr=2 pcrms=60 step=1 disc=0 illegal=0 scrambled=0 / loss=5 sixteen=1 near=1", "lib/ts/continuity.go",
 		`if s&ccBare == 0 || cc == s&0x0f {`,
 		`if ccBare > 0 || cc == s&0x0f {`},

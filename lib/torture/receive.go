@@ -425,7 +425,7 @@ func (s *Stream) account(c *reception, all []arrival) {
 			continue
 		}
 		for k := first + 1; k < int32(i); k++ {
-			if s.packets[k].unit {
+			if s.packets[k].unit || s.packets[k].kind == kindPMT {
 				c.losses = append(c.losses, loss{track: t, last: first, from: first, to: int32(i), next: int32(i), moved: true})
 				break
 			}

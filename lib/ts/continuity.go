@@ -2,7 +2,6 @@ package ts
 
 import (
 	"encoding/binary"
-	"math/bits"
 )
 
 // Event is what a continuity counter says about a packet.
@@ -42,8 +41,8 @@ const (
 // Continuity follows the counters of all PIDs by H.222.0 §2.4.3.3. The zero value is ready.
 type Continuity struct {
 	state [NumPIDs]uint8
-	bare  [NumPIDs]uint8  // how packets without payload count, see moves
-	print [NumPIDs]uint64 // of the last payload, to tell a duplicate from 15 lost packets
+	bare  [NumPIDs]uint8   // how packets without payload count, see moves
+	last  [NumPIDs]*Packet // with payload, to tell a duplicate from 15 lost packets
 	lost  int
 	total uint64
 }
@@ -81,14 +80,13 @@ func (c *Continuity) Check(p *Packet) Event {
 		}
 		return Jump
 	}
-	f := fingerprint(p)
-	last := c.print[pid]
-	c.print[pid] = f
+	again := cc == s&0x0f && s&(ccSeen|ccDup) == ccSeen && c.last[pid] != nil && p.repeats(c.last[pid])
+	c.keep(pid, p)
 	c.state[pid] = ccSeen | cc
 	if s&ccSeen == 0 || cc == (s+1)&0x0f {
 		return Ok
 	}
-	if cc == s&0x0f && s&ccDup == 0 && f == last {
+	if again {
 		c.state[pid] = ccSeen | ccDup | cc
 		return Duplicate
 	}
@@ -115,7 +113,7 @@ func (c *Continuity) Follow(pid PID, run []byte) (n int) {
 	}
 	if n > 0 {
 		c.state[pid&(NumPIDs-1)] = s
-		c.print[pid&(NumPIDs-1)] = fingerprint((*Packet)(run[n-PacketSize:]))
+		c.keep(pid&(NumPIDs-1), (*Packet)(run[n-PacketSize:]))
 	}
 	return n
 }
@@ -147,11 +145,19 @@ func (c *Continuity) TotalLost() uint64 { return c.total }
 // Forget drops what is known of pid: its next packet is Ok.
 func (c *Continuity) Forget(pid PID) { c.state[pid&(NumPIDs-1)] = 0 }
 
-// fingerprint samples the payload. A duplicate repeats every byte but the PCR (§2.4.3.3), which lies
-// before byte 12.
-func fingerprint(p *Packet) uint64 {
-	word := func(i int) uint64 { return binary.LittleEndian.Uint64(p[i:]) }
-	a, b := bits.Mul64(word(12)^0x9e3779b97f4a7c15, word(48)^0xbf58476d1ce4e5b9)
-	c, d := bits.Mul64(word(96)^0x94d049bb133111eb, word(144)^0xd6e8feb86659fd93)
-	return a ^ b + c ^ d + word(PacketSize-8) ^ uint64(p[1]&0x40)
+func (c *Continuity) keep(pid PID, p *Packet) {
+	if c.last[pid] == nil {
+		c.last[pid] = new(Packet)
+	}
+	*c.last[pid] = *p
+}
+
+// repeats reports whether a packet is the one before once more: every byte but the PCR (§2.4.3.3). None is left out, as a table that has
+// changed in one byte is no duplicate of the one before.
+func (p *Packet) repeats(q *Packet) bool {
+	if [6]byte(p[:6]) != [6]byte(q[:6]) || [PacketSize - 12]byte(p[12:]) != [PacketSize - 12]byte(q[12:]) {
+		return false
+	}
+	pcr := p[3]&0x20 != 0 && p[4] >= 7 && p[5]&0x10 != 0
+	return pcr || [6]byte(p[6:12]) == [6]byte(q[6:12])
 }

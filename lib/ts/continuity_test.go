@@ -32,3 +32,42 @@ func TestContinuityWithoutPayload(t *testing.T) {
 		}
 	}
 }
+
+// TestDuplicate: a packet is the copy of the one before only if it repeats every byte but the PCR (H.222.0 §2.4.3.3); else 15 packets are missing.
+func TestDuplicate(t *testing.T) {
+	payload := make([]byte, 150)
+	for _, pcr := range []bool{false, true} {
+		var first Packet
+		first.Fill(&Header{PID: 0x100, UnitStart: true, HasPCR: pcr, PCR: 12345}, payload)
+		for at := 1; at < PacketSize; at++ {
+			if at == 2 || at == 3 { // another PID, another kind of packet
+				continue
+			}
+			again := first
+			again[at] ^= 0x40
+			if at == 1 { // transport_priority
+				again[at] ^= 0x60
+			}
+			if at == 4 || at == 5 && pcr { // the lengths must go on being right
+				continue
+			}
+			want := Gap
+			if pcr && at >= 6 && at < 12 {
+				want = Duplicate
+			}
+			var c Continuity
+			c.Check(&first)
+			if got := c.Check(&again); got != want || got == Gap && c.Lost() != 15 {
+				t.Errorf("PCR %v, byte %d differs: %v, %d lost, want %v", pcr, at, got, c.Lost(), want)
+			}
+			if got := c.Check(&again); want == Duplicate && got != Gap {
+				t.Errorf("PCR %v, a third copy: %v", pcr, got)
+			}
+		}
+		var c Continuity
+		c.Check(&first)
+		if got := c.Check(&first); got != Duplicate {
+			t.Errorf("PCR %v, the same once more: %v", pcr, got)
+		}
+	}
+}
