@@ -34,6 +34,7 @@ type cutter struct {
 
 	heard     [ts.NumPIDs]mark
 	began     [ts.NumPIDs]int64 // position of the last PES packet that began on a kept PID
+	pmtPos    int64             // position at which the PMT was heard last
 	repeats   bool              // the PMT is sent again and again
 	totHeard  bool
 	tdtAlone  bool          // there is no TOT
@@ -47,6 +48,7 @@ type cutter struct {
 	clockPos  int64         // position of the last PCR
 	clockGap  bool          // packets of the PCR PID were lost since
 	clockDark int64         // unreadable packets until then
+	absent    bool          // the PAT has not listed the program since
 	untold    bool          // decoding times have stepped since, and no PCR has told it
 	flagPos   int64         // position of the last PCR with discontinuity_indicator in a packet with payload
 	habit     bool          // the last two PCRs had discontinuity_indicator, so the indicator says nothing about a loss
@@ -79,7 +81,7 @@ type cutter struct {
 	events    []taint // newest last
 	mergeable bool    // the newest may be joined with the next one
 	queue     []*part // parts that are cut and not settled yet
-	closed    int64   // the newest chunk that has an end of its own
+	closed    int64   // the newest chunk that has ended
 	chunks    int64   // begun
 	cutParts  int64   // likewise
 	promoted  []sent  // chunks that were promoted, for damage that is told afterwards
@@ -211,8 +213,8 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 	role := c.prog.roles[pid]
 	if role&(roleKeep|rolePCR) == 0 {
 		if role&(roleTable|roleSI) == 0 {
-			if role&roleNext != 0 && (c.au.active || c.au.begins) {
-				return c.foretaste(p, pid), nil
+			if c.tastes(role) {
+				return c.foretaste(p, pid, c.cont.Check(p)), nil
 			}
 			c.unlisted(p, pid)
 			return false, nil
@@ -241,6 +243,12 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		}
 	}
 	if role&roleKeep == 0 {
+		switch {
+		case c.tastes(role):
+			return c.foretaste(p, pid, ev), nil
+		case p.HasPayload() && role&(roleTable|roleSI) == 0: // a later PMT may list the PID
+			*m = mark{c.pos, c.dark, c.base.now}
+		}
 		return false, nil
 	}
 	if !p.HasPayload() {
@@ -256,14 +264,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		return c.announces(p, pid, c.lost(p, pid, before.pos, true)), nil
 	}
 	*m = mark{c.pos, c.dark, c.base.now}
-	if before.pos > 0 {
-		switch {
-		case ev == ts.Gap || ev == ts.Jump:
-			c.lost(p, pid, before.pos, ev == ts.Jump)
-		case c.dark-before.dark >= 16:
-			c.event(taint{from: before.pos, to: c.pos, pid: pid, kind: taintTEI}) // so many lost packets can hide from a counter of four bits
-		}
-	}
+	c.missing(p, pid, before, ev)
 	if ev == ts.Duplicate {
 		return false, nil
 	}
@@ -315,19 +316,21 @@ func (c *cutter) announces(p *ts.Packet, pid ts.PID, to int64) (keep bool) {
 	return false
 }
 
+// tastes reports whether a packet of a PID with a role may belong to the next chunk, of which the first access unit may be pending.
+func (c *cutter) tastes(role uint16) bool {
+	return role&roleNext != 0 && (c.au.active || c.au.begins)
+}
+
 // foretaste takes a packet of a PID that belongs to the next chunk and not to this one. The pending access unit may turn out to
 // be the next chunk's first.
-func (c *cutter) foretaste(p *ts.Packet, pid ts.PID) (keep bool) {
+func (c *cutter) foretaste(p *ts.Packet, pid ts.PID, ev ts.Event) (keep bool) {
 	m := &c.heard[pid]
 	before := *m
-	ev := c.cont.Check(p)
 	if !p.HasPayload() {
 		return false
 	}
 	*m = mark{c.pos, c.dark, c.base.now}
-	if before.pos > 0 && (ev == ts.Gap || ev == ts.Jump) {
-		c.lost(p, pid, before.pos, ev == ts.Jump)
-	}
+	c.missing(p, pid, before, ev)
 	if p.UnitStart() && ev != ts.Duplicate {
 		c.began[pid] = c.pos
 	}
@@ -340,13 +343,28 @@ func (c *cutter) unlisted(p *ts.Packet, pid ts.PID) {
 	if pid == ts.PIDNull {
 		return
 	}
-	c.cont.Check(p)
+	ev := c.cont.Check(p)
 	if !p.HasPayload() {
 		return
 	}
+	before := c.heard[pid]
 	c.heard[pid] = mark{c.pos, c.dark, c.base.now}
+	if role := c.prog.roles[pid]; role&roleWas != 0 && (ev != ts.Jump || role&roleNext != 0) { // a jump may also begin another program's stream
+		c.missing(p, pid, before, ev)
+	}
 	if !c.prog.patKnown {
 		c.prog.foreshadow(p, pid)
+	}
+}
+
+// missing looks whether packets are missing before a packet with payload, and before it the PID was heard last.
+func (c *cutter) missing(p *ts.Packet, pid ts.PID, before mark, ev ts.Event) {
+	switch {
+	case before.pos == 0:
+	case ev == ts.Gap || ev == ts.Jump:
+		c.lost(p, pid, before.pos, ev == ts.Jump)
+	case c.dark-before.dark >= 16:
+		c.event(taint{from: before.pos, to: c.pos, pid: pid, kind: taintTEI}) // so many lost packets can hide from a counter of four bits
 	}
 }
 

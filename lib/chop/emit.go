@@ -334,10 +334,10 @@ func (e *emitter) repeats(t object.TrackName, group uint64, sum object.Hash) boo
 	return false
 }
 
-// tellLate writes a second manifest entry for a promoted chunk, after something showed that it may lack packets.
+// tellLate writes a second manifest entry for a chunk of which parts were promoted, after something showed that it may lack packets.
 func (e *emitter) tellLate(d delivery) error {
 	was := &e.told[d.chunk.seq%maxSent]
-	if was.seq != d.chunk.seq || was.entry.Scope != catalog.ScopeBroadcast {
+	if was.seq != d.chunk.seq || was.entry.Scope != catalog.ScopeBroadcast && was.entry.Promoted == 0 {
 		return nil
 	}
 	entry := was.entry

@@ -25,17 +25,29 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 	case role&roleTable == 0: // this PID may turn out to carry a stream
 		c.heard[pid] = mark{c.pos, c.dark, c.base.now}
 	case lost || c.dark-c.heard[pid].dark >= 16:
-		c.heard[pid].dark = -1 // something was lost until the table is heard whole
+		c.heard[pid].dark = tableTorn
 	}
 	if c.base.now-c.siSince >= siAgain {
 		c.siSince, pr.versions = c.base.now, psi.Versions{}
 	}
+	was, number := pr.pmtPID, pr.number
 	pr.feed(p, pid)
 	if pr.err != nil {
 		return pr.err
 	}
+	if pr.gone {
+		c.absent = true // nobody knows on which PID its PCRs are
+	}
 	if pr.patWhole {
+		if pr.patChanged && (pr.pmtPID != was || pr.number != number) { // no counter shows whether the first PMT of that kind was lost
+			m := mark{c.pos, tableMoved, c.base.now}
+			if c.tableLost(ts.PIDPAT) {
+				m.pos, m.dark = c.heard[was].pos, tableTorn
+			}
+			c.heard[pr.pmtPID] = m
+		}
 		c.tableSeen(ts.PIDPAT, pr.patChanged)
+		c.own()
 		pr.patWhole, pr.patChanged = false, false
 	}
 	if pr.pmtWhole {
@@ -75,13 +87,34 @@ func (c *cutter) timeHeard(kind table, utc time.Time) {
 	}
 }
 
+// These stand in the place of mark.dark.
+const (
+	tableTorn  = -1 // something was lost until the table is heard whole
+	tableMoved = -2 // something may be lost: the PAT says that the table is another, or elsewhere
+)
+
+// tableLost reports whether packets of PAT or PMT may have been lost since it was heard whole.
+func (c *cutter) tableLost(pid ts.PID) bool {
+	m := &c.heard[pid]
+	return m.dark < 0 || c.base.now-m.at > tableSilence
+}
+
 // tableSeen notes that PAT or PMT was heard whole. If it has changed and packets of it were lost, the place of the change is not
 // known: a chunk that began in between may have begun with the other table. A lost repetition of a table that did not change is
 // no damage.
 func (c *cutter) tableSeen(pid ts.PID, changed bool) {
 	m := &c.heard[pid]
-	if changed && (m.dark < 0 || c.base.now-m.at > tableSilence) {
-		c.taint(taint{from: m.pos, to: c.pos, pid: pid, kind: taintPSI})
+	if changed && c.tableLost(pid) {
+		t := taint{from: m.pos, to: c.pos, pid: pid, kind: taintPSI}
+		if pid != ts.PIDPAT && m.dark != tableMoved && c.prog.recuts() {
+			t.through, t.pid = true, c.prog.cutPID // as if access units were lost
+			c.event(t)
+		} else {
+			c.taint(t)
+		}
+	}
+	if pid != ts.PIDPAT {
+		c.pmtPos = c.pos
 	}
 	c.repeats = c.repeats || pid != ts.PIDPAT && m.pos > 0 && c.base.now-m.at < dormant
 	*m = mark{c.pos, c.dark, c.base.now}
@@ -102,6 +135,7 @@ func (c *cutter) programHeard() {
 		switch {
 		case c.cur == nil:
 			c.applyProgram()
+			pr.left = nil // no chunk goes on
 		case pr.fresh:
 			pr.codec = codec // the random access point at which the new PMT takes effect is of this codec
 			pr.announce()
@@ -113,9 +147,11 @@ func (c *cutter) programHeard() {
 	c.closeTail()
 	c.dropUnit()
 	c.prevRAP.known = false
+	c.lastPos = 0 // decoding times of another PID do not go on from those before
 	c.proof, c.reorder = proof{began: c.proof.began}, reordering{}
 	if c.cur != nil && c.cur.chunk != nil {
 		c.cur.chunk.cause = catalog.ReasonCut
+		c.closed = c.cur.chunk.seq
 		c.closePart(c.pos, 0, true)
 	}
 	if c.cur != nil {
@@ -123,6 +159,7 @@ func (c *cutter) programHeard() {
 		c.cur = nil
 	}
 	c.applyProgram()
+	pr.left = nil
 	c.settle()
 }
 
@@ -185,6 +222,8 @@ func (c *cutter) doubtNames() {
 
 // clock takes a PCR of the program, or a decoding time that stands for one.
 func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
+	gap = gap || c.absent && c.base.leaps(pcr, flagged)
+	c.absent = false
 	switch {
 	case c.base.leaps(pcr, flagged) && c.pcrHeard:
 		c.doubt()

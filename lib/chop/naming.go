@@ -40,13 +40,26 @@ func (c *cutter) name(ch *chunk) {
 }
 
 // identified returns whose chunk it is. The identity must have been known when the chunk began or since then, and must not have
-// changed.
+// changed before the next PAT.
 func (c *cutter) identified(ch *chunk) Identity {
+	if ch.owned {
+		return ch.identity
+	}
 	now := c.prog.identity()
-	if ch.identity.Known() && (ch.identity != now || ch.renamed != c.prog.renamed) {
+	if ch.renamed != c.prog.renamed || ch.identity.Known() && ch.identity != now {
 		return Identity{}
 	}
 	return now
+}
+
+// own notes whose the chunks are that have ended before the PAT which was heard now. They may wait for other things still, and what is
+// heard meanwhile may tell of another broadcast.
+func (c *cutter) own() {
+	for _, p := range c.queue {
+		if ch := p.chunk; p.last && !ch.owned && c.cfg.Clock != ClockFile {
+			ch.identity, ch.owned = c.identified(ch), true
+		}
+	}
 }
 
 // synced reports whether the clock on which a chunk began is tied to UTC by now.

@@ -129,17 +129,19 @@ type chunk struct {
 	early    bool     // it began before a PCR of that clock was heard
 	identity Identity // of the broadcast, when it began
 	renamed  int      // the value of program.renamed when it began
+	owned    bool     // identity is whose chunk it is, whatever is heard from now on
 	layout   *layout
 	clock    madeClock
 
 	cause string // why it cannot be promoted, whatever else comes
 	doubt string // why it is not certain that the broadcast's chunk starts at the same place
 
-	parts  uint64 // how many ids were given out so far
-	bytes  int64
-	named  bool
-	name   naming
-	broken string // why it is not promoted; "" as long as nothing forbids it
+	parts    uint64 // how many ids were given out so far
+	bytes    int64
+	promoted bool // some of its parts were promoted
+	named    bool
+	name     naming
+	broken   string // why it is not promoted; "" as long as nothing forbids it
 }
 
 // slot returns the cell of length d in which a decoding time falls, counted from the chunk's first access unit.

@@ -25,6 +25,8 @@ const (
 	roleTail              // no PES packet has begun since the chunk began, so packets belong to the chunk before
 	roleES                // an elementary stream of some program: no tables are read from it
 	roleNext              // kept from the next chunk on
+	roleLeft              // in no PMT any more; it is looked for what belongs to the chunk before
+	roleWas               // kept by an earlier PMT: a loss that shows later damages the chunks from then
 )
 
 // maxEarly bounds the PIDs on which a PMT is looked for before a PAT says where the PMT is.
@@ -38,7 +40,9 @@ type program struct {
 	assemblers map[ts.PID]*psi.Assembler
 	pat        psi.Sections
 	patTSID    uint16
+	patVersion byte // the byte with its version_number
 	patKnown   bool
+	gone       bool   // the PAT lists the program no longer
 	number     uint16 // of the program, 0 while not known
 	pmtPID     ts.PID
 	early      map[ts.PID]map[uint16][]byte // PMT sections heard before the PAT, by program
@@ -53,6 +57,7 @@ type program struct {
 	codec   es.Codec
 	awaited []ts.PID // audio and video PIDs: their silence counts as a sign of loss
 	tailed  []ts.PID // audio whose PES packets are kept whole
+	left    []ts.PID // that was so by the PMT before, and is not by this one
 
 	stt, dvb bool // the systems whose tables were heard
 	atsc     Identity
@@ -66,6 +71,7 @@ type program struct {
 	// what the tables that ended in a packet say; the cutter reads and clears these
 	patWhole, patChanged bool
 	pmtWhole, pmtChanged bool
+	pmtSkips             bool      // it has changed more than once
 	utc                  time.Time // of a time table, zero if none
 	utcKind              table
 	si                   []siSection
@@ -128,6 +134,13 @@ func same(a, b []byte) bool {
 		bytes.Equal(a[version+1:len(a)-4], b[version+1:len(b)-4])
 }
 
+// skips reports whether a table has changed more than once between two sections, by the bytes with their version_number, which is incremented by 1
+// with each change: so it may have changed back.
+func skips(a, b byte) bool {
+	d := (b>>1 - a>>1) & 0x1f
+	return d > 1
+}
+
 func (p *program) onPAT(section []byte) {
 	if section[0] != psi.TablePAT {
 		return
@@ -136,8 +149,10 @@ func (p *program) onPAT(section []byte) {
 	if !whole {
 		return
 	}
+	jumped := p.patKnown && skips(p.patVersion, section[5])
+	p.patVersion = section[5]
 	if !changed && p.patKnown {
-		p.patWhole = true
+		p.patWhole, p.patChanged = true, jumped
 		return
 	}
 	var programs []psi.Program
@@ -167,6 +182,13 @@ func (p *program) onPAT(section []byte) {
 		}
 	}
 	i := slices.IndexFunc(programs, func(e psi.Program) bool { return e.Number == want })
+	if i < 0 && p.cfg.Program == 0 && len(programs) == 1 { // the only program has another number than before
+		i, want = 0, programs[0].Number
+	}
+	if p.patKnown && (i < 0 || want != p.number || p.gone) {
+		p.gone = i < 0
+		p.disown(func(*Identity) bool { return true })
+	}
 	if i < 0 {
 		if !p.inForce {
 			p.err = &InputError{Err: fmt.Errorf("program %d is not in the stream, which has %s", want, numbers(programs))}
@@ -175,11 +197,12 @@ func (p *program) onPAT(section []byte) {
 	}
 	pid := programs[i].PID
 	p.patWhole = true
-	if p.patKnown && (pid != p.pmtPID || tsid != p.patTSID) {
-		p.patChanged = true
-		p.move(tsid)
+	if p.patKnown && tsid != p.patTSID {
+		p.disown(func(id *Identity) bool { return id.TSID != tsid })
 	}
-	if !p.patKnown || pid != p.pmtPID || tsid != p.patTSID {
+	moved := p.patKnown && (want != p.number || pid != p.pmtPID || tsid != p.patTSID)
+	p.patChanged = moved || jumped
+	if !p.patKnown || moved {
 		p.current = nil
 	}
 	p.number, p.pmtPID, p.patTSID, p.patKnown = want, pid, tsid, true
@@ -215,7 +238,9 @@ func (p *program) onPMT(pid ts.PID, section []byte) {
 		return
 	}
 	if pid == p.pmtPID && same(p.pmtSection, section) {
-		p.pmtWhole = true
+		p.pmtWhole, p.pmtSkips = true, skips(p.pmtSection[5], section[5])
+		p.pmtChanged = p.pmtSkips
+		p.pmtSection[5] = section[5]
 		return
 	}
 	h, err := psi.ParseHeader(section)
@@ -245,6 +270,7 @@ func (p *program) onPMT(pid ts.PID, section []byte) {
 	}
 	p.pmtWhole = true
 	p.pmtChanged = p.pmtSection != nil
+	p.pmtSkips = p.pmtChanged && skips(p.pmtSection[5], section[5])
 	p.pmtSection = append(p.pmtSection[:0], section...)
 	p.next, p.fresh = &pmt, true
 }
@@ -261,10 +287,23 @@ func cutOf(pmt *psi.PMT) (ts.PID, es.Codec) {
 	return ts.PIDNull, es.Unknown
 }
 
-// announce marks the PIDs that the last PMT heard will add.
+// recuts reports whether the PMT that was heard just now may change where chunks are cut, by another PID or codec: it does, or another one
+// in between was lost, as its version_number shows.
+func (p *program) recuts() bool {
+	if p.pmtSkips || p.next == nil {
+		return true
+	}
+	pid, codec := cutOf(p.next)
+	return pid != p.cutPID || codec != p.codec
+}
+
+// announce marks the PIDs that the last PMT heard will add. Its PCR PID counts at once: no PCR comes on the one before.
 func (p *program) announce() {
 	for i := range p.roles {
-		p.roles[i] &^= roleNext
+		p.roles[i] &^= roleNext | rolePCR
+	}
+	if p.next.PCRPID != ts.PIDNull {
+		p.roles[p.next.PCRPID] |= rolePCR
 	}
 	for _, s := range p.next.Streams {
 		if s.PID != ts.PIDNull {
@@ -280,9 +319,12 @@ func (p *program) apply() bool {
 	}
 	p.pmt, p.next, p.inForce, p.current = *p.next, nil, true, nil
 	for i := range p.roles {
-		p.roles[i] &^= roleKeep | rolePCR | roleCut | roleAudio | roleTail | roleNext
+		if p.roles[i]&roleKeep != 0 {
+			p.roles[i] |= roleWas
+		}
+		p.roles[i] &^= roleKeep | rolePCR | roleCut | roleAudio | roleTail | roleNext | roleLeft
 	}
-	p.awaited, p.tailed = p.awaited[:0], p.tailed[:0]
+	p.awaited, p.tailed, p.left = p.awaited[:0], nil, p.tailed
 	p.cutPID, p.codec = cutOf(&p.pmt)
 	if p.pmt.PCRPID != ts.PIDNull {
 		p.roles[p.pmt.PCRPID] |= rolePCR
@@ -304,6 +346,7 @@ func (p *program) apply() bool {
 	if p.cutPID != ts.PIDNull {
 		p.roles[p.cutPID] |= roleCut
 	}
+	p.left = slices.DeleteFunc(p.left, func(pid ts.PID) bool { return p.roles[pid]&roleKeep != 0 })
 	return true
 }
 
@@ -348,6 +391,9 @@ func (p *program) onSI(pid ts.PID, section []byte) {
 
 // identify reads whose broadcast it is from each repetition of a table: a name that comes again after another one counts again.
 func (p *program) identify(section []byte) {
+	if p.gone {
+		return // a receiver may have lost the PAT that lists the program again
+	}
 	was, name := p.identity(), label(nil)
 	switch section[0] {
 	case psi.TableTVCT, psi.TableCVCT:
@@ -374,17 +420,16 @@ func (p *program) identify(section []byte) {
 	}
 }
 
-// move notes that the PAT's transport_stream_id has changed: until a VCT or SDT is heard again, nothing tells whose broadcast it is, as
-// a receiver may have lost the first one of the new transport stream. What already names that transport stream counts on. A device that
-// makes the PAT anew sends one transport_stream_id, whichever, and so changes nothing.
-func (p *program) move(tsid uint16) {
-	was := p.identity()
+// disown notes that the PAT has another transport_stream_id, or the program another number or none: until a VCT or SDT is heard again,
+// nothing tells whose broadcast it is, as a receiver may have lost the first one. What already names the new transport stream counts
+// on. A device that makes the PAT anew sends one transport_stream_id, whichever, and so changes nothing.
+func (p *program) disown(old func(*Identity) bool) {
 	for _, id := range []*Identity{&p.atsc, &p.sdt} {
-		if id.TSID != tsid && tsid != p.patTSID {
+		if old(id) {
 			*id = Identity{}
 		}
 	}
-	if was.Known() && p.identity() != was {
+	if !p.cfg.Broadcast.Known() && !p.recorded.Known() {
 		p.renamed++
 	}
 }
@@ -453,7 +498,7 @@ func (p *program) layout(video string) *layout {
 	for pmt.PCRPID == p.pmtPID || slices.ContainsFunc(pmt.Streams, func(s psi.Stream) bool { return s.PID == pmt.PCRPID }) {
 		pmt.PCRPID--
 	}
-	l := &layout{program: p.number, patTSID: p.patTSID, pmtPID: p.pmtPID, pcrPID: pmt.PCRPID, audioOnly: p.codec.Role() == es.RoleAudio,
+	l := &layout{program: p.pmt.Program, patTSID: p.patTSID, pmtPID: p.pmtPID, pcrPID: pmt.PCRPID, audioOnly: p.codec.Role() == es.RoleAudio,
 		label: p.label, video: video}
 	var cc uint8
 	pmt.Version = versionOf(pmt.Append(nil))

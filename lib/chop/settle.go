@@ -28,13 +28,14 @@ type taint struct {
 	pid      ts.PID
 	kind     taintKind
 	late     bool // it keeps no chunk from being promoted, and is told afterwards of those that were
+	through  bool // of a table: access units may have been taken for those of another codec, so chunks do not end where they should
 	n        int64
 }
 
-// hits reports whether t damages what lies between two positions. A table that changed damages only chunks that begin within the
-// taint, because they may have begun with the old table.
+// hits reports whether t damages what lies between two positions. A table that changed, but for the codec, damages only chunks that begin
+// within the taint, because they may have begun with the old table.
 func (t *taint) hits(begin, end int64) bool {
-	if t.kind == taintPSI {
+	if t.kind == taintPSI && !t.through {
 		return t.from < begin && begin <= t.to
 	}
 	return t.from < end && (t.to > begin || t.from == begin)
@@ -130,7 +131,7 @@ func (c *cutter) certain(ch *chunk, end int64, at clock.Ticks27) bool {
 
 // tablesSince reports whether PAT and PMT were heard since a chunk began.
 func (c *cutter) tablesSince(ch *chunk) bool {
-	return c.heard[ts.PIDPAT].pos > ch.begin && c.heard[c.prog.pmtPID].pos > ch.begin
+	return c.heard[ts.PIDPAT].pos > ch.begin && c.pmtPos > ch.begin
 }
 
 // against returns why a chunk cannot be promoted whatever is still to come; "" if it may be.
@@ -138,6 +139,8 @@ func (c *cutter) against(ch *chunk) string {
 	switch {
 	case ch.cause != "":
 		return ch.cause
+	case ch.named && ch.name.identity != c.identified(ch): // the rest of it is another broadcast's
+		return catalog.ReasonUnidentified
 	case c.base.now < timePatience:
 	case !c.synced(ch) && !c.doubtful(ch):
 		return catalog.ReasonUnsynced
@@ -206,10 +209,11 @@ func (c *cutter) settle() {
 		c.queue = slices.Delete(c.queue, 0, 1)
 		d.chunk = chunkInfo{seq: ch.seq, start: ch.start, naming: ch.name, layout: ch.layout}
 		d.promote = ch.broken == ""
+		ch.promoted = ch.promoted || d.promote
 		if p.last {
 			d.broken = ch.broken
 			d.si, c.prog.si = c.prog.si, nil
-			if d.promote {
+			if ch.promoted {
 				c.remember(ch, p.end)
 			}
 		}
@@ -235,7 +239,7 @@ func (c *cutter) lastOf(ch *chunk) *part {
 	return nil
 }
 
-// sent is a chunk that was promoted.
+// sent is a chunk that was promoted, or some parts of it.
 type sent struct {
 	seq        int64
 	begin, end int64

@@ -17,6 +17,7 @@ type tail struct {
 	part *part     // last of the chunk before; nil if there is none
 	dts  clock.PTS // decoding time at which the chunk started
 	open int       // how many audio PIDs have had no start of a PES packet since
+	left []ts.PID  // audio of the chunk before alone: no later PMT decides what it ends with, as a receiver may lose that PMT
 }
 
 // of reports whether p may still grow by its tail.
@@ -26,10 +27,18 @@ func (t *tail) of(p *part) bool { return t.open > 0 && t.part == p }
 func (c *cutter) openTail(p *part, dts clock.PTS, since []byte) {
 	c.tail = tail{part: p, dts: dts}
 	roles := &c.prog.roles
-	for _, pid := range c.prog.tailed {
-		if c.heard[pid].at > c.base.now-dormant { // otherwise no PES packet is under way
-			roles[pid] |= roleTail
-			c.tail.open++
+	c.tail.left, c.prog.left = c.prog.left, nil
+	for _, list := range [][]ts.PID{c.prog.tailed, c.tail.left} {
+		for _, pid := range list {
+			if c.heard[pid].at > c.base.now-dormant { // otherwise no PES packet is under way
+				roles[pid] |= roleTail
+				c.tail.open++
+			}
+		}
+	}
+	for _, pid := range c.tail.left {
+		if roles[pid] |= roleKeep | roleLeft; roles[pid]&roleTail == 0 {
+			roles[pid] &^= roleKeep | roleLeft
 		}
 	}
 	if c.tail.open == 0 {
@@ -38,7 +47,7 @@ func (c *cutter) openTail(p *part, dts clock.PTS, since []byte) {
 	cur := c.cur // toTail may end the search and change c.cur
 	for ; len(since) > 0; since = since[ts.PacketSize:] {
 		// The tail is written over packets of since that were looked at already.
-		if p := (*ts.Packet)(since); roles[p.PID()]&roleTail == 0 || !c.toTail(p) {
+		if p := (*ts.Packet)(since); roles[p.PID()]&roleKeep != 0 && (roles[p.PID()]&roleTail == 0 || !c.toTail(p)) {
 			cur.others = append(cur.others, p[:]...)
 		}
 	}
@@ -47,11 +56,15 @@ func (c *cutter) openTail(p *part, dts clock.PTS, since []byte) {
 // toTail takes a packet of a PID on which a tail is looked for, and reports whether the packet belongs to the tail.
 func (c *cutter) toTail(p *ts.Packet) bool {
 	if p.UnitStart() {
-		c.prog.roles[p.PID()] &^= roleTail
+		role := &c.prog.roles[p.PID()]
+		left := *role&roleLeft != 0
+		if *role &^= roleTail; left {
+			*role &^= roleKeep | roleLeft
+		}
 		if c.tail.open--; c.tail.open == 0 {
 			c.closeTail()
 		}
-		return false
+		return left
 	}
 	last := c.tail.part
 	if last == nil || !last.chunk.layout.has(p.PID()) {
@@ -83,6 +96,11 @@ func (c *cutter) closeTail() {
 	if c.tail.open > 0 {
 		for _, pid := range c.prog.tailed {
 			c.prog.roles[pid] &^= roleTail
+		}
+		for _, pid := range c.tail.left {
+			if c.prog.roles[pid]&roleLeft != 0 {
+				c.prog.roles[pid] &^= roleTail | roleKeep | roleLeft
+			}
 		}
 	}
 	c.tail = tail{}

@@ -64,7 +64,7 @@ func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool, kinds [2]table) 
 	}
 	was := t.pcr
 	t.pcr = pcr
-	if d >= 0 && d <= trustedStep {
+	if d >= 0 && d <= trustedStep && !(flagged && d > maxFlagged) {
 		t.now += d
 	}
 	if d >= 0 && d <= limit {

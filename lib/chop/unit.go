@@ -211,6 +211,9 @@ func stepped(d clock.Ticks) bool { return d < -stepBack || d >= stepAhead }
 func (c *cutter) window(au *accessUnit, next bool) {
 	if next {
 		c.applyProgram()
+		for _, pid := range c.prog.left {
+			c.prog.roles[pid] |= roleKeep | roleLeft
+		}
 	}
 	b := c.cur.others[au.others:]
 	left := b[:0]
