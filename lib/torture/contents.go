@@ -22,7 +22,8 @@ type content struct {
 	owner   []piece
 	from    int32 // index in the broadcast of its first packet; −1: it holds nothing
 	to      int32
-	start   int // offset of its first byte in the cut track, −1
+	cut     *track // its access units are there; nil: it has none
+	start   int    // offset of its first byte in the cut track, −1
 	begin   int32
 	strange string // a payload that nobody sent
 }
@@ -144,7 +145,8 @@ func (s *Stream) read(objects []*gotObject) *content {
 			c.from = first
 		}
 		c.to = max(c.to, last)
-		if r.track == s.cut && c.start < 0 {
+		if s.isCut(r.track) && (c.cut == nil || c.cut.kind == kindAudio && r.track.kind == kindVideo) {
+			c.cut = r.track
 			c.start, c.begin = int(r.track.starts[r.first]), first
 		}
 	}

@@ -10,10 +10,13 @@ import (
 
 // randomAccess tells whether a chunk that begins at offset start of the cut track begins with a random access point: with
 // the access unit, or where PES packets are not aligned, with the PES packet in which it commences.
-func (s *Stream) randomAccess(start int) (accessUnit, bool) {
-	t := s.cut
+func (s *Stream) randomAccess(t *track, start int) (accessUnit, bool) {
 	from := start
-	if s.spec.H[hPES] == 3 {
+	pes := s.spec.H[hPES]
+	if t.kind == kindAudio {
+		pes = 0
+	}
+	if pes == 3 {
 		from -= 4 // PES packets may part a start code; what it starts can be decoded all the same
 	}
 	i := sort.Search(len(t.aus), func(i int) bool { return t.aus[i].at >= from })
@@ -25,7 +28,7 @@ func (s *Stream) randomAccess(start int) (accessUnit, bool) {
 		if t.aus[i].rap {
 			return t.aus[i], true
 		}
-		if s.spec.H[hPES] < 2 {
+		if pes < 2 {
 			break
 		}
 	}
@@ -34,9 +37,8 @@ func (s *Stream) randomAccess(start int) (accessUnit, bool) {
 
 // opened is the packet by which whoever hears all of them knows that a chunk begins at offset start of the cut track: the random access
 // point may lie deep in its PES packet, and is over where the next access unit commences.
-func (s *Stream) opened(start int) int32 {
-	t := s.cut
-	a, ok := s.randomAccess(start)
+func (s *Stream) opened(t *track, start int) int32 {
+	a, ok := s.randomAccess(t, start)
 	if !ok {
 		return -1
 	}
@@ -49,15 +51,15 @@ func (s *Stream) opened(start int) int32 {
 
 // cuts: a chunk starts at a random access point.
 func (j *judge) cuts(i int) {
-	whole := j.all[i].r.whole()
+	whole := j.all[i].r.whole() && (j.all[i].number == 0 || j.s.spec.H[hNumber] == 0) // the PMT of a program that has gone is not followed
 	for _, ch := range j.chunks[i] {
 		if ch.start < 0 || ch.wide == 0 && (!whole || ch.entry.Reason == catalog.ReasonDiscontinuity) {
 			continue
 		}
-		if h := &j.s.spec.H; h[hPES] == 3 && h[hRAI] == 2 {
+		if h := &j.s.spec.H; h[hPES] == 3 && h[hRAI] == 2 && ch.cut.kind == kindVideo {
 			continue // an access unit goes on in the next PES packet, and the flag says that this one is a random access point
 		}
-		if _, ok := j.s.randomAccess(ch.start); !ok {
+		if _, ok := j.s.randomAccess(ch.cut, ch.start); !ok {
 			from, to := j.around(i, ch)
 			if ch.wide > 0 && j.excused(i, ch.entry.Group, from, to) {
 				continue
@@ -83,7 +85,7 @@ func (j *judge) complete(i int) {
 		}
 		slices.SortFunc(runs, func(a, b run) int { return int(a.first - b.first) })
 		for k := 1; k < len(runs); k++ {
-			if runs[k].first > runs[k-1].last+1 {
+			if runs[k].first > runs[k-1].last+1 && !j.s.relisted(t, t.index[runs[k-1].last], t.index[runs[k-1].last+1]) {
 				j.res.add(Incomplete, i, fmt.Sprintf("PID %#x", t.pid), "packets %d to %d of the PID are in no chunk", runs[k-1].last+1, runs[k].first-1)
 				break
 			}

@@ -2,10 +2,12 @@ package torture
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
 	"every.channel/ec/lib/psi"
+	"every.channel/ec/lib/ts"
 )
 
 // lossesIn lists what receiver i lost between two packets of the broadcast.
@@ -25,7 +27,7 @@ func (j *judge) sparse(l *loss) bool {
 	if l.track.kind == kindSparse {
 		return true
 	}
-	if l.track == j.s.cut || l.next < 0 {
+	if j.s.isCut(l.track) || l.next < 0 {
 		return false
 	}
 	first := sort.Search(len(l.track.index), func(i int) bool { return l.track.index[i] >= l.from })
@@ -70,6 +72,19 @@ func (j *judge) excused(i int, group uint64, from, to int32) bool {
 		return true
 	}
 	list := c.lossesIn(from, to)
+	for _, l := range j.lostPMTs(c, from, to) {
+		switch {
+		case l.invisible:
+			j.res.Invisible++
+		case l.next < 0 && l.last >= from:
+			j.res.Unripe++
+		case j.told(i, group, &l):
+			j.res.LateTold++
+		default:
+			continue
+		}
+		return true
+	}
 	for _, l := range list {
 		if l.invisible {
 			j.res.Invisible++
@@ -114,7 +129,7 @@ func (j *judge) straddled(seams []int32, receivers ...int) bool {
 // seams are the packets with which an object begins, and the next one; behind the last object of a chunk also those with which the rest of audio ends to be
 // looked for: access units half a second on, or on another clock.
 func (j *judge) seams(ch *chunk, object int) (list []int32) {
-	t := j.s.cut
+	t := ch.cut
 	for _, p := range ch.owner {
 		if p.track == t && p.object == object {
 			if len(list) == 0 {
@@ -203,6 +218,33 @@ func (j *judge) sixteenTables(c *reception, from, to int32) bool {
 	return false
 }
 
+// lostPMTs lists where c lost the PMT between two packets.
+func (j *judge) lostPMTs(c *reception, from, to int32) (list []loss) {
+	last, lost := int32(-1), false
+	heard := map[ts.PID]bool{}
+	for p := c.join; int(p) < len(j.s.packets) && (p <= to || lost); p++ {
+		q := &j.s.packets[p]
+		if q.kind != kindPMT {
+			continue
+		}
+		if c.sure(p) {
+			if lost { // the first packet of a PID says nothing of those before
+				l := &list[len(list)-1]
+				l.next, l.invisible = p, !heard[q.data.PID()]
+			}
+			last, lost = p, false
+			heard[q.data.PID()] = true
+			continue
+		}
+		if !lost {
+			list = append(list, loss{from: p, last: last, next: -1})
+		}
+		lost = true
+		list[len(list)-1].to = p
+	}
+	return slices.DeleteFunc(list, func(l loss) bool { return l.to < from })
+}
+
 // noMoreTables tells whether c had heard the PMT before a packet, but no two of them within 10 s, and lost all that follow: H.222.0 does not ask
 // for a second one, and no counter shows the loss.
 func (j *judge) noMoreTables(c *reception, to int32) bool {
@@ -249,7 +291,7 @@ func (j *judge) around(i int, ch *chunk) (from, to int32) {
 	}
 	// Where it ends depends on what follows.
 	for _, r := range ch.runs {
-		if t := r.track; t == j.s.cut {
+		if t := r.track; t == ch.cut {
 			to = max(to, t.index[min(int(r.last)+20, len(t.index)-1)])
 		}
 	}

@@ -46,6 +46,10 @@ type generator struct {
 	leapAt   int64
 	scramble [2]int64 // from, to
 	changeAt int64    // of the PMT
+	changes  []change
+	titleNow bool // SDT or VCT follow a change at once
+	epoch    int  // changes that were made
+	ownPCR   ts.PID
 
 	tables   []*table
 	counters map[ts.PID]*uint8
@@ -59,8 +63,9 @@ type generator struct {
 
 // table is sent again and again. make queues its sections and tells when it is due again.
 type table struct {
-	next int64
-	make func(now int64) (next int64)
+	next     int64
+	make     func(now int64) (next int64)
+	identity bool // SDT, VCT
 }
 
 func (g *generator) rng(what string) *rand.Rand {
@@ -101,7 +106,9 @@ func Generate(spec *Spec) *Stream {
 		g.scramble[0] = g.length/4 + r.Int64N(g.length/3)
 		g.scramble[1] = g.scramble[0] + r.Int64N(4*second)
 	}
+	g.moves()
 	g.elementary()
+	g.settle()
 	g.psi()
 	g.pcrEvery = second / 1000 * int64(20+h[hPCREvery])
 	switch h[hPCR] { // at most 100 ms apart, H.222.0 §2.7.2
@@ -111,7 +118,10 @@ func Generate(spec *Spec) *Stream {
 		g.pcrEvery = min(g.pcrEvery, second*7/100)
 	}
 	g.run()
-	g.out.longest = g.out.cut.longestGap()
+	for _, t := range g.out.cuts {
+		g.out.longest = max(g.out.longest, t.longestGap())
+	}
+	g.out.tell()
 	// A table is sent up to 100 ms late, and its time is that of the next PCR, up to 100 ms later.
 	g.out.jitter = second/5 + second/1000*int64(h[hTimeJitter]) + second*int64(h[hLeap])
 	if len(g.base) > 1 && h[hDisc] == 1 { // a small step is none where every PCR announces one
@@ -136,6 +146,9 @@ func Generate(spec *Spec) *Stream {
 func (g *generator) apart() int64 {
 	if g.spec.H[hCodec] == 3 {
 		return second / 4
+	}
+	if g.spec.H[hStreams] == videoLeaves {
+		return max(periods[g.spec.H[hFPS]], second/4)
 	}
 	return periods[g.spec.H[hFPS]]
 }
@@ -209,7 +222,7 @@ func (g *generator) run() {
 	}
 	for _, s := range g.sources {
 		s.next = never
-		if len(s.units) > 0 {
+		if len(s.units) > 0 && !g.waits(s) {
 			s.next = s.units[0].start
 		}
 	}
@@ -218,6 +231,12 @@ func (g *generator) run() {
 		var src *source
 		var tab *table
 		next := int64(never)
+		due := int64(never) // the next change
+		if g.epoch < len(g.changes) && len(g.queue) == 0 && g.idle() {
+			if due = g.changes[g.epoch].at; g.now >= due {
+				g.move()
+			}
+		}
 		pcr := false
 		if len(g.queue) > 0 {
 			next = g.now
@@ -250,6 +269,10 @@ func (g *generator) run() {
 		}
 		if next == never {
 			return
+		}
+		if slot == 0 && due < next && due > g.now {
+			g.now = due
+			continue
 		}
 		if slot == 0 {
 			g.now = max(g.now+spacing, next)
@@ -540,7 +563,7 @@ func (g *generator) send(s *source) {
 func (g *generator) after(s *source) {
 	s.n++
 	s.rest, s.opening = nil, false
-	if s.n >= len(s.units) {
+	if s.n >= len(s.units) || g.waits(s) {
 		s.next = never
 		return
 	}

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"every.channel/ec/lib/psi"
@@ -52,7 +53,7 @@ func faults(s *Stream) (list []string) {
 	assemblers := map[ts.PID][]byte{}
 	lastPCR, lastAt := int64(-1), int64(-1)
 	lastPAT, lastPMT := int64(0), int64(0)
-	lastPTS := int64(0)
+	lastPTS, lastVideo := int64(0), int32(0)
 	h := &s.spec.H
 	for i := range s.packets {
 		p := &s.packets[i]
@@ -95,7 +96,7 @@ func faults(s *Stream) (list []string) {
 		st.seen, st.copied = true, p.copy
 		st.last = *d
 		if v, ok := d.PCR(); ok {
-			if pid != s.pcrPID && p.kind != kindOther {
+			if pid != s.states[s.at(int32(i))].pcrPID && p.kind != kindOther {
 				fault("a PCR on another PID")
 			}
 			if lastAt >= 0 && p.at-lastAt > second/10+second/100 { // §2.7.2
@@ -108,6 +109,9 @@ func faults(s *Stream) (list []string) {
 				}
 			}
 			lastPCR, lastAt = int64(v), p.at
+		}
+		if p.unit && h[hPMTChange] != 2 && !slices.Contains(s.states[s.at(int32(i))].listed, s.tracks[pid]) {
+			fault("a packet on a PID that the PMT does not list")
 		}
 		switch p.kind {
 		case kindPAT:
@@ -156,16 +160,17 @@ func faults(s *Stream) (list []string) {
 				fault(fmt.Sprintf("PID %#x: decoding is %.3f s after arrival at %.3f s", pid, float64(ahead)/second, float64(p.at)/second))
 			}
 			if p.kind == kindVideo && !p.copy {
-				if lastPTS != 0 && p.at-lastPTS > second*7/10 && h[hFPS] < 5 { // §2.7.4
+				if lastPTS != 0 && p.at-lastPTS > second*7/10 && h[hFPS] < 5 && s.at(lastVideo) == s.at(int32(i)) { // §2.7.4
 					fault("time stamps are rare")
 				}
-				lastPTS = p.at
+				lastPTS, lastVideo = p.at, int32(i)
 			}
 		}
 	}
+	pictures := 0
 	for _, t := range s.order {
-		if t.kind == kindVideo && len(t.aus) < 4 {
-			fault("no video")
+		if t.kind == kindVideo {
+			pictures += len(t.aus)
 		}
 		for k := 1; k < len(t.aus); k++ {
 			if t.aus[k].decoded <= t.aus[k-1].decoded { // §2.4.3.7
@@ -185,6 +190,9 @@ func faults(s *Stream) (list []string) {
 				fault("PES_packet_length")
 			}
 		}
+	}
+	if h[hCodec] != 3 && h[hStreams] != videoLeaves && pictures < 4 {
+		fault("no video")
 	}
 	return list
 }

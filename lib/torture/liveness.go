@@ -28,9 +28,16 @@ func (j *judge) known(c *reception) (program, all int32) {
 	for _, k := range []kind{kindPAT, kindPMT, kindIdentity} {
 		begun := false
 		found := int32(-1)
+		pat := &s.states[0]
+		if k == kindPMT {
+			pat = &s.states[s.packets[at].state]
+		}
 		for i := from; i < int32(len(s.packets)); i++ {
 			p := &s.packets[i]
-			if p.kind != k || p.later {
+			if k == kindPMT && p.kind == kindPAT && c.wholePAT(s, i) {
+				pat = &s.states[p.state]
+			}
+			if p.kind != k || p.later || k == kindPMT && (p.data.PID() != pat.pmtPID || s.states[p.state].program != pat.program) {
 				continue
 			}
 			if !c.sure(i) && !(c.r.H[rRemake] != 0 && !p.whole) {
@@ -175,7 +182,7 @@ func (j *judge) silent(c *reception, from, to int32) bool {
 		return d > 60*second
 	}
 	return !slices.ContainsFunc(c.losses, func(l loss) bool {
-		return l.track.pid == j.s.pcrPID && !l.invisible && l.next > from && l.next < to && c.sure(l.next)
+		return slices.ContainsFunc(j.s.states, func(st state) bool { return st.pcrPID == l.track.pid }) && !l.invisible && l.next > from && l.next < to && c.sure(l.next)
 	})
 }
 
@@ -188,7 +195,7 @@ func (j *judge) live(i int) {
 		list = j.chunks[i]
 	} else { // a chunk is where one that got everything found it
 		for k := range j.all {
-			if j.all[k].r.whole() {
+			if j.all[k].r.whole() && (j.all[k].number == c.number || s.spec.H[hNumber] == 0) {
 				list = j.chunks[k]
 				break
 			}
@@ -201,25 +208,27 @@ func (j *judge) live(i int) {
 		}
 	}
 	slices.SortStableFunc(chunks, func(a, b *chunk) int { return int(a.begin - b.begin) })
-	if known < 0 {
+	if known < 0 || c.err != nil && c.number != 0 && s.spec.H[hNumber] != 0 { // the first PAT that it heard did not list the program
 		return
 	}
 	s.restarts(c, program)
-	var raps []int32 // packets with which the PES packets of random access points begin, since c knew the program
-	for n := range s.cut.aus {
-		if s.cut.shows(n) {
-			local := sort.Search(len(s.cut.starts), func(k int) bool { return int(s.cut.starts[k]) > s.cut.unit(n) }) - 1
-			if at := s.cut.index[local]; at > program {
-				raps = append(raps, at)
+	raps := map[*track][]int32{} // packets with which the PES packets of random access points begin, since c knew the program
+	for _, t := range s.cuts {
+		for n := range t.aus {
+			if t.shows(n) {
+				local := sort.Search(len(t.starts), func(k int) bool { return int(t.starts[k]) > t.unit(n) }) - 1
+				if at := t.index[local]; at > program {
+					raps[t] = append(raps[t], at)
+				}
 			}
 		}
 	}
 	stepIn := func(from, to int32) bool { return s.packets[from].seg != s.packets[to].seg }
-	if c.r.whole() {
+	if c.r.whole() && (c.number == 0 || s.spec.H[hNumber] == 0) {
 		for k := 0; k+1 < len(chunks); k++ {
-			a, oka := s.randomAccess(chunks[k].start)
-			b, okb := s.randomAccess(chunks[k+1].start)
-			if oka && okb && !stepIn(chunks[k].begin, chunks[k+1].begin) && b.shown-a.shown > 3*second+s.longest {
+			a, oka := s.randomAccess(chunks[k].cut, chunks[k].start)
+			b, okb := s.randomAccess(chunks[k+1].cut, chunks[k+1].start)
+			if chunks[k].cut == chunks[k+1].cut && oka && okb && !stepIn(chunks[k].begin, chunks[k+1].begin) && b.shown-a.shown > 3*second+s.longest {
 				j.res.add(TooLong, i, fmt.Sprintf("group %d", chunks[k].entry.Group), "%.1f s, random access points are at most %.1f s apart", float64(b.shown-a.shown)/second, float64(s.longest)/second)
 			}
 		}
@@ -236,10 +245,18 @@ func (j *judge) live(i int) {
 		after, end := chunks[k+1], chunks[k+2].begin
 		end = max(end, ch.to, after.to)
 		if !c.r.whole() {
-			end = max(end, s.opened(chunks[k+2].start))
+			end = max(end, s.opened(chunks[k+2].cut, chunks[k+2].start))
 		}
-		if ch.begin <= known || stepIn(ch.from, end) {
+		if ch.begin <= known || stepIn(ch.from, end) || s.renames(ch.from, end) || s.cutMoves(ch.from, after.begin) || !j.follows(c, ch.begin) {
 			continue
+		}
+		if c.number != 0 && s.states[s.at(ch.begin)].program != c.number {
+			continue // the program that it asks for has gone
+		}
+		if back := s.returned(c, ch.begin); back >= 0 && j.nearEdge(s.packets[ch.begin].seg) { // nobody knows what its clock did meanwhile
+			if t := j.timeAfter(c, back); t < 0 || t >= ch.begin {
+				continue
+			}
 		}
 		seg := s.packets[ch.begin].seg
 		if seg > 0 { // the clock that counts began here: time must have been heard on it
@@ -253,8 +270,8 @@ func (j *judge) live(i int) {
 			}
 		}
 		before := false
-		for _, r := range raps {
-			before = before || r < ch.from && s.proves(s.packets[r].seg, seg)
+		for _, r := range raps[ch.cut] {
+			before = before || r < ch.from && r > s.cutSince(c, ch.begin) && s.proves(s.packets[r].seg, seg)
 		}
 		if !before {
 			continue
@@ -270,7 +287,7 @@ func (j *judge) live(i int) {
 		}
 		if !c.r.whole() {
 			promise = NotHealed
-			if k == 0 || chunks[k-1].begin <= known || stepIn(chunks[k-1].from, end) {
+			if k == 0 || chunks[k-1].begin <= known || stepIn(chunks[k-1].from, end) || s.cutMoves(chunks[k-1].from, end) || !j.follows(c, chunks[k-1].from) {
 				continue
 			}
 			lost := change
@@ -308,7 +325,7 @@ func (j *judge) live(i int) {
 			}
 			mine = nil
 			for _, m := range j.chunks[i] {
-				if m.start == ch.start {
+				if m.start == ch.start && m.cut == ch.cut {
 					mine = m
 				}
 			}

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"time"
 
@@ -21,6 +22,8 @@ type unit struct {
 	rai        bool
 	body       []byte
 	aus        []accessUnit // at: offset in body
+	part       int          // of video: changes that were before it, of those that video takes part in
+	after      int          // it is sent after so many changes
 }
 
 // source sends the units of one elementary PID.
@@ -30,6 +33,9 @@ type source struct {
 	streamID uint8
 	stream   psi.Stream // as the PMT says
 	from     int64      // before that it is not in the PMT
+	leaves   bool       // it goes away for a while
+	home     *source    // of a stream that has moved here
+	turns    []int      // changes that it takes part in
 	units    []unit
 	track    *track
 
@@ -54,6 +60,7 @@ type coded struct {
 	pts, dts int64
 	rap      bool
 	second   bool // second field of a pair
+	part     int  // as in unit
 	start    int64
 	end      int64
 }
@@ -61,15 +68,25 @@ type coded struct {
 const videoDelay = second * 6 / 10 // from sending to decoding
 
 // video makes the pictures of the stream in decoding order.
-func (g *generator) video(r *rand.Rand) []coded {
+func (g *generator) video(r *rand.Rand, s *source) []coded {
 	h := &g.spec.H
 	period := periods[h[hFPS]]
 	fields := h[hFields] != 0
 	small := h[hFPS] == 3 || h[hFPS] == 4
 	var all []coded
 	t := videoDelay + r.Int64N(second/3) // decoding time of the next picture
-	first := true
-	steps := append([]int64(nil), g.stepAt...)
+	first, codec := true, h[hCodec]
+	var steps []int64 // where video starts anew
+	if h[hStepGOP] != 0 {
+		steps = append(steps, g.stepAt...)
+	}
+	var turns []int64
+	for _, e := range g.turns(s) {
+		turns = append(turns, g.changes[e-1].at)
+	}
+	steps = append(steps, turns...)
+	slices.Sort(steps)
+	part := 0
 	emit := func(p picture, shown int64) {
 		p.size = 40 + r.IntN(260)
 		switch {
@@ -99,7 +116,8 @@ func (g *generator) video(r *rand.Rand) []coded {
 				}
 			}
 			c := coded{dts: t + int64(f)*period/2, pts: shown + int64(f)*period/2, rap: q.rap, second: f == 1}
-			switch h[hCodec] {
+			c.part = part
+			switch codec {
 			case 0:
 				c.body = h264(nil, r, &q, fields)
 			case 1:
@@ -134,7 +152,7 @@ func (g *generator) video(r *rand.Rand) []coded {
 		if first {
 			open = false
 		}
-		if len(steps) > 0 && h[hStepGOP] != 0 && t-videoDelay >= steps[0] {
+		if len(steps) > 0 && t-videoDelay >= steps[0] {
 			open, refresh = false, false
 		}
 		late := int64(0)
@@ -144,7 +162,7 @@ func (g *generator) video(r *rand.Rand) []coded {
 		base := t
 		number := 0
 		pic := func(kind byte, order int, rap bool, leading bool) {
-			if len(steps) > 0 && h[hStepGOP] != 0 && t-videoDelay >= steps[0] && !rap {
+			if len(steps) > 0 && t-videoDelay >= steps[0] && !rap {
 				return // video starts anew
 			}
 			p := picture{kind: kind, order: order, rap: rap, leading: leading, number: number}
@@ -158,6 +176,10 @@ func (g *generator) video(r *rand.Rand) []coded {
 		}
 		for len(steps) > 0 && t-videoDelay >= steps[0] {
 			steps = steps[1:]
+		}
+		for len(turns) > part && t-videoDelay >= turns[part] {
+			part++
+			codec = g.place(s, g.turns(s)[part-1]).codec
 		}
 		switch {
 		case m == 1 || n < m+1:
@@ -195,6 +217,23 @@ func (g *generator) video(r *rand.Rand) []coded {
 
 // videoUnits puts pictures into PES packets.
 func (g *generator) videoUnits(r *rand.Rand, all []coded) (units []unit) {
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && all[n].part == all[0].part {
+			n++
+		}
+		from := len(units)
+		units = append(units, g.packUnits(r, all[:n])...)
+		for i := range units[from:] {
+			units[from+i].part = all[0].part
+		}
+		all = all[n:]
+	}
+	return units
+}
+
+// packUnits does so with pictures between which nothing changes.
+func (g *generator) packUnits(r *rand.Rand, all []coded) (units []unit) {
 	h := &g.spec.H
 	limit := func(u *unit) { u.bounded = h[hPESLen] != 0 }
 	stamp := func(u *unit, c *coded) {
@@ -351,11 +390,10 @@ func (g *generator) elementary() {
 	g.out.pmtPID, base = base, base+1
 	var video *source
 	if h[hCodec] != 3 {
-		kinds := []psi.StreamType{psi.TypeH264, psi.TypeMPEG2Video, psi.TypeHEVC}
-		video = g.newSource(base, kindVideo, 0xe0, kinds[h[hCodec]], nil)
+		video = g.newSource(base, kindVideo, 0xe0, videoTypes[h[hCodec]], nil)
+		video.leaves = h[hStreams] == videoLeaves
 		r := g.rng("video")
-		video.units = g.videoUnits(r, g.video(r))
-		g.out.cut = video.track
+		video.units = g.videoUnits(r, g.video(r, video))
 	}
 	base++
 	audio := func(d psi.Descriptors) *source {
@@ -383,9 +421,7 @@ func (g *generator) elementary() {
 			resume = pause + second*3/2 + g.rng("pause").Int64N(5*second)
 		}
 		g.audioUnits(s, g.rng("audio"+string(rune('0'+i))), 0, g.length, pause, resume)
-		if g.out.cut == nil {
-			g.out.cut = s.track
-		}
+		s.leaves = h[hStreams] == audioLeaves && i == n-1
 	}
 	if h[hAudioDead] != 0 {
 		audio(psi.LanguageDescriptor("und"))
@@ -426,10 +462,8 @@ func (g *generator) elementary() {
 		}
 	}
 	if h[hPCR] == 3 {
-		g.out.pcrPID = base + 1
+		g.ownPCR = base + 1
 		base++
-	} else {
-		g.out.pcrPID = g.out.cut.pid
 	}
 	for i := range h[hPrograms] {
 		base += 2
@@ -441,6 +475,7 @@ func (g *generator) elementary() {
 		}
 		base++
 	}
+	g.spread()
 }
 
 // longestGap is the longest distance of random access points; where PES packets hold several access units, of those that are

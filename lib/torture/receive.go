@@ -43,6 +43,7 @@ type loss struct {
 type reception struct {
 	r       *Receiver
 	join    int32             // index of its first whole packet
+	number  uint16            // of the program that it asks for
 	heard   []bool            // by packet of the broadcast: it came intact
 	got     map[*track][]bool // by packet of the track: it came, or its copy did
 	cut     []int32           // packets that were torn
@@ -131,7 +132,8 @@ func (s *Stream) receive(n int, r *Receiver) *reception {
 	}
 	cfg := chop.Config{Source: fmt.Sprintf("r%d", n)}
 	if s.spec.H[hPrograms] > 0 {
-		cfg.Program = uint(s.program)
+		c.number = s.states[s.at(max(c.join, 0))].program
+		cfg.Program = uint(c.number)
 	}
 	if r.H[rPart] != 0 {
 		cfg.Promote = chop.PromotePart
@@ -145,7 +147,8 @@ func (s *Stream) arrivals(c *reception, rng *rand.Rand) []arrival {
 	h := &c.r.H
 	from := int64(h[rJoin]) * second / 1000
 	all := make([]arrival, 0, len(s.packets)+16)
-	ccPAT, ccPMT := uint8(rng.IntN(16)), uint8(rng.IntN(16))
+	ccPAT, first := uint8(rng.IntN(16)), uint8(rng.IntN(16))
+	ccPMT := map[ts.PID]*uint8{}
 	c.join = -1
 	for i := range s.packets {
 		p := &s.packets[i]
@@ -175,17 +178,23 @@ func (s *Stream) arrivals(c *reception, rng *rand.Rand) []arrival {
 				if !p.whole {
 					continue
 				}
-				id := uint16(tsid)
+				now := &s.states[p.state]
+				id := now.tsid
 				if h[rRemake] == 2 {
 					id = 1
 				}
-				pat := psi.PAT{TSID: id, Version: 9, Programs: []psi.Program{{Number: s.program, PID: s.pmtPID}}}
+				pat := psi.PAT{TSID: id, Version: (9 + now.pat) & 31, Programs: []psi.Program{{Number: now.program, PID: now.pmtPID}}}
 				copy(a.data[:], psi.AppendPackets(nil, ts.PIDPAT, &ccPAT, pat.Append(nil)))
 			case kindPMT:
 				if a.data.UnitStart() && p.whole {
 					if t, err := psi.ParsePMT(a.data.Payload()[1:]); err == nil {
 						t.Version = (t.Version + 7) & 31
-						copy(a.data[:], psi.AppendPackets(nil, s.pmtPID, &ccPMT, t.Append(nil)))
+						pid := p.data.PID()
+						if ccPMT[pid] == nil {
+							cc := first
+							ccPMT[pid] = &cc
+						}
+						copy(a.data[:], psi.AppendPackets(nil, pid, ccPMT[pid], t.Append(nil)))
 					}
 				}
 			}
@@ -247,8 +256,8 @@ func (a *arrival) matches(of int) bool {
 
 // begins tells whether a random access point begins in a packet of the cut PID.
 func (s *Stream) begins(p *packet) bool {
-	t := s.cut
-	if p.data.PID() != t.pid || p.copy {
+	t := s.tracks[p.data.PID()]
+	if !s.isCut(t) || p.copy {
 		return false
 	}
 	from := int(t.starts[p.local])
@@ -336,6 +345,7 @@ func (s *Stream) impair(c *reception, all []arrival, rng *rand.Rand) {
 		}
 		for i := k; i <= last; i++ {
 			all[i].torn, all[i].head, all[i].tail = true, 0, 0
+			all[i].drop = false // or the bytes that are missing may be whole packets
 		}
 		all[k].head, all[last].tail = head, tail
 	}

@@ -6,16 +6,7 @@ import (
 	"strings"
 
 	"every.channel/ec/lib/catalog"
-	"every.channel/ec/lib/object"
 )
-
-// namespace is the broadcast's, as the generator knows it.
-func (s *Stream) namespace() object.Namespace {
-	if s.atsc {
-		return object.Namespace{"ec", "atsc", fmt.Sprint(tsid), fmt.Sprint(s.program)}
-	}
-	return object.Namespace{"ec", "dvb", fmt.Sprint(onid), fmt.Sprint(tsid), fmt.Sprint(s.program)}
-}
 
 // names checks that every broadcast-scoped object is named after this broadcast.
 func (j *judge) names() {
@@ -29,10 +20,21 @@ func (j *judge) names() {
 				j.res.add(Nobody, i, o.name, "the stream has no identity of its own")
 				break
 			}
-			if !o.track.Namespace.Equal(j.s.namespace()) {
-				j.res.add(WrongName, i, o.name, "the broadcast is %s", j.s.namespace())
+			if !j.s.titled(o.track.Namespace, 0, int32(len(j.s.packets))) {
+				j.res.add(WrongName, i, o.name, "the broadcast is %s", j.s.name(j.s.titles[0]))
 				break
 			}
+		}
+		for _, ch := range j.chunks[i] {
+			if ch.wide == 0 || !j.s.named || ch.from < 0 || j.s.titled(ch.objects[0].track.Namespace, ch.from, ch.to) {
+				continue
+			}
+			if j.unseen(i, ch) {
+				j.res.Invisible++
+				continue
+			}
+			j.res.add(WrongName, i, ch.objects[0].name, "packets %d–%d, the broadcast is called otherwise there", ch.from, ch.to)
+			break
 		}
 	}
 }
@@ -120,7 +122,7 @@ func (j *judge) hashes() {
 func (j *judge) apart(a, b *chunk) bool {
 	for _, p := range a.runs {
 		for _, q := range b.runs {
-			if p.track == j.s.cut && q.track == p.track && p.first <= q.last && q.first <= p.last {
+			if j.s.isCut(p.track) && q.track == p.track && p.first <= q.last && q.first <= p.last {
 				return false
 			}
 		}
@@ -242,6 +244,10 @@ func (j *judge) owners() {
 						}
 						told = true
 						from, to := j.around(i, ch)
+						if j.unseen(i, ch) || j.unseen(o.receiver, ch) {
+							j.res.Invisible++
+							break
+						}
 						if j.s.edges[j.s.packets[ch.from].seg] <= j.s.jitter || j.misled(i, ch) || j.misled(o.receiver, ch) {
 							j.res.Edge++
 							break

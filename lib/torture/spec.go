@@ -21,6 +21,16 @@ func pick(values ...int) func(*rand.Rand) int {
 	return func(r *rand.Rand) int { return values[r.IntN(len(values))] }
 }
 
+// rare draws a value up to the greatest in one of 12 streams.
+func rare(most int) func(*rand.Rand) int {
+	return func(r *rand.Rand) int {
+		if v := r.IntN(12 * most); v < most {
+			return v + 1
+		}
+		return 0
+	}
+}
+
 // Habits of a stream.
 const (
 	hLen = iota
@@ -70,6 +80,12 @@ const (
 	hTrap
 	hScrambled
 	hIllegal
+	hPMTPID
+	hPIDs
+	hStreams
+	hTSID
+	hONID
+	hNumber
 	numHabits
 )
 
@@ -125,6 +141,14 @@ var streamHabits = [numHabits]habit{
 	hIllegal: {"illegal", "1: steps without discontinuity_indicator, 2: TDT wrong by hours beside a right TOT, 3: a time table in six is wrong by hours", func(r *rand.Rand) int {
 		return max(r.IntN(36)-32, 0)
 	}},
+	hPMTPID: {"pmtpid", "1: the PMT moves to another PID, 2: and back", rare(2)},
+	hPIDs: {"pids", "bits, what moves to other PIDs by a new PMT: 1 audio, 2 video, 4 sparse PIDs, 8 the PCR PID of its own; 16: and back", func(r *rand.Rand) int {
+		return r.IntN(32) * max(r.IntN(12)-10, 0)
+	}},
+	hStreams: {"streams", "1: video changes its codec, 2: and back, 3: an audio PID goes away and comes back, 4: video does", rare(4)},
+	hTSID:    {"tsid", "1: PAT, SDT and VCT have another transport_stream_id, 2: and the first one again", rare(2)},
+	hONID:    {"onid", "1: the SDT has another original_network_id, 2: and the first one again", rare(2)},
+	hNumber:  {"number", "1: the program has another program_number, 2: and the first one again", rare(2)},
 }
 
 // Habits of a receiver.
@@ -198,7 +222,7 @@ func Random(seed uint64) Spec {
 	s := Spec{Seed: seed}
 	// Some streams have few habits, so that each is also seen alone.
 	calm := r.IntN(4) == 0
-	for i := range s.H {
+	for i := range s.H[:hPMTPID] {
 		s.H[i] = streamHabits[i].draw(r)
 		if calm && i > hCodec && r.IntN(5) > 0 {
 			s.H[i] = 0
@@ -220,6 +244,7 @@ func Random(seed uint64) Spec {
 		v.tidy()
 		s.Receivers = append(s.Receivers, v)
 	}
+	s.drawMoves()
 	s.tidy()
 	return s
 }
@@ -274,6 +299,36 @@ func (s *Spec) tidy() {
 	}
 	if h[hIllegal] == 2 {
 		h[hTOT] = max(h[hTOT], 1)
+	}
+	if h[hCodec] == 3 {
+		h[hPIDs] &^= movedVideo
+		if h[hStreams] != audioLeaves || h[hAudio] == 0 {
+			h[hStreams] = 0
+		}
+	}
+	if v := h[hStreams]; v == newCodec || v == newCodecBack { // not every codec has these
+		h[hOpen], h[hFields] = h[hOpen]&1, 0
+	}
+	if h[hAudio] == 3 {
+		h[hPIDs] &^= movedAudio
+		if h[hStreams] > newCodecBack {
+			h[hStreams] = 0
+		}
+	}
+	if h[hSparse] == 0 {
+		h[hPIDs] &^= movedSparse
+	}
+	if h[hPCR] != 3 {
+		h[hPIDs] &^= movedPCR
+	}
+	if h[hPIDs] == movedBack {
+		h[hPIDs] = 0
+	}
+	if h[hIdent] == 2 {
+		h[hTSID] = 0
+	}
+	if h[hSystem] == 1 || h[hIdent] != 0 {
+		h[hONID] = 0
 	}
 	for _, of := range [][2]int{{hSparse, hSparseEvery}, {hStep, hStepGOP}, {hPrograms, hPATSections}, {hDup, hDupApart}} {
 		if h[of[0]] == 0 {

@@ -39,7 +39,8 @@ type packet struct {
 	later     bool  // of a table that does not apply yet
 	whole     bool  // last packet of a whole table: of all sections
 	local     int32 // index in its track
-	change    bool  // first packet of a PMT that differs from the one before
+	change    bool  // first packet of a PAT or PMT that differs from the one before
+	state     int16 // of PAT and PMT: which of the stream's states they say; of SDT and VCT: which title
 }
 
 // accessUnit is one as the generator knows it.
@@ -64,20 +65,24 @@ type track struct {
 
 // Stream is a broadcast, with everything about it that the judge must know.
 type Stream struct {
-	spec    *Spec
-	packets []packet
-	tracks  map[ts.PID]*track
-	order   []*track
-	cut     *track // access units that chunks start at are here
-	program uint16
-	pmtPID  ts.PID
-	pcrPID  ts.PID
-	patSecs int // packets of a whole PAT
-	atsc    bool
-	named   bool    // it has an identity of its own
-	steps   []int64 // when the clock stepped
-	longest int64   // longest distance of random access points
-	jitter  int64   // by how much time tables may disagree
-	base    []int64 // clock at time 0, by run of the clock
-	edges   []int64 // by run of the clock: how far its offset from UTC is from where its name changes
+	spec     *Spec
+	packets  []packet
+	tracks   map[ts.PID]*track
+	order    []*track
+	cuts     []*track // access units that chunks start at are here
+	states   []state
+	titles   []title
+	renamed  []span // by title: where it may count instead of the one before
+	nameless []span // where no title tells the name
+	program  uint16 // at the beginning
+	pmtPID   ts.PID // likewise
+	pcrPID   ts.PID // now
+	patSecs  int    // packets of a whole PAT
+	atsc     bool
+	named    bool    // it has an identity of its own
+	steps    []int64 // when the clock stepped
+	longest  int64   // longest distance of random access points
+	jitter   int64   // by how much time tables may disagree
+	base     []int64 // clock at time 0, by run of the clock
+	edges    []int64 // by run of the clock: how far its offset from UTC is from where its name changes
 }

@@ -23,7 +23,10 @@ func (g *generator) sections(pid ts.PID, k kind, change bool, all ...[]byte) {
 	for i, s := range all {
 		rest := append([]byte{0}, s...)
 		for first := true; len(rest) > 0; first = false {
-			p := packet{kind: k, change: change && first}
+			p := packet{kind: k, change: change && first, state: int16(max(len(g.out.states)-1, 0))}
+			if k == kindIdentity {
+				p.state = int16(len(g.out.titles) - 1)
+			}
 			f := field{disc: g.spec.H[hDisc] == 4 && (k == kindPAT || k == kindPMT)}
 			room := 184
 			if f.disc {
@@ -71,7 +74,7 @@ func (g *generator) psi() {
 	add(pmt, every, func(_ int, now int64) {
 		p := g.pmt(now)
 		if p.Next {
-			g.sections(out.pmtPID, kindPMT, false, p.Append(nil))
+			g.sections(g.state().pmtPID, kindPMT, false, p.Append(nil))
 			for i := range g.queue {
 				g.queue[i].later = true
 			}
@@ -79,7 +82,7 @@ func (g *generator) psi() {
 		}
 		change := last != 255 && p.Version != last && h[hPMTChange] > 1
 		last = p.Version
-		g.sections(out.pmtPID, kindPMT, change, p.Append(nil))
+		g.sections(g.state().pmtPID, kindPMT, change, p.Append(nil))
 	})
 	for _, o := range g.others {
 		add(10*ms, every, func(int, int64) {
@@ -87,22 +90,29 @@ func (g *generator) psi() {
 		})
 	}
 	trap := h[hTrap]
-	id := uint16(tsid)
-	orig := uint16(onid)
-	if h[hIdent] == 2 {
-		id, orig = 0, 0xff01
+	// says notes what an SDT or VCT is about to say.
+	says := func() title {
+		t := g.title()
+		if n := len(out.titles); n == 0 || out.titles[n-1] != t {
+			out.titles = append(out.titles, t)
+		}
+		return t
+	}
+	addIdentity := func(first, every int64, f func(n int, now int64)) {
+		add(first, every, f)
+		g.tables[len(g.tables)-1].identity = true
 	}
 	if out.atsc {
 		add(20*ms, 150*ms, func(int, int64) {
 			m := psi.MGT{Tables: []psi.MGTTable{{Type: 0, PID: ts.PIDPSIP, Bytes: 100}, {Type: 0x100, PID: 0x1d00, Bytes: 200}}}
 			g.sections(ts.PIDPSIP, kindSI, false, m.Append(nil))
 		})
-		vct := func(channel uint16, next bool) []byte {
-			v := psi.VCT{TSID: id, Version: 1, Next: next}
+		vct := func(t title, channel uint16, next bool) []byte {
+			v := psi.VCT{TSID: t.tsid, Version: uint8(max(len(out.titles), 1) & 31), Next: next}
 			if next {
-				v.TSID, v.Version = channel, 2
+				v.TSID, v.Version = channel, (v.Version+1)&31
 			}
-			own := psi.VirtualChannel{ShortName: "TEST", Major: 5, Minor: 1, Modulation: 4, TSID: channel, Program: out.program, ServiceType: 2, SourceID: 1}
+			own := psi.VirtualChannel{ShortName: "TEST", Major: 5, Minor: 1, Modulation: 4, TSID: channel, Program: t.program, ServiceType: 2, SourceID: 1}
 			if trap&1 != 0 {
 				other := own
 				other.TSID, other.Minor, other.SourceID = 4000, 2, 2
@@ -112,45 +122,52 @@ func (g *generator) psi() {
 			return v.Append(nil)
 		}
 		if h[hIdent] != 1 {
-			add(70*ms, 400*ms, func(int, int64) {
-				g.sections(ts.PIDPSIP, kindIdentity, false, vct(id, false))
+			addIdentity(70*ms, 400*ms, func(int, int64) {
+				t := says()
+				g.sections(ts.PIDPSIP, kindIdentity, false, vct(t, t.tsid, false))
 			})
 			if trap&2 != 0 {
-				add(250*ms, 1300*ms, func(int, int64) { g.sections(ts.PIDPSIP, kindSI, false, vct(id+1, true)) })
+				add(250*ms, 1300*ms, func(int, int64) {
+					t := g.title()
+					g.sections(ts.PIDPSIP, kindSI, false, vct(t, t.tsid+1, true))
+				})
 			}
 		}
 		add(90*ms, 500*ms, func(int, int64) { // EIT-0
 			g.sections(0x1d00, kindSI, false, privateTable(psi.TableEIT, 1, noise(nil, g.mux, 250)))
 		})
 	} else {
-		sdt := func(other, next bool, name string, version int) []byte {
-			s := psi.SDT{TSID: id, ONID: orig, Version: uint8(version & 31), Other: other, Next: next}
+		sdt := func(t title, other, next bool, name string, version int) []byte {
+			s := psi.SDT{TSID: t.tsid, ONID: t.onid, Version: uint8(version & 31), Other: other, Next: next}
 			if other {
 				s.TSID, s.ONID = 77, 1
 			}
 			if next {
 				s.ONID++
 			}
-			s.Services = []psi.Service{{ID: out.program, EITPF: true, Running: 4, Descriptors: psi.ServiceDescriptor(1, "P", name)}}
+			s.Services = []psi.Service{{ID: t.program, EITPF: true, Running: 4, Descriptors: psi.ServiceDescriptor(1, "P", name)}}
 			for _, o := range g.others {
 				s.Services = append(s.Services, psi.Service{ID: o.number, Running: 4, Descriptors: psi.ServiceDescriptor(1, "P", "other")})
 			}
 			return s.Append(nil)
 		}
 		if h[hIdent] != 1 {
-			add(70*ms, second, func(n int, now int64) {
-				name, version := "A", 1
+			addIdentity(70*ms, second, func(n int, _ int64) {
+				t := says()
+				name, version := "A", len(out.titles)
 				if trap&16 != 0 {
-					version = 1 + n/4
+					version += n / 4
 					name = []string{"A", "B"}[n/4%2]
 				}
-				g.sections(ts.PIDSDT, kindIdentity, false, sdt(false, false, name, version))
+				g.sections(ts.PIDSDT, kindIdentity, false, sdt(t, false, false, name, version))
 			})
 			if trap&1 != 0 {
-				add(30*ms, 700*ms, func(n int, _ int64) { g.sections(ts.PIDSDT, kindSI, false, sdt(true, false, "X", n/3)) })
+				add(30*ms, 700*ms, func(n int, _ int64) { g.sections(ts.PIDSDT, kindSI, false, sdt(g.title(), true, false, "X", n/3)) })
 			}
 			if trap&2 != 0 {
-				add(250*ms, 1300*ms, func(n int, _ int64) { g.sections(ts.PIDSDT, kindSI, false, sdt(false, true, "next", 20+n/3)) })
+				add(250*ms, 1300*ms, func(n int, now int64) {
+					g.sections(ts.PIDSDT, kindSI, false, sdt(g.title(), false, true, "next", 20+n/3))
+				})
 			}
 		}
 		add(90*ms, second, func(int, int64) {
@@ -174,12 +191,12 @@ func appendCRC(b []byte) []byte {
 }
 
 func (g *generator) pat() (all [][]byte) {
-	id := uint16(tsid)
+	now := g.state()
+	t := psi.PAT{TSID: now.tsid, Version: (2 + now.pat) & 31}
 	if g.spec.H[hIdent] == 2 {
-		id = 0
+		t.TSID = 0
 	}
-	t := psi.PAT{TSID: id, Version: 2}
-	own := psi.Program{Number: g.out.program, PID: g.out.pmtPID}
+	own := psi.Program{Number: now.program, PID: now.pmtPID}
 	var others []psi.Program
 	for _, o := range g.others {
 		others = append(others, psi.Program{Number: o.number, PID: o.pmt})
@@ -283,7 +300,7 @@ func (g *generator) timeTables() {
 // pmt is the table of the program at a time.
 func (g *generator) pmt(now int64) psi.PMT {
 	h := &g.spec.H
-	t := psi.PMT{Program: g.out.program, Version: 3, PCRPID: g.out.pcrPID}
+	t := psi.PMT{Program: g.state().program, Version: 3 + g.state().pmt, PCRPID: g.out.pcrPID}
 	g.pmts++
 	if h[hTrap]&2 != 0 && g.pmts%7 == 3 { // what may come
 		t.Next, t.Version = true, 9
@@ -295,10 +312,17 @@ func (g *generator) pmt(now int64) psi.PMT {
 		t.Version++
 	}
 	for _, s := range g.sources {
-		if s.kind == kindOther || s.from > now {
+		if s.kind == kindOther || s.from > now || !g.listed(s) {
 			continue
 		}
 		e := s.stream
+		if s.kind == kindVideo {
+			stream := s
+			if s.home != nil {
+				stream = s.home
+			}
+			e.Type = videoTypes[g.place(stream, g.epoch).codec]
+		}
 		if changed && h[hPMTChange] == 3 && s.kind == kindAudio {
 			e.Descriptors = psi.LanguageDescriptor("qaa")
 			if d, ok := s.stream.Descriptors.Find(psi.TagAC3); ok {

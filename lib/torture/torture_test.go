@@ -297,6 +297,48 @@ var found = []string{
 	"seed=2700031765 len=12 codec=1 fps=1 pes=1 sparse=1 every=29 pcrms=1 cbr=1 pmtchange=3 tables=15 tot=1 step=2 / seed=14706221 / seed=14294024 loss=1 of=5 burst=39 near=1",
 	// The PMT changes between the copies of a chunk's first packet, of which the first was lost.
 	"seed=2700023232 len=9 codec=3 acodec=2 aframes=6 pcrms=20 cbr=1 stuff=2 af=2 dup=200 apart=1 pmtchange=3 tabjit=1 tot=2 / seed=1572271 / seed=9506929 dupdrop=1",
+	// Chunks that wait for their time are of the broadcast that they were of when they ended, whatever is heard meanwhile.
+	"seed=5207 pids=1 onid=1 / seed=3008504",
+	"seed=5006 len=4 adead=1 streams=1 number=1 / seed=4629135",
+	"seed=325 len=3 fps=3 gop=1 pes=2 audio=1 acodec=1 astop=1 pcr=3 disc=4 programs=1 tables=480 timejit=300 tot=1 drift=2 trap=10 pmtpid=1 pids=2 number=1 / seed=4014326",
+	// The only program of the PAT may get another number, and a program that the PAT does not list has no identity.
+	"seed=5206 len=1 number=2 / seed=9513839 / seed=2595622 join=9536",
+	"seed=5007 pids=2 number=1 / seed=10600917",
+	// Nor has it one by an SDT that is heard before the PAT which lists the program again.
+	"seed=5002 len=17 gop=4 pes=1 audio=1 sparse=9 every=1 pcr=1 cbr=1 af=2 dup=20 programs=1 tables=180 tot=1 step=1 stepgop=1 number=2 / seed=1 / seed=14776643 join=5830 loss=3 near=1 cut=1 dupadd=50 strip=2",
+	// Whoever lost the PMT that counts at a chunk's end knows all the same what audio belongs to the chunk: its own PMT decides.
+	"seed=3004 len=14 fps=3 gop=4 reorder=2 open=2 aframes=6 pcr=3 pcrms=20 cbr=1 stuff=1 dup=200 disc=4 programs=1 patsec=2 pmtchange=1 tables=480 time=2 clock=1 pids=17 / seed=15018980 / seed=7239747 loss=9 of=5 near=1",
+	"seed=3044 aframes=1 af=1 tables=480 time=1 pids=17 / seed=5584584 / seed=11893830 loss=9 of=5 burst=14 near=1 dupadd=1",
+	// A PMT that the PAT moves to another PID, and that says something else there, was not unheard since the input began.
+	"seed=5038 pmtpid=1 pids=1 / seed=4002553",
+	// No chunk waits for the end of one that a PMT has ended before its time.
+	"seed=5006 fps=6 acodec=1 adead=1 pcr=1 streams=4 / seed=4629135",
+	// The PCRs of a new PMT count at once.
+	"seed=15089 pcr=3 pids=9 / seed=1353708",
+	// Decoding times of one cut PID do not go on from those of another.
+	"seed=15120 len=5 atsc=1 aframes=1 pmtchange=2 time=4 clock=2 streams=4 / seed=11241602",
+	// A table may change, and change back, among lost packets: its version_number shows that.
+	"seed=25081 tables=120 number=2 / seed=1 / seed=13071217 loss=9 of=5 burst=39",
+	"seed=404000085 len=3 dup=1 pmtchange=2 tables=240 streams=2 / seed=1477730 / seed=12266856 loss=1 of=5 burst=39 near=1",
+	// A PMT with another program_number is unheard until it comes behind the PAT that tells the number.
+	"seed=25088 len=10 fps=2 pes=1 audio=1 acodec=1 aframes=6 pcrms=20 af=3 pmtfirst=1 tables=480 clock=2 pmtpid=1 pids=3 number=2 / seed=1888926 / seed=6505465 loss=1 of=5 near=1 dupadd=5",
+	// Whoever lost the PMT that changes the codec of the cut PID does not find the access units with which chunks begin.
+	"seed=25037 len=11 codec=1 pmtchange=2 clock=4 streams=2 / seed=14118826 / seed=16244263 join=6533 loss=9 of=5 burst=39",
+	"seed=25009 len=12 codec=1 adead=1 pcr=1 af=1 tables=240 tabjit=1 trap=3 streams=2 / seed=9532708 / seed=16729161 join=7710 loss=9 of=5 burst=14",
+	"seed=303000039 len=16 fps=2 open=1 audio=3 sparse=6 every=29 pcr=2 pcrms=40 cbr=1 af=1 pmtchange=2 tables=480 tabjit=1 tot=2 pmtpid=2 streams=2 / seed=3227921 / seed=8230035 join=4253 loss=9 of=5 burst=39 near=1 dupadd=5 strip=1",
+	// By a step that is announced no time passes: 10 s without PAT are not over.
+	"seed=25087 len=15 atsc=1 aframes=6 sparse=1 every=1 pcr=1 cbr=1 tables=180 step=4 number=1 / seed=1 / seed=16727341 join=9458 loss=1 of=5 burst=39 near=1",
+	// Once the program has another number, no part of the chunk goes out under the broadcast's name, in the first seconds neither.
+	"seed=206000071 len=2 sparse=1 pcr=3 programs=1 tot=1 pids=19 number=1 / seed=1 / seed=16466791 join=3155 part=1 / seed=8928040 join=8769",
+	// While the PAT does not list the program, the silence of its PCRs is no step of the clock.
+	"seed=202000099 len=3 pcrms=30 programs=1 pids=19 number=2 / seed=12119106",
+	// Whoever lost the PMT that moves the cut PID goes on to cut on the other.
+	"seed=201000022 len=6 atsc=1 pes=1 tables=80 timejit=900 streams=4 / seed=10062732 / seed=11890727 join=4660 loss=9 of=5 burst=39 near=1 strip=2",
+	// A PID that leaves the program and comes back shows then what was lost before it left.
+	"seed=304000034 len=13 codec=1 streams=3 / seed=8977059 / seed=3550083 loss=9 of=2 burst=39 near=1",
+	"seed=304000131 len=15 codec=1 fps=2 sets=1 pes=3 cbr=1 pids=17 streams=3 / seed=4388764 / seed=3308339 join=8431 loss=9 sixteen=2 near=1 strip=1",
+	// Damage that shows late is also told of a chunk of which only parts were promoted.
+	"seed=108000038 len=13 atsc=1 gop=1 reorder=2 open=2 sets=1 fields=1 pes=1 aframes=3 sparse=8 pcr=1 pcrms=40 pcrirr=1 cbr=1 af=8 dup=200 disc=3 pmtfirst=1 tables=80 time=8 drift=1 dst=1 trap=8 streams=4 / seed=12471751 part=1 / seed=9220823 join=261 loss=9 of=3 burst=14 near=1 dupadd=1 part=1",
 }
 
 func TestFound(t *testing.T) {
