@@ -192,17 +192,17 @@ func (j *judge) unseen(i int, ch *chunk) bool {
 	}
 	for k := 1; k < len(s.titles); k++ {
 		was, now := s.titles[k-1], s.titles[k]
-		if was.program != now.program || was.tsid != now.tsid && c.r.H[rRemake] != 2 || s.renamed[k].from > named {
+		if was.program != now.program || was.tsid != now.tsid && c.r.H[rRemake] != 2 {
 			continue
 		}
 		before, since := false, false
 		for p := c.join; p <= named; p++ {
 			if s.packets[p].kind == kindIdentity && c.sure(p) {
-				now := int(s.packets[p].state) >= k
-				before, since = before || !now, since || now
+				now := int(s.packets[p].state)
+				before, since = before || now == k-1, since || now >= k
 			}
 		}
-		if !since || !before && s.renamed[k].to >= ch.from {
+		if !since && (s.renamed[k].from <= named || !before) || !before && s.renamed[k].to >= ch.from { // the first one may come just behind the chunk
 			return true
 		}
 	}
