@@ -390,7 +390,7 @@ func (e *emitter) finish() error {
 	return nil
 }
 
-// said reports whether the newest catalog of a track says everything that holds at ch, and is not too old.
+// said reports whether the newest catalog of a track says everything that holds at ch, and is not too old; if not, the next one will.
 func (e *emitter) said(track object.TrackName, ch *chunkInfo) bool {
 	name := catalog.For(track)
 	p := e.catalogs[name.String()]
@@ -399,20 +399,18 @@ func (e *emitter) said(track object.TrackName, ch *chunkInfo) bool {
 		e.catalogs[name.String()] = p
 	}
 	now := saying{ch.layout, e.local.Name, e.track.Name, ch.hours, clock.Bucket(ch.utc, catalogEvery)}
-	if p.said == now {
-		return true
-	}
+	same := p.said == now
 	p.said = now
-	return clock.GroupBucket(p.log.group) > e.catalogBucket(ch) // UTC went back: a later group says it already
+	return same
 }
 
-// catalogBucket counts chunk lengths in UTC and not on the broadcaster's clock. If that clock is restarted, the newest catalog
-// must still have the highest group id. The tag that completes the group id keeps two catalogs of one bucket apart.
+// catalogBucket counts chunk lengths in UTC and not on the broadcaster's clock, which may be restarted.
 func (e *emitter) catalogBucket(ch *chunkInfo) int64 {
 	return max(clock.Bucket(ch.utc, clock.TicksOf(e.cfg.Duration)), 0)
 }
 
-// publish writes a catalog. Each is a group of its own, so the newest group is always whole.
+// publish writes a catalog. Each is a group of its own, so the newest group is always whole. The newest has the highest group id, because
+// readers take that one for the one that holds: where the bucket has not grown, the group goes into the next bucket.
 func (e *emitter) publish(track object.TrackName, ch *chunkInfo, c *catalog.Catalog) error {
 	l := &e.catalogs[catalog.For(track).String()].log
 	data, err := c.Encode()
@@ -420,7 +418,11 @@ func (e *emitter) publish(track object.TrackName, ch *chunkInfo, c *catalog.Cata
 		return err
 	}
 	sum := object.Sum(data)
-	group := clock.GroupID(e.catalogBucket(ch), binary.BigEndian.Uint16(sum[:]))
+	tag := binary.BigEndian.Uint16(sum[:])
+	group := clock.GroupID(e.catalogBucket(ch), tag)
+	if group <= l.group { // two chunks in one bucket, whose tags have no order, or UTC went back or is not known any more
+		group = clock.GroupID(clock.GroupBucket(l.group)+1, tag)
+	}
 	if e.repeats(l.track, group, sum) { // it stands there
 		return nil
 	}

@@ -378,8 +378,10 @@ var mutants = []mutant{
 			c.base.run.add(kind, clock.Reference{UTC: utc, PCR: c.base.pcr})
 		}`},
 	{"group ids of catalogs have no tag", "pmtchange=3 trap=16", "lib/chop/emit.go",
-		`clock.GroupID(e.catalogBucket(ch), binary.BigEndian.Uint16(sum[:]))`,
-		`clock.GroupID(e.catalogBucket(ch), binary.BigEndian.Uint16(sum[:])*0)`},
+		`	tag := binary.BigEndian.Uint16(sum[:])
+`,
+		`	tag := binary.BigEndian.Uint16(sum[:]) * 0
+`},
 	{"audio that has begun before a chunk is of that chunk", "audio=0", "lib/chop/tail.go",
 		`	last.others = appendBare(last.others, p)
 `,
