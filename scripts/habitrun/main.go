@@ -165,6 +165,7 @@ func (c *config) run(ctx context.Context) error {
 		}
 		fmt.Fprintln(out, strings.Join(cells, "\t"))
 	}
+	defer out.Flush() // also of what there is when a row fails
 	line(head)
 	if c.markdown {
 		fmt.Println(strings.Repeat("|---", len(head)) + "|")
@@ -183,9 +184,6 @@ func (c *config) run(ctx context.Context) error {
 			}
 			line(cells)
 		}
-	}
-	if err := out.Flush(); err != nil {
-		return err
 	}
 	if c.broken > 0 {
 		return fmt.Errorf("%d promises broken: the lines marked with an exclamation mark", c.broken)
@@ -414,5 +412,6 @@ func (c *config) viewer(ctx context.Context, r row, channel string) ([]string, e
 			cells[i] = "–"
 		}
 	}
+	c.breaks(&said, !r.free && said != "") // a tool failed
 	return []string{cells[0], fmt.Sprint(len(broadcast)), cells[1], said}, nil
 }
