@@ -35,6 +35,7 @@ type cutter struct {
 	heard     [ts.NumPIDs]mark
 	began     [ts.NumPIDs]int64 // position of the last PES packet that began on a kept PID
 	pmtPos    int64             // position at which the PMT was heard last
+	listed    int64             // position at which the PMT in force took effect: no earlier PMT counts for chunks from there on
 	repeats   bool              // the PMT is sent again and again
 	totHeard  bool
 	tdtAlone  bool          // there is no TOT
@@ -247,6 +248,7 @@ func (c *cutter) packet(p *ts.Packet) (keep bool, err error) {
 		case c.tastes(role):
 			return c.foretaste(p, pid, ev), nil
 		case p.HasPayload() && role&(roleTable|roleSI) == 0: // a later PMT may list the PID
+			c.parted(p, pid, ev)
 			*m = mark{c.pos, c.dark, c.base.now}
 		}
 		return false, nil
@@ -347,14 +349,36 @@ func (c *cutter) unlisted(p *ts.Packet, pid ts.PID) {
 	if !p.HasPayload() {
 		return
 	}
-	before := c.heard[pid]
+	c.parted(p, pid, ev)
 	c.heard[pid] = mark{c.pos, c.dark, c.base.now}
-	if role := c.prog.roles[pid]; role&roleWas != 0 && (ev != ts.Jump || role&roleNext != 0) { // a jump may also begin another program's stream
-		c.missing(p, pid, before, ev)
-	}
 	if !c.prog.patKnown {
 		c.prog.foreshadow(p, pid)
 	}
+}
+
+// parted looks, at the first packet with payload of a PID that the PMT in force does not list but an earlier one did, whether chunks of that
+// time lack packets. Later packets tell nothing of those chunks: the PID may belong to another program by then.
+func (c *cutter) parted(p *ts.Packet, pid ts.PID, ev ts.Event) {
+	before, role := c.heard[pid], &c.prog.roles[pid]
+	if *role&roleWas == 0 {
+		return
+	}
+	*role &^= roleWas
+	t := taint{from: min(before.pos, c.listed-1), to: c.listed - 1, pid: pid, kind: taintContinuity}
+	switch {
+	case before.pos == 0:
+		return
+	case ev == ts.Jump && *role&roleNext != 0: // the clock may have stepped
+		c.missing(p, pid, before, ev)
+		return
+	case ev == ts.Gap: // a jump may also begin another program's stream
+		c.doubt()
+	case c.dark-before.dark >= 16:
+		t.kind = taintTEI
+	default:
+		return
+	}
+	c.event(t)
 }
 
 // missing looks whether packets are missing before a packet with payload, and before it the PID was heard last.

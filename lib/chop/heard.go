@@ -134,7 +134,7 @@ func (c *cutter) programHeard() {
 	if pid, codec := cutOf(pr.next); pr.inForce && pid == pr.cutPID {
 		switch {
 		case c.cur == nil:
-			c.applyProgram()
+			c.applyProgram(c.pos)
 			pr.left = nil // no chunk goes on
 		case pr.fresh:
 			pr.codec = codec // the random access point at which the new PMT takes effect is of this codec
@@ -158,16 +158,17 @@ func (c *cutter) programHeard() {
 		c.free.put(c.cur)
 		c.cur = nil
 	}
-	c.applyProgram()
+	c.applyProgram(c.pos)
 	pr.left = nil
 	c.settle()
 }
 
-// applyProgram puts the last PMT that was heard in force.
-func (c *cutter) applyProgram() {
+// applyProgram puts the last PMT that was heard in force, from a position on.
+func (c *cutter) applyProgram(from int64) {
 	if !c.prog.apply() {
 		return
 	}
+	c.listed = from
 	if c.prog.pmt.PCRPID == ts.PIDNull && c.pcrHeard {
 		c.pcrHeard, c.clockGap = false, true // the last PCR may be long ago
 		c.doubtTold()

@@ -26,7 +26,7 @@ const (
 	roleES                // an elementary stream of some program: no tables are read from it
 	roleNext              // kept from the next chunk on
 	roleLeft              // in no PMT any more; it is looked for what belongs to the chunk before
-	roleWas               // kept by an earlier PMT: a loss that shows later damages the chunks from then
+	roleWas               // kept by an earlier PMT, and not heard since: the next packet may show that chunks from then lack some
 )
 
 // maxEarly bounds the PIDs on which a PMT is looked for before a PAT says where the PMT is.

@@ -210,7 +210,7 @@ func stepped(d clock.Ticks) bool { return d < -stepBack || d >= stepAhead }
 // chunk.
 func (c *cutter) window(au *accessUnit, next bool) {
 	if next {
-		c.applyProgram()
+		c.applyProgram(au.pos)
 		for _, pid := range c.prog.left {
 			c.prog.roles[pid] |= roleKeep | roleLeft
 		}

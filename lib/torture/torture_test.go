@@ -295,6 +295,8 @@ var found = []string{
 	"seed=2400007895 len=6 fps=2 gop=4 pcr=3 af=3 dup=200 apart=1 pmtchange=2 tables=30 tabjit=1 step=2 / seed=1288549 dupdrop=1",
 	// A PMT that differs from the one before in a few bytes, and has its counter, is no duplicate: 15 packets were lost.
 	"seed=2700031765 len=12 codec=1 fps=1 pes=1 sparse=1 every=29 pcrms=1 cbr=1 pmtchange=3 tables=15 tot=1 step=2 / seed=14706221 / seed=14294024 loss=1 of=5 burst=39 near=1",
+	// Audio comes back to the program where the clock steps, and its counter starts anew: that damages no chunk that had ended before.
+	"seed=77700115 len=4 fps=1 step=2 streams=3 / seed=16774765",
 	// The PMT changes between the copies of a chunk's first packet, of which the first was lost.
 	"seed=2700023232 len=9 codec=3 acodec=2 aframes=6 pcrms=20 cbr=1 stuff=2 af=2 dup=200 apart=1 pmtchange=3 tabjit=1 tot=2 / seed=1572271 / seed=9506929 dupdrop=1",
 	// Chunks that wait for their time are of the broadcast that they were of when they ended, whatever is heard meanwhile.
