@@ -205,18 +205,26 @@ func (s *Scrub) bad(ctx context.Context, t *store.Track, g store.Info, why error
 		}
 	}
 	s.Logger.Warn("damaged group", "track", t.Name().String(), "group", g.Group, "whole_objects", kept, "err", why)
-	s.change(func(p *Scrubbed) { p.Groups, p.Bad = p.Groups+1, p.Bad+1 })
-	w := Waiting{Place{t.Name().String(), g.Group}, time.Now().UTC()}
-	if s.heal(ctx, w) {
+	s.change(func(p *Scrubbed) { p.Groups++ })
+	if s.found(ctx, Place{t.Name().String(), g.Group}) {
 		s.run = 0
+	}
+	return true
+}
+
+// found fetches a group that is damaged, and remembers the group if nobody has it.
+func (s *Scrub) found(ctx context.Context, at Place) (healed bool) {
+	s.change(func(p *Scrubbed) { p.Bad++ })
+	w := Waiting{at, time.Now().UTC()}
+	if s.heal(ctx, w) {
 		return true
 	}
 	s.change(func(p *Scrubbed) {
-		if len(p.Waiting) < mostWaiting && !slices.ContainsFunc(p.Waiting, func(o Waiting) bool { return o.Place == w.Place }) {
+		if len(p.Waiting) < mostWaiting && !slices.ContainsFunc(p.Waiting, func(o Waiting) bool { return o.Place == at }) {
 			p.Waiting = append(p.Waiting, w)
 		}
 	})
-	return true
+	return false
 }
 
 // heal fetches a group, and reports whether it is whole.
@@ -230,8 +238,26 @@ func (s *Scrub) heal(ctx context.Context, w Waiting) bool {
 	return true
 }
 
+// lost fetches what others than the scrub found removed or damaged, such as a viewer's FETCH. The scrub does not come to these groups, as the
+// store has them no longer.
+func (s *Scrub) lost(ctx context.Context) {
+	for _, l := range s.Store.Lost() {
+		at := Place{l.Track.String(), l.Group}
+		t := s.Store.Lookup(l.Track)
+		if t == nil {
+			continue
+		}
+		known := slices.ContainsFunc(s.Progress().Waiting, func(w Waiting) bool { return w.Place == at })
+		if g, ok := t.Group(l.Group); known || ok && g.Complete || s.Store.Gone(l.Track, l.Group) {
+			continue // the scrub had found it itself, or somebody healed it
+		}
+		s.found(ctx, at)
+	}
+}
+
 // retry fetches what nobody had before, when it is time to.
 func (s *Scrub) retry(ctx context.Context) {
+	s.lost(ctx)
 	if time.Since(s.tried) >= scrubRetry {
 		s.fetchWaiting(ctx)
 		s.tried = time.Now()

@@ -94,7 +94,10 @@ func TestScrubHealsFromUpstream(t *testing.T) {
 		if r.Stats().Backfilled != 0 {
 			t.Fatal("fetched already")
 		}
-		for i, id := range rand.Perm(n)[:100] {
+		order := rand.Perm(n)
+		last := slices.Index(order, n-1) // the newest one is removed: nothing behind it shows that
+		order[0], order[last] = order[last], order[0]
+		for i, id := range order[:100] {
 			harm(t, shelved(t, here, uint64(id)+1), i)
 		}
 		p := r.publisher(t, object.TrackName{Namespace: ts.Namespace, Name: "live"})

@@ -209,6 +209,7 @@ func (g *group) vanished(err error) error {
 		s.c.Logger.Error("folder of groups was removed by somebody else", "path", filepath.Dir(path), "groups", len(gone))
 	}
 	for _, o := range gone {
+		s.lose(o)
 		o.resize(0)
 		t.drop(o)
 	}
@@ -221,6 +222,7 @@ func (g *group) setAside(why error) error {
 	if err := g.t.s.aside(path, why); err != nil {
 		return err
 	}
+	g.t.s.lose(g)
 	g.resize(0)
 	g.t.drop(g)
 	return nil

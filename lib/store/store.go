@@ -46,6 +46,9 @@ type Store struct {
 	queue   []*group      // whole groups that wait for sync and their final name
 	wake    chan struct{} // has a value when queue may not be empty
 
+	lostMu sync.Mutex
+	lost   []Lost // groups that Lost has not returned yet
+
 	indexMu sync.Mutex // guards folders once the store is open
 	folders folders
 

@@ -329,7 +329,7 @@ func TestHealingRelayIsInTheMiddle(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantObjects(t, rd.got, groups(20, 3))
-	if s := rd.stats; s.Healed != 1 || s.MissingGroups+s.MissingObjects != 0 {
+	if s := rd.stats; s.Healed < 1 || s.MissingGroups+s.MissingObjects != 0 { // more on a busy machine
 		t.Errorf("stats %+v", s)
 	}
 }
