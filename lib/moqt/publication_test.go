@@ -191,6 +191,7 @@ func testDuplicateSubscriptionIsRefused(t *draftT) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	first := recv(t, pubs)
 	var e *RequestError
 	second, err := c.Subscribe(ctx, testTrack, SubscribeOptions{})
 	switch {
@@ -198,20 +199,17 @@ func testDuplicateSubscriptionIsRefused(t *draftT) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		another := recv(t, pubs) // before the end: who accepts what has ended meanwhile gets no publication
 		second.Unsubscribe()
-		first, another := recv(t, pubs), recv(t, pubs)
 		done(t, another.Context())
 		if first.Context().Err() != nil {
 			t.Error("both ended")
 		}
-		again := make(chan *Publication, 1)
-		again <- first
-		pubs = again
 	case !errors.As(err, &e) || e.Code != wire.RequestDuplicateSubscription:
 		t.Errorf("second SUBSCRIBE: %v", err)
 	}
 	sub.Unsubscribe()
-	done(t, recv(t, pubs).Context())
+	done(t, first.Context())
 	if _, err := c.Subscribe(ctx, testTrack, SubscribeOptions{}); err != nil {
 		t.Errorf("SUBSCRIBE after UNSUBSCRIBE: %v", err)
 	}
