@@ -73,8 +73,10 @@ var mutants = []mutant{
 		`	if p.TransportError() && p[3] == 0 {
 		c.dark++`},
 	{"unreadable packets hide nothing", "/ sixteen=2 loss=9", "lib/chop/cutter.go",
-		`	case c.dark-before.dark >= 16:`,
-		`	case c.dark-before.dark >= 1<<40:`},
+		`	case c.dark-before.dark >= 16:
+		c.event(`,
+		`	case c.dark-before.dark >= 1<<40:
+		c.event(`},
 	{"lost sync is no damage", "cbr=1 / cut=60 loss=0 tei=0", "lib/chop/cutter.go",
 		`	c.event(taint{from: c.pos - 1, to: c.pos + 1, pid: ts.PIDNull, kind: taintSync})`,
 		`	_ = taintSync`},
