@@ -4,13 +4,15 @@
 //! one side only as fast as the other side takes it.
 
 use std::{
-    future::pending,
+    cell::RefCell,
+    future::{pending, poll_fn},
     pin::pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
+use bytes::Bytes;
 use iroh::endpoint::{Connection, ConnectionError, ReadError, RecvStream, SendDatagramError, SendStream, VarInt, WriteError};
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -203,14 +205,29 @@ fn before_data(send: &SendStream) {
     let _ = send.set_priority(1); // a stream that ended needs none
 }
 
+/// The next data of a stream, in one piece all that has arrived of it, room at most; None at its end. noq has it in as many pieces as there
+/// were packets, and the relay's session would join them by copying them more than once.
+async fn read(recv: &mut RecvStream, room: usize) -> Result<Option<Bytes>, ReadError> {
+    thread_local! {
+        static ARRIVED: RefCell<Box<[u8]>> = RefCell::new(vec![0; qmux::MAX_ROOM].into());
+    }
+    poll_fn(|cx| {
+        ARRIVED.with_borrow_mut(|buf| {
+            let n = ready!(recv.poll_read(cx, &mut buf[..room.min(qmux::MAX_ROOM)]))?;
+            Poll::Ready(Ok((n > 0).then(|| Bytes::copy_from_slice(&buf[..n]))))
+        })
+    })
+    .await
+}
+
 /// Copies a stream of the peer's to the relay.
 async fn to_relay(mut recv: RecvStream, mut send: qmux::SendStream) {
     loop {
-        let chunk = tokio::select! {
-            chunk = recv.read_chunk(send.room()) => chunk,
+        let data = tokio::select! {
+            data = read(&mut recv, send.room()) => data,
             stopped = send.stopped() => return stop_iroh(recv, send, stopped).await,
         };
-        match chunk {
+        match data {
             Ok(Some(bytes)) => {
                 // A reset passes although the relay takes no more data.
                 let written = tokio::select! {

@@ -29,6 +29,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use state::MAX_ROOM;
 use state::State;
 
 /// How long the other side may take for its transport parameters.

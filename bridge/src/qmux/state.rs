@@ -14,6 +14,8 @@ use super::{
 
 /// What may wait in a stream for the other side's credit, or for the socket.
 const SEND_BUFFER: usize = 128 << 10;
+/// What a stream that has nothing waiting may take at once, at most.
+pub const MAX_ROOM: usize = SEND_BUFFER / 2;
 /// What leaves in one go, at most; then what is more urgent has its turn.
 const BATCH: usize = 256 << 10;
 /// A piece of a stream that is smaller than this is copied to those before it: it would keep all that arrived with it, and an entry
@@ -442,7 +444,7 @@ impl State {
 
     /// How much a stream that has nothing waiting may take at once.
     pub fn room(&self) -> usize {
-        if self.queued < SHARED { SEND_BUFFER / 2 } else { FIRST_WINDOW as usize }
+        if self.queued < SHARED { MAX_ROOM } else { FIRST_WINDOW as usize }
     }
 
     pub fn stopped(&mut self, id: u64, waker: &Waker) -> Poll<StreamError> {
