@@ -269,7 +269,7 @@ var mutants = []mutant{
 	{"a step that is shorter than PCRs may lie apart is none", "step=2 sparse=1 every=1 clock=1 disc=0 illegal=0 scrambled=0", "lib/chop/heard.go",
 		`		if announced { // a step`,
 		`		if announced && c.pos < 0 { // a step`},
-	{"a time that was heard behind a loss counts as one before it", "len=17 atsc=1 time=4 timejit=100 clock=2 step=0 pcrms=75 disc=0 illegal=0 scrambled=0 / of=1 loss=1 burst=0 tei=0 cut=0", "lib/chop/heard.go",
+	{"a time that was heard behind a loss counts as one before it", "len=17 atsc=1 time=4 timejit=100 clock=2 step=0 pcrms=75 disc=0 illegal=0 scrambled=0 pmtpid=0 pids=0 streams=0 tsid=0 onid=0 number=0 / of=1 loss=1 burst=0 tei=0 cut=0", "lib/chop/heard.go",
 		`		c.doubtNames() // times`,
 		`		c.doubt() // times`},
 	{"nobody waits for a TOT, or another TDT", "len=0 atsc=0 tot=0 time=8 illegal=0 scrambled=0", "lib/chop/settle.go",
