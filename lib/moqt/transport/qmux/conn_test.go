@@ -531,18 +531,24 @@ func (d *deaf) WriteRecord(b []byte) error {
 	}
 }
 
-// TestFailedWriteEndsNoStream: a connection on which nothing can be written any more is lost, and its streams have not come to their end.
-func TestFailedWriteEndsNoStream(t *testing.T) {
-	a, b := networks["unix"](t)
-	d, ctx := &deaf{Bytes(a), make(chan struct{})}, testContext(t)
+// serving begins the server's side of a connection; nil comes where that fails.
+func serving(t *testing.T, ctx context.Context, c net.Conn) <-chan *Conn {
 	made := make(chan *Conn, 1)
 	go func() {
-		s, err := Server(ctx, Bytes(b), Config{})
+		s, err := Server(ctx, Bytes(c), Config{})
 		if err != nil {
 			t.Error(err)
 		}
 		made <- s
 	}()
+	return made
+}
+
+// TestFailedWriteEndsNoStream: a connection on which nothing can be written any more is lost, and its streams have not come to their end.
+func TestFailedWriteEndsNoStream(t *testing.T) {
+	a, b := networks["unix"](t)
+	d, ctx := &deaf{Bytes(a), make(chan struct{})}, testContext(t)
+	made := serving(t, ctx, b)
 	client, err := Client(ctx, d, Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -691,14 +697,7 @@ func TestUrgency(t *testing.T) {
 	a, b := net.Pipe()
 	g := &gate{Transport: Bytes(a), leave: make(chan struct{})}
 	ctx := testContext(t)
-	made := make(chan *Conn, 1)
-	go func() {
-		s, err := Server(ctx, Bytes(b), Config{})
-		if err != nil {
-			t.Error(err)
-		}
-		made <- s
-	}()
+	made := serving(t, ctx, b)
 	go func() { g.leave <- struct{}{} }() // the parameters
 	client, err := Client(ctx, g, Config{KeepAlive: -1})
 	if err != nil {
