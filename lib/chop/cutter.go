@@ -58,7 +58,8 @@ type cutter struct {
 	scrambled int64         // scrambled packets, for the message when no chunk comes out
 	pcrHeard  bool
 	dtsHeard  bool
-	firstDTS  clock.PTS // while no PCR was heard
+	firstDTS  clock.PTS   // while no PCR was heard
+	sincePCR  clock.Ticks // how far decoding times have come since the last PCR
 
 	run  []byte // the packets being looked at
 	at   int    // offset in run of the packet being looked at

@@ -35,9 +35,10 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 	if pr.err != nil {
 		return pr.err
 	}
-	if pr.gone {
-		c.absent = true // nobody knows on which PID its PCRs are
+	if c.absent && !pr.gone {
+		c.base.begin() // nobody knows what its clock did meanwhile
 	}
+	c.absent = pr.gone
 	if pr.patWhole {
 		if pr.patChanged && (pr.pmtPID != was || pr.number != number) { // no counter shows whether the first PMT of that kind was lost
 			m := mark{c.pos, tableMoved, c.base.now}
@@ -200,6 +201,19 @@ func (c *cutter) clockless(dts clock.PTS) bool {
 	return true
 }
 
+// unclocked lets time pass by decoding times while no PCR comes any more, so that nobody waits for ever for a PID that is silent.
+func (c *cutter) unclocked(dts clock.PTS) {
+	if c.lastPos < c.clockPos {
+		c.sincePCR = 0
+		return
+	}
+	if d := dts.Sub(c.lastDTS); d > 0 && !stepped(d) {
+		if c.sincePCR += d; c.sincePCR > pcrPatience {
+			c.base.now += d.Ticks27()
+		}
+	}
+}
+
 // doubt notes that packets were lost. Since the last PCR the clock may have stepped, so chunks that began since then may have
 // other names.
 func (c *cutter) doubt() {
@@ -223,8 +237,6 @@ func (c *cutter) doubtNames() {
 
 // clock takes a PCR of the program, or a decoding time that stands for one.
 func (c *cutter) clock(pcr clock.PCR, flagged, gap, jump bool) {
-	gap = gap || c.absent && c.base.leaps(pcr, flagged)
-	c.absent = false
 	switch {
 	case c.base.leaps(pcr, flagged) && c.pcrHeard:
 		c.doubt()

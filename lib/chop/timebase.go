@@ -80,6 +80,9 @@ func (t *timebase) tick(pcr clock.PCR, flagged, gap, jump bool, kinds [2]table) 
 	return stepSilent
 }
 
+// begin drops the clock, and all times heard on it: the next PCR is the first one.
+func (t *timebase) begin() { t.have, t.run, t.past = false, nil, nil }
+
 // leaps reports whether a PCR does not follow the one before, and no step was announced, or every PCR announces one.
 func (t *timebase) leaps(pcr clock.PCR, flagged bool) bool {
 	d := pcr.Sub(t.pcr)
@@ -160,21 +163,26 @@ func agree(a, b clock.Reference) bool {
 	return d > -outlier && d < outlier
 }
 
-// add notes that a table told a time at a PCR. If three times in a row agree with each other and disagree with all before, the
-// clock has stepped unseen, and the older times are dropped.
+// add notes that a table told a time at a PCR. If three times in a row agree with each other, the times before that do not agree with
+// them are dropped: the clock has stepped unseen, or a table was wrong.
 func (r *run) add(kind table, ref clock.Reference) {
-	if list := r.times[kind]; len(list) > 2 {
-		last, before := list[len(list)-1], list[len(list)-2]
-		if old := list[len(list)-3]; agree(ref, last) && agree(ref, before) && !agree(ref, old) {
-			r.old[kind] = max(0, r.old[kind]-len(list)+2)
-			r.times[kind] = append(list[:0], before, last)
+	list, old := r.times[kind], r.old[kind]
+	if n := len(list); n > 2 && agree(ref, list[n-1]) && agree(ref, list[n-2]) {
+		kept := list[:0]
+		for i, t := range list {
+			switch {
+			case agree(ref, t):
+				kept = append(kept, t)
+			case i < r.old[kind]:
+				old--
+			}
 		}
+		list = kept
 	}
-	if len(r.times[kind]) == heard {
-		r.times[kind] = slices.Delete(r.times[kind], 0, 1)
-		r.old[kind] = max(0, r.old[kind]-1)
+	if len(list) == heard {
+		list, old = slices.Delete(list, 0, 1), max(0, old-1)
 	}
-	r.times[kind] = append(r.times[kind], ref)
+	r.times[kind], r.old[kind] = append(list, ref), old
 }
 
 // age moves the times to the PCR when they are old.

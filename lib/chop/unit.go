@@ -139,6 +139,8 @@ func (c *cutter) beginUnit(payload []byte) {
 	if c.clockless(au.dts) {
 		c.clock(au.dts.PCR(), false, c.clockGap, false)
 		c.clockGap = false
+	} else {
+		c.unclocked(au.dts)
 	}
 	c.tailTime(au.dts)
 	au.active, au.read, au.several = true, true, !pes.DataAlignment

@@ -247,13 +247,16 @@ func (j *judge) live(i int) {
 		if !c.r.whole() {
 			end = max(end, s.opened(chunks[k+2].cut, chunks[k+2].start))
 		}
-		if ch.begin <= known || stepIn(ch.from, end) || s.renames(ch.from, end) || s.cutMoves(ch.from, after.begin) || !j.follows(c, ch.begin) {
+		if ch.begin <= known || stepIn(ch.from, end) || s.renames(ch.from, s.nextPAT(c, end)) || s.cutMoves(ch.from, after.begin) || !j.follows(c, ch.begin) {
 			continue
 		}
 		if c.number != 0 && s.states[s.at(ch.begin)].program != c.number {
 			continue // the program that it asks for has gone
 		}
-		if back := s.returned(c, ch.begin); back >= 0 && j.nearEdge(s.packets[ch.begin].seg) { // nobody knows what its clock did meanwhile
+		if back := s.returned(c, ch.begin); back >= 0 { // nobody knows what its clock did meanwhile
+			for int(back) < len(s.packets)-1 && !(s.packets[back].pcr && c.sure(back)) {
+				back++
+			}
 			if t := j.timeAfter(c, back); t < 0 || t >= ch.begin {
 				continue
 			}

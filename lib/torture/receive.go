@@ -508,9 +508,14 @@ func (s *Stream) account(c *reception, all []arrival) {
 				continue
 			}
 			k := i
-			shown := false
+			shown, rent := false, span{-1, -1} // rent: the torn packets among them
 			for ; k < len(have) && !have[k]; k++ {
-				shown = shown || torn[t.index[k]]
+				if torn[t.index[k]] {
+					rent.to = t.index[k]
+					if rent.from < 0 {
+						rent.from = rent.to
+					}
+				}
 			}
 			l := loss{track: t, last: last, from: t.index[i], to: t.index[k-1], next: -1}
 			if k < len(have) {
@@ -546,6 +551,16 @@ func (s *Stream) account(c *reception, all []arrival) {
 					}
 				}
 				l.invisible = l.invisible || before < 0
+			}
+			if l.invisible && rent.from >= 0 { // missing bytes show, though the counter goes on; only there something is seen to be lost
+				before, behind := l, l
+				before.to, behind.from = rent.from-1, rent.to+1
+				l.from, l.to, l.invisible = rent.from, rent.to, false
+				for _, l := range []loss{before, behind} {
+					if l.from <= l.to && slices.ContainsFunc(t.index[i:k], func(at int32) bool { return at >= l.from && at <= l.to }) {
+						c.losses = append(c.losses, l)
+					}
+				}
 			}
 			c.losses = append(c.losses, l)
 			i = k - 1

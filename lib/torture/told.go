@@ -74,6 +74,14 @@ func (s *Stream) renames(from, to int32) bool {
 	return len(s.renamed) > 0 && slices.ContainsFunc(s.renamed[1:], in) || slices.ContainsFunc(s.nameless, in)
 }
 
+// nextPAT is the first PAT that c heard from a packet on: up to there another name counts for the chunk before.
+func (s *Stream) nextPAT(c *reception, from int32) int32 {
+	for int(from) < len(s.packets)-1 && !(s.packets[from].kind == kindPAT && c.wholePAT(s, from)) {
+		from++
+	}
+	return from
+}
+
 // at is what PAT and PMT say where a packet was sent, and what they said before.
 func (s *Stream) at(i int32) (n int) {
 	for n+1 < len(s.states) && s.states[n+1].from <= i {
