@@ -552,12 +552,14 @@ func (s *Stream) account(c *reception, all []arrival) {
 				}
 				l.invisible = l.invisible || before < 0
 			}
-			if l.invisible && rent.from >= 0 { // missing bytes show, though the counter goes on; only there something is seen to be lost
+			if rent.from >= 0 { // missing bytes show where they are missing; what is left of a torn packet may be taken for a whole one, on whose counter others go on
 				before, behind := l, l
 				before.to, behind.from = rent.from-1, rent.to+1
+				before.invisible = l.invisible || last >= 0 && c.goesOn(s, last, rent.from)
+				behind.invisible = l.invisible || l.next >= 0 && c.goesOn(s, rent.to, l.next)
 				l.from, l.to, l.invisible = rent.from, rent.to, false
 				for _, l := range []loss{before, behind} {
-					if l.from <= l.to && slices.ContainsFunc(t.index[i:k], func(at int32) bool { return at >= l.from && at <= l.to }) {
+					if slices.ContainsFunc(t.index[i:k], func(at int32) bool { return at >= l.from && at <= l.to }) {
 						c.losses = append(c.losses, l)
 					}
 				}
