@@ -221,8 +221,33 @@ func printScrub(w io.Writer, s *archive.Scrubbed) {
 	fmt.Fprintf(w, "scrub %s: %d groups, %s; %d were damaged, %d healed, %d wait for somebody who has them\n", state, s.Groups, size(s.Bytes), s.Bad, s.Healed, len(s.Waiting))
 }
 
+func printTier(w io.Writer, t relay.Tier) {
+	if t.Bucket == "" {
+		fmt.Fprintf(w, "of them %d groups in a cold tier, which is not configured, %s there\n", t.Groups, size(t.Bytes))
+		return
+	}
+	fmt.Fprintf(w, "of them %d groups in the cold tier %s, %s there; %d wait\n", t.Groups, t.Bucket, size(t.Bytes), t.Waiting)
+	if t.Age != nil {
+		age := "for ever"
+		if *t.Age > 0 {
+			age = "for " + cmdutil.AgeText(seconds(*t.Age))
+		}
+		fmt.Fprintf(w, "keeps whole groups %s, there or here\n", age)
+	}
+	if t.Error != "" {
+		since := ""
+		if t.Since != nil {
+			since = " since " + t.Since.Format(time.RFC3339)
+		}
+		fmt.Fprintf(w, "moving to the cold tier paused%s: %s\n", since, t.Error)
+	}
+}
+
 func printDisk(w io.Writer, d relay.Disk) {
 	fmt.Fprintf(w, "store %s: %s in %d groups of %d tracks\n", d.Dir, size(d.Bytes), d.Groups, d.Tracks)
+	if t := d.Tier; t != nil {
+		printTier(w, *t)
+	}
 	var whole int64 // the bound of what no rule names, which is one of the whole store
 	for _, b := range d.Retention {
 		if b.Prefix == "" {

@@ -21,7 +21,7 @@ import (
 )
 
 // storeWords may follow the word store; list is what it does without one.
-var storeWords = []string{"list", "check", "repair", "delete"}
+var storeWords = []string{"list", "check", "repair", "delete", "relist"}
 
 // askStore carries out an order about the store of the relay that runs or, where none does, about the folder.
 func askStore(c *cli.Context) error {
@@ -35,6 +35,8 @@ func askStore(c *cli.Context) error {
 		return cmdutil.UsageError(fmt.Errorf("%q: store %s takes one name", names[1], word))
 	case len(names) == 1 && names[0] == "":
 		return cmdutil.UsageError(errors.New("the name is empty"))
+	case len(names) == 1 && word == "relist":
+		return cmdutil.UsageError(errors.New("store relist takes no name: it lists the whole bucket"))
 	case len(names) == 1:
 		o.Name = names[0]
 	case word == "delete":
@@ -48,6 +50,8 @@ func askStore(c *cli.Context) error {
 	case "check", "repair":
 		o.Repair = word == "repair"
 		return f.check(c.Context, o)
+	case "relist":
+		return f.relist(c.Context, o)
 	case "delete":
 		return show(f, c.Context, relay.StoreDelete, o, printDeleted)
 	}
@@ -75,6 +79,7 @@ func (f folder) do(ctx context.Context, name string, o archive.Order) (json.RawM
 			return nil, err
 		}
 		conf.MaxAge, conf.MaxBytes, conf.Rules = whole.Store.MaxAge, whole.Store.MaxBytes, whole.Store.Rules
+		conf.Tier, conf.TierAfter, conf.TierMaxAge = whole.Store.Tier, whole.Store.TierAfter, whole.Store.TierMaxAge
 	}
 	return relay.OnFolder(ctx, dir, conf, name, o)
 }
@@ -123,8 +128,14 @@ func (f folder) check(ctx context.Context, o archive.Order) error {
 			left++
 		}
 	}
-	if err != nil || left == 0 {
+	switch {
+	case err != nil:
 		return err
+	case left == 0 && all.Unread > 0:
+		return exit.With(exit.Unreachable, fmt.Errorf("%d groups in the cold tier were not checked: %s", all.Unread, all.UnreadWhy),
+			"the relay that runs asks the bucket; where none runs, --config FILE names it")
+	case left == 0:
+		return nil
 	}
 	hint := "ec-relay store repair keeps what is whole of them, and lets the rest come again"
 	if o.Repair {
@@ -133,8 +144,40 @@ func (f folder) check(ctx context.Context, o archive.Order) error {
 	return exit.With(exit.BadData, fmt.Errorf("damaged groups: %d", left), hint)
 }
 
+// relist lists the bucket of the cold tier step by step.
+func (f folder) relist(ctx context.Context, o archive.Order) error {
+	all := archive.Relisted{}
+	for {
+		record, err := f.do(ctx, relay.StoreRelist, o)
+		if err != nil {
+			return err
+		}
+		var step archive.Relisted
+		if err := json.Unmarshal(record, &step); err != nil {
+			return fmt.Errorf("the relay's record: %w", err)
+		}
+		all.Add(step)
+		if o.After = all.After; o.After == "" {
+			break
+		}
+	}
+	record, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	return f.print(record, printer(func(w io.Writer, r archive.Relisted) {
+		fmt.Fprintf(w, "%d objects in the bucket, %d groups of them are known now that were not, %s\n", r.Keys, r.Taken, size(r.Bytes))
+		if r.Other > 0 {
+			fmt.Fprintf(w, "%d objects are no groups\n", r.Other)
+		}
+	}))
+}
+
 func printChecked(w io.Writer, c archive.Checked) {
 	fmt.Fprintf(w, "%d groups checked, %s\n", c.Groups, size(c.Bytes))
+	if c.Unread > 0 {
+		fmt.Fprintf(w, "%d groups in the cold tier not checked: %s\n", c.Unread, c.UnreadWhy)
+	}
 	if len(c.Bad) > 0 {
 		fmt.Fprintln(w, "\nTRACK\tGROUP\tWHOLE OBJECTS\tNOW\tWHY")
 	}
@@ -159,20 +202,28 @@ func printDeleted(w io.Writer, d archive.Deleted) {
 func printStore(w io.Writer, s relay.Stored) {
 	printDisk(w, s.Store)
 	if len(s.Tracks) > 0 {
-		fmt.Fprintln(w, "\nTRACK\tGROUPS\tWHOLE\tMISSING\tSIZE\tFIRST\tLAST\tOLDEST\tNEWEST")
+		fmt.Fprintln(w, "\nTRACK\tGROUPS\tWHOLE\tMISSING\tSIZE\tIN TIER\tFIRST\tLAST\tOLDEST\tNEWEST")
 	}
 	for _, t := range s.Tracks {
 		if t.Groups == 0 {
-			fmt.Fprintf(w, "%s\t0\t0\t%d\t-\t-\t-\t-\t-\n", t.Track, t.MissingCount)
+			fmt.Fprintf(w, "%s\t0\t0\t%d\t-\t-\t-\t-\t-\t-\n", t.Track, t.MissingCount)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%d\t%d\t%s\t%s\n", t.Track, t.Groups, t.Whole, t.MissingCount, size(t.Bytes), t.First, t.Last,
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%s\t%d\t%d\t%s\t%s\n", t.Track, t.Groups, t.Whole, t.MissingCount, size(t.Bytes), inTier(t), t.First, t.Last,
 			t.Oldest.UTC().Format(time.RFC3339), t.Newest.UTC().Format(time.RFC3339))
 	}
 	for _, t := range s.Tracks {
 		printHoles(w, t.Track, "missing", t.Missing, t.MissingCount)
 		printHoles(w, t.Track, "incomplete", t.Incomplete, t.IncompleteCount)
 	}
+}
+
+// inTier says how much of a track lies in the cold tier.
+func inTier(t relay.StoredTrack) string {
+	if t.TierGroups == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d: %s", t.TierGroups, size(t.TierBytes))
 }
 
 // printHoles names the first groups that are missing.

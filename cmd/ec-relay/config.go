@@ -4,18 +4,21 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
 
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/relay"
 	"every.channel/ec/lib/settings"
 	"every.channel/ec/lib/store"
+	"every.channel/ec/lib/tier"
 	"every.channel/ec/web"
 )
 
@@ -46,7 +49,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	if conf.Relay.ScrubRate, err = scrubRate(c); err != nil {
 		return conf, err
 	}
-	for _, part := range []func(*cli.Context, *relay.ServerConfig) error{checkValues, keepRules, mirrors, upstreams, overIroh} {
+	for _, part := range []func(*cli.Context, *relay.ServerConfig) error{checkValues, keepRules, coldTier, mirrors, upstreams, overIroh} {
 		if err := part(c, &conf); err != nil {
 			return conf, err
 		}
@@ -70,7 +73,7 @@ func checkValues(c *cli.Context, conf *relay.ServerConfig) error {
 	case conf.Dir == "":
 		return cmdutil.UsageError(errors.New("--store is empty"))
 	}
-	for _, name := range []string{"retain", "compress-after", "stall", "drain", "linger"} {
+	for _, name := range []string{"retain", "tier-after", "tier-retain", "compress-after", "stall", "drain", "linger"} {
 		if c.Duration(name) < 0 || cmdutil.AgeOf(c, name) < 0 {
 			return cmdutil.UsageError(fmt.Errorf("--%s is negative", name))
 		}
@@ -108,6 +111,45 @@ func keepRules(c *cli.Context, conf *relay.ServerConfig) error {
 		}
 		conf.Store.Rules = append(conf.Store.Rules, rule)
 	}
+	return nil
+}
+
+// coldTier is the bucket of --tier.
+func coldTier(c *cli.Context, conf *relay.ServerConfig) error {
+	if c.String("tier") == "" {
+		for _, name := range []string{"tier-after", "tier-retain", "tier-rate", "tier-credentials"} {
+			if c.IsSet(name) {
+				return cmdutil.UsageError(fmt.Errorf("--%s goes with --tier", name))
+			}
+		}
+		return nil
+	}
+	if _, err := tier.ParseURL(c.String("tier")); err != nil {
+		return cmdutil.UsageError(fmt.Errorf("--tier: %w", err))
+	}
+	st := &conf.Store
+	st.TierAfter = cmdutil.AgeOf(c, "tier-after")
+	age := st.MaxAge
+	if c.IsSet("tier-retain") {
+		if age = cmdutil.AgeOf(c, "tier-retain"); age == 0 {
+			st.TierMaxAge = -1
+		} else {
+			st.TierMaxAge = age
+		}
+	}
+	if age > 0 && age <= st.TierAfter {
+		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("groups are kept for %s, so none of them moves after --tier-after %s", cmdutil.AgeText(age), cmdutil.AgeText(st.TierAfter)),
+			"--tier-retain says how long they are kept in all"))
+	}
+	keys, err := tier.ReadCredentials(c.String("tier-credentials"), os.Getenv)
+	if err != nil {
+		return exit.With(exit.Config, fmt.Errorf("keys of the bucket: %w", err), "--tier-credentials names a file with aws_access_key_id = … and aws_secret_access_key = …")
+	}
+	bucket, err := tier.Open(tier.Config{URL: c.String("tier"), Credentials: keys, Rate: cmdutil.SizeOf(c, "tier-rate")})
+	if err != nil {
+		return exit.With(exit.Config, fmt.Errorf("--tier: %w", err), "")
+	}
+	st.Tier = bucket
 	return nil
 }
 

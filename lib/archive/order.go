@@ -21,6 +21,7 @@ type Order struct {
 	Holes  bool   `json:"holes,omitempty"`  // of a list: say what is missing, which takes reading the manifests
 	From   *Place `json:"from,omitempty"`   // of a check: where the one before stopped
 
+	After string  `json:"after,omitempty"` // of a relisting: where the one before stopped
 	Older float64 `json:"older,omitempty"` // of a deletion: only groups that were written longer ago, in seconds
 }
 
@@ -42,17 +43,23 @@ type Bad struct {
 
 // Checked is the record of a check. A check of a large store is done in several steps.
 type Checked struct {
-	V      int    `json:"v"` // 1
-	Groups int    `json:"groups"`
-	Bytes  int64  `json:"bytes"` // of payloads that are as they were stored
-	Bad    []Bad  `json:"bad"`
-	Next   *Place `json:"next,omitempty"` // where to go on; missing: all is checked
+	V      int   `json:"v"` // 1
+	Groups int   `json:"groups"`
+	Bytes  int64 `json:"bytes"` // of payloads that are as they were stored
+	Bad    []Bad `json:"bad"`
+	// Unread groups could not be read, which says nothing about them: the bucket of the cold tier does not answer, or none is configured.
+	Unread    int    `json:"unread,omitempty"`
+	UnreadWhy string `json:"unread_why,omitempty"` // of one of them
+	Next      *Place `json:"next,omitempty"`       // where to go on; missing: all is checked
 }
 
 // Add adds the record of the next step.
 func (c *Checked) Add(n Checked) {
 	c.V, c.Groups, c.Bytes, c.Next = n.V, c.Groups+n.Groups, c.Bytes+n.Bytes, n.Next
 	c.Bad = append(c.Bad, n.Bad...)
+	if c.Unread += n.Unread; n.Unread > 0 {
+		c.UnreadWhy = n.UnreadWhy
+	}
 }
 
 // Check reads groups and compares them with their hashes, for so long or, if the time is 0, to the end.
@@ -101,6 +108,10 @@ func (c *Checked) group(t *store.Track, id uint64, repair bool) {
 	if errors.Is(err, store.ErrNotFound) && !t.Has(id) && !isRemoved(err) { // retention was faster
 		return
 	}
+	if i, ok := t.Group(id); ok && i.Tiered && store.MayPass(err) {
+		c.Unread, c.UnreadWhy = c.Unread+1, err.Error()
+		return
+	}
 	c.Groups, c.Bytes = c.Groups+1, c.Bytes+bytes
 	if err == nil {
 		return
@@ -127,6 +138,36 @@ type Deleted struct {
 	Tracks int   `json:"tracks"`
 	Groups int   `json:"groups"`
 	Bytes  int64 `json:"bytes"`
+}
+
+// Relisted is the record of a step of a relisting.
+type Relisted struct {
+	V     int    `json:"v"` // 1
+	Keys  int    `json:"keys"`
+	Taken int    `json:"taken"`           // groups that the store did not know
+	Bytes int64  `json:"bytes"`           // of these
+	Other int    `json:"other"`           // objects that are no groups
+	After string `json:"after,omitempty"` // where to go on; missing: all is listed
+}
+
+// Add adds the record of the next step.
+func (r *Relisted) Add(n Relisted) {
+	*r = Relisted{n.V, r.Keys + n.Keys, r.Taken + n.Taken, r.Bytes + n.Bytes, r.Other + n.Other, n.After}
+}
+
+// relistAtOnce is how many objects of a bucket are listed at a time, as many as S3 names in one answer.
+const relistAtOnce = 1000
+
+// Relist takes in the groups that lie in the bucket of the cold tier and of which the store does not know, for so long.
+func Relist(ctx context.Context, st *store.Store, o Order, most time.Duration) (Relisted, error) {
+	all := Relisted{V: 1, After: o.After}
+	for begun := time.Now(); ; {
+		r, err := st.Relist(ctx, all.After, relistAtOnce)
+		all.Add(Relisted{1, r.Keys, r.Taken, r.Bytes, r.Other, r.After})
+		if err != nil || all.After == "" || time.Since(begun) > most {
+			return all, err
+		}
+	}
 }
 
 // Delete removes groups of a track or namespace.

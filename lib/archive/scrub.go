@@ -154,7 +154,7 @@ func (s *Scrub) track(ctx context.Context, name object.TrackName, from uint64) {
 
 // group looks at one group; false: it has to be looked at again. Groups that are not whole are left to those who look for what is missing.
 func (s *Scrub) group(ctx context.Context, t *store.Track, g store.Info) (over bool) {
-	if !g.Complete && !g.Damaged {
+	if !g.Complete && !g.Damaged || g.Tiered && !g.Damaged { // whole groups of the cold tier would be downloaded each day
 		return true
 	}
 	s.pace(ctx, perGroup)

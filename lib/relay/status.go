@@ -104,10 +104,27 @@ type Disk struct {
 	Retention []Bound `json:"retention"`
 	// Paused is why objects cannot be stored at the moment; missing: they can.
 	Paused *Paused `json:"paused,omitempty"`
+	// Tier is the cold tier; missing: there is none, and nothing lies in one.
+	Tier *Tier `json:"tier,omitempty"`
 	// LeftOut is how many files and folders in the store's folder the relay does without, because they cannot be read, are damaged,
 	// or are not of a store; Parts are the first of them.
 	LeftOut int    `json:"left_out"`
 	Parts   []Part `json:"left_out_parts,omitempty"`
+}
+
+// Tier is the cold tier of the store.
+type Tier struct {
+	Bucket   string     `json:"bucket,omitempty"` // missing: none is configured, and groups lie in one
+	After    float64    `json:"after"`            // how long after it was last written a group moves there
+	Age      *float64   `json:"age,omitempty"`    // how long whole groups are kept, 0: for ever; missing: as retention says
+	Groups   int        `json:"groups"`
+	Bytes    int64      `json:"bytes"`
+	Waiting  int        `json:"waiting"`            // groups that are to move there
+	Moved    int64      `json:"moved"`              // groups, since the start
+	Stays    int64      `json:"stays,omitempty"`    // times that a group was found that cannot move there, since the start
+	Deleting int        `json:"deleting,omitempty"` // objects that are to be deleted from the bucket
+	Error    string     `json:"error,omitempty"`    // why nothing moves at the moment
+	Since    *time.Time `json:"since,omitempty"`    // when that began
 }
 
 // Paused says why objects cannot be stored.
@@ -142,14 +159,17 @@ type Stored struct {
 
 // StoredTrack is one track of the store.
 type StoredTrack struct {
-	Track  string    `json:"track"`
-	Groups int       `json:"groups"`
-	Whole  int       `json:"whole"` // of them
-	Bytes  int64     `json:"bytes"`
-	First  uint64    `json:"first"`
-	Last   uint64    `json:"last"`
-	Oldest time.Time `json:"oldest"` // of the groups' files, when they were last written
-	Newest time.Time `json:"newest"`
+	Track  string `json:"track"`
+	Groups int    `json:"groups"`
+	Whole  int    `json:"whole"` // of them
+	Bytes  int64  `json:"bytes"` // of the files
+	// TierGroups of the groups lie in the cold tier, with so many bytes there.
+	TierGroups int       `json:"tier_groups,omitempty"`
+	TierBytes  int64     `json:"tier_bytes,omitempty"`
+	First      uint64    `json:"first"`
+	Last       uint64    `json:"last"`
+	Oldest     time.Time `json:"oldest"` // of the groups' files, when they were last written
+	Newest     time.Time `json:"newest"`
 	// Missing are groups of which a stored manifest says that they went out, and which are not stored; Incomplete are stored groups of
 	// which a part is missing, but for the newest. Of each the record names the first thousand.
 	Missing         []uint64 `json:"missing,omitempty"`

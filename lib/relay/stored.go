@@ -15,10 +15,11 @@ const (
 	StoreList   = "store"
 	StoreCheck  = "store-check"
 	StoreDelete = "store-delete"
+	StoreRelist = "store-relist"
 )
 
 // StoreCommands are their names.
-var StoreCommands = [...]string{StoreList, StoreCheck, StoreDelete}
+var StoreCommands = [...]string{StoreList, StoreCheck, StoreDelete, StoreRelist}
 
 // stepOfCheck is how long one step of a check takes; the door waits for an answer for a minute.
 const stepOfCheck = 5 * time.Second
@@ -44,6 +45,8 @@ func storeCommand(ctx context.Context, st *store.Store, d Disk, name string, o a
 	switch name {
 	case StoreCheck:
 		return archive.Check(ctx, st, o, stepOfCheck)
+	case StoreRelist:
+		return archive.Relist(ctx, st, o, stepOfCheck)
 	case StoreDelete:
 		return archive.Delete(st, o)
 	}
@@ -61,6 +64,7 @@ func diskOf(s *store.Store, dir string, c store.Config) Disk {
 	if p := s.Paused(); p != nil {
 		d.Paused = &Paused{Why: p.Why, Since: p.Since.UTC(), Objects: p.Objects}
 	}
+	d.Tier = tierOf(s, st, c)
 	parts, n := s.LeftOut()
 	d.LeftOut = n
 	for _, p := range parts[:min(len(parts), mostParts)] {
@@ -69,13 +73,37 @@ func diskOf(s *store.Store, dir string, c store.Config) Disk {
 	return d
 }
 
+// tierOf returns what lies in the cold tier; nil: nothing, and there is none.
+func tierOf(s *store.Store, st store.Stats, c store.Config) *Tier {
+	state := s.Tier()
+	if state == nil {
+		if st.TierGroups == 0 {
+			return nil
+		}
+		return &Tier{Groups: st.TierGroups, Bytes: st.TierBytes}
+	}
+	t := &Tier{
+		Bucket: state.Name, After: c.TierAfter.Seconds(), Groups: st.TierGroups, Bytes: st.TierBytes, Waiting: state.Waiting, Moved: state.Moved,
+		Stays: state.Stays, Deleting: state.Doomed, Error: state.Err,
+	}
+	if c.TierMaxAge != 0 {
+		age := max(c.TierMaxAge.Seconds(), 0)
+		t.Age = &age
+	}
+	if !state.Since.IsZero() {
+		since := state.Since.UTC()
+		t.Since = &since
+	}
+	return t
+}
+
 // stored returns the tracks of a store, in order of the names.
 func stored(st *store.Store, d Disk, o archive.Order) (Stored, error) {
 	all := Stored{V: 1, Store: d, Tracks: []StoredTrack{}}
 	list, err := archive.List(st, o)
 	for _, t := range list {
 		all.Tracks = append(all.Tracks, StoredTrack{
-			Track: t.Name.String(), Groups: t.Groups, Whole: t.Whole, Bytes: t.Bytes, First: t.First, Last: t.Last,
+			Track: t.Name.String(), Groups: t.Groups, Whole: t.Whole, Bytes: t.Bytes, TierGroups: t.TierGroups, TierBytes: t.TierBytes, First: t.First, Last: t.Last,
 			Oldest: t.Oldest.UTC(), Newest: t.Newest.UTC(),
 			Missing: t.Missing[:min(len(t.Missing), archive.MostHoles)], MissingCount: len(t.Missing),
 			Incomplete: t.Incomplete[:min(len(t.Incomplete), archive.MostHoles)], IncompleteCount: len(t.Incomplete),

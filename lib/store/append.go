@@ -169,7 +169,9 @@ func (g *group) unreadable(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errAway) || noFiles(err) {
 		return err
 	}
-	g.bad = true
+	if g.bad = true; g.tiered {
+		g.idx = nil // so that what comes of the group is stored again
+	}
 	g.t.s.leaveOut(g.current(), err)
 	return err
 }

@@ -24,7 +24,7 @@ func (s *Store) compress() error {
 	for _, t := range s.all() {
 		t.mu.Lock()
 		for _, id := range t.ids {
-			if g := t.groups[id]; g.state == complete && !g.zstd && g.mtime < before && len(cold) < compressPerRound {
+			if g := t.groups[id]; g.state == complete && !g.zstd && !g.tiered && g.mtime < before && len(cold) < compressPerRound {
 				cold = append(cold, g)
 			}
 		}

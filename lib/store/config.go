@@ -22,6 +22,12 @@ type Config struct {
 	// CompressAfter is how long after it was last written a whole group is compressed with zstd. Default 0: never, because coded
 	// video hardly shrinks.
 	CompressAfter time.Duration
+	// Tier is where whole groups go when they are old. Default: nowhere.
+	Tier Tier
+	// TierAfter is how long after it was last written a whole group moves to the tier. Default 0: at once.
+	TierAfter time.Duration
+	// TierMaxAge replaces MaxAge for whole groups, in the tier or not, where no rule names an age. Default 0: MaxAge; negative: for ever.
+	TierMaxAge time.Duration
 	// MaxOpen bounds how many group files are open at a time for writing and reading, however many tracks and groups there are.
 	// Default: a quarter of the files that the process may have open, at most 1024.
 	MaxOpen int
@@ -40,6 +46,8 @@ type Config struct {
 	fail         func(n int) (int, error) // may cut a write of n bytes short
 	disk         func(dir string) (free, size int64, err error)
 	fsType       func(dir string) uint32
+	leastTiered  int64
+	tierMemory   int64
 }
 
 // Rule is the retention of all namespaces with a prefix.
@@ -71,12 +79,18 @@ func (c Config) withDefaults() Config {
 	if c.fsType == nil {
 		c.fsType = fsTypeOf
 	}
+	if c.leastTiered <= 0 {
+		c.leastTiered = leastTiered
+	}
+	if c.tierMemory <= 0 {
+		c.tierMemory = tierMemory
+	}
 	return c
 }
 
 // removes reports whether the configuration allows anything to be removed.
 func (c Config) removes() bool {
-	if c.MaxAge > 0 || c.MaxBytes > 0 {
+	if c.MaxAge > 0 || c.MaxBytes > 0 || c.Tier != nil && c.tierAge() > 0 {
 		return true
 	}
 	for _, r := range c.Rules {

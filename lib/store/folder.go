@@ -159,7 +159,7 @@ func passing(err error) bool {
 			return true
 		}
 	}
-	return noFiles(err)
+	return noFiles(err) || errors.Is(err, errTier)
 }
 
 // aside renames a file that is in the way, or a folder, so that another can be made in its place.

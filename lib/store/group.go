@@ -29,11 +29,13 @@ type group struct {
 	id       uint64
 	state    state
 	zstd     bool
+	tiered   bool // the file is a stub, and the objects lie in the tier
 	size     int64
 	mtime    int64  // Unix ns
 	copied   bool   // the group was fetched from another relay after later groups: mtime is not when it was first written
 	declared bool   // the file's last record is of this group, and was written since the store was opened
 	bad      bool   // its file could not be read when that was last tried
+	again    int64  // when it may be tried again to move it to the tier, Unix ns
 	idx      *index // nil when not in memory
 
 	a *appender // nil: not opened for appending since the store was opened, or since the group was looked at last
@@ -86,7 +88,7 @@ func (x *index) add(o *object.Object, e entry) {
 func (x *index) whole() bool { return x.hasEnd && uint64(len(x.entries)) == x.end+1 }
 
 func (g *group) info() Info {
-	return Info{Group: g.id, Complete: g.state != partial && !g.bad, Damaged: g.state == complete && g.bad, Bytes: g.size, Time: time.Unix(0, g.mtime)}
+	return Info{Group: g.id, Complete: g.state != partial && !g.bad, Damaged: g.state == complete && g.bad, Tiered: g.tiered, Bytes: g.size, Time: time.Unix(0, g.mtime)}
 }
 
 func (g *group) dir() string { return filepath.Join(g.t.dir(), shard(g.id)) }
@@ -104,6 +106,8 @@ func (g *group) current() string {
 	switch {
 	case g.state != complete:
 		return g.path(extPart)
+	case g.tiered:
+		return g.path(extTier)
 	case g.zstd:
 		return g.path(extZstd)
 	}
@@ -112,8 +116,17 @@ func (g *group) current() string {
 
 // resize keeps the store's sum of bytes.
 func (g *group) resize(size int64) {
-	g.t.count(size - g.size)
+	g.count(size - g.size)
 	g.size = size
+}
+
+// count updates the sum of bytes to which the group belongs.
+func (g *group) count(bytes int64) {
+	if g.tiered {
+		g.t.s.tieredBytes.Add(bytes)
+	} else {
+		g.t.count(bytes)
+	}
 }
 
 // write appends an object to the file, whole or not at all. errChanged: the file is not as the store left it, and the group has to be looked up
@@ -143,6 +156,9 @@ func (g *group) write(o *object.Object, sum object.Hash) error {
 func (g *group) load() error {
 	if g.idx != nil {
 		return nil
+	}
+	if g.tiered {
+		return g.loadStub()
 	}
 	f, err := g.t.s.pool.openFile(g.current(), os.O_RDONLY)
 	if err != nil {

@@ -35,6 +35,7 @@ const (
 	kindPart uint64 = iota
 	kindWhole
 	kindZstd
+	kindTier
 	kinds
 )
 
@@ -93,6 +94,8 @@ type filed struct {
 func (g *group) filed() filed {
 	f := filed{g.id, kindPart, g.size, g.mtime}
 	switch {
+	case g.tiered:
+		f.kind = kindTier
 	case g.state == complete && g.zstd:
 		f.kind = kindZstd
 	case g.state == complete:
@@ -103,7 +106,7 @@ func (g *group) filed() filed {
 
 // fileName is the name of a group's file in its folder.
 func fileName(f filed) string {
-	return strconv.FormatUint(f.id, 10) + [kinds]string{extPart, extWhole, extZstd}[f.kind]
+	return strconv.FormatUint(f.id, 10) + [kinds]string{extPart, extWhole, extZstd, extTier}[f.kind]
 }
 
 // appendFolder appends the record of a folder. The path is relative to that of the groups.

@@ -53,8 +53,8 @@ func (s *Store) recall(t *Track, dir string) bool {
 			continue
 		}
 		g := &groups[i]
-		*g = group{t: t, id: f.id, state: complete, zstd: f.kind == kindZstd, size: f.size, mtime: f.mtime}
-		t.count(g.size)
+		*g = group{t: t, id: f.id, state: complete, zstd: f.kind == kindZstd, tiered: f.kind == kindTier, size: f.size, mtime: f.mtime}
+		g.count(g.size)
 		t.groups[g.id] = g
 	}
 	s.folders.seen[path] = verified{r.at, len(files)}

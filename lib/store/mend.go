@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,18 +21,22 @@ func (t *Track) Mend(group uint64) (kept int, err error) {
 	if t.s.c.ReadOnly {
 		return 0, ErrReadOnly
 	}
+	tiered, inTier, err := t.fromTier(group)
+	if err != nil {
+		return 0, err
+	}
 	t.s.finishMu.Lock() // so nobody compresses or removes the file
 	defer t.s.finishMu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.groups[group]
-	if g == nil {
+	if g == nil || g.tiered && g != tiered {
 		return 0, fmt.Errorf("group %d of %v: %w", group, t.name, ErrNotFound)
 	}
 	g.closeFile()
 	saved := g.path(extPart) + extTemp
 	defer os.Remove(saved) // if it did not get its name
-	kept, why, err := g.saveUnlocked(saved)
+	kept, why, err := g.saveUnlocked(saved, inTier)
 	if err == nil && t.groups[group] != g {
 		err = fmt.Errorf("group %d of %v: %w", group, t.name, errChanged)
 	}
@@ -45,17 +51,48 @@ func (t *Track) Mend(group uint64) (kept int, err error) {
 }
 
 // saveUnlocked is save. Nobody writes to the file of a complete group, so the track's mutex is free meanwhile.
-func (g *group) saveUnlocked(to string) (kept int, why, err error) {
+func (g *group) saveUnlocked(to string, inTier []byte) (kept int, why, err error) {
 	if g.state == complete {
 		g.t.mu.Unlock()
 		defer g.t.mu.Lock()
 	}
-	return g.save(to)
+	return g.save(to, inTier)
+}
+
+// fromTier returns what the bucket has of a group, if the group lies there: whatever it is, and nothing if it is not there.
+func (t *Track) fromTier(group uint64) (*group, []byte, error) {
+	t.mu.Lock()
+	g := t.groups[group]
+	tiered := g != nil && g.tiered
+	t.mu.Unlock()
+	if !tiered {
+		return nil, nil, nil
+	}
+	if t.s.c.Tier == nil {
+		return nil, nil, fmt.Errorf("group %d of %v: %w", group, t.name, errNoTier)
+	}
+	ctx, cancel := context.WithTimeout(t.s.cold.ctx, coldPatience)
+	defer cancel()
+	b, _, err := t.s.cold.raw(ctx, g, 2*mostTiered)
+	if errors.Is(err, ErrDamaged) {
+		err = nil
+	}
+	return g, b, err
 }
 
 // save writes the objects of a group's file that verify to another one, in order, and syncs it. If there are none it writes nothing. why is what is
 // wrong with the file, and err says that nothing is to be changed.
-func (g *group) save(to string) (n int, why, err error) {
+func (g *group) save(to string, inTier []byte) (n int, why, err error) {
+	if g.tiered {
+		list, why := g.whatVerifies(bytes.NewReader(inTier))
+		if st, err := g.t.s.readStub(g.path(extTier)); err == nil && st.idx != nil {
+			list = slices.DeleteFunc(list, func(o *object.Object) bool {
+				i, found := st.idx.find(o.ID)
+				return !found || st.idx.entries[i].hash != object.Sum(o.Payload)
+			})
+		}
+		return g.saveList(to, list, why)
+	}
 	f, err := g.t.s.pool.openFile(g.current(), os.O_RDONLY)
 	if unusable(err) {
 		return 0, err, nil
@@ -73,6 +110,11 @@ func (g *group) save(to string) (n int, why, err error) {
 	if passing(why) {
 		return 0, nil, why
 	}
+	return g.saveList(to, list, why)
+}
+
+// saveList writes objects to a file and syncs it, if there are any.
+func (g *group) saveList(to string, list []*object.Object, why error) (int, error, error) {
 	if len(list) == 0 {
 		return 0, why, nil
 	}

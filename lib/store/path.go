@@ -19,6 +19,8 @@ const (
 	extWhole = ".eco"
 	extPart  = ".eco.part"
 	extZstd  = ".eco.zst"
+	extTier  = ".eco.tier" // the group lies in the tier
+	extGone  = ".eco.gone" // the group lay in the tier, and is to be deleted there
 	extTemp  = ".tmp"
 
 	nameFile  = "name" // the written form, in folders whose name is a hash of it
@@ -75,7 +77,7 @@ func groupFile(name string) (group uint64, ext string, ok bool) {
 	if err != nil || strconv.FormatUint(group, 10) != num {
 		return 0, "", false
 	}
-	return group, ext, ext == extWhole || ext == extPart || ext == extZstd
+	return group, ext, ext == extWhole || ext == extPart || ext == extZstd || ext == extTier || ext == extGone
 }
 
 func syncDir(dir string) error {

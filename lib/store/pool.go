@@ -238,10 +238,16 @@ func (r *pooled) ReadAt(b []byte, off int64) (int, error) {
 
 // uncache asks the system to forget what it has of the file in memory, but for what is not on the disk yet.
 func (r *pooled) uncache() {
+	if r == nil { // the group lies in the tier
+		return
+	}
 	r.use(func(f *os.File) (int, error) { return 0, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) })
 }
 
 func (r *pooled) Close() error {
+	if r == nil {
+		return nil
+	}
 	r.p.drop(&r.h)
 	return nil
 }

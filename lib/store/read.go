@@ -50,6 +50,9 @@ func (t *Track) open(group, from uint64) (*Reader, error) {
 	if g == nil {
 		return nil, ErrNotFound
 	}
+	if g.tiered {
+		return t.openCold(g, from)
+	}
 	r := &Reader{g: g, info: g.info(), name: t.name, from: from, r: object.NewReader(nil)}
 	paths := []string{g.current()}
 	if g.state != complete {
@@ -146,7 +149,7 @@ func (r *Reader) object() (*object.Object, error) {
 		switch {
 		case errors.As(err, &corrupt), errors.Is(err, object.ErrTruncated), errors.Is(err, object.ErrMagic), errors.Is(err, object.ErrVersion):
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-		case err != nil && err != io.EOF && !errors.As(err, new(*fs.PathError)) && !errors.Is(err, errReplaced): // damage to what was compressed
+		case err != nil && err != io.EOF && !errors.As(err, new(*fs.PathError)) && !errors.Is(err, errReplaced) && !errors.Is(err, errTier): // damage to what was compressed
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		case err != nil:
 			return nil, err
@@ -172,7 +175,7 @@ func (g *group) cameToEnd(err error) {
 	g.t.mu.Lock()
 	defer g.t.mu.Unlock()
 	switch {
-	case g.t.groups[g.id] != g:
+	case g.t.groups[g.id] != g, errors.Is(err, errTier):
 	case err == nil:
 		g.readable()
 	case !errors.Is(err, errReplaced):

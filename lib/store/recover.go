@@ -149,8 +149,24 @@ func (s *Store) takeFile(t *Track, id uint64, ext, path string, f os.DirEntry) e
 		return err
 	}
 	g := &group{t: t, id: id, state: complete, zstd: ext == extZstd, size: fi.Size(), mtime: fi.ModTime().UnixNano()}
-	if ext == extPart {
+	switch ext {
+	case extPart:
 		g.state = partial
+	case extGone:
+		g.t.s.addDoomed(g.key(), path)
+		return nil
+	case extTier:
+		if old := t.groups[id]; old != nil && old.state == complete { // it was killed before the file was removed
+			if s.c.ReadOnly {
+				return nil
+			}
+			return os.Remove(path)
+		}
+		st, err := s.readStub(path)
+		if err != nil {
+			return err
+		}
+		g.tiered, g.size, g.mtime = true, st.size, st.mtime
 	}
 	if old := t.groups[id]; old != nil {
 		// After a crash between a rename and the removal of the old file, one of two files is final. Of a whole and a compressed
@@ -174,7 +190,7 @@ func (s *Store) takeFile(t *Track, id uint64, ext, path string, f os.DirEntry) e
 			return err
 		}
 	}
-	t.count(g.size)
+	g.count(g.size)
 	t.groups[id] = g
 	return nil
 }
@@ -183,7 +199,7 @@ func (s *Store) takeFile(t *Track, id uint64, ext, path string, f os.DirEntry) e
 // because somebody put it there since. What cannot be taken in is set aside, since it is in the way, unless the reason may pass.
 func (t *Track) adopt(id uint64) (*group, error) {
 	g := &group{t: t, id: id}
-	for _, ext := range []string{extZstd, extWhole, extPart} {
+	for _, ext := range []string{extZstd, extWhole, extTier, extPart} {
 		path := g.path(ext)
 		fi, err := os.Lstat(path)
 		if err != nil {

@@ -17,11 +17,13 @@ const roomAtLeast = 16 << 20
 
 // old is a group that may be removed.
 type old struct {
-	t     *Track
-	g     *group
-	rule  int
-	size  int64
-	mtime int64
+	t      *Track
+	g      *group
+	rule   int
+	size   int64
+	mtime  int64
+	tiered bool          // it takes no room on the disk
+	age    time.Duration // that it is kept; 0: for ever
 }
 
 // Maintain does one round of what Run does: flush, retention, compression.
@@ -44,18 +46,19 @@ func (s *Store) removable() (olds []old, bytes map[int]int64) {
 	var last []old
 	for _, t := range s.all() {
 		rule := t.rule
-		age, _ := s.c.bounds(rule)
 		t.mu.Lock()
 		for i, id := range t.ids {
 			g := t.groups[id]
-			o := old{t, g, rule, g.size, g.mtime}
-			bytes[rule] += g.size
+			o := old{t: t, g: g, rule: rule, size: g.size, mtime: g.mtime, tiered: g.tiered, age: s.c.ageOf(rule, g.state == complete)}
+			if !g.tiered {
+				bytes[rule] += g.size
+			}
 			switch {
 			case g.state == finishing:
 				fresh[t.name.Namespace.String()] = true
 			case i == len(t.ids)-1:
 				last = append(last, o)
-				if age <= 0 || now.Sub(time.Unix(0, g.mtime)) <= age {
+				if o.age <= 0 || now.Sub(time.Unix(0, g.mtime)) <= o.age {
 					fresh[t.name.Namespace.String()] = true
 				}
 			default:
@@ -87,15 +90,24 @@ func (s *Store) retain() error {
 	olds, bytes := s.removable()
 	now := s.c.now()
 	var errs []error
+	unmoved := 0
 	for _, o := range olds {
-		age, limit := s.c.bounds(o.rule)
-		aged := age > 0 && now.Sub(time.Unix(0, o.mtime)) > age
-		over := limit > 0 && o.rule >= 0 && bytes[o.rule] > limit || s.c.MaxBytes > 0 && s.bytes.Load() > s.c.MaxBytes
+		_, limit := s.c.bounds(o.rule)
+		aged := o.age > 0 && now.Sub(time.Unix(0, o.mtime)) > o.age
+		over := !o.tiered && (limit > 0 && o.rule >= 0 && bytes[o.rule] > limit || s.c.MaxBytes > 0 && s.bytes.Load() > s.c.MaxBytes)
 		if !aged && !over {
 			continue
 		}
-		bytes[o.rule] -= o.size
+		if !o.tiered {
+			bytes[o.rule] -= o.size
+		}
+		if over && !aged && s.c.Tier != nil && o.size >= s.c.leastTiered {
+			unmoved++
+		}
 		errs = append(errs, s.remove(o))
+	}
+	if unmoved > 0 {
+		s.c.Logger.Error("groups removed before they went to the cold tier, the disk's bound comes first", "groups", unmoved)
 	}
 	return errors.Join(errs...)
 }
@@ -114,6 +126,7 @@ const atTheEdge = 2 * time.Minute
 func (s *Store) MayBeGone() func(name object.TrackName, group uint64, at time.Time) bool {
 	edge := sync.OnceValue(func() time.Time {
 		olds, _ := s.removable()
+		olds = slices.DeleteFunc(olds, func(o old) bool { return o.tiered })
 		if len(olds) == 0 {
 			return s.c.now().Add(atTheEdge)
 		}
@@ -125,7 +138,8 @@ func (s *Store) MayBeGone() func(name object.TrackName, group uint64, at time.Ti
 			return true
 		}
 		rule := s.c.rule(name.Namespace)
-		age, limit := s.c.bounds(rule)
+		age := s.c.ageOf(rule, true)
+		_, limit := s.c.bounds(rule)
 		if age > 0 && s.c.now().Sub(at) > age-min(atTheEdge, age/2) {
 			return true
 		}
@@ -151,7 +165,7 @@ func (s *Store) makeRoom(need int64, may func(old) bool, live bool) bool {
 		if freed >= max(need, roomAtLeast) {
 			break
 		}
-		if !may(o) || s.c.forEver(o.rule) && (!live || s.c.MaxBytes <= 0) {
+		if o.tiered || !may(o) || s.c.forEver(o.rule) && (!live || s.c.MaxBytes <= 0) {
 			continue
 		}
 		if err := s.remove(o); err != nil {
@@ -201,7 +215,11 @@ func (s *Store) remove(o old) error {
 
 // unlink deletes a group. The track's mutex is held.
 func (s *Store) unlink(g *group) error {
-	if err := os.Remove(g.current()); err != nil && !os.IsNotExist(err) {
+	remove := func() error { return os.Remove(g.current()) }
+	if g.tiered {
+		remove = g.doom
+	}
+	if err := remove(); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("remove group %d of %v: %w", g.id, g.t.name, err)
 	}
 	g.resize(0)

@@ -52,10 +52,18 @@ type Store struct {
 	indexMu sync.Mutex // guards folders once the store is open
 	folders folders
 
-	finishMu sync.Mutex      // one goroutine at a time makes groups final, removes or compresses them
-	unsynced map[string]bool // folders in which a group got its final name, and which are not synced yet; finishMu guards it
-	closed   atomic.Bool
-	bytes    atomic.Int64
+	finishMu    sync.Mutex      // one goroutine at a time makes groups final, removes or compresses them
+	unsynced    map[string]bool // folders in which a group got its final name, and which are not synced yet; finishMu guards it
+	closed      atomic.Bool
+	bytes       atomic.Int64
+	tieredBytes atomic.Int64 // in the tier
+	cold        *cold        // reads what is there
+
+	tierMu    sync.Mutex
+	tierState TierState
+
+	doomedMu sync.Mutex
+	doomed   map[string]string       // what is to be deleted from the tier, by key, and the files that say so
 	ruled    []atomic.Int64          // bytes under each of Config.Rules
 	trouble  atomic.Pointer[trouble] // the last write that failed
 	pausing  atomic.Bool             // pause is not nil
@@ -71,6 +79,8 @@ type Stats struct {
 	Full                        int64 // objects refused because the disk was full
 	LeftOut                     int   // parts of the folder that are done without (LeftOut of the store)
 	Bytes                       int64 // of all group files
+	TierGroups                  int   // groups that lie in the tier
+	TierBytes                   int64 // of them
 	Tracks, Groups              int
 }
 
@@ -82,7 +92,9 @@ func Open(dir string, c Config) (*Store, error) {
 		tracks: make(map[string]*Track), idle: make(map[string]weak.Pointer[Track]), leftOut: make(map[string]string),
 		leftMore: make(map[uint64]bool), leftSeed: maphash.MakeSeed(),
 		folders: folders{seen: make(map[string]verified)}, unsynced: make(map[string]bool), wake: make(chan struct{}, 1),
+		doomed: make(map[string]string),
 	}
+	s.cold = newCold(s)
 	if c.ReadOnly {
 		if st, err := os.Stat(s.dir); err != nil || !st.IsDir() {
 			return nil, notAStore(dir, "no folder "+groupsDir+" in it")
@@ -118,6 +130,9 @@ func (s *Store) Run(ctx context.Context) error {
 	var index sync.WaitGroup
 	defer index.Wait()
 	index.Go(func() { s.keepIndex(ctx) })
+	if s.c.Tier != nil {
+		index.Go(func() { s.keepTier(ctx) })
+	}
 	tick := time.NewTicker(s.c.Interval)
 	defer tick.Stop()
 	said := once{log: s.c.Logger, what: "store maintenance"}
@@ -209,6 +224,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
+	s.cold.close()
 	err := s.Flush()
 	if ierr := s.writeIndex(); ierr != nil {
 		s.c.Logger.Warn("index of the store not written, the next start takes longer", "err", ierr)
@@ -307,13 +323,18 @@ func (s *Store) all() []*Track {
 // Stats returns the counters.
 func (s *Store) Stats() Stats {
 	st := Stats{Stored: s.stats.stored.Load(), Duplicate: s.stats.duplicate.Load(), Conflict: s.stats.conflict.Load(),
-		Removed: s.stats.removed.Load(), Full: s.stats.full.Load(), Bytes: s.bytes.Load()}
+		Removed: s.stats.removed.Load(), Full: s.stats.full.Load(), Bytes: s.bytes.Load(), TierBytes: s.tieredBytes.Load()}
 	_, st.LeftOut = s.LeftOut()
 	for _, t := range s.all() {
 		t.mu.Lock()
 		if len(t.ids) > 0 {
 			st.Tracks++
 			st.Groups += len(t.ids)
+			for _, g := range t.groups {
+				if g.tiered {
+					st.TierGroups++
+				}
+			}
 		}
 		t.mu.Unlock()
 	}

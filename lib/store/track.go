@@ -70,14 +70,17 @@ type Info struct {
 	Group    uint64
 	Complete bool      // every object from 0 to the end of group is there
 	Damaged  bool      // it was complete, and its file could not be read to its end when that was last tried
-	Bytes    int64     // of the file
+	Tiered   bool      // it lies in the tier
+	Bytes    int64     // of the file, or of the object in the tier
 	Time     time.Time // last written
 }
 
 // Summary describes a track.
 type Summary struct {
-	Groups, Whole  int // Whole of Groups
-	Bytes          int64
+	Groups, Whole  int       // Whole of Groups
+	Bytes          int64     // of the files
+	TierGroups     int       // groups that lie in the tier
+	TierBytes      int64     // of them, there
 	First, Last    uint64    // groups
 	LastWritten    time.Time // of group Last
 	Oldest, Newest time.Time // of all groups, when they were last written
@@ -94,7 +97,11 @@ func (t *Track) Summary() (s Summary, ok bool) {
 	s.LastWritten = time.Unix(0, t.groups[s.Last].mtime)
 	s.Oldest, s.Newest = s.LastWritten, s.LastWritten
 	for _, g := range t.groups {
-		s.Bytes += g.size
+		if g.tiered {
+			s.TierGroups, s.TierBytes = s.TierGroups+1, s.TierBytes+g.size
+		} else {
+			s.Bytes += g.size
+		}
 		if g.state == complete {
 			s.Whole++
 		}
