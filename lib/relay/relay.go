@@ -153,6 +153,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 	errs := make([]error, len(listeners))
 	actx, stop := context.WithCancel(ctx)
 	defer stop()
+	defer context.AfterFunc(actx, func() { time.AfterFunc(r.c.DrainTimeout, r.store.LeaveTier) })() // a bucket may hang
 	for i, l := range listeners {
 		serve := r.serve
 		if _, readers := l.(Readers); readers {

@@ -45,7 +45,7 @@ type cold struct {
 	fails   int // in succession
 	rest    time.Time
 	why     error // the last failure
-	said    once
+	said    spell
 }
 
 // coldGroup is a group in memory, or on its way there.
@@ -59,20 +59,28 @@ type coldGroup struct {
 }
 
 func newCold(s *Store) *cold {
-	c := &cold{s: s, groups: make(map[*group]*coldGroup), said: once{log: s.c.Logger, what: "reading from the cold tier"}}
+	c := &cold{s: s, groups: make(map[*group]*coldGroup), said: spell{log: s.c.Logger, what: "reading from the cold tier"}}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.room.L = &c.mu
 	return c
 }
 
-// close ends what is on its way.
-func (c *cold) close() {
+// leave ends what is on its way.
+func (c *cold) leave() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.stop()
 	c.room.Broadcast()
-	c.mu.Unlock()
+}
+
+// close does the same, and waits until it has ended.
+func (c *cold) close() {
+	c.leave()
 	c.wg.Wait()
 }
+
+// LeaveTier ends all that is being read from the tier, so that nobody waits for it when the store is about to be closed.
+func (s *Store) LeaveTier() { s.cold.leave() }
 
 // get returns the bytes of a group, which are what was stored, and their hash. The bytes must not be changed.
 func (c *cold) get(g *group, size int64) ([]byte, object.Hash, error) {

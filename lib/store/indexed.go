@@ -55,6 +55,9 @@ func (s *Store) recall(t *Track, dir string) bool {
 		g := &groups[i]
 		*g = group{t: t, id: f.id, state: complete, zstd: f.kind == kindZstd, tiered: f.kind == kindTier, size: f.size, mtime: f.mtime}
 		g.count(g.size)
+		if g.tiered {
+			s.tieredGroups.Add(1)
+		}
 		t.groups[g.id] = g
 	}
 	s.folders.seen[path] = verified{r.at, len(files)}

@@ -191,6 +191,9 @@ func (s *Store) takeFile(t *Track, id uint64, ext, path string, f os.DirEntry) e
 		}
 	}
 	g.count(g.size)
+	if g.tiered {
+		s.tieredGroups.Add(1)
+	}
 	t.groups[id] = g
 	return nil
 }

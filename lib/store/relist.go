@@ -127,6 +127,7 @@ func (t *Track) takeListed(id uint64, k TieredKey) (taken bool, err error) {
 		return false, err
 	}
 	g.count(g.size)
+	t.s.tieredGroups.Add(1)
 	t.add(g)
 	return true, nil
 }

@@ -52,12 +52,13 @@ type Store struct {
 	indexMu sync.Mutex // guards folders once the store is open
 	folders folders
 
-	finishMu    sync.Mutex      // one goroutine at a time makes groups final, removes or compresses them
-	unsynced    map[string]bool // folders in which a group got its final name, and which are not synced yet; finishMu guards it
-	closed      atomic.Bool
-	bytes       atomic.Int64
-	tieredBytes atomic.Int64 // in the tier
-	cold        *cold        // reads what is there
+	finishMu     sync.Mutex      // one goroutine at a time makes groups final, removes or compresses them
+	unsynced     map[string]bool // folders in which a group got its final name, and which are not synced yet; finishMu guards it
+	closed       atomic.Bool
+	bytes        atomic.Int64
+	tieredBytes  atomic.Int64 // in the tier
+	tieredGroups atomic.Int64
+	cold         *cold // reads what is there
 
 	tierMu    sync.Mutex
 	tierState TierState
@@ -164,6 +165,25 @@ func (o *once) tell(err error) {
 		o.log.Error(o.what, "err", err)
 		o.last = err.Error()
 	}
+}
+
+// spell logs the first of errors in succession, whatever the others are, and when they are over.
+type spell struct {
+	log  *slog.Logger
+	what string
+	bad  bool
+}
+
+func (s *spell) tell(err error) {
+	switch {
+	case err == nil && s.bad:
+		s.log.Info(s.what + " works again")
+	case err != nil && !s.bad:
+		s.log.Error(s.what, "err", err)
+	case err != nil:
+		s.log.Debug(s.what, "err", err)
+	}
+	s.bad = err != nil
 }
 
 // Flush syncs all whole groups and gives them their final names.
@@ -323,18 +343,13 @@ func (s *Store) all() []*Track {
 // Stats returns the counters.
 func (s *Store) Stats() Stats {
 	st := Stats{Stored: s.stats.stored.Load(), Duplicate: s.stats.duplicate.Load(), Conflict: s.stats.conflict.Load(),
-		Removed: s.stats.removed.Load(), Full: s.stats.full.Load(), Bytes: s.bytes.Load(), TierBytes: s.tieredBytes.Load()}
+		Removed: s.stats.removed.Load(), Full: s.stats.full.Load(), Bytes: s.bytes.Load(), TierGroups: int(s.tieredGroups.Load()), TierBytes: s.tieredBytes.Load()}
 	_, st.LeftOut = s.LeftOut()
 	for _, t := range s.all() {
 		t.mu.Lock()
 		if len(t.ids) > 0 {
 			st.Tracks++
 			st.Groups += len(t.ids)
-			for _, g := range t.groups {
-				if g.tiered {
-					st.TierGroups++
-				}
-			}
 		}
 		t.mu.Unlock()
 	}

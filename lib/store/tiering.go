@@ -72,7 +72,7 @@ func (s *Store) tierNote(f func(st *TierState)) {
 
 // keepTier moves groups that are old enough, and deletes what is to be deleted, until ctx ends.
 func (s *Store) keepTier(ctx context.Context) {
-	said := once{log: s.c.Logger, what: "moving groups to the cold tier"}
+	said := spell{log: s.c.Logger, what: "moving groups to the cold tier"}
 	rest := time.Duration(0)
 	if _, err := s.c.Tier.List(ctx, "", 1); err == nil { // so that wrong keys are seen now, and not when the first group is old enough
 		s.c.Logger.Info("cold tier answers", "bucket", s.c.Tier.String())
@@ -113,10 +113,10 @@ func (s *Store) MoveToTier(ctx context.Context) error {
 	if s.c.Tier == nil || s.c.ReadOnly {
 		return nil
 	}
-	if err := s.deleteDoomed(ctx); err != nil {
-		return err
-	}
 	for {
+		if err := s.deleteDoomed(ctx); err != nil {
+			return err
+		}
 		due := s.dueForTier()
 		s.tierNote(func(st *TierState) { st.Waiting = len(due) })
 		if len(due) == 0 {
@@ -359,6 +359,7 @@ func (g *group) leave(st stub) error {
 	g.resize(0)
 	g.zstd, g.tiered = false, true
 	g.resize(st.size)
+	s.tieredGroups.Add(1)
 	if g.idx != nil {
 		g.idx = st.idx
 	}

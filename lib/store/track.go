@@ -289,6 +289,9 @@ func (t *Track) add(g *group) {
 }
 
 func (t *Track) drop(g *group) {
+	if g.tiered && t.groups[g.id] == g {
+		t.s.tieredGroups.Add(-1)
+	}
 	g.readable() // nothing is left out where nothing is
 	delete(t.groups, g.id)
 	if i, ok := slices.BinarySearch(t.ids, g.id); ok {

@@ -2,6 +2,7 @@ package tier
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/hex"
@@ -28,8 +29,7 @@ type s3 struct {
 	signed  int                 // requests that carry a signature
 	// wrong may answer a request in its own way; true: it has.
 	wrong func(w http.ResponseWriter, r *http.Request) bool
-	// noMatch: the server does not know If-None-Match.
-	noMatch bool
+	etag  string // that it shows; empty: the MD5
 }
 
 type s3Object struct {
@@ -108,7 +108,7 @@ func (s *s3) put(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.objects[r.URL.Path]; ok && r.Header.Get("If-None-Match") == "*" && !s.noMatch {
+	if _, ok := s.objects[r.URL.Path]; ok && r.Header.Get("If-None-Match") == "*" {
 		refuse(w, http.StatusPreconditionFailed, "PreconditionFailed")
 		return
 	}
@@ -149,7 +149,7 @@ func (s *s3) get(w http.ResponseWriter, r *http.Request) {
 	}
 	maps.Copy(w.Header(), o.meta)
 	sum := md5.Sum(o.body)
-	w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:])+`"`)
+	w.Header().Set("ETag", cmp.Or(s.etag, `"`+hex.EncodeToString(sum[:])+`"`))
 	w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
 	w.Header().Set("Content-Length", strconv.Itoa(len(o.body)))
 	if r.Method == http.MethodGet {
