@@ -35,10 +35,13 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 	if pr.err != nil {
 		return pr.err
 	}
-	if c.absent && !pr.gone {
+	switch {
+	case pr.gone && c.absent == 0:
+		c.absent = c.pos
+	case c.absent > 0 && !pr.gone:
+		c.absent = 0
 		c.base.begin() // nobody knows what its clock did meanwhile
 	}
-	c.absent = pr.gone
 	if pr.patWhole {
 		if pr.patChanged && (pr.pmtPID != was || pr.number != number) { // no counter shows whether the first PMT of that kind was lost
 			m := mark{c.pos, tableMoved, c.base.now}

@@ -354,8 +354,11 @@ var mutants = []mutant{
 		c.window(au, false)`,
 		`		c.copyHeld()`},
 	{"a counter that starts anew where the clock steps holds up chunks before", "step=2 sparse=3 every=1 astop=1 illegal=0 scrambled=0", "lib/chop/cutter.go",
-		`kind: taintContinuity, late: true}`,
-		`kind: taintContinuity}`},
+		`to: c.stepFrom, pid: pid, kind: taintContinuity, late: true}`,
+		`to: c.stepFrom, pid: pid, kind: taintContinuity}`},
+	{"a counter that starts anew where the program has gone damages chunks before", "number=1 programs=1 pids=19 step=2 sparse=1 every=9 len=17 tot=0 atsc=0 ident=0 illegal=0 scrambled=0", "lib/chop/cutter.go",
+		`if announced && from < c.absent {`,
+		`if announced && from < c.absent && false {`},
 	{"what was heard before a loss proves what comes after it", "/ of=1 near=1 loss=9 burst=14", "lib/chop/cutter.go",
 		`		c.proof = proof{began: true}
 		c.dropUnit`,

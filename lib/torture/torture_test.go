@@ -221,6 +221,8 @@ var found = []string{
 	"seed=3000016500 len=10 atsc=1 codec=1 fps=2 reorder=2 open=1 sets=1 acodec=1 aframes=1 pcr=2 pcrms=20 cbr=1 stuff=2 dup=200 apart=1 programs=1 patsec=1 tabjit=1 time=2 timejit=900 step=3 stepgop=1 / seed=3643146 / seed=12674360 join=4855 loss=9 of=2 burst=39 cut=1 dupdrop=1 strip=3",
 	// The counter of a torn packet may be taken for that of a whole one: of the packets that are lost behind it, sixteen or thirty-two do not show.
 	"seed=4110000197 len=13 atsc=1 codec=1 reorder=2 open=1 pes=3 rai=2 acodec=1 aframes=1 astop=1 sparse=1 every=4 pcr=2 cbr=1 dup=3 tables=80 streams=2 / seed=8805238 / seed=13202679 join=4663 loss=9 of=2 burst=39 near=1 tei=1 cut=1 strip=3",
+	// Behind a PAT that lists the program no longer, a counter that starts anew on a sparse PID is told late: nobody knows of the step.
+	"seed=4205000304 len=17 sparse=1 every=9 programs=1 step=2 pids=19 number=1 / seed=601553",
 	// A step of 5 to 6 s that was lost, and a leap second: times of the clock before it agree with some of those behind it and not with others.
 	"seed=301000153 len=13 fps=3 gop=2 reorder=1 open=1 pes=2 audio=1 pcrms=1 dup=3 pmtfirst=1 tables=40 tabjit=1 step=4 leap=1 / seed=9969595 / seed=6521407 join=1 loss=9 of=1 burst=39 near=1",
 	// Whoever heard one PMT and lost all that follow cannot know that there were any: H.222.0 asks for no second one.
