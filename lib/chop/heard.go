@@ -41,6 +41,7 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 	case c.absent > 0 && !pr.gone:
 		c.absent = 0
 		c.base.begin() // nobody knows what its clock did meanwhile
+		c.doubtTold()
 	}
 	if pr.patWhole {
 		if pr.patChanged && (pr.pmtPID != was || pr.number != number) { // no counter shows whether the first PMT of that kind was lost

@@ -223,6 +223,8 @@ var found = []string{
 	"seed=4110000197 len=13 atsc=1 codec=1 reorder=2 open=1 pes=3 rai=2 acodec=1 aframes=1 astop=1 sparse=1 every=4 pcr=2 cbr=1 dup=3 tables=80 streams=2 / seed=8805238 / seed=13202679 join=4663 loss=9 of=2 burst=39 near=1 tei=1 cut=1 strip=3",
 	// Behind a PAT that lists the program no longer, a counter that starts anew on a sparse PID is told late: nobody knows of the step.
 	"seed=4205000304 len=17 sparse=1 every=9 programs=1 step=2 pids=19 number=1 / seed=601553",
+	// Times that were heard while the PAT did not list the program may be long before the next PCR.
+	"seed=4302000695 atsc=1 codec=3 aframes=1 pcr=2 pcrms=60 pcrirr=1 programs=1 timejit=300 clock=2 pids=17 number=2 / seed=8037916 / seed=15249049 part=1",
 	// A step of 5 to 6 s that was lost, and a leap second: times of the clock before it agree with some of those behind it and not with others.
 	"seed=301000153 len=13 fps=3 gop=2 reorder=1 open=1 pes=2 audio=1 pcrms=1 dup=3 pmtfirst=1 tables=40 tabjit=1 step=4 leap=1 / seed=9969595 / seed=6521407 join=1 loss=9 of=1 burst=39 near=1",
 	// Whoever heard one PMT and lost all that follow cannot know that there were any: H.222.0 asks for no second one.
