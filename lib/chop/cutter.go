@@ -46,7 +46,7 @@ type cutter struct {
 	clockPos  int64         // position of the last PCR
 	clockGap  bool          // packets of the PCR PID were lost since
 	clockDark int64         // unreadable packets until then
-	absent    int64         // position of the PAT that lists the program no longer; 0: it is listed
+	absent    bool          // the PAT does not list the program
 	untold    bool          // decoding times have stepped since, and no PCR has told it
 	flagPos   int64         // position of the last PCR with discontinuity_indicator in a packet with payload
 	habit     bool          // the last two PCRs had discontinuity_indicator, so the indicator says nothing about a loss
@@ -392,14 +392,9 @@ func (c *cutter) missing(p *ts.Packet, pid ts.PID, before mark, ev ts.Event) {
 
 // lost notes that packets of a kept PID are missing, or seem to be. Where the program's clock steps, counters may jump too, at an
 // access point (H.222.0 §2.4.3.5). Then the missing packets, if there are any, are from before the step, or the last packets of
-// the old clock, which may come behind the PCR that steps. Chunks that had ended before the step are not held up by them, and those
-// before a PAT that lists the program no longer not by any jump that is announced. lost returns the position up to which packets may
-// be missing.
+// the old clock, which may come behind the PCR that steps. Chunks that had ended before the step are not held up by them. lost
+// returns the position up to which packets may be missing.
 func (c *cutter) lost(p *ts.Packet, pid ts.PID, from int64, announced bool) (to int64) {
-	if announced && from < c.absent { // what became of the PID and of the clock since then nobody knows
-		c.event(taint{from: from, to: c.absent, pid: pid, kind: taintContinuity, late: true})
-		from = c.absent
-	}
 	t := taint{from: from, to: c.pos, pid: pid, kind: taintContinuity}
 	anew := announced && (p.UnitStart() || !p.HasPayload()) && c.stepPos > c.began[pid] // a PES packet of the old clock may go on behind the step
 	if anew {

@@ -35,13 +35,13 @@ func (c *cutter) table(p *ts.Packet, pid ts.PID) error {
 	if pr.err != nil {
 		return pr.err
 	}
-	switch {
-	case pr.gone && c.absent == 0:
-		c.absent = c.pos
-	case c.absent > 0 && !pr.gone:
-		c.absent = 0
-		c.base.begin() // nobody knows what its clock did meanwhile
-		c.doubtTold()
+	if pr.gone != c.absent { // nobody knows what the program's clock and counters do while it is away
+		c.absent = pr.gone
+		c.stepPos, c.stepFrom, c.stepTo = c.pos, c.whole, 0
+		if !c.absent {
+			c.base.begin()
+			c.doubtTold()
+		}
 	}
 	if pr.patWhole {
 		if pr.patChanged && (pr.pmtPID != was || pr.number != number) { // no counter shows whether the first PMT of that kind was lost

@@ -221,8 +221,11 @@ var found = []string{
 	"seed=3000016500 len=10 atsc=1 codec=1 fps=2 reorder=2 open=1 sets=1 acodec=1 aframes=1 pcr=2 pcrms=20 cbr=1 stuff=2 dup=200 apart=1 programs=1 patsec=1 tabjit=1 time=2 timejit=900 step=3 stepgop=1 / seed=3643146 / seed=12674360 join=4855 loss=9 of=2 burst=39 cut=1 dupdrop=1 strip=3",
 	// The counter of a torn packet may be taken for that of a whole one: of the packets that are lost behind it, sixteen or thirty-two do not show.
 	"seed=4110000197 len=13 atsc=1 codec=1 reorder=2 open=1 pes=3 rai=2 acodec=1 aframes=1 astop=1 sparse=1 every=4 pcr=2 cbr=1 dup=3 tables=80 streams=2 / seed=8805238 / seed=13202679 join=4663 loss=9 of=2 burst=39 near=1 tei=1 cut=1 strip=3",
-	// Behind a PAT that lists the program no longer, a counter that starts anew on a sparse PID is told late: nobody knows of the step.
+	// Behind a PAT that lists the program no longer, a counter that starts anew on a sparse PID shows no loss in chunks before: nobody knows of the step.
 	"seed=4205000304 len=17 sparse=1 every=9 programs=1 step=2 pids=19 number=1 / seed=601553",
+	// Nor of chunks behind the PAT that lists the program again.
+	"seed=4400000951 codec=3 aframes=1 sparse=4 every=9 programs=1 step=2 pids=1 number=2 / seed=3753127",
+	"seed=4400001392 len=17 codec=3 aframes=1 programs=1 clock=2 step=2 pids=17 number=2 / seed=3781327",
 	// Times that were heard while the PAT did not list the program may be long before the next PCR.
 	"seed=4302000695 atsc=1 codec=3 aframes=1 pcr=2 pcrms=60 pcrirr=1 programs=1 timejit=300 clock=2 pids=17 number=2 / seed=8037916 / seed=15249049 part=1",
 	// A step of 5 to 6 s that was lost, and a leap second: times of the clock before it agree with some of those behind it and not with others.
