@@ -141,11 +141,12 @@ func coldTier(c *cli.Context, conf *relay.ServerConfig) error {
 		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("groups are kept for %s, so none of them moves after --tier-after %s", cmdutil.AgeText(age), cmdutil.AgeText(st.TierAfter)),
 			"--tier-retain says how long they are kept in all"))
 	}
-	keys, err := tier.ReadCredentials(c.String("tier-credentials"), os.Getenv)
+	read := func() (tier.Credentials, error) { return tier.ReadCredentials(c.String("tier-credentials"), os.Getenv) }
+	keys, err := read()
 	if err != nil {
 		return exit.With(exit.Config, fmt.Errorf("keys of the bucket: %w", err), "--tier-credentials names a file with aws_access_key_id = … and aws_secret_access_key = …")
 	}
-	bucket, err := tier.Open(tier.Config{URL: c.String("tier"), Credentials: keys, Rate: cmdutil.SizeOf(c, "tier-rate")})
+	bucket, err := tier.Open(tier.Config{URL: c.String("tier"), Credentials: keys, Reread: read, Rate: cmdutil.SizeOf(c, "tier-rate")})
 	if err != nil {
 		return exit.With(exit.Config, fmt.Errorf("--tier: %w", err), "")
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -253,33 +254,53 @@ func (g *group) fits(b []byte, d Tiered) error {
 	if err != nil {
 		return fmt.Errorf("%s in the tier: %w", g.key(), err)
 	}
-	g.t.mu.Lock()
-	defer g.t.mu.Unlock()
-	if g.t.groups[g.id] != g || !g.tiered {
-		return nil
-	}
 	st, err := g.t.s.readStub(g.path(extTier))
-	if err != nil {
-		return g.vanished(err)
-	}
-	if st.idx != nil && !x.same(st.idx) {
+	switch {
+	case err != nil:
+		return g.stubGone(err)
+	case st.idx != nil && !x.same(st.idx):
 		return fmt.Errorf("%w: %s in the tier holds other objects", ErrDamaged, g.key())
-	}
-	if g.t.s.c.ReadOnly || st.idx != nil && st.size == int64(len(b)) {
+	case g.t.s.c.ReadOnly, st.idx != nil && st.size == int64(len(b)):
 		return nil
 	}
 	if st.idx == nil && !d.Written.IsZero() {
 		st.mtime = d.Written.UnixNano()
 	}
 	st.idx, st.size = x, int64(len(b))
-	if err := g.writeStub(st); err != nil {
+	if err := g.learn(st); err != nil {
 		g.t.s.c.Logger.Warn("stub of a group in the cold tier not written", "group", g.key(), "err", err)
-		return nil
+	}
+	return nil
+}
+
+// stubGone deals with a stub that cannot be read, as with any file.
+func (g *group) stubGone(err error) error {
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	if g.t.groups[g.id] != g || !g.tiered {
+		return fmt.Errorf("%w: the group was removed meanwhile", errTier)
+	}
+	return g.vanished(err)
+}
+
+// learn replaces the group's stub by one that knows more.
+func (g *group) learn(st stub) error {
+	temp, err := g.writeStub(st)
+	if err != nil {
+		return err
+	}
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	if g.t.groups[g.id] != g || !g.tiered {
+		return os.Remove(temp)
+	}
+	if err := g.keepStub(temp); err != nil {
+		return err
 	}
 	g.resize(st.size)
 	g.mtime = st.mtime
 	if g.idx != nil {
-		g.idx = x
+		g.idx = st.idx
 	}
 	return nil
 }

@@ -123,7 +123,11 @@ func (t *Track) takeListed(id uint64, k TieredKey) (taken bool, err error) {
 	if err := g.makeDirs(); err != nil {
 		return false, err
 	}
-	if err := g.writeStub(stub{size: k.Bytes, mtime: g.mtime}); err != nil {
+	temp, err := g.writeStub(stub{size: k.Bytes, mtime: g.mtime})
+	if err == nil {
+		err = g.keepStub(temp)
+	}
+	if err != nil {
 		return false, err
 	}
 	g.count(g.size)

@@ -60,6 +60,7 @@ type Store struct {
 	tieredGroups atomic.Int64
 	cold         *cold // reads what is there
 
+	stubs     atomic.Uint64 // that were written, for the names of temporary files
 	tierMu    sync.Mutex
 	tierState TierState
 

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"every.channel/ec/lib/object"
 )
@@ -114,22 +113,27 @@ func (s *Store) readStub(path string) (stub, error) {
 	return st, err
 }
 
-// writeStub writes the group's stub, and syncs it and its folder.
-func (g *group) writeStub(st stub) error {
-	path := g.path(extTier)
-	temp := path + extTemp
+// writeStub writes a stub of the group to a file of its own, which keepStub gives its name, and syncs it. No lock is needed.
+func (g *group) writeStub(st stub) (temp string, err error) {
+	temp = fmt.Sprintf("%s.%d%s", g.path(extTier), g.t.s.stubs.Add(1), extTemp)
 	f, err := g.t.s.pool.openFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, err = g.t.s.writer(f).Write(st.append(nil))
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(temp, path)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(temp))
 	}
+	return temp, nil
+}
+
+// keepStub gives a stub its name.
+func (g *group) keepStub(temp string) error {
+	err := os.Rename(temp, g.path(extTier))
 	if err != nil {
-		return errors.Join(err, os.Remove(temp))
+		os.Remove(temp)
 	}
-	return syncDir(filepath.Dir(path))
+	return err
 }
 
 // loadStub is load for a group in the tier.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,10 +21,10 @@ import (
 
 // Times and bounds of moving groups to the tier.
 const (
-	tierLanes    = 2               // groups that are moved at a time
-	tierRound    = 256             // groups that are looked for at once
-	tierPatience = 5 * time.Minute // for a group, however slow the bucket and however low the rate
-	tierRest     = 5 * time.Second // after failures, then twice as long each time
+	tierLanes    = 2                // groups that are moved at a time
+	tierRound    = 256              // groups that are looked for at once
+	tierPatience = 30 * time.Minute // for a group, however slow the bucket and however low the rate
+	tierRest     = 5 * time.Second  // after failures, then twice as long each time
 	tierRestMost = 10 * time.Minute
 	// tierVain is how many groups may fail in succession before it rests: one that fails may be at fault itself.
 	tierVain = 3
@@ -32,10 +33,15 @@ const (
 	tierStays = 24 * time.Hour
 	// doomBatch is how many objects are deleted at once.
 	doomBatch = 1000
+	// lookedAtOnce is how many groups are looked at while nothing of their track can be stored.
+	lookedAtOnce = 4096
 )
 
 // errStays: a group is not moved to the tier, for a reason of its own.
 var errStays = errors.New("group stays on the disk")
+
+// errDropped: a group was removed while it was moved.
+var errDropped = errors.New("group was removed meanwhile")
 
 // TierState is how the tier does.
 type TierState struct {
@@ -134,14 +140,17 @@ func (s *Store) dueForTier() []*group {
 	before := now.Add(-s.c.TierAfter).UnixNano()
 	var olds []old
 	for _, t := range s.all() {
-		t.mu.Lock()
-		for _, id := range t.ids[:max(len(t.ids)-1, 0)] {
-			g := t.groups[id]
-			if g.state == complete && !g.tiered && !g.bad && g.mtime <= before && g.size >= s.c.leastTiered && g.size <= mostTiered && g.again < now.UnixNano() {
-				olds = append(olds, old{g: g, mtime: g.mtime})
+		ids := t.Newest(math.MaxInt)
+		for some := range slices.Chunk(ids[:max(len(ids)-1, 0)], lookedAtOnce) {
+			t.mu.Lock()
+			for _, id := range some {
+				g := t.groups[id]
+				if g != nil && g.state == complete && !g.tiered && !g.bad && g.mtime <= before && g.size >= s.c.leastTiered && g.size <= mostTiered && g.again < now.UnixNano() {
+					olds = append(olds, old{g: g, mtime: g.mtime})
+				}
 			}
+			t.mu.Unlock()
 		}
-		t.mu.Unlock()
 	}
 	slices.SortStableFunc(olds, func(a, b old) int { return cmp.Compare(a.mtime, b.mtime) })
 	due := make([]*group, 0, len(olds))
@@ -209,6 +218,9 @@ func (g *group) move(ctx context.Context) error {
 	}
 	if err == nil {
 		err = g.leave(st)
+	}
+	if errors.Is(err, errDropped) {
+		return nil
 	}
 	if err == nil || ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return err
@@ -333,27 +345,30 @@ func (g *group) mayReplace(ctx context.Context, st stub) (bool, error) {
 	return false, nil
 }
 
-// leave puts the stub in the place of the group's file, unless the group was dropped meanwhile or changed.
+// leave puts the stub in the place of the group's file, unless the group was dropped meanwhile or changed. The track's mutex is held only where
+// nothing waits for the disk.
 func (g *group) leave(st stub) error {
 	t, s := g.t, g.t.s
-	s.finishMu.Lock() // so nobody compresses or removes the file
-	defer s.finishMu.Unlock()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.groups[g.id] != g || g.state != complete || g.tiered {
-		if t.groups[g.id] == nil { // it was deleted: there, too
-			if err := g.writeStub(st); err == nil && g.doom() == nil {
-				return nil
-			}
-			s.addDoomed(g.key(), g.path(extGone))
-		}
-		return nil
-	}
-	local := g.current()
-	if err := g.writeStub(st); err != nil {
+	temp, err := g.writeStub(st)
+	if err != nil {
 		return err
 	}
-	if err := os.Remove(local); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	s.finishMu.Lock() // so nobody compresses or removes the file
+	defer s.finishMu.Unlock()
+	if err := g.stand(temp); err != nil {
+		return err
+	}
+	err = syncDir(g.dir())
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.groups[g.id] != g || g.state != complete { // it was set aside meanwhile, and perhaps begun anew
+		return errors.Join(err, g.doom())
+	}
+	local := g.current()
+	if err == nil {
+		err = os.Remove(local)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(err, os.Remove(g.path(extTier)))
 	}
 	g.resize(0)
@@ -365,6 +380,23 @@ func (g *group) leave(st stub) error {
 	}
 	s.tierNote(func(n *TierState) { n.Moved, n.Bytes, n.Waiting = n.Moved+1, n.Bytes+st.size, max(n.Waiting-1, 0) })
 	return nil
+}
+
+// stand puts the stub beside the group's file. If the group is not there any more, it is to be deleted from the bucket.
+func (g *group) stand(temp string) error {
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	switch now := g.t.groups[g.id]; {
+	case now == g && g.state == complete && !g.tiered:
+		return g.keepStub(temp)
+	case now != nil: // it has begun anew, and what it is then will be compared with what is there
+		return errors.Join(errDropped, os.Remove(temp))
+	}
+	if err := os.Rename(temp, g.path(extGone)); err != nil {
+		os.Remove(temp)
+	}
+	g.t.s.addDoomed(g.key(), g.path(extGone))
+	return errDropped
 }
 
 // deleteDoomed deletes what is to be deleted from the bucket.

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
+	"time"
+
+	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
 // Credentials are what requests are signed with. They never print.
@@ -76,4 +80,38 @@ func ReadCredentials(file string, getenv func(string) string) (Credentials, erro
 		return c, fmt.Errorf("%s: want aws_access_key_id = … and aws_secret_access_key = …", file)
 	}
 	return c, nil
+}
+
+// rereadEvery is how often credentials are read anew.
+const rereadEvery = time.Minute
+
+// signer gives minio-go the credentials. Those that cannot be read anew stay.
+type signer struct {
+	mu     sync.Mutex
+	now    Credentials
+	reread func() (Credentials, error)
+	at     time.Time // when they were read last
+}
+
+func (s *signer) Retrieve() (credentials.Value, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reread != nil && !s.at.IsZero() {
+		if c, err := s.reread(); err == nil {
+			s.now = c
+		}
+	}
+	s.at = time.Now()
+	return credentials.Value{AccessKeyID: s.now.Key, SecretAccessKey: s.now.Secret, SessionToken: s.now.Token, SignerType: credentials.SignatureV4}, nil
+}
+
+// RetrieveWithCredContext is Retrieve: nobody is asked.
+func (s *signer) RetrieveWithCredContext(*credentials.CredContext) (credentials.Value, error) {
+	return s.Retrieve()
+}
+
+func (s *signer) IsExpired() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reread != nil && time.Since(s.at) > rereadEvery
 }

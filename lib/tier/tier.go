@@ -33,6 +33,8 @@ type Config struct {
 	URL string
 	// Credentials sign the requests.
 	Credentials Credentials
+	// Reread reads the credentials anew, every minute, for those that are replaced now and then. Default: they stay.
+	Reread func() (Credentials, error)
 	// Rate bounds the bytes a second that are sent. Default 0: no bound.
 	Rate int64
 }
@@ -48,6 +50,7 @@ const (
 	dialPatience   = 10 * time.Second
 	answerPatience = 15 * time.Second // until an answer begins, after a request was sent
 	requestMost    = time.Minute      // for requests without a body
+	writePatience  = 30 * time.Second // for the server to take some bytes of a body
 )
 
 // Bucket is a bucket with a prefix. Its methods may be called concurrently.
@@ -111,12 +114,12 @@ func Open(c Config) (*Bucket, error) {
 	b := &Bucket{bucket: p.Bucket, prefix: p.Prefix, name: p.Host + "/" + p.Bucket + "/" + strings.TrimSuffix(p.Prefix, "/")}
 	b.name = strings.TrimSuffix(b.name, "/")
 	b.transport = &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialPatience}).DialContext, TLSHandshakeTimeout: dialPatience,
+		Proxy: http.ProxyFromEnvironment, DialContext: dial, TLSHandshakeTimeout: dialPatience,
 		ResponseHeaderTimeout: answerPatience, IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 16, DisableCompression: true,
 		ForceAttemptHTTP2: true,
 	}
 	core, err := minio.NewCore(p.Host, &minio.Options{
-		Creds: credentials.NewStaticV4(c.Credentials.Key, c.Credentials.Secret, c.Credentials.Token), Secure: p.Secure, Region: p.Region,
+		Creds: credentials.New(&signer{now: c.Credentials, reread: c.Reread}), Secure: p.Secure, Region: p.Region,
 		Transport: &paced{rate: c.Rate, next: b.transport}, MaxRetries: 1,
 	})
 	if err != nil {
@@ -126,6 +129,25 @@ func Open(c Config) (*Bucket, error) {
 	core.SetAppInfo("ec-relay", "1")
 	b.c = *core
 	return b, nil
+}
+
+// dial opens a connection whose other side has to take what is sent.
+func dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := (&net.Dialer{Timeout: dialPatience}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return patient{c}, nil
+}
+
+// patient fails when the other side takes nothing for a time.
+type patient struct{ net.Conn }
+
+func (p patient) Write(b []byte) (int, error) {
+	if err := p.SetWriteDeadline(time.Now().Add(writePatience)); err != nil {
+		return 0, err
+	}
+	return p.Conn.Write(b)
 }
 
 // String names the bucket.

@@ -363,3 +363,36 @@ func TestCredentials(t *testing.T) {
 		t.Errorf("printed: %s", text)
 	}
 }
+
+// Keys that are replaced in their file are used from then on, and those that cannot be read stay.
+func TestCredentialsAreReread(t *testing.T) {
+	var next Credentials
+	var fail error
+	s := &signer{now: Credentials{Key: "one", Secret: "s"}, reread: func() (Credentials, error) { return next, fail }}
+	key := func() string {
+		t.Helper()
+		if !s.IsExpired() {
+			t.Error("they are not read anew")
+		}
+		v, err := s.Retrieve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.IsExpired() {
+			t.Error("they are read anew at once")
+		}
+		s.at = s.at.Add(-2 * rereadEvery)
+		return v.AccessKeyID
+	}
+	if got := key(); got != "one" {
+		t.Errorf("first %s", got)
+	}
+	next = Credentials{Key: "two", Secret: "s"}
+	if got := key(); got != "two" {
+		t.Errorf("then %s", got)
+	}
+	next, fail = Credentials{}, errors.New("the file is being written")
+	if got := key(); got != "two" {
+		t.Errorf("then %s", got)
+	}
+}
