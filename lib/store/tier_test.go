@@ -441,6 +441,29 @@ func TestTierFailureIsSaidOnce(t *testing.T) {
 	}
 }
 
+// A bucket that does not answer is told of at the start, although nothing is to be moved, and until it answers.
+func TestTierThatIsDownAtTheStart(t *testing.T) {
+	b, c := newBucket(), &clock{t: time.Now()}
+	lines := &logLines{}
+	conf := tierConfig(b, c)
+	conf.Interval, conf.Logger = time.Millisecond, slog.New(slog.NewTextHandler(lines, nil))
+	s := open(t, t.TempDir(), conf)
+	b.failing(func(string, string) error { return errors.New("no such bucket") })
+	ctx, stop := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() { s.Run(ctx) })
+	defer run.Wait()
+	defer stop()
+	lines.wait(t, "no such bucket")
+	for end := time.Now().Add(20 * time.Second); b.count("list") < 2 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	}
+	if lines.count("works again") != 0 || s.Tier().Err == "" {
+		t.Errorf("state %+v while it is down", s.Tier())
+	}
+	b.failing(nil)
+	lines.wait(t, "works again")
+}
+
 // logLines are lines of a log, for which a test can wait.
 type logLines struct {
 	mu sync.Mutex

@@ -80,19 +80,25 @@ func (s *Store) tierNote(f func(st *TierState)) {
 func (s *Store) keepTier(ctx context.Context) {
 	said := spell{log: s.c.Logger, what: "moving groups to the cold tier"}
 	rest := time.Duration(0)
-	if _, err := s.c.Tier.List(ctx, "", 1); err == nil { // so that wrong keys are seen now, and not when the first group is old enough
-		s.c.Logger.Info("cold tier answers", "bucket", s.c.Tier.String())
-	} else if ctx.Err() == nil {
-		said.tell(err)
-		s.tierNote(func(st *TierState) { st.Err, st.Since = err.Error(), s.c.now() })
-	}
-	for wait := s.c.Interval; ; {
+	for wait, first := time.Duration(0), true; ; first = false {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
 		}
-		err := s.MoveToTier(ctx)
+		var err error
+		if first || said.bad { // so that wrong keys are seen now, and not when the first group is old enough
+			_, err = s.c.Tier.List(ctx, "", 1)
+		}
+		if first && err == nil {
+			s.c.Logger.Info("cold tier answers", "bucket", s.c.Tier.String())
+		}
+		if err == nil {
+			err = s.MoveToTier(ctx)
+		} else {
+			waiting := len(s.dueForTier())
+			s.tierNote(func(st *TierState) { st.Waiting = waiting })
+		}
 		if ctx.Err() != nil {
 			return
 		}

@@ -56,7 +56,7 @@ func (p *pull) firstEpoch(ctx context.Context, sess *client.Session) (*epoch, er
 	}
 	e := p.newEpoch(t, follow, b)
 	e.nearest = p.c.Nearest
-	if from := p.c.From.kind; (from == atGroup || from == atTime) && !e.nearest {
+	if from := p.c.From.kind; (from == atGroup || from == atTime || q.unreadable) && !e.nearest {
 		e.asked = b.start
 	}
 	return e, nil
@@ -102,6 +102,8 @@ type lookup struct {
 	largest *moqt.Location // the largest location of the track; nil: the track has no object, or nobody needs to know
 	told    bool           // the relay told the largest location
 	wall    *wall          // nil until a time is looked for
+	// unreadable: the track's first group is one that the relay has and cannot give.
+	unreadable bool
 }
 
 // bounds returns the location to begin at and the location before which to end.
@@ -130,7 +132,8 @@ func (q *lookup) bounds(ctx context.Context, from, to Point) (b bounds, err erro
 func (q *lookup) start(ctx context.Context, from Point) (*moqt.Location, error) {
 	switch from.kind {
 	case first:
-		group, err := q.firstGroup(ctx, q.sess, q.largest)
+		group, unreadable, err := q.firstThere(ctx, q.sess, q.largest)
+		q.unreadable = unreadable
 		return &moqt.Location{Group: group}, err
 	case atGroup, atTime:
 		group, _, err := q.span(ctx, from)

@@ -22,39 +22,72 @@ const olderCatalogs = 600
 
 // firstGroup returns the first group that the relay has of the track.
 func (t track) firstGroup(ctx context.Context, sess *client.Session, largest *moqt.Location) (uint64, error) {
-	if largest == nil {
-		return 0, nil
-	}
-	group, there, err := t.groupFrom(ctx, sess, 0, moqt.Location{Group: largest.Group, Object: largest.Object + 1})
-	if err == nil && !there {
-		group = largest.Group
-	}
+	group, _, err := t.firstThere(ctx, sess, largest)
 	return group, err
 }
 
-// groupFrom returns the first group from a group on and before a location; false: there is none. It asks for everything between and
-// looks at the first object only.
+// firstThere does the same, and reports whether the relay has groups before it that it cannot give; then it returns the first of these.
+func (t track) firstThere(ctx context.Context, sess *client.Session, largest *moqt.Location) (group uint64, unreadable bool, err error) {
+	if largest == nil {
+		return 0, false, nil
+	}
+	first, err := t.lookFrom(ctx, sess, 0, moqt.Location{Group: largest.Group, Object: largest.Object + 1})
+	switch {
+	case err != nil:
+		return 0, false, err
+	case first.unreadable != nil:
+		return *first.unreadable, true, nil
+	case first.there:
+		return first.group, false, nil
+	}
+	return largest.Group, false, nil
+}
+
+// groupFrom returns the first group from a group on and before a location; false: there is none.
 func (t track) groupFrom(ctx context.Context, sess *client.Session, group uint64, end moqt.Location) (_ uint64, there bool, _ error) {
+	first, err := t.lookFrom(ctx, sess, group, end)
+	return first.group, first.there, err
+}
+
+// firstOf is what a relay has first of a range.
+type firstOf struct {
+	group uint64 // of the first object
+	there bool   // false: there is none
+	// unreadable is a group before it that the relay has and cannot give; nil: none. Of such a group a relay of ours says that it does not know
+	// what is up to the group, and then the same of the group alone (docs/relay.md).
+	unreadable *uint64
+}
+
+// lookFrom asks for everything from a group on and before a location, and looks at the first object only.
+func (t track) lookFrom(ctx context.Context, sess *client.Session, group uint64, end moqt.Location) (f firstOf, err error) {
 	if end.Object == 0 { // in FETCH, Object 0 means the whole group, so the range ends with the group before
 		end.Group--
 	}
 	r, err := sess.Fetch(ctx, t.name, moqt.Location{Group: group}, end, moqt.FetchOptions{GroupOrder: wire.GroupOrderAscending})
 	if err != nil {
-		return 0, false, refused(t.written, err)
+		return f, refused(t.written, err)
 	}
 	defer context.AfterFunc(ctx, func() { r.Cancel() })()
 	defer r.Cancel()
+	before, unknown := uint64(0), false // the last group of the entry before, if that tells of nothing up to a group's end
 	for {
 		o, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return 0, false, nil
+			return f, nil
 		}
 		if err != nil {
-			return 0, false, err
+			return f, err
 		}
 		if o.Kind == moqt.FetchedObject {
-			return o.Group, true, nil
+			f.group, f.there = o.Group, true
+			return f, nil
 		}
+		whole := o.Kind == moqt.FetchedUnknown && o.ID == object.MaxVarint
+		if whole && unknown && o.Group == before+1 && f.unreadable == nil {
+			group := o.Group
+			f.unreadable = &group
+		}
+		before, unknown = o.Group, whole
 	}
 }
 
