@@ -53,7 +53,7 @@ func run(c *cli.Context) error {
 		Relays: relays, TLS: tls, Log: cmdutil.Logger(c),
 		Resend: settings.Of(c.Duration("resend")), Memory: settings.Of(cmdutil.SizeOf(c, "memory")),
 		Spool: c.String("spool"), SpoolAge: keep.Age, SpoolBytes: keep.Bytes,
-		Block: c.Bool("block"), Drain: settings.Of(c.Duration("drain")), QLogDir: c.String("qlog-dir"),
+		Standby: c.Bool("standby"), Block: c.Bool("block"), Drain: settings.Of(c.Duration("drain")), QLogDir: c.String("qlog-dir"),
 		Progress: func(s pub.Stats) {
 			status.Set("%d groups, %d objects, %.1f MB, %d dropped%s", s.Groups, s.Objects, float64(s.Bytes)/1e6, s.Dropped, s.Repair)
 		},

@@ -35,7 +35,7 @@ func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 	}
 	for _, g := range u.s.groups {
 		_, refused := u.s.conflicts.refused[key{g.track.name.String(), g.id}]
-		if at, ok := g.last(); ok && !refused && !slices.Contains(u.s.conflicts.late, g) {
+		if at, ok := g.last(); ok && g.promised() && !refused && !slices.Contains(u.s.conflicts.late, g) {
 			todo = append(todo, sent{passed: passed{track: g.track.name, at: at, unwanted: g.unwanted}, group: g})
 		}
 	}

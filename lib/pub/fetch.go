@@ -151,8 +151,8 @@ func (a *answer) mark(kind moqt.FetchKind, to moqt.Location) error {
 func (u *uploader) list(r *moqt.FetchRequest) {
 	var b []byte
 	if name := (object.TrackName{Namespace: r.Track.Namespace[1:], Name: r.Track.Name}); len(name.Namespace) == 0 {
-		b = mesh.AppendTracks(nil, u.s.everyTrack())
-	} else {
+		b = mesh.AppendTracks(nil, slices.DeleteFunc(u.s.everyTrack(), u.hidden))
+	} else if !u.hidden(name) {
 		to := uint64(object.MaxVarint)
 		if r.End.Group > r.Start.Group {
 			to = r.End.Group
@@ -235,6 +235,8 @@ func (h *holding) listed(from, to uint64, relay int) []mesh.Group {
 	now := time.Now()
 	return h.list(from, to, func(g *group) bool {
 		switch {
+		case g.track.rests: // nor those that are on their way from another home
+			return g.state != open && now.Sub(g.touched) > justSent
 		case g.sent[relay]:
 			return now.Sub(g.sentAt[relay]) > justSent
 		case g.state == open:

@@ -60,7 +60,7 @@ func (u *uploader) sendAnywhere(ctx context.Context, sess *client.Session, pub *
 		pub.Done(wire.DoneGoingAway, "published elsewhere")
 		u.s.mu.Lock()
 		for _, g := range t.groups {
-			g.sent[u.index] = false // it is not known whether the group is stored there
+			g.sent[u.index] = t.rests // it is not known whether the group is stored there
 		}
 		u.s.mu.Unlock()
 		pub = next
@@ -89,7 +89,7 @@ func (u *uploader) moveTrack(ctx context.Context, sess *client.Session, pub *moq
 // publishAnew publishes a track again. The relay may not have seen yet that it ended, because that came on another stream.
 func (u *uploader) publishAnew(ctx context.Context, to *client.Session, t *track) (*moqt.Publication, error) {
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
-		pub, err := to.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties})
+		pub, err := u.offer(ctx, to, t)
 		r, ok := errors.AsType[*moqt.RequestError](err)
 		if !ok || r.Code != wire.RequestDuplicateSubscription || pause > time.Second {
 			return pub, err

@@ -43,6 +43,8 @@ type Config struct {
 	// Block lets the input wait when the memory is full of groups that were not sent. Without it, only an input that runs faster
 	// than its own clock waits, as a file does; of a live input the oldest whole group is dropped.
 	Block bool
+	// Standby keeps the media back until a relay asks for them: only the tracks that tell what there is are sent by themselves.
+	Standby bool
 	// Drain bounds how long the end of input waits for delivery. Default 30 s.
 	Drain time.Duration
 	// RetryStart and RetryLost are as in client.Config.
@@ -93,6 +95,7 @@ func Run(ctx context.Context, c Config, r io.Reader) (Stats, error) {
 		}
 	}
 	s := newSpool(len(c.Relays), c.Resend, c.Memory, c.Block, c.Log)
+	s.standby = c.Standby
 	if c.Spool != "" {
 		var err error
 		if s.disk, err = openDisk(c); err != nil {

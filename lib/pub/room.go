@@ -145,7 +145,7 @@ func (s *spool) pass(g *group, now time.Time) {
 	for len(s.passed) > 0 && (len(s.passed) >= maxGroups || now.Sub(s.passed[0].when) > s.maxAge) {
 		s.passed = s.passed[1:]
 	}
-	if at, ok := g.last(); ok && !g.dropped && now.Sub(g.touched) <= s.maxAge {
+	if at, ok := g.last(); ok && g.promised() && !g.dropped && now.Sub(g.touched) <= s.maxAge {
 		s.passed = append(s.passed, passed{g.track.name, at, now, g.unwanted})
 	}
 }

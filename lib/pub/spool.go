@@ -25,6 +25,7 @@ type spool struct {
 	maxAge   time.Duration
 	maxBytes int64
 	wait     bool // never drop a group that was not sent
+	standby  bool // tracks may rest
 	log      *slog.Logger
 
 	mu     sync.Mutex
@@ -65,6 +66,7 @@ type track struct {
 	name       object.TrackName
 	properties []byte
 	paused     []bool   // by relay: it wants no objects for now
+	rests      bool     // it is sent only when a relay asks (standby.go); then a group counts as sent but while it is being sent
 	groups     []*group // the track's groups in the spool
 	last       uint64   // sequence number of the newest group
 	largest    *moqt.Location
@@ -104,6 +106,7 @@ type group struct {
 	// unwanted is by relay: it was sent although the relay did not fetch it, and may have been refused.
 	unwanted []bool
 	dropped  bool // the group was evicted before it was sent
+	offered  bool // it was sent although its track rests
 }
 
 func newSpool(relays int, maxAge time.Duration, maxBytes int64, wait bool, log *slog.Logger) *spool {
@@ -138,7 +141,7 @@ func (s *spool) track(t *object.Track) *track {
 	key := t.Name.String()
 	tr := s.tracks[key]
 	if tr == nil {
-		tr = &track{name: t.Name, properties: t.Properties, paused: make([]bool, s.relays), given: map[uint64]bool{}, inserted: map[uint64]uint64{}}
+		tr = &track{name: t.Name, properties: t.Properties, paused: make([]bool, s.relays), given: map[uint64]bool{}, inserted: map[uint64]uint64{}, rests: s.standby && rests(t.Name)}
 		s.tracks[key] = tr
 		s.names = append(s.names, tr)
 		s.cond.Broadcast()
@@ -225,10 +228,12 @@ func (s *spool) begin(tr *track, id uint64, now time.Time) *group {
 	tr.groups = append(tr.groups, g)
 	s.groups = append(s.groups, g)
 	s.Groups++
-	if s.ended { // it was demoted, and sendLate sends it
+	if s.ended || tr.rests {
 		for i := range g.sent {
 			g.sent[i] = true
 		}
+	}
+	if s.ended && !tr.rests { // it was demoted, and sendLate sends it
 		s.conflicts.late = append(s.conflicts.late, g)
 	}
 	return g
@@ -353,7 +358,7 @@ func (s *spool) lost(relay int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range s.groups {
-		if g.sent[relay] && time.Since(g.sentAt[relay]) < onItsWay {
+		if g.sent[relay] && !g.track.rests && time.Since(g.sentAt[relay]) < onItsWay {
 			g.sent[relay] = false
 		}
 	}

@@ -67,7 +67,7 @@ func (u *uploader) session(ctx context.Context, sess *client.Session) (err error
 		u.s.mu.Unlock()
 	}()
 	for _, g := range u.s.groups {
-		g.sent[u.index], g.old[u.index] = false, false // it is not known whether the group was stored
+		g.sent[u.index], g.old[u.index] = g.track.rests, false // it is not known whether the group was stored
 	}
 	u.s.mu.Unlock()
 	defer func() { // and not at the beginning: a relay may ask before this function begins
@@ -143,7 +143,7 @@ var errUnsubscribed = errors.New("relay unsubscribed")
 
 // track offers a track with PUBLISH and sends it. If the relay does not take the offer, it is sent when the relay subscribes.
 func (u *uploader) track(ctx context.Context, sess *client.Session, t *track) error {
-	pub, err := sess.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties})
+	pub, err := u.offer(ctx, sess, t)
 	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
 		switch refused.Code {
 		case wire.RequestNotSupported, wire.RequestUninterested, wire.RequestDuplicateSubscription:
@@ -182,6 +182,13 @@ func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) er
 	defer cancel(nil)
 	stop := context.AfterFunc(pub.Context(), func() { cancel(errUnsubscribed) })
 	defer stop()
+	if t.rests {
+		err := u.sendAsked(ctx, pub, t)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
 	defer u.followForward(pub, t)()
 	g, gctx := errgroup.WithContext(ctx)
 	old := u.s.backlog(t, u.index, u.c.edge)

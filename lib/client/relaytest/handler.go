@@ -52,7 +52,7 @@ func (h handler) Publish(ctx context.Context, q *moqt.PublishRequest) {
 		q.Reject(code, "test")
 		return
 	}
-	sub, err := q.Accept(moqt.SubscribeOptions{})
+	sub, err := q.Accept(moqt.SubscribeOptions{NoForward: h.r.Rests && !q.Forward})
 	if err == nil {
 		h.r.keep(ctx, q.Track.String(), sub)
 		h.r.receive(ctx, sub)

@@ -40,6 +40,8 @@ type Relay struct {
 	Implementation string
 	// Wants, if set, makes a relay that answers PUBLISH with NOT_SUPPORTED and subscribes to these tracks.
 	Wants []object.TrackName
+	// Rests leaves tracks that are offered with FORWARD 0 without objects, until Forward asks for them.
+	Rests bool
 	// Asks, if set, makes it fetch the first object of these of every publisher, until it gets it, and do nothing with it: a relay asks for
 	// a list of groups so.
 	Asks []object.TrackName
@@ -306,6 +308,9 @@ func (r *Relay) Objects(t object.TrackName) []object.Object {
 
 // Len is how many objects the track has; for Await.
 func (t *Track) Len() int { return len(t.log) }
+
+// Has reports whether an object has come; for Await.
+func (t *Track) Has(l moqt.Location) bool { _, ok := t.seen[l]; return ok }
 
 func (t *Track) sorted() []object.Object {
 	list := slices.Clone(t.log)
