@@ -25,6 +25,7 @@ var printers = map[string]func(w io.Writer, record json.RawMessage) error{
 	"ticket":  printer(printTicket),
 	"tickets": printer(printTickets),
 	"revoke":  printer(printRevoked),
+	"pardon":  printer(printPardoned),
 }
 
 // verbs are the words that ask a relay.
@@ -33,6 +34,7 @@ func verbs() []cmdutil.Verb {
 	return []cmdutil.Verb{
 		{Name: "status", Usage: "what the relay does, and for whom", Flags: where},
 		{Name: "store", Usage: "what it has of each track; check, repair, delete", Flags: append(where[:3:3], "older"), Words: storeWords},
+		{Name: "pardon", Usage: "end the quarantine of homes, or of the HOME that status names", Flags: where},
 		{Name: "ticket", Usage: "make a ticket, or list or revoke those there are", Flags: append(where[:3:3], "address", "expires", "uses", "note", "list", "revoke")},
 	}
 }
@@ -42,9 +44,13 @@ func ask(c *cli.Context) error {
 	word := c.Args().First()
 	i := slices.IndexFunc(verbs(), func(v cmdutil.Verb) bool { return v.Name == word })
 	if i < 0 {
-		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not status, store or ticket", word), "without a word ec-relay is a relay"))
+		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not status, store, pardon or ticket", word), "without a word ec-relay is a relay"))
 	}
-	if err := cmdutil.Args(c, 1, 1+2*min(len(verbs()[i].Words), 1)); err != nil {
+	most := 1 + 2*min(len(verbs()[i].Words), 1)
+	if word == "pardon" {
+		most = 2
+	}
+	if err := cmdutil.Args(c, 1, most); err != nil {
 		return err
 	}
 	if err := onlyOf(c, verbs()[i].Flags); err != nil {
@@ -91,6 +97,11 @@ func isRelayFlag(name string) bool { return name == "store" || name == "config" 
 func command(c *cli.Context, word string) (name string, args any, err error) {
 	id := c.String("revoke")
 	switch {
+	case word == "pardon":
+		if c.NArg() > 1 && c.Args().Get(1) == "" {
+			return "", nil, cmdutil.UsageError(errors.New("the home is empty"))
+		}
+		return word, relay.Pardon{Home: c.Args().Get(1)}, nil
 	case word != "ticket":
 		return word, nil, nil
 	case id == "" && cmdutil.Given(c, "revoke"): // it would make a ticket
@@ -125,6 +136,10 @@ func printTicket(w io.Writer, t relay.TicketMade) { fmt.Fprintln(w, t.Ticket) }
 
 func printRevoked(w io.Writer, r relay.Revoked) {
 	fmt.Fprintf(w, "ticket %s revoked, sessions ended that came with it: %d\n", r.ID, r.Sessions)
+}
+
+func printPardoned(w io.Writer, p relay.Pardoned) {
+	fmt.Fprintf(w, "quarantines ended: %d\n", p.Ends)
 }
 
 func printTickets(w io.Writer, l relay.TicketList) {
@@ -200,6 +215,31 @@ func printStatus(w io.Writer, s relay.Status) {
 			age = seconds(*t.Age).String()
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\n", t.Track, t.Publishers, t.Subscribers, group, age)
+	}
+	printSenders(w, s.Tracks)
+}
+
+// printSenders says of tracks that several homes send who sends, and how far they agree.
+func printSenders(w io.Writer, tracks []relay.Track) {
+	head := "\nHOME\tTRACK\tSTATE\tOBJECTS\tCORROBORATED\tCONFLICTS\tGROUPS CONFIRMED\tCONTRADICTED\tDISPUTED\n"
+	for _, t := range tracks {
+		if len(t.Senders) < 2 && !slices.ContainsFunc(t.Senders, func(p relay.Sender) bool { return p.Quarantined != nil }) {
+			continue
+		}
+		for _, p := range t.Senders {
+			state := "sends"
+			switch {
+			case p.Quarantined != nil:
+				state = "quarantined until " + p.Quarantined.UTC().Format(time.RFC3339)
+			case p.Standby == "rests":
+				state = "rests"
+			case p.Standby != "":
+				state = "sends, a standby"
+			}
+			fmt.Fprintf(w, "%s%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", head, p.Home, t.Track, state, p.Objects, p.Corroborated, p.Conflicts,
+				p.Confirmed, p.Contradicted, p.Disputed)
+			head = ""
+		}
 	}
 }
 

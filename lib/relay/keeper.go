@@ -156,7 +156,7 @@ func (r *Relay) publishersOf(t object.TrackName, asks *session) (list []*keeper,
 	defer r.mu.Unlock()
 	now, key := time.Now(), t.String()
 	for s, k := range r.keepersHere {
-		if _, ok := k.tracks[key]; !ok || s == asks || k.mute {
+		if _, ok := k.tracks[key]; !ok || s == asks || k.mute || r.barred(key, s) {
 			continue
 		}
 		if k.u.rests(now) {

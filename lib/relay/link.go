@@ -115,7 +115,7 @@ func (r *Relay) pull(ctx context.Context, name object.TrackName, through []strin
 // linkUp waits until a track is linked at an upstream, or all have refused.
 func (r *Relay) linkUp(ctx context.Context, t *track, through []string) {
 	may := func(u *upstream) bool { return u.passable(through) }
-	for ctx.Err() == nil && !t.Local() {
+	for ctx.Err() == nil && !t.Sends(time.Now()) {
 		var asked []*link
 		r.mu.Lock()
 		d := r.demand(t)
@@ -235,7 +235,7 @@ func (r *Relay) follow(ctx context.Context, t *track, s *session, l *link, o moq
 	answered := func() { close(l.answered) }
 	for old := (*moqt.Subscription)(nil); ; {
 		had, has := t.Info().Largest, sub.Info().Largest
-		src := s.attach(t, sub)
+		src := s.attach(t, sub, false)
 		r.mu.Lock()
 		l.up, l.src, l.since = true, src, time.Now()
 		r.mu.Unlock()
@@ -358,12 +358,13 @@ func (r *Relay) steerOnce(now time.Time) {
 			ways = append([][]string{nil}, ways...)
 		}
 		d := r.demands[t]
-		if d == nil && (len(ways) == 0 || t.Local()) {
+		sends := t.Sends(now)
+		if d == nil && (len(ways) == 0 || sends) {
 			continue
 		}
 		d = r.demand(t)
 		var want []*upstream
-		if len(ways) > 0 && !t.Local() {
+		if len(ways) > 0 && !sends {
 			want = nearest(t, d, usable, func(u *upstream) bool { return slices.ContainsFunc(ways, u.passable) })
 		}
 		for _, u := range want {
@@ -376,7 +377,7 @@ func (r *Relay) steerOnce(now time.Time) {
 		// A link that is up stays while nearer upstreams have not answered yet. It also stays for a subscriber when no upstream
 		// tells of a publisher any more: the last objects of the track, and the message that it ended, may still be on the way.
 		asking := len(want) > 0 && !slices.ContainsFunc(want, func(u *upstream) bool { return d.links[u] != nil && d.links[u].up })
-		last := len(want) == 0 && !t.Local()
+		last := len(want) == 0 && !sends
 		for u, l := range d.links {
 			switch {
 			case l.up && (asking || last && slices.ContainsFunc(watching, u.passable)), slices.Contains(want, u):

@@ -27,6 +27,9 @@ func (m mender) Tracks() map[string]mesh.Track {
 			continue
 		}
 		for key, t := range k.tracks {
+			if r.barred(key, k.s) {
+				continue
+			}
 			names[key], looks[key] = t.name, looks[key]+k.looks(now)
 			all[key+" "+k.id] = mesh.Track{Name: t.name, At: k.id, Peers: []string{k.id}}
 		}

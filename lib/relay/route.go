@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"time"
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -155,12 +156,19 @@ func (r *Relay) routes() map[string]object.Namespace {
 		addTrack(trackRoute{n, own})
 	}
 	r.mu.Lock()
+	resting := r.resting(time.Now())
+	way := func(ns object.Namespace) []string { // to where a namespace is live
+		if resting[ns.String()] {
+			return []string{r.id, r.id}
+		}
+		return own
+	}
 	for a := range r.announced {
-		add(route{ns: a.ns, live: true, path: own})
+		add(route{ns: a.ns, live: true, path: way(a.ns)})
 	}
 	for _, t := range r.tracks {
 		if t.Local() {
-			add(route{ns: t.name.Namespace, live: true, path: own})
+			add(route{ns: t.name.Namespace, live: true, path: way(t.name.Namespace)})
 			addTrack(trackRoute{t.name, own})
 		}
 	}

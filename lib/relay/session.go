@@ -27,6 +27,9 @@ type session struct {
 	since  time.Time // when it began
 	reader bool      // the peer may not publish
 
+	whose     sync.Once // guards who and host, which home finds out
+	who, host string
+
 	ingest   *semaphore.Weighted // bounds the bytes of payloads on their way in
 	listings atomic.Int32        // open requests for namespaces or tracks
 	pushing  atomic.Int32        // tracks that the peer is sent because it asked for all below a prefix
@@ -185,12 +188,12 @@ func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
 	}
 	defer s.unclaim(t)
 	here := s.r.arrives(name)
-	sub, err := r.Accept(moqt.SubscribeOptions{})
+	sub, err := r.Accept(moqt.SubscribeOptions{NoForward: !r.Forward}) // a publisher that would not send yet is asked when it is needed
 	if err != nil {
 		here()
 		return
 	}
-	src := s.attach(t, sub)
+	src := s.attach(t, sub, !r.Forward)
 	here()
 	src.run(ctx)
 }
@@ -265,7 +268,7 @@ func (r *Relay) find(ctx context.Context, name object.TrackName, through []strin
 			t = up
 		}
 	}
-	if r.chained() && (t == nil || !t.Local()) {
+	if r.chained() && (t == nil || !t.Sends(time.Now())) {
 		t = r.pull(ctx, name, through)
 	}
 	return t

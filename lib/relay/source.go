@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -18,10 +19,11 @@ import (
 // source is one publisher of one track.
 type source struct {
 	live.Source
-	t    *track
-	s    *session
-	sub  *moqt.Subscription // nil: it is fetched from
-	lost error              // the error that objects of the past which it brought could not be stored
+	t       *track
+	s       *session
+	sub     *moqt.Subscription // nil: it is fetched from
+	standby *standby           // nil: it is none
+	lost    error              // the error that objects of the past which it brought could not be stored
 
 	complaint atomic.Int64 // Unix ns of the last log about the disk
 
@@ -37,9 +39,15 @@ func (src *source) complain() bool {
 }
 
 // attach makes a subscription of ours a source of a track.
-func (s *session) attach(t *track, sub *moqt.Subscription) *source {
+func (s *session) attach(t *track, sub *moqt.Subscription, rests bool) *source {
 	src := &source{t: t, s: s, sub: sub}
+	if rests {
+		src.reserve()
+		peer, err := s.s.Peer(s.s.Context())
+		src.Eager = err != nil || !mesh.Ours(peer.Implementation) // it may be none, and keep nothing
+	}
 	src.Name, src.Upstream = s.name, s.up != nil
+	src.Who, src.Host = s.home()
 	if src.Upstream {
 		src.Told = func() *moqt.Location { return sub.Info().Largest }
 	}
@@ -47,7 +55,7 @@ func (s *session) attach(t *track, sub *moqt.Subscription) *source {
 	s.r.keep(t)
 	s.keeps(t)
 	s.r.namespacesChanged()
-	s.r.log.Info("publisher", "track", t.name.String(), "source", src.Name)
+	s.r.log.Info("publisher", "track", t.name.String(), "source", src.Name, "standby", rests)
 	return src
 }
 
@@ -55,6 +63,12 @@ func (s *session) attach(t *track, sub *moqt.Subscription) *source {
 func (src *source) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { src.datagrams(ctx) })
+	watch, over := context.WithCancel(ctx)
+	defer over()
+	if src.standby != nil {
+		wg.Go(func() { src.obey(watch) })
+		wg.Go(func() { src.watch(watch) })
+	}
 	var err error
 	for {
 		var r *moqt.SubgroupReader
@@ -66,6 +80,7 @@ func (src *source) run(ctx context.Context) {
 		}
 		wg.Go(func() { src.subgroup(r) })
 	}
+	over()
 	if ctx.Err() != nil {
 		src.sub.Unsubscribe()
 	}
@@ -132,7 +147,7 @@ func (s *subgroup) run() (clean bool, err error) {
 			return false, err
 		}
 		src.took(o, res)
-		if res.Outcome == live.Conflict && o.Status != object.EndOfTrack {
+		if (res.Outcome == live.Conflict || res.Outcome == live.Quarantined) && o.Status != object.EndOfTrack {
 			// Two different groups have one name: one of them is kept whole, and nothing is mixed from both. The publisher is
 			// told.
 			s.r.Cancel(wire.ResetMalformedTrack)
@@ -170,12 +185,12 @@ func (s *subgroup) fin() (clean bool) {
 	return clean
 }
 
-// cameIn reports whether the source may have begun in the middle of a group. That may be the group of its first stream, or the
+// cameIn reports whether the source may have begun in the middle of a group. A standby may at any time. Else that may be the group of its first stream, or the
 // group at which its publisher was when it was asked: streams overtake one another, so the first one that comes may be of another
 // group.
 func (src *source) cameIn(group uint64) bool {
 	l := src.sub.Info().Largest
-	return group == src.firstGroup || l != nil && group == l.Group
+	return src.Standby || group == src.firstGroup || l != nil && group == l.Group
 }
 
 // take hands on an object that is whole.
@@ -193,6 +208,9 @@ func (src *source) took(o *live.Object, res live.Result) {
 	switch {
 	case res.Outcome == live.Refused:
 		log.Warn("object refused", "source", src.Name, "err", res.Err)
+		return
+	case res.Outcome == live.Quarantined:
+		log.Debug("not taken, quarantined", "source", src.Name)
 		return
 	case res.Outcome == live.Lost:
 		src.lost = res.Err
@@ -243,7 +261,7 @@ func (r *Relay) subscribeAnnounced(ctx context.Context, t *track) bool {
 				return
 			}
 			s.answered(t)
-			src := s.attach(t, sub)
+			src := s.attach(t, sub, false)
 			go func() {
 				defer s.unclaim(t)
 				src.run(s.s.Context())

@@ -16,7 +16,7 @@ type counters struct {
 	sentObjects, sentBytes, sentFromDisk                 atomic.Int64
 	resetIncomplete, resetLag, resetTimeout, resetBroken atomic.Int64 // groups not sent to their end
 	fetches, subscribers                                 atomic.Int64
-	backfilled                                           atomic.Int64
+	backfilled, takeovers                                atomic.Int64
 }
 
 // Stats is a snapshot of the counters, by the names that the log gives them.
@@ -39,6 +39,8 @@ type Stats struct {
 	SentFromDisk    int64 `json:"sent_from_disk"` // of SentObjects
 	Fetches         int64 `json:"fetches"`
 	Backfilled      int64 `json:"backfilled"`       // objects fetched from upstreams
+	Takeovers       int64 `json:"takeovers"`        // how often a standby was asked to send
+	Quarantined     int64 `json:"quarantined"`      // how often a home was quarantined, for a track
 	ResetIncomplete int64 `json:"reset_incomplete"` // groups reset because nobody continued them
 	ResetLag        int64 `json:"reset_lag"`        // groups reset because the subscriber was too far behind
 	ResetTimeout    int64 `json:"reset_timeout"`    // groups or subgroups reset because the subscriber's delivery timeout passed
@@ -55,7 +57,7 @@ func (r *Relay) Stats() Stats {
 		Sessions: int64(sessions), Subscribers: c.subscribers.Load(), LiveTracks: r.live.LiveTracks(),
 		Objects: in.Objects.Load(), Bytes: in.Bytes.Load(), Duplicates: in.Duplicates.Load(), Conflicts: in.Conflicts.Load(),
 		Refused: in.Refused.Load(), NotStored: in.NotStored.Load(), BrokenStreams: c.brokenStreams.Load(), RefusedSessions: c.refusedSessions.Load(),
-		SentObjects: c.sentObjects.Load(), SentBytes: c.sentBytes.Load(), SentFromDisk: c.sentFromDisk.Load(), Fetches: c.fetches.Load(), Backfilled: c.backfilled.Load(),
+		SentObjects: c.sentObjects.Load(), SentBytes: c.sentBytes.Load(), SentFromDisk: c.sentFromDisk.Load(), Fetches: c.fetches.Load(), Backfilled: c.backfilled.Load(), Takeovers: c.takeovers.Load(), Quarantined: in.Quarantined.Load(),
 		ResetIncomplete: c.resetIncomplete.Load(), ResetLag: c.resetLag.Load(), ResetTimeout: c.resetTimeout.Load(), ResetBroken: c.resetBroken.Load(),
 	}
 }
@@ -67,7 +69,7 @@ func (r *Relay) LogStats(level slog.Level) {
 		"sessions", s.Sessions, "subscribers", s.Subscribers, "live_tracks", s.LiveTracks,
 		"objects", s.Objects, "bytes", s.Bytes, "duplicates", s.Duplicates, "conflicts", s.Conflicts, "refused", s.Refused,
 		"not_stored", s.NotStored, "broken_streams", s.BrokenStreams, "refused_sessions", s.RefusedSessions,
-		"sent_objects", s.SentObjects, "sent_bytes", s.SentBytes, "sent_from_disk", s.SentFromDisk, "fetches", s.Fetches, "backfilled", s.Backfilled,
+		"sent_objects", s.SentObjects, "sent_bytes", s.SentBytes, "sent_from_disk", s.SentFromDisk, "fetches", s.Fetches, "backfilled", s.Backfilled, "takeovers", s.Takeovers, "quarantined", s.Quarantined,
 		"reset_incomplete", s.ResetIncomplete, "reset_lag", s.ResetLag, "reset_timeout", s.ResetTimeout, "reset_broken", s.ResetBroken,
 		"store_bytes", d.Bytes, "store_tracks", d.Tracks, "store_groups", d.Groups, "store_removed", d.Removed, "store_left_out", d.LeftOut)
 	if p := r.scrubbed(); p != nil {

@@ -91,6 +91,23 @@ type Track struct {
 	Subscribers int      `json:"subscribers"`
 	Group       *uint64  `json:"group,omitempty"` // the newest
 	Age         *float64 `json:"age,omitempty"`   // of the newest group's last object
+	Senders     []Sender `json:"senders,omitempty"`
+}
+
+// Sender is a publisher of a track, or a home in quarantine that is gone.
+type Sender struct {
+	Home         string `json:"home"`              // tells publishers apart: a key, or an address
+	Source       string `json:"source,omitempty"`  // as the log names the publisher; missing: it is gone
+	Standby      string `json:"standby,omitempty"` // rests or sends; missing: it is none
+	Objects      int64  `json:"objects"`           // new ones
+	Corroborated int64  `json:"corroborated"`      // that another one had brought, with the same hash
+	Conflicts    int64  `json:"conflicts"`         // that contradict what another one had brought; refused
+	Refused      int64  `json:"refused"`           // that contradict their own hash
+	Confirmed    int64  `json:"confirmed"`         // groups that other homes brought, too, object for object
+	Contradicted int64  `json:"contradicted"`      // groups of which a majority of homes brought something else
+	Disputed     int64  `json:"disputed"`          // groups of which another home brought something else, and nobody can tell who is right
+	// Quarantined is when the quarantine of the home ends; missing: it is not quarantined.
+	Quarantined *time.Time `json:"quarantined,omitempty"`
 }
 
 // Disk is the store.
@@ -207,6 +224,7 @@ func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Cert
 		}
 		return s, nil
 	})
+	door.Handle("pardon", func(_ context.Context, args json.RawMessage) (any, error) { return r.pardon(args) })
 	for _, name := range StoreCommands {
 		door.Handle(name, func(ctx context.Context, args json.RawMessage) (any, error) {
 			var o archive.Order
@@ -317,6 +335,23 @@ func (t *track) status(now time.Time) (s Track, ok bool) {
 	if age != nil {
 		seconds := age.Seconds()
 		s.Age = &seconds
+	}
+	for _, p := range t.Track.Senders() {
+		o := Sender{
+			Home: p.Who, Source: p.Name, Objects: p.Objects, Corroborated: p.Duplicates, Conflicts: p.Conflicts, Refused: p.Refused,
+			Confirmed: p.Confirmed, Contradicted: p.Contradicted, Disputed: p.Disputed,
+		}
+		switch {
+		case p.Standby && p.Sends:
+			o.Standby = "sends"
+		case p.Standby:
+			o.Standby = "rests"
+		}
+		if !p.Until.IsZero() {
+			until := p.Until.UTC()
+			o.Quarantined = &until
+		}
+		s.Senders = append(s.Senders, o)
 	}
 	return s, s.Publishers > 0 || s.Subscribers > 0 || s.Group != nil
 }

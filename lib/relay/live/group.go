@@ -20,18 +20,20 @@ const (
 
 // group is a group in memory. It has everything that is stored of it, except while it is being loaded.
 type group struct {
-	Birth             // Seq is 0 if the group did not come live
-	objs    []*Object // ascending by id
-	bytes   int64
-	subs    map[uint64]subgroup
-	several bool // it has more than one subgroup
-	hasEnd  bool
-	end     uint64        // id that the end of group carries
-	open    int           // streams of publishers that may bring more
-	touched time.Time     // when the last object came or a stream ended
-	newer   time.Time     // when the first newer group appeared
-	loading chan struct{} // closed when everything that is stored has been read; nil: it has been
-	changed chan struct{} // closed and replaced with every change
+	Birth               // Seq is 0 if the group did not come live
+	objs      []*Object // ascending by id
+	bytes     int64
+	subs      map[uint64]subgroup
+	several   bool // it has more than one subgroup
+	hasEnd    bool
+	end       uint64          // id that the end of group carries
+	early     []early         // words about objects that are not here yet
+	open      int             // streams of publishers that may bring more
+	by, first map[*Source]int // how many objects each source brought, and how many of them first
+	touched   time.Time       // when the last object came or a stream ended
+	newer     time.Time       // when the first newer group appeared
+	loading   chan struct{}   // closed when everything that is stored has been read; nil: it has been
+	changed   chan struct{}   // closed and replaced with every change
 }
 
 // subgroup is what is known of a subgroup's end.

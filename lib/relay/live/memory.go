@@ -38,6 +38,7 @@ type Counts struct {
 	Duplicates, Conflicts atomic.Int64
 	Refused               atomic.Int64 // for their own hash
 	NotStored             atomic.Int64
+	Quarantined           atomic.Int64 // homes, counted for each track
 }
 
 // New makes a memory without tracks.

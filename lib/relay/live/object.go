@@ -20,6 +20,8 @@ type Object struct {
 	Opens    bool           // its publisher said that it is the first of its subgroup (FIRST_OBJECT, draft 18)
 	Datagram *moqt.Datagram // set if it came as a datagram: then it leaves as one (draft-16 §10.2.1), unless it is read from the store
 
+	by []voter // homes that brought it, see Source.voter; the track's mutex guards it
+
 	arrival *arrival // nil if nothing of it was forwarded before all of it was there
 	done    bool     // the arrival is over, and the object is whole
 

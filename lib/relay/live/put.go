@@ -38,11 +38,12 @@ type Outcome uint8
 
 // Outcomes.
 const (
-	Stored    Outcome = iota // the object is new
-	Duplicate                // another publisher has brought the same
-	Conflict                 // another publisher has brought something else, or the group ends before it
-	Refused                  // the object contradicts its own hash
-	Lost                     // the object is of the past and could not be stored, so nobody is served it
+	Stored      Outcome = iota // the object is new
+	Duplicate                  // another publisher has brought the same
+	Conflict                   // another publisher has brought something else, or the group ends before it
+	Refused                    // the object contradicts its own hash
+	Quarantined                // it is not looked at, because of what its home brought before
+	Lost                       // the object is of the past and could not be stored, so nobody is served it
 
 	anew // not an outcome: the track begins anew with the object, if it may
 )
@@ -58,6 +59,9 @@ func (t *Track) Begin(src *Source, o *Object) (f Feed) {
 	p, err := object.ParseProperties(o.Properties)
 	f.hash, f.hasHash, f.err = p.Hash, err == nil && p.HasHash, err
 	f.alone = err != nil
+	t.mu.Lock()
+	f.alone = f.alone || t.barred(src)
+	t.mu.Unlock()
 	return f
 }
 
@@ -79,6 +83,7 @@ func (t *Track) Append(f *Feed, b []byte, mem *Payload) {
 		if g := t.groups[in.Group]; g != nil {
 			g.touched = a.touched
 		}
+		t.progressed(f.src)
 		a.change()
 	}
 }
@@ -176,6 +181,12 @@ func (t *Track) put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 		src.Refused.Add(1)
 		return t.putNothing(f, Result{Outcome: Refused, Err: err})
 	}
+	t.mu.Lock()
+	barred := t.barred(src)
+	t.mu.Unlock()
+	if barred {
+		return t.putNothing(f, Result{Outcome: Quarantined, Err: errQuarantined})
+	}
 	src.Heard.Store(time.Now().UnixNano())
 	t.prepare(src, o.Group)
 	stored, err := t.files.PutFrom(src.Origin, &o.Object, sum)
@@ -203,11 +214,12 @@ func (t *Track) put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 	case stored == store.Conflict && t.mayBegin(f):
 		return Result{Outcome: anew}
 	case stored == store.Conflict:
+		t.objectTo(f, g, old, sum)
 		return t.conflict(f, old, err)
 	case stored == store.Duplicate:
-		return t.duplicate(f, g, old, mem, err)
+		return t.duplicate(f, g, old, mem, sum, err)
 	}
-	return t.keep(f, g, old, mem, err)
+	return t.keep(f, g, old, mem, sum, err)
 }
 
 // putNothing ends the feed of an object that is not taken.
@@ -246,7 +258,7 @@ func (t *Track) conflict(f *Feed, old *Object, err error) Result {
 }
 
 // duplicate ends the feed of an object that another publisher has brought.
-func (t *Track) duplicate(f *Feed, g *group, old *Object, mem *Payload, err error) Result {
+func (t *Track) duplicate(f *Feed, g *group, old *Object, mem *Payload, sum object.Hash, err error) Result {
 	t.m.Duplicates.Add(1)
 	f.src.Duplicates.Add(1)
 	if old != nil && !old.Place.known() {
@@ -260,11 +272,17 @@ func (t *Track) duplicate(f *Feed, g *group, old *Object, mem *Payload, err erro
 	// The publisher whose object was stored may not have got here yet, so the object may not be whole in memory.
 	ok := in != nil && !in.whole() && t.complete(in, f.o, mem)
 	t.leave(f, !ok)
+	if old == nil {
+		t.vouchEarly(f.src, g, f.o, sum)
+	} else {
+		t.vouch(f.src, old, sum)
+	}
+	t.credit(f.src, g, false)
 	return Result{Outcome: Duplicate, Err: err}
 }
 
 // keep ends the feed of an object that is new.
-func (t *Track) keep(f *Feed, g *group, old *Object, mem *Payload, err error) Result {
+func (t *Track) keep(f *Feed, g *group, old *Object, mem *Payload, sum object.Hash, err error) Result {
 	o := f.o
 	t.m.Objects.Add(1)
 	t.m.Bytes.Add(int64(len(o.Payload)))
@@ -286,6 +304,11 @@ func (t *Track) keep(f *Feed, g *group, old *Object, mem *Payload, err error) Re
 		t.largest = &l
 	}
 	g.change()
+	t.newObject(f.src, o)
+	kept := g.find(o.ID)
+	t.vouch(f.src, kept, sum)
+	t.vouchLate(g, kept, sum)
+	t.credit(f.src, g, true)
 	t.evict()
 	t.leave(f, false)
 	return Result{Err: err}

@@ -37,16 +37,36 @@ type Track struct {
 	births []Birth   // of groups that came live, the newest last
 	seq    uint64    // of the newest
 	backAt time.Time // when the track last went back
+
+	homes     map[string]*standing
+	disputes  []*dispute     // the oldest first
+	undecided *moqt.Location // an object about which homes disagree, and of which no standby was asked
+
+	beat     beat
+	began    time.Time     // when the first source came
+	closed   []*closing    // groups that became whole last, the newest last
+	standbys int           // how many came so far
+	asks     []time.Time   // when standbys were asked lately
+	probe    time.Duration // after which a standby that sends may rest for an upstream; zero: firstProbe
+	leftTo   time.Time     // when standbys were last sent to rest for an upstream
+	stirred  chan struct{}
 }
 
 // Source is a publisher of a track.
 type Source struct {
 	Name     string
+	Who      string       // tells homes apart; "": Name does
+	Host     string       // homes of one host have one vote together where homes contradict each other; "": Who does
 	Origin   store.Origin // where its objects come from, for the store
 	Fetched  bool         // it brings what a FETCH asked for, so its groups are not live
 	Upstream bool         // it is another relay
+	Standby  bool         // it sends only while it is asked to, as Relieve says; Attach finds it resting
 	// Told returns the largest location that an upstream says there is; nil for a source that says nothing.
 	Told func() *moqt.Location
+	// Eager says that a standby is asked at once when nobody sends the track and nothing of it came yet.
+	Eager bool
+	// Tell gives a standby an order of Relieve's; it does not wait.
+	Tell func(Order)
 	// Since is what Born returned before a Fetched source was asked. What it brings is of that time.
 	Since uint64
 
@@ -54,16 +74,17 @@ type Source struct {
 	Heard                                   atomic.Int64 // Unix ns of the last object
 
 	progress progress // the track's mutex guards it and what follows
-	props    []byte   // the track's properties, as it tells them
-	came     uint64   // the track's, when the source was attached
-	judged   bool     // it was decided whether the source begins the track anew
+	reserve  reserve
+	props    []byte // the track's properties, as it tells them
+	came     uint64 // the track's, when the source was attached
+	judged   bool   // it was decided whether the source begins the track anew
 }
 
 // Track returns a new track; files is what is stored of it.
 func (m *Memory) Track(name object.TrackName, files Files) *Track {
 	t := &Track{
 		m: m, name: name, files: files, groups: make(map[uint64]*group),
-		sources: make(map[*Source]struct{}), followers: make(map[*Follower]struct{}),
+		sources: make(map[*Source]struct{}), followers: make(map[*Follower]struct{}), stirred: make(chan struct{}, 1),
 	}
 	if g, id, ok := files.Largest(); ok {
 		t.largest = &moqt.Location{Group: g, Object: id}
@@ -176,6 +197,15 @@ func (t *Track) Attach(src *Source, props []byte) {
 	t.sources[src] = struct{}{}
 	t.over, src.props, src.came = false, slices.Clone(props), t.came
 	t.describe(props)
+	now := time.Now()
+	if t.began.IsZero() {
+		t.began = now
+	}
+	if src.Standby {
+		t.standbys++
+		src.reserve = reserve{place: t.standbys, since: now}
+	}
+	t.stir()
 }
 
 // Detach removes a source. ended says that the source said that the track has ended. That counts if the source was the last one; then
@@ -184,6 +214,7 @@ func (t *Track) Detach(src *Source, ended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.sources, src)
+	t.stir()
 	if len(t.sources) > 0 {
 		return
 	}

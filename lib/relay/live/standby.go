@@ -1,0 +1,492 @@
+package live
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
+)
+
+// A standby is a source that sends only while it is asked to (docs/format/standby.md). A track asks one when nobody else sends, when what
+// comes is late, and when a group stays unfinished; and sends it back to rest when another source brings whole groups again.
+//
+// Late means in the track's own beat: half as long again as the second longest time between two of its last objects, but no more than half a
+// second longer. One pause alone does not move that, and a track whose objects come in bursts, chunk by chunk, is not taken for one that
+// stalls.
+
+const (
+	// beats is how many times between objects are remembered.
+	beats = 64
+	// fewBeats is how many must be known; before that a track is late after slowBeat.
+	fewBeats = 8
+	// fastBeat and slowBeat bound when a track is late.
+	fastBeat, slowBeat = 100 * time.Millisecond, 5 * time.Second
+	// mostMargin bounds what is added to the second longest time.
+	mostMargin = 500 * time.Millisecond
+	// firstGrace is how long a track of which nothing came yet waits for a source that sends by itself.
+	firstGrace = time.Second
+	// longestAsk bounds the time after which standbys are asked again that bring nothing, which doubles each time.
+	longestAsk = 30 * time.Second
+	// A standby rests again when another source has brought whole groups in succession since then: one, and one more for each time that
+	// standbys were asked in the last calm, up to mostKept. So a source that fails again and again does not become the only one each time.
+	calm, mostKept = time.Minute, 8
+	// closings is how many of the groups that became whole last are remembered.
+	closings = mostKept + 2
+	// What an upstream brings may be what this relay has sent it. So a standby rests for an upstream only if that brought most of a group first,
+	// or else, firstProbe after the standby was asked, if for a while the relay asks upstreams as if nobody sent here. When that was wrong
+	// (the standby is needed again within probeFails), the next probe comes after twice as long, longestProbe at most.
+	firstProbe, longestProbe, probeLasts, probeFails = time.Minute, 32 * time.Minute, 15 * time.Second, 30 * time.Second
+	// maxHoles is how many groups are remembered for the sake of which a standby was asked.
+	maxHoles = 32
+	// unfinished is how many of the newest groups are looked at for what is missing.
+	unfinished = 3
+)
+
+// beat is the rhythm in which new objects come. The track's mutex guards it.
+type beat struct {
+	heard time.Time // when the last bytes of something new came
+	last  time.Time // when the last new object was whole
+	times []time.Duration
+	next  int
+}
+
+// came notes a new object.
+func (b *beat) came(now time.Time) {
+	if d := now.Sub(b.last); !b.last.IsZero() {
+		if len(b.times) < beats {
+			b.times = append(b.times, d)
+		} else {
+			b.times[b.next%beats] = d
+		}
+		b.next++
+	}
+	b.heard, b.last = now, now
+}
+
+// late is how long nothing new may come.
+func (b *beat) late() time.Duration {
+	if len(b.times) < fewBeats {
+		return slowBeat
+	}
+	var longest, second time.Duration
+	for _, d := range b.times {
+		switch {
+		case d > longest:
+			longest, second = d, longest
+		case d > second:
+			second = d
+		}
+	}
+	return min(max(second+min(second/2, mostMargin), fastBeat), slowBeat)
+}
+
+// reserve is what a track knows of a standby. The track's mutex guards it.
+type reserve struct {
+	place int       // in the order in which standbys came
+	since time.Time // when it came
+	asked time.Time // when it was asked to send; zero: it rests
+	times int       // how often it was asked since anybody brought something new
+	holes []uint64  // groups for the sake of which it was asked
+}
+
+// closing is a group that became whole.
+type closing struct {
+	id  uint64
+	at  time.Time
+	led *Source   // that brought most of it first
+	by  []*Source // those that brought all of it
+
+	homes []confirmed // those of them that have a vote
+}
+
+// Order tells a standby what to do.
+type Order struct {
+	Source *Source
+	Rest   bool          // send nothing any more
+	From   moqt.Location // else: send from here on
+	Why    string        // for the log
+}
+
+// Demand says who wants a track.
+type Demand uint8
+
+// Demands.
+const (
+	Kept      Demand = iota // nobody watches it here, but all that is published here is kept
+	Watched                 // somebody watches it
+	Elsewhere               // nobody watches it here, and another relay, which says that it has the track live, keeps it
+)
+
+// Stirred has a value when Relieve may give another answer than it said.
+func (t *Track) Stirred() <-chan struct{} { return t.stirred }
+
+func (t *Track) stir() {
+	select {
+	case t.stirred <- struct{}{}:
+	default:
+	}
+}
+
+// Relieve returns what the standbys of a track are to be told now, and when to call it again at the latest.
+func (t *Track) Relieve(now time.Time, demand Demand) (orders []Order, again time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	again = time.Hour
+	var resting, asked, others, links []*Source
+	for src := range t.sources {
+		switch {
+		case t.barred(src):
+		case src.Upstream:
+			links = append(links, src)
+		case !src.Standby:
+			others = append(others, src)
+		case src.reserve.asked.IsZero():
+			resting = append(resting, src)
+		default:
+			asked = append(asked, src)
+		}
+	}
+	if len(resting)+len(asked) == 0 {
+		return nil, again
+	}
+	inPlace := func(a, b *Source) int { return cmp.Compare(a.reserve.place, b.reserve.place) }
+	slices.SortFunc(resting, inPlace)
+	slices.SortFunc(asked, func(a, b *Source) int {
+		return cmp.Or(a.reserve.asked.Compare(b.reserve.asked), inPlace(a, b))
+	})
+	best := t.keepsUp(now, others, asked)
+	if best == nil {
+		if best = t.keepsUp(now, links, asked); best != nil {
+			t.leftTo = now
+		}
+	}
+	if best == nil {
+		best = t.keepsUp(now, asked, asked)
+	}
+	if best != nil {
+		for _, s := range asked {
+			if s != best {
+				s.reserve.asked, s.reserve.times = time.Time{}, 0
+				orders = append(orders, Order{Source: s, Rest: true, Why: best.Name + " brings whole groups"})
+			}
+		}
+		asked = slices.DeleteFunc(asked, func(s *Source) bool { return s != best })
+	}
+	if demand == Elsewhere && len(others) == 0 {
+		return append(orders, t.leaveTo(now, asked)...), againElsewhere
+	}
+	why, wait := t.needs(now, demand, len(others)+len(links)+len(asked) > 0, resting)
+	if until := t.nextProbe(now); until > 0 {
+		wait = min(wait, until)
+	}
+	if why == "" && t.undecided != nil && len(resting) > 0 && len(asked) == 0 {
+		why = whyJudge
+	}
+	if why == "" {
+		return orders, wait
+	}
+	if len(asked) > 0 { // the one that was asked last has some time
+		last := asked[len(asked)-1].reserve
+		patience := t.beat.late()
+		if len(resting) == 0 || why == whyHole {
+			patience = min(patience<<min(last.times, 8), longestAsk)
+		}
+		if left := patience - now.Sub(last.asked); left > 0 {
+			return orders, min(left, again)
+		}
+	}
+	var src *Source
+	from := t.lack()
+	switch {
+	case why == whyHole: // each standby is asked once for a hole
+		hole := from.Group
+		if src = firstWithout(resting, hole); src == nil {
+			return orders, again
+		}
+		src.reserve.holes = append(src.reserve.holes, hole)
+		if len(src.reserve.holes) > maxHoles {
+			src.reserve.holes = src.reserve.holes[1:]
+		}
+	case why == whyJudge:
+		src, from = resting[0], moqt.Location{Group: t.undecided.Group}
+	case len(resting) > 0:
+		src = resting[0]
+	default: // all were asked and bring nothing; perhaps the broadcast's clock was set back, so they are asked for all that they have
+		src, from = asked[0], moqt.Location{}
+	}
+	t.undecided = nil
+	if wrong := now.Sub(t.leftTo) < probeFails; wrong && why != whyJudge {
+		t.probe = min(2*max(t.probe, firstProbe), longestProbe)
+	} else if len(asked) == 0 {
+		t.probe = firstProbe
+	}
+	t.probe += rand.N(t.probe / 4) // so two relays do not do the same at the same time
+	src.reserve.asked = now
+	src.reserve.times++
+	t.asks = append(t.asks, now)
+	return append(orders, Order{Source: src, From: from, Why: why}), min(t.beat.late(), again)
+}
+
+// againElsewhere is when to look again while another relay has the track.
+const againElsewhere = time.Second
+
+// leaveTo sends standbys to rest that were asked a while ago, because another relay has the track. The track's mutex is held.
+func (t *Track) leaveTo(now time.Time, asked []*Source) (orders []Order) {
+	for _, s := range asked {
+		if now.Sub(s.reserve.asked) < max(t.probe, firstProbe) {
+			continue
+		}
+		s.reserve.asked, s.reserve.times, t.leftTo = time.Time{}, 0, now
+		orders = append(orders, Order{Source: s, Rest: true, Why: "another relay has the track, and nobody watches it here"})
+	}
+	return orders
+}
+
+// Why a standby is asked.
+const (
+	whyNobody = "nobody else sends the track"
+	whyLate   = "what comes is late"
+	whyHole   = "a group stays unfinished"
+	whyJudge  = "homes contradict each other"
+)
+
+// needs says why a standby is needed, "" if none is, and when to look again. The track's mutex is held.
+func (t *Track) needs(now time.Time, demand Demand, some bool, resting []*Source) (why string, again time.Duration) {
+	late := t.beat.late()
+	if !some {
+		if !t.beat.heard.IsZero() {
+			return whyNobody, 0
+		}
+		if left := firstGrace - now.Sub(resting[0].reserve.since); left > 0 && !resting[0].Eager && demand != Watched {
+			return "", left
+		}
+		return whyNobody, 0
+	}
+	heard := t.beat.heard
+	if heard.IsZero() { // since the first source came
+		heard = t.began
+	}
+	if left := late - now.Sub(heard); left > 0 {
+		again = left
+	} else {
+		return whyLate, 0
+	}
+	if hole, left := t.hole(now, late); hole {
+		if left <= 0 && firstWithout(resting, t.lack().Group) != nil {
+			return whyHole, 0
+		} else if left > 0 {
+			again = min(again, left)
+		}
+	}
+	return "", again
+}
+
+// firstWithout returns the first standby that was not asked for the sake of a group.
+func firstWithout(list []*Source, hole uint64) *Source {
+	for _, s := range list {
+		if !slices.Contains(s.reserve.holes, hole) {
+			return s
+		}
+	}
+	return nil
+}
+
+// newest returns the newest groups in memory, ascending. The track's mutex is held.
+func (t *Track) newest(n int) []*group {
+	list := make([]*group, 0, len(t.groups))
+	for _, g := range t.groups {
+		if g.loading == nil && (g.Seq > 0 || len(g.objs) > 0) {
+			list = append(list, g)
+		}
+	}
+	slices.SortFunc(list, func(a, b *group) int { return cmp.Compare(a.ID, b.ID) })
+	return list[max(len(list)-n, 0):]
+}
+
+// hole reports whether a group is not whole and there is a newer one, and how long from now something of it may still come.
+func (t *Track) hole(now time.Time, late time.Duration) (bool, time.Duration) {
+	list := t.newest(unfinished)
+	for i, g := range list {
+		if i == len(list)-1 || g.complete() {
+			continue
+		}
+		return true, late - now.Sub(laterTime(g.touched, t.overtaken(g)))
+	}
+	return false, 0
+}
+
+// lack returns the first location of which nothing whole is here: in the oldest of the newest groups that is not whole. The track's
+// mutex is held.
+func (t *Track) lack() moqt.Location {
+	if n := len(t.births); n > 0 && t.births[n-1].Back { // what is newest is not what has the highest id
+		return moqt.Location{}
+	}
+	list := t.newest(unfinished)
+	for _, g := range list {
+		if !g.complete() {
+			return moqt.Location{Group: g.ID, Object: g.missing()}
+		}
+	}
+	switch {
+	case len(list) > 0:
+		return moqt.Location{Group: list[len(list)-1].ID + 1}
+	case t.largest != nil:
+		return moqt.Location{Group: t.largest.Group, Object: t.largest.Object + 1}
+	}
+	return moqt.Location{}
+}
+
+// missing returns the first id of which nothing whole is there.
+func (g *group) missing() (id uint64) {
+	for _, o := range g.objs {
+		if o.ID != id || !o.whole() {
+			break
+		}
+		id++
+	}
+	return id
+}
+
+// complete reports whether every object of a group is there, up to its end.
+func (g *group) complete() bool {
+	return g.hasEnd && uint64(len(g.objs)) == g.end+1 && g.missing() == g.end+1
+}
+
+// credit notes that a source brought an object of a group, new or not. The track's mutex is held.
+func (t *Track) credit(src *Source, g *group, isNew bool) {
+	if g == nil || src.Fetched {
+		return
+	}
+	if g.by == nil {
+		g.by, g.first = make(map[*Source]int), make(map[*Source]int)
+	}
+	g.by[src]++
+	if isNew {
+		g.first[src]++
+	}
+	if !g.complete() {
+		return
+	}
+	i := slices.IndexFunc(t.closed, func(c *closing) bool { return c.id == g.ID })
+	if i < 0 {
+		if t.closed = append(t.closed, &closing{id: g.ID, at: time.Now(), led: leader(g.first)}); len(t.closed) > closings {
+			t.closed = slices.Delete(t.closed, 0, 1)
+		}
+		i = len(t.closed) - 1
+	}
+	c := t.closed[i]
+	for s, n := range g.by {
+		if n >= len(g.objs) && !slices.Contains(c.by, s) {
+			c.by = append(c.by, s)
+			t.confirm(c, s)
+			t.stir()
+		}
+	}
+}
+
+// leader returns the source that brought most of a group first.
+func leader(first map[*Source]int) (src *Source) {
+	for s, n := range first {
+		if src == nil || n > first[src] {
+			src = s
+		}
+	}
+	return src
+}
+
+// asksSince returns when the first standby was asked of those that send; zero: none sends.
+func (t *Track) asksSince() (since time.Time) {
+	for src := range t.sources {
+		if at := src.reserve.asked; src.Standby && !at.IsZero() && (since.IsZero() || at.Before(since)) {
+			since = at
+		}
+	}
+	return since
+}
+
+// probing reports whether upstreams are asked although a standby sends. The track's mutex is held.
+func (t *Track) probing(now time.Time) bool {
+	since := t.asksSince()
+	if since.IsZero() {
+		return false
+	}
+	wait := max(t.probe, firstProbe)
+	d := now.Sub(since) - wait
+	return d >= 0 && d%wait < probeLasts
+}
+
+// nextProbe returns how long from now the next probe begins; 0: no standby sends.
+func (t *Track) nextProbe(now time.Time) time.Duration {
+	since := t.asksSince()
+	if since.IsZero() {
+		return 0
+	}
+	wait := max(t.probe, firstProbe)
+	return wait - now.Sub(since)%wait
+}
+
+// Sends reports whether somebody sends the track at this relay and is not late. Upstreams do not count, nor do standbys that rest.
+func (t *Track) Sends(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	sends := false
+	for src := range t.sources {
+		sends = sends || !src.Upstream && !t.barred(src) && (!src.Standby || !src.reserve.asked.IsZero())
+	}
+	if !sends || t.probing(now) {
+		return false
+	}
+	return len(t.beat.times) < fewBeats || now.Sub(t.beat.heard) < t.beat.late() || t.over
+}
+
+// HasStandby reports whether a standby is here, whether it rests or sends.
+func (t *Track) HasStandby() bool { return t.any(func(src *Source) bool { return src.Standby }) }
+
+// keepsUp returns the first source of a list that brought enough whole groups since a standby was asked last: those that became whole last,
+// but perhaps the very last one, of which the rest may be on its way. The track's mutex is held.
+func (t *Track) keepsUp(now time.Time, list, asked []*Source) *Source {
+	if len(asked) == 0 {
+		return nil
+	}
+	since := asked[len(asked)-1].reserve.asked
+	t.asks = slices.DeleteFunc(t.asks, func(at time.Time) bool { return now.Sub(at) > calm })
+	enough := min(max(len(t.asks), 1), mostKept)
+	for _, src := range list {
+		run := 0
+		for i, c := range slices.Backward(t.closed) {
+			if c.at.Before(since) {
+				break
+			}
+			if slices.Contains(c.by, src) && (!src.Upstream || c.led == src || t.probing(now)) {
+				run++
+			} else if i < len(t.closed)-1 {
+				break
+			}
+		}
+		if run >= enough {
+			return src
+		}
+	}
+	return nil
+}
+
+// progressed notes that bytes of something new came from a source that sends. The track's mutex is held.
+func (t *Track) progressed(src *Source) {
+	if !src.Fetched {
+		t.beat.heard = time.Now()
+	}
+}
+
+// newObject notes a new object in the track's beat. The track's mutex is held.
+func (t *Track) newObject(src *Source, o *Object) {
+	if src.Fetched || o.Status != object.Normal {
+		return
+	}
+	t.beat.came(time.Now())
+	for s := range t.sources { // whoever was asked in vain may be asked at once the next time
+		s.reserve.times = 0
+	}
+}
