@@ -43,6 +43,14 @@ type broadcast struct {
 	began   time.Time     // when group 0 was on air
 }
 
+// due is when a part of the nth group of a broadcast on air is over, and homes have it.
+func (b *broadcast) due(n, id uint64) time.Time {
+	return b.began.Add(time.Duration(n)*b.every + time.Duration(id+1)*b.every/parts)
+}
+
+// now returns the number of the group that is on air.
+func (b *broadcast) now() uint64 { return uint64(time.Since(b.began) / b.every) }
+
 // begin puts the broadcast on air, for homes that come and go.
 func (b *broadcast) begin() { b.began = time.Now() }
 
@@ -65,8 +73,12 @@ func (b *broadcast) run(ctx context.Context, w io.WriteCloser, first uint64) err
 	defer tick.Stop()
 	for n := first; ; n++ {
 		for id := range uint64(parts) {
+			next := tick.C
+			if !b.began.IsZero() { // a home that was stopped catches up with what is on air
+				next = time.After(time.Until(b.due(n, id)))
+			}
 			select {
-			case <-tick.C:
+			case <-next:
 			case <-ctx.Done():
 				return nil
 			}

@@ -31,6 +31,7 @@ type home struct {
 	dir   string
 	addr  string
 	tls   *tls.Config
+	pin   string
 	store *store.Store
 	off   func()
 }
@@ -56,7 +57,8 @@ func (h *home) on(upstreams ...relay.Upstream) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.tls, err = moqt.PinFingerprint(certs.Pin().String()); err != nil {
+	h.pin = certs.Pin().String()
+	if h.tls, err = moqt.PinFingerprint(h.pin); err != nil {
 		t.Fatal(err)
 	}
 	l, err := moqt.Listen(h.addr, certs.TLS(), nil)

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ const (
 	inDir   = "EC_OUTAGE_DIR"
 	atAddr  = "EC_OUTAGE_ADDR"
 	withPin = "EC_OUTAGE_PIN"
+	resting = "EC_OUTAGE_STANDBY"
 )
 
 func TestMain(m *testing.M) {
@@ -80,7 +82,7 @@ func publisherProcess() error {
 		return err
 	}
 	_, err = pub.Run(context.Background(), pub.Config{
-		Relays: []string{"moqt://" + os.Getenv(atAddr)}, TLS: pin, Spool: os.Getenv(inDir), Log: logger(), RetryStart: time.Hour, RetryLost: time.Hour, Drain: time.Minute,
+		Relays: []string{"moqt://" + os.Getenv(atAddr)}, TLS: pin, Spool: os.Getenv(inDir), Standby: os.Getenv(resting) != "", Log: logger(), RetryStart: time.Hour, RetryLost: time.Hour, Drain: time.Minute,
 	}, os.Stdin)
 	return err
 }
@@ -92,11 +94,13 @@ type process struct {
 	dir  string
 	addr string
 	pin  string // of the relay
+	rest bool   // a publisher is a standby
 	cmd  *exec.Cmd
 	b    *broadcast // of a publisher
 	stop context.CancelFunc
 	fed  chan struct{}
 	has  chan struct{} // closed when the publisher has got something
+	deaf atomic.Bool   // it hears nothing of what is on air
 }
 
 func newProcess(t testing.TB, what, addr string) *process {
@@ -109,6 +113,9 @@ func newProcess(t testing.TB, what, addr string) *process {
 func (p *process) command() {
 	p.cmd = exec.Command(os.Args[0], "-test.v="+fmt.Sprint(testing.Verbose()))
 	p.cmd.Env = append(os.Environ(), asWhat+"="+p.name, inDir+"="+p.dir, atAddr+"="+p.addr, withPin+"="+p.pin)
+	if p.rest {
+		p.cmd.Env = append(p.cmd.Env, resting+"=1")
+	}
 	p.cmd.Stderr = os.Stderr
 }
 
@@ -147,19 +154,24 @@ func (p *process) publisher(b *broadcast) {
 	ctx, stop := context.WithCancel(context.Background())
 	p.b, p.stop, p.fed, p.has = b, stop, make(chan struct{}), make(chan struct{})
 	has := p.has
+	p.deaf.Store(false)
 	go func() {
 		defer close(p.fed)
-		b.onAir(ctx, &firstWrite{w, sync.OnceFunc(func() { close(has) })})
+		b.onAir(ctx, &firstWrite{w, sync.OnceFunc(func() { close(has) }), &p.deaf})
 	}()
 }
 
-// firstWrite tells of the first write that went well.
+// firstWrite tells of the first write that went well, and writes nothing while the home is deaf.
 type firstWrite struct {
 	io.WriteCloser
 	tell func()
+	deaf *atomic.Bool
 }
 
 func (w *firstWrite) Write(b []byte) (int, error) {
+	if w.deaf.Load() {
+		return len(b), nil
+	}
 	n, err := w.WriteCloser.Write(b)
 	if err == nil {
 		w.tell()
