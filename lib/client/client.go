@@ -194,7 +194,7 @@ func once(ctx context.Context, c Config, relay string, work func(context.Context
 	g.Go(func() error {
 		peer, err := sess.Peer(gctx)
 		if err == nil {
-			c.Log.Info("connected", "relay", relay, "draft", sess.Version(), "implementation", peer.Implementation)
+			c.Log.Info("connected", "relay", relay, "over", sess.Transport(), "draft", sess.Version(), "implementation", peer.Implementation)
 		}
 		return nil // Run reports the error
 	})

@@ -130,7 +130,7 @@ func listenError(addr string, err error, form string) error {
 	err = fmt.Errorf("listen on %s: %w", addr, err)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return exit.With(exit.Busy, err, "another program, perhaps another ec-relay, listens there")
+		return exit.With(exit.Busy, err, "another program, perhaps another ec-relay, listens there; a second relay needs ports of its own (--listen, --http)")
 	case errors.Is(err, syscall.EACCES):
 		return exit.With(exit.NotAllowed, err, "ports below 1024, and sockets in folders of others, take privileges")
 	case cannotWrite(err):

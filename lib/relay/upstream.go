@@ -163,7 +163,7 @@ func (u *upstream) session(ctx context.Context, ms *keep.Session) error {
 	}
 	u.s, u.ours, u.id, u.self, u.oneWay, u.heardOf = s, mesh.Ours(peer.Implementation), "", false, false, newHeardOf()
 	r.mu.Unlock()
-	r.log.Info("upstream", "upstream", u.name(), "draft", ms.Version(), "implementation", peer.Implementation)
+	r.log.Info("upstream", "upstream", u.name(), "over", ms.Transport(), "draft", ms.Version(), "implementation", peer.Implementation)
 	defer func() {
 		r.mu.Lock()
 		u.s, u.heardOf = nil, heardOf{}
