@@ -8,8 +8,12 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -45,9 +49,9 @@ var (
 		{"unix socket", openSocket}, {"moqt-18 on unix", openSessions("unix", wire.Draft18)}, {"moqt-18 on tcp", openSessions("tcp", wire.Draft18)},
 		{"moqt-18 on ws", openSessions("ws", wire.Draft18)}, {"moqt-18 on QUIC", openSessions("moqt", wire.Draft18)},
 	}
-	irohGrounds = []ground{
+	irohGrounds = append([]ground{
 		{"moqt-18 on QUIC", openSessions("moqt", wire.Draft18)}, {"moqt-18 over iroh", openSessions("iroh", wire.Draft18)},
-	}
+	}, otherIroh()...)
 	repairGrounds = []ground{
 		{"moqt-18, repair off", openWith("moqt", Config{Versions: []Version{wire.Draft18}, NoRepair: true})},
 		{"moqt-18, repair auto", openSessions("moqt", wire.Draft18)},
@@ -56,6 +60,14 @@ var (
 		plainQUIC, {"moqt-16 on h3", openSessions("https", wire.Draft16)}, {"moqt-18 on h3", openSessions("https", wire.Draft18)},
 	}
 )
+
+// otherIroh are other builds of ec-iroh to compare with that of EC_IROH: EC_IROH_OTHERS has their paths, with colons between.
+func otherIroh() (others []ground) {
+	for _, path := range filepath.SplitList(os.Getenv("EC_IROH_OTHERS")) {
+		others = append(others, ground{"over " + path, openSessions("iroh "+path, wire.Draft18)})
+	}
+	return others
+}
 
 // BenchmarkOneToOne and BenchmarkOneToFifty are for profiles; to compare, use scripts/bench moqt, which takes turns.
 func BenchmarkOneToOne(b *testing.B)   { benchGrounds(b, 1) }
@@ -82,9 +94,10 @@ func benchGrounds(b *testing.B, fan int) {
 
 // speed is what moving objects costs.
 type speed struct {
-	throughput float64 // MB/s
-	cpu        float64 // seconds per GB
-	allocated  float64 // bytes per byte
+	throughput float64   // MB/s
+	cpu        float64   // seconds per GB, of this process
+	children   []float64 // the same of each process that it started and that still runs, the oldest first
+	allocated  float64   // bytes per byte
 }
 
 func measure(ctx context.Context, move func(context.Context, int) error, size, fan, n int) (speed, error) {
@@ -92,6 +105,7 @@ func measure(ctx context.Context, move func(context.Context, int) error, size, f
 	defer cancel()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
+	children := childrenTimes()
 	cpu, start := cpuTime(), time.Now()
 	if err := move(ctx, n); err != nil {
 		return speed{}, err
@@ -100,16 +114,50 @@ func measure(ctx context.Context, move func(context.Context, int) error, size, f
 	cpu = cpuTime() - cpu
 	runtime.ReadMemStats(&after)
 	total := float64(size) * float64(fan) * float64(n)
-	return speed{
+	r := speed{
 		throughput: total / 1e6 / took.Seconds(), cpu: cpu.Seconds() / (total / 1e9),
 		allocated: float64(after.TotalAlloc-before.TotalAlloc) / total,
-	}, nil
+	}
+	for i, t := range childrenTimes() {
+		if i < len(children) {
+			r.children = append(r.children, (t-children[i]).Seconds()/(total/1e9))
+		}
+	}
+	return r, nil
 }
 
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// childrenTimes is what each process that this one started and that still runs has computed, the oldest first; nothing where Linux does
+// not tell.
+func childrenTimes() (times []time.Duration) {
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	var ids []int
+	for _, list := range lists {
+		b, _ := os.ReadFile(list) // a thread may have ended
+		for _, id := range strings.Fields(string(b)) {
+			if n, err := strconv.Atoi(id); err == nil {
+				ids = append(ids, n)
+			}
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", id))
+		var sum time.Duration
+		for _, thread := range threads {
+			b, _ := os.ReadFile(thread)
+			ns, _, _ := strings.Cut(string(b), " ")
+			n, _ := strconv.ParseInt(ns, 10, 64)
+			sum += time.Duration(n)
+		}
+		times = append(times, sum)
+	}
+	return times
 }
 
 // serve accepts fan connections with accept while dial makes them, one after the other, and returns the pairs.
@@ -305,8 +353,8 @@ func openWith(scheme string, ends Config) func(tb testing.TB, size, fan int) fun
 		}
 		var l SessionListener
 		var dial dialer
-		if scheme == "iroh" {
-			l, dial = overIroh(tb, conf)
+		if path, is := strings.CutPrefix(scheme, "iroh"); is {
+			l, dial = overIroh(tb, conf, strings.TrimSpace(path))
 		} else {
 			l, err = Listen(at, ServerTLS(cert), conf)
 			if err != nil {
