@@ -217,6 +217,9 @@ impl Paced {
     }
 
     fn take(&mut self, pn: u64, at: Instant) -> Option<Sent> {
+        if self.sent.front().is_some_and(|s| s.pn == pn) {
+            return self.sent.pop_front();
+        }
         let n = self.sent.partition_point(|s| s.at < at);
         let n = n + self.sent.range(n..).take_while(|s| s.at == at).position(|s| s.pn == pn)?;
         self.sent.remove(n)
