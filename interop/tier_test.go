@@ -271,34 +271,10 @@ func TestRelayWithTier(t *testing.T) {
 	}
 	s.stored(t, broadcast, 31)
 	until(t, "groups in the tier", func() bool { _, err := os.Stat(v.file(29)); return err == nil })
-	fetch := func(c *moqt.Session, from, to uint64) (objects, unknown int) {
-		f, err := c.Fetch(within(t, patience), broadcast, wire.Location{Group: from}, wire.Location{Group: to}, moqt.FetchOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for {
-			o, err := f.Next()
-			if err == io.EOF {
-				return objects, unknown
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if o.Kind != moqt.FetchedObject {
-				unknown++
-				continue
-			}
-			b, err := io.ReadAll(f)
-			if want := part(o.Group, o.ID); err != nil || !bytes.Equal(b, want.Payload) {
-				t.Fatalf("object %d/%d: %d bytes, %v", o.Group, o.ID, len(b), err)
-			}
-			objects++
-		}
-	}
 	viewers := make(chan [2]int)
 	for range 4 {
 		go func() {
-			n, unknown := fetch(s.dial(t), 0, 30)
+			n, unknown := fetchParts(t, s.dial(t), 0, 30)
 			viewers <- [2]int{n, unknown}
 		}()
 	}
@@ -323,4 +299,65 @@ func TestRelayWithTier(t *testing.T) {
 	if id, _ := readGroup(t, sub); id != 31 {
 		t.Errorf("group %d came, want 31", id)
 	}
+}
+
+// fetchParts fetches groups, and counts their objects and what the relay does not know.
+func fetchParts(t testing.TB, c *moqt.Session, from, to uint64) (objects, unknown int) {
+	f, err := c.Fetch(within(t, patience), broadcast, wire.Location{Group: from}, wire.Location{Group: to}, moqt.FetchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		o, err := f.Next()
+		if err == io.EOF {
+			return objects, unknown
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.Kind != moqt.FetchedObject {
+			unknown++
+			continue
+		}
+		b, err := io.ReadAll(f)
+		if want := part(o.Group, o.ID); err != nil || !bytes.Equal(b, want.Payload) {
+			t.Fatalf("object %d/%d: %d bytes, %v", o.Group, o.ID, len(b), err)
+		}
+		objects++
+	}
+}
+
+// What is damaged in the tier comes from an upstream, as soon as a viewer has met it.
+func TestTierHealsFromUpstream(t *testing.T) {
+	v := startVersity(t)
+	origin := start(t, "moqt", relay.ServerConfig{})
+	p := origin.publish(t, broadcast)
+	for g := range uint64(12) {
+		p.group(t, g)
+	}
+	origin.stored(t, broadcast, 12)
+	home := start(t, "moqt", relay.ServerConfig{
+		Store: store.Config{Tier: v.bucket(versitySecret, 0), Interval: 50 * time.Millisecond},
+		Relay: relay.Config{Upstreams: []relay.Upstream{{Relay: origin.url("moqt"), TLS: origin.tls}}, ScrubRate: 1 << 30},
+	})
+	home.namespace(t, broadcast.Namespace)
+	viewer := home.dial(t)
+	until(t, "the whole past", func() bool { n, _ := fetchParts(t, viewer, 0, 11); return n == 12*parts })
+	until(t, "groups in the tier", func() bool {
+		for g := range uint64(11) {
+			if _, err := os.Stat(v.file(g)); err != nil {
+				return false
+			}
+		}
+		return true
+	})
+	b, err := os.ReadFile(v.file(3))
+	if err == nil {
+		b[len(b)/2] ^= 1
+		err = os.WriteFile(v.file(3), b, 0o644)
+	}
+	if err = errors.Join(err, os.Remove(v.file(4))); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the whole past again", func() bool { n, _ := fetchParts(t, viewer, 0, 11); return n == 12*parts })
 }
