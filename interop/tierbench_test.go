@@ -1,7 +1,12 @@
 package interop
 
 import (
+	"context"
 	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,4 +108,68 @@ func benchmarkTier(b *testing.B, groups uint64, size int) {
 		b.Fatal(err)
 	}
 	b.ReportMetric(time.Since(begun).Seconds(), "s-to-delete")
+}
+
+// BenchmarkTierLive stores parts of 100 kB every 20 ms while groups move, to see what that costs what is live.
+func BenchmarkTierLive(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		rate  int64
+		moves bool
+	}{{"nothing moves", 0, false}, {"8 MiB a second move", 8 << 20, true}, {"no bound", 0, true}} {
+		b.Run(c.name, func(b *testing.B) {
+			v := startVersity(b)
+			for b.Loop() {
+				live(b, v.bucket(versitySecret, c.rate), c.moves)
+			}
+		})
+	}
+	b.Run("the bucket hangs", func(b *testing.B) {
+		l, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts, and the system does
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer l.Close()
+		v := &versity{t: b, addr: l.Addr().String()}
+		for b.Loop() {
+			live(b, v.bucket(versitySecret, 0), true)
+		}
+	})
+}
+
+func live(b *testing.B, bucket store.Tier, moves bool) {
+	s := tierStore(b, b.TempDir(), bucket)
+	fillWith(b, s, 1000, 1_000_000)
+	syscall.Sync() // else the disk is busy with what was filled in
+	ctx, stop := context.WithCancel(b.Context())
+	var moving sync.WaitGroup
+	if moves {
+		moving.Go(func() {
+			for ctx.Err() == nil {
+				s.MoveToTier(ctx)
+			}
+		})
+	}
+	other := object.TrackName{Namespace: broadcast.Namespace, Name: "live"}
+	payload := make([]byte, 100_000)
+	o := object.Object{Payload: payload, Properties: object.Properties{Hash: object.Sum(payload), HasHash: true}.Append(nil)}
+	var took []time.Duration
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for i := range uint64(750) {
+		<-tick.C
+		o.Group, o.ID = i/10, i%10
+		begun := time.Now()
+		if _, err := s.Track(other).Put(&o, object.Sum(payload)); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(begun))
+	}
+	stop()
+	moving.Wait()
+	slices.Sort(took)
+	for what, at := range map[string]int{"p50-ms": 375, "p99-ms": 742, "most-ms": 749} {
+		b.ReportMetric(float64(took[at].Microseconds())/1000, what)
+	}
+	b.ReportMetric(float64(inTier(s)), "moved")
 }

@@ -973,6 +973,49 @@ func TestTierThatIsDownIsNotWaitedForLong(t *testing.T) {
 	}
 }
 
+// While a bucket hangs, in an upload and for a reader, objects of the same track are stored, made final, read and removed.
+func TestTierThatHangsHoldsUpNothing(t *testing.T) {
+	b := newBucket()
+	s, tr, c := tieredStore(t, t.TempDir(), b, 3)
+	for g := uint64(4); g < 8; g++ {
+		putGroup(t, tr, g)
+	}
+	s.Flush()
+	c.add(2 * time.Hour)
+	gate, inside := make(chan struct{}), make(chan string, 100)
+	b.hold = func(request, _ string) { inside <- request; <-gate }
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer close(gate)
+	waiting.Go(func() { s.MoveToTier(t.Context()) })
+	waiting.Go(func() { read(tr, 1, 0) })
+	for asked := ""; !strings.Contains(asked, "stat") || !strings.Contains(asked, "get"); {
+		asked += <-inside
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for g := uint64(8); g < 12; g++ {
+			putGroup(t, tr, g)
+			if err := errors.Join(s.Flush(), s.Maintain()); err != nil {
+				t.Error(err)
+			}
+			wantGroup(t, tr, g, allIDs, true)
+		}
+		put(t, tr, part(2, 1), Duplicate)
+		if _, _, err := s.Track(ts).Delete(func(i Info) bool { return i.Group == 0 || i.Group == 9 }); err != nil {
+			t.Error(err)
+		}
+		tr.Summary()
+		s.Tier()
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Error("the store waits for the bucket")
+	}
+}
+
 func TestTierCloseWhileRead(t *testing.T) {
 	b := newBucket()
 	s, tr, _ := tieredStore(t, t.TempDir(), b, 2)
