@@ -225,13 +225,31 @@ func (p *pair) after(what string, fail, back func()) time.Duration {
 	time.Sleep(time.Duration(rand.Int64N(int64(p.b.every)))) // any moment is as good
 	from := p.b.now()
 	fail()
-	time.Sleep(4 * p.b.every)
+	if what != damaged {
+		time.Sleep(4 * p.b.every)
+	}
 	back()
 	to := p.b.now() + 4
 	wait(p.t, what+": all that was on air", func() bool { return p.b.now() > to && p.v.whole(from, to) })
 	late, _ := p.v.longest(from, to)
 	return late
 }
+
+// damaged is what happens to a home with a bad antenna: of four groups it publishes only the beginning, as ec-chop does with a chunk that turns
+// out damaged.
+const damaged = "damaged"
+
+func (p *pair) damage() {
+	for range 4 {
+		n := p.b.now() + 1
+		sleepUntil(p.b.due(n, rand.Uint64N(parts-1)).Add(p.b.every / parts / 4))
+		p.first.deaf.Store(true)
+		sleepUntil(p.b.due(n, parts-1).Add(p.b.every / parts / 4))
+		p.first.deaf.Store(false)
+	}
+}
+
+func sleepUntil(at time.Time) { time.Sleep(time.Until(at)) }
 
 // failures are what may happen to a home.
 func (p *pair) failures() map[string][2]func() {
@@ -241,10 +259,11 @@ func (p *pair) failures() map[string][2]func() {
 		"stopped": {func() { p.first.cmd.Process.Signal(syscall.SIGSTOP) }, func() { p.first.cmd.Process.Signal(syscall.SIGCONT) }},
 		"stalled": {func() { p.first.deaf.Store(true) }, func() { p.first.deaf.Store(false) }},
 		"ended":   {p.first.end, again},
+		damaged:   {p.damage, func() {}},
 	}
 }
 
-// The first of two homes is killed, stopped, cut off from its antenna, or ends. The standby takes over, the viewer gets every part and
+// The first of two homes is killed, stopped, cut off from its antenna, ends, or has damaged groups. The standby takes over, the viewer gets every part and
 // waits for one no longer than another part takes, and the standby rests when the first home is back. EC_STANDBY_KILLS says how often
 // each of EC_STANDBY_KINDS happens; scripts/standby runs it with many, at a broadcast's size.
 func TestStandby(t *testing.T) {
@@ -266,7 +285,7 @@ func TestStandby(t *testing.T) {
 	failures := p.failures()
 	kinds := strings.Fields(os.Getenv("EC_STANDBY_KINDS"))
 	if len(kinds) == 0 {
-		kinds = []string{"killed", "stopped", "stalled", "ended"}
+		kinds = []string{"killed", "stopped", "stalled", "ended", damaged}
 	}
 	for _, what := range kinds {
 		var took []time.Duration

@@ -53,9 +53,9 @@ type beat struct {
 	next  int
 }
 
-// came notes a new object.
-func (b *beat) came(now time.Time) {
-	if d := now.Sub(b.last); !b.last.IsZero() {
+// came notes a new object. counts: the time since the one before tells something of the beat.
+func (b *beat) came(now time.Time, counts bool) {
+	if d := now.Sub(b.last); !b.last.IsZero() && counts {
 		if len(b.times) < beats {
 			b.times = append(b.times, d)
 		} else {
@@ -274,7 +274,7 @@ func (t *Track) needs(now time.Time, demand Demand, some bool, resting []*Source
 	} else {
 		return whyLate, 0
 	}
-	if hole, left := t.hole(now, late); hole {
+	if hole, left := t.hole(now, max(late/2, fastBeat)); hole { // something newer has come, so the path is there
 		if left <= 0 && firstWithout(resting, t.lack().Group) != nil {
 			return whyHole, 0
 		} else if left > 0 {
@@ -306,16 +306,32 @@ func (t *Track) newest(n int) []*group {
 	return list[max(len(list)-n, 0):]
 }
 
-// hole reports whether a group is not whole and there is a newer one, and how long from now something of it may still come.
+// hole reports whether a group is not whole and there is a newer one, or an object behind one that is missing; and how long from now what is
+// missing may still come. Only the oldest of the newest groups that is not whole is looked at, as lack does.
 func (t *Track) hole(now time.Time, late time.Duration) (bool, time.Duration) {
 	list := t.newest(unfinished)
 	for i, g := range list {
-		if i == len(list)-1 || g.complete() {
+		if g.complete() {
 			continue
 		}
-		return true, late - now.Sub(laterTime(g.touched, t.overtaken(g)))
+		if i < len(list)-1 {
+			return true, late - now.Sub(laterTime(g.touched, t.overtaken(g)))
+		}
+		if behind := g.behindGap(); behind != nil {
+			return true, late - now.Sub(behind.At)
+		}
 	}
 	return false, 0
+}
+
+// behindGap returns the first object behind one that is missing and not on its way; nil: there is none.
+func (g *group) behindGap() *Object {
+	for i, o := range g.objs {
+		if o.ID != uint64(i) {
+			return o
+		}
+	}
+	return nil
 }
 
 // lack returns the first location of which nothing whole is here: in the oldest of the newest groups that is not whole. The track's
@@ -485,7 +501,8 @@ func (t *Track) newObject(src *Source, o *Object) {
 	if src.Fetched || o.Status != object.Normal {
 		return
 	}
-	t.beat.came(time.Now())
+	takeover := !src.reserve.asked.IsZero() && src.reserve.asked.After(t.beat.last) // which is no beat of the track's
+	t.beat.came(time.Now(), !takeover)
 	for s := range t.sources { // whoever was asked in vain may be asked at once the next time
 		s.reserve.times = 0
 	}

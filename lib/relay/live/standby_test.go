@@ -204,6 +204,19 @@ func TestStandbyForAHole(t *testing.T) {
 	})
 }
 
+// A part that a home leaves out, and goes on behind it, is asked for before subscribers pass over it.
+func TestStandbyForAPart(t *testing.T) {
+	relieved(t, func(r *relief) {
+		a, b := r.publisher("a"), r.standby("b")
+		n := r.steady(0, 10, a)
+		r.air(n+1, a)
+		r.air(n+2, a)
+		if len(r.log) != 1 || r.asked[b] == nil || *r.asked[b] != (moqt.Location{Group: uint64(n / groupParts)}) {
+			t.Errorf("%q, from %v on", r.log, r.asked[b])
+		}
+	})
+}
+
 // A standby alone is asked after a moment, in which a home that sends by itself may come.
 func TestStandbyAlone(t *testing.T) {
 	relieved(t, func(r *relief) {
@@ -244,7 +257,7 @@ func TestBeat(t *testing.T) {
 		if i == 20 {
 			at = at.Add(time.Minute)
 		}
-		b.came(at)
+		b.came(at, true)
 		at = at.Add(partEvery)
 	}
 	if late := b.late(); late != partEvery*3/2 {
