@@ -175,7 +175,8 @@ type pair struct {
 	v              *viewer
 }
 
-func newPair(t testing.TB, b *broadcast) *pair {
+// newPair starts all of them. If rest is not set, both homes send.
+func newPair(t testing.TB, b *broadcast, rest bool) *pair {
 	t.Helper()
 	p := &pair{t: t, b: b, relay: newHome(t), edge: newHome(t)}
 	p.edge.off()
@@ -184,7 +185,7 @@ func newPair(t testing.TB, b *broadcast) *pair {
 	for i := range p.up {
 		p.up[i] = newUplink(t, p.relay.addr)
 	}
-	p.first, p.standby = p.home(p.up[0], false), p.home(p.up[1], true)
+	p.first, p.standby = p.home(p.up[0], false), p.home(p.up[1], rest)
 	p.first.publisher(b)
 	p.standby.publisher(b)
 	wait(t, "the first groups", func() bool { return p.stored() > 4 })
@@ -272,7 +273,7 @@ func TestStandby(t *testing.T) {
 	}
 	n := number(t, "EC_STANDBY_KILLS", 1)
 	b := &broadcast{size: number(t, "EC_OUTAGE_BYTES", 20000), every: time.Duration(number(t, "EC_OUTAGE_MS", 800)) * time.Millisecond}
-	p := newPair(t, b)
+	p := newPair(t, b, true)
 	p.rests()
 	was := [2]int64{p.up[0].up.Load(), p.up[1].up.Load()}
 	time.Sleep(time.Duration(number(t, "EC_STANDBY_SECONDS", 5)) * time.Second) // what the standby costs meanwhile
@@ -304,5 +305,26 @@ func TestStandby(t *testing.T) {
 		t.Errorf("%d parts are not what was published", p.v.bad)
 	}
 	b.verify(t, p.relay.store)
+	b.verify(t, p.edge.store)
+}
+
+// Of two homes that both send, the first one has damaged groups, and then is killed: the viewer gets every part in time.
+func TestTwoHomes(t *testing.T) {
+	if testing.Short() || raced {
+		t.Skip("takes some seconds, at a broadcast's own pace; scripts/test runs this without the race detector")
+	}
+	t.Parallel()
+	b := &broadcast{size: 20000, every: 400 * time.Millisecond}
+	p := newPair(t, b, false)
+	for _, what := range []string{damaged, "killed"} {
+		late := p.after(what, p.failures()[what][0], p.failures()[what][1])
+		t.Logf("%s: the latest part came after %v; a part takes %v", what, late, b.every/parts)
+		if late > time.Second {
+			t.Errorf("%s: parts came %v late", what, late)
+		}
+	}
+	if p.v.bad > 0 {
+		t.Errorf("%d parts are not what was published", p.v.bad)
+	}
 	b.verify(t, p.edge.store)
 }
