@@ -308,6 +308,38 @@ func TestStandby(t *testing.T) {
 	b.verify(t, p.edge.store)
 }
 
+// The relay is away for a while: the first home and its standby come back, in whatever order, nothing is missing and the standby rests.
+func TestStandbyAndRelayRestarts(t *testing.T) {
+	if testing.Short() || raced {
+		t.Skip("takes some seconds, at a broadcast's own pace; scripts/test runs this without the race detector")
+	}
+	t.Parallel()
+	b := &broadcast{size: 20000, every: 400 * time.Millisecond}
+	p := newPair(t, b, true)
+	from := b.now()
+	for range 2 {
+		p.relay.off()
+		time.Sleep(2 * time.Second)
+		p.relay.on()
+		to := b.now()
+		wait(t, "what was on air meanwhile", func() bool {
+			return b.now() > to+2 && len(b.missing(p.relay, from, to)) == 0
+		})
+		p.rests()
+	}
+	b.verify(t, p.relay.store)
+}
+
+// missing returns the groups from one number to another that are not whole at a relay.
+func (b *broadcast) missing(h *home, from, to uint64) (list []uint64) {
+	for n := from; n < to; n++ {
+		if !has(h.store, n) {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
 // Of two homes that both send, the first one has damaged groups, and then is killed: the viewer gets every part in time.
 func TestTwoHomes(t *testing.T) {
 	if testing.Short() || raced {

@@ -58,6 +58,10 @@ func (u *uploader) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 		r.Reject(wire.RequestDoesNotExist, "")
 		return
 	}
+	if u.early(t) {
+		r.Reject(wire.RequestDoesNotExist, "it is about to be offered with PUBLISH")
+		return
+	}
 	pub, err := r.Accept(moqt.TrackInfo{Largest: largest, Properties: t.properties})
 	if err != nil {
 		return

@@ -43,7 +43,19 @@ func (u *uploader) offer(ctx context.Context, sess *client.Session, t *track) (*
 	if u.hidden(t.name) {
 		return nil, errUnsubscribed
 	}
-	return sess.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties, NoForward: t.rests})
+	pub, err := sess.Publish(ctx, t.name, moqt.PublishOptions{Properties: t.properties, NoForward: t.rests})
+	u.mu.Lock()
+	u.tried[t.name.String()] = true
+	u.mu.Unlock()
+	return pub, err
+}
+
+// early reports whether a relay subscribes to a track that rests before it was offered. A relay that knows the namespace does so for its
+// subscribers, and does not know then that the track rests.
+func (u *uploader) early(t *track) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return t.rests && !u.hidden(t.name) && !u.tried[t.name.String()]
 }
 
 // sendAsked sends a track that rests whenever the relay asks for it, until the input ends.

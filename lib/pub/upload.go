@@ -33,12 +33,13 @@ type uploader struct {
 	subs  map[string]chan *moqt.Publication // by track: subscriptions that the relay made
 	where map[string]*client.Session        // by track: the session to which it has moved, if it has
 	asked map[string]bool                   // by track: the relay has asked in this session which groups there are
+	tried map[string]bool                   // by track: the relay has answered the PUBLISH of a track that rests
 	came  time.Time                         // when the relay last fetched something of the backlog
 }
 
 func newUploader(c Config, s *spool, index int, relay string) *uploader {
 	return &uploader{c: c, s: s, index: index, relay: relay, log: c.Log.With("relay", client.Name(relay)), subs: map[string]chan *moqt.Publication{},
-		where: map[string]*client.Session{}, asked: map[string]bool{}}
+		where: map[string]*client.Session{}, asked: map[string]bool{}, tried: map[string]bool{}}
 }
 
 func (u *uploader) run(ctx context.Context) error {
@@ -72,7 +73,7 @@ func (u *uploader) session(ctx context.Context, sess *client.Session) (err error
 	u.s.mu.Unlock()
 	defer func() { // and not at the beginning: a relay may ask before this function begins
 		u.mu.Lock()
-		u.where, u.asked = map[string]*client.Session{}, map[string]bool{}
+		u.where, u.asked, u.tried = map[string]*client.Session{}, map[string]bool{}, map[string]bool{}
 		u.mu.Unlock()
 	}()
 

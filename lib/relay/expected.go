@@ -19,6 +19,9 @@ func (r *Relay) expect(name object.TrackName, through []string) (here func()) {
 	key, e := name.String(), &expected{through}
 	r.mu.Lock()
 	r.expected[key] = append(r.expected[key], e)
+	if t := r.held(key); t != nil {
+		t.Stir() // a standby may be needed
+	}
 	r.mu.Unlock()
 	return sync.OnceFunc(func() {
 		r.mu.Lock()

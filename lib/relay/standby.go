@@ -41,8 +41,6 @@ func (src *source) reserve() {
 func (src *source) watch(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	wake, unlisten := src.t.r.listen()
-	defer unlisten()
 	for {
 		orders, again := src.t.Relieve(time.Now(), src.t.r.demandFor(src.t))
 		for _, o := range orders {
@@ -53,7 +51,6 @@ func (src *source) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-src.t.Stirred():
-		case <-wake: // somebody may watch the track now, or another relay have it
 		case <-timer.C:
 		}
 	}

@@ -123,7 +123,8 @@ const (
 // Stirred has a value when Relieve may give another answer than it said.
 func (t *Track) Stirred() <-chan struct{} { return t.stirred }
 
-func (t *Track) stir() {
+// Stir says that demand for a track may have changed.
+func (t *Track) Stir() {
 	select {
 	case t.stirred <- struct{}{}:
 	default:
@@ -398,7 +399,7 @@ func (t *Track) credit(src *Source, g *group, isNew bool) {
 		if n >= len(g.objs) && !slices.Contains(c.by, s) {
 			c.by = append(c.by, s)
 			t.confirm(c, s)
-			t.stir()
+			t.Stir()
 		}
 	}
 }

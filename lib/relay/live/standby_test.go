@@ -183,6 +183,40 @@ func TestNextStandby(t *testing.T) {
 	})
 }
 
+// A standby that brings what contradicts its own hash is in vain, and the next one is asked.
+func TestStandbyThatLies(t *testing.T) {
+	relieved(t, func(r *relief) {
+		a, b, c := r.publisher("a"), r.standby("b"), r.standby("c")
+		n := r.steady(0, 10, a)
+		r.pass(partEvery * 3 / 2)
+		for range 4 {
+			r.put(b, changed(part(uint64(n/groupParts), 0), false))
+			r.pass(partEvery / 2)
+		}
+		r.wants("lies", "asked b", "asked c")
+		r.steady(n, 3, c)
+		r.wants("the truth", "asked b", "asked c", "rest b")
+	})
+}
+
+// A standby that is seconds behind goes on when it comes, and one that is not takes its place.
+func TestStandbyBehind(t *testing.T) {
+	relieved(t, func(r *relief) {
+		a, b := r.publisher("a"), r.standby("b")
+		n := r.steady(0, 10, a)
+		r.pass(3 * time.Second) // what b has comes that late
+		if r.asked[b] == nil {
+			t.Fatalf("%q", r.log)
+		}
+		n = r.steady(n, 3, b)
+		c := r.standby("c")
+		r.steady(n, 3, b)
+		if r.asked[c] != nil || r.asked[b] == nil {
+			t.Errorf("%q", r.log)
+		}
+	})
+}
+
 // A group of which a home leaves out the last part, and goes on, is asked for once.
 func TestStandbyForAHole(t *testing.T) {
 	relieved(t, func(r *relief) {

@@ -205,7 +205,7 @@ func (t *Track) Attach(src *Source, props []byte) {
 		t.standbys++
 		src.reserve = reserve{place: t.standbys, since: now}
 	}
-	t.stir()
+	t.Stir()
 }
 
 // Detach removes a source. ended says that the source said that the track has ended. That counts if the source was the last one; then
@@ -214,7 +214,7 @@ func (t *Track) Detach(src *Source, ended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.sources, src)
-	t.stir()
+	t.Stir()
 	if len(t.sources) > 0 {
 		return
 	}

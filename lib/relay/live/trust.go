@@ -193,7 +193,7 @@ func (t *Track) Pardon(who string) (n int) {
 		s.Until, s.against = time.Time{}, nil
 	}
 	if n > 0 {
-		t.stir()
+		t.Stir()
 	}
 	return n
 }
@@ -326,7 +326,7 @@ func (t *Track) decide(d *dispute) {
 			if most < 2 || most == second {
 				t.argue(home, d.at.Group)
 				t.undecided = &d.at
-				t.stir()
+				t.Stir()
 			} else if v.votes() < most {
 				t.contradict(home, d.at, most)
 			}
@@ -376,7 +376,7 @@ func (t *Track) contradict(v voter, at moqt.Location, most int) {
 	t.m.Quarantined.Add(1)
 	t.m.c.Logger.Error("home quarantined: nothing more of it enters the track, because most others bring something else under its names",
 		"track", t.name.String(), "home", v.who, "groups", len(s.against), "others", most, "until", s.Until.UTC().Format(time.RFC3339))
-	t.stir()
+	t.Stir()
 }
 
 // confirm notes that a home has brought all of a group that is whole, and whom that confirms. The track's mutex is held.
