@@ -3,6 +3,7 @@ package pub
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,9 +19,11 @@ import (
 // sets Forward State 1, the track is sent from where the relay's filter begins. The source's own media, which no other home can make
 // needless, are not offered: they are sent to a relay that subscribes.
 
-// rests reports whether a standby keeps a track back: everything but the small tracks that tell what there is.
+// rests reports whether a standby keeps a track back: everything but the small tracks that tell what there is, also those of a variant or of
+// another edition (docs/format/names.md), such as catalog_d1000_p200 and catalog2.
 func rests(name object.TrackName) bool {
-	switch name.Name {
+	what, _, _ := strings.Cut(name.Name, "_")
+	switch strings.TrimRight(what, "0123456789") {
 	case catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI:
 		return false
 	}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"every.channel/ec/lib/moqt"
@@ -71,8 +72,12 @@ func (src *source) obey(ctx context.Context) {
 		if o.Rest {
 			log.Info("standby rests", "why", o.Why)
 		} else {
-			src.t.r.stats.takeovers.Add(1)
-			log.Info("standby is asked", "from", o.From.String(), "why", o.Why)
+			level := slog.LevelDebug
+			if !o.Again {
+				src.t.r.stats.takeovers.Add(1)
+				level = slog.LevelInfo
+			}
+			log.Log(ctx, level, "standby is asked", "from", o.From.String(), "why", o.Why)
 			u.Filter = &moqt.Filter{Type: wire.FilterAbsoluteStart, Start: o.From}
 		}
 		if err := src.sub.Update(ctx, u); err != nil && ctx.Err() == nil {

@@ -13,17 +13,18 @@ import (
 // A standby is a source that sends only while it is asked to (docs/format/standby.md). A track asks one when nobody else sends, when what
 // comes is late, and when a group stays unfinished; and sends it back to rest when another source brings whole groups again.
 //
-// Late means in the track's own beat: half as long again as the second longest time between two of its last objects, but no more than half a
-// second longer. One pause alone does not move that, and a track whose objects come in bursts, chunk by chunk, is not taken for one that
-// stalls.
+// Late means in the track's own beat: half as long again as the longest times between two of its last objects, but no more than half a second
+// longer. One pause alone does not move that. Times are taken from stretches that are long enough to have a pause in them where a chunk comes
+// all at once, so such a track is not taken for one that stalls between its chunks.
 
 const (
-	// beats is how many times between objects are remembered.
-	beats = 64
-	// fewBeats is how many must be known; before that a track is late after slowBeat.
-	fewBeats = 8
+	// A stretch has so many objects and lasts so long at least; so many are remembered, of which the second longest time counts; and the
+	// beat is known after fewStretches. Before that a track is late after unknownBeat.
+	stretchObjects, stretchLasts = 8, time.Second
+	stretches, fewStretches      = 32, 3
+	unknownBeat                  = 5 * time.Second
 	// fastBeat and slowBeat bound when a track is late.
-	fastBeat, slowBeat = 100 * time.Millisecond, 5 * time.Second
+	fastBeat, slowBeat = 100 * time.Millisecond, 15 * time.Second
 	// mostMargin bounds what is added to the second longest time.
 	mostMargin = 500 * time.Millisecond
 	// firstGrace is how long a track of which nothing came yet waits for a source that sends by itself.
@@ -49,35 +50,46 @@ const (
 type beat struct {
 	heard time.Time // when the last bytes of something new came
 	last  time.Time // when the last new object was whole
-	times []time.Duration
-	next  int
+
+	longest []time.Duration // the longest time between two objects in each stretch, the newest last
+	stretch time.Time       // when the present stretch began
+	objects int             // in it
+	now     time.Duration   // the longest time in it so far
 }
 
-// came notes a new object. counts: the time since the one before tells something of the beat.
-func (b *beat) came(now time.Time, counts bool) {
-	if d := now.Sub(b.last); !b.last.IsZero() && counts {
-		if len(b.times) < beats {
-			b.times = append(b.times, d)
-		} else {
-			b.times[b.next%beats] = d
-		}
-		b.next++
+// came notes a new object. takeover: a standby brought it that was asked since the object before.
+func (b *beat) came(now time.Time, takeover bool) {
+	d := now.Sub(b.last)
+	switch {
+	case b.last.IsZero():
+		b.stretch = now
+	case takeover && d < 2*b.late(): // it is the time that the relay takes to ask, and none of the track's; a longer one was no reason to ask
+	default:
+		b.now = max(b.now, d)
 	}
 	b.heard, b.last = now, now
+	if b.objects++; b.objects >= stretchObjects && now.Sub(b.stretch) >= stretchLasts {
+		if b.longest = append(b.longest, b.now); len(b.longest) > stretches {
+			b.longest = b.longest[1:]
+		}
+		b.stretch, b.objects, b.now = now, 0, 0
+	}
 }
+
+// known reports whether the beat is known.
+func (b *beat) known() bool { return len(b.longest) >= fewStretches }
 
 // late is how long nothing new may come.
 func (b *beat) late() time.Duration {
-	if len(b.times) < fewBeats {
-		return slowBeat
+	if !b.known() {
+		return unknownBeat
 	}
 	var longest, second time.Duration
-	for _, d := range b.times {
-		switch {
-		case d > longest:
+	for _, d := range b.longest {
+		if d > longest {
 			longest, second = d, longest
-		case d > second:
-			second = d
+		} else {
+			second = max(second, d)
 		}
 	}
 	return min(max(second+min(second/2, mostMargin), fastBeat), slowBeat)
@@ -88,6 +100,7 @@ type reserve struct {
 	place int       // in the order in which standbys came
 	since time.Time // when it came
 	asked time.Time // when it was asked to send; zero: it rests
+	again time.Time // when it was asked last, which may be a second time
 	times int       // how often it was asked since anybody brought something new
 	holes []uint64  // groups for the sake of which it was asked
 }
@@ -107,6 +120,7 @@ type Order struct {
 	Source *Source
 	Rest   bool          // send nothing any more
 	From   moqt.Location // else: send from here on
+	Again  bool          // it sends already, and nothing comes
 	Why    string        // for the log
 }
 
@@ -190,12 +204,17 @@ func (t *Track) Relieve(now time.Time, demand Demand) (orders []Order, again tim
 		return orders, wait
 	}
 	if len(asked) > 0 { // the one that was asked last has some time
-		last := asked[len(asked)-1].reserve
+		last := asked[0].reserve
+		for _, s := range asked {
+			if s.reserve.again.After(last.again) {
+				last = s.reserve
+			}
+		}
 		patience := t.beat.late()
 		if len(resting) == 0 || why == whyHole {
 			patience = min(patience<<min(last.times, 8), longestAsk)
 		}
-		if left := patience - now.Sub(last.asked); left > 0 {
+		if left := patience - now.Sub(last.again); left > 0 {
 			return orders, min(left, again)
 		}
 	}
@@ -225,10 +244,14 @@ func (t *Track) Relieve(now time.Time, demand Demand) (orders []Order, again tim
 		t.probe = firstProbe
 	}
 	t.probe += rand.N(t.probe / 4) // so two relays do not do the same at the same time
-	src.reserve.asked = now
+	repeated := !src.reserve.asked.IsZero()
+	if !repeated {
+		src.reserve.asked = now
+		t.asks = append(t.asks, now)
+	}
+	src.reserve.again = now
 	src.reserve.times++
-	t.asks = append(t.asks, now)
-	return append(orders, Order{Source: src, From: from, Why: why}), min(t.beat.late(), again)
+	return append(orders, Order{Source: src, From: from, Why: why, Again: repeated}), min(t.beat.late(), again)
 }
 
 // againElsewhere is when to look again while another relay has the track.
@@ -456,7 +479,7 @@ func (t *Track) Sends(now time.Time) bool {
 	if !sends || t.probing(now) {
 		return false
 	}
-	return len(t.beat.times) < fewBeats || now.Sub(t.beat.heard) < t.beat.late() || t.over
+	return !t.beat.known() || now.Sub(t.beat.heard) < t.beat.late() || t.over
 }
 
 // HasStandby reports whether a standby is here, whether it rests or sends.
@@ -502,8 +525,7 @@ func (t *Track) newObject(src *Source, o *Object) {
 	if src.Fetched || o.Status != object.Normal {
 		return
 	}
-	takeover := !src.reserve.asked.IsZero() && src.reserve.asked.After(t.beat.last) // which is no beat of the track's
-	t.beat.came(time.Now(), !takeover)
+	t.beat.came(time.Now(), src.reserve.again.After(t.beat.last))
 	for s := range t.sources { // whoever was asked in vain may be asked at once the next time
 		s.reserve.times = 0
 	}

@@ -283,18 +283,52 @@ func TestNobodyHasAnything(t *testing.T) {
 	})
 }
 
-// A part that takes longer once than all others moves nothing.
+// A part that takes longer once than all others moves nothing; chunks that come all at once are late half a second after the longest pause.
 func TestBeat(t *testing.T) {
 	var b beat
 	at := time.Unix(0, 0)
-	for i := range 40 {
+	for i := range 100 {
 		if i == 20 {
 			at = at.Add(time.Minute)
 		}
-		b.came(at, true)
+		b.came(at, false)
 		at = at.Add(partEvery)
 	}
 	if late := b.late(); late != partEvery*3/2 {
+		t.Errorf("late after %v", late)
+	}
+	for _, burst := range []int{1, 10, 60} {
+		b = beat{}
+		for chunk := range 12 {
+			for range burst {
+				b.came(at, false)
+				at = at.Add(time.Millisecond)
+			}
+			pause := 2 * time.Second
+			if late := b.late(); late <= pause {
+				t.Errorf("chunks of %d objects: late after %v, in chunk %d", burst, late, chunk)
+			}
+			at = at.Add(pause)
+		}
+		if late := b.late(); burst > 1 && late > 3*time.Second {
+			t.Errorf("chunks of %d objects: late after %v", burst, late)
+		}
+	}
+}
+
+// A beat that was learned wrong is put right, although a standby is asked in each pause.
+func TestBeatIsPutRight(t *testing.T) {
+	var b beat
+	at := time.Unix(0, 0)
+	for range 60 {
+		b.came(at, false)
+		at = at.Add(partEvery)
+	}
+	for range 30 {
+		b.came(at, true)
+		at = at.Add(2 * time.Second)
+	}
+	if late := b.late(); late < 2*time.Second {
 		t.Errorf("late after %v", late)
 	}
 }
