@@ -1,7 +1,6 @@
 package qmux
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -29,20 +28,35 @@ type Transport interface {
 // maxRecord is the largest record sent and accepted: an object of 64 KiB with its headers fits.
 const maxRecord = 65 << 10
 
-type recordBuffer [Headroom + maxRecord]byte
+// lookahead is how much may be read behind a record, so that in a stream of large records each takes one call of Read.
+const lookahead = 4096
+
+type recordBuffer [Headroom + maxRecord + lookahead]byte
 
 // records are the buffers of records in work; a connection at rest holds none.
 var records = sync.Pool{New: func() any { return new(recordBuffer) }}
 
 // Bytes makes a Transport of a stream of bytes: each record follows its length (§3.2).
-func Bytes(rw io.ReadWriteCloser) Transport {
-	return &byteTransport{rw: rw, br: bufio.NewReaderSize(rw, 4096)}
-}
+func Bytes(rw io.ReadWriteCloser) Transport { return &byteTransport{rw: rw} }
 
 type byteTransport struct {
-	rw  io.ReadWriteCloser
-	br  *bufio.Reader
-	buf *recordBuffer
+	rw    io.ReadWriteCloser
+	space [lookahead]byte
+	ahead []byte // of space: what was read and is not returned yet
+	buf   *recordBuffer
+}
+
+// ReadByte is for lengths.
+func (t *byteTransport) ReadByte() (byte, error) {
+	for len(t.ahead) == 0 {
+		n, err := t.rw.Read(t.space[:])
+		if t.ahead = t.space[:n]; n == 0 && err != nil {
+			return 0, err
+		}
+	}
+	b := t.ahead[0]
+	t.ahead = t.ahead[1:]
+	return b, nil
 }
 
 func (t *byteTransport) ReadRecord(limit int) ([]byte, error) {
@@ -50,7 +64,7 @@ func (t *byteTransport) ReadRecord(limit int) ([]byte, error) {
 		records.Put(t.buf)
 		t.buf = nil
 	}
-	size, err := quicvarint.Read(t.br)
+	size, err := quicvarint.Read(t)
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +72,21 @@ func (t *byteTransport) ReadRecord(limit int) ([]byte, error) {
 		return nil, broken(FrameEncodingError, "record of %d bytes", size)
 	}
 	t.buf = records.Get().(*recordBuffer)
-	b := t.buf[:size]
-	if _, err = io.ReadFull(t.br, b); err == io.EOF {
-		err = io.ErrUnexpectedEOF
+	b := t.buf[:size+lookahead]
+	n := copy(b[:size], t.ahead)
+	t.ahead = t.ahead[n:]
+	if n < int(size) {
+		more, err := io.ReadAtLeast(t.rw, b[n:], int(size)-n)
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+		n += more
+		t.ahead = t.space[:copy(t.space[:], b[size:n])]
 	}
-	return b, err
+	return b[:size], nil
 }
 
 // take hands the buffer of the last record over, or returns nil.
