@@ -1,6 +1,7 @@
 package moqt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,7 +141,7 @@ func (st *ownStream) next(ctx context.Context) (wire.Message, error) {
 		return nil, context.Cause(ctx)
 	case st.isOver():
 		st.cs.st.CancelRead(wire.ResetCancelled) // if the patience of close ended it
-		return nil, ErrClosed
+		return nil, cmp.Or(st.dead(), ErrClosed) // the peer's STOP_SENDING may have come before its reset
 	case errors.Is(err, io.EOF):
 		st.last = true
 		return nil, io.EOF
@@ -171,9 +172,14 @@ func (st *ownStream) receive(ctx context.Context) (wire.Message, error) {
 	if ctx.Done() == nil {
 		return st.cs.receive()
 	}
-	stop := context.AfterFunc(ctx, func() { st.cs.st.SetReadDeadline(time.Unix(1, 0)) })
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(fired)
+		st.cs.st.SetReadDeadline(time.Unix(1, 0))
+	})
 	m, err := st.cs.receive()
 	if !stop() {
+		<-fired
 		st.cs.st.SetReadDeadline(time.Time{})
 	}
 	return m, err

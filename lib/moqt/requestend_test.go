@@ -2,6 +2,7 @@ package moqt
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -79,4 +80,29 @@ func TestPublishAcceptedWhileWithdrawn(t *testing.T) {
 			recv(t, handled)
 		}
 	})
+}
+
+// TestRequestStopped: a peer may refuse a request by ending both halves of its stream. Whichever is seen first, the request is refused by the
+// peer, and not closed on this side.
+func TestRequestStopped(t *testing.T) {
+	for _, stop := range []bool{false, true} {
+		p := attack18(t, false, nil)
+		got := make(chan error, 1)
+		go func() {
+			_, err := p.s.TrackStatus(testContext(t), testTrack)
+			got <- err
+		}()
+		st, err := p.conn.AcceptStream(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stop {
+			st.CancelRead(wire.ResetCancelled)
+		} else {
+			st.CancelWrite(wire.ResetCancelled)
+		}
+		if err := recv(t, got); !errors.As(err, new(*RequestError)) {
+			t.Errorf("STOP_SENDING first %v: %v, want a refusal", stop, err)
+		}
+	}
 }

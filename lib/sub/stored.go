@@ -76,7 +76,7 @@ func (t track) lookFrom(ctx context.Context, sess *client.Session, group uint64,
 			return f, nil
 		}
 		if err != nil {
-			return f, err
+			return f, cause(ctx, err)
 		}
 		if o.Kind == moqt.FetchedObject {
 			f.group, f.there = o.Group, true
@@ -112,17 +112,25 @@ func fetchEach(ctx context.Context, sess *client.Session, t object.TrackName, st
 			return nil
 		}
 		if err != nil {
-			return err
+			return cause(ctx, err)
 		}
 		if o.Kind != moqt.FetchedObject || o.Size > catalog.MaxBytes {
 			continue
 		}
 		b := make([]byte, o.Size)
 		if _, err := io.ReadFull(r, b); err != nil {
-			return err
+			return cause(ctx, err)
 		}
 		each(o.Group, b)
 	}
+}
+
+// cause is why a reader ended that is cancelled when ctx is done.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // readCatalog reads the newest catalog of a track of catalogs, waiting a little for the first one.
