@@ -134,8 +134,13 @@ func (q *lookup) sources(ctx context.Context) (list []source, _ error) {
 	return list, nil
 }
 
-// quiet is how long a list of namespaces must not grow to be taken for complete: SUBSCRIBE_NAMESPACE has no end.
-const quiet = 300 * time.Millisecond
+// A list of namespaces is taken for complete when it has not grown for the time quiet, because SUBSCRIBE_NAMESPACE has no end. On a busy machine
+// the relay, or this program, may be quiet for as long in the middle of the list. So another request is made then, which a relay answers
+// in its turn, and the list must not grow for a little while after the answer, for which nobody waits longer than answers takes.
+const (
+	quiet   = 300 * time.Millisecond
+	answers = 2 * time.Second
+)
 
 // namespaces lists what the relay has below a prefix at this moment.
 func namespaces(ctx context.Context, sess *client.Session, prefix object.Namespace) (list []object.Namespace, err error) {
@@ -144,17 +149,31 @@ func namespaces(ctx context.Context, sess *client.Session, prefix object.Namespa
 		return nil, err
 	}
 	defer s.Close()
+	asked := false // since the list has grown
 	for {
-		next, cancel := context.WithTimeout(ctx, quiet)
+		wait := quiet
+		if asked {
+			wait /= 3
+		}
+		next, cancel := context.WithTimeout(ctx, wait)
 		e, err := s.Next(next)
+		over := next.Err() == nil
 		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case err != nil: // nothing came for the time quiet, or the list was ended
+		case err != nil && (asked || over): // it has not grown, or was ended
 			return list, nil
-		case !e.Done:
-			list = append(list, e.Namespace)
+		case err != nil:
+			asked = true
+			ask, cancel := context.WithTimeout(ctx, answers)
+			sess.TrackStatus(ask, catalog.Of(tracksOf[:1])) // a track that nobody has; whatever the answer is
+			cancel()
+		default:
+			asked = false
+			if !e.Done {
+				list = append(list, e.Namespace)
+			}
 		}
 	}
 }
