@@ -409,6 +409,31 @@ func TestTierThatFails(t *testing.T) {
 	}
 }
 
+// A bucket that deletes nothing, as by its keys or a hold on one object, still takes what would fill the disk.
+func TestTierThatDeletesNothing(t *testing.T) {
+	b, dir := newBucket(), t.TempDir()
+	s, tr, c := tieredStore(t, dir, b, 3)
+	if n, _, err := tr.Delete(func(i Info) bool { return i.Group == 1 }); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	putGroup(t, tr, 4)
+	s.Flush()
+	c.add(2 * time.Hour)
+	refused := errors.New("403 AccessDenied")
+	b.failing(func(request, key string) error {
+		if request == "remove" {
+			return refused
+		}
+		return nil
+	})
+	if err := s.MoveToTier(t.Context()); !errors.Is(err, refused) {
+		t.Errorf("nobody is told: %v", err)
+	}
+	if i, _ := tr.Group(3); !i.Tiered {
+		t.Error("a group that is old enough was not moved")
+	}
+}
+
 // A bucket that fails is told of once, and so is that it works again.
 func TestTierFailureIsSaidOnce(t *testing.T) {
 	b, c := newBucket(), &clock{t: time.Now()}

@@ -120,22 +120,24 @@ func (s *Store) keepTier(ctx context.Context) {
 	}
 }
 
-// MoveToTier does one round of what Run does about the tier: it deletes what is to be deleted there, and moves all groups that are old enough.
+// MoveToTier does one round of what Run does about the tier: it deletes what is to be deleted there, and moves all groups that are old enough. A
+// bucket that deletes nothing is moved to all the same: else the disk would fill, and lose what was not moved.
 func (s *Store) MoveToTier(ctx context.Context) error {
 	if s.c.Tier == nil || s.c.ReadOnly {
 		return nil
 	}
+	undeleted := s.deleteDoomed(ctx)
 	for {
-		if err := s.deleteDoomed(ctx); err != nil {
-			return err
-		}
 		due := s.dueForTier()
 		s.tierNote(func(st *TierState) { st.Waiting = len(due) })
 		if len(due) == 0 {
-			return nil
+			return undeleted
 		}
 		if err := s.moveAll(ctx, due[:min(len(due), tierRound)]); err != nil || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
+			return errors.Join(undeleted, err, ctx.Err())
+		}
+		if undeleted == nil {
+			undeleted = s.deleteDoomed(ctx)
 		}
 	}
 }
