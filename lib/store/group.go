@@ -36,6 +36,7 @@ type group struct {
 	declared bool   // the file's last record is of this group, and was written since the store was opened
 	bad      bool   // its file could not be read when that was last tried
 	again    int64  // when it may be tried again to move it to the tier, Unix ns
+	deleted  bool   // it was removed by its age or by an order, and not for room, so the tier is not to have it either
 	idx      *index // nil when not in memory
 
 	a *appender // nil: not opened for appending since the store was opened, or since the group was looked at last

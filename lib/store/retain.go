@@ -104,7 +104,7 @@ func (s *Store) retain() error {
 		if over && !aged && s.c.Tier != nil && o.size >= s.c.leastTiered {
 			unmoved++
 		}
-		errs = append(errs, s.remove(o))
+		errs = append(errs, s.remove(o, !aged))
 	}
 	if unmoved > 0 {
 		s.c.Logger.Error("groups removed before they went to the cold tier, the disk's bound comes first", "groups", unmoved)
@@ -168,7 +168,7 @@ func (s *Store) makeRoom(need int64, may func(old) bool, live bool) bool {
 		if o.tiered || !may(o) || s.c.forEver(o.rule) && (!live || s.c.MaxBytes <= 0) {
 			continue
 		}
-		if err := s.remove(o); err != nil {
+		if err := s.remove(o, true); err != nil {
 			s.c.Logger.Error("no room made", "err", err)
 			break
 		}
@@ -202,15 +202,18 @@ func (t *Track) Clear() error {
 	return err
 }
 
-// remove deletes a group, unless the group has changed since it was looked at.
-func (s *Store) remove(o old) error {
+// remove deletes a group, unless the group has changed since it was looked at. forRoom says that it would be kept if there were room on the disk: if
+// it is being moved to the tier, it will lie there.
+func (s *Store) remove(o old, forRoom bool) error {
 	o.t.mu.Lock()
 	defer o.t.mu.Unlock()
 	g := o.g
 	if o.t.groups[g.id] != g || g.state == finishing || g.mtime != o.mtime {
 		return nil
 	}
-	return s.unlink(g)
+	err := s.unlink(g)
+	g.deleted = g.deleted && !forRoom
+	return err
 }
 
 // unlink deletes a group. The track's mutex is held.
@@ -223,6 +226,7 @@ func (s *Store) unlink(g *group) error {
 		return fmt.Errorf("remove group %d of %v: %w", g.id, g.t.name, err)
 	}
 	g.resize(0)
+	g.deleted = true
 	g.t.gone = max(g.t.gone, g.id+1)
 	g.t.drop(g)
 	s.stats.removed.Add(1)

@@ -797,6 +797,70 @@ func TestTierAndTheDisksBound(t *testing.T) {
 	}
 }
 
+// What goes while it is moved, for room or because its file is damaged or gone, lies in the tier then: another relay may have it nowhere else.
+// What is deleted meanwhile is deleted there, too.
+func TestTierWhileGroupsGo(t *testing.T) {
+	const last = 1 << 40 // in another folder, so that the folder of the others goes with them
+	for _, c := range []struct {
+		why     string
+		leave   func(s *Store, tr *Track, dir string) error
+		deleted bool
+	}{
+		{"the disk's bound", func(s *Store, _ *Track, _ string) error { return s.Maintain() }, false},
+		{"the file vanishes", func(_ *Store, tr *Track, dir string) error {
+			defer read(tr, 0, 0)
+			return os.Remove(pathOf(dir, 0, extWhole))
+		}, false},
+		{"an order", func(_ *Store, tr *Track, _ string) error {
+			_, _, err := tr.Delete(func(i Info) bool { return i.Group != last })
+			return err
+		}, true},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			b, dir := newBucket(), t.TempDir()
+			tieredStore(t, t.TempDir(), b, 1) // another relay
+			now := &clock{t: time.Now()}
+			conf := tierConfig(b, now)
+			conf.MaxBytes = 1
+			s := open(t, dir, conf)
+			tr := s.Track(ts)
+			putGroup(t, tr, 0)
+			putGroup(t, tr, last)
+			s.Flush()
+			now.add(2 * time.Hour)
+			b.hold = func(request, key string) {
+				if request == "stat" {
+					if err := c.leave(s, tr, dir); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			move(t, s)
+			b.hold = nil
+			check := func(when string) {
+				if i, ok := tr.Group(0); ok == c.deleted || ok && !i.Tiered {
+					t.Errorf("%s the group is there: %v, %+v", when, ok, i)
+				}
+				if n := len(b.keys()); n > 0 == c.deleted {
+					t.Errorf("%s in the bucket are %q", when, b.keys())
+				}
+				if st := s.Stats(); st.TierGroups != len(b.keys()) || st.Groups != 1+len(b.keys()) {
+					t.Errorf("%s %+v", when, st)
+				}
+			}
+			move(t, s)
+			check("afterwards")
+			s.Close()
+			s = open(t, dir, conf)
+			tr = s.Track(ts)
+			check("after a restart")
+			if !c.deleted {
+				wantGroup(t, tr, 0, allIDs, true)
+			}
+		})
+	}
+}
+
 func TestTierDelete(t *testing.T) {
 	b := newBucket()
 	s, tr, _ := tieredStore(t, t.TempDir(), b, 3)

@@ -353,11 +353,16 @@ func (g *group) mayReplace(ctx context.Context, st stub) (bool, error) {
 	return false, nil
 }
 
-// leave puts the stub in the place of the group's file, unless the group was dropped meanwhile or changed. The track's mutex is held only where
-// nothing waits for the disk.
+// leave puts the stub in the place of the group's file, unless the group was deleted meanwhile or has begun anew. The track's mutex is held only
+// where nothing waits for the disk.
 func (g *group) leave(st stub) error {
 	t, s := g.t, g.t.s
 	temp, err := g.writeStub(st)
+	if errors.Is(err, fs.ErrNotExist) { // the folder went with the group
+		if err = g.makeDirs(); err == nil {
+			temp, err = g.writeStub(st)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -369,15 +374,22 @@ func (g *group) leave(st stub) error {
 	err = syncDir(g.dir())
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.groups[g.id] != g || g.state != complete { // it was set aside meanwhile, and perhaps begun anew
-		return errors.Join(err, g.doom())
-	}
-	local := g.current()
-	if err == nil {
-		err = os.Remove(local)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, os.Remove(g.path(extTier)))
+	switch now := t.groups[g.id]; {
+	case now == nil: // it was set aside meanwhile, or forgotten
+		t.add(g)
+	case now != g && now.tiered: // the same, and then the stub was found
+		return err
+	case now != g || g.state != complete: // it has begun anew, and what it is then will be compared with what is there
+		return errors.Join(err, errDropped, os.Remove(g.path(extTier)))
+	default:
+		local := g.current()
+		if err == nil {
+			err = os.Remove(local)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(err, os.Remove(g.path(extTier)))
+		}
+		err = nil
 	}
 	g.resize(0)
 	g.zstd, g.tiered = false, true
@@ -387,15 +399,16 @@ func (g *group) leave(st stub) error {
 		g.idx = st.idx
 	}
 	s.tierNote(func(n *TierState) { n.Moved, n.Bytes, n.Waiting = n.Moved+1, n.Bytes+st.size, max(n.Waiting-1, 0) })
-	return nil
+	return err
 }
 
-// stand puts the stub beside the group's file. If the group is not there any more, it is to be deleted from the bucket.
+// stand puts the stub beside the group's file, or in its place: a file that was removed for room, or is not there any more for another reason, is in
+// the bucket now. If the group was deleted, it is to be deleted from the bucket.
 func (g *group) stand(temp string) error {
 	g.t.mu.Lock()
 	defer g.t.mu.Unlock()
 	switch now := g.t.groups[g.id]; {
-	case now == g && g.state == complete && !g.tiered:
+	case now == g && g.state == complete && !g.tiered, now == nil && !g.deleted:
 		return g.keepStub(temp)
 	case now != nil: // it has begun anew, and what it is then will be compared with what is there
 		return errors.Join(errDropped, os.Remove(temp))
