@@ -70,7 +70,7 @@ func (s *Store) nameOf(ctx context.Context, k TieredKey, names map[string]object
 		return name, 0, errForeign
 	}
 	id, ext, ok := groupFile(parts[3])
-	if !ok || ext != extWhole || parts[2] != shard(id) {
+	if !ok || ext != extWhole || parts[2] != shard(id) || k.Bytes > mostTiered { // a larger one would be read into memory
 		return name, 0, errForeign
 	}
 	folders := path.Join(parts[0], parts[1])

@@ -931,6 +931,52 @@ func TestTierRelist(t *testing.T) {
 	}
 }
 
+// An object that is larger than any group of a relay is not taken for one.
+func TestTierRelistTooLarge(t *testing.T) {
+	b := newBucket()
+	tieredStore(t, t.TempDir(), b, 2)
+	s := open(t, t.TempDir(), tierConfig(b, &clock{t: time.Now()}))
+	b.objects["ec-atsc-2065-3/ts_t07/0/7.eco"] = make([]byte, mostTiered+1)
+	r, err := s.Relist(t.Context(), "", 10)
+	if err != nil || r.Taken != 2 || r.Other != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// A group that is small only because it is compressed is not read into memory beyond the bound.
+func TestTierOfWhatCompressesWell(t *testing.T) {
+	b, c := newBucket(), &clock{t: time.Now()}
+	conf := tierConfig(b, c)
+	conf.CompressAfter = time.Minute
+	s := open(t, t.TempDir(), conf)
+	tr := s.Track(ts)
+	zeros := make([]byte, mostTiered/2)
+	sum := object.Sum(zeros)
+	for id := range uint64(3) {
+		o := &object.Object{Group: 1, ID: id, Payload: zeros, Properties: object.Properties{Hash: sum, HasHash: true}.Append(nil)}
+		if id == 2 {
+			o.Properties = nil // which nobody should come to
+		}
+		if _, err := tr.Put(o, sum); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, tr, &object.Object{Group: 1, ID: 3, Status: object.EndOfGroup}, Stored)
+	putGroup(t, tr, 2)
+	s.Flush()
+	c.add(2 * time.Hour)
+	if err := s.Maintain(); err != nil {
+		t.Fatal(err)
+	}
+	if i, _ := tr.Group(1); i.Bytes > 1<<20 {
+		t.Fatalf("it did not compress: %+v", i)
+	}
+	g := tr.groups[1]
+	if _, _, err := g.forTier(); !errors.Is(err, errStays) || !strings.Contains(err.Error(), "bytes") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestTierReadersShare(t *testing.T) {
 	b := newBucket()
 	_, tr, _ := tieredStore(t, t.TempDir(), b, 3)

@@ -279,13 +279,13 @@ func (g *group) forTier() ([]byte, stub, error) {
 		if err := w.WriteObject(g.t.name, o); err != nil {
 			return nil, stub{}, err
 		}
+		if buf.Len() > mostTiered { // as it can be of a group that is compressed on the disk
+			return nil, stub{}, fmt.Errorf("%w: it has more than %d bytes", errStays, mostTiered)
+		}
 		x.add(o, entry{id: o.ID, off: w.Written() - w.LastSize(), size: w.LastSize(), status: o.Status, hash: object.Sum(o.Payload)})
 	}
-	switch {
-	case !x.whole() || x.messy:
+	if !x.whole() || x.messy {
 		return nil, stub{}, fmt.Errorf("%w: it is not whole", errStays)
-	case buf.Len() > mostTiered:
-		return nil, stub{}, fmt.Errorf("%w: it has %d bytes", errStays, buf.Len())
 	}
 	return buf.Bytes(), stub{size: int64(buf.Len()), mtime: r.info.Time.UnixNano(), idx: x}, nil
 }
