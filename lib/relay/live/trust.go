@@ -56,6 +56,7 @@ type verdictOf struct {
 type dispute struct {
 	at       moqt.Location
 	versions []*version
+	against  []string // homes that were contradicted here, which counts once, at its time
 }
 
 type version struct {
@@ -327,7 +328,8 @@ func (t *Track) decide(d *dispute) {
 				t.argue(home, d.at.Group)
 				t.undecided = &d.at
 				t.Stir()
-			} else if v.votes() < most {
+			} else if v.votes() < most && !slices.Contains(d.against, home.who) {
+				d.against = append(d.against, home.who)
 				t.contradict(home, d.at, most)
 			}
 		}

@@ -132,6 +132,31 @@ func TestQuarantine(t *testing.T) {
 	}
 }
 
+// A verdict counts once, at its time, whatever is said of the object later.
+func TestVerdictsAreOfTheirTime(t *testing.T) {
+	alone(t, func(h *home) {
+		bad, a, b := h.publisher("bad"), h.publisher("a"), h.publisher("b")
+		for g := range uint64(8) {
+			h.wholeGroup(a, g, false)
+			h.wholeGroup(b, g, false)
+			h.wholeGroup(bad, g, g%2 == 0)
+			time.Sleep(againstWithin)
+		}
+		if s := h.told()["bad"]; s.Contradicted != 4 || !s.Until.IsZero() {
+			t.Errorf("%+v", s)
+		}
+		late := h.publisher("late")
+		for g := uint64(0); g < 8; g += 2 {
+			o := part(g, 0)
+			o.Payload[0] ^= 1
+			h.put(late, changed(o, true))
+		}
+		if s := h.told()["bad"]; s.Contradicted != 4 || !s.Until.IsZero() {
+			t.Errorf("after others spoke of the same: %+v", s)
+		}
+	})
+}
+
 // A home behind the same address as one in quarantine is judged by what it brings itself, and sooner.
 func TestNeighbourOfAQuarantinedHome(t *testing.T) {
 	alone(t, func(h *home) {
