@@ -197,19 +197,19 @@ func (t *Track) put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 		}
 	}
 	g := t.lock(o.Group)
-	old := g.find(o.ID)
-	if err != nil && old != nil && old.whole() {
-		stored = store.Duplicate
-		if old.Status != o.Status || object.Sum(old.Payload) != sum {
-			stored = store.Conflict
-		}
-	}
 	if g == nil && stored != store.Conflict && stored != store.Duplicate { // the group has left memory
 		t.mu.Unlock()
 		g, _ = t.bring(o.Group)
-		old = g.find(o.ID)
 	}
 	defer t.mu.Unlock()
+	old := g.find(o.ID)
+	switch { // what the store could not compare
+	case err == nil:
+	case old != nil && old.whole() && old.Status == o.Status && object.Sum(old.Payload) == sum:
+		stored = store.Duplicate
+	case old != nil && old.whole(), old == nil && g != nil && g.hasEnd && o.ID >= g.end:
+		stored = store.Conflict
+	}
 	switch {
 	case stored == store.Conflict && t.mayBegin(f):
 		return Result{Outcome: anew}

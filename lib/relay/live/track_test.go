@@ -257,6 +257,27 @@ func TestWithoutDisk(t *testing.T) {
 	})
 }
 
+// What cannot be compared by the store is compared with what can be read.
+func TestStoreThatDoesNotTake(t *testing.T) {
+	alone(t, func(h *home) {
+		a := h.publisher("a")
+		for g := range uint64(40) {
+			h.wholeGroup(a, g, false)
+		}
+		h.files.full = errors.New("a group of the cold tier that was not read yet")
+		if r := h.put(a, changed(part(0, 1), true)); r.Outcome != Conflict {
+			t.Errorf("another object: %+v", r)
+		}
+		if r := h.put(a, part(0, 2)); r.Outcome != Duplicate {
+			t.Errorf("the same: %+v", r)
+		}
+		o := part(0, 5)
+		if r := h.put(a, o); r.Outcome != Conflict {
+			t.Errorf("behind the end: %+v", r)
+		}
+	})
+}
+
 // While a group is read from the store, only who wants that group waits.
 func TestLoadingStopsNobody(t *testing.T) {
 	alone(t, func(h *home) {
