@@ -479,7 +479,13 @@ func (t *Track) Sends(now time.Time) bool {
 	if !sends || t.probing(now) {
 		return false
 	}
-	return !t.beat.known() || now.Sub(t.beat.heard) < t.beat.late() || t.over
+	switch {
+	case t.over:
+		return true
+	case t.beat.heard.IsZero(): // nothing ever came
+		return now.Sub(t.began) < t.beat.late()
+	}
+	return !t.beat.known() || now.Sub(t.beat.heard) < t.beat.late()
 }
 
 // HasStandby reports whether a standby is here, whether it rests or sends.

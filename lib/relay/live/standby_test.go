@@ -268,6 +268,25 @@ func TestStandbyAlone(t *testing.T) {
 	})
 }
 
+// A publisher of which nothing ever came does not send, so upstreams are asked.
+func TestSilentPublisherDoesNotSend(t *testing.T) {
+	alone(t, func(h *home) {
+		a := h.publisher("a")
+		if !h.Sends(time.Now()) {
+			t.Error("it has no time to begin")
+		}
+		time.Sleep(unknownBeat)
+		if h.Sends(time.Now()) {
+			t.Error("it sends, and nothing ever came")
+		}
+		h.takes(a, part(1, 0))
+		time.Sleep(time.Hour) // as of a catalog
+		if !h.Sends(time.Now()) {
+			t.Error("it does not send although nothing is known of its beat")
+		}
+	})
+}
+
 // Where everybody is silent, standbys are asked again and again, less and less often.
 func TestNobodyHasAnything(t *testing.T) {
 	relieved(t, func(r *relief) {

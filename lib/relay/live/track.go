@@ -43,7 +43,7 @@ type Track struct {
 	undecided *moqt.Location // an object about which homes disagree, and of which no standby was asked
 
 	beat     beat
-	began    time.Time     // when the first source came
+	began    time.Time     // when the first source came of those that are here
 	closed   []*closing    // groups that became whole last, the newest last
 	standbys int           // how many came so far
 	asks     []time.Time   // when standbys were asked lately
@@ -198,7 +198,7 @@ func (t *Track) Attach(src *Source, props []byte) {
 	t.over, src.props, src.came = false, slices.Clone(props), t.came
 	t.describe(props)
 	now := time.Now()
-	if t.began.IsZero() {
+	if len(t.sources) == 1 {
 		t.began = now
 	}
 	if src.Standby {
