@@ -218,24 +218,26 @@ func (t *Track) Relieve(now time.Time, demand Demand) (orders []Order, again tim
 			return orders, min(left, again)
 		}
 	}
-	var src *Source
+	var srcs []*Source
 	from := t.lack()
 	switch {
 	case why == whyHole: // each standby is asked once for a hole
 		hole := from.Group
-		if src = firstWithout(resting, hole); src == nil {
+		src := firstWithout(resting, hole)
+		if src == nil {
 			return orders, again
 		}
+		srcs = []*Source{src}
 		src.reserve.holes = append(src.reserve.holes, hole)
 		if len(src.reserve.holes) > maxHoles {
 			src.reserve.holes = src.reserve.holes[1:]
 		}
 	case why == whyJudge:
-		src, from = resting[0], moqt.Location{Group: t.undecided.Group}
-	case len(resting) > 0:
-		src = resting[0]
+		srcs, from = resting[:1], moqt.Location{Group: t.undecided.Group}
+	case len(resting) > 0: // as many as are in vain, so however many have nothing, one that has something is asked soon
+		srcs = resting[:min(max(len(asked), 1), len(resting))]
 	default: // all were asked and bring nothing; perhaps the broadcast's clock was set back, so they are asked for all that they have
-		src, from = asked[0], moqt.Location{}
+		srcs, from = asked[:1], moqt.Location{}
 	}
 	t.undecided = nil
 	if wrong := now.Sub(t.leftTo) < probeFails; wrong && why != whyJudge {
@@ -244,14 +246,19 @@ func (t *Track) Relieve(now time.Time, demand Demand) (orders []Order, again tim
 		t.probe = firstProbe
 	}
 	t.probe += rand.N(t.probe / 4) // so two relays do not do the same at the same time
-	repeated := !src.reserve.asked.IsZero()
+	repeated := !srcs[0].reserve.asked.IsZero()
 	if !repeated {
-		src.reserve.asked = now
 		t.asks = append(t.asks, now)
 	}
-	src.reserve.again = now
-	src.reserve.times++
-	return append(orders, Order{Source: src, From: from, Why: why, Again: repeated}), min(t.beat.late(), again)
+	for _, src := range srcs {
+		if !repeated {
+			src.reserve.asked = now
+		}
+		src.reserve.again = now
+		src.reserve.times++
+		orders = append(orders, Order{Source: src, From: from, Why: why, Again: repeated})
+	}
+	return orders, min(t.beat.late(), again)
 }
 
 // againElsewhere is when to look again while another relay has the track.

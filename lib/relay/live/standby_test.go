@@ -1,6 +1,7 @@
 package live
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -180,6 +181,25 @@ func TestNextStandby(t *testing.T) {
 		r.wants("the first one is dead, too", "asked b", "asked c")
 		r.steady(n, 3, c)
 		r.wants("the second one sends", "asked b", "asked c", "rest b")
+	})
+}
+
+// However many standbys there are that bring nothing, one that has something is asked soon.
+func TestManyStandbysThatBringNothing(t *testing.T) {
+	relieved(t, func(r *relief) {
+		a := r.publisher("a")
+		for i := range 100 {
+			r.standby(fmt.Sprint("dead ", i))
+		}
+		b := r.standby("b")
+		r.steady(0, 10, a)
+		began := time.Now()
+		for r.asked[b] == nil && time.Since(began) < time.Minute {
+			r.pass(partEvery / 4)
+		}
+		if took := time.Since(began); took > 15*partEvery {
+			t.Errorf("asked after %v", took)
+		}
 	})
 }
 
