@@ -124,7 +124,7 @@ func (r *Relay) resting(now time.Time) map[string]bool {
 		}
 		key := t.name.Namespace.String()
 		rests, known := all[key]
-		all[key] = (rests || !known) && !t.Sends(now)
+		all[key] = (rests || !known) && !t.Sending(now)
 	}
 	return all
 }

@@ -475,18 +475,30 @@ func (t *Track) nextProbe(now time.Time) time.Duration {
 	return wait - now.Sub(since)%wait
 }
 
-// Sends reports whether somebody sends the track at this relay and is not late. Upstreams do not count, nor do standbys that rest.
+// Sends reports whether somebody sends the track at this relay and is not late, so that no upstream is to be asked. Upstreams do not count, nor do
+// standbys that rest.
 func (t *Track) Sends(now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.sends(now) && !t.probing(now)
+}
+
+// Sending reports the same, also while upstreams are asked as if nobody sent here: other relays are told that the track is sent all that time.
+func (t *Track) Sending(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sends(now)
+}
+
+// sends does the same. The track's mutex is held.
+func (t *Track) sends(now time.Time) bool {
 	sends := false
 	for src := range t.sources {
 		sends = sends || !src.Upstream && !t.barred(src) && (!src.Standby || !src.reserve.asked.IsZero())
 	}
-	if !sends || t.probing(now) {
-		return false
-	}
 	switch {
+	case !sends:
+		return false
 	case t.over:
 		return true
 	case t.beat.heard.IsZero(): // nothing ever came

@@ -397,6 +397,40 @@ func TestStandbyOfWhatIsElsewhere(t *testing.T) {
 	})
 }
 
+// Of two relays with a standby each, and no viewer, one has its standby send. They do not take turns for ever.
+func TestStandbysOfTwoRelays(t *testing.T) {
+	relieved(t, func(one *relief) {
+		h, end := atRelay(t)
+		defer end()
+		two := &relief{home: h, asked: make(map[*Source]*moqt.Location)}
+		a, b := one.standby("a"), two.standby("b")
+		nobody := 0
+		for n := range int(6 * firstProbe / partEvery) {
+			now := time.Now()
+			for r, other := range map[*relief]*relief{one: two, two: one} {
+				if r.demand = Kept; other.Sending(now) {
+					r.demand = Elsewhere
+				}
+			}
+			one.look()
+			two.look()
+			if one.asked[a] != nil {
+				one.bring(a, n)
+			}
+			if two.asked[b] != nil {
+				two.bring(b, n)
+			}
+			if n > 0 && one.asked[a] == nil && two.asked[b] == nil {
+				nobody++
+			}
+			time.Sleep(partEvery)
+		}
+		if late := nobody > int(firstGrace/partEvery); late || len(one.log)+len(two.log) > 5 || one.Sending(time.Now()) == two.Sending(time.Now()) {
+			t.Errorf("%q and %q, nobody sent %d times", one.log, two.log, nobody)
+		}
+	})
+}
+
 // An upstream that brings only what the standby brought first does not relieve it, but for a probe; one that brings things first does.
 func TestStandbyAndUpstream(t *testing.T) {
 	relieved(t, func(r *relief) {

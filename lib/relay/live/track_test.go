@@ -88,15 +88,21 @@ type home struct {
 func alone(t *testing.T, test func(h *home)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s, err := store.Open(t.TempDir(), store.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
-		f := &files{Track: s.Track(name), t: t}
-		f.of = New(Config{CacheBytes: 1, Stall: stall, Logger: slog.New(slog.DiscardHandler)}).Track(name, f)
-		test(&home{f.of, t, f})
+		h, end := atRelay(t)
+		defer end()
+		test(h)
 	})
+}
+
+// atRelay is a track of a relay's own.
+func atRelay(t *testing.T) (h *home, end func()) {
+	s, err := store.Open(t.TempDir(), store.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &files{Track: s.Track(name), t: t}
+	f.of = New(Config{CacheBytes: 1, Stall: stall, Logger: slog.New(slog.DiscardHandler)}).Track(name, f)
+	return &home{f.of, t, f}, func() { s.Close() }
 }
 
 // publisher is a source of the track.
