@@ -2,6 +2,7 @@ package chop_test
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 func TestClockThatStops(t *testing.T) {
 	const lasts, stops = 40 * time.Second, 15 * time.Second
 	m, s := mux(t, "101")
-	var at time.Duration
+	var at atomic.Int64 // a time.Duration; the input is read beside what is written
 	var first uint64
 	begun, pcrs := false, 0
 	in := filtered(m.Reader(epoch, epoch.Add(lasts), s.Program), func(p *ts.Packet) bool {
@@ -23,16 +24,16 @@ func TestClockThatStops(t *testing.T) {
 			if !begun {
 				begun, first = true, pcr
 			}
-			if at = time.Duration(pcr-first) * 1000 / 27; at > stops {
+			if at.Store(int64(pcr-first) * 1000 / 27); at.Load() > int64(stops) {
 				pcrs++
 				p.TakePCR()
 			}
 		}
-		return at <= stops || p.PID() != s.PID+4
+		return at.Load() <= int64(stops) || p.PID() != s.PID+4
 	})
 	out := map[uint64]bool{} // groups of media that ended after the last PCR and before the end of the input
 	sink := sinkFunc(func(track object.TrackName, o *object.Object) error {
-		if at > stops && at < lasts-2*time.Second && o.Status == object.EndOfGroup && strings.HasPrefix(track.Name, "ts") {
+		if now := time.Duration(at.Load()); now > stops && now < lasts-2*time.Second && o.Status == object.EndOfGroup && strings.HasPrefix(track.Name, "ts") {
 			out[o.Group] = true
 		}
 		return nil
