@@ -241,7 +241,12 @@ func (b *Bucket) compare(ctx context.Context, key string, want []byte) error {
 func (b *Bucket) Get(ctx context.Context, key string, most int64) ([]byte, store.Tiered, error) {
 	body, i, _, err := b.c.GetObject(ctx, b.bucket, b.prefix+key, minio.GetObjectOptions{})
 	if err != nil {
-		return nil, store.Tiered{}, b.wrong(err, key)
+		var r minio.ErrorResponse
+		said := errors.As(err, &r) && r.XMLName.Local != "" // by S3; minio-go takes any other 404 for the same, such as a proxy's
+		if err = b.wrong(err, key); errors.Is(err, fs.ErrNotExist) && !said {
+			err = fmt.Errorf("%w, which S3 would say otherwise", noPlace(err))
+		}
+		return nil, store.Tiered{}, err
 	}
 	defer body.Close()
 	if i.Size > most {

@@ -157,6 +157,26 @@ func TestBucketThatFails(t *testing.T) {
 	}
 }
 
+// Something that is no server of S3 has answered with 404, such as a proxy before it: that says nothing about the object, which would count as lost.
+func TestNotFoundOfAProxy(t *testing.T) {
+	s := newS3(t)
+	b := s.bucket(t, 0)
+	for what, answer := range map[string]string{"a page": "<html><body>404 Not Found</body></html>", "text": "404 page not found", "nothing": ""} {
+		s.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+			w.WriteHeader(http.StatusNotFound)
+			io.WriteString(w, answer)
+			return true
+		})
+		if _, _, err := b.Get(t.Context(), "a/b/0/1.eco", 100); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	s.misbehave(nil)
+	if _, _, err := b.Get(t.Context(), "a/b/0/1.eco", 100); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of S3: %v", err)
+	}
+}
+
 // A HEAD has no body, so its 404 does not say whether key or bucket are missing. An upload tells.
 func TestUploadThatIsNotThere(t *testing.T) {
 	for name, wrong := range map[string]func(s *s3) func(w http.ResponseWriter, r *http.Request) bool{
