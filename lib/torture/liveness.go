@@ -174,6 +174,18 @@ func (s *Stream) proves(from, to int16) bool {
 	return s.spec.H[hDisc] != 1 && (d < -4*second || d > 10*second) // access units may be 3 s apart
 }
 
+// clockTold is the packet up to which c cannot know whether the clock had stepped before a packet: the next PCR, if every PCR announces a step and one
+// would change the names there.
+func (j *judge) clockTold(c *reception, at int32) int32 {
+	if j.s.spec.H[hDisc] != 1 || !j.nearEdge(j.s.packets[at].seg) {
+		return at
+	}
+	for int(at) < len(j.s.packets)-1 && !(j.s.packets[at].pcr && c.sure(at)) {
+		at++
+	}
+	return at
+}
+
 // silent tells whether the clock may have stepped between two PCRs that c heard one after the other: a minute passed; or every PCR announces a step, and
 // for 250 ms none came, and no counter has shown that packets of their PID were lost.
 func (j *judge) silent(c *reception, from, to int32) bool {
@@ -247,7 +259,7 @@ func (j *judge) live(i int) {
 		if !c.r.whole() {
 			end = max(end, s.opened(chunks[k+2].cut, chunks[k+2].start))
 		}
-		if ch.begin <= known || stepIn(ch.from, end) || s.renames(ch.from, s.nextPAT(c, end)) || s.cutMoves(ch.from, after.begin) || !j.follows(c, ch.begin) {
+		if ch.begin <= known || stepIn(ch.from, j.clockTold(c, end)) || s.renames(ch.from, s.nextPAT(c, end)) || s.cutMoves(ch.from, after.begin) || !j.follows(c, ch.begin) {
 			continue
 		}
 		if c.number != 0 && s.states[s.at(ch.begin)].program != c.number {
@@ -265,7 +277,8 @@ func (j *judge) live(i int) {
 		if seg > 0 { // the clock that counts began here: time must have been heard on it
 			first := int32(sort.Search(len(s.packets), func(k int) bool { return s.packets[k].seg >= seg }))
 			t := j.timeAfter(c, first)
-			for n := 0; n < 3 && t >= 0 && !c.sure(first); n++ { // it did not hear of the step: the time tells
+			deaf := !c.sure(first) || s.spec.H[hDisc] == 1 && !c.r.whole() // where every PCR announces a step, a loss before it hides one
+			for n := 0; n < 3 && t >= 0 && deaf; n++ {                     // it did not hear of the step: the time tells
 				t = j.timeAfter(c, t)
 			}
 			if t < 0 || ch.begin <= t {

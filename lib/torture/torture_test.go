@@ -226,6 +226,10 @@ var found = []string{
 	// Nor of chunks behind the PAT that lists the program again.
 	"seed=4400000951 codec=3 aframes=1 sparse=4 every=9 programs=1 step=2 pids=1 number=2 / seed=3753127",
 	"seed=4400001392 len=17 codec=3 aframes=1 programs=1 clock=2 step=2 pids=17 number=2 / seed=3781327",
+	// Where every PCR announces a step and one would change names, a chunk whose end is told just before the clock steps may be on either clock.
+	"seed=379 len=2 codec=1 gop=2 reorder=1 open=2 pes=2 adead=1 pcrms=15 disc=1 pmtchange=3 clock=2 step=1 stepgop=1 / seed=12225780",
+	// Nor does whoever lost packets before a step know of one there: three times must tell.
+	"seed=164 len=16 codec=1 gop=1 sets=1 audio=3 pcrms=30 pcrirr=1 dup=1 disc=1 time=2 tot=1 clock=2 step=1 / seed=10209988 / seed=9310341 loss=3 burst=1 near=1",
 	// Times that were heard while the PAT did not list the program may be long before the next PCR.
 	"seed=4302000695 atsc=1 codec=3 aframes=1 pcr=2 pcrms=60 pcrirr=1 programs=1 timejit=300 clock=2 pids=17 number=2 / seed=8037916 / seed=15249049 part=1",
 	// A step of 5 to 6 s that was lost, and a leap second: times of the clock before it agree with some of those behind it and not with others.
