@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
@@ -123,25 +121,9 @@ func (u *uploader) sendFrom(ctx context.Context, pub *moqt.Publication, t *track
 	if st := pub.State(); !st.Forward || st.Start.Less(from) { // since before it was watched
 		return errOtherwise
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(maxStreams)
-	for next := t.recent(u.s, from, u.c.edge); ; {
-		var grp *group
-		u.s.mu.Lock()
-		ok := u.s.await(gctx, func() bool {
-			grp = t.after(next)
-			return grp != nil || u.s.ended
-		})
-		if grp != nil {
-			next = grp.seq + 1
-		}
-		u.s.mu.Unlock()
-		if !ok || grp == nil {
-			break
-		}
-		g.Go(func() error { return u.groupAsked(gctx, pub, grp) })
-	}
-	err := g.Wait()
+	err := u.eachGroup(ctx, t, t.recent(u.s, from, u.c.edge), nil, func(ctx context.Context, grp *group) error {
+		return u.groupAsked(ctx, pub, grp)
+	})
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}

@@ -206,9 +206,13 @@ func (u *uploader) send(ctx context.Context, pub *moqt.Publication, t *track) er
 
 // sendNew sends all groups of a track but old ones, in the order in which they came.
 func (u *uploader) sendNew(ctx context.Context, pub *moqt.Publication, t *track, old []*group) error {
+	return u.eachGroup(ctx, t, 0, old, func(ctx context.Context, grp *group) error { return u.group(ctx, pub, grp) })
+}
+
+// eachGroup hands work the groups of a track from a sequence number on but old ones, as they come and several at a time, until the input ends.
+func (u *uploader) eachGroup(ctx context.Context, t *track, next uint64, old []*group, work func(context.Context, *group) error) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxStreams)
-	var next uint64 // sequence number
 	for {
 		var grp *group
 		u.s.mu.Lock()
@@ -225,7 +229,7 @@ func (u *uploader) sendNew(ctx context.Context, pub *moqt.Publication, t *track,
 		if !ok || grp == nil {
 			break
 		}
-		g.Go(func() error { return u.group(gctx, pub, grp) })
+		g.Go(func() error { return work(gctx, grp) })
 	}
 	return g.Wait()
 }
