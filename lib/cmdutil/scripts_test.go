@@ -87,6 +87,7 @@ func wrongArgs(script string) [][]string {
 		"desktop-deb": {{"-o"}},
 		"fuzz":        {{"x"}, {"0"}},
 		"habits":      {{"--minutes", "x"}, {"--only"}, {"--chain-seconds", ""}},
+		"soak":        {{"--minutes", "x"}, {"--minutes", "0"}, {"--slow"}, {"--subscribers", "10"}},
 		"interop":     {{"iroh-relay", "nosuch"}},
 		"test":        {{"--quick", "--no-apt"}},
 		"torture":     {{"--minutes", "x"}, {"--minutes", "0"}, {"--minutes", "08"}, {"--seed"}},

@@ -1,6 +1,7 @@
 // Command relayload loads a relay with one publisher and many subscribers, all in this process, and prints a line of what the relay's
 // process spent on it: CPU per gigabyte that subscribers got, resident memory, and how long objects took. scripts/bench-relay
-// runs it. Subscribers compare the hash of every tenth object they get.
+// runs it. Subscribers compare the hash of every tenth object they get. With --every it does so for long, beside subscribers that are
+// slow or read nothing, and prints a line each time (scripts/soak).
 package main
 
 import (
@@ -55,8 +56,19 @@ func main() {
 	flag.DurationVar(&l.interval, "interval", 20*time.Millisecond, "`TIME` between objects")
 	flag.DurationVar(&l.duration, "duration", 10*time.Second, "`TIME` that counts, after two seconds that do not")
 	flag.IntVar(&l.pid, "pid", 0, "`PID` of the relay")
+	var k soak
+	flag.IntVar(&k.slow, "slow", 0, "`N` of the subscribers read at a third of the rate (only with --every)")
+	flag.IntVar(&k.stopped, "stopped", 0, "`N` of the subscribers read nothing (only with --every)")
+	flag.DurationVar(&k.every, "every", 0, "print a line of state each `TIME`; --duration is then the time with --slow and --stopped")
+	flag.DurationVar(&k.alone, "alone", 5*time.Minute, "`TIME` before and after, without --slow and --stopped (only with --every)")
+	flag.StringVar(&k.store, "store", "", "`DIR` of the relay's store, whose files are counted (only with --every)")
 	flag.Parse()
-	if err := l.run(); err != nil {
+	run := l.run
+	if k.every > 0 {
+		k.load = &l
+		run = k.run
+	}
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "relayload:", err)
 		os.Exit(1)
 	}
@@ -89,19 +101,11 @@ func (p *publisher) Subscribe(_ context.Context, r *moqt.SubscribeRequest) {
 
 func (l *load) run() error {
 	const warm = 2 * time.Second
-	l.perGroup = max(10, min(4<<20/l.size, int(2*time.Second/l.interval))) // 2 s, within bounds
-	l.first = int(warm / l.interval)
-	n := l.first + int(l.duration/l.interval)
-	l.sentAt = make([]atomic.Int64, n)
-	l.sum = object.Sum(l.payload())
+	n := l.prepare(warm, warm+l.duration)
 	ctx, cancel := context.WithTimeout(context.Background(), warm+l.duration+2*time.Minute)
 	defer cancel()
-	p := &publisher{pubs: make(chan *moqt.Publication, 1)}
-	ps, err := l.dial(ctx, p)
+	ps, p, err := l.announce(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := ps.PublishNamespace(ctx, track.Namespace); err != nil {
 		return err
 	}
 	subscribed := make(chan error, l.subscribers)
@@ -113,42 +117,11 @@ func (l *load) run() error {
 			time.Sleep(20 * time.Millisecond)
 		}
 		reading.Go(func() {
-			s, err := l.dial(ctx, nil)
-			for try := 0; err != nil && try < 20; try++ { // a crowd may be told to come again
-				time.Sleep(100 * time.Millisecond)
-				s, err = l.dial(ctx, nil)
-			}
-			var sub *moqt.Subscription
-			for range 100 { // a relay may need a moment to know the namespace
-				if err != nil {
-					break
-				}
-				if sub, err = s.Subscribe(ctx, track, moqt.SubscribeOptions{}); err == nil {
-					break
-				}
-				if _, refused := errors.AsType[*moqt.RequestError](err); !refused {
-					break
-				}
-				sub, err = nil, nil
-				time.Sleep(50 * time.Millisecond)
-			}
-			if err == nil && sub == nil {
-				err = errors.New("the relay does not know the track")
-			}
+			s, sub, err := l.subscribe(ctx)
 			subscribed <- err
-			if err != nil {
-				return
+			if err == nil {
+				l.readAll(rctx, s, sub)
 			}
-			var streams sync.WaitGroup
-			for {
-				r, err := sub.AcceptSubgroup(rctx)
-				if err != nil {
-					break
-				}
-				streams.Go(func() { l.read(r) })
-			}
-			s.Close(wire.NoError, "")
-			streams.Wait()
 		})
 	}
 	var pub *moqt.Publication
@@ -181,6 +154,64 @@ func (l *load) run() error {
 	ps.Close(wire.NoError, "")
 	l.report(before, end, want)
 	return nil
+}
+
+// prepare decides on what is sent in all, and returns the number of objects; those of the time warm do not count.
+func (l *load) prepare(warm, all time.Duration) (n int) {
+	l.perGroup = max(10, min(4<<20/l.size, int(2*time.Second/l.interval))) // 2 s, within bounds
+	l.first = int(warm / l.interval)
+	n = int(all / l.interval)
+	l.sentAt = make([]atomic.Int64, n)
+	l.sum = object.Sum(l.payload())
+	return n
+}
+
+// announce makes the publisher's session.
+func (l *load) announce(ctx context.Context) (*moqt.Session, *publisher, error) {
+	p := &publisher{pubs: make(chan *moqt.Publication, 1)}
+	s, err := l.dial(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	_, err = s.PublishNamespace(ctx, track.Namespace)
+	return s, p, err
+}
+
+// subscribe makes a session and a subscription.
+func (l *load) subscribe(ctx context.Context) (*moqt.Session, *moqt.Subscription, error) {
+	s, err := l.dial(ctx, nil)
+	for try := 0; err != nil && try < 20; try++ { // a crowd may be told to come again
+		time.Sleep(100 * time.Millisecond)
+		s, err = l.dial(ctx, nil)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for range 100 { // a relay may need a moment to know the namespace
+		sub, err := s.Subscribe(ctx, track, moqt.SubscribeOptions{})
+		if err == nil {
+			return s, sub, nil
+		}
+		if _, refused := errors.AsType[*moqt.RequestError](err); !refused {
+			return nil, nil, err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return nil, nil, errors.New("the relay does not know the track")
+}
+
+// readAll takes what a subscription brings as fast as it comes, until ctx ends, and closes the session.
+func (l *load) readAll(ctx context.Context, s *moqt.Session, sub *moqt.Subscription) {
+	var streams sync.WaitGroup
+	for {
+		r, err := sub.AcceptSubgroup(ctx)
+		if err != nil {
+			break
+		}
+		streams.Go(func() { l.read(r) })
+	}
+	s.Close(wire.NoError, "")
+	streams.Wait()
 }
 
 func (l *load) payload() []byte {
@@ -275,16 +306,19 @@ func (l *load) read(r *moqt.SubgroupReader) {
 
 func (l *load) report(before, after process, want int64) {
 	slices.Sort(l.delays)
-	at := func(q float64) float64 {
-		if len(l.delays) == 0 {
-			return 0
-		}
-		return float64(l.delays[int(q*float64(len(l.delays)-1))].Microseconds()) / 1000
-	}
+	at := func(q float64) float64 { return quantile(l.delays, q) }
 	gb := float64(l.bytes.Load()) / 1e9
 	fmt.Printf("subscribers=%d egress_MB=%.0f delivered=%.4f cpu_s_per_GB=%.3f rss_MB=%.1f peak_MB=%.1f p50_ms=%.2f p99_ms=%.2f broken=%d wrong=%d\n",
 		l.subscribers, gb*1000, float64(l.objects.Load())/float64(want), (after.cpu-before.cpu).Seconds()/gb, float64(after.rss)/1e6, float64(after.peak)/1e6,
 		at(.5), at(.99), l.broken.Load(), l.wrong.Load())
+}
+
+// quantile returns the one of sorted delays below which the fraction q of them lies, in ms.
+func quantile(delays []time.Duration, q float64) float64 {
+	if len(delays) == 0 {
+		return 0
+	}
+	return float64(delays[int(q*float64(len(delays)-1))].Microseconds()) / 1000
 }
 
 // process is what /proc tells of one.
