@@ -89,6 +89,7 @@ func wrongArgs(script string) [][]string {
 		"habits":      {{"--minutes", "x"}, {"--only"}, {"--chain-seconds", ""}},
 		"soak":        {{"--minutes", "x"}, {"--minutes", "0"}, {"--slow"}, {"--subscribers", "10"}},
 		"interop":     {{"iroh-relay", "nosuch"}},
+		"lossy":       {{"x"}, {"--seconds", "x"}, {"--only"}},
 		"test":        {{"--quick", "--no-apt"}},
 		"torture":     {{"--minutes", "x"}, {"--minutes", "0"}, {"--minutes", "08"}, {"--seed"}},
 		"transcode":   {{"--crf"}},

@@ -1,12 +1,17 @@
 package netlab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // Lab is two network namespaces and the link between them. Nothing else is in them but their loopback, so nothing leaves.
@@ -21,6 +26,16 @@ type Lab struct {
 
 // end is one side.
 type end struct{ space, device string }
+
+// Side is one of the two.
+type Side int
+
+const (
+	LeftSide Side = iota
+	RightSide
+)
+
+var labs atomic.Int64 // that this process has made
 
 // Report is what became of the packets, both ways.
 type Report struct {
@@ -39,8 +54,9 @@ func New(seed uint64, left, right Params) (l *Lab, err error) {
 			err = errors.Join(err, l.Close())
 		}
 	}()
+	number := labs.Add(1)
 	for i, side := range []string{"l", "r"} {
-		e := end{fmt.Sprintf("ec-lab-%s-%d", side, os.Getpid()), fmt.Sprintf("eclab%s%d", side, os.Getpid())}
+		e := end{fmt.Sprintf("ec-lab-%s-%d-%d", side, os.Getpid(), number), fmt.Sprintf("ec%s%d-%d", side, os.Getpid(), number)}
 		if err := ip("netns", "add", e.space); err != nil {
 			return l, err
 		}
@@ -92,6 +108,32 @@ func (l *Lab) Environ() []string {
 	return []string{
 		"LEFT=ip netns exec " + l.ends[0].space, "RIGHT=ip netns exec " + l.ends[1].space, "LEFT_IP=" + l.leftIP, "RIGHT_IP=" + l.rightIP,
 	}
+}
+
+// IP is the address of a side.
+func (l *Lab) IP(s Side) string { return []string{l.leftIP, l.rightIP}[s] }
+
+// Command is a program that is to run at a side.
+func (l *Lab) Command(ctx context.Context, s Side, program string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", l.ends[s].space, program}, args...)...)
+}
+
+// In calls f at a side, on a thread of its own that ends with f: sockets that f opens stay at that side, what else f starts does not.
+func (l *Lab) In(s Side, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread is of no use to others
+		space, err := os.Open("/run/netns/" + l.ends[s].space)
+		if err == nil {
+			err = unix.Setns(int(space.Fd()), unix.CLONE_NEWNET)
+			space.Close()
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
 }
 
 // Renumber gives the left side another address, as when a home's line is connected anew: sockets that are bound to the old one are cut off.
