@@ -44,8 +44,9 @@ func CheckAddress(addr string) error { return transport.CheckAddress(addr) }
 // CheckHostPort reports an address that is not host:port, as listeners take it.
 func CheckHostPort(addr string) error { return transport.CheckHostPort(addr) }
 
-// CheckListenAddress reports an address that Listen does not take.
-func CheckListenAddress(addr string) error { return transport.CheckListenAddress(addr) }
+// TryListen reports what keeps Listen from listening at an address, by binding a socket there for a moment. It returns
+// syscall.EADDRINUSE where another socket listens.
+func TryListen(addr string) error { return transport.TryListen(addr) }
 
 // OriginAllowed reports whether the page that sent a request may connect, by Config.AllowOrigins and Config.Hosts.
 func OriginAllowed(conf *Config, r *http.Request) bool { return conf.transport().OriginAllowed(r) }

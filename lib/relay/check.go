@@ -14,26 +14,44 @@ import (
 	"every.channel/ec/lib/store"
 )
 
-// Check reports what keeps a relay with this configuration from starting, as far as that can be told without listening or making
-// anything: addresses, certificate and key, and whether the store's folder is there, or can be made, and may be written.
+// Check reports what keeps a relay with this configuration from starting, and makes nothing that stays: it listens at each address for a moment,
+// reads certificate and key, and looks whether the folders of the store and of QLogDir are there, or can be made, and may be written. That a
+// relay with this store is running, which may have the addresses, is no error here.
 func Check(c ServerConfig) error {
 	for _, addr := range c.Listen {
-		if err := moqt.CheckListenAddress(addr); err != nil {
+		if err := tryListen(moqt.TryListen(addr), c.Dir); err != nil {
 			return listenError(addr, err, listenForm)
 		}
 	}
 	for _, addr := range c.HTTP {
-		if _, _, err := httpAddress(addr); err != nil {
+		host, _, err := httpAddress(addr)
+		if err == nil {
+			err = tryListen(moqt.TryListen("tcp://"+host), c.Dir)
+		}
+		if err != nil {
 			return listenError(addr, err, httpForm)
 		}
 	}
 	if err := checkFolder(c.Dir); err != nil {
 		return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
 	}
+	if c.QLogDir != "" {
+		if err := checkFolder(c.QLogDir); err != nil {
+			return exit.With(exit.IO, fmt.Errorf("folder of qlog: %w", err), "")
+		}
+	}
 	if err := keys.Check(keys.Config{Dir: c.Dir, Cert: c.Cert, Key: c.Key}); err != nil {
 		return keyError(err)
 	}
 	return nil
+}
+
+// tryListen drops the error of an address that is in use while a relay has the store open.
+func tryListen(err error, dir string) error {
+	if errors.Is(err, syscall.EADDRINUSE) && store.InUse(dir) {
+		return nil
+	}
+	return err
 }
 
 // checkFolder reports a folder in which nothing can be written, or that cannot be made. It tries with a file that it removes. A disk that

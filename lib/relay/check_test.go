@@ -1,12 +1,15 @@
 package relay
 
 import (
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
 
+	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/store"
 )
@@ -88,5 +91,51 @@ func asStranger(t *testing.T, dir string) (back func()) {
 			runtime.UnlockOSThread()
 		}
 		ok(os.Chmod(dir, 0o755))
+	}
+}
+
+// TestCheckListens: an address at which nothing can listen is told before a store is made, but one that the relay of this store has is fine.
+func TestCheckListens(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	for _, c := range []ServerConfig{
+		{Listen: []string{"192.0.2.1:0"}}, {Listen: []string{"tcp://192.0.2.1:0"}}, {Listen: []string{"wss://192.0.2.1:0"}}, {HTTP: []string{"192.0.2.1:0"}},
+		{Listen: []string{"unix://" + filepath.Join(dir, "nowhere", "s")}}, {Listen: []string{"nowhere.invalid:0"}}, {QLogDir: filepath.Join(os.DevNull, "q")},
+	} {
+		c.Dir = dir
+		if err := Run(t.Context(), c); err == nil {
+			t.Errorf("%v, %v and %v: started", c.Listen, c.HTTP, c.QLogDir)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Fatalf("%v, %v and %v: left a store", c.Listen, c.HTTP, c.QLogDir)
+		}
+	}
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	taken := []ServerConfig{
+		{Dir: dir, Listen: []string{udp.LocalAddr().String()}}, {Dir: dir, Listen: []string{"tcp://" + tcp.Addr().String()}}, {Dir: dir, HTTP: []string{tcp.Addr().String()}},
+	}
+	for _, c := range taken {
+		err := Check(c)
+		if code, _ := exit.Of(err); !errors.Is(err, syscall.EADDRINUSE) || code != exit.Busy {
+			t.Errorf("%v and %v in use: %v", c.Listen, c.HTTP, err)
+		}
+	}
+	st, err := store.Open(dir, store.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	for _, c := range taken {
+		if err := Check(c); err != nil {
+			t.Errorf("%v and %v in use, and a relay runs: %v", c.Listen, c.HTTP, err)
+		}
 	}
 }

@@ -23,6 +23,16 @@ func Exists(dir string) bool {
 	return err == nil && f.Close() == nil
 }
 
+// InUse reports whether a process, such as a relay, has the store in dir open for writing.
+func InUse(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, lockFile))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
 // openLock opens the file whose lock is the store's. Where it cannot be written, as on a file system that is read-only, reading suffices; where
 // it cannot be made, the folder is locked in its place.
 func openLock(dir string) (*os.File, error) {

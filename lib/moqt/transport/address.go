@@ -76,15 +76,6 @@ func CheckAddress(addr string) error {
 	return err
 }
 
-// CheckListenAddress reports an address that Listen does not take.
-func CheckListenAddress(addr string) error {
-	if !strings.Contains(addr, "://") {
-		return CheckHostPort(addr)
-	}
-	_, err := parseAddress(addr, true)
-	return err
-}
-
 // CheckHostPort reports an address that is not host:port, as listeners take it: without a host it is any address of the machine, and
 // with port 0 any port that is free.
 func CheckHostPort(addr string) error {

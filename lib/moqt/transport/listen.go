@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 )
 
@@ -22,20 +23,58 @@ type Listener interface {
 // tlsConf needs a certificate for UDP and wss; ALPN is set here.
 func Listen(addr string, tlsConf *tls.Config, o *Options) (Listener, error) {
 	o = o.withDefaults()
-	if !strings.Contains(addr, "://") {
+	u, err := parseListen(addr)
+	if err != nil {
+		return nil, err
+	}
+	if u == nil {
 		l, err := listenQUIC(addr, tlsConf, o)
 		if err != nil {
 			return nil, err
 		}
 		return l, nil
 	}
-	u, err := parseAddress(addr, true)
-	if err != nil {
-		return nil, fmt.Errorf("address %q: %w", addr, err)
-	}
 	l, err := listenQMux(u, tlsConf, o)
 	if err != nil {
 		return nil, err
 	}
 	return l, nil
+}
+
+// parseListen takes an address to listen at apart; nil is one of UDP.
+func parseListen(addr string) (*url.URL, error) {
+	if !strings.Contains(addr, "://") {
+		return nil, CheckHostPort(addr)
+	}
+	u, err := parseAddress(addr, true)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: %w", addr, err)
+	}
+	return u, nil
+}
+
+// TryListen reports what keeps Listen from listening at an address, by binding a socket there for a moment. It returns
+// syscall.EADDRINUSE where another socket listens.
+func TryListen(addr string) error {
+	u, err := parseListen(addr)
+	if err != nil {
+		return err
+	}
+	if u == nil {
+		c, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	var l net.Listener
+	if u.Scheme == "unix" {
+		l, err = listenUnix(u.Path)
+	} else {
+		l, err = ListenTCP(u.Host)
+	}
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
