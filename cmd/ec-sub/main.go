@@ -19,7 +19,8 @@ func app() *cli.App {
 	app := cmdutil.App("ec-sub", "read tracks from a relay, past and live")
 	app.ArgsUsage = "moqt://RELAY:PORT ... NAME ..."
 	app.Description = "In place of an address a ticket will do, or @FILE, whose first line is either.\n" +
-		"NAME is a namespace, for the current ts track of its catalog, or a track: ec-atsc-2065-3--catalog.\n" +
+		"NAME is a namespace, for the current ts track of its catalog, or a track: ec-atsc-2065-3--catalog;\n" +
+		"or a channel as receivers call it: 5.1, or its callsign.\n" +
 		"A place is first, now, a group number, 2026-07-04T20:15:00Z, 20:15 (local), or -5m."
 	app.Flags = flags()
 	app.Action = run

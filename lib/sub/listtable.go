@@ -20,9 +20,12 @@ func clean(s string) string {
 	}, s)
 }
 
+// labelKeys are the labels of a catalog by which people know a channel.
+var labelKeys = []string{"channel", "callsign", "service"}
+
 // channel is what a receiver calls its channel, for people.
 func (l Listing) channel() (words []string) {
-	for _, k := range []string{"channel", "callsign", "service"} {
+	for _, k := range labelKeys {
 		if v := l.Labels[k]; v != "" {
 			words = append(words, clean(v))
 		}

@@ -57,19 +57,39 @@ func (i ids) bucket(group uint64) int64 {
 	return int64(group)
 }
 
-// find returns the track that a namespace stands for: the current one of its catalog. If a relay has only variants of a
-// broadcast, such as a transcode, there is no catalog of that name; then a source tells what it promotes to. follow: if another
-// track becomes the current one, reading goes on there.
+// find returns the track that a name without a track stands for: the current one of a namespace, which the name is or which receivers
+// call so. follow: if another track becomes the current one, reading goes on there.
 func (p *pull) find(ctx context.Context, sess *client.Session) (name object.TrackName, follow bool, err error) {
-	name = p.name
-	c, err := readCatalog(ctx, sess, catalog.Of(name.Namespace))
+	if len(p.name.Namespace) > 0 {
+		name, follow, err = p.currentOf(ctx, sess, p.name.Namespace)
+		if unknown := (*unknownTrack)(nil); !errors.As(err, &unknown) {
+			return name, follow, err
+		}
+	}
+	ns, found, lerr := labelled(ctx, sess, p.written)
+	switch {
+	case lerr != nil:
+		return name, false, lerr
+	case found:
+		return p.currentOf(ctx, sess, ns)
+	case err == nil:
+		err = &unknownTrack{p.written, nil}
+	}
+	return name, false, err
+}
+
+// currentOf returns the current track of a namespace's catalog. If a relay has only variants of a broadcast, such as a transcode, there is no
+// catalog of that name; then a source tells what it promotes to.
+func (p *pull) currentOf(ctx context.Context, sess *client.Session, ns object.Namespace) (name object.TrackName, follow bool, err error) {
+	name.Namespace = ns
+	c, err := readCatalog(ctx, sess, catalog.Of(ns))
 	if r, ok := errors.AsType[*moqt.RequestError](err); ok && r.Code == wire.RequestDoesNotExist {
 		promoted, err := promotions(ctx, sess)
 		if err != nil {
 			return name, false, err
 		}
-		if variants := promoted[name.Namespace.String()]; len(variants) > 0 {
-			name.Name = onNow(ctx, sess, name.Namespace, variants)
+		if variants := promoted[ns.String()]; len(variants) > 0 {
+			name.Name = onNow(ctx, sess, ns, variants)
 			p.log.Debug("no catalog, but what sources promote to", "variants", len(variants), "taken", name.Name)
 			return name, false, nil
 		}

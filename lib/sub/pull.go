@@ -20,8 +20,8 @@ type pull struct {
 	out     *output
 	log     *slog.Logger
 	written string           // the name as given
-	name    object.TrackName // the name, parsed
-	named   bool             // name has a track; otherwise it is a namespace
+	name    object.TrackName // the name, parsed; empty: it is only what receivers call a channel
+	named   bool             // name has a track; otherwise it is a namespace or a label
 	ctx     context.Context  // the parent of the contexts of epochs, which outlive the session over which a name is resolved
 	asking  context.Context  // ends when there is an epoch, so that no relay is asked any more what the name means
 	answer  context.CancelFunc

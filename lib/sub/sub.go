@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"every.channel/ec/lib/client"
@@ -29,7 +30,8 @@ type Config struct {
 	Versions []moqt.Version
 	// NoRepair is as in moqt.Config. Default: what a path loses is made good.
 	NoRepair bool
-	// Names are written names of namespaces or tracks. A namespace stands for the current ts track of its catalog.
+	// Names are written names of namespaces or tracks. A namespace stands for the current ts track of its catalog. What no namespace is
+	// called is looked for in what receivers call their channels: 5.1, or a callsign.
 	Names []string
 	// From and To bound what is read. Default: from the start of the group that is being sent, without end.
 	From, To Point
@@ -161,6 +163,9 @@ func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
 	rs := &relays{c: c, out: newOutput(c, w), end: cancel, failed: make([]error, len(c.Relays)), sessions: map[*client.Session]upSession{}}
 	for _, name := range c.Names {
 		t, hasTrack, err := object.ParseName(name)
+		if err != nil && name != "" && !strings.Contains(name, "--") {
+			t, hasTrack, err = object.TrackName{}, false, nil // what receivers call a channel need not look like a name
+		}
 		if err != nil {
 			return Stats{}, exit.With(exit.Usage, err, "a name reads ec-atsc-2065-3; ec-sub --list RELAY shows which there are, and of which channels")
 		}
