@@ -32,7 +32,7 @@ type Address struct {
 	Group   netip.AddrPort // UDP; an unspecified address means any of this host's
 	Iface   string         // UDP: of the multicast group, "": the system chooses
 	Device  string         // Channel: id, IP address or host, with or without a port; "": any
-	Channel string         // Channel: "5.1", "ch533000000-3"
+	Channel string         // Channel: "5.1", "ch533000000-3", or a name in the lineup
 
 	text string
 }
@@ -56,7 +56,8 @@ var (
 // AddressHelp lists the forms that ParseAddress reads.
 const AddressHelp = `  5.1                        a channel, on whichever device has it
   10500009/5.1               a channel on a device, by id or IP address
-  hdhr://HOST[:PORT]/5.1     the same with a host name or the port of its HTTP server
+  hdhr://HOST[:PORT]/5.1     the same with a host name or the port of its HTTP server, or with
+                             the channel's name in place of the number
   http://… https://…         a stream over HTTP
   udp://@239.1.2.3:1234      multicast, ?iface=eth0 to choose the interface; RTP too
   udp://127.0.0.1:1234       datagrams to an address of this host
@@ -136,8 +137,11 @@ func parseURL(a Address, scheme, rest string) (Address, error) {
 		a.Kind, a.Path = File, u.Path
 		return a, nil
 	case "hdhr":
-		host, ch, ok := strings.Cut(rest, "/")
-		if !ok || host == "" || !channelForm.MatchString(ch) && !frequencyForm.MatchString(ch) {
+		host, ch, _ := strings.Cut(rest, "/")
+		if name, err := url.PathUnescape(ch); err == nil {
+			ch = name
+		}
+		if host == "" || ch == "" || strings.Contains(ch, "/") {
 			return a, usageError("address %q: want hdhr://HOST/CHANNEL", a.text)
 		}
 		return channelAddress(a, host, ch)

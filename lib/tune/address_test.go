@@ -37,6 +37,10 @@ func TestParseAddress(t *testing.T) {
 		{"hdhr://tuner.lan/5.1", channel("tuner.lan", "5.1")},
 		{"hdhr://10500009/5.1", channel("10500009", "5.1")},
 		{"HDHR://tuner.lan:81/101", channel("tuner.lan:81", "101")},
+		{"hdhr://tuner.lan/EC-H264", channel("tuner.lan", "EC-H264")},
+		{"hdhr://tuner.lan/EC Eins", channel("tuner.lan", "EC Eins")},
+		{"hdhr://tuner.lan/EC%20Eins", channel("tuner.lan", "EC Eins")},
+		{"hdhr://tuner.lan/channel", channel("tuner.lan", "channel")},
 		{"10500009/7", Address{Kind: File, Path: "10500009/7"}}, // it exists
 		{"./5.1", Address{Kind: File, Path: "./5.1"}},
 		{"tapes/5.1", Address{Kind: File, Path: "tapes/5.1"}},
@@ -53,7 +57,8 @@ func TestParseAddress(t *testing.T) {
 		{"10500008/5.1", Address{Kind: -1}}, // checksum
 		{"hdhr://tuner.lan", Address{Kind: -1}},
 		{"hdhr:///5.1", Address{Kind: -1}},
-		{"hdhr://tuner.lan/news", Address{Kind: -1}},
+		{"hdhr://tuner.lan/", Address{Kind: -1}},
+		{"hdhr://tuner.lan/a/b", Address{Kind: -1}},
 		{"http://", Address{Kind: -1}},
 		{"ftp://h/x", Address{Kind: -1}},
 		{"udp://239.1.2.3", Address{Kind: -1}},

@@ -125,21 +125,24 @@ func (s *channelSource) find(ctx context.Context) error {
 	return &Error{Err: fmt.Errorf("channel %s is in no lineup of %d device(s)", s.addr.Channel, len(bases)), Code: exit.Unreachable, Advice: advice, permanent: true}
 }
 
-// pick finds a channel in a lineup. A frequency needs no entry, but takes what one says of it.
+// pick finds a channel in a lineup by its number, or by its name, whatever the case of the letters; the first one of that name counts. A frequency
+// needs no entry, but takes what one says of it.
 func pick(channels []hdhr.Channel, want, base string) (hdhr.Channel, bool) {
-	hz, isFrequency := strings.CutPrefix(want, "ch")
-	if !isFrequency {
+	if !frequencyForm.MatchString(want) {
 		i := slices.IndexFunc(channels, func(c hdhr.Channel) bool { return c.Number == want })
+		if i < 0 {
+			i = slices.IndexFunc(channels, func(c hdhr.Channel) bool { return strings.EqualFold(c.Name, want) })
+		}
 		if i < 0 {
 			return hdhr.Channel{}, false
 		}
 		c := channels[i]
 		if c.URL == "" {
-			c.URL = streamURL(base, channels, "/auto/v"+want)
+			c.URL = streamURL(base, channels, "/auto/v"+c.Number)
 		}
 		return c, true
 	}
-	hz, program, _ := strings.Cut(hz, "-")
+	hz, program, _ := strings.Cut(strings.TrimPrefix(want, "ch"), "-")
 	for _, c := range channels {
 		if program != "" && strconv.FormatInt(c.Frequency, 10) == hz && strconv.Itoa(c.Program) == program {
 			c.URL = streamURL(base, channels, "/auto/"+want)
