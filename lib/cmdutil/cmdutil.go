@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -54,6 +55,8 @@ func run(app *cli.App, args []string) (code int) {
 	t := newTerminal(os.Stderr)
 	prepare(app, t)
 	t.json = asksJSON(app.Name, args)
+	log.SetFlags(0)
+	log.SetOutput(libraryLog(t))
 
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -118,7 +121,7 @@ func tell(t *terminal, name, err, hint string, code int) {
 		if hint != "" {
 			attrs = append(attrs, "hint", hint)
 		}
-		slog.New(slog.NewJSONHandler(t, nil)).Error("ended", attrs...)
+		jsonLogger(t, slog.LevelInfo).Error("ended", attrs...)
 		return
 	}
 	fmt.Fprintf(t, "%s: error: %s\n", name, err)
@@ -130,7 +133,7 @@ func tell(t *terminal, name, err, hint string, code int) {
 // tellBug writes the panic that ends a program, with what a report of it needs.
 func tellBug(t *terminal, name string, panicked any) {
 	if t.json {
-		slog.New(slog.NewJSONHandler(t, nil)).Error("ended", "err", fmt.Sprintf("internal error: %v", panicked), "code", exit.Bug,
+		jsonLogger(t, slog.LevelInfo).Error("ended", "err", fmt.Sprintf("internal error: %v", panicked), "code", exit.Bug,
 			"hint", "this is a bug; please report it with this line", "version", Version(), "stack", string(debug.Stack()))
 		return
 	}

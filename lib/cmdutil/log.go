@@ -2,10 +2,13 @@ package cmdutil
 
 import (
 	"cmp"
+	"encoding"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -90,9 +93,49 @@ func Logger(c *cli.Context) *slog.Logger {
 		o.Level = slog.LevelDebug
 	}
 	if c.String("log") == "json" {
-		return slog.New(slog.NewJSONHandler(terminalOf(c), o))
+		return jsonLogger(terminalOf(c), o.Level.Level())
 	}
 	return slog.New(slog.NewTextHandler(terminalOf(c), o))
+}
+
+// jsonLogger writes log lines as JSON, in which addresses, durations and whatever else has a text are that text, as in the other form.
+func jsonLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		switch a.Value.Kind() {
+		case slog.KindDuration:
+			a.Value = slog.StringValue(a.Value.Duration().String())
+		case slog.KindAny:
+			a.Value = slog.AnyValue(texts(a.Value.Any()))
+		}
+		return a
+	}}))
+}
+
+// texts replaces structures that JSON would take apart by what they print as, also in a list.
+func texts(v any) any {
+	switch v := v.(type) {
+	case error, json.Marshaler, encoding.TextMarshaler:
+		return v
+	case fmt.Stringer:
+		return v.String()
+	}
+	list := reflect.ValueOf(v)
+	if !list.IsValid() || list.Kind() != reflect.Slice || list.Type().Elem().Kind() != reflect.Interface && !list.Type().Elem().Implements(reflect.TypeFor[fmt.Stringer]()) {
+		return v
+	}
+	all := make([]any, list.Len())
+	for i := range all {
+		all[i] = texts(list.Index(i).Interface())
+	}
+	return all
+}
+
+// libraryLog takes the lines that libraries write with package log: as warnings.
+func libraryLog(t *terminal) io.Writer {
+	if t.json {
+		return slog.NewLogLogger(jsonLogger(t, slog.LevelInfo).Handler(), slog.LevelWarn).Writer()
+	}
+	return slog.NewLogLogger(slog.NewTextHandler(t, nil), slog.LevelWarn).Writer()
 }
 
 // asksJSON reports whether --log json, or its variable, stands among arguments that may be wrong, so that what is said of them is JSON, too.
@@ -114,16 +157,25 @@ func asksJSON(app string, args []string) bool {
 	return log == "json"
 }
 
-// Status is one line at the end of stderr that is drawn anew with each Set. It shows only on a terminal, and
-// never with --log json. Safe for several goroutines.
+// Status is one line at the end of stderr that is drawn anew with each Set. It shows only on a terminal, never with --log json, and never
+// if stdout is a pipe: the program at its other end writes on the same terminal. Safe for several goroutines.
 type Status struct{ t *terminal }
 
 // StatusLine returns the status line of the command.
 func StatusLine(c *cli.Context) Status {
-	if c.String("log") == "json" {
+	if c.String("log") == "json" || isPipe(c.App.Writer) {
 		return Status{}
 	}
 	return Status{terminalOf(c)}
+}
+
+func isPipe(v any) bool {
+	f, ok := v.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeNamedPipe != 0
 }
 
 // Visible tells whether Set shows anything, so that callers can skip the work.
