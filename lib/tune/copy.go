@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -91,7 +92,7 @@ func (r *receiver) once(ctx context.Context) (delivered bool, err error) {
 		if whole > 0 {
 			if !delivered {
 				delivered = true
-				r.arrived()
+				r.arrived(c)
 			}
 			r.lastData = time.Now()
 			if err := r.write(r.buf[:whole], live); err != nil {
@@ -122,7 +123,7 @@ func (r *receiver) once(ctx context.Context) (delivered bool, err error) {
 }
 
 // arrived notes the first bytes of a connection: how long there were none, if there were any before.
-func (r *receiver) arrived() {
+func (r *receiver) arrived(c connection) {
 	if !r.lastData.IsZero() {
 		gap := time.Since(r.lastData)
 		r.cfg.Log.Warn("gap", "source", r.cfg.Address.String(), "seconds", float64(gap.Milliseconds())/1000)
@@ -130,6 +131,10 @@ func (r *receiver) arrived() {
 			r.tap.gaps.Add(1)
 		}
 		return
+	}
+	r.firstData = time.Now()
+	if r.src.live() {
+		r.cfg.Log.Info("receiving", "source", r.cfg.Address.String(), "channel", strings.TrimSpace(c.channel+" "+c.name))
 	}
 	if r.cfg.Duration > 0 {
 		time.AfterFunc(r.cfg.Duration, func() { r.cancel(errDuration) })

@@ -2,9 +2,11 @@ package tune
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -70,4 +72,16 @@ func (r *receiver) statusLine(c connection, signal string, mbit float64, up time
 	up = up.Round(time.Second)
 	parts = append(parts, fmt.Sprintf("%d:%02d:%02d", int(up.Hours()), int(up.Minutes())%60, int(up.Seconds())%60))
 	return strings.Join(parts, "  ")
+}
+
+// summary logs what a live source brought in all. A reader that has enough, as in "| head", is not told.
+func (r *receiver) summary(err error) {
+	if !r.src.live() || r.lastData.IsZero() || errors.Is(err, syscall.EPIPE) {
+		return
+	}
+	attrs := []any{"source", r.cfg.Address.String(), "bytes", r.written, "seconds", r.lastData.Sub(r.firstData).Round(time.Second).Seconds()}
+	if r.tap != nil {
+		attrs = append(attrs, "lost", r.tap.lost.Load()+r.tap.pastLost.Load(), "tei", r.tap.tei.Load()+r.tap.pastTEI.Load(), "gaps", r.tap.gaps.Load())
+	}
+	r.cfg.Log.Info("received", attrs...)
 }

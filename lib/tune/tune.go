@@ -82,6 +82,7 @@ func Run(ctx context.Context, cfg Config, w io.Writer) error {
 		defer stop()
 	}
 	err = r.run(ctx)
+	r.summary(err)
 	// ctx may have ended for a reason of ours.
 	if cause := context.Cause(ctx); err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		if errors.Is(cause, errDuration) {
@@ -120,8 +121,9 @@ type receiver struct {
 
 	cancel context.CancelCauseFunc // ends the Run
 
-	written  int64
-	lastData time.Time // zero before the first byte
+	written   int64
+	firstData time.Time // zero before the first byte
+	lastData  time.Time // the same
 }
 
 // run connects again and again, as far as the errors and the configuration allow.
