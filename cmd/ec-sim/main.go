@@ -21,6 +21,12 @@ func app() *cli.App {
 		"What is broadcast is a function of UTC alone: two instances are two receivers of one antenna.\n" +
 		"A CHANCE is 0.01, 1% or 1/100, for each packet; a TIME is RFC 3339, @SECONDS since 1970 or now."
 	a.Flags = flags()
+	var all []string
+	for _, f := range a.Flags {
+		all = append(all, f.Names()...)
+	}
+	cmdutil.Verbs(a, cmdutil.Verb{Name: "serve", Usage: "be an HDHomeRun device", Flags: all},
+		cmdutil.Verb{Name: "write", Usage: "write a channel's transport stream", Flags: all}, cmdutil.Verb{Name: "list", Usage: "show the channels", Flags: all})
 	a.Action = func(c *cli.Context) error {
 		if slices.Contains(c.StringSlice("habit"), "help") {
 			return habits(c.App.Writer)

@@ -311,13 +311,42 @@ func looksLikeFlag(a string) bool { return len(a) > 1 && a[0] == '-' }
 
 func suggest(app *cli.App, arg, name string) error {
 	err := fmt.Errorf("unknown flag %s", arg)
-	if cli.SuggestFlag == nil || len(name) < 2 {
-		return err
+	best, least := "", 0
+	for _, f := range app.Flags {
+		for _, known := range f.Names() {
+			if n := edits(name, known); len(known) > 1 && n <= 1+len(name)/4 && (best == "" || n < least) {
+				best, least = known, n
+			}
+		}
 	}
-	if s := cli.SuggestFlag(app.Flags, name, true); s != "" {
-		err = Hint(err, fmt.Sprintf("is it %s? %s --help lists all flags", s, app.Name))
+	if len(name) > 1 && best != "" {
+		err = Hint(err, fmt.Sprintf("is it --%s? %s --help lists all flags", best, app.Name))
 	}
 	return err
+}
+
+// edits counts the letters to insert, remove, replace or swap with their neighbour that make b of a (optimal string alignment).
+func edits(a, b string) int {
+	var before, last []int // the rows of the table for the two prefixes of a before this one
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		before, last, row = last, row, make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			replace := last[j-1]
+			if a[i-1] != b[j-1] {
+				replace++
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, replace)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+	}
+	return row[len(b)]
 }
 
 // NoArgs refuses arguments.

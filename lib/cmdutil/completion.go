@@ -124,12 +124,12 @@ func bashCompletion(b *bytes.Buffer, app *cli.App) {
 	rest := "compgen -f"
 	if len(verbs) > 0 {
 		writeVerbLoop(b, flags, verbs, "1; i < COMP_CWORD", "${COMP_WORDS[i]}")
-		b.WriteString("  case $verb in\n")
+		fmt.Fprintf(b, "  local words='%s'\n  case $verb in\n", verbNames(verbs, " "))
 		for _, v := range verbs {
-			fmt.Fprintf(b, "  %s) flags='%s' ;;\n", v.Name, strings.Join(names(withVerb(flags, v)), " "))
+			fmt.Fprintf(b, "  %s) flags='%s' words='%s' ;;\n", v.Name, strings.Join(names(withVerb(flags, v)), " "), strings.Join(v.Words, " "))
 		}
 		b.WriteString("  esac\n")
-		rest = fmt.Sprintf("[[ $verb ]] || compgen -W '%s'", verbNames(verbs, " "))
+		rest = `compgen -W "$words"`
 	}
 	b.WriteString("  if [[ $cur == -* ]]; then\n    COMPREPLY=($(compgen -W \"$flags\" -- \"$cur\"))\n  else\n")
 	fmt.Fprintf(b, "    COMPREPLY=($(%s -- \"$cur\"))\n  fi\n}\ncomplete -o filenames -F %s %s\n", rest, fn, app.Name)
@@ -150,7 +150,11 @@ func zshCompletion(b *bytes.Buffer, app *cli.App) {
 		var words []string
 		for _, v := range verbs {
 			fmt.Fprintf(b, "  %s)\n", v.Name)
-			zshArguments(b, withVerb(flags, v), "'*: :'")
+			following := "'*: :'"
+			if len(v.Words) > 0 {
+				following = "'2:word:(" + strings.Join(v.Words, " ") + ")' '*: :'"
+			}
+			zshArguments(b, withVerb(flags, v), following)
 			b.WriteString("    ;;\n")
 			words = append(words, v.Name+`\:"`+zshQuote.Replace(v.Usage)+`"`)
 		}
@@ -187,6 +191,9 @@ func fishCompletion(b *bytes.Buffer, app *cli.App) {
 	verbs := verbsOf(app)
 	for _, v := range verbs {
 		fmt.Fprintf(b, "complete -c %s -f -n 'not __fish_seen_subcommand_from %s' -a %s -d '%s'\n", app.Name, verbNames(verbs, " "), v.Name, quote.Replace(v.Usage))
+		if len(v.Words) > 0 {
+			fmt.Fprintf(b, "complete -c %s -f -n '__fish_seen_subcommand_from %s' -a '%s'\n", app.Name, v.Name, strings.Join(v.Words, " "))
+		}
 	}
 	for _, f := range completionFlags(app) {
 		fmt.Fprintf(b, "complete -c %s", app.Name)
