@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/client"
+	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
 )
@@ -28,6 +31,8 @@ type Listing struct {
 	Codec      string            `json:"codec,omitempty"`
 	FirstGroup *uint64           `json:"first_group,omitempty"`
 	LastGroup  *uint64           `json:"last_group,omitempty"`
+	From       *time.Time        `json:"from,omitempty"` // when the first group of a transport stream began, and the last one, where a timeline tells
+	To         *time.Time        `json:"to,omitempty"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	Broadcast  string            `json:"broadcast,omitempty"` // that a source promotes to
 }
@@ -80,7 +85,7 @@ func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w
 
 func writeList(w io.Writer, list []Listing, asJSON bool) error {
 	if !asJSON {
-		return writeTable(w, list)
+		return writeTable(w, list, time.Now())
 	}
 	enc := json.NewEncoder(w)
 	for _, l := range list {
@@ -208,6 +213,23 @@ func (l *lister) catalog(ctx context.Context, t object.TrackName) (c *catalog.Ca
 	return c, err
 }
 
+// times adds to a line when its first and its last group began, if a timeline tells.
+func (l *lister) times(ctx context.Context, name object.TrackName, largest *moqt.Location, line *Listing) error {
+	return l.ask(ctx, "when "+name.String()+" was on", func(ctx context.Context) error {
+		q := &lookup{track: track{written: name.String(), name: name, ids: tagged, log: slog.New(slog.DiscardHandler)}, sess: l.sess, largest: largest}
+		w, err := q.wallClock(ctx)
+		if unknown := (*noTimeline)(nil); err != nil && !errors.As(err, &unknown) {
+			return err
+		} else if err != nil || len(w.timelines) == 0 {
+			return nil
+		}
+		at := func(group uint64) time.Time { return w.Time(clock.GroupBucket(group)).UTC().Round(time.Millisecond) }
+		from, to := at(*line.FirstGroup), at(*line.LastGroup)
+		line.From, line.To = &from, &to
+		return nil
+	})
+}
+
 // described collects the tracks that a namespace may have, and what catalogs say of them.
 type described struct {
 	names     []string // in the order in which they are listed
@@ -274,6 +296,11 @@ func (d *described) list(ctx context.Context, l *lister, name object.TrackName) 
 	})
 	if err != nil {
 		return line, false, err
+	}
+	if largest != nil && line.FirstGroup != nil && idsOf(name) == tagged && catalog.IsTS(name.Name) {
+		if err := l.times(ctx, name, largest, &line); err != nil {
+			return line, false, err
+		}
 	}
 	t := d.tracks[name.Name]
 	if t != nil {

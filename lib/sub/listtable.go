@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"every.channel/ec/lib/object"
 )
@@ -33,10 +34,29 @@ func (l Listing) channel() (words []string) {
 	return words
 }
 
-func writeTable(w io.Writer, list []Listing) error {
+// onAir is how old the last group of a broadcast may be for the broadcast to be on: chunks take up to twice their length to be published.
+const onAir = 15 * time.Second
+
+// on is when there is something of a transport stream, for people: since when, and until when if it is not on now.
+func (l Listing) on(now time.Time) string {
+	if l.From == nil {
+		return ""
+	}
+	from := l.From.Local().Format("Jan 2 15:04")
+	if now.Sub(*l.To) < onAir {
+		return from + " to now"
+	}
+	to := l.To.Local()
+	if form := "Jan 2"; to.Format(form) == l.From.Local().Format(form) {
+		return from + " to " + to.Format("15:04")
+	}
+	return from + " to " + to.Format("Jan 2 15:04")
+}
+
+func writeTable(w io.Writer, list []Listing, now time.Time) error {
 	var whole bytes.Buffer // a tabwriter writes cell by cell
 	t := tabwriter.NewWriter(&whole, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tGROUPS\tPACKAGING\tCODEC\tABOUT")
+	fmt.Fprintln(t, "NAME\tGROUPS\tON\tPACKAGING\tCODEC\tABOUT")
 	channels := map[string][]string{} // of broadcasts, as the first of their receivers calls them
 	for _, l := range list {
 		if _, told := channels[l.Broadcast]; l.Broadcast != "" && !told && len(l.Labels) > 0 {
@@ -66,7 +86,7 @@ func writeTable(w io.Writer, list []Listing) error {
 		if l.Broadcast != "" {
 			about = append(about, "receives "+clean(l.Broadcast))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", name, groups, clean(l.Packaging), clean(l.Codec), strings.Join(about, ", "))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", name, groups, l.on(now), clean(l.Packaging), clean(l.Codec), strings.Join(about, ", "))
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -146,7 +146,7 @@ func TestList(t *testing.T) {
 	if err := List(testContext(t), c, broadcast, true, &out); err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf(`{"v":1,"namespace":"ec-atsc-2065-3","track":"ts_t13","current":true,"packaging":"m2ts","first_group":%d,"last_group":%d}
+	if want := fmt.Sprintf(`{"v":1,"namespace":"ec-atsc-2065-3","track":"ts_t13","current":true,"packaging":"m2ts","first_group":%d,"last_group":%d,"from":"1970-04-26T17:36:38.64Z","to":"1970-04-26T17:46:38.64Z"}
 {"v":1,"namespace":"ec-atsc-2065-3","track":"catalog","first_group":4999700,"last_group":4999700}
 `, chunk(4999400), chunk(4999700)); out.String() != want {
 		t.Errorf("got  %s\nwant %s", &out, want)
