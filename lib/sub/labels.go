@@ -51,6 +51,11 @@ func labelled(ctx context.Context, sess *client.Session, label string) (ns objec
 	return nil, false, usageError{fmt.Errorf("%q is %s; say which", label, strings.Join(called, " and "))}
 }
 
+// isLabel reports whether what is no name may be what receivers call a channel. Who writes a slash or the name of a track means a name.
+func isLabel(s string) bool {
+	return s != "" && !strings.Contains(s, "/") && !strings.Contains(s, "--")
+}
+
 func isCalled(labels map[string]string, label string) bool {
 	for _, k := range labelKeys {
 		if v := labels[k]; v != "" && strings.EqualFold(v, label) {

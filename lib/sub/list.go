@@ -218,10 +218,8 @@ func (l *lister) times(ctx context.Context, name object.TrackName, largest *moqt
 	return l.ask(ctx, "when "+name.String()+" was on", func(ctx context.Context) error {
 		q := &lookup{track: track{written: name.String(), name: name, ids: tagged, log: slog.New(slog.DiscardHandler)}, sess: l.sess, largest: largest}
 		w, err := q.wallClock(ctx)
-		if unknown := (*noTimeline)(nil); err != nil && !errors.As(err, &unknown) {
-			return err
-		} else if err != nil || len(w.timelines) == 0 {
-			return nil
+		if err != nil || len(w.timelines) == 0 {
+			return nil // what cannot be had is told elsewhere
 		}
 		at := func(group uint64) time.Time { return w.Time(clock.GroupBucket(group)).UTC().Round(time.Millisecond) }
 		from, to := at(*line.FirstGroup), at(*line.LastGroup)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"time"
 
 	"every.channel/ec/lib/client"
@@ -163,8 +162,8 @@ func Run(ctx context.Context, c Config, w io.Writer) (Stats, error) {
 	rs := &relays{c: c, out: newOutput(c, w), end: cancel, failed: make([]error, len(c.Relays)), sessions: map[*client.Session]upSession{}}
 	for _, name := range c.Names {
 		t, hasTrack, err := object.ParseName(name)
-		if err != nil && name != "" && !strings.Contains(name, "--") {
-			t, hasTrack, err = object.TrackName{}, false, nil // what receivers call a channel need not look like a name
+		if err != nil && isLabel(name) {
+			t, hasTrack, err = object.TrackName{}, false, nil
 		}
 		if err != nil {
 			return Stats{}, exit.With(exit.Usage, err, "a name reads ec-atsc-2065-3; ec-sub --list RELAY shows which there are, and of which channels")
