@@ -14,10 +14,8 @@ func Versions(draft string) ([]moqt.Version, error) {
 	if draft == "" {
 		return nil, nil
 	}
-	for _, v := range wire.Versions() {
-		if v.String() == "moqt-"+draft {
-			return []moqt.Version{v}, nil
-		}
+	if v, ok := wire.VersionByALPN("moqt-" + draft); ok {
+		return []moqt.Version{v}, nil
 	}
 	return nil, &Error{"draft " + draft, fmt.Errorf("not spoken here"), exit.Usage, spoken() + " are"}
 }

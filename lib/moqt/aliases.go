@@ -10,7 +10,6 @@ import (
 
 // aliasTable maps the peer's track aliases to subscriptions (§10.1).
 type aliasTable struct {
-	shared  bool       // subscriptions to one track may have one alias (draft-19 §5.1)
 	mu      sync.Mutex // guards what follows; Subscription.mu is taken under it
 	subs    map[uint64][]*Subscription
 	retired map[uint64]struct{} // aliases of ended subscriptions: their late streams are refused at once
@@ -21,27 +20,47 @@ type aliasTable struct {
 
 const maxRetiredAliases = 1024
 
-func newAliasTable(shared bool) *aliasTable {
-	return &aliasTable{shared: shared, subs: map[uint64][]*Subscription{}, retired: map[uint64]struct{}{}, changed: make(chan struct{})}
+func newAliasTable() *aliasTable {
+	return &aliasTable{subs: map[uint64][]*Subscription{}, retired: map[uint64]struct{}{}, changed: make(chan struct{})}
 }
 
-// add makes alias stand for sub.
+// add makes alias stand for sub alone. A subscription to the same track that is ending makes room.
 func (t *aliasTable) add(alias uint64, sub *Subscription) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, old := range t.subs[alias] {
-		if old.track.String() != sub.track.String() || !t.shared && !old.ending() {
-			return &wire.Error{Code: wire.DuplicateTrackAlias, What: fmt.Sprintf("track alias %d of %v used for %v", alias, old.track, sub.track)}
+		if old.track.String() != sub.track.String() || !old.ending() {
+			return usedFor(alias, old, sub)
 		}
 	}
-	if !t.shared {
-		t.subs[alias] = nil // what is ending makes room
+	t.subs[alias] = nil
+	t.put(alias, sub)
+	return nil
+}
+
+// share makes alias stand for sub, too: subscriptions to one track may have one alias (draft-19 §5.1).
+func (t *aliasTable) share(alias uint64, sub *Subscription) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, old := range t.subs[alias] {
+		if old.track.String() != sub.track.String() {
+			return usedFor(alias, old, sub)
+		}
 	}
+	t.put(alias, sub)
+	return nil
+}
+
+func usedFor(alias uint64, old, sub *Subscription) error {
+	return &wire.Error{Code: wire.DuplicateTrackAlias, What: fmt.Sprintf("track alias %d of %v used for %v", alias, old.track, sub.track)}
+}
+
+// put has mu held.
+func (t *aliasTable) put(alias uint64, sub *Subscription) {
 	t.subs[alias] = append(t.subs[alias], sub)
 	delete(t.retired, alias)
 	close(t.changed)
 	t.changed = make(chan struct{})
-	return nil
 }
 
 // retire forgets sub's alias, remembering it for late streams.

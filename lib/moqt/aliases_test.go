@@ -8,7 +8,7 @@ import (
 )
 
 func TestAliases(t *testing.T) {
-	table := newAliasTable(false)
+	table := newAliasTable()
 	sub := func(name string) *Subscription { return &Subscription{track: object.TrackName{Name: name}} }
 	a, again := sub("a"), sub("a")
 	_, wait := table.get(7, 0)

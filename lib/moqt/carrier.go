@@ -10,6 +10,8 @@ import (
 
 // carrier is how requests travel in the draft of a session: ownStreams or controlMux.
 type carrier interface {
+	// handshake exchanges setup messages; from its end on, streams of data are accepted.
+	handshake(ctx context.Context) error
 	// open makes the stream of a request of this side.
 	open(ctx context.Context, r *request) (requestStream, error)
 	// number takes the next request id for what send sends, waiting for credit where there is such a thing.
@@ -26,6 +28,8 @@ type carrier interface {
 	over()
 	// overtake is how long a request may wait for the end of one that it overtook.
 	overtake() time.Duration
+	// anyIDs: ids of the peer's requests are not to be relied on.
+	anyIDs() bool
 }
 
 // ownStreams carries each request on a stream of its own (draft-18 §3.3).
@@ -63,6 +67,11 @@ func (o ownStreams) controlEnded() error {
 	}
 	return errControlClosed
 }
+
+func (o ownStreams) handshake(ctx context.Context) error { return o.s.handshakeOnStreams(ctx) }
+
+// anyIDs: the id on the wire is for joining fetches alone.
+func (o ownStreams) anyIDs() bool { return o.s.cfg.Lenient }
 
 func (ownStreams) control(m wire.Message) error { return violation("%T on the control stream", m) }
 func (ownStreams) credits() *credit             { return nil }

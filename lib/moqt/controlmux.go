@@ -81,6 +81,11 @@ func (x *controlMux) tryNumber(send func(id uint64) error) (wait <-chan struct{}
 	return nil, nil
 }
 
+func (x *controlMux) handshake(ctx context.Context) error { return x.s.handshakeOnOne(ctx) }
+
+// anyIDs: answers find their requests by these ids.
+func (x *controlMux) anyIDs() bool { return false }
+
 func (x *controlMux) accept(st Stream) error { return x.listings.accept(st) }
 func (x *controlMux) credits() *credit       { return x.credit }
 func (x *controlMux) controlEnded() error    { return errControlClosed }

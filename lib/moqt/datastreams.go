@@ -104,7 +104,7 @@ func (s *Session) takeStream(st ReceiveStream) error {
 	st.SetReadDeadline(time.Now().Add(s.cfg.HeaderTimeout))
 	r := objectReader{s: s, st: st, slot: &slot{s: s}, buf: make([]byte, 0, streamBuffer)}
 	var typ uint64
-	isSetup := func() bool { return typ != 0 && typ == s.v.SetupStream() }
+	isSetup := func() bool { return wire.IsSetup(typ, s.v) }
 	if err := r.header(func(b []byte) (n int, err error) {
 		typ, n = wire.Varint(b, s.v)
 		if n == 0 {

@@ -66,20 +66,17 @@ func (s *Session) Fetch(ctx context.Context, track object.TrackName, start, end 
 // largest group (§9.16.2).
 func (s *Session) FetchRelative(ctx context.Context, sub *Subscription, groups uint64, o FetchOptions) (*FetchReader, error) {
 	m := &wire.Fetch{FetchType: wire.FetchRelativeJoining, JoiningRequestID: sub.r.id, JoiningStart: groups}
-	return s.fetchBefore(ctx, sub, m, Location{}, o)
+	return s.ways.before(s, ctx, sub, m, Location{}, o)
 }
 
 // FetchAbsolute does so beginning at a group.
 func (s *Session) FetchAbsolute(ctx context.Context, sub *Subscription, group uint64, o FetchOptions) (*FetchReader, error) {
 	m := &wire.Fetch{FetchType: wire.FetchAbsoluteJoining, JoiningRequestID: sub.r.id, JoiningStart: group}
-	return s.fetchBefore(ctx, sub, m, Location{Group: group}, o)
+	return s.ways.before(s, ctx, sub, m, Location{Group: group}, o)
 }
 
-// fetchBefore makes a joining fetch, or the fill that a draft has in its place.
-func (s *Session) fetchBefore(ctx context.Context, sub *Subscription, m *wire.Fetch, start Location, o FetchOptions) (*FetchReader, error) {
-	if s.v.Has(wire.Fills) {
-		return s.fetchFill(ctx, sub, m, o)
-	}
+// fetchJoining makes a joining FETCH.
+func (s *Session) fetchJoining(ctx context.Context, _ *Subscription, m *wire.Fetch, start Location, o FetchOptions) (*FetchReader, error) {
 	return s.fetch(ctx, m, start, o)
 }
 

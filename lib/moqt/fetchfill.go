@@ -10,7 +10,7 @@ import (
 // fetchFill asks for what came before a subscription with a REQUEST_UPDATE that has FILL_PARAMETERS (draft-20 §5.1.3). m says where to
 // start. Everything that a joining FETCH would be refused for is known here, except what the publisher does not want to give: then the
 // stream of the fill is reset, and Next tells.
-func (s *Session) fetchFill(ctx context.Context, sub *Subscription, m *wire.Fetch, o FetchOptions) (*FetchReader, error) {
+func (s *Session) fetchFill(ctx context.Context, sub *Subscription, m *wire.Fetch, _ Location, o FetchOptions) (*FetchReader, error) {
 	start, last, err := sub.before(m)
 	if err != nil {
 		return nil, err

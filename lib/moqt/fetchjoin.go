@@ -19,7 +19,7 @@ func (r *FetchRequest) join(ctx context.Context, in *request, m *wire.Fetch) *Re
 	if p == nil {
 		return &RequestError{Code: wire.RequestInvalidJoiningRequestID, Reason: "no such subscription"}
 	}
-	if !forwards(ctx, in, p, late.C) {
+	if !in.s.ways.forwards(ctx, in, p, late.C) {
 		return &RequestError{Code: wire.RequestInvalidRange, Reason: "the subscription is paused"}
 	}
 	saved := p.joining()
@@ -76,16 +76,16 @@ func (s *Session) findJoinee(id uint64) (of *request, coming <-chan struct{}) {
 	defer t.mu.Unlock()
 	id = s.joined(id)
 	of = t.open[id]
-	waits := s.v.Has(wire.JoinWaits)
-	_, missing := t.skipped[id]
+	overtaken, any := s.ways.overtaken(s)
+	_, missing := overtaken[id]
 	switch {
 	case of == nil:
-		if waits && (missing || s.cfg.Lenient) {
+		if missing || any {
 			return nil, t.heard()
 		}
 	case !of.own && of.typ == typeSubscribe:
 		return of, nil
-	case of.own && of.typ == typePublish && s.v.Has(wire.JoinPublished):
+	case of.own && s.ways.joinsOwn(of):
 		if of.isAnswered() {
 			return of, nil
 		}
@@ -96,12 +96,8 @@ func (s *Session) findJoinee(id uint64) (of *request, coming <-chan struct{}) {
 
 // forwards reports whether a subscription may be joined by its Forward State, waiting for updates that were sent before the fetch.
 func forwards(ctx context.Context, in *request, p *Publication, late <-chan time.Time) bool {
-	s := in.s
-	if !s.v.Has(wire.JoinForwarding) {
-		return true
-	}
 	for {
-		coming := s.updateComing(p.r, in.id)
+		coming := in.s.updateComing(p.r, in.id)
 		if p.State().Forward {
 			return true
 		}
@@ -124,11 +120,9 @@ func (s *Session) updateComing(sub *request, fetch uint64) <-chan struct{} {
 	t := s.requests
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	coming := s.cfg.Lenient && s.v.Has(wire.JoinWaits)
-	if s.v.Has(wire.JoinWaits) {
-		for id := range t.skipped {
-			coming = coming || id < fetch
-		}
+	overtaken, coming := s.ways.overtaken(s)
+	for id := range overtaken {
+		coming = coming || id < fetch
 	}
 	if !coming && sub.updating == 0 {
 		return nil

@@ -52,9 +52,9 @@ func (in fetchResponder) accept(info FetchInfo) error {
 
 func (in *request) beginFetch(m *wire.Fetch) error {
 	s := in.s
-	if m.Joins() && s.v.Has(wire.JoinLargestObject) {
-		if sub := s.requests.get(m.JoiningRequestID); sub != nil && !sub.own && !sub.joinable {
-			return violation("joining fetch for request %d, not a subscription with filter largest object", m.JoiningRequestID) // §9.16.2
+	if m.Joins() {
+		if err := s.ways.mayJoin(s, m.JoiningRequestID); err != nil {
+			return err
 		}
 	}
 	tokens, ok, err := in.admit(m.Track, m.Parameters)

@@ -73,10 +73,7 @@ func (s *Session) GoAway(uri string) error {
 		return nil
 	}
 	m := &wire.GoAway{NewSessionURI: uri}
-	if s.v.Has(wire.GoAwayNamesRequest) {
-		_, next := s.requests.following()
-		m.RequestID = &next
-	}
+	s.ways.nameRequest(s, m)
 	return s.orCause(s.control.send(m))
 }
 
@@ -90,17 +87,8 @@ func (s *Session) onGoAway(m *wire.GoAway) error {
 	if !s.client && m.NewSessionURI != "" {
 		return violation("GOAWAY with a URI from a client")
 	}
-	if s.v.Has(wire.GoAwayNamesRequest) {
-		if m.RequestID == nil {
-			return violation("GOAWAY without a request id on the control stream")
-		}
-		own := uint64(1)
-		if s.client {
-			own = 0
-		}
-		if *m.RequestID&1 != own {
-			return &wire.Error{Code: wire.InvalidRequestID, What: "GOAWAY with a request id of its sender"}
-		}
+	if err := s.ways.checkNamed(s, m); err != nil {
+		return err
 	}
 	if !s.leaving.hear(m.NewSessionURI) {
 		return violation("GOAWAY twice")
@@ -110,8 +98,8 @@ func (s *Session) onGoAway(m *wire.GoAway) error {
 
 // refuseNewRequest says why a request about a name is not for a handler, if so. After sending GOAWAY new requests are refused.
 func (s *Session) refuseNewRequest(of object.TrackName) *RequestError {
-	if ns := of.Namespace; s.v.Has(wire.SessionTracks) && len(ns) > 0 && (ns[0] == ".session" || ns[0] == ".") {
-		return &RequestError{Code: wire.RequestDoesNotExist, Reason: "no such track of the session"} // draft-18 §3.2.2
+	if s.ways.reserved(of.Namespace) {
+		return &RequestError{Code: wire.RequestDoesNotExist, Reason: "no such track of the session"}
 	}
 	if s.leaving.said() {
 		return &RequestError{Code: wire.RequestGoingAway, Reason: "going away"}

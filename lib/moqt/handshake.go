@@ -23,7 +23,7 @@ func (s *Session) Handshake(ctx context.Context) error {
 	s.setup.done = true
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.HandshakeTimeout, &SessionError{Code: wire.ControlMessageTimeout, Reason: "no setup message"})
 	defer cancel()
-	err := s.handshake(ctx)
+	err := s.carrier.handshake(ctx)
 	if err != nil {
 		if ctx.Err() != nil && s.ctx.Err() == nil {
 			err = context.Cause(ctx)
@@ -46,10 +46,8 @@ func (s *Session) Handshake(ctx context.Context) error {
 	return nil
 }
 
-func (s *Session) handshake(ctx context.Context) error {
-	if s.v.SetupStream() != 0 {
-		return s.handshakeOnStreams(ctx)
-	}
+// handshakeOnOne exchanges CLIENT_SETUP and SERVER_SETUP on one bidirectional stream (draft-16 §3.3). Streams of data wait for its end.
+func (s *Session) handshakeOnOne(ctx context.Context) error {
 	var st Stream
 	var err error
 	if s.client {
@@ -61,18 +59,24 @@ func (s *Session) handshake(ctx context.Context) error {
 		return err
 	}
 	st.SetPriority(urgencyControl, true)
-	s.setControl(st)
+	s.setControl(st, s.client)
 	defer boundReads(ctx, st)()
+	setup := s.serverSetup
 	if s.client {
-		return s.clientSetup()
+		setup = s.clientSetup
 	}
-	return s.serverSetup(ctx)
+	if err := setup(ctx); err != nil {
+		return err
+	}
+	s.spawn(func() { s.fail(s.acceptUniStreams()) }) // ends with the session
+	return nil
 }
 
-func (s *Session) setControl(st Stream) {
+// setControl makes st the control stream; mine: this side opened it.
+func (s *Session) setControl(st Stream, mine bool) {
 	s.control = s.controlStream(st)
 	if s.qlog != nil {
-		s.qlog.stream(s.client || s.v.SetupStream() != 0, s.control.id, "control")
+		s.qlog.stream(mine, s.control.id, "control")
 	}
 	s.control.broken = func(err error) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -162,7 +166,7 @@ func (s *Session) openControl(ctx context.Context, p wire.SetupParameters) error
 		return err
 	}
 	out.SetPriority(urgencyControl, true)
-	s.setControl(duplex{out, nil})
+	s.setControl(duplex{out, nil}, true)
 	return s.control.send(&wire.Setup{Parameters: p})
 }
 
@@ -177,7 +181,7 @@ func (s *Session) ownParameters() wire.SetupParameters {
 	return p
 }
 
-func (s *Session) clientSetup() error {
+func (s *Session) clientSetup(context.Context) error {
 	p := s.ownParameters()
 	p.Tokens = s.cfg.Tokens
 	if s.Native() {

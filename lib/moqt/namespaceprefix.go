@@ -28,9 +28,10 @@ type prefixOf struct {
 // what does not have the new prefix, and goes on with what does. A refusal ends the subscription. Of a subscription to namespaces and
 // tracks each part is asked.
 func (sub *NamespaceSubscription) UpdatePrefix(ctx context.Context, prefix object.Namespace) error {
-	if !sub.s.v.Has(wire.ListingUpdates) {
-		return wire.ErrValue
-	}
+	return sub.s.ways.updatePrefix(sub, ctx, prefix)
+}
+
+func (sub *NamespaceSubscription) updatePrefix(ctx context.Context, prefix object.Namespace) error {
 	if err := wire.CheckNamespace(prefix, 0); err != nil {
 		return err
 	}

@@ -208,9 +208,7 @@ func (p *Publication) apply(params wire.Parameters) (largest *Location, refusal 
 	}
 	if paused && p.state.Forward {
 		p.state.Resumed = largest
-		if p.s.v.Has(wire.JoinResumed) {
-			p.saved = largest
-		}
+		p.s.ways.resumed(p, largest)
 	}
 	if params.SubscriptionFilter != nil {
 		p.state.resolve(largest)
@@ -241,8 +239,8 @@ func (p *Publication) OpenSubgroup(ctx context.Context, h SubgroupHeader) (*Subg
 	if !p.State().Forward {
 		return nil, ErrNoForward
 	}
-	if max(h.Group, h.Subgroup) > p.s.v.MaxInteger() {
-		return nil, fmt.Errorf("subgroup %d of group %d: %w", h.Subgroup, h.Group, wire.ErrValue)
+	if err := wire.CheckIDs(p.s.v, h.Group, h.Subgroup); err != nil {
+		return nil, fmt.Errorf("subgroup %d of group %d: %w", h.Subgroup, h.Group, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -25,7 +25,7 @@ func (in *request) beginPublish(m *wire.Publish) error {
 		return err
 	}
 	refusal := s.unsupported(m.Properties)
-	if refusal == nil && s.requests.subscribed(m.Track.String()) {
+	if refusal == nil && s.ways.subscribed(s.requests, m.Track.String()) {
 		refusal = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
 	}
 	if !ok || refusal != nil {
@@ -64,13 +64,20 @@ func (r *PublishRequest) Accept(o SubscribeOptions) (*Subscription, error) {
 	r.sub.mu.Lock() // the publisher may be ending it
 	r.sub.forward, r.sub.filter = !o.NoForward, o.Filter
 	r.sub.mu.Unlock()
-	if r.in.s.v.Has(wire.AnswerShapes) {
-		r.sub.order = or(o.GroupOrder, r.sub.order)
-		if err := r.in.answer(&wire.PublishOK{RequestID: r.in.id, Parameters: p}); err != nil {
-			return nil, err
-		}
-		return r.sub, nil
+	return r.in.s.ways.accept(r, o, p)
+}
+
+// acceptAs says how this side wants the track in the answer.
+func (r *PublishRequest) acceptAs(o SubscribeOptions, p wire.Parameters) (*Subscription, error) {
+	r.sub.order = or(o.GroupOrder, r.sub.order)
+	if err := r.in.answer(&wire.PublishOK{RequestID: r.in.id, Parameters: p}); err != nil {
+		return nil, err
 	}
+	return r.sub, nil
+}
+
+// acceptAndUpdate says that in a REQUEST_UPDATE after the answer, which has no parameters (draft-20 §10.11).
+func (r *PublishRequest) acceptAndUpdate(o SubscribeOptions, p wire.Parameters) (*Subscription, error) {
 	p.GroupOrder = wire.GroupOrderDefault // an update has none
 	if o.NoForward == !r.Forward {
 		p.Forward = nil // it is so already

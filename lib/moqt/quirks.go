@@ -14,9 +14,11 @@ const moqNetJS = "moq-lite-js"
 // @moq/net up to 0.3.4 expects a length before it in draft 18, where a location has none (18 §10.2), and gives the request
 // up. (It uses the value for nothing; its authors' Rust library was mended in September 2026.) It does without: the track
 // then looks as if it had no objects yet. MediaMTX, which does not say its name, knows no parameter but tokens.
-func (s *Session) largestFor(l *Location) *Location {
+func (s *Session) largestFor(l *Location) *Location { return s.ways.largest(s, l) }
+
+func (s *Session) largestUnlessMistaken(l *Location) *Location {
 	name := s.peer.Implementation
-	if s.v.RequestStreams() && (name == moqNetJS || s.cfg.Lenient && name == "") {
+	if name == moqNetJS || s.cfg.Lenient && name == "" {
 		return nil
 	}
 	return l
@@ -40,17 +42,14 @@ func (s *Session) parseRequest(v Version, typ uint64, payload []byte) (wire.Mess
 // renumber gives a request of the peer an id of this side's choice, if the session is lenient: MediaMTX counts 1, 2, 3. In
 // drafts where every request has a stream, the id on the wire is for joining fetches alone.
 func (s *Session) renumber(id *uint64) {
-	if s.anyIDs() {
+	if s.carrier.anyIDs() {
 		*id = s.requests.renumber()
 	}
 }
 
-// anyIDs reports that ids of the peer's requests are not to be relied on.
-func (s *Session) anyIDs() bool { return s.cfg.Lenient && s.v.RequestStreams() }
-
 // joined finds the subscription that a joining fetch names; requestTable.mu is held.
 func (s *Session) joined(id uint64) uint64 {
-	if !s.anyIDs() {
+	if !s.carrier.anyIDs() {
 		return id
 	}
 	for _, r := range s.requests.open {

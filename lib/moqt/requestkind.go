@@ -61,7 +61,7 @@ func (r *request) endsWithFIN() bool {
 		return !r.own && !r.done
 	case typePublishNamespace, typeSubscribeNamespace, typeSubscribeTracks:
 		if !r.own { // of who offers, or asks for a listing
-			return r.s.v.Has(wire.FINEnds)
+			return r.s.ways.finEnds()
 		}
 		return r.listing()
 	case typeFetch, typeTrackStatus:

@@ -21,7 +21,6 @@ type requestTable struct {
 	peer    uint64
 	skipped map[uint64]struct{}
 	lossy   bool   // each request has a stream, so any may be overtaken and some never come
-	one     bool   // a track has one subscription of each side
 	given   uint64 // next id for a request of the peer that is renumbered
 	turns   uint64 // how many SUBSCRIBE the peer sent
 	news    chan struct{}
@@ -35,8 +34,8 @@ const maxSkipped = 256
 const maxSkippedStreams = 8192
 
 // newRequestTable makes that of a client or server.
-func newRequestTable(client, lossy, one bool) *requestTable {
-	t := &requestTable{open: map[uint64]*request{}, fills: map[uint64]*FetchReader{}, skipped: map[uint64]struct{}{}, lossy: lossy, one: one}
+func newRequestTable(client, lossy bool) *requestTable {
+	t := &requestTable{open: map[uint64]*request{}, fills: map[uint64]*FetchReader{}, skipped: map[uint64]struct{}{}, lossy: lossy}
 	if client {
 		t.peer = 1
 	} else {
@@ -199,9 +198,6 @@ func (t *requestTable) subscribes(r *request, track string) {
 // otherSubscription gives the context of a subscription to r's track that came before it and stands in its way, or nil; theirs: the
 // peer began it.
 func (t *requestTable) otherSubscription(r *request) (other context.Context, theirs bool) {
-	if !t.one {
-		return nil, false
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, o := range t.open {
@@ -218,9 +214,6 @@ func (t *requestTable) otherSubscription(r *request) (other context.Context, the
 
 // subscribed reports a subscription of this side to a track that is established and not about to end, and stands in the way of another.
 func (t *requestTable) subscribed(track string) bool {
-	if !t.one {
-		return false
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, r := range t.open {

@@ -29,7 +29,7 @@ func TestRequestTableAdmits(t *testing.T) {
 		{"too far ahead on streams", true, []uint64{0, 2 + 2*(maxSkippedStreams+1)}, wire.InvalidRequestID},
 		{"what never came is forgotten", true, []uint64{2 * maxSkippedStreams, 4 * maxSkippedStreams, 2}, wire.InvalidRequestID},
 	} {
-		table := newRequestTable(false, tt.lossy, true)
+		table := newRequestTable(false, tt.lossy)
 		for i, id := range tt.ids {
 			code := wire.NoError
 			var we *wire.Error
@@ -45,7 +45,7 @@ func TestRequestTableAdmits(t *testing.T) {
 
 // TestRequestTableTells: who waits for what the peer says next is woken by each thing that may be it, and once.
 func TestRequestTableTells(t *testing.T) {
-	table := newRequestTable(false, true, true)
+	table := newRequestTable(false, true)
 	r := &request{id: 2}
 	for name, news := range map[string]func(){
 		"request": func() {
@@ -76,7 +76,7 @@ func TestRequestTableTells(t *testing.T) {
 
 // TestRequestTableIDs: own ids are those of the side, and a request that took another's place is not removed with it.
 func TestRequestTableIDs(t *testing.T) {
-	client, server := newRequestTable(true, false, true), newRequestTable(false, false, true)
+	client, server := newRequestTable(true, false), newRequestTable(false, false)
 	if a, b, c := client.nextID(), client.nextID(), server.nextID(); a != 0 || b != 2 || c != 1 {
 		t.Errorf("ids %d, %d and %d", a, b, c)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -268,6 +269,14 @@ var keepsRule = map[wire.Rule]func(t *testing.T, v Version) bool{
 		st.Close()
 		synctest.Wait()
 		return recv(t, left).Err() != nil
+	},
+	wire.OwnStreams: func(t *testing.T, v Version) bool {
+		p := onRules(t, v, nil)
+		go p.s.TrackStatus(testContext(t), testTrack)
+		ctx, cancel := context.WithTimeout(testContext(t), time.Second)
+		defer cancel()
+		_, err := p.conn.AcceptStream(ctx)
+		return err == nil
 	},
 	wire.SessionTracks: func(t *testing.T, v Version) bool {
 		p := onRules(t, v, nil)

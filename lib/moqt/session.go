@@ -19,6 +19,7 @@ type Session struct {
 	cfg    *Config
 	log    *slog.Logger
 	v      Version
+	ways   ways // of v
 	client bool
 	target target // client: where to, for CLIENT_SETUP; server with HTTP below: where the client wanted to
 
@@ -81,11 +82,8 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 		ready:   make(chan struct{}),
 		setupIn: make(chan objectReader, 1),
 	}
-	if s.v.RequestStreams() {
-		s.conn, s.carrier = recoded{conn, v}, ownStreams{s: s}
-	} else {
-		s.carrier = newControlMux(s)
-	}
+	s.ways = waysOf(v)
+	s.ways.carry(s)
 	s.open, s.fills = make(chan struct{}, s.cfg.MaxRequests), make(chan struct{}, s.cfg.MaxRequests)
 	s.slots = make(chan struct{}, s.cfg.MaxStreams)
 	s.log = s.cfg.Logger.With("peer", conn.RemoteAddr())
@@ -96,8 +94,7 @@ func newSession(conn Conn, conf *Config, client bool) *Session {
 	if s.qlog != nil {
 		context.AfterFunc(s.ctx, func() { s.qlog.close(s.ctx) })
 	}
-	one := v.Has(wire.OneSubscription)
-	s.requests, s.aliases = newRequestTable(client, s.carrier.overtake() > 0, one), newAliasTable(!one)
+	s.requests, s.aliases = newRequestTable(client, s.carrier.overtake() > 0), newAliasTable()
 	s.inTokens.init(s.cfg.MaxTokenCache)
 	s.leaving.came = make(chan struct{})
 	if !known {
@@ -121,11 +118,7 @@ func (s *Session) Run(ctx context.Context) error {
 	err := s.Handshake(ctx)
 	if err == nil {
 		var loops sync.WaitGroup
-		serve := []func() error{s.readControl, s.acceptStreams, s.receiveDatagrams}
-		if s.v.SetupStream() == 0 { // else the handshake needs it already
-			serve = append(serve, s.acceptUniStreams)
-		}
-		for _, loop := range serve {
+		for _, loop := range []func() error{s.readControl, s.acceptStreams, s.receiveDatagrams} {
 			loops.Go(func() { s.fail(loop()) })
 		}
 		<-s.ctx.Done()

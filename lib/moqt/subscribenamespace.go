@@ -65,42 +65,49 @@ func (s *Session) SubscribeNamespace(ctx context.Context, prefix object.Namespac
 	if o.NoForward {
 		forward = new(bool)
 	}
-	var err error
-	if !s.v.Has(wire.TracksApart) { // both are one request
-		m := &wire.SubscribeNamespace{Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens, Forward: forward}}
-		switch {
-		case o.Publish && !o.NoListing:
-			m.Options = wire.SubscribeBoth
-		case !o.Publish:
-			m.Options = wire.SubscribeNamespaces
-		}
-		if sub.r, err = s.namespaceRequest(ctx, m); err != nil {
-			return nil, err
-		}
-		return sub, nil
+	if err := s.ways.list(sub, ctx, prefix, o, forward); err != nil {
+		return nil, err
 	}
-	// Listing and PUBLISH are two requests (draft-18 §10.16, §10.17).
+	return sub, nil
+}
+
+// listAsOne asks for the listing and for PUBLISH with one request, of which both are options (draft-16 §9.25).
+func (sub *NamespaceSubscription) listAsOne(ctx context.Context, prefix object.Namespace, o SubscribeNamespaceOptions, forward *bool) (err error) {
+	m := &wire.SubscribeNamespace{Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens, Forward: forward}}
+	switch {
+	case o.Publish && !o.NoListing:
+		m.Options = wire.SubscribeBoth
+	case !o.Publish:
+		m.Options = wire.SubscribeNamespaces
+	}
+	sub.r, err = sub.s.namespaceRequest(ctx, m)
+	return err
+}
+
+// listApart asks for the listing and for PUBLISH with a request each (draft-18 §10.16, §10.17).
+func (sub *NamespaceSubscription) listApart(ctx context.Context, prefix object.Namespace, o SubscribeNamespaceOptions, forward *bool) (err error) {
+	s := sub.s
 	if o.Publish {
 		m := &wire.SubscribeTracks{Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens, Forward: forward}}
 		if sub.tracks, err = s.namespaceRequest(ctx, m); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if o.NoListing {
 		sub.r, sub.tracks = sub.tracks, nil
-		return sub, nil
+		return nil
 	}
 	m := &wire.SubscribeNamespace{Prefix: prefix, Parameters: wire.Parameters{Tokens: o.Tokens}}
 	if sub.r, err = s.namespaceRequest(ctx, m); err != nil {
 		if sub.tracks != nil {
 			sub.tracks.cancel(nil)
 		}
-		return nil, err
+		return err
 	}
 	if sub.tracks != nil {
 		s.spawn(sub.drainTracks)
 	}
-	return sub, nil
+	return nil
 }
 
 // namespaceRequest asks for namespaces or tracks and waits for the answer (*RequestError if refused). The rest is for Next.
@@ -357,9 +364,13 @@ func (a *NamespaceAnnouncer) tell(ns object.Namespace, gone bool) error {
 // Blocked tells a subscriber that wants PUBLISH of a track below the prefix that there will be none, for want of room: the subscriber may
 // subscribe to the track. Drafts before 17 cannot tell.
 func (a *NamespaceAnnouncer) Blocked(track object.TrackName) error {
-	if !a.r.in.s.v.Has(wire.TracksApart) || !a.r.Options.Publish {
+	if !a.r.Options.Publish {
 		return nil
 	}
+	return a.r.in.s.ways.blocked(a, track)
+}
+
+func (a *NamespaceAnnouncer) sendBlocked(track object.TrackName) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !track.Namespace.HasPrefix(a.prefix) {

@@ -30,7 +30,7 @@ func (in *request) beginSubscribe(m *wire.Subscribe) error {
 	}
 	s := in.s
 	s.requests.subscribes(in, m.Track.String())
-	other, theirs := s.requests.otherSubscription(in)
+	other, theirs := s.ways.otherSubscription(s.requests, in)
 	duplicate := &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "already subscribed"}
 	if refusal := s.checkFilters(m.Parameters); refusal != nil {
 		s.spawn(func() { in.reject(refusal.Code, refusal.Reason) })
@@ -63,7 +63,7 @@ func (s *Session) onlySubscription(in *request) bool {
 	late := time.NewTimer(s.carrier.overtake())
 	defer late.Stop()
 	for {
-		other, theirs := s.requests.otherSubscription(in)
+		other, theirs := s.ways.otherSubscription(s.requests, in)
 		switch {
 		case other == nil:
 			return true

@@ -152,7 +152,7 @@ func (sub *Subscription) establish(alias uint64, p wire.Parameters, properties [
 		sub.info.Expires = duration(*p.Expires)
 	}
 	sub.order = or(order, props.GroupOrder)
-	if err := sub.s.aliases.add(alias, sub); err != nil {
+	if err := sub.s.ways.alias(sub.s.aliases, alias, sub); err != nil {
 		return err
 	}
 	sub.mu.Lock()

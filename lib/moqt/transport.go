@@ -65,12 +65,8 @@ type PipeOptions struct {
 // Pipe connects two ends in memory, within a process and for tests without a network.
 func Pipe(o PipeOptions) (client, server Conn) {
 	streams := or(o.MaxStreams, 100)
-	uni := streams
-	if o.Version.Known() && o.Version.SetupStream() != 0 {
-		uni++ // the control stream
-	}
 	return transport.Pipe(transport.PipeOptions{
-		Protocol: o.Version.ALPN(), MaxStreams: streams, MaxUniStreams: uni, Window: o.Window, WebLike: o.WebLike,
+		Protocol: o.Version.ALPN(), MaxStreams: streams, MaxUniStreams: streams + 1, Window: o.Window, WebLike: o.WebLike,
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"every.channel/ec/lib/archive"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/mesh"
+	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
 )
 
@@ -49,17 +50,17 @@ type Key struct {
 
 // Peer is one session.
 type Peer struct {
-	Peer           string    `json:"peer"` // its address; of an upstream, the address that was dialed
-	Path           string    `json:"path"` // what it runs over, as moqt.Session.Transport has it
-	Role           string    `json:"role"` // client, upstream or peer
-	Draft          int       `json:"draft"`
-	Implementation string    `json:"implementation,omitempty"`
-	URL            string    `json:"url,omitempty"` // path and query that a client asked for
-	Since          time.Time `json:"since"`
-	Publishes      int       `json:"publishes"` // tracks that it sends
-	Sent           Traffic   `json:"sent"`
-	Received       Traffic   `json:"received"`
-	Repair         *Repair   `json:"repair,omitempty"` // nil: the other side cannot, or it is off
+	Peer           string       `json:"peer"` // its address; of an upstream, the address that was dialed
+	Path           string       `json:"path"` // what it runs over, as moqt.Session.Transport has it
+	Role           string       `json:"role"` // client, upstream or peer
+	Draft          moqt.Version `json:"draft"`
+	Implementation string       `json:"implementation,omitempty"`
+	URL            string       `json:"url,omitempty"` // path and query that a client asked for
+	Since          time.Time    `json:"since"`
+	Publishes      int          `json:"publishes"` // tracks that it sends
+	Sent           Traffic      `json:"sent"`
+	Received       Traffic      `json:"received"`
+	Repair         *Repair      `json:"repair,omitempty"` // nil: the other side cannot, or it is off
 }
 
 // Repair is what was made good on the path to a peer.
@@ -262,7 +263,7 @@ func (r *Relay) peers() []Peer {
 func (s *session) status() Peer {
 	st := s.s.Stats()
 	p := Peer{
-		Peer: s.name, Path: s.s.Transport(), Role: "client", Draft: int(s.s.Version()), Since: s.since.UTC(),
+		Peer: s.name, Path: s.s.Transport(), Role: "client", Draft: s.s.Version(), Since: s.since.UTC(),
 		Sent: Traffic(st.Sent), Received: Traffic(st.Received),
 	}
 	if r := s.s.Repair(); r.Spoken {

@@ -79,7 +79,7 @@ func TestStatus(t *testing.T) {
 		t.Fatalf("%+v", got.Sessions)
 	}
 	pub, sub := got.Sessions[0], got.Sessions[1]
-	if pub.Path != "quic" || pub.Role != "client" || pub.Publishes != 1 || pub.Received.Objects != parts+1 || pub.Draft != int(wire.Versions()[0]) || pub.Implementation != "every.channel" {
+	if pub.Path != "quic" || pub.Role != "client" || pub.Publishes != 1 || pub.Received.Objects != parts+1 || pub.Draft != wire.Versions()[0] || pub.Implementation != "every.channel" {
 		t.Errorf("publisher %+v", pub)
 	}
 	if sub.Path != "webtransport" || sub.Publishes != 0 || sub.Sent.Objects != parts+1 || sub.Sent.Bytes == 0 || sub.URL != "/watch?x" || sub.Since.Before(pub.Since) {

@@ -41,6 +41,10 @@ const (
 	// follow (draft-18 §3.3, draft-20 §3.3.2).
 	FINEnds
 
+	// OwnStreams: each request has a bidirectional stream of its own, and control messages travel on a pair of unidirectional streams
+	// (draft-17 §3.3).
+	OwnStreams
+
 	rules // how many
 )
 
@@ -60,6 +64,14 @@ func Rules() (list []Rule) {
 		list = append(list, r)
 	}
 	return list
+}
+
+// Choose is with for a draft that has a rule and without for another. A session chooses once what it does by its draft.
+func Choose[T any](v Version, r Rule, with, without T) T {
+	if v.Has(r) {
+		return with
+	}
+	return without
 }
 
 // Has reports whether the draft has a rule.

@@ -23,6 +23,9 @@ const StreamFetch = 0x05
 // IsPadding reports whether a unidirectional stream of type t carries nothing (draft-18 §11.5).
 func IsPadding(t uint64, v Version) bool { return t == 0x132b3e28 && drafts[v].padding }
 
+// IsSetup reports whether a stream type is that of a control stream.
+func IsSetup(t uint64, v Version) bool { return t != 0 && t == drafts[v].setupType }
+
 // IsSubgroup reports whether a unidirectional stream of type t carries a subgroup.
 func IsSubgroup(t uint64, v Version) bool {
 	return t&^drafts[v].subgroupTypes == 0 && t&subgroupForm != 0 && t&subgroupIDMode != subgroupIDMode

@@ -79,7 +79,7 @@ var drafts = [256]*draft{
 		uncounted:       MaxVarint,
 		setupType:       0x2f00,
 		padding:         true,
-		rules: setOf(JoinWaits, JoinForwarding, JoinPublished, JoinResumed, SessionTracks, GoAwayNamesRequest, ListingUpdates, TracksApart,
+		rules: setOf(OwnStreams, JoinWaits, JoinForwarding, JoinPublished, JoinResumed, SessionTracks, GoAwayNamesRequest, ListingUpdates, TracksApart,
 			OneSubscription, AnswerShapes, FINEnds),
 		done:   done18,
 		resets: resets18,
@@ -104,7 +104,7 @@ var draft20 = draft{
 	uncounted:       math.MaxUint64,
 	setupType:       0x2f00,
 	padding:         true,
-	rules:           setOf(SessionTracks, ListingUpdates, TracksApart, Fills),
+	rules:           setOf(OwnStreams, SessionTracks, ListingUpdates, TracksApart, Fills),
 	requests:        requests20,
 	done:            done20,
 	resets:          resets18,
@@ -131,6 +131,16 @@ func (v Version) SetupStream() uint64 { return drafts[v].setupType }
 
 // MaxInteger is the largest integer the draft can write.
 func (v Version) MaxInteger() uint64 { return drafts[v].varint.max() }
+
+// CheckIDs refuses ids that the draft cannot write.
+func CheckIDs(v Version, ids ...uint64) error {
+	for _, id := range ids {
+		if id > v.MaxInteger() {
+			return ErrValue
+		}
+	}
+	return nil
+}
 
 // ALPN returns the protocol name of v in TLS and WebTransport, "" for an unknown version.
 func (v Version) ALPN() string {
