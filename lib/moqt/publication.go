@@ -120,20 +120,30 @@ func (p *Publication) open(ctx context.Context, m *wire.Publish, largest *Locati
 	p.state.apply(ok.Parameters)
 	p.state.resolve(p.saved)
 	p.sift(wire.Parameters{})
-	p.limitTimeout()
+	p.state.limit(p.trackTimeouts())
 	p.mu.Unlock()
 	p.r.follow()
 	return nil
 }
 
-// limitTimeout applies the track's own delivery timeout; mu is held.
-func (p *Publication) limitTimeout() {
-	if t := duration(p.props.DeliveryTimeout); t > 0 && (p.state.DeliveryTimeout == 0 || t < p.state.DeliveryTimeout) {
-		p.state.DeliveryTimeout = t
-	}
-	if t := duration(p.props.SubgroupTimeout); t > 0 && (p.state.SubgroupTimeout == 0 || t < p.state.SubgroupTimeout) {
-		p.state.SubgroupTimeout = t
-	}
+// trackTimeouts are the track's own.
+func (p *Publication) trackTimeouts() timeouts {
+	return timeouts{duration(p.props.DeliveryTimeout), duration(p.props.SubgroupTimeout)}
+}
+
+// timeouts are those of a subgroup at this moment.
+func (p *Publication) timeouts(own wire.SubgroupTimeouts) timeouts {
+	track := p.trackTimeouts().instead(own)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state.asked.and(track)
+}
+
+// Timeouts are those for a subgroup whose first object has properties, by the subscriber and the publisher: for each object from when its
+// header came, and for the rest of the subgroup from its end. 0: none. No properties: the track's count.
+func (p *Publication) Timeouts(first []byte) (object, subgroup time.Duration) {
+	t := p.timeouts(p.s.ways.ownTimeouts(first))
+	return t.object, t.subgroup
 }
 
 func (p *Publication) take(m wire.Message) error { return nobody{}.take(m) }
@@ -214,7 +224,7 @@ func (p *Publication) apply(params wire.Parameters) (largest *Location, refusal 
 		p.state.resolve(largest)
 	}
 	refusal = p.sift(params)
-	p.limitTimeout()
+	p.state.limit(p.trackTimeouts())
 	if params.SubscriberPriority != nil {
 		p.prioritize()
 	}
@@ -260,7 +270,7 @@ func (p *Publication) OpenSubgroup(ctx context.Context, h SubgroupHeader) (*Subg
 	if p.s.qlog != nil {
 		w.id = p.s.qlog.streamID(st)
 	}
-	w.timeout = p.State().DeliveryTimeout
+	w.timeout = p.timeouts(w.own).object
 	if h.Priority != nil {
 		w.priority = *h.Priority
 		if w.priority == p.props.Priority { // what the track's properties say, or DefaultPriority

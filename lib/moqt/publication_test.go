@@ -412,6 +412,89 @@ func TestDeliveryTimeoutResetsTheStream(t *testing.T) {
 	})
 }
 
+// givesUpAfter is how long a publisher waits for a subscriber that does not read before the subgroup is reset. The subgroup's objects have
+// the properties given, the first one an id.
+func givesUpAfter(t *testing.T, v Version, track TrackInfo, o SubscribeOptions, id uint64, properties ...[]byte) time.Duration {
+	t.Helper()
+	h, pubs := accepting(track)
+	a, b := Pipe(PipeOptions{Version: v, Window: 1000})
+	c, s := NewClient(a, "", "/", nil), NewServer(b, &Config{Handler: h})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 2)
+	go func() { ended <- c.Run(ctx) }()
+	go func() { ended <- s.Run(ctx) }()
+	defer func() { cancel(); <-ended; <-ended }()
+	if _, err := c.Subscribe(ctx, testTrack, o); err != nil {
+		t.Fatal(err)
+	}
+	w, err := (<-pubs).OpenSubgroup(ctx, SubgroupHeader{HasProperties: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	for i, p := range properties {
+		size := 1
+		if i == len(properties)-1 {
+			size = 10_000
+			w.Published(start)
+		}
+		if err = w.WriteObject(id+uint64(i), p, wire.StatusNormal, make([]byte, size)); err != nil {
+			break
+		}
+	}
+	var reset *StreamResetError
+	if !errors.As(err, &reset) || reset.Code != wire.ResetDeliveryTimeout {
+		t.Errorf("a subscriber that does not read: %v", err)
+	}
+	return time.Since(start)
+}
+
+// TestTimeoutsOfASubgroup: the first object of a subgroup has timeouts for the subgroup in place of the track's, and the smaller one of
+// publisher and subscriber counts (draft-19 §8).
+func TestTimeoutsOfASubgroup(t *testing.T) {
+	const second = time.Second
+	object := func(ms uint64) []byte {
+		b, _ := wire.AppendKeyValues(nil, wire.PropertyForm, []wire.KeyValue{{Type: 2, Value: ms}})
+		return b
+	}
+	subgroup := func(ms uint64) []byte {
+		b, _ := wire.AppendKeyValues(nil, wire.PropertyForm, []wire.KeyValue{{Type: 6, Value: ms}})
+		return b
+	}
+	for name, c := range map[string]struct {
+		track, asked []byte // asked: of SUBSCRIBE, as properties would say it
+		id           uint64
+		first, next  []byte
+		want         time.Duration
+	}{
+		"smaller than the subscriber's":  {nil, object(3000), 0, object(1000), nil, second},
+		"greater than the subscriber's":  {nil, object(3000), 0, object(9000), nil, 3 * second},
+		"in place of a smaller one":      {object(1000), nil, 0, object(5000), nil, 5 * second},
+		"none in place of the track's":   {object(1000), object(3000), 0, object(0), nil, 3 * second},
+		"of the second object":           {object(2000), nil, 0, nil, object(1000), 2 * second},
+		"of an object that is not first": {object(2000), nil, 5, object(1000), nil, 2 * second},
+		"of the subgroup":                {subgroup(4000), nil, 0, subgroup(1000), nil, second},
+		"none for the subgroup":          {subgroup(1000), subgroup(3000), 0, subgroup(0), nil, 3 * second},
+		"of the subgroup, by the track":  {subgroup(1000), nil, 0, nil, nil, second},
+		"of the subgroup, second object": {subgroup(2000), nil, 0, nil, subgroup(1000), 2 * second},
+	} {
+		for _, v := range wire.Versions() {
+			if !v.Has(wire.ObjectTimeouts) {
+				continue
+			}
+			t.Run(name+"/"+v.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					asked := timeouts{}.instead(wire.ParseSubgroupTimeouts(c.asked))
+					o := SubscribeOptions{DeliveryTimeout: asked.object, SubgroupTimeout: asked.subgroup}
+					if got := givesUpAfter(t, v, TrackInfo{Properties: c.track}, o, c.id, c.first, c.next); got != c.want {
+						t.Errorf("gave up after %v, want %v", got, c.want)
+					}
+				})
+			})
+		}
+	}
+}
+
 // TestSubgroupDeliveryTimeout: what is left of a subgroup some time after its end was published is not sent.
 func TestSubgroupDeliveryTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

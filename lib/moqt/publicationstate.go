@@ -20,6 +20,33 @@ type PublicationState struct {
 	SubgroupTimeout time.Duration // likewise for whole subgroups, draft 18; see SubgroupWriter.Published
 	NewGroup        *uint64       // last NEW_GROUP_REQUEST
 	Resumed         *Location     // largest object when the subscription was last resumed: what follows is to be sent
+
+	asked timeouts // those of the subscriber
+}
+
+// timeouts are those of a subscription (§9.2.2.2, draft-18 §8); 0: none.
+type timeouts struct{ object, subgroup time.Duration }
+
+// and is the smaller of both sides' timeouts.
+func (t timeouts) and(o timeouts) timeouts {
+	smaller := func(a, b time.Duration) time.Duration {
+		if a == 0 || b == 0 {
+			return a + b
+		}
+		return min(a, b)
+	}
+	return timeouts{smaller(t.object, o.object), smaller(t.subgroup, o.subgroup)}
+}
+
+// instead puts those of a subgroup in the place of the track's.
+func (t timeouts) instead(own wire.SubgroupTimeouts) timeouts {
+	if own.HasObject {
+		t.object = duration(own.Object)
+	}
+	if own.HasSubgroup {
+		t.subgroup = duration(own.Subgroup)
+	}
+	return t
 }
 
 // Wants reports whether an object passes the filter.
@@ -66,6 +93,12 @@ func bounds(f Filter, largest *Location) (start, last Location) {
 	return start, last
 }
 
+// limit sets the timeouts of the subscription for those of the track.
+func (s *PublicationState) limit(track timeouts) {
+	t := s.asked.and(track)
+	s.DeliveryTimeout, s.SubgroupTimeout = t.object, t.subgroup
+}
+
 // apply takes over the parameters of a request or update.
 func (s *PublicationState) apply(p wire.Parameters) {
 	if p.Forward != nil {
@@ -81,11 +114,12 @@ func (s *PublicationState) apply(p wire.Parameters) {
 		s.Filter = *p.SubscriptionFilter
 	}
 	if p.DeliveryTimeout > 0 || p.NoDeliveryTimeout {
-		s.DeliveryTimeout = duration(p.DeliveryTimeout)
+		s.asked.object = duration(p.DeliveryTimeout)
 	}
 	if p.SubgroupDeliveryTimeout != nil {
-		s.SubgroupTimeout = duration(*p.SubgroupDeliveryTimeout)
+		s.asked.subgroup = duration(*p.SubgroupDeliveryTimeout)
 	}
+	s.limit(timeouts{})
 	if p.NewGroupRequest != nil {
 		s.NewGroup = p.NewGroupRequest
 	}

@@ -270,6 +270,9 @@ var keepsRule = map[wire.Rule]func(t *testing.T, v Version) bool{
 		synctest.Wait()
 		return recv(t, left).Err() != nil
 	},
+	wire.ObjectTimeouts: func(t *testing.T, v Version) bool {
+		return givesUpAfter(t, v, TrackInfo{}, SubscribeOptions{DeliveryTimeout: 3 * time.Second}, 0, []byte{0x02, 0x43, 0xe8}) == time.Second
+	},
 	wire.OwnStreams: func(t *testing.T, v Version) bool {
 		p := onRules(t, v, nil)
 		go p.s.TrackStatus(testContext(t), testTrack)

@@ -211,6 +211,8 @@ type SubgroupWriter struct {
 	prev        uint64
 	some        bool // an object was written
 	firstObject bool // the caller says so
+	own         wire.SubgroupTimeouts
+	published   time.Time // see Published
 }
 
 // WriteObject writes an object, header and payload in one go. Object ids must increase. Properties are key-value-pairs and
@@ -243,6 +245,9 @@ func (w *SubgroupWriter) WriteObjectHeader(id uint64, properties []byte, size ui
 
 // begin puts the object's header into scratch, if the object passes the subscriber's filters.
 func (w *SubgroupWriter) begin(id uint64, properties []byte, status ObjectStatus, size uint64) (passes bool, err error) {
+	if len(properties) > 0 && !w.some && (id == 0 || w.firstObject) {
+		w.limit(properties)
+	}
 	if err := w.ready(); err != nil {
 		return false, err
 	}
@@ -296,11 +301,26 @@ func (w *SubgroupWriter) begin(id uint64, properties []byte, status ObjectStatus
 // cannot be handed to the transport until SUBGROUP_DELIVERY_TIMEOUT after t resets the stream (draft-18 §8). What the
 // transport took is out of reach, because it does not tell what was acknowledged.
 func (w *SubgroupWriter) Published(t time.Time) {
-	if d := w.p.State().SubgroupTimeout; d > 0 && w.err == nil {
+	w.published = t
+	if d := w.p.timeouts(w.own).subgroup; d > 0 && w.err == nil {
 		w.until = t.Add(d)
 		w.deadline()
 	}
 }
+
+// limit takes the timeouts that the first object has for the subgroup.
+func (w *SubgroupWriter) limit(properties []byte) {
+	if w.own = w.p.s.ways.ownTimeouts(properties); w.own == (wire.SubgroupTimeouts{}) {
+		return
+	}
+	w.timeout, w.until = w.p.timeouts(w.own).object, time.Time{}
+	if !w.published.IsZero() {
+		w.Published(w.published)
+	}
+}
+
+// Timeout is how long an object of the subgroup may wait at this moment before it is handed to the transport; 0: for ever.
+func (w *SubgroupWriter) Timeout() time.Duration { return w.p.timeouts(w.own).object }
 
 // sent keeps the largest location sent.
 func (p *Publication) sent(l Location) {

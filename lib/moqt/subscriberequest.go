@@ -90,7 +90,7 @@ func (r *SubscribeRequest) Accept(info TrackInfo) (*Publication, error) {
 	p.state.apply(r.params)
 	p.state.resolve(info.Largest)
 	p.sift(r.params)
-	p.limitTimeout()
+	p.state.limit(p.trackTimeouts())
 	p.tokens = r.Tokens
 	ok := &wire.SubscribeOK{
 		RequestID: r.in.id, TrackAlias: r.in.id, Properties: told(info.Properties, r.params), Parameters: wire.Parameters{LargestObject: s.largestFor(info.Largest)},

@@ -35,6 +35,8 @@ type ways struct {
 	finEnds      func() bool // FIN ends what the peer offers, or its request for a listing
 	reserved     func(object.Namespace) bool
 
+	ownTimeouts func(properties []byte) wire.SubgroupTimeouts // of a subgroup, by the properties of its first object
+
 	nameRequest func(*Session, *wire.GoAway)
 	checkNamed  func(*Session, *wire.GoAway) error
 	largest     func(*Session, *Location) *Location
@@ -62,6 +64,8 @@ func waysOf(v Version) ways {
 		blocked:      wire.Choose(v, wire.TracksApart, (*NamespaceAnnouncer).sendBlocked, tellNothing),
 		finEnds:      wire.Choose(v, wire.FINEnds, yes, no),
 		reserved:     wire.Choose(v, wire.SessionTracks, ofSession, ofAnybody),
+
+		ownTimeouts: wire.Choose(v, wire.ObjectTimeouts, wire.ParseSubgroupTimeouts, ofTrackOnly),
 
 		nameRequest: wire.Choose(v, wire.GoAwayNamesRequest, (*Session).nameNext, nameNone),
 		checkNamed:  wire.Choose(v, wire.GoAwayNamesRequest, (*Session).checkNext, checkNone),
@@ -110,6 +114,8 @@ func ofSession(ns object.Namespace) bool {
 	return len(ns) > 0 && (ns[0] == ".session" || ns[0] == ".")
 }
 func ofAnybody(object.Namespace) bool { return false }
+
+func ofTrackOnly([]byte) (none wire.SubgroupTimeouts) { return none }
 
 // nameNext gives GOAWAY the id of the first request that is not taken any more (draft-18 §10.4).
 func (s *Session) nameNext(m *wire.GoAway) {

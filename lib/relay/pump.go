@@ -46,7 +46,6 @@ func newPump(s *subscriber, b live.Birth, start uint64) *pump {
 
 var (
 	errLag     = errors.New("subscriber is too far behind")
-	errTimeout = errors.New("delivery timeout")
 	errStalled = errors.New("an object's publisher stalls")
 )
 
@@ -69,9 +68,6 @@ func (p *pump) run(ctx context.Context) {
 	case p.lagging() || errors.Is(err, errLag):
 		c.resetLag.Add(1)
 		t.r.log.Warn("group reset, subscriber is too far behind", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
-		p.abort(wire.ResetDeliveryTimeout)
-	case errors.Is(err, errTimeout):
-		c.resetTimeout.Add(1)
 		p.abort(wire.ResetDeliveryTimeout)
 	case errors.Is(err, store.ErrNotFound) && !p.cursor.Some():
 		// Retention has removed the group before anything of it was sent, so there is no stream to reset.
@@ -141,11 +137,11 @@ func (p *pump) wait(ctx context.Context, d time.Duration, changed, came <-chan s
 // object sends the object of a step.
 func (p *pump) object(ctx context.Context, s *live.Step) error {
 	p.published(s)
-	d := p.s.pub.State().DeliveryTimeout
 	var err error
 	switch {
-	case d > 0 && s.Overtaken && s.Since.After(p.began) && time.Since(s.Since) > d:
-		return errTimeout
+	case p.expired(s):
+		p.expire(s)
+		return nil
 	case s.Datagram != nil: // it may be lost, as every datagram may
 		err = p.s.pub.SendDatagram(*s.Datagram)
 	case s.Arriving:
@@ -170,6 +166,42 @@ func (p *pump) object(ctx context.Context, s *live.Step) error {
 		return errLag
 	}
 	return err
+}
+
+// expired reports whether an object that came since the pump began has waited longer than the delivery timeout allows (draft-18 §8).
+func (p *pump) expired(s *live.Step) bool {
+	if s.Since.Before(p.began) {
+		return false
+	}
+	var d time.Duration
+	switch w := p.writers[s.Object.Subgroup]; {
+	case s.Datagram != nil:
+		object, subgroup := p.s.pub.Timeouts(nil)
+		if d = object; subgroup > 0 && (d == 0 || subgroup < d) {
+			d = subgroup
+		}
+	case w != nil:
+		d = w.Timeout()
+	case s.Opens:
+		d, _ = p.s.pub.Timeouts(s.Object.Properties)
+	default:
+		d, _ = p.s.pub.Timeouts(nil)
+	}
+	return d > 0 && time.Since(s.Since) > d
+}
+
+// expire gives up what has waited too long: a datagram, or the rest of a subgroup. Other subgroups go on.
+func (p *pump) expire(s *live.Step) {
+	p.s.t.r.stats.resetTimeout.Add(1)
+	if s.Datagram != nil {
+		p.cursor.Sent(s)
+		return
+	}
+	if w := p.writers[s.Object.Subgroup]; w != nil {
+		w.Reset(wire.ResetDeliveryTimeout)
+		delete(p.writers, s.Object.Subgroup)
+	}
+	p.cursor.Over(s)
 }
 
 // published starts the delivery timeout of a subgroup whose publisher has ended it. The timeout runs from that end (draft-18 §8), or from

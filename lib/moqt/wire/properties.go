@@ -4,9 +4,9 @@ import "fmt"
 
 // Property types of the draft (§11, §14.3).
 const (
-	PropertyDeliveryTimeout   uint64 = 0x02 // track, milliseconds
+	PropertyDeliveryTimeout   uint64 = 0x02 // track, milliseconds; object from draft 19 on
 	PropertyMaxCacheDuration  uint64 = 0x04 // track, milliseconds
-	PropertySubgroupTimeout   uint64 = 0x06 // track, milliseconds; from draft 18 on
+	PropertySubgroupTimeout   uint64 = 0x06 // track, milliseconds; from draft 18 on; object from draft 19 on
 	PropertyImmutable         uint64 = 0x0b // track, object: key-value-pairs
 	PropertyDefaultPriority   uint64 = 0x0e // track, 0–255
 	PropertyDefaultGroupOrder uint64 = 0x22 // track
@@ -63,6 +63,30 @@ func ParseTrackProperties(b []byte, v Version) (TrackProperties, error) {
 		}
 	}
 	return p, nil
+}
+
+// SubgroupTimeouts are the timeouts that a subgroup has in place of its track's, in milliseconds (draft-19 §8).
+type SubgroupTimeouts struct {
+	Object, Subgroup       uint64
+	HasObject, HasSubgroup bool
+}
+
+// ParseSubgroupTimeouts reads them from the properties of a subgroup's first object, without allocating.
+func ParseSubgroupTimeouts(held []byte) (t SubgroupTimeouts) {
+	r := reader{b: held, v: PropertyForm, vi: drafts[PropertyForm].varint}
+	for typ := uint64(0); len(r.b) > 0 && typ < PropertySubgroupTimeout; {
+		kv := r.keyValue(typ)
+		typ = kv.Type
+		switch {
+		case r.err != nil:
+			return SubgroupTimeouts{}
+		case typ == PropertyDeliveryTimeout:
+			t.Object, t.HasObject = kv.Value, true
+		case typ == PropertySubgroupTimeout:
+			t.Subgroup, t.HasSubgroup = kv.Value, true
+		}
+	}
+	return t
 }
 
 // Properties of tracks from the first to before the end are mandatory.

@@ -41,6 +41,9 @@ const (
 	// follow (draft-18 §3.3, draft-20 §3.3.2).
 	FINEnds
 
+	// ObjectTimeouts: the first object of a subgroup may have timeouts in its properties, which count for the subgroup in place of the
+	// track's (draft-19 §8).
+	ObjectTimeouts
 	// OwnStreams: each request has a bidirectional stream of its own, and control messages travel on a pair of unidirectional streams
 	// (draft-17 §3.3).
 	OwnStreams

@@ -104,7 +104,7 @@ var draft20 = draft{
 	uncounted:       math.MaxUint64,
 	setupType:       0x2f00,
 	padding:         true,
-	rules:           setOf(OwnStreams, SessionTracks, ListingUpdates, TracksApart, Fills),
+	rules:           setOf(OwnStreams, SessionTracks, ListingUpdates, TracksApart, Fills, ObjectTimeouts),
 	requests:        requests20,
 	done:            done20,
 	resets:          resets18,

@@ -26,16 +26,15 @@ type Step struct {
 	Done    []uint64 // subgroups of which all objects were sent
 
 	// Of Send: the object. It is valid until Sent, Over or Leave is called with the step.
-	Object    *object.Object
-	Payload   []byte // of an object that is whole; of one that is arriving, Part returns what has come
-	Arriving  bool   // it is not whole yet
-	Size      int    // of the payload, also while it is not there
-	Opens     bool   // the object is certainly the first one of its subgroup
-	Datagram  *moqt.Datagram
-	Since     time.Time // when the object began to come; zero: it is read from the store
-	Overtaken bool      // there is a newer group
-	Ended     time.Time // when a publisher ended the object's subgroup; zero: none has
-	held      *Object
+	Object   *object.Object
+	Payload  []byte // of an object that is whole; of one that is arriving, Part returns what has come
+	Arriving bool   // it is not whole yet
+	Size     int    // of the payload, also while it is not there
+	Opens    bool   // the object is certainly the first one of its subgroup
+	Datagram *moqt.Datagram
+	Since    time.Time // when the object began to come; zero: it is read from the store
+	Ended    time.Time // when a publisher ended the object's subgroup; zero: none has
+	held     *Object
 
 	// Of Wait:
 	Wait    time.Duration   // ask again after this time,
@@ -177,7 +176,7 @@ func (c *Cursor) fromMemory(now time.Time) (s Step, ok bool, err error) {
 	o.retain()
 	s = Step{
 		Object: &o.Object, Payload: o.Payload, Arriving: !o.whole(), Size: o.Size, Opens: o.Opens, Datagram: o.Datagram, Since: o.At,
-		Overtaken: !t.overtaken(g).IsZero(), held: o,
+		held: o,
 	}
 	if e := g.subs[o.Subgroup]; e.finished {
 		s.Ended = e.at
