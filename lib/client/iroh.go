@@ -59,7 +59,7 @@ func Iroh(relays []string, log *slog.Logger) (dial DialIroh, stop func()) {
 	n, err := iroh.New(c)
 	if err != nil {
 		if log != nil {
-			log.Info("not by iroh", "why", err)
+			log.Info("not by iroh", "err", err)
 		}
 		return nil, stop
 	}

@@ -31,7 +31,7 @@ func Extract(ctx context.Context, cfg Config, track string, r io.Reader, w io.Wr
 		if bad, ok := errors.AsType[*object.CorruptError](err); ok {
 			x.damaged++
 			if cfg.Log != nil {
-				cfg.Log.Warn("damaged object stream", "offset", bad.Offset, "cause", bad.Err)
+				cfg.Log.Warn("damaged object stream", "offset", bad.Offset, "err", bad.Err)
 			}
 			continue
 		}

@@ -125,7 +125,7 @@ func (p *objects) next(rec *object.Record, err error) (done bool, _ error) {
 	defer p.mu.Unlock()
 	if bad, ok := errors.AsType[*object.CorruptError](err); ok {
 		p.rep.Corrupt++
-		p.cfg.Log.Warn("damaged object stream", "offset", bad.Offset, "cause", bad.Err)
+		p.cfg.Log.Warn("damaged object stream", "offset", bad.Offset, "err", bad.Err)
 		if p.cfg.JSON {
 			p.out.put(map[string]any{"v": 1, "type": "corrupt", "offset": bad.Offset, "error": bad.Err.Error()})
 		}
@@ -198,7 +198,7 @@ func (p *objects) object(t *trackState, o *object.Object) {
 	g.Bytes += int64(len(o.Payload))
 	props, err := object.ParseProperties(o.Properties)
 	if err != nil {
-		p.cfg.Log.Warn("properties are malformed", "track", t.name, "group", o.Group, "object", o.ID, "cause", err)
+		p.cfg.Log.Warn("properties are malformed", "track", t.name, "group", o.Group, "object", o.ID, "err", err)
 		g.bad = true
 		p.rep.Corrupt++
 	}
@@ -335,7 +335,7 @@ func (p *objects) entry(e *catalog.ManifestEntry) {
 func (p *objects) catalog(t *trackState, b []byte) {
 	c, err := catalog.Parse(b)
 	if err != nil {
-		p.cfg.Log.Warn("catalog is malformed", "track", t.name, "cause", err)
+		p.cfg.Log.Warn("catalog is malformed", "track", t.name, "err", err)
 		return
 	}
 	if p.cfg.JSON {

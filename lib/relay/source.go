@@ -89,7 +89,7 @@ func (src *source) run(ctx context.Context) {
 	src.t.Detach(&src.Source, done != nil && done.Code == wire.DoneTrackEnded)
 	r := src.t.r
 	r.log.Info("publisher left", "track", src.t.name.String(), "source", src.Name, "objects", src.Objects.Load(),
-		"duplicates", src.Duplicates.Load(), "conflicts", src.Conflicts.Load(), "refused", src.Refused.Load(), "reason", err)
+		"duplicates", src.Duplicates.Load(), "conflicts", src.Conflicts.Load(), "refused", src.Refused.Load(), "err", err)
 	r.namespacesChanged()
 }
 

@@ -42,7 +42,7 @@ func (e *epoch) feed(ctx context.Context, sess *client.Session) error {
 		case errors.Is(done, io.EOF) && e.p.c.ExitAtEnd:
 			return errTrackOver
 		}
-		e.log.Info("track ended, waiting for it to go on", "why", done.Error())
+		e.log.Info("track ended, waiting for it to go on", "err", done)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
