@@ -197,10 +197,13 @@ func (f *FetchReader) ended(why error) { f.fail(why) }
 // takeFetchStream hands a fetch stream to its reader.
 func (s *Session) takeFetchStream(id uint64, r objectReader) error {
 	f := s.requests.takeFill(id)
-	if f != nil {
+	if r := s.requests.get(id); f == nil && r != nil && r.own {
+		if f = r.fillOf(); f == nil {
+			f, _ = r.ownedBy().(*FetchReader)
+		}
+	}
+	if f != nil && f.sub != nil {
 		f.sub.filled()
-	} else if r := s.requests.get(id); r != nil && r.own {
-		f, _ = r.ownedBy().(*FetchReader)
 	}
 	if f == nil {
 		r.cancel(wire.ResetCancelled)

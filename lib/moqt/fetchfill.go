@@ -41,6 +41,44 @@ func (s *Session) fetchFill(ctx context.Context, sub *Subscription, m *wire.Fetc
 	return f, nil
 }
 
+// askFill asks in SUBSCRIBE for so many groups up to the largest object (draft-20 §5.1.3).
+func (sub *Subscription) askFill(m *wire.Subscribe, groups uint64) {
+	m.Parameters.Fill = &wire.Parameters{
+		GroupOrder: wire.GroupOrderAscending, SubscriptionFilter: &Filter{Type: wire.FilterRelativeStart, Groups: groups},
+	}
+	sub.fill = sub.s.newFetchReader(FetchOptions{})
+	sub.fill.sub, sub.fill.movable, sub.fill.answered = sub, &sub.r.movable, true
+}
+
+// expect takes what SUBSCRIBE_OK says for the answer to the fill. Without an object, or after the subscription, no stream comes.
+func (f *FetchReader) expect() {
+	sub := f.sub
+	if l := sub.info.Largest; l != nil {
+		f.info = FetchInfo{End: Location{Group: l.Group, Object: l.Object + 1}, Properties: sub.info.Properties}
+	} else {
+		f.fail(&RequestError{Code: wire.RequestInvalidRange, Reason: "nothing was published yet"})
+	}
+	close(f.told)
+	context.AfterFunc(sub.ctx, func() { f.fail(context.Cause(sub.ctx)) })
+}
+
+// Fill reads what SubscribeOptions.Fill asked for; nil if nothing was, the draft has no such thing, or nothing was published yet. It is
+// read to its end or cancelled. A publisher that does not fill sends nothing.
+func (sub *Subscription) Fill() *FetchReader {
+	if sub.info.Largest == nil {
+		return nil
+	}
+	return sub.fill
+}
+
+// fillOf is the reader of the fill that a SUBSCRIBE of this side asked for; nil: it asked for none.
+func (r *request) fillOf() *FetchReader {
+	if sub, is := r.ownedBy().(*Subscription); is && r.typ == typeSubscribe {
+		return sub.fill
+	}
+	return nil
+}
+
 // before is the range of what came before the subscription.
 func (sub *Subscription) before(m *wire.Fetch) (start, last Location, err error) {
 	sub.mu.Lock()

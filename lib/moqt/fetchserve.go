@@ -229,6 +229,13 @@ func (w *FetchWriter) begin(o FetchObject) error {
 	return nil
 }
 
+// begins sends the header of the stream alone.
+func (w *FetchWriter) begins() error {
+	w.st.SetWriteDeadline(time.Now().Add(time.Second))
+	w.scratch = append(w.scratch[:0], w.header...)
+	return w.put(nil)
+}
+
 // Close sends FIN: the response is whole.
 func (w *FetchWriter) Close() error {
 	err := w.finish(w.header)

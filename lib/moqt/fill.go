@@ -126,7 +126,11 @@ func (f *fill) accept(FetchInfo) error {
 	return nil
 }
 
-// refuse opens the stream and resets it after its header.
+// refusalPause is how long the header of a refused fill has to leave before the stream is reset: quic-go sends nothing of a stream any more
+// once it is reset, and without the header the subscriber does not know what was refused.
+const refusalPause = 100 * time.Millisecond
+
+// refuse opens the stream and resets it after its header (draft-20 §5.1.3).
 func (f *fill) refuse(m *wire.RequestError) error {
 	if !f.answer() {
 		return ErrAnswered
@@ -134,6 +138,12 @@ func (f *fill) refuse(m *wire.RequestError) error {
 	w, err := f.req.open()
 	if err != nil {
 		return err
+	}
+	if w.begins() == nil {
+		select {
+		case <-time.After(refusalPause):
+		case <-f.ctx.Done():
+		}
 	}
 	w.Reset(resetFor(m.Code))
 	return nil

@@ -368,3 +368,99 @@ func testTracksReshaped(t *testing.T, v Version) {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
+
+// TestSubscribeFills: what a SUBSCRIBE of ours asks for beside what comes is read from the subscription, and nothing is to be read where
+// there is nothing, or no such thing.
+func TestSubscribeFills(t *testing.T) { everywhere(t, testSubscribeFills) }
+
+func testSubscribeFills(t *draftT) {
+	ctx := testContext(t)
+	var largest *Location
+	h, _ := accepting(TrackInfo{})
+	pubs := make(chan *Publication, 1)
+	h.subscribe = func(_ context.Context, r *SubscribeRequest) {
+		p, err := r.Accept(TrackInfo{Largest: largest})
+		if err != nil {
+			t.Error(err)
+		}
+		pubs <- p
+	}
+	refuse := false
+	h.fetch = func(_ context.Context, r *FetchRequest) {
+		if refuse {
+			r.Reject(wire.RequestNotSupported, "")
+			return
+		}
+		w, err := r.Accept(FetchInfo{End: r.End})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for at := r.Start; at.Less(r.End); at.Object++ {
+			if at.Object > 9 {
+				at = Location{Group: at.Group + 1}
+			}
+			w.WriteObject(FetchObject{Group: at.Group, ID: at.Object}, []byte(at.String()))
+		}
+		w.Close()
+	}
+	c, _ := pipePair(t, nil, &Config{Handler: h})
+	subscribe := func() (*Subscription, *Publication) {
+		sub, err := c.Subscribe(ctx, testTrack, SubscribeOptions{Fill: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sub, recv(t, pubs)
+	}
+	sub, pub := subscribe()
+	if sub.Fill() != nil {
+		t.Error("a fill of nothing")
+	}
+	sub.Unsubscribe()
+	done(t, pub.Context())
+
+	largest = &Location{Group: 7, Object: 3}
+	sub, pub = subscribe()
+	fill := sub.Fill()
+	if fill == nil {
+		if t.v.Has(wire.Fills) {
+			t.Error("no fill")
+		}
+		return
+	}
+	if info, err := fill.Info(ctx); err != nil || info.End != (Location{Group: 7, Object: 4}) {
+		t.Errorf("%+v, %v", info, err)
+	}
+	n := 0
+	for {
+		o, err := fill.Next()
+		if err == io.EOF {
+			break
+		}
+		b, _ := io.ReadAll(fill)
+		if at := (Location{Group: o.Group, Object: o.ID}); err != nil || string(b) != at.String() || at.Less(Location{Group: 6}) {
+			t.Fatalf("%v: %q, %v", at, b, err)
+		}
+		n++
+	}
+	if n != 10+4 {
+		t.Errorf("%d objects", n)
+	}
+	pub.Done(wire.DoneTrackEnded, "") // whose count of streams has that of the fill
+	if _, err := sub.AcceptSubgroup(ctx); !errors.Is(err, io.EOF) {
+		t.Errorf("the subscription ends with %v", err)
+	}
+
+	refuse = true
+	sub, pub = subscribe()
+	var reset *StreamResetError
+	if _, err := sub.Fill().Next(); !errors.As(err, &reset) {
+		t.Errorf("refused: %v", err)
+	}
+	sub.Unsubscribe()
+	done(t, pub.Context())
+	sub, pub = subscribe()
+	sub.Fill().Cancel()
+	sub.Unsubscribe()
+	done(t, pub.Context())
+}

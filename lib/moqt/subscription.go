@@ -31,6 +31,9 @@ type SubscribeOptions struct {
 	NewGroup        *uint64       // NEW_GROUP_REQUEST: largest group known plus one, 0 for none
 	Rendezvous      time.Duration // how long a relay may wait for a publisher before it says TIMEOUT; not told in draft 16
 	Tokens          []Token
+	// Fill asks in the same message for so many groups up to the largest object, the group in progress first among them, where the
+	// draft has that: Subscription.Fill reads them. It is for Subscribe alone.
+	Fill uint64
 }
 
 func (o SubscribeOptions) parameters() wire.Parameters {
@@ -75,6 +78,7 @@ type Subscription struct {
 	cancel context.CancelCauseFunc
 
 	alias uint64
+	fill  *FetchReader // that SUBSCRIBE asked for; nil: none
 
 	mu          sync.Mutex // guards what follows; no other lock is taken under it
 	established bool       // its alias is known
@@ -110,9 +114,15 @@ func (s *Session) Subscribe(ctx context.Context, track object.TrackName, o Subsc
 	r := s.newRequest(m, true, nobody{})
 	sub := s.newSubscription(track, r)
 	sub.filter, sub.forward, r.owner = o.Filter, !o.NoForward, sub
+	if o.Fill > 0 {
+		s.ways.askFill(sub, m, o.Fill)
+	}
 	if err := sub.open(ctx, m, o); err != nil {
 		sub.cancel(err)
 		return nil, err
+	}
+	if sub.fill != nil {
+		sub.fill.expect()
 	}
 	return sub, nil
 }

@@ -14,7 +14,8 @@ type ways struct {
 	carry func(*Session) // gives the session its carrier
 
 	// before asks for what came before a subscription.
-	before func(*Session, context.Context, *Subscription, *wire.Fetch, Location, FetchOptions) (*FetchReader, error)
+	before  func(*Session, context.Context, *Subscription, *wire.Fetch, Location, FetchOptions) (*FetchReader, error)
+	askFill func(*Subscription, *wire.Subscribe, uint64) // asks in SUBSCRIBE for so many groups up to the largest object
 	// mayJoin is an error if a joining FETCH for the request with an id closes the session.
 	mayJoin func(*Session, uint64) error
 	// overtaken are requests of the peer that may still come; any: others may, too. requestTable.mu is held.
@@ -48,6 +49,7 @@ func waysOf(v Version) ways {
 		carry: wire.Choose(v, wire.OwnStreams, carryOnStreams, carryOnControl),
 
 		before:    wire.Choose(v, wire.Fills, (*Session).fetchFill, (*Session).fetchJoining),
+		askFill:   wire.Choose(v, wire.Fills, (*Subscription).askFill, askNothing),
 		mayJoin:   wire.Choose(v, wire.JoinLargestObject, (*Session).joinsLargest, anyMayJoin),
 		overtaken: wire.Choose(v, wire.JoinWaits, (*Session).skipped, noneOvertaken),
 		joinsOwn:  wire.Choose(v, wire.JoinPublished, (*request).publishes, neverJoined),
@@ -83,6 +85,8 @@ func (s *Session) joinsLargest(id uint64) error {
 	}
 	return nil
 }
+
+func askNothing(*Subscription, *wire.Subscribe, uint64) {}
 
 func anyMayJoin(*Session, uint64) error { return nil }
 

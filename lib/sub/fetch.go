@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/moqt"
@@ -23,6 +24,7 @@ type fetching struct {
 	last    moqt.Location // the location after the last object that came
 	unknown bool          // the relay may lack objects behind last
 	lacks   bool          // another relay may have objects that this one lacks
+	broke   bool          // the answer did not come to its end
 }
 
 // fetch puts the objects from start to before end. It is no error if the relay cannot serve the range, or breaks off: the objects
@@ -33,6 +35,24 @@ func (e *epoch) fetch(ctx context.Context, sess *client.Session, start, end moqt
 	if err != nil || r == nil {
 		return err
 	}
+	return f.read(ctx, r, nil)
+}
+
+// fill is fetch for what the subscription itself asked for. What the publisher does not fill, or nothing of within a while, is fetched.
+func (e *epoch) fill(ctx context.Context, sess *client.Session, r *moqt.FetchReader, start, end moqt.Location) error {
+	f := fetching{e: e, start: start, end: end, how: fetched, last: start}
+	silent := time.AfterFunc(e.p.c.Reorder, func() { r.Cancel() })
+	err := f.read(ctx, r, silent)
+	if ctx.Err() != nil || !f.broke {
+		return err
+	}
+	e.log.Debug("a subscription was not filled", "from", f.last.String(), "to", end.String(), "err", err)
+	return e.fetch(ctx, sess, f.last, end, fetched)
+}
+
+// read takes the answer. silent, if not nil, is stopped when it begins.
+func (f *fetching) read(ctx context.Context, r *moqt.FetchReader, silent *time.Timer) error {
+	e := f.e
 	stop := context.AfterFunc(ctx, func() { r.Cancel() })
 	defer stop()
 	defer r.Cancel()
@@ -47,6 +67,9 @@ func (e *epoch) fetch(ctx context.Context, sess *client.Session, start, end moqt
 	}
 	for {
 		o, err := r.Next()
+		if silent != nil {
+			silent.Stop()
+		}
 		if errors.Is(err, io.EOF) {
 			info, err := r.Info(ctx)
 			if err != nil {
@@ -114,6 +137,7 @@ func (f *fetching) alone() bool { return len(f.e.p.c.Relays) == 1 }
 
 // broken ends a fetch whose stream did not come to its end.
 func (f *fetching) broken(ctx context.Context, err error) error {
+	f.broke = true
 	if reset, ok := errors.AsType[*moqt.StreamResetError](err); ok && ctx.Err() == nil {
 		f.e.log.Warn("relay broke off a fetch", "at", f.last.String(), "code", reset.Code.String())
 		return nil

@@ -32,7 +32,11 @@ type liveReader struct {
 // ends.
 func (l *liveReader) subscribe(sess *client.Session) error {
 	e := l.e
-	sub, err := sess.Subscribe(l.ctx, e.name, moqt.SubscribeOptions{GroupOrder: wire.GroupOrderAscending})
+	o := moqt.SubscribeOptions{GroupOrder: wire.GroupOrderAscending}
+	if _, started := e.asm.needed(); !started {
+		o.Fill = 1 // the group in progress, which begins the output
+	}
+	sub, err := sess.Subscribe(l.ctx, e.name, o)
 	if err != nil {
 		return refused(e.written, err)
 	}
@@ -44,8 +48,12 @@ func (l *liveReader) subscribe(sess *client.Session) error {
 	if old != nil {
 		old.Unsubscribe()
 	}
+	fill := sub.Fill()
 	if err := e.declare(sub.Info().Properties); err != nil {
 		sub.Unsubscribe()
+		if fill != nil {
+			fill.Cancel()
+		}
 		return err
 	}
 	var reading sync.WaitGroup // the subscription is over once its streams were read
@@ -57,8 +65,16 @@ func (l *liveReader) subscribe(sess *client.Session) error {
 		e.asm.start(moqt.Location{Group: largest.Group})
 		at, _ := e.asm.needed()
 		edge := moqt.Location{Group: largest.Group, Object: largest.Object + 1}
-		if at.Less(edge) && e.mayFetch() {
+		due := at.Less(edge) && e.mayFetch()
+		fills := fill != nil && due && at.Group == largest.Group
+		switch {
+		case fills:
+			begin(func() error { return e.fill(l.ctx, sess, fill, at, edge) })
+		case due:
 			begin(func() error { return e.fetch(l.ctx, sess, at, edge, fetched) })
+		}
+		if fill != nil && !fills {
+			fill.Cancel()
 		}
 	}
 	l.g.Go(func() error {

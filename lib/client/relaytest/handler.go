@@ -102,7 +102,11 @@ func (h handler) Fetch(ctx context.Context, q *moqt.FetchRequest) {
 	if h.elsewhere("fetch", q.Track, q) {
 		return
 	}
-	if code, no := h.refuse("fetch", q.Track); no {
+	what := "fetch"
+	if q.Joining != nil {
+		what = "fill"
+	}
+	if code, no := h.refuse(what, q.Track); no {
 		q.Reject(code, "test")
 		return
 	}

@@ -21,7 +21,7 @@ import (
 
 // Relay is one relay on the loopback. Its hooks are set before the first client comes.
 type Relay struct {
-	// Refuse, if set, refuses PUBLISH, SUBSCRIBE or FETCH of a track ("publish", "subscribe", "fetch").
+	// Refuse, if set, refuses PUBLISH, SUBSCRIBE, FETCH or the fill of a subscription ("publish", "subscribe", "fetch", "fill").
 	Refuse func(verb string, t object.TrackName) (wire.RequestCode, bool)
 	// Redirect, if set, sends requests elsewhere ("publish", "subscribe", "fetch", "status", and "announce" and "list" of a
 	// namespace); PUBLISH knows no such answer in the draft, but is sent on all the same.
