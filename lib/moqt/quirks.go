@@ -16,7 +16,7 @@ const moqNetJS = "moq-lite-js"
 // then looks as if it had no objects yet. MediaMTX, which does not say its name, knows no parameter but tokens.
 func (s *Session) largestFor(l *Location) *Location { return s.ways.largest(s, l) }
 
-func (s *Session) largestUnlessMistaken(l *Location) *Location {
+func largestUnlessMistaken(s *Session, l *Location) *Location {
 	name := s.peer.Implementation
 	if name == moqNetJS || s.cfg.Lenient && name == "" {
 		return nil

@@ -50,8 +50,8 @@ func waysOf(v Version) ways {
 
 		before:    wire.Choose(v, wire.Fills, (*Session).fetchFill, (*Session).fetchJoining),
 		askFill:   wire.Choose(v, wire.Fills, (*Subscription).askFill, askNothing),
-		mayJoin:   wire.Choose(v, wire.JoinLargestObject, (*Session).joinsLargest, anyMayJoin),
-		overtaken: wire.Choose(v, wire.JoinWaits, (*Session).skipped, noneOvertaken),
+		mayJoin:   wire.Choose(v, wire.JoinLargestObject, joinsLargest, anyMayJoin),
+		overtaken: wire.Choose(v, wire.JoinWaits, skipped, noneOvertaken),
 		joinsOwn:  wire.Choose(v, wire.JoinPublished, (*request).publishes, neverJoined),
 		forwards:  wire.Choose(v, wire.JoinForwarding, forwards, alwaysForwards),
 		resumed:   wire.Choose(v, wire.JoinResumed, (*Publication).joinAt, joinAtBeginning),
@@ -69,9 +69,9 @@ func waysOf(v Version) ways {
 
 		ownTimeouts: wire.Choose(v, wire.ObjectTimeouts, wire.ParseSubgroupTimeouts, ofTrackOnly),
 
-		nameRequest: wire.Choose(v, wire.GoAwayNamesRequest, (*Session).nameNext, nameNone),
-		checkNamed:  wire.Choose(v, wire.GoAwayNamesRequest, (*Session).checkNext, checkNone),
-		largest:     wire.Choose(v, wire.OwnStreams, (*Session).largestUnlessMistaken, largestAsIs),
+		nameRequest: wire.Choose(v, wire.GoAwayNamesRequest, nameNext, nameNone),
+		checkNamed:  wire.Choose(v, wire.GoAwayNamesRequest, checkNext, checkNone),
+		largest:     wire.Choose(v, wire.OwnStreams, largestUnlessMistaken, largestAsIs),
 	}
 }
 
@@ -79,7 +79,7 @@ func carryOnStreams(s *Session) { s.conn, s.carrier = recoded{s.conn, s.v}, ownS
 func carryOnControl(s *Session) { s.carrier = newControlMux(s) }
 
 // joinsLargest: the subscription must have the filter Largest Object (draft-16 §9.16.2).
-func (s *Session) joinsLargest(id uint64) error {
+func joinsLargest(s *Session, id uint64) error {
 	if sub := s.requests.get(id); sub != nil && !sub.own && !sub.joinable {
 		return violation("joining fetch for request %d, not a subscription with filter largest object", id)
 	}
@@ -90,7 +90,7 @@ func askNothing(*Subscription, *wire.Subscribe, uint64) {}
 
 func anyMayJoin(*Session, uint64) error { return nil }
 
-func (s *Session) skipped() (map[uint64]struct{}, bool)        { return s.requests.skipped, s.cfg.Lenient }
+func skipped(s *Session) (map[uint64]struct{}, bool)           { return s.requests.skipped, s.cfg.Lenient }
 func noneOvertaken(*Session) (ids map[uint64]struct{}, _ bool) { return nil, false }
 
 func (r *request) publishes() bool { return r.typ == typePublish }
@@ -122,7 +122,7 @@ func ofAnybody(object.Namespace) bool { return false }
 func ofTrackOnly([]byte) (none wire.SubgroupTimeouts) { return none }
 
 // nameNext gives GOAWAY the id of the first request that is not taken any more (draft-18 §10.4).
-func (s *Session) nameNext(m *wire.GoAway) {
+func nameNext(s *Session, m *wire.GoAway) {
 	_, next := s.requests.following()
 	m.RequestID = &next
 }
@@ -130,7 +130,7 @@ func (s *Session) nameNext(m *wire.GoAway) {
 func nameNone(*Session, *wire.GoAway) {}
 
 // checkNext: the id in GOAWAY is one of this side.
-func (s *Session) checkNext(m *wire.GoAway) error {
+func checkNext(s *Session, m *wire.GoAway) error {
 	if m.RequestID == nil {
 		return violation("GOAWAY without a request id on the control stream")
 	}

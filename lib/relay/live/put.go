@@ -272,10 +272,11 @@ func (t *Track) duplicate(f *Feed, g *group, old *Object, mem *Payload, sum obje
 	// The publisher whose object was stored may not have got here yet, so the object may not be whole in memory.
 	ok := in != nil && !in.whole() && t.complete(in, f.o, mem)
 	t.leave(f, !ok)
-	if old == nil {
-		t.vouchEarly(f.src, g, f.o, sum)
-	} else {
+	switch {
+	case old != nil:
 		t.vouch(f.src, old, sum)
+	case g != nil:
+		g.vouchEarly(f.src, f.o, sum)
 	}
 	t.credit(f.src, g, false)
 	return Result{Outcome: Duplicate, Err: err}
@@ -307,7 +308,7 @@ func (t *Track) keep(f *Feed, g *group, old *Object, mem *Payload, sum object.Ha
 	t.newObject(f.src, o)
 	kept := g.find(o.ID)
 	t.vouch(f.src, kept, sum)
-	t.vouchLate(g, kept, sum)
+	g.vouchLate(kept, sum)
 	t.credit(f.src, g, true)
 	t.evict()
 	t.leave(f, false)

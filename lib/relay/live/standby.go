@@ -197,7 +197,7 @@ func (t *Track) Relieve(now time.Time, demand Demand) (orders []Order, again tim
 	if until := t.nextProbe(now); until > 0 {
 		wait = min(wait, until)
 	}
-	if why == "" && t.undecided != nil && len(resting) > 0 && len(asked) == 0 {
+	if why == "" && t.jury.undecided != nil && len(resting) > 0 && len(asked) == 0 {
 		why = whyJudge
 	}
 	if why == "" {
@@ -233,13 +233,13 @@ func (t *Track) Relieve(now time.Time, demand Demand) (orders []Order, again tim
 			src.reserve.holes = src.reserve.holes[1:]
 		}
 	case why == whyJudge:
-		srcs, from = resting[:1], moqt.Location{Group: t.undecided.Group}
+		srcs, from = resting[:1], moqt.Location{Group: t.jury.undecided.Group}
 	case len(resting) > 0: // as many as are in vain, so however many have nothing, one that has something is asked soon
 		srcs = resting[:min(max(len(asked), 1), len(resting))]
 	default: // all were asked and bring nothing; perhaps the broadcast's clock was set back, so they are asked for all that they have
 		srcs, from = asked[:1], moqt.Location{}
 	}
-	t.undecided = nil
+	t.jury.undecided = nil
 	if wrong := now.Sub(t.leftTo) < probeFails; wrong && why != whyJudge {
 		t.probe = min(2*max(t.probe, firstProbe), longestProbe)
 	} else if len(asked) == 0 {
@@ -428,7 +428,9 @@ func (t *Track) credit(src *Source, g *group, isNew bool) {
 	for s, n := range g.by {
 		if n >= len(g.objs) && !slices.Contains(c.by, s) {
 			c.by = append(c.by, s)
-			t.confirm(c, s)
+			if home, ok := s.voter(); ok {
+				t.jury.confirm(c, home)
+			}
 			t.Stir()
 		}
 	}

@@ -38,9 +38,7 @@ type Track struct {
 	seq    uint64    // of the newest
 	backAt time.Time // when the track last went back
 
-	homes     map[string]*standing
-	disputes  []*dispute     // the oldest first
-	undecided *moqt.Location // an object about which homes disagree, and of which no standby was asked
+	jury jury
 
 	beat     beat
 	began    time.Time     // when the first source came of those that are here
@@ -86,6 +84,7 @@ func (m *Memory) Track(name object.TrackName, files Files) *Track {
 		m: m, name: name, files: files, groups: make(map[uint64]*group),
 		sources: make(map[*Source]struct{}), followers: make(map[*Follower]struct{}), stirred: make(chan struct{}, 1),
 	}
+	t.jury.stir, t.jury.quarantined = t.Stir, t.quarantined
 	if g, id, ok := files.Largest(); ok {
 		t.largest = &moqt.Location{Group: g, Object: id}
 	}
