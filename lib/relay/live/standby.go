@@ -145,104 +145,145 @@ func (t *Track) Stir() {
 	}
 }
 
+// relieveEvery is after how long Relieve is called again if nothing else comes up.
+const relieveEvery = time.Hour
+
 // Relieve returns what the standbys of a track are to be told now, and when to call it again at the latest.
 func (t *Track) Relieve(now time.Time, demand Demand) (orders []Order, again time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	again = time.Hour
-	var resting, asked, others, links []*Source
-	for src := range t.sources {
-		switch {
-		case t.barred(src):
-		case src.Upstream:
-			links = append(links, src)
-		case !src.Standby:
-			others = append(others, src)
-		case src.reserve.asked.IsZero():
-			resting = append(resting, src)
-		default:
-			asked = append(asked, src)
-		}
+	r := t.roll()
+	if len(r.resting)+len(r.asked) == 0 {
+		return nil, relieveEvery
 	}
-	if len(resting)+len(asked) == 0 {
-		return nil, again
+	orders = r.rest(now)
+	if demand == Elsewhere && len(r.others) == 0 {
+		return append(orders, t.leaveTo(now, r.asked)...), againElsewhere
 	}
-	inPlace := func(a, b *Source) int { return cmp.Compare(a.reserve.place, b.reserve.place) }
-	slices.SortFunc(resting, inPlace)
-	slices.SortFunc(asked, func(a, b *Source) int {
-		return cmp.Or(a.reserve.asked.Compare(b.reserve.asked), inPlace(a, b))
-	})
-	best := t.keepsUp(now, others, asked)
-	if best == nil {
-		if best = t.keepsUp(now, links, asked); best != nil {
-			t.leftTo = now
-		}
-	}
-	if best == nil {
-		best = t.keepsUp(now, asked, asked)
-	}
-	if best != nil {
-		for _, s := range asked {
-			if s != best {
-				s.reserve.asked, s.reserve.times = time.Time{}, 0
-				orders = append(orders, Order{Source: s, Rest: true, Why: best.Name + " brings whole groups"})
-			}
-		}
-		asked = slices.DeleteFunc(asked, func(s *Source) bool { return s != best })
-	}
-	if demand == Elsewhere && len(others) == 0 {
-		return append(orders, t.leaveTo(now, asked)...), againElsewhere
-	}
-	why, wait := t.needs(now, demand, len(others)+len(links)+len(asked) > 0, resting)
+	why, wait := t.needs(now, demand, len(r.others)+len(r.links)+len(r.asked) > 0, r.resting)
 	if until := t.nextProbe(now); until > 0 {
 		wait = min(wait, until)
 	}
-	if why == "" && t.jury.undecided != nil && len(resting) > 0 && len(asked) == 0 {
+	if why == "" && t.jury.undecided != nil && len(r.resting) > 0 && len(r.asked) == 0 {
 		why = whyJudge
 	}
 	if why == "" {
 		return orders, wait
 	}
-	if len(asked) > 0 { // the one that was asked last has some time
-		last := asked[0].reserve
-		for _, s := range asked {
-			if s.reserve.again.After(last.again) {
-				last = s.reserve
-			}
-		}
-		patience := t.beat.late()
-		if len(resting) == 0 || why == whyHole {
-			patience = min(patience<<min(last.times, 8), longestAsk)
-		}
-		if left := patience - now.Sub(last.again); left > 0 {
-			return orders, min(left, again)
+	if left := r.patience(now, why); left > 0 {
+		return orders, min(left, relieveEvery)
+	}
+	srcs, from := r.choose(why)
+	if len(srcs) == 0 {
+		return orders, relieveEvery
+	}
+	return append(orders, r.ask(now, why, srcs, from)...), min(t.beat.late(), relieveEvery)
+}
+
+// roll lists the sources of a track by what they may be asked for. The track's mutex is held as long as it is used.
+type roll struct {
+	t       *Track
+	resting []*Source // standbys, in the order in which they came
+	asked   []*Source // standbys that send, the one that was asked first before others
+	others  []*Source // that send by themselves
+	links   []*Source // upstreams
+}
+
+func (t *Track) roll() *roll {
+	r := &roll{t: t}
+	for src := range t.sources {
+		switch {
+		case t.barred(src):
+		case src.Upstream:
+			r.links = append(r.links, src)
+		case !src.Standby:
+			r.others = append(r.others, src)
+		case src.reserve.asked.IsZero():
+			r.resting = append(r.resting, src)
+		default:
+			r.asked = append(r.asked, src)
 		}
 	}
-	var srcs []*Source
-	from := t.lack()
+	inPlace := func(a, b *Source) int { return cmp.Compare(a.reserve.place, b.reserve.place) }
+	slices.SortFunc(r.resting, inPlace)
+	slices.SortFunc(r.asked, func(a, b *Source) int {
+		return cmp.Or(a.reserve.asked.Compare(b.reserve.asked), inPlace(a, b))
+	})
+	return r
+}
+
+// rest lets those standbys rest that are not needed beside a source that keeps up.
+func (r *roll) rest(now time.Time) (orders []Order) {
+	best := r.t.keepsUp(now, r.others, r.asked)
+	if best == nil {
+		if best = r.t.keepsUp(now, r.links, r.asked); best != nil {
+			r.t.leftTo = now
+		}
+	}
+	if best == nil {
+		best = r.t.keepsUp(now, r.asked, r.asked)
+	}
+	if best == nil {
+		return nil
+	}
+	for _, s := range r.asked {
+		if s != best {
+			s.reserve.asked, s.reserve.times = time.Time{}, 0
+			orders = append(orders, Order{Source: s, Rest: true, Why: best.Name + " brings whole groups"})
+		}
+	}
+	r.asked = slices.DeleteFunc(r.asked, func(s *Source) bool { return s != best })
+	return orders
+}
+
+// patience is how much time the standby that was asked last still has.
+func (r *roll) patience(now time.Time, why string) time.Duration {
+	if len(r.asked) == 0 {
+		return 0
+	}
+	last := r.asked[0].reserve
+	for _, s := range r.asked {
+		if s.reserve.again.After(last.again) {
+			last = s.reserve
+		}
+	}
+	patience := r.t.beat.late()
+	if len(r.resting) == 0 || why == whyHole {
+		patience = min(patience<<min(last.times, 8), longestAsk)
+	}
+	return patience - now.Sub(last.again)
+}
+
+// choose says who is asked, and for what comes from which location on; nobody, if nobody is left to be asked.
+func (r *roll) choose(why string) (srcs []*Source, from moqt.Location) {
+	from = r.t.lack()
 	switch {
 	case why == whyHole: // each standby is asked once for a hole
 		hole := from.Group
-		src := firstWithout(resting, hole)
+		src := firstWithout(r.resting, hole)
 		if src == nil {
-			return orders, again
+			return nil, from
 		}
-		srcs = []*Source{src}
 		src.reserve.holes = append(src.reserve.holes, hole)
 		if len(src.reserve.holes) > maxHoles {
 			src.reserve.holes = src.reserve.holes[1:]
 		}
+		return []*Source{src}, from
 	case why == whyJudge:
-		srcs, from = resting[:1], moqt.Location{Group: t.jury.undecided.Group}
-	case len(resting) > 0: // as many as are in vain, so however many have nothing, one that has something is asked soon
-		srcs = resting[:min(max(len(asked), 1), len(resting))]
-	default: // all were asked and bring nothing; perhaps the broadcast's clock was set back, so they are asked for all that they have
-		srcs, from = asked[:1], moqt.Location{}
+		return r.resting[:1], moqt.Location{Group: r.t.jury.undecided.Group}
+	case len(r.resting) > 0: // as many as are in vain, so however many have nothing, one that has something is asked soon
+		return r.resting[:min(max(len(r.asked), 1), len(r.resting))], from
 	}
+	return r.asked[:1], moqt.Location{} // all were asked and bring nothing; perhaps the broadcast's clock was set back, so all is asked for
+}
+
+// ask notes that sources are asked.
+func (r *roll) ask(now time.Time, why string, srcs []*Source, from moqt.Location) (orders []Order) {
+	t := r.t
 	t.jury.undecided = nil
 	if wrong := now.Sub(t.leftTo) < probeFails; wrong && why != whyJudge {
 		t.probe = min(2*max(t.probe, firstProbe), longestProbe)
-	} else if len(asked) == 0 {
+	} else if len(r.asked) == 0 {
 		t.probe = firstProbe
 	}
 	t.probe += rand.N(t.probe / 4) // so two relays do not do the same at the same time
@@ -258,7 +299,7 @@ func (t *Track) Relieve(now time.Time, demand Demand) (orders []Order, again tim
 		src.reserve.times++
 		orders = append(orders, Order{Source: src, From: from, Why: why, Again: repeated})
 	}
-	return orders, min(t.beat.late(), again)
+	return orders
 }
 
 // againElsewhere is when to look again while another relay has the track.
