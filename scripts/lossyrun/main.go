@@ -30,6 +30,7 @@ type config struct {
 	results string // file
 	only    string
 	ways    string
+	systems string
 	seconds int
 	seed    uint64
 	keep    string
@@ -59,6 +60,7 @@ func main() {
 	flag.StringVar(&c.results, "results", "lossy.jsonl", "`FILE` of results; what is in it is not measured again")
 	flag.StringVar(&c.only, "only", "", "`ROWS` to measure, commas between")
 	flag.StringVar(&c.ways, "ways", "up,down,browser", "`WAYS` to measure, commas between")
+	flag.StringVar(&c.systems, "systems", "ec,srt,hls", "`SYSTEMS` to measure, commas between")
 	flag.IntVar(&c.seconds, "seconds", 20, "`SECONDS` of programme that count")
 	flag.Uint64Var(&c.seed, "seed", 1, "`N` of chance")
 	flag.StringVar(&c.keep, "logs", "", "folder `DIR` in which what programs say is kept")
@@ -163,7 +165,7 @@ func (c *config) cells(ctx context.Context, r row, way string, done map[string]r
 	var todo []result
 	for _, system := range systems[way] {
 		cell := result{Row: r.name, Way: way, System: system, Seconds: int(c.lasts(r).Seconds()), Seed: c.seed}
-		if _, ok := done[cell.key()]; !ok {
+		if _, ok := done[cell.key()]; !ok && slices.Contains(strings.Split(c.systems, ","), system) {
 			todo = append(todo, cell)
 		}
 	}

@@ -30,7 +30,7 @@ func TestCell(t *testing.T) {
 	}
 	r := rows()[0]
 	r.ways = []string{up}
-	c := config{bin: dir, results: filepath.Join(dir, "results"), seconds: 5, seed: 1}
+	c := config{bin: dir, results: filepath.Join(dir, "results"), systems: "ec,srt,hls", seconds: 5, seed: 1}
 	done := map[string]result{}
 	if err := c.cells(t.Context(), r, up, done); err != nil {
 		t.Fatal(err)
@@ -120,6 +120,12 @@ func TestOnly(t *testing.T) {
 	list, err := c.chosen()
 	if err != nil || len(list) != 2 || len(list[0].ways) != 2 || len(list[1].ways) != 1 || c.lasts(list[0]) != 20*time.Second || c.lasts(list[1]) != 100*time.Second {
 		t.Errorf("%v, %v", list, err)
+	}
+	for _, r := range rows() { // any row can be named
+		c := config{only: r.name, ways: "up,down,browser"}
+		if list, err := c.chosen(); err != nil || len(list) != 1 {
+			t.Errorf("%q: %v, %v", r.name, list, err)
+		}
 	}
 	c.only = "loss 2 %"
 	if _, err := c.chosen(); err == nil || !strings.Contains(err.Error(), "20 % in bursts of 4") {

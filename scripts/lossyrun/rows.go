@@ -39,7 +39,7 @@ func rows() (list []row) {
 		return &list[len(list)-1]
 	}
 	short := func(name, link string) *row { return add(40*time.Millisecond, "20ms", name, link) }
-	long := func(name, link string) *row { return add(200*time.Millisecond, "100ms", "200 ms, "+name, link) }
+	long := func(name, link string) *row { return add(200*time.Millisecond, "100ms", "200 ms: "+name, link) }
 	short("no loss", "").ways = []string{up, down, browser}
 	short("loss 0.1 %", "loss=0.1%")
 	short("loss 1 %", "loss=1%").ways = []string{up, down, browser}
@@ -60,7 +60,7 @@ func rows() (list []row) {
 	long("loss 0.1 %", "loss=0.1%")
 	long("loss 10 %", "loss=10%")
 	long("5 % in bursts of 4", "loss=5%,burst=4")
-	r = short("10 Mbit/s, beside a download", "rate=10M")
+	r = short("10 Mbit/s beside a download", "rate=10M")
 	r.neighbour, r.ways = true, []string{down}
 	return list
 }

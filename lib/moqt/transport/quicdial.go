@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -60,13 +61,31 @@ func dialConn(ctx context.Context, addr string, tlsConf *tls.Config, o *Options)
 		}
 		stats = func() repair.Stats { return layer.Stats(to) }
 	}
+	began := time.Now()
 	qc, err := tr.Dial(ctx, to, tlsConf, quicConfig(o))
 	if err != nil {
 		shut()
 		return nil, nil, err
 	}
+	if layer != nil && disturbed(qc, time.Since(began), stats()) {
+		if again, err := tr.Dial(ctx, to, tlsConf, quicConfig(o)); err == nil {
+			qc.CloseWithError(0, "")
+			qc = again
+		}
+	}
 	context.AfterFunc(qc.Context(), shut)
 	return qc, stats, nil
+}
+
+// againFrom is the round trip from which on a connection without slow start takes seconds to come to a broadcast's rate.
+const againFrom = 25 * time.Millisecond
+
+// disturbed reports whether datagrams of a handshake seem to have been lost, on either side. It ran before both sides had agreed to repair
+// what is lost, and slow start, which QUIC has once (RFC 9002 §7.3.1), is over for the side that lost one. A second connection begins with
+// repair.
+func disturbed(qc *quic.Conn, took time.Duration, below repair.Stats) bool {
+	s := qc.ConnectionStats()
+	return below.Spoken && min(s.MinRTT, below.RTT) > againFrom && (s.PacketsLost > 0 || took > 2*s.MinRTT+50*time.Millisecond)
 }
 
 // repaired returns what QUIC runs on: the socket, or the layer above it that makes good what is lost.

@@ -24,6 +24,8 @@ type end struct {
 	socket *labSocket
 	layer  *Conn // nil: none
 	tr     *quic.Transport
+
+	listener *quic.Listener // to which it connected
 }
 
 func newEnd(t testing.TB, l *lab, port uint16, layer bool, o Options) *end {
@@ -94,11 +96,18 @@ func connect(t testing.TB, client, server *end) (c, s *quic.Conn) {
 			t.Fatal(err)
 		}
 	}
-	c, err = client.tr.Dial(context.Background(), to, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"lab"}}, quicConf())
+	client.listener = l
+	return reconnect(t, client, server)
+}
+
+// reconnect makes another connection.
+func reconnect(t testing.TB, client, server *end) (c, s *quic.Conn) {
+	t.Helper()
+	c, err := client.tr.Dial(context.Background(), server.socket.LocalAddr(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"lab"}}, quicConf())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err = l.Accept(context.Background()); err != nil {
+	if s, err = client.listener.Accept(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	return c, s

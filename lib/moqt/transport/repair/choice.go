@@ -16,7 +16,7 @@ const (
 	bulkTo     = 200
 	learnFrom  = 10 * time.Millisecond // of round trip: where loss would be felt, numbers are given until the loss is known
 	learn      = 400                   // datagrams
-	firstGuess = 3                     // parity frames of a group until then,
+	firstGuess = 8                     // parity frames of a group until then,
 	longGuess  = 12                    // and on long paths, where slow start (RFC 9002 §7.3.1) must not end early
 	dwell      = 2 * time.Second
 )
@@ -46,11 +46,14 @@ func (p *path) wants(now time.Duration) bool {
 	c := &p.choice
 	bulk := c.size > bulkFrom || c.framed && c.size > bulkTo
 	silent := p.unheard > 0 && now-p.unheard > max(silentFor, 8*p.rtt.smooth)
-	if !bulk || silent || p.breaker.open(now) || p.rtt.smooth == 0 {
+	if silent || p.breaker.open(now) || p.rtt.smooth == 0 {
 		return false
 	}
-	if c.seen < learn {
+	if c.seen < learn { // of whatever size: slow start ends with the first datagram that is lost
 		return p.rtt.least() >= learnFrom
+	}
+	if !bulk {
+		return false
 	}
 	if c.framed {
 		return p.loss.lost > 0.1 && p.loss.carries(p.rtt.smooth) < plentyRate
@@ -68,6 +71,9 @@ func (p *path) groups() shape {
 	s.m = p.loss.parityFor(s.k, p.rtt.smooth)
 	if p.choice.seen < learn {
 		s.m = max(s.m, guess)
+	}
+	if p.rtt.queued(p.rtt.smooth) { // parity would only make the queue longer: what is lost is sent again
+		s.m = 0
 	}
 	return s
 }

@@ -28,7 +28,10 @@ const (
 )
 
 // helloAt is when a hello that nobody answered is said again; then the peer counts as one without the layer.
-var helloAt = [...]time.Duration{0, 20 * time.Millisecond, 150 * time.Millisecond, 500 * time.Millisecond, 1200 * time.Millisecond, 3 * time.Second}
+// The first few are close together, as what QUIC says in the meantime is not repaired.
+var helloAt = [...]time.Duration{
+	0, 15 * time.Millisecond, 40 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, time.Second, 3 * time.Second,
+}
 
 func prefix(kind byte) []byte {
 	return append(append([]byte{kind}, magic...), version, 0, 0)
@@ -44,8 +47,7 @@ type offer struct {
 	key    *ecdh.PrivateKey
 	began  time.Duration
 	said   int
-	at     time.Duration // when something was said last
-	path   *path         // nil: no cookie came
+	path   *path // nil: no cookie came
 	cookie []byte
 }
 
@@ -85,7 +87,6 @@ func (c *Conn) greet() bool {
 			continue
 		}
 		o.said++
-		o.at = now
 		c.socket.WriteMsgUDP(o.next(now), nil, o.to)
 	}
 	return len(c.offers) > 0
@@ -164,8 +165,8 @@ func (c *Conn) answered(b []byte, from *net.UDPAddr) {
 			return
 		}
 		p, now := newPath(c, up, down, from), c.now()
-		p.number, p.told = 1, now // the confirmation is number 0
-		p.rtt.guess(now - o.at)
+		p.number, p.told = 1, now  // the confirmation is number 0
+		p.rtt.guess(now - o.began) // until it is measured; which hello this answers is not known
 		o.path, o.to, o.began, o.said = p, from, now, 1
 		o.cookie = append(o.cookie, b[keyLen+8:]...)
 		c.socket.WriteMsgUDP(o.next(now), nil, from)

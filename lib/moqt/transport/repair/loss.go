@@ -126,8 +126,7 @@ const (
 // look takes one report: the path is full if it loses much and its queue is long.
 func (b *breaker) look(now time.Duration, l *loss, t *rtt) {
 	rate, sent := l.now(4)
-	queue := t.recent() - t.least()
-	full := rate > fullLoss && sent > 40 && queue > max(queueAtMost, t.least()/4)
+	full := rate > fullLoss && sent > 40 && t.queued(t.recent())
 	if full || rate > deadLoss && sent > 100 {
 		b.bad++
 	} else {
@@ -188,6 +187,9 @@ func (r *rtt) least() time.Duration {
 	}
 	return r.lows[0]
 }
+
+// queued reports whether a round trip is so much longer than the shortest one that there is a queue.
+func (r *rtt) queued(d time.Duration) bool { return d-r.least() > max(queueAtMost, r.least()/4) }
 
 // recent is the least of the last few: jitter does not raise it, a queue does.
 func (r *rtt) recent() time.Duration {

@@ -224,7 +224,7 @@ func (p *path) frame(h head, b, oob []byte, from *net.UDPAddr) (moved bool) {
 		if err != nil || len(inner) == 0 {
 			return false
 		}
-		p.conn.deliver(inner, oob, from)
+		p.rx.unnumbered(inner, oob, from)
 	}
 	return moved
 }

@@ -45,6 +45,7 @@ type receiver struct {
 	kept     uint64 // from here on slots may have buffers
 	holes    int    // numbers missing between next and high
 	groups   []*group
+	parked   []parked
 	parityAt time.Duration // when parity came last; 0: never
 	reorder  time.Duration // how late a datagram may be that is not lost
 
@@ -61,6 +62,46 @@ const (
 	ringIdle     = 3 * time.Second        // after which either side remembers no numbers
 	slotsLen     = ringLen * int(unsafe.Sizeof(slot{}))
 )
+
+// parked is a datagram without a number that came when others were missing which were sent before.
+type parked struct {
+	until  uint64 // handed up when all before this number were
+	buf    []byte
+	oobLen byte
+	from   *net.UDPAddr
+}
+
+// mostParked bounds them: QUIC looks for the path's MTU with one datagram at a time.
+const mostParked = 4
+
+// unnumbered takes a datagram without a number in its turn: QUIC would take all that is missing for lost as soon as its peer has acknowledged
+// something later.
+func (r *receiver) unnumbered(inner, oob []byte, from *net.UDPAddr) {
+	if r.next == r.high || len(r.parked) >= mostParked || len(inner) > maxInner {
+		r.up(inner, oob, from)
+		return
+	}
+	k := parked{until: r.high, buf: r.pool.get(), from: from}
+	if k.buf == nil {
+		r.up(inner, oob, from)
+		return
+	}
+	fill(k.buf, inner)
+	if len(oob) <= maxOOB {
+		k.oobLen = byte(copy(k.buf[oobAt:], oob))
+	}
+	r.parked = append(r.parked, k)
+}
+
+// unpark hands up those whose turn has come.
+func (r *receiver) unpark() {
+	for len(r.parked) > 0 && r.parked[0].until <= r.next {
+		k := r.parked[0]
+		r.parked = append(r.parked[:0], r.parked[1:]...)
+		r.up(content(k.buf), k.buf[oobAt:][:k.oobLen], k.from)
+		r.pool.put(k.buf)
+	}
+}
 
 // data takes a numbered datagram.
 func (r *receiver) data(now time.Duration, num uint64, inner, oob []byte, from *net.UDPAddr, again bool) {
@@ -182,7 +223,9 @@ func (r *receiver) hold(s *slot, inner, oob []byte, from *net.UDPAddr) {
 
 // release hands up what nothing is missing before.
 func (r *receiver) release() {
+	defer r.unpark()
 	for ; r.next < r.high; r.next++ {
+		r.unpark()
 		s := r.slot(r.next)
 		switch s.state {
 		case held:
@@ -218,6 +261,7 @@ func (r *receiver) flush() {
 		g.drop(r.pool)
 	}
 	r.groups, r.holes, r.next = nil, 0, r.high
+	r.unpark()
 }
 
 // drop does so, and forgets everything.
@@ -245,7 +289,7 @@ func (r *receiver) tick(now, rtt time.Duration) (ask []span) {
 		s.buf = nil
 	}
 	r.reorder -= r.reorder / 8192 // fades within half a minute
-	patience := min(max(rtt*5/2+80*time.Millisecond, 150*time.Millisecond), 800*time.Millisecond)
+	patience := patience(rtt)
 	r.outdated(now, patience+keepFor)
 	if r.ring != nil && r.kept == r.high && now-r.lastAt > ringIdle {
 		r.drop()
@@ -265,7 +309,7 @@ func (r *receiver) tick(now, rtt time.Duration) (ask []span) {
 		switch {
 		case now-s.at > patience:
 			r.skip(n)
-		case s.tries == 0 && now-s.at < first, s.tries > 0 && now-s.asked < rtt*9/8+8*time.Millisecond, s.tries >= mostTries:
+		case s.tries == 0 && now-s.at < first, s.tries > 0 && now-s.asked < askAgain(rtt), s.tries >= mostTries:
 		case len(ask) > 0 && ask[len(ask)-1].first+uint32(ask[len(ask)-1].n) == uint32(n) && ask[len(ask)-1].n < 255:
 			ask[len(ask)-1].n++
 			r.asked(s, now)
@@ -277,6 +321,16 @@ func (r *receiver) tick(now, rtt time.Duration) (ask []span) {
 	r.release()
 	return ask
 }
+
+// patience is how long a missing datagram is waited for: as long as it may be asked for, but on long paths not so long that QUIC takes the
+// wait for a queue.
+func patience(rtt time.Duration) time.Duration {
+	every := min(parityWait+mostTries*askAgain(rtt)+rtt, 500*time.Millisecond)
+	return min(max(every, rtt*5/2+80*time.Millisecond, 150*time.Millisecond), 800*time.Millisecond)
+}
+
+// askAgain is how long an answer is waited for.
+func askAgain(rtt time.Duration) time.Duration { return rtt*9/8 + 8*time.Millisecond }
 
 func (r *receiver) asked(s *slot, now time.Duration) {
 	if s.tries == 0 && r.coding(now) {

@@ -48,7 +48,12 @@ func row(t *testing.T, w way, layer bool, seed uint64) (outcome, float64) {
 	up, down := w, w
 	l := newLab(t, &up, &down, seed)
 	server, client := newEnd(t, l, 1, layer, Options{Accept: true}), newEnd(t, l, 2, layer, Options{})
+	began := time.Now()
 	c, s := connect(t, client, server)
+	if layer && (c.ConnectionStats().PacketsLost > 0 || time.Since(began) > 5*w.delay+50*time.Millisecond) { // as lib/moqt/transport does
+		c.CloseWithError(0, "")
+		c, s = reconnect(t, client, server)
+	}
 	defer c.CloseWithError(0, "")
 	time.Sleep(2 * w.delay) // MoQ's setup
 	o := broadcast(t, c, s, programme{*labRate, 100_000, *labLast})

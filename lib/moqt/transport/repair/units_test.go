@@ -2,6 +2,8 @@ package repair
 
 import (
 	"bytes"
+	"net"
+	"slices"
 	"testing"
 	"time"
 )
@@ -59,6 +61,37 @@ func TestParityFollowsLoss(t *testing.T) {
 	}
 }
 
+// TestNoParityIntoQueue: where the round trip says that packets queue, loss is no reason for more of them.
+func TestNoParityIntoQueue(t *testing.T) {
+	p := &path{choice: choice{seen: learn}}
+	now := time.Second
+	for _, tt := range []struct {
+		rtt    time.Duration
+		parity bool
+	}{{40 * time.Millisecond, true}, {48 * time.Millisecond, true}, {80 * time.Millisecond, false}, {40 * time.Millisecond, true}} {
+		for range 50 {
+			now += 100 * time.Millisecond
+			p.rtt.add(now, tt.rtt)
+			p.loss.add(now, 100, 3, 3, 0)
+		}
+		if s := p.groups(); s.m > 0 != tt.parity {
+			t.Errorf("round trip %v: %d parity frames for %d", tt.rtt, s.m, s.k)
+		}
+	}
+}
+
+// TestPatience: what is missing is waited for as long as it may be asked for, where the round trip is short.
+func TestPatience(t *testing.T) {
+	for _, tt := range []struct{ rtt, want time.Duration }{
+		{time.Millisecond, 150 * time.Millisecond}, {20 * time.Millisecond, 280 * time.Millisecond}, {40 * time.Millisecond, 480 * time.Millisecond},
+		{100 * time.Millisecond, 500 * time.Millisecond}, {200 * time.Millisecond, 580 * time.Millisecond}, {time.Second, 800 * time.Millisecond},
+	} {
+		if got := patience(tt.rtt); got != tt.want {
+			t.Errorf("round trip %v: %v, want %v", tt.rtt, got, tt.want)
+		}
+	}
+}
+
 // TestBreakerOpens: loss opens it only with a longer round trip, and then for longer each time.
 func TestBreakerOpens(t *testing.T) {
 	var l loss
@@ -95,6 +128,51 @@ func TestBreakerOpens(t *testing.T) {
 	}
 	if b.pause <= first || b.pause > longBreak {
 		t.Errorf("%v after %v", b.pause, first)
+	}
+}
+
+// TestProbeInTurn: a datagram without a number does not overtake those that are missing and were sent before, as QUIC would take them for
+// lost then. When they are given up the datagram goes up, and a few at most wait.
+func TestProbeInTurn(t *testing.T) {
+	var got []string
+	memory := &pool{most: 4096}
+	r := receiver{pool: &share{pool: memory}, codes: &codes{}, reorder: leastReorder, up: func(inner, oob []byte, _ net.Addr) {
+		got = append(got, string(inner)+string(oob))
+	}}
+	took := func(what string, want ...string) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+		got = nil
+	}
+	now := time.Second
+	r.unnumbered([]byte("first"), nil, nil)
+	r.data(now, 0, []byte("0"), nil, nil, false)
+	r.data(now, 2, []byte("2"), nil, nil, false)
+	r.unnumbered([]byte("probe"), []byte("+oob"), nil)
+	r.data(now, 3, []byte("3"), nil, nil, false)
+	took("1 is missing", "first", "0")
+	r.data(now, 1, []byte("1"), nil, nil, true)
+	took("1 came", "1", "2", "probe+oob", "3")
+	r.data(now, 5, []byte("5"), nil, nil, false)
+	for range mostParked {
+		r.unnumbered([]byte("p"), nil, nil)
+	}
+	r.unnumbered([]byte("one too many"), nil, nil)
+	r.unnumbered(make([]byte, maxInner+1), nil, nil)
+	if len(got) != 2 {
+		t.Errorf("%d went up at once, want those for which there is no room", len(got))
+	}
+	got = nil
+	r.tick(now+time.Second, 40*time.Millisecond)
+	took("4 is given up", "5", "p", "p", "p", "p")
+	r.data(now, 7, []byte("7"), nil, nil, false)
+	r.unnumbered([]byte("p"), nil, nil)
+	r.drop()
+	took("the path ends", "7", "p")
+	if memory.out != 0 {
+		t.Errorf("%d buffers are gone", memory.out)
 	}
 }
 
