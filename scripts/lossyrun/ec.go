@@ -114,18 +114,30 @@ func ec(ctx context.Context, p *place) error {
 	if err != nil {
 		return err
 	}
-	return p.together(ctx, feed, func(ctx context.Context) error {
-		if err := sleep(ctx, p.prog.start.Add(2*time.Second)); err != nil { // when there is something at the relay
-			return nil
-		}
-		return p.subscribe(ctx, fingerprint)
-	})
+	return p.together(ctx, feed, func(ctx context.Context) error { return p.subscribe(ctx, fingerprint, p.url()) })
 }
 
-// subscribe reads what ec-sub writes.
-func (p *place) subscribe(ctx context.Context, fingerprint string) error {
+// ecWebSocket measures ec-sub as a page that has no WebTransport: over a WebSocket, which is TCP, to ec-relay's HTTP.
+func ecWebSocket(ctx context.Context, p *place) error {
+	web := p.lab.IP(netlab.RightSide) + ":" + infoPort
+	fingerprint, err := p.startRelay("--http", web)
+	if err != nil {
+		return err
+	}
+	feed, err := p.startPub(netlab.RightSide, fingerprint)
+	if err != nil {
+		return err
+	}
+	return p.together(ctx, feed, func(ctx context.Context) error { return p.subscribe(ctx, fingerprint, "ws://"+web+"/moq") })
+}
+
+// subscribe reads what ec-sub writes, as soon as there is something at the relay.
+func (p *place) subscribe(ctx context.Context, fingerprint, url string) error {
+	if err := sleep(ctx, p.prog.start.Add(2*time.Second)); err != nil {
+		return nil
+	}
 	args := append([]string{"--retry", "10m", "--verify", "--allow-gaps", "--fingerprint", fingerprint}, p.row.sub...)
-	cmd, err := p.command(p.to(), filepath.Join(p.bin, "ec-sub"), append(args, p.url(), "ec-atsc-2065-3--ts_t07")...)
+	cmd, err := p.command(p.to(), filepath.Join(p.bin, "ec-sub"), append(args, url, "ec-atsc-2065-3--ts_t07")...)
 	if err != nil {
 		return err
 	}

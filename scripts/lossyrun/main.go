@@ -59,7 +59,7 @@ func main() {
 	flag.StringVar(&c.bin, "bin", "", "folder `DIR` of the tools")
 	flag.StringVar(&c.results, "results", "lossy.jsonl", "`FILE` of results; what is in it is not measured again")
 	flag.StringVar(&c.only, "only", "", "`ROWS` to measure, commas between")
-	flag.StringVar(&c.ways, "ways", "up,down,browser", "`WAYS` to measure, commas between")
+	flag.StringVar(&c.ways, "ways", "up,down,browser,websocket", "`WAYS` to measure, commas between")
 	flag.StringVar(&c.systems, "systems", "ec,srt,hls", "`SYSTEMS` to measure, commas between")
 	flag.IntVar(&c.seconds, "seconds", 20, "`SECONDS` of programme that count")
 	flag.Uint64Var(&c.seed, "seed", 1, "`N` of chance")
@@ -254,8 +254,11 @@ func (c *config) measure(ctx context.Context, r row, cell *result, begin time.Ti
 		beside.Go(func() { cell.Beside = p.download(ctx, l) })
 	}
 	way := map[string]func(context.Context, *place) error{"ec": ec, "srt": srt, "hls": hls}[cell.System]
-	if cell.Way == browser {
+	switch cell.Way {
+	case browser:
 		way = browse
+	case websocket:
+		way = ecWebSocket
 	}
 	if err := way(ctx, p); err != nil {
 		return err

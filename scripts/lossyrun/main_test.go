@@ -122,7 +122,7 @@ func TestOnly(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 	for _, r := range rows() { // any row can be named
-		c := config{only: r.name, ways: "up,down,browser"}
+		c := config{only: r.name, ways: "up,down,browser,websocket"}
 		if list, err := c.chosen(); err != nil || len(list) != 1 {
 			t.Errorf("%q: %v, %v", r.name, list, err)
 		}

@@ -23,10 +23,10 @@ type event struct {
 	what  string
 }
 
-const up, down, browser = "up", "down", "browser"
+const up, down, browser, websocket = "up", "down", "browser", "websocket"
 
 // systems are what is measured on each way.
-var systems = map[string][]string{up: {"ec", "srt", "hls"}, down: {"ec", "srt", "hls"}, browser: {"ec"}}
+var systems = map[string][]string{up: {"ec", "srt", "hls"}, down: {"ec", "srt", "hls"}, browser: {"ec"}, websocket: {"ec"}}
 
 // rows are all paths, each of 40 ms round trip first.
 func rows() (list []row) {
@@ -40,12 +40,12 @@ func rows() (list []row) {
 	}
 	short := func(name, link string) *row { return add(40*time.Millisecond, "20ms", name, link) }
 	long := func(name, link string) *row { return add(200*time.Millisecond, "100ms", "200 ms: "+name, link) }
-	short("no loss", "").ways = []string{up, down, browser}
+	short("no loss", "").ways = []string{up, down, browser, websocket}
 	short("loss 0.1 %", "loss=0.1%")
-	short("loss 1 %", "loss=1%").ways = []string{up, down, browser}
-	short("loss 3 %", "loss=3%").ways = []string{up, down, browser}
+	short("loss 1 %", "loss=1%").ways = []string{up, down, browser, websocket}
+	short("loss 3 %", "loss=3%").ways = []string{up, down, browser, websocket}
 	short("loss 5 %", "loss=5%")
-	short("loss 10 %", "loss=10%").ways = []string{up, down, browser}
+	short("loss 10 %", "loss=10%").ways = []string{up, down, browser, websocket}
 	short("5 % in bursts of 4", "loss=5%,burst=4")
 	short("20 % in bursts of 4", "loss=20%,burst=4")
 	short("25 % 10 ms late", "reorder=25%")
