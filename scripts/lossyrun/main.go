@@ -31,6 +31,7 @@ type config struct {
 	only    string
 	ways    string
 	systems string
+	tcp     string
 	seconds int
 	seed    uint64
 	keep    string
@@ -61,6 +62,7 @@ func main() {
 	flag.StringVar(&c.only, "only", "", "`ROWS` to measure, commas between")
 	flag.StringVar(&c.ways, "ways", "up,down,browser,websocket", "`WAYS` to measure, commas between")
 	flag.StringVar(&c.systems, "systems", "ec,srt,hls", "`SYSTEMS` to measure, commas between")
+	flag.StringVar(&c.tcp, "tcp", "", "congestion `CONTROL` of TCP in the labs; default: the machine's")
 	flag.IntVar(&c.seconds, "seconds", 20, "`SECONDS` of programme that count")
 	flag.Uint64Var(&c.seed, "seed", 1, "`N` of chance")
 	flag.StringVar(&c.keep, "logs", "", "folder `DIR` in which what programs say is kept")
@@ -236,7 +238,7 @@ func (c *config) measure(ctx context.Context, r row, cell *result, begin time.Ti
 	if err := os.Chmod(p.dir, 0o755); err != nil {
 		return err
 	}
-	if cell.TCP, err = p.tcp(); err != nil {
+	if cell.TCP, err = p.tcp(c.tcp); err != nil {
 		return err
 	}
 	p.prog = newProgramme(begin, c.lasts(r))
@@ -302,14 +304,25 @@ func (p *place) times(ctx context.Context) float64 {
 	return float64(way.Counts().Bytes-was) / float64((p.prog.number-p.prog.first)*objectSize)
 }
 
-// tcp is the congestion control of TCP at both sides.
-func (p *place) tcp() (name string, err error) {
-	err = p.lab.In(netlab.LeftSide, func() error {
-		b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
-		name = strings.TrimSpace(string(b))
-		return err
-	})
-	return name, err
+// tcp is the congestion control of TCP at both sides, which is set if one is named.
+func (p *place) tcp(set string) (name string, err error) {
+	const file = "/proc/sys/net/ipv4/tcp_congestion_control"
+	for _, side := range []netlab.Side{netlab.LeftSide, netlab.RightSide} {
+		err := p.lab.In(side, func() error {
+			if set != "" {
+				if err := os.WriteFile(file, []byte(set), 0); err != nil {
+					return err
+				}
+			}
+			b, err := os.ReadFile(file)
+			name = strings.TrimSpace(string(b))
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	return name, nil
 }
 
 var errMissing = errors.New("missing")

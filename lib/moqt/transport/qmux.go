@@ -21,7 +21,7 @@ func dialSocket(ctx context.Context, u *url.URL, o *Options) (Conn, error) {
 	if u.Scheme == "unix" {
 		addr = u.Path
 	}
-	nc, err := (&net.Dialer{Control: shortQueue}).DialContext(dctx, u.Scheme, addr)
+	nc, err := (&net.Dialer{Control: tcpSocket}).DialContext(dctx, u.Scheme, addr)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", u, err)
 	}

@@ -92,7 +92,7 @@ func ListenOn(nl net.Listener, name string, o *Options) Listener {
 
 // ListenTCP listens for TCP sockets on which QMux may run: few unsent bytes wait in them.
 func ListenTCP(addr string) (net.Listener, error) {
-	lc := net.ListenConfig{Control: shortQueue}
+	lc := net.ListenConfig{Control: tcpSocket}
 	lc.SetMultipathTCP(false) // sockets of multipath TCP do not know the option
 	return lc.Listen(context.Background(), "tcp", addr)
 }

@@ -27,7 +27,7 @@ func dialWebSocket(ctx context.Context, u *url.URL, tlsConf *tls.Config, o *Opti
 	tr := &http.Transport{
 		TLSClientConfig: clientTLS(tlsConf, u.Hostname(), "http/1.1"), MaxResponseHeaderBytes: maxWebHeader,
 		DialContext: func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
-			nc, err = (&net.Dialer{Control: shortQueue}).DialContext(ctx, network, addr)
+			nc, err = (&net.Dialer{Control: tcpSocket}).DialContext(ctx, network, addr)
 			return nc, err
 		},
 	}
