@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -147,6 +148,104 @@ func TestSubscriberMoves(t *testing.T) {
 		st, after := server.layer.Stats(s.RemoteAddr()), client.layer.Stats(c.RemoteAddr())
 		if !st.Active || s.RemoteAddr().(*net.UDPAddr).Port != 77 || after.Coded+after.Again < before.Coded+before.Again+100 {
 			t.Errorf("%v: %+v; client %+v, before %+v", s.RemoteAddr(), st, after, before)
+		}
+	})
+}
+
+// TestSilentSubscriberMoves: a peer that only receives, and has nothing to say when its address changes, is served at the new one all the same:
+// repair tells the server, and what QUIC sends to the old address goes to the new one, until QUIC knows, too.
+func TestSilentSubscriberMoves(t *testing.T) {
+	for _, loss := range []float64{0, 0.03} {
+		synctest.Test(t, func(t *testing.T) {
+			up, down := &way{delay: 20 * time.Millisecond, loss: loss}, &way{delay: 20 * time.Millisecond, loss: loss}
+			l := newLab(t, up, down, 3)
+			server, client := newEnd(t, l, 1, true, Options{Accept: true}), newEnd(t, l, 2, true, Options{})
+			c, s := connect(t, client, server)
+			defer c.CloseWithError(0, "")
+			time.Sleep(100 * time.Millisecond)
+			var moving sync.WaitGroup
+			for n := range uint16(2) {
+				moving.Go(func() {
+					time.Sleep(time.Duration(n+1)*4*time.Second + 50*time.Millisecond)
+					client.socket.move(77 + n)
+				})
+			}
+			o := broadcast(t, s, c, programme{4_000_000, 50_000, 12 * time.Second})
+			moving.Wait()
+			if most := o.quantile(1); most > 900*time.Millisecond {
+				t.Errorf("loss %v: an object came %v late", loss, most)
+			}
+			if port := s.RemoteAddr().(*net.UDPAddr).Port; port != 78 {
+				t.Errorf("loss %v: QUIC sends to port %d", loss, port)
+			}
+		})
+	}
+}
+
+// TestCalls: a client to which nothing comes any more says so a few times, ever less often; a server does not, nor a client to which nothing
+// ever came.
+func TestCalls(t *testing.T) {
+	for _, accept := range []bool{false, true} {
+		p := &path{conn: &Conn{o: Options{Accept: accept}}}
+		p.rtt.guess(40 * time.Millisecond)
+		var calls []time.Duration
+		flow := func(from, to time.Duration) {
+			for now := from; now < to; now += 5 * time.Millisecond {
+				if p.calling(now) {
+					calls = append(calls, now-from)
+				}
+			}
+		}
+		flow(time.Second, 20*time.Second)
+		for n := range time.Duration(2) { // each pause anew
+			p.gotPlain.Add(1)
+			flow((20+10*n)*time.Second, (30+10*n)*time.Second)
+		}
+		ms := time.Millisecond
+		want := []time.Duration{150 * ms, 300 * ms, 600 * ms, 1200 * ms, 150 * ms, 300 * ms, 600 * ms, 1200 * ms}
+		if accept {
+			want = nil
+		}
+		if !slices.Equal(calls, want) {
+			t.Errorf("server %v: %v, want %v", accept, calls, want)
+		}
+	}
+}
+
+// TestOldAddress: what goes to the address at which a peer was before goes to the peer, until somebody else says something from there.
+func TestOldAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, &way{}, &way{}, 1)
+		server := bare(t, l, Options{Accept: true})
+		p := join(t, l, server, 2)
+		path := server.layer.lookup(p.socket.addr)
+		p.socket.move(3)
+		p.control(1, control{waited: nothingYet})
+		synctest.Wait()
+		path.mu.Lock()
+		answer := path.next.challenge
+		path.mu.Unlock()
+		p.control(2, control{waited: nothingYet, answer: answer})
+		synctest.Wait()
+		old := l.socket(2) // somebody who is there now
+		to := net.UDPAddrFromAddrPort(old.addr)
+		inner := bytes.Repeat([]byte{0x40}, 100)
+		server.layer.WriteMsgUDP(inner, nil, to)
+		if got := p.first(); !bytes.Equal(got, inner) {
+			t.Errorf("%.9x came to the peer", got)
+		}
+		p.sayFrom(2, []byte{0x41})
+		server.layer.WriteMsgUDP(inner, nil, to)
+		old.SetReadDeadline(time.Now().Add(time.Second))
+		if got, _, _, err := old.ReadDatagram(); err != nil || !bytes.Equal(got, inner) {
+			t.Errorf("%.9x, %v came to whoever is at the old address", got, err)
+		}
+		server.layer.mu.Lock()
+		server.layer.remove(path)
+		left := len(server.layer.was)
+		server.layer.mu.Unlock()
+		if left > 0 || server.layer.moved.Load() {
+			t.Errorf("%d addresses are remembered", left)
 		}
 	})
 }

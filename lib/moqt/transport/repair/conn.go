@@ -50,6 +50,8 @@ type Conn struct {
 	mu     sync.RWMutex // guards what follows; taken before path.mu
 	byID   map[uint32]*path
 	by     map[netip.AddrPort]*path
+	was    map[netip.AddrPort]*path // where peers were before, and QUIC thinks that they are, until somebody else says something from there
+	moved  atomic.Bool              // there is one
 	all    []*path
 	offers []*offer
 
@@ -76,7 +78,7 @@ func New(s Socket, o Options) (*Conn, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 64 << 20
 	}
-	c := &Conn{socket: s, o: o, start: time.Now().Add(-time.Second), byID: map[uint32]*path{}, by: map[netip.AddrPort]*path{}}
+	c := &Conn{socket: s, o: o, start: time.Now().Add(-time.Second), byID: map[uint32]*path{}, by: map[netip.AddrPort]*path{}, was: map[netip.AddrPort]*path{}}
 	c.pool.most = o.MaxBytes / bufLen
 	var err error
 	if c.key, err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {
@@ -101,6 +103,33 @@ func (c *Conn) lookup(a netip.AddrPort) *path {
 	return c.by[key(a)]
 }
 
+// reach returns the path to whoever QUIC believes to be at an address, and the address at which that peer is; or nil.
+func (c *Conn) reach(to *net.UDPAddr) (*path, *net.UDPAddr) {
+	if p := c.lookup(to.AddrPort()); p != nil || !c.moved.Load() {
+		return p, to
+	}
+	c.mu.RLock()
+	p := c.was[key(to.AddrPort())]
+	c.mu.RUnlock()
+	if p == nil {
+		return nil, to
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p, p.addr
+}
+
+// left forgets that a peer was at an address, from which something came now that is not of its path: somebody else is there.
+func (c *Conn) left(a netip.AddrPort) {
+	if !c.moved.Load() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.was, key(a))
+	c.moved.Store(len(c.was) > 0)
+}
+
 // add lists a path in place of one to the same address; false if there is no room. c.mu is held.
 func (c *Conn) add(p *path) bool {
 	a := key(p.addr.AddrPort())
@@ -115,6 +144,7 @@ func (c *Conn) add(p *path) bool {
 	if c.count(near) >= maxPerHost && !c.evict(near) || len(c.all) >= c.o.MaxPaths && !c.evict(every) {
 		return false
 	}
+	delete(c.was, a)
 	c.byID[p.open.path], c.by[a], p.listed = p, p, a
 	c.all = append(c.all, p)
 	c.some.Store(true)
@@ -180,6 +210,10 @@ func (c *Conn) remove(p *path) {
 	if c.by[p.listed] == p {
 		delete(c.by, p.listed)
 	}
+	if p.was.IsValid() && c.was[p.was] == p {
+		delete(c.was, p.was)
+	}
+	c.moved.Store(len(c.was) > 0)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.gone = true
@@ -202,7 +236,15 @@ func (c *Conn) relocate(p *path) {
 		c.remove(old)
 	}
 	delete(c.by, p.listed)
+	if c.was[p.was] == p {
+		delete(c.was, p.was)
+	}
+	delete(c.was, a)
+	if a != p.listed {
+		c.was[p.listed], p.was = p, p.listed
+	}
 	c.by[a], p.listed = p, a
+	c.moved.Store(len(c.was) > 0)
 }
 
 // Stats tells of the path to an address; the zero value if the peer has no such layer.

@@ -12,6 +12,8 @@ const (
 	heads      = 3
 	mostRTT    = 10 * time.Second
 	mostWaited = uint32(time.Second / time.Microsecond)
+	callFirst  = 150 * time.Millisecond // after which a client says where it is, when nothing comes any more
+	mostCalls  = 4
 	copiesLoss = 0.02 // on a long path that loses more, what is sent again is sent twice
 )
 
@@ -43,6 +45,9 @@ func (p *path) tick() bool {
 			p.tx.drop()
 		}
 	}
+	if p.calling(now) {
+		p.told = 0
+	}
 	tail := p.choice.framed && p.tx.heads < heads && now-p.tx.lastTx > headEach<<p.tx.heads
 	if tail {
 		p.tx.heads++
@@ -52,6 +57,23 @@ func (p *path) tick() bool {
 	}
 	p.busy = p.choice.framed && now-p.tx.lastTx < time.Second || p.tx.ring != nil || p.rx.holes > 0 || p.rx.kept < p.rx.next
 	return p.busy
+}
+
+// calling reports whether a client should say something because what came has ceased: perhaps its address is another one now, which a server
+// learns from what the client says, and a client that only receives says nothing then.
+func (p *path) calling(now time.Duration) bool {
+	if p.conn.o.Accept {
+		return false
+	}
+	if flow := p.gotPlain.Load() + p.rx.got; flow != p.flow {
+		p.flow, p.quiet, p.calls = flow, now, 0
+		return false
+	}
+	if p.flow == 0 || p.calls >= mostCalls || now-p.quiet < max(callFirst, 2*p.rtt.smooth)<<p.calls {
+		return false
+	}
+	p.calls++
+	return true
 }
 
 // shed gives up what others need: first what was sent, the oldest first, then what came.

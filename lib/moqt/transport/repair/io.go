@@ -89,6 +89,7 @@ func (c *Conn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 			if !isFrame(b) {
 				if from != last {
 					last, c.reading = from, c.lookup(from.AddrPort())
+					c.left(from.AddrPort())
 				}
 				c.reading.counted()
 			}
@@ -135,6 +136,7 @@ func (p *path) counted() {
 func (c *Conn) sort(b, oob []byte, from *net.UDPAddr) bool {
 	if !isFrame(b) {
 		c.lookup(from.AddrPort()).counted()
+		c.left(from.AddrPort())
 		return true
 	}
 	h, err := parseHead(b)
@@ -160,12 +162,13 @@ func (c *Conn) sort(b, oob []byte, from *net.UDPAddr) bool {
 
 // WriteMsgUDP sends datagrams of QUIC.
 func (c *Conn) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (int, int, error) {
-	if p := c.lookup(to.AddrPort()); p != nil {
-		if sent, err := p.send(b, oob, segment(oob), to); sent || err != nil {
+	p, at := c.reach(to)
+	if p != nil {
+		if sent, err := p.send(b, oob, segment(oob), at); sent || err != nil {
 			return len(b), len(oob), err
 		}
 	}
-	return c.socket.WriteMsgUDP(b, oob, to)
+	return c.socket.WriteMsgUDP(b, oob, at)
 }
 
 // ReadFrom and WriteTo are for systems on which quic-go reads and sends one by one.

@@ -13,6 +13,7 @@ type path struct {
 	conn   *Conn
 	peer   [32]byte       // the client's public key, by which a server knows a path again
 	listed netip.AddrPort // in Conn.by; Conn.mu guards it
+	was    netip.AddrPort // in Conn.was; the same
 
 	gotPlain atomic.Uint32 // datagrams that came without a number
 	active   atomic.Bool   // since the last tick something went either way
@@ -48,6 +49,9 @@ type path struct {
 	marks   [16]mark
 	told    time.Duration // when the last control frame went out
 	came    time.Duration // when the last one came; the path begins with one
+	flow    uint32        // datagrams of QUIC that had come
+	quiet   time.Duration // when the last of them came
+	calls   int           // how often this side has said something since then
 	unheard time.Duration // when the first one went out since then; 0: none did
 	probed  int           // the size of the last datagram that was larger than proven
 	times   int
