@@ -67,7 +67,7 @@ func dialConn(ctx context.Context, addr string, tlsConf *tls.Config, o *Options)
 		shut()
 		return nil, nil, err
 	}
-	if layer != nil && disturbed(qc, time.Since(began), stats()) {
+	if layer != nil && !to.IP.IsLoopback() && disturbed(qc, time.Since(began), stats()) { // a busy machine is no path with loss
 		if again, err := tr.Dial(ctx, to, tlsConf, quicConfig(o)); err == nil {
 			qc.CloseWithError(0, "")
 			qc = again

@@ -18,7 +18,11 @@ type far struct {
 }
 
 func newFar(t *testing.T, server net.Addr, lose func(up bool, b []byte) bool) *far {
-	f := &far{front: listenLoopback(t), back: listenLoopback(t), lose: lose}
+	front, err := net.ListenUDP("udp4", &net.UDPAddr{IP: elsewhere(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &far{front: front, back: listenLoopback(t), lose: lose}
 	to := server.(*net.UDPAddr).AddrPort()
 	pass := func(up bool, from, out *net.UDPConn, to func(netip.AddrPort) *netip.AddrPort) func() {
 		return func() {
@@ -51,6 +55,22 @@ func newFar(t *testing.T, server net.Addr, lose func(up bool, b []byte) bool) *f
 	return f
 }
 
+// elsewhere is an address of this machine that is not of the loopback.
+func elsewhere(t *testing.T) net.IP {
+	t.Helper()
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range list {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			return n.IP
+		}
+	}
+	t.Skip("this machine has no address but those of the loopback")
+	return nil
+}
+
 // TestHandshakeLost: a connection whose handshake lost a datagram, on either side, gives way to one that begins with repair, and so in slow
 // start; the others do not, nor does one to a server that repairs nothing.
 func TestHandshakeLost(t *testing.T) {
@@ -74,6 +94,7 @@ func TestHandshakeLost(t *testing.T) {
 				f := newFar(t, l.Addr(), func(client bool, b []byte) bool {
 					return long(b) && (client && up.Add(1) <= tt.up || !client && down.Add(1) <= tt.down)
 				})
+				began := time.Now()
 				c, err := Dial(testContext(t), scheme+"://"+f.front.LocalAddr().String()+"/", pin, o)
 				if err != nil {
 					t.Fatal(err)
@@ -88,6 +109,9 @@ func TestHandshakeLost(t *testing.T) {
 					}
 				} else if lost := quicConnOf(c).ConnectionStats().PacketsLost; lost != 0 && tt.up == 0 {
 					t.Errorf("%d lost", lost)
+				}
+				if tt.connected == 1 && time.Since(began) > 120*time.Millisecond {
+					t.Skip("this machine is too busy to tell its pauses from losses")
 				}
 				recvConn(t, accepted, tt.connected, scheme)
 			})
