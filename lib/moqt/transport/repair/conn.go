@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -210,8 +211,10 @@ func (c *Conn) remove(p *path) {
 	if c.by[p.listed] == p {
 		delete(c.by, p.listed)
 	}
-	if p.was.IsValid() && c.was[p.was] == p {
-		delete(c.was, p.was)
+	for _, a := range p.was {
+		if c.was[a] == p {
+			delete(c.was, a)
+		}
 	}
 	c.moved.Store(len(c.was) > 0)
 	p.mu.Lock()
@@ -221,6 +224,9 @@ func (c *Conn) remove(p *path) {
 	p.tx.drop()
 	c.some.Store(len(c.all) > 0)
 }
+
+// mostWas is how many earlier addresses of a peer are remembered.
+const mostWas = 8
 
 // relocate lists a path by the address that its peer has now.
 func (c *Conn) relocate(p *path) {
@@ -236,12 +242,14 @@ func (c *Conn) relocate(p *path) {
 		c.remove(old)
 	}
 	delete(c.by, p.listed)
-	if c.was[p.was] == p {
-		delete(c.was, p.was)
-	}
 	delete(c.was, a)
 	if a != p.listed {
-		c.was[p.listed], p.was = p, p.listed
+		c.was[p.listed] = p
+		p.was = append(slices.DeleteFunc(p.was, func(o netip.AddrPort) bool { return c.was[o] != p || o == p.listed }), p.listed)
+	}
+	if len(p.was) > mostWas { // not the oldest: QUIC may be there still, as it follows only so many changes
+		delete(c.was, p.was[1])
+		p.was = slices.Delete(p.was, 1, 2)
 	}
 	c.by[a], p.listed = p, a
 	c.moved.Store(len(c.was) > 0)

@@ -11,9 +11,9 @@ import (
 // path is what is between this side and a peer that has the layer, too.
 type path struct {
 	conn   *Conn
-	peer   [32]byte       // the client's public key, by which a server knows a path again
-	listed netip.AddrPort // in Conn.by; Conn.mu guards it
-	was    netip.AddrPort // in Conn.was; the same
+	peer   [32]byte         // the client's public key, by which a server knows a path again
+	listed netip.AddrPort   // in Conn.by; Conn.mu guards it
+	was    []netip.AddrPort // in Conn.was, the oldest first; the same
 
 	gotPlain atomic.Uint32 // datagrams that came without a number
 	active   atomic.Bool   // since the last tick something went either way
