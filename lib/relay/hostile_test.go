@@ -274,7 +274,11 @@ func TestUnansweredRequests(t *testing.T) {
 func TestManyInventedTracks(t *testing.T) {
 	t.Parallel()
 	h := newRogue(otherTrack)
-	for i := range 50_000 {
+	most := 50_000
+	if testing.Short() {
+		most = 10_000
+	}
+	for i := range most {
 		n := object.TrackName{Namespace: object.Namespace{"ec", "invented", fmt.Sprint(i)}, Name: "ts"}
 		r := object.Namespace(trackRoute{n, []string{h.id}}.namespace())
 		if i%4 == 0 { // a session is told of 65,536 at most
