@@ -14,6 +14,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"path"
 	"strings"
 	"sync"
@@ -43,6 +44,10 @@ type Config struct {
 	Known func(host string) bool
 	// Allowed reports whether a request's page may read broadcasts, by its origin. Default: every page may.
 	Allowed func(r *http.Request) bool
+	// Operator answers paths that are for whoever is on this machine, such as /metrics. Others are refused with 403. Default: none.
+	Operator map[string]http.Handler
+	// Ready returns why the relay cannot do all of its work at the moment, for /readyz; nil: it can. Default: it can.
+	Ready func() error
 	// Logger gets events. Default: none.
 	Logger *slog.Logger
 
@@ -77,6 +82,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Known == nil {
 		c.Known = func(string) bool { return true }
+	}
+	if c.Ready == nil {
+		c.Ready = func() error { return nil }
 	}
 	if c.Allowed == nil {
 		c.Allowed = func(*http.Request) bool { return true }
@@ -267,7 +275,18 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
 		return
 	}
+	if operator := g.c.Operator[r.URL.Path]; operator != nil {
+		if !onThisMachine(r) {
+			http.Error(w, "only for programs on the relay's machine", http.StatusForbidden)
+			return
+		}
+		h.Set("Cache-Control", "no-store")
+		operator.ServeHTTP(w, r)
+		return
+	}
 	switch dir, name := path.Split(r.URL.Path); {
+	case r.URL.Path == "/readyz":
+		g.serveReady(w)
 	case r.URL.Path == "/relay.json":
 		g.serveInfo(w, r)
 	case r.URL.Path == "/healthz":
@@ -310,13 +329,37 @@ func (g *Gateway) policy(r *http.Request) string {
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
+// onThisMachine reports whether a request was made here and came through no proxy.
+func onThisMachine(r *http.Request) bool {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
+		if len(r.Header.Values(h)) > 0 {
+			return false
+		}
+	}
+	return err == nil && at.Addr().Unmap().IsLoopback()
+}
+
 func (g *Gateway) serveHealth(w http.ResponseWriter) {
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if g.leaving.Load() {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		io.WriteString(w, "leaving\n")
+		answer(w, http.StatusServiceUnavailable, "leaving")
 		return
 	}
-	io.WriteString(w, "ok\n")
+	answer(w, http.StatusOK, "ok")
+}
+
+func (g *Gateway) serveReady(w http.ResponseWriter) {
+	if err := g.c.Ready(); err != nil && !g.leaving.Load() {
+		answer(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	g.serveHealth(w)
+}
+
+// answer writes a line of text that is true at this moment only.
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	io.WriteString(w, text+"\n")
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -49,7 +50,7 @@ type httpServer struct {
 }
 
 // listenHTTP listens at all of ServerConfig.HTTP; nil if there are none. udp are the addresses at which there is WebTransport.
-func (r *Relay) listenHTTP(c ServerConfig, certs *keys.Certificates, udp []net.Addr, sessions *moqt.Config) (_ *httpServer, err error) {
+func (r *Relay) listenHTTP(c ServerConfig, certs *keys.Certificates, udp []net.Addr, sessions *moqt.Config, status func() Status) (_ *httpServer, err error) {
 	if len(c.HTTP) == 0 {
 		return nil, nil
 	}
@@ -82,10 +83,28 @@ func (r *Relay) listenHTTP(c ServerConfig, certs *keys.Certificates, udp []net.A
 			}
 			return list
 		},
-		Known:   func(host string) bool { return moqt.HostKnown(sessions, host) },
-		Allowed: func(r *http.Request) bool { return moqt.OriginAllowed(sessions, r) },
+		Operator: map[string]http.Handler{"/metrics": newMetrics(status, c.Logger), "/status.json": statusJSON(status)},
+		Ready:    r.ready,
+		Known:    func(host string) bool { return moqt.HostKnown(sessions, host) },
+		Allowed:  func(r *http.Request) bool { return moqt.OriginAllowed(sessions, r) },
 	})
 	return h, err
+}
+
+// statusJSON answers with the record of the command status.
+func statusJSON(status func() Status) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(status())
+	})
+}
+
+// ready returns why the relay cannot do all of its work at the moment.
+func (r *Relay) ready() error {
+	if r.store.Paused() != nil {
+		return errors.New("nothing can be stored")
+	}
+	return nil
 }
 
 // serve answers until ctx ends.

@@ -59,6 +59,7 @@ type running struct {
 	listeners []moqt.SessionListener
 	node      *iroh.Node // nil: no iroh
 	relay     *Relay
+	status    func() Status
 	page      *httpServer  // nil: no HTTP
 	door      admin.Server // of the operator
 	socket    net.Listener // nil: the file system has none
@@ -141,7 +142,8 @@ func (s *running) makeRelay() (err error) {
 	conf.ScrubFile = filepath.Join(s.c.Dir, ScrubFile)
 	s.relay = New(conf)
 	s.relay.tally = s.sessions.Tally
-	if s.page, err = s.relay.listenHTTP(s.c, s.certs, s.started.Listen, &s.accepted); err != nil || s.page == nil {
+	s.status = s.relay.statusOf(s.c, s.certs, &s.started, s.gate.Tickets) // nobody asks before s.started is whole
+	if s.page, err = s.relay.listenHTTP(s.c, s.certs, s.started.Listen, &s.accepted, s.status); err != nil || s.page == nil {
 		return err
 	}
 	s.onClose(func() error { s.page.close(); return nil })
@@ -170,7 +172,7 @@ func (s *running) upstreams() []Upstream {
 // openDoor opens the door of the operator. A relay without one runs all the same.
 func (s *running) openDoor() (err error) {
 	s.door.Logger = s.c.Logger
-	s.relay.handleAdmin(&s.door, s.c, s.certs, s.started, s.gate.Tickets)
+	s.relay.handleAdmin(&s.door, s.c, s.status)
 	reached := s.node
 	if s.node != nil && !s.c.Iroh.Accept {
 		reached = nil

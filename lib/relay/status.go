@@ -196,13 +196,10 @@ type StoredTrack struct {
 	IncompleteCount int      `json:"incomplete_count,omitempty"`
 }
 
-// handleAdmin adds the commands of a relay to the operators' door.
-func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Certificates, up Started, tickets *mesh.Tickets) {
+// statusOf returns what makes the record of the command status.
+func (r *Relay) statusOf(c ServerConfig, certs *keys.Certificates, up *Started, tickets *mesh.Tickets) func() Status {
 	started := time.Now()
-	door.Handle("status", func(_ context.Context, args json.RawMessage) (any, error) {
-		if err := admin.Arguments(args, &struct{}{}); err != nil {
-			return nil, err
-		}
+	return func() Status {
 		now := time.Now()
 		s := Status{
 			V: 1, Version: c.Version, Started: started.UTC(), Uptime: now.Sub(started).Seconds(),
@@ -223,7 +220,17 @@ func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, certs *keys.Cert
 		if s.Tickets, err = tickets.List(now); err != nil {
 			r.log.Error("tickets cannot be looked at, nobody comes with one", "err", err)
 		}
-		return s, nil
+		return s
+	}
+}
+
+// handleAdmin adds the commands of a relay to the operators' door.
+func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, status func() Status) {
+	door.Handle("status", func(_ context.Context, args json.RawMessage) (any, error) {
+		if err := admin.Arguments(args, &struct{}{}); err != nil {
+			return nil, err
+		}
+		return status(), nil
 	})
 	door.Handle("pardon", func(_ context.Context, args json.RawMessage) (any, error) { return r.pardon(args) })
 	for _, name := range StoreCommands {
