@@ -274,7 +274,7 @@ func (r *roll) choose(why string) (srcs []*Source, from moqt.Location) {
 	case len(r.resting) > 0: // as many as are in vain, so however many have nothing, one that has something is asked soon
 		return r.resting[:min(max(len(r.asked), 1), len(r.resting))], from
 	}
-	return r.asked[:1], moqt.Location{} // all were asked and bring nothing; perhaps the broadcast's clock was set back, so all is asked for
+	return r.asked, moqt.Location{} // all were asked and bring nothing; perhaps the broadcast's clock was set back, so all is asked for
 }
 
 // ask notes that sources are asked.
