@@ -10,8 +10,8 @@ import (
 // notSentLowat is how many unsent bytes may wait in a TCP socket. More urgent data cannot overtake these bytes.
 const notSentLowat = 64 << 10
 
-// bbr is a congestion control that takes no loss for a full path: 8 Mbit/s pass where 10 % is lost, of which Cubic carries a tenth. Browsers
-// have no other way to get a broadcast over such a path, as repair is not for them (docs/performance.md, Lossy paths).
+// bbr is a congestion control that takes no loss for a full path: 8 Mbit/s pass where 10 % is lost, of which Reno carries 4 % at a
+// loss of 3 %. Browsers have no other way to get a broadcast over such a path, as repair is not for them (docs/performance.md, Lossy paths).
 const bbr = "bbr"
 
 // tcpSocket is a Control of net.Dialer and net.ListenConfig that keeps the queue in a TCP socket short (TCP_NOTSENT_LOWAT,
