@@ -30,6 +30,8 @@ type Config struct {
 	// AskCertificate makes a listener ask clients over raw QUIC for a certificate; a session without one is served alike
 	// (Session.PeerCertificate). Browsers are not asked. Default: nobody is.
 	AskCertificate bool
+	// AskWhen does the same for the connections at whose beginning it says yes. Default: AskCertificate alone decides.
+	AskWhen func() bool
 	// ResetKey lets a server that was restarted tell its clients at once that their connections are gone, if it had the
 	// same key before (RFC 9000 §10.3); else they find out by silence. It is a secret. Only for raw QUIC and WebTransport
 	// listeners. Default: none.
@@ -113,6 +115,7 @@ type Config struct {
 type PeerInfo struct {
 	Path           string // path and query of the URL the client dialed; server only
 	Authority      string // host and port of that URL; server only
+	Bearer         string // token in the header Authorization of the client's HTTP request; server only
 	Implementation string
 	Tokens         []Token
 	MaxRequestID   uint64

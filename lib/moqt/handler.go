@@ -26,6 +26,11 @@ type Handler interface {
 	Publish(ctx context.Context, r *PublishRequest)
 }
 
+// TokenHandler is a Handler that looks at the tokens of the peer's REQUEST_UPDATE, too. An error refuses the update.
+type TokenHandler interface {
+	Tokens(tokens []Token) *RequestError
+}
+
 // UnimplementedHandler refuses every request with NOT_SUPPORTED. Embed it and write the methods you need.
 type UnimplementedHandler struct{}
 

@@ -292,7 +292,7 @@ func (s *Session) learn(p wire.SetupParameters) error {
 		Tokens: tokens, RemoteAddr: s.conn.RemoteAddr().String(),
 	}
 	if !s.client && !s.Native() {
-		s.peer.Path, s.peer.Authority = s.target.path, s.target.authority // of the request
+		s.peer.Path, s.peer.Authority, s.peer.Bearer = s.target.path, s.target.authority, s.target.bearer // of the request
 	}
 	if p.MaxRequestUpdates != nil {
 		s.peer.MaxRequestUpdates = *p.MaxRequestUpdates

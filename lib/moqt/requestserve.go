@@ -41,6 +41,9 @@ func (r *request) takeUpdate(m *wire.RequestUpdate) error {
 		r.s.count.request(received, requestOf(m), accepted)
 		r.st.send(&wire.RequestOK{RequestID: m.RequestID, Parameters: p})
 	}
+	if h, takes := r.s.cfg.Handler.(TokenHandler); takes && refusal == nil && len(tokens) > 0 {
+		refusal = h.Tokens(tokens)
+	}
 	owner, is := r.ownedBy().(updatable)
 	switch {
 	case refusal != nil:

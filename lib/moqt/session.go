@@ -53,13 +53,13 @@ type Session struct {
 }
 
 // target is the moqt URL of a client, as far as CLIENT_SETUP carries it.
-type target struct{ authority, path string }
+type target struct{ authority, path, bearer string }
 
 // NewClient makes a session over a connection this side dialed. authority and path are those of the moqt URL; they
 // are sent only if there is no HTTP below. The protocol of the connection is the name of a draft; else the session is over at once.
 func NewClient(conn Conn, authority, path string, conf *Config) *Session {
 	s := newSession(conn, conf, true)
-	s.target = target{authority, path}
+	s.target = target{authority: authority, path: path}
 	return s
 }
 
@@ -67,7 +67,7 @@ func NewClient(conn Conn, authority, path string, conf *Config) *Session {
 func NewServer(conn Conn, conf *Config) *Session {
 	s := newSession(conn, conf, false)
 	if to := conn.Info(); !to.Native {
-		s.target = target{to.Authority, to.Path}
+		s.target = target{to.Authority, to.Path, to.Bearer}
 	}
 	return s
 }

@@ -22,7 +22,7 @@ func (c *Config) transport() *transport.Options {
 	d := c.withDefaults()
 	return &transport.Options{
 		Protocols:    protocols(d.Versions),
-		AllowOrigins: d.AllowOrigins, Hosts: d.Hosts, AskCertificate: d.AskCertificate, ResetKey: d.ResetKey,
+		AllowOrigins: d.AllowOrigins, Hosts: d.Hosts, AskCertificate: d.AskCertificate, AskWhen: d.AskWhen, ResetKey: d.ResetKey,
 		NoRepair: d.NoRepair,
 		Logger:   d.Logger, QLogDir: d.QLogDir, QLogSize: d.QLogSize,
 		MaxStreams: d.MaxStreams, MaxUniStreams: d.MaxStreams + 1, // and the peer's control stream, in drafts where it is one
@@ -53,6 +53,9 @@ func OriginAllowed(conf *Config, r *http.Request) bool { return conf.transport()
 
 // HostKnown reports whether a host, as a request names it, is one by which this server is known (Config.Hosts).
 func HostKnown(conf *Config, host string) bool { return conf.transport().HostKnown(host) }
+
+// Bearer is the token in the header Authorization of a request; empty: there is none.
+func Bearer(r *http.Request) string { return transport.Bearer(r) }
 
 // PipeOptions shape an in-memory connection.
 type PipeOptions struct {

@@ -46,6 +46,8 @@ type Info struct {
 	// Authority and Path, which includes the query, are what the client asks for: by the address that this side dialed, or by the
 	// HTTP request that a server got. Without HTTP a server has none.
 	Authority, Path string
+	// Bearer is the token in the header Authorization of the HTTP request that a server got (RFC 6750 §2.1); empty: there is none.
+	Bearer string
 	// PeerCertificate is the certificate that the peer of a connection over raw QUIC showed, and whose key the peer has; nil:
 	// none. No authority has checked a client's certificate.
 	PeerCertificate *x509.Certificate

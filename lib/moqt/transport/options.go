@@ -21,6 +21,8 @@ type Options struct {
 	// AskCertificate makes a listener ask clients over raw QUIC for a certificate (Info.PeerCertificate). Clients need not have
 	// one, and browsers are not asked. Default: no client is asked.
 	AskCertificate bool
+	// AskWhen does the same for the connections at whose beginning it says yes. nil: never.
+	AskWhen func() bool
 	// ResetKey lets a server that was restarted tell its clients at once that their connections are gone, if it had the same key
 	// before (RFC 9000 §10.3); otherwise they find out by silence. The key is a secret. It is used by raw QUIC and WebTransport
 	// listeners only. Default: none.

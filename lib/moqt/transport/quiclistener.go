@@ -42,11 +42,11 @@ func listenQUIC(addr string, tlsConf *tls.Config, o *Options) (*quicListener, er
 	tc := tlsConf.Clone()
 	tc.NextProtos = append(slices.Clone(o.Protocols), alpnHTTP3)
 	tc.MinVersion = tls.VersionTLS13
-	if o.AskCertificate {
+	if o.AskCertificate || o.AskWhen != nil {
 		asking := tc.Clone()
 		asking.ClientAuth = tls.RequestClientCert
 		tc.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			if slices.Contains(hello.SupportedProtos, alpnHTTP3) {
+			if slices.Contains(hello.SupportedProtos, alpnHTTP3) || !o.AskCertificate && !o.AskWhen() {
 				return nil, nil
 			}
 			return asking, nil

@@ -95,7 +95,7 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.late.Stop()
-	conn, err := newWebConn(c.qc, sess, rw.(http3.HTTPStreamer).HTTPStream().StreamID(), w.o, Info{Authority: r.Host, Path: r.URL.RequestURI(), Repair: w.repaired(c.qc)})
+	conn, err := newWebConn(c.qc, sess, rw.(http3.HTTPStreamer).HTTPStream().StreamID(), w.o, Info{Authority: r.Host, Path: r.URL.RequestURI(), Bearer: Bearer(r), Repair: w.repaired(c.qc)})
 	if err != nil {
 		return // newWebConn told the peer
 	}

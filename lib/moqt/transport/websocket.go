@@ -101,6 +101,15 @@ func (a *admitted) Close() error {
 	return a.Conn.Close()
 }
 
+// Bearer is the token in the header Authorization of a request; empty: there is none.
+func Bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
 // serveWebSocket answers the request of a connection, and accepts only WebSockets. It reports whether one was begun.
 func (l *qmuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, nc *admitted) bool {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
@@ -133,7 +142,7 @@ func (l *qmuxListener) serveWebSocket(rw http.ResponseWriter, r *http.Request, n
 		return false
 	}
 	t := newWSTransport(ws)
-	peer := qmuxPeer{t: t, local: nc.LocalAddr(), remote: nc.RemoteAddr(), protocol: protocol, info: Info{Authority: r.Host, Path: r.URL.RequestURI()}}
+	peer := qmuxPeer{t: t, local: nc.LocalAddr(), remote: nc.RemoteAddr(), protocol: protocol, info: Info{Authority: r.Host, Path: r.URL.RequestURI(), Bearer: Bearer(r)}}
 	l.start(t, func() { // in a goroutine of its own, so that net/http's is free
 		conn, err := l.establish(peer)
 		nc.done()
