@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/moqt"
-	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/ticket"
 )
 
@@ -68,7 +68,15 @@ type Gate struct {
 	// Local returns nil if the program at the other end of a session is another process of this program, run by the same user on
 	// this machine, with nothing between them; otherwise it returns why not. Default: this package's Local.
 	Local func(s *moqt.Session) error
-	// Log gets tickets that were refused, and errors of reading them. Default: none.
+	// Authority checks tokens that are no tickets. Default: there are none.
+	Authority *auth.Authority
+	// Open lets everybody publish who reaches the relay. Default: only those who may.
+	Open bool
+	// Private lets only those read who may. Default: everybody may.
+	Private bool
+	// Tool is like Local for the tools of this project, which may do everything. Default: this package's Tool.
+	Tool func(s *moqt.Session) error
+	// Log gets tickets and tokens that were refused, and errors of reading them. Default: none.
 	Log *slog.Logger
 }
 
@@ -82,33 +90,10 @@ func (g *Gate) log() *slog.Logger {
 // identified is a socket through which the other end has proved its key (lib/iroh).
 type identified interface{ PeerID() [32]byte }
 
-// Admit refuses a session that shows a ticket which is not good. A client that shows no ticket is let in as an ordinary client.
+// Admit refuses a session that shows a ticket or a token which is not good. A client that shows none is let in.
 func (g *Gate) Admit(_ context.Context, peer moqt.PeerInfo) error {
-	for _, t := range peer.Tokens {
-		if t.Type != ticket.TokenType {
-			continue
-		}
-		err := g.Tickets.Redeem(t.Value, time.Now())
-		if err == nil {
-			continue
-		}
-		code, reason := wire.Unauthorized, err.Error()
-		hint := "ec-relay ticket makes another"
-		switch err {
-		case ticket.ErrExpired:
-			code = wire.ExpiredAuthToken
-		case ErrSpentTicket:
-			hint += "; with --uses N it lets N programs in, and each start of ec-pub or ec-sub is another; ec-relay ticket --list shows how many may still come"
-		case ErrUnknownTicket:
-			hint += "; this one was revoked, is of another relay, or expired long ago"
-		default: // a fault of this relay, whose details are not told to the peer
-			g.log().Error("tickets cannot be looked at, nobody comes with one", "err", err)
-			return &moqt.SessionError{Code: wire.InternalError, Reason: "tickets cannot be looked at"}
-		}
-		g.log().Warn("ticket refused", "peer", peer.RemoteAddr, "ticket", IDOfToken(t.Value), "why", reason, "hint", hint)
-		return &moqt.SessionError{Code: code, Reason: reason}
-	}
-	return nil
+	_, err := g.Grants(peer)
+	return err
 }
 
 // Peer reports whether the relay at the other end may be used as an upstream. right says by what right, or why not.
@@ -176,7 +161,12 @@ func (e notLocal) Error() string { return string(e) }
 // Local returns nil if the other end of a session is a process of this very program, run by this user on this machine, and if
 // only these two have the socket between them. Sessions that came through ec-iroh, HTTP, or any program that passes on
 // connections of others are not local.
-func Local(s *moqt.Session) error {
+func Local(s *moqt.Session) error { return local(s, ownProgram) }
+
+// Tool is like Local for processes of this program and of the tools that lie beside it.
+func Tool(s *moqt.Session) error { return local(s, ownTool) }
+
+func local(s *moqt.Session, counts func(pid string) bool) error {
 	sock := s.Socket()
 	if _, is := sock.(identified); is {
 		return notLocal("it came over iroh, with a key that is not listed")
@@ -189,15 +179,15 @@ func Local(s *moqt.Session) error {
 		if !at.IP.IsLoopback() {
 			break
 		}
-		return ownPort("udp", at.AddrPort())
+		return ownPort("udp", at.AddrPort(), counts)
 	case *net.TCPAddr:
 		if !at.IP.IsLoopback() {
 			break
 		}
-		return ownPort("tcp", at.AddrPort())
+		return ownPort("tcp", at.AddrPort(), counts)
 	default:
 		if uc, is := sock.(*net.UnixConn); is {
-			return ownSocket(uc)
+			return ownSocket(uc, counts)
 		}
 	}
 	return notLocal("it showed no ticket and no key that is listed")

@@ -222,6 +222,59 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
+// The tools of this project that lie beside this program count as the user's own for publishing. What lies elsewhere, has another name, or
+// passes on what others send, does not.
+func TestTool(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program; skipped with -short")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside := func(name string) string { // a tool of ours, as far as its name and its folder tell
+		t.Helper()
+		path := filepath.Join(filepath.Dir(self), name)
+		if out, err := exec.Command("go", "build", "-o", path, "./testdata/forward").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		t.Cleanup(func() { os.Remove(path) })
+		return path
+	}
+	elsewhere := filepath.Join(t.TempDir(), "ec-pub")
+	if out, err := exec.Command("go", "build", "-o", elsewhere, "./testdata/forward").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for name, c := range map[string]struct {
+		program string
+		ok      bool
+	}{"ec-pub beside": {beside("ec-pub"), true}, "ec-iroh beside": {beside("ec-iroh"), false}, "proxy beside": {beside("proxy"), false}, "ec-pub elsewhere": {elsewhere, false}} {
+		for _, network := range []string{"unix", "tcp", "moqt"} {
+			address := map[string]string{"unix": "unix://" + filepath.Join(t.TempDir(), "relay"), "tcp": "tcp://127.0.0.1:0", "moqt": "127.0.0.1:0"}[network]
+			g := &Gate{}
+			p := listen(t, address, g)
+			conf, err := moqt.PinFingerprint(p.certs.Pin().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			s, err := moqt.Dial(ctx, forward(t, c.program, p.address), conf, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go s.Run(ctx)
+			here := <-p.accepted
+			grant, err := g.Trusted(here)
+			_, peer := g.Peer(ctx, here)
+			s.Close(wire.NoError, "")
+			if (err == nil) != c.ok || (grant != nil) != c.ok || peer {
+				t.Errorf("%s over %s: %v, %v; a peer: %v", name, network, grant, err, peer)
+			}
+		}
+	}
+}
+
 // forward starts a program that passes on what comes to the address returned.
 func forward(t *testing.T, program, to string) string {
 	t.Helper()

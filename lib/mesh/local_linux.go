@@ -9,14 +9,16 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// ownSocket returns nil if the process that dialed a Unix socket is another one of this program and user (unix(7), SO_PEERCRED).
-func ownSocket(c *net.UnixConn) error {
+// ownSocket returns nil if the process that dialed a Unix socket is one of this user (unix(7), SO_PEERCRED) and of a program that counts.
+func ownSocket(c *net.UnixConn, counts func(pid string) bool) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err
@@ -31,15 +33,32 @@ func ownSocket(c *net.UnixConn) error {
 		return credErr
 	case int(cred.Uid) != os.Getuid():
 		return notLocal(fmt.Sprintf("it came from user %d of this machine", cred.Uid))
-	case !ownProgram(strconv.Itoa(int(cred.Pid))):
+	case !counts(strconv.Itoa(int(cred.Pid))):
 		return notLocal("it came through another program of this machine")
 	}
 	return nil
 }
 
-// ownPort returns nil if every socket on this machine that could have sent from a loopback address is one of this program and user
-// (proc(5), /proc/net).
-func ownPort(network string, from netip.AddrPort) error {
+// ownPort returns nil if every socket on this machine that could have sent from a loopback address is one of this user (proc(5), /proc/net)
+// and of a program that counts.
+func ownPort(network string, from netip.AddrPort, counts func(pid string) bool) (err error) {
+	for range looks {
+		if err = lookAtPort(network, from, counts); err == nil {
+			return nil
+		}
+		time.Sleep(lookAgain)
+	}
+	return err
+}
+
+// The lists of sockets and of open files are no snapshots: one that is there may be missing while others come and go. So what is not found is
+// looked for again.
+const (
+	looks     = 3
+	lookAgain = 20 * time.Millisecond
+)
+
+func lookAtPort(network string, from netip.AddrPort, counts func(pid string) bool) error {
 	inodes, err := sockets(network, from)
 	if err != nil {
 		return err
@@ -51,7 +70,7 @@ func ownPort(network string, from netip.AddrPort) error {
 	exes, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, exe := range exes {
 		pid := filepath.Base(filepath.Dir(exe))
-		if !ownProgram(pid) {
+		if !counts(pid) {
 			continue
 		}
 		fds, _ := filepath.Glob("/proc/" + pid + "/fd/*")
@@ -81,6 +100,26 @@ func ownProgram(pid string) bool {
 	self, err := os.Stat("/proc/self/exe")
 	return err == nil && os.SameFile(self, other)
 }
+
+// ownTool reports whether a process runs this program, or one of the tools of this project that lies beside it. A program that was replaced
+// while it runs still counts by the name that it had.
+func ownTool(pid string) bool {
+	if ownProgram(pid) {
+		return true
+	}
+	other, err := os.Readlink("/proc/" + pid + "/exe")
+	if err != nil {
+		return false
+	}
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil || filepath.Dir(other) != filepath.Dir(self) {
+		return false
+	}
+	return slices.Contains(tools, strings.TrimSuffix(filepath.Base(other), " (deleted)"))
+}
+
+// tools are the programs that have sessions of their own and pass on nobody else's.
+var tools = []string{"ec-pub", "ec-sub", "ec-relay", "ec-discover"}
 
 // sockets are the inodes and users of those that may send from an address.
 func sockets(network string, from netip.AddrPort) (map[string]int, error) {

@@ -1,15 +1,10 @@
 package mesh
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/ticket"
 )
 
@@ -53,11 +49,8 @@ func (e *TermsError) Unwrap() error { return e.err }
 // Tickets are the tickets that a relay has given out. Methods may be called concurrently. Only the relay that holds the store's
 // lock writes the file; an operator may change it by hand, and the file is read again when it has changed.
 type Tickets struct {
-	path string
-
-	mu    sync.Mutex  // guards what follows
-	stamp fs.FileInfo // of the file as it was read; nil: read again
-	known []record
+	mu   sync.Mutex // guards file
+	file auth.Lines[record]
 }
 
 // record is a line of the file (docs/format/ticket.md).
@@ -71,7 +64,12 @@ type record struct {
 }
 
 // NewTickets returns the tickets in a folder's file, which is made with the first ticket.
-func NewTickets(dir string) *Tickets { return &Tickets{path: filepath.Join(dir, TicketsFile)} }
+func NewTickets(dir string) *Tickets {
+	return &Tickets{file: auth.Lines[record]{
+		Path: filepath.Join(dir, TicketsFile), Max: maxTicketsFile, Temp: ".tickets-*", What: "ticket",
+		Good: func(r record) bool { return r.V == 1 && len(r.Hash) == 2*sha256.Size },
+	}}
+}
 
 // Terms are the terms of a new ticket.
 type Terms struct {
@@ -107,7 +105,8 @@ func (ts *Tickets) Issue(t *ticket.Ticket, terms Terms, now time.Time) error {
 	}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if err := ts.read(); err != nil {
+	all, err := ts.file.Read()
+	if err != nil {
 		return err
 	}
 	t.Secret = ticket.NewSecret()
@@ -120,11 +119,11 @@ func (ts *Tickets) Issue(t *ticket.Ticket, terms Terms, now time.Time) error {
 	if _, err := ticket.Parse(t.String()); err != nil { // parsed as its holders will parse it
 		return &TermsError{err}
 	}
-	known := slices.DeleteFunc(slices.Clone(ts.known), func(r record) bool { return r.expired(now) })
+	known := slices.DeleteFunc(slices.Clone(all), func(r record) bool { return r.expired(now) })
 	if len(known) >= maxTickets {
-		return fmt.Errorf("%s: %d tickets are good already", ts.path, len(known))
+		return fmt.Errorf("%s: %d tickets are good already", ts.file.Path, len(known))
 	}
-	return ts.write(append(known, r))
+	return ts.file.Write(append(known, r))
 }
 
 // Redeem checks the value of a token, and notes its holder: it returns nil for a holder that may come now, or that came before.
@@ -135,15 +134,16 @@ func (ts *Tickets) Redeem(token []byte, now time.Time) error {
 	}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if err := ts.read(); err != nil {
+	all, err := ts.file.Read()
+	if err != nil {
 		return err
 	}
 	hash := sum(secret) // a hash of many random bits, so the time that a comparison takes tells nothing
-	i := slices.IndexFunc(ts.known, func(r record) bool { return r.Hash == hash })
+	i := slices.IndexFunc(all, func(r record) bool { return r.Hash == hash })
 	if i < 0 {
 		return ErrUnknownTicket
 	}
-	r := ts.known[i]
+	r := all[i]
 	if r.expired(now) {
 		return ticket.ErrExpired
 	}
@@ -154,9 +154,9 @@ func (ts *Tickets) Redeem(token []byte, now time.Time) error {
 	case r.left() == 0:
 		return ErrSpentTicket
 	}
-	known := slices.Clone(ts.known)
+	known := slices.Clone(all)
 	known[i].Holders = append(slices.Clone(r.Holders), holder)
-	return ts.write(known)
+	return ts.file.Write(known)
 }
 
 func (r record) expired(now time.Time) bool { return r.Expires != nil && !now.Before(*r.Expires) }
@@ -186,11 +186,12 @@ func (*Tickets) ID(t *ticket.Ticket) string { return sum(t.Secret)[:idDigits] }
 func (ts *Tickets) List(now time.Time) ([]Ticket, error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if err := ts.read(); err != nil {
+	all, err := ts.file.Read()
+	if err != nil {
 		return nil, err
 	}
 	list := []Ticket{}
-	for _, r := range ts.known {
+	for _, r := range all {
 		if r.expired(now) {
 			continue
 		}
@@ -208,14 +209,46 @@ func (ts *Tickets) List(now time.Time) ([]Ticket, error) {
 func (ts *Tickets) Revoke(id string) error {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if err := ts.read(); err != nil {
+	all, err := ts.file.Read()
+	if err != nil {
 		return err
 	}
-	known := slices.DeleteFunc(slices.Clone(ts.known), func(r record) bool { return r.id() == id })
-	if len(known) == len(ts.known) {
+	known := slices.DeleteFunc(slices.Clone(all), func(r record) bool { return r.id() == id })
+	if len(known) == len(all) {
 		return ErrUnknownTicket
 	}
-	return ts.write(known)
+	return ts.file.Write(known)
+}
+
+// Good reports whether the ticket with an id still lets its holders stay: it returns ticket.ErrExpired or ErrUnknownTicket if not.
+func (ts *Tickets) Good(id string, now time.Time) error {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	all, err := ts.file.Read()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(r record) bool { return r.id() == id })
+	switch {
+	case i < 0:
+		return ErrUnknownTicket
+	case all[i].expired(now):
+		return ticket.ErrExpired
+	}
+	return nil
+}
+
+// Ends returns when the ticket with an id ends; zero: never, or there is none.
+func (ts *Tickets) Ends(id string) (end time.Time) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	all, _ := ts.file.Read()
+	for _, r := range all {
+		if r.id() == id && r.Expires != nil {
+			end = *r.Expires
+		}
+	}
+	return end
 }
 
 // IDOfToken returns the id of the ticket that a token belongs to; "" if the token is none of a ticket.
@@ -230,81 +263,4 @@ func IDOfToken(token []byte) string {
 func sum(b []byte) string {
 	h := sha256.Sum256(b)
 	return hex.EncodeToString(h[:])
-}
-
-// read reads the file if it has changed.
-func (ts *Tickets) read() error {
-	f, err := os.Open(ts.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		ts.known, ts.stamp = nil, nil
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if was := ts.stamp; was != nil && os.SameFile(was, st) && st.ModTime().Equal(was.ModTime()) && st.Size() == was.Size() && st.Mode() == was.Mode() {
-		return nil
-	}
-	ts.stamp = nil
-	switch {
-	case !st.Mode().IsRegular():
-		return fmt.Errorf("%s: not a file", ts.path)
-	case st.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("%s: others may read it; chmod 600", ts.path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxTicketsFile+1))
-	if err != nil {
-		return err
-	}
-	if len(b) > maxTicketsFile {
-		return fmt.Errorf("%s: longer than %d bytes", ts.path, maxTicketsFile)
-	}
-	var known []record
-	line := 0
-	for text := range bytes.Lines(b) {
-		line++
-		if len(bytes.TrimSpace(text)) == 0 {
-			continue
-		}
-		var r record
-		if err := json.Unmarshal(text, &r); err != nil || r.V != 1 || len(r.Hash) != 2*sha256.Size {
-			return fmt.Errorf("%s: line %d is no ticket of this version", ts.path, line)
-		}
-		known = append(known, r)
-	}
-	ts.known, ts.stamp = known, st
-	return nil
-}
-
-// write replaces the file.
-func (ts *Tickets) write(known []record) error {
-	var b bytes.Buffer
-	for _, r := range known {
-		line, err := json.Marshal(r)
-		if err != nil {
-			return err
-		}
-		b.Write(append(line, '\n'))
-	}
-	if b.Len() > maxTicketsFile {
-		return fmt.Errorf("%s: no room for more than %d bytes", ts.path, maxTicketsFile)
-	}
-	f, err := os.CreateTemp(filepath.Dir(ts.path), ".tickets-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b.Bytes())
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), ts.path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	ts.stamp = nil // the file is read again, because its time may be that of before
-	return ts.read()
 }

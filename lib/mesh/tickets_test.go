@@ -31,13 +31,14 @@ func TestManyHolders(t *testing.T) {
 	ts := NewTickets(dir)
 	many, other := issue(t, ts, Terms{Uses: MaxUses}), issue(t, ts, Terms{})
 	hash := sum(many.Secret)
-	if err := ts.read(); err != nil {
+	all, err := ts.file.Read()
+	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range MaxUses - 1 { // as if they had come, without so many writes
-		ts.known[0].Holders = append(ts.known[0].Holders, sum([]byte{byte(i), byte(i >> 8)}))
+		all[0].Holders = append(all[0].Holders, sum([]byte{byte(i), byte(i >> 8)}))
 	}
-	if err := ts.write(ts.known); err != nil {
+	if err := ts.file.Write(all); err != nil {
 		t.Fatal(err)
 	}
 	again := NewTickets(dir)
