@@ -22,5 +22,5 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
 		cmdutil.DraftFlag(),
 		cmdutil.RepairFlag(),
-	}, cmdutil.TLSFlags()...)
+	}, append(cmdutil.TokenFlags(), cmdutil.TLSFlags()...)...)
 }

@@ -64,6 +64,9 @@ func run(c *cli.Context) error {
 	if conf.NoRepair, err = cmdutil.NoRepair(c); err != nil {
 		return err
 	}
+	if conf.Token, err = client.NewToken(c.String("token"), c.String("token-type"), conf.Log); err != nil {
+		return err
+	}
 	dial, stop := client.Iroh(conf.Relays, conf.Log)
 	defer stop()
 	conf.Iroh = dial

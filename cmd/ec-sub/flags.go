@@ -39,7 +39,7 @@ func flags() []cli.Flag {
 		cmdutil.OutputFlag(),
 		cmdutil.DraftFlag(),
 		cmdutil.RepairFlag(),
-	}, cmdutil.TLSFlags()...)
+	}, append(cmdutil.TokenFlags(), cmdutil.TLSFlags()...)...)
 }
 
 // arguments tells relays from names: names hold no "://" and do not begin with @.

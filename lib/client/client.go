@@ -39,6 +39,8 @@ type Config struct {
 	Holder [16]byte
 	// Iroh dials the relay of a ticket over iroh. Default: tickets are used over their addresses.
 	Iroh func(ctx context.Context, t *ticket.Ticket, conf *moqt.Config) (*moqt.Session, error)
+	// Token is shown to the relay. Default: none is; a ticket is shown without.
+	Token *Token
 	// TLS says whom to trust; nil is the system's certificates.
 	TLS *tls.Config
 	// Session holds what the session needs, such as a handler. Its HandshakeTimeout and IdleTimeout are 5 s if they
@@ -124,11 +126,14 @@ func Run(ctx context.Context, c Config, work func(ctx context.Context, sess *Ses
 	if c.Dial == nil {
 		c.Dial = moqt.Dial
 	}
-	if ticket.Is(c.Relay) {
+	switch {
+	case ticket.Is(c.Relay):
 		var err error
 		if c, err = byTicket(c); err != nil {
 			return err
 		}
+	case c.Token != nil:
+		c = showing(c)
 	}
 	c.Session.HandshakeTimeout = cmp.Or(c.Session.HandshakeTimeout, silence)
 	c.Session.IdleTimeout = cmp.Or(c.Session.IdleTimeout, silence)
@@ -274,7 +279,7 @@ func permanent(relay string, err error, connected bool) error {
 		case wire.NoError, wire.InternalError, wire.GoAwayTimeout, wire.ControlMessageTimeout, wire.DataStreamTimeout:
 			return nil
 		case wire.Unauthorized, wire.MalformedAuthToken, wire.ExpiredAuthToken, wire.UnknownAuthTokenAlias:
-			return &Error{relay, err, exit.NotAllowed, "the relay wants a ticket that is good: ec-relay ticket makes one there. With --uses N it lets N programs in, and each start of ec-pub or ec-sub is another"}
+			return &Error{relay, err, exit.NotAllowed, "the relay wants a ticket or a token that is good: ec-relay ticket and ec-relay token make make them there. A ticket with --uses N lets N programs in, and each start of ec-pub or ec-sub is another"}
 		case wire.InvalidPath, wire.MalformedPath:
 			return &Error{relay, err, exit.Protocol, "the relay knows no such path; is the end of its address right?"}
 		default:
@@ -284,7 +289,7 @@ func permanent(relay string, err error, connected bool) error {
 	if r, ok := errors.AsType[*moqt.RequestError](err); ok && !errors.Is(err, ErrAgain) {
 		switch r.Code {
 		case wire.RequestUnauthorized, wire.RequestMalformedAuthToken, wire.RequestExpiredAuthToken:
-			return &Error{relay, err, exit.NotAllowed, "the relay does not let us do this; it may want a token"}
+			return &Error{relay, err, exit.NotAllowed, "the relay lets those do this who show a token (ec-relay token make there, then --token here) or a ticket (ec-relay ticket), and tools of its own user on its own machine"}
 		case wire.RequestInternalError, wire.RequestTimeout, wire.RequestGoingAway, wire.RequestExcessiveLoad:
 			return nil
 		case wire.RequestRedirect: // without a place to go to, or in answer to what cannot be sent elsewhere

@@ -59,6 +59,15 @@ func FromFile(relay string, log *slog.Logger) (string, error) {
 	return "", &Error{name, errors.New("its first line is neither an address nor a ticket"), exit.Usage, "ec-relay ticket prints one, where the relay runs"}
 }
 
+// SecretFromFile replaces @FILE by the first line of the file, whatever that is. Everything else stays.
+func SecretFromFile(text string, log *slog.Logger) (string, error) {
+	t, err := NewToken(text, "", log)
+	if err != nil {
+		return "", err
+	}
+	return t.read()
+}
+
 // firstLine is the first line of f that is not blank, without space around it; less if f ends before.
 func firstLine(f *os.File, patience time.Duration) (string, error) {
 	f.SetReadDeadline(time.Now().Add(patience)) // of a file there is none, and no need

@@ -47,9 +47,17 @@ func TLSConfig(c *cli.Context) (*tls.Config, error) {
 			return nil, Exit(exit.Config, fmt.Errorf("%s: no certificate in it", name))
 		}
 	}
+	var own []tls.Certificate
+	if name := c.String("client-key"); name != "" {
+		cert, err := keys.Client(name)
+		if err != nil {
+			return nil, Exit(exit.Config, fmt.Errorf("--client-key: %w", err))
+		}
+		own = append(own, *cert)
+	}
 	insecure := c.Bool("insecure")
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13,
+		MinVersion: tls.VersionTLS13, Certificates: own,
 		// Not without verification: VerifyConnection below does it, and can say which fingerprint to pin.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(cs tls.ConnectionState) error {
@@ -113,5 +121,14 @@ func NoRepair(c *cli.Context) (bool, error) {
 		return v == "off", nil
 	default:
 		return false, UsageError(fmt.Errorf("--repair %q: want auto or off", v))
+	}
+}
+
+// TokenFlags are the flags of clients that show a token.
+func TokenFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "token", Usage: "show `TOKEN`, or the one in the first line of @FILE, which ec-relay token make prints"},
+		&cli.StringFlag{Name: "client-key", Usage: "prove over moqt:// to have the private key in `FILE` (PEM), whose pin the relay may have listed"},
+		&cli.StringFlag{Name: "token-type", Usage: "send the token with the type `N` (default: 1 for a Common Access Token, a number of our own for a JSON Web Token)"},
 	}
 }

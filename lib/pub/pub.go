@@ -22,6 +22,8 @@ import (
 type Config struct {
 	// Relays are addresses as moqt.Dial takes them, such as moqt://host:port. Each gets everything.
 	Relays []string
+	// Token is shown to the relays. Default: none is.
+	Token *client.Token
 	// Iroh dials the relays of tickets over iroh. Default: tickets are used over their addresses.
 	Iroh client.DialIroh
 	// TLS says whom to trust; nil is the system's certificates.

@@ -44,7 +44,7 @@ func newUploader(c Config, s *spool, index int, relay string) *uploader {
 
 func (u *uploader) run(ctx context.Context) error {
 	err := client.Run(ctx, client.Config{
-		Relay: u.relay, Iroh: u.c.Iroh, TLS: u.c.TLS, Session: moqt.Config{Handler: u, Logger: u.c.Log, QLogDir: u.c.QLogDir, Versions: u.c.Versions, NoRepair: u.c.NoRepair}, Dial: u.c.dial,
+		Relay: u.relay, Iroh: u.c.Iroh, Token: u.c.Token, TLS: u.c.TLS, Session: moqt.Config{Handler: u, Logger: u.c.Log, QLogDir: u.c.QLogDir, Versions: u.c.Versions, NoRepair: u.c.NoRepair}, Dial: u.c.dial,
 		RetryStart: u.c.RetryStart, RetryLost: u.c.RetryLost, Log: u.c.Log,
 	}, u.session)
 	if err != nil && errors.Is(err, ErrUndelivered) {

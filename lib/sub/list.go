@@ -42,7 +42,7 @@ func List(ctx context.Context, c Config, prefix object.Namespace, asJSON bool, w
 	var list []Listing
 	var lost []string
 	err := client.Run(ctx, client.Config{
-		Relay: c.Relays[0], Iroh: c.Iroh, TLS: c.TLS, Session: moqt.Config{Logger: c.Log, QLogDir: c.QLogDir, Versions: c.Versions, NoRepair: c.NoRepair}, Dial: c.Dial,
+		Relay: c.Relays[0], Iroh: c.Iroh, Token: c.Token, TLS: c.TLS, Session: moqt.Config{Logger: c.Log, QLogDir: c.QLogDir, Versions: c.Versions, NoRepair: c.NoRepair}, Dial: c.Dial,
 		RetryStart: c.RetryStart, RetryLost: c.RetryLost, Log: c.Log,
 	}, func(ctx context.Context, sess *client.Session) error {
 		list = nil

@@ -44,7 +44,7 @@ func Follow(ctx context.Context, c Config, prefix object.Namespace, asJSON bool,
 		return err
 	}
 	return client.Run(ctx, client.Config{
-		Relay: c.Relays[0], Iroh: c.Iroh, TLS: c.TLS, Session: moqt.Config{Logger: c.Log, Versions: c.Versions, QLogDir: c.QLogDir, NoRepair: c.NoRepair}, Dial: c.Dial,
+		Relay: c.Relays[0], Iroh: c.Iroh, Token: c.Token, TLS: c.TLS, Session: moqt.Config{Logger: c.Log, Versions: c.Versions, QLogDir: c.QLogDir, NoRepair: c.NoRepair}, Dial: c.Dial,
 		RetryStart: c.RetryStart, RetryLost: c.RetryLost, Log: c.Log,
 	}, func(ctx context.Context, sess *client.Session) error {
 		s, err := sess.SubscribeNamespace(ctx, prefix, moqt.SubscribeNamespaceOptions{})

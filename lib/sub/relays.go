@@ -64,7 +64,7 @@ func (rs *relays) run(ctx context.Context) error {
 // keep reads from one relay until ctx ends or it failed for good.
 func (rs *relays) keep(ctx context.Context, i int) {
 	c := client.Config{
-		Relay: rs.c.Relays[i], Iroh: rs.c.Iroh, TLS: rs.c.TLS, Session: moqt.Config{Logger: rs.c.Log, Versions: rs.c.Versions, QLogDir: rs.c.QLogDir, NoRepair: rs.c.NoRepair}, Dial: rs.c.Dial,
+		Relay: rs.c.Relays[i], Iroh: rs.c.Iroh, Token: rs.c.Token, TLS: rs.c.TLS, Session: moqt.Config{Logger: rs.c.Log, Versions: rs.c.Versions, QLogDir: rs.c.QLogDir, NoRepair: rs.c.NoRepair}, Dial: rs.c.Dial,
 		RetryStart: rs.c.RetryStart, RetryLost: rs.c.RetryLost, Log: rs.c.Log,
 	}
 	for {

@@ -39,7 +39,7 @@ func SI(ctx context.Context, c Config, t object.TrackName, group uint64, to Guid
 	if len(sources) == 0 {
 		return fmt.Errorf("no receiver of %v is known", t)
 	}
-	r := Config{Relays: c.Relays, Iroh: c.Iroh, TLS: c.TLS, Versions: c.Versions, NoRepair: c.NoRepair, Dial: c.Dial, RetryStart: c.RetryStart, RetryLost: c.RetryLost,
+	r := Config{Relays: c.Relays, Iroh: c.Iroh, Token: c.Token, TLS: c.TLS, Versions: c.Versions, NoRepair: c.NoRepair, Dial: c.Dial, RetryStart: c.RetryStart, RetryLost: c.RetryLost,
 		QLogDir: c.QLogDir, AllowGaps: true, Nearest: true, From: Point{kind: atGroup, group: uint64(max(clock.GroupBucket(group)-siBack, 0))}}
 	grid := defaultGrid
 	for _, s := range sources[:min(len(sources), siSources)] {
@@ -70,7 +70,7 @@ func sourcesOf(ctx context.Context, c Config, t object.TrackName) (list []source
 	}
 	for _, relay := range c.Relays {
 		err = client.Run(ctx, client.Config{
-			Relay: relay, Iroh: c.Iroh, TLS: c.TLS, Session: moqt.Config{Versions: c.Versions, NoRepair: c.NoRepair, QLogDir: c.QLogDir}, Dial: c.Dial, RetryStart: c.RetryStart, RetryLost: c.RetryLost,
+			Relay: relay, Iroh: c.Iroh, Token: c.Token, TLS: c.TLS, Session: moqt.Config{Versions: c.Versions, NoRepair: c.NoRepair, QLogDir: c.QLogDir}, Dial: c.Dial, RetryStart: c.RetryStart, RetryLost: c.RetryLost,
 		}, func(ctx context.Context, sess *client.Session) error {
 			list, err = (&lookup{sess: sess, track: track{name: t, log: log}}).sources(ctx)
 			return err

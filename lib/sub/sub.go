@@ -21,6 +21,8 @@ type Config struct {
 	// Relays are addresses, as moqt.Dial takes them. All are read at once: each object is taken from
 	// whichever brings it first, so that the loss of a relay is not seen while another one has the track.
 	Relays []string
+	// Token is shown to the relays. Default: none is.
+	Token *client.Token
 	// Iroh dials the relays of tickets over iroh. Default: tickets are used over their addresses.
 	Iroh client.DialIroh
 	// TLS says whom to trust; nil is the system's certificates.
