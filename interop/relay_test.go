@@ -90,6 +90,7 @@ type server struct {
 func start(t testing.TB, scheme string, c relay.ServerConfig) *server {
 	t.Helper()
 	ready, ended := make(chan relay.Started, 1), make(chan error, 1)
+	c.Open = true // programs of others publish, without a token
 	c.Dir, c.Listen, c.Ready = t.TempDir(), []string{listenAt(t, scheme)}, func(up relay.Started) { ready <- up }
 	if testing.Verbose() {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))

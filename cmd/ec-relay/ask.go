@@ -26,6 +26,11 @@ var printers = map[string]func(w io.Writer, record json.RawMessage) error{
 	"tickets": printer(printTickets),
 	"revoke":  printer(printRevoked),
 	"pardon":  printer(printPardoned),
+
+	"token":       printer(printToken),
+	"tokens":      printer(printTokenList),
+	"showtoken":   printer(printTokenShown),
+	"revoketoken": printer(printTokenRevoked),
 }
 
 // verbs are the words that ask a relay.
@@ -36,6 +41,7 @@ func verbs() []cmdutil.Verb {
 		{Name: "store", Usage: "what it has of each track; check, repair, delete", Flags: append(where[:3:3], "older"), Words: storeWords},
 		{Name: "pardon", Usage: "end the quarantine of homes, or of the HOME that status names", Flags: where},
 		{Name: "ticket", Usage: "make a ticket, or list or revoke those there are", Flags: append(where[:3:3], "address", "expires", "uses", "note", "list", "revoke")},
+		{Name: "token", Usage: "make a token with which others may publish or read; list, show, revoke", Flags: append(where[:3:3], "publish", "read", "for", "client", "subject", "note"), Words: tokenWords},
 	}
 }
 
@@ -44,7 +50,7 @@ func ask(c *cli.Context) error {
 	word := c.Args().First()
 	i := slices.IndexFunc(verbs(), func(v cmdutil.Verb) bool { return v.Name == word })
 	if i < 0 {
-		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not status, store, pardon or ticket", word), "without a word ec-relay is a relay"))
+		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not status, store, pardon, ticket or token", word), "without a word ec-relay is a relay"))
 	}
 	most := 1 + 2*min(len(verbs()[i].Words), 1)
 	if word == "pardon" {
@@ -102,6 +108,8 @@ func command(c *cli.Context, word string) (name string, args any, err error) {
 			return "", nil, cmdutil.UsageError(errors.New("the home is empty"))
 		}
 		return word, relay.Pardon{Home: c.Args().Get(1)}, nil
+	case word == "token":
+		return tokenCommand(c)
 	case word != "ticket":
 		return word, nil, nil
 	case id == "" && cmdutil.Given(c, "revoke"): // it would make a ticket

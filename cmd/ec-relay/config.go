@@ -31,6 +31,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		Listen: c.StringSlice("listen"), Dir: c.String("store"), Cert: c.String("cert"), Key: c.String("key"), Logger: cmdutil.Logger(c),
 		HTTP: c.StringSlice("http"), Page: web.Files(), Name: c.String("name"),
 		AllowOrigins: c.StringSlice("allow-origin"), QLogDir: c.String("qlog-dir"), Lenient: c.Bool("lenient"),
+		Open: c.Bool("open"), Private: c.Bool("private"), TokenKeys: c.StringSlice("token-key"), TokenAudiences: c.StringSlice("token-audience"),
 		Version: cmdutil.Version(),
 		Store:   store.Config{MaxAge: cmdutil.AgeOf(c, "retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: cmdutil.AgeOf(c, "compress-after")},
 		Relay: relay.Config{
@@ -65,11 +66,20 @@ func checkValues(c *cli.Context, conf *relay.ServerConfig) error {
 			return cmdutil.UsageError(fmt.Errorf("--allow-origin %q: want https://host, with :port if it has one, or *", o))
 		}
 	}
+	for _, text := range c.StringSlice("token-type") {
+		kind, err := client.TokenType(text)
+		if err != nil {
+			return err
+		}
+		conf.TokenTypes = append(conf.TokenTypes, kind)
+	}
 	switch {
 	case len(conf.Name) > 100:
 		return cmdutil.UsageError(errors.New("--name is longer than 100 bytes"))
 	case (conf.Cert == "") != (conf.Key == ""):
 		return cmdutil.UsageError(errors.New("--cert and --key go together"))
+	case conf.Open && conf.Private:
+		return cmdutil.UsageError(errors.New("--open and --private exclude each other: who may publish may read"))
 	case conf.Dir == "":
 		return cmdutil.UsageError(errors.New("--store is empty"))
 	}
@@ -226,7 +236,7 @@ func overIroh(c *cli.Context, conf *relay.ServerConfig) error {
 }
 
 // onlyFlags are the flags that a configuration file cannot set.
-var onlyFlags = []string{"config", "check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "older", "help", "version", "completion"}
+var onlyFlags = []string{"config", "check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "publish", "read", "for", "client", "subject", "older", "help", "version", "completion"}
 
 // readFile sets from --config the flags that neither the command line nor the environment set.
 func readFile(c *cli.Context) error {

@@ -48,6 +48,9 @@ type Config struct {
 	Operator map[string]http.Handler
 	// Ready returns why the relay cannot do all of its work at the moment, for /readyz; nil: it can. Default: it can.
 	Ready func() error
+	// May reports whether a request may read a broadcast, by the token that it shows. The context ends with the leave to do so; done must be
+	// called. An error says why not, and its status is that of the answer. Default: every request may.
+	May func(r *http.Request, ns object.Namespace) (ctx context.Context, done func(), refusal *Refusal)
 	// Logger gets events. Default: none.
 	Logger *slog.Logger
 
@@ -89,6 +92,11 @@ func (c Config) withDefaults() Config {
 	if c.Allowed == nil {
 		c.Allowed = func(*http.Request) bool { return true }
 	}
+	if c.May == nil {
+		c.May = func(r *http.Request, _ object.Namespace) (context.Context, func(), *Refusal) {
+			return r.Context(), func() {}, nil
+		}
+	}
 	for _, d := range []struct {
 		v   *int
 		def int
@@ -105,6 +113,13 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	return c
+}
+
+// Refusal is why a request may not read, with the status of the answer: 401 if a token is missing or worth nothing, 403 if it allows something
+// else, 503 if that cannot be told.
+type Refusal struct {
+	Status int
+	Reason string
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -61,6 +61,15 @@ func (g *Gateway) serveLive(w http.ResponseWriter, r *http.Request, name string)
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	}
+	ctx, done, refusal := g.c.May(r, t.Namespace)
+	if refusal != nil {
+		if refusal.Status == http.StatusUnauthorized {
+			h.Set("WWW-Authenticate", "Bearer")
+		}
+		http.Error(w, refusal.Reason, refusal.Status)
+		return
+	}
+	defer done()
 	if g.readers.Add(1) > int64(g.c.MaxReaders) {
 		g.readers.Add(-1)
 		h.Set("Retry-After", "10")
@@ -74,12 +83,12 @@ func (g *Gateway) serveLive(w http.ResponseWriter, r *http.Request, name string)
 		return
 	}
 	defer b.leave()
-	start, cancel := context.WithTimeout(r.Context(), g.c.StartTimeout)
+	start, cancel := context.WithTimeout(ctx, g.c.StartTimeout)
 	defer cancel()
 	at, err := b.begin(start)
 	code, _ := exit.Of(err)
 	switch {
-	case r.Context().Err() != nil:
+	case ctx.Err() != nil:
 		return
 	case code == exit.Unreachable:
 		http.Error(w, "no such broadcast", http.StatusNotFound)
@@ -93,7 +102,7 @@ func (g *Gateway) serveLive(w http.ResponseWriter, r *http.Request, name string)
 	if r.Method == http.MethodHead {
 		return
 	}
-	err = b.copy(r.Context(), w, at)
+	err = b.copy(ctx, w, at)
 	g.log.Debug("reader left", "broadcast", name, "peer", r.RemoteAddr, "err", err)
 	if err != nil {
 		panic(http.ErrAbortHandler) // the reader is to know that this is no end

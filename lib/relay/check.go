@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
@@ -31,6 +32,9 @@ func Check(c ServerConfig) error {
 		if err != nil {
 			return listenError(addr, err, httpForm)
 		}
+	}
+	if err := auth.CheckFiles(c.TokenKeys); err != nil {
+		return exit.With(exit.Config, fmt.Errorf("keys of tokens: %w", err), "a file has one public key in PEM, or JSON Web Keys")
 	}
 	if err := checkFolder(c.Dir); err != nil {
 		return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")

@@ -13,9 +13,12 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
+	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/gateway"
 	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -85,6 +88,7 @@ func (r *Relay) listenHTTP(c ServerConfig, certs *keys.Certificates, udp []net.A
 		},
 		Operator: map[string]http.Handler{"/metrics": newMetrics(status, c.Logger), "/status.json": statusJSON(status)},
 		Ready:    r.ready,
+		May:      r.mayRead,
 		Known:    func(host string) bool { return moqt.HostKnown(sessions, host) },
 		Allowed:  func(r *http.Request) bool { return moqt.OriginAllowed(sessions, r) },
 	})
@@ -105,6 +109,55 @@ func (r *Relay) ready() error {
 		return errors.New("nothing can be stored")
 	}
 	return nil
+}
+
+// mayRead reports whether a request may read a broadcast, by the token in its header or its URL, and until when.
+func (r *Relay) mayRead(req *http.Request, ns object.Namespace) (ctx context.Context, done func(), refusal *gateway.Refusal) {
+	rights, text := r.c.Rights, cmp.Or(moqt.Bearer(req), mesh.InQuery(req.URL.RawQuery))
+	if rights == nil || text == "" && rights.Everybody(auth.Subscribe) {
+		return req.Context(), func() {}, nil
+	}
+	refuse := func(status int, why string) (context.Context, func(), *gateway.Refusal) {
+		r.log.Log(req.Context(), r.refusals.level(), "refused, not allowed", "peer", req.RemoteAddr, "to", "read", "what", ns.String(), "by", "http", "why", why)
+		return nil, nil, &gateway.Refusal{Status: status, Reason: why}
+	}
+	if text == "" {
+		return refuse(http.StatusUnauthorized, "a token of this relay is needed to read here: live.ts?token=TOKEN, or Authorization: Bearer TOKEN")
+	}
+	t, err := mesh.FromText(text)
+	var g *auth.Grant
+	if err == nil {
+		g, err = rights.Grant(t, time.Now())
+	}
+	switch {
+	case err != nil && mesh.SessionCode(err) == wire.InternalError:
+		r.log.Error("tokens cannot be looked at, nobody comes with one", "err", err)
+		return refuse(http.StatusServiceUnavailable, "tokens cannot be looked at")
+	case err != nil:
+		return refuse(http.StatusUnauthorized, err.Error())
+	case g == nil: // no token of ours is read here
+		return refuse(http.StatusUnauthorized, "the relay does not read such a token")
+	case rights.Everybody(auth.Subscribe):
+	case !g.Namespace(auth.Subscribe, ns):
+		return refuse(http.StatusForbidden, "no token that was shown allows to read this")
+	}
+	ctx, end := context.WithCancelCause(req.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick := time.NewTicker(lookInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				if err := rights.Check(g, now); err != nil && mesh.SessionCode(err) != wire.InternalError {
+					end(err)
+				}
+			}
+		}
+	})
+	return ctx, func() { end(nil); watching.Wait() }, nil
 }
 
 // serve answers until ctx ends.
@@ -147,7 +200,7 @@ func (r *Relay) write(ctx context.Context, ns object.Namespace, w io.Writer) err
 		RetryLost: -1,   // the session is in memory and cannot be lost
 		Dial: func(_ context.Context, _ string, _ *tls.Config, conf *moqt.Config) (*moqt.Session, error) {
 			client, server := moqt.Pipe(moqt.PipeOptions{Version: wire.Draft18, MaxStreams: 1024, Window: 1 << 20})
-			serving.Go(func() { r.serveReader(ctx, moqt.NewServer(server, nil)) })
+			serving.Go(func() { r.serveInside(ctx, moqt.NewServer(server, nil)) })
 			s := moqt.NewClient(client, "this", "/", conf)
 			if err := s.Handshake(ctx); err != nil {
 				s.Close(wire.NoError, "")

@@ -24,13 +24,16 @@ import (
 )
 
 // withHTTP runs a relay with a page until the end of the test.
-func withHTTP(t *testing.T) (up Started, s *server) {
+func withHTTP(t *testing.T, set ...func(*ServerConfig)) (up Started, s *server) {
 	t.Helper()
 	dir, ready := t.TempDir(), make(chan Started, 1)
 	conf := ServerConfig{
 		Listen: []string{"127.0.0.1:0"}, HTTP: []string{"127.0.0.1:0", "https://127.0.0.1:0"}, Dir: dir, Name: "home",
 		Page: fstest.MapFS{"index.html": {Data: []byte("page")}}, Relay: Config{DrainTimeout: 10 * time.Millisecond},
 		Ready: func(up Started) { ready <- up },
+	}
+	for _, f := range set {
+		f(&conf)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
 )
@@ -54,8 +55,13 @@ func (p *pusher) offer(ctx context.Context) {
 		}
 	}
 	s := p.s
+	free := s.access.free(auth.Subscribe)
+	var may []*auth.Grant
+	if !free {
+		may = s.access.good()
+	}
 	for _, t := range s.r.liveBelow(p.a.Prefix()) {
-		if _, known := p.pushed[t]; known || s.publishes(t) || t.subs.has(s) {
+		if _, known := p.pushed[t]; known || s.publishes(t) || t.subs.has(s) || !free && !slices.ContainsFunc(may, onTrack(auth.Subscribe, t.name)) {
 			continue
 		}
 		if s.pushing.Add(1) > maxPushed {
@@ -91,6 +97,11 @@ func (p *pusher) one(ctx context.Context, t *track) {
 // send does it, and reports whether the peer was told that the track has ended.
 func (p *pusher) send(ctx context.Context, t *track) (ended bool) {
 	s := p.s
+	release, refusal := s.access.begin(auth.Subscribe, t.name.String(), nil, onTrack(auth.Subscribe, t.name))
+	if refusal != nil {
+		return false
+	}
+	defer release()
 	born, info := t.Born(), t.Info() // in this order: groups that come in between are for the subscriber
 	pub, err := s.s.Publish(ctx, t.name, moqt.PublishOptions{Largest: info.Largest, Properties: info.Properties, NoForward: p.noForward})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"every.channel/ec/lib/archive"
+	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -49,6 +50,8 @@ type Config struct {
 	Upstreams []Upstream
 	// Gate decides which sessions may be upstreams too, if they ask for it. Default: none may.
 	Gate Gate
+	// Rights decides who may do what. Default: everybody may do everything.
+	Rights Rights
 	// Mirror are prefixes of namespaces of which this relay keeps a whole copy: it subscribes to what is live at upstreams, and
 	// fetches what they have stored. Default: none.
 	Mirror []object.Namespace
@@ -102,6 +105,7 @@ type Relay struct {
 	scrub      *archive.Scrub // nil: none
 	lists      chan struct{}  // holds a token for each list of a publisher that is being read
 	turns      turns
+	refusals   refusals
 	complaint  atomic.Int64 // when it was last logged that objects from upstreams could not be stored, in Unix ns
 
 	mu          sync.Mutex // guards what follows
@@ -174,6 +178,9 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 		})
 	}
 	accepts.Go(func() { r.watchRetention(actx) })
+	if r.c.Rights != nil {
+		accepts.Go(func() { r.watchGrants(actx) })
+	}
 	for _, u := range r.configured {
 		accepts.Go(func() { u.run(actx) })
 	}
@@ -214,14 +221,31 @@ func (r *Relay) drain() {
 }
 
 // serve runs one session to its end.
-func (r *Relay) serve(ctx context.Context, ms *moqt.Session) { r.serveSession(ctx, ms, false) }
+func (r *Relay) serve(ctx context.Context, ms *moqt.Session) { r.serveSession(ctx, r.session(ms)) }
 
 // serveReader runs a session that may not publish, to its end.
-func (r *Relay) serveReader(ctx context.Context, ms *moqt.Session) { r.serveSession(ctx, ms, true) }
+func (r *Relay) serveReader(ctx context.Context, ms *moqt.Session) {
+	s := r.session(ms)
+	s.reader = true
+	r.serveSession(ctx, s)
+}
 
-func (r *Relay) serveSession(ctx context.Context, ms *moqt.Session, reader bool) {
-	s := &session{r: r, s: ms, name: ms.RemoteAddr().String(), since: time.Now(), reader: reader, ingest: semaphore.NewWeighted(r.c.IngestBytes)}
-	ms.Handle(s)
+// serveInside runs a session of this relay's own HTTP server, which asks its readers for their tokens itself.
+func (r *Relay) serveInside(ctx context.Context, ms *moqt.Session) {
+	s := r.session(ms)
+	s.reader, s.inside = true, true
+	r.serveSession(ctx, s)
+}
+
+func (r *Relay) session(ms *moqt.Session) *session {
+	s := &session{r: r, s: ms, name: ms.RemoteAddr().String(), since: time.Now(), ingest: semaphore.NewWeighted(r.c.IngestBytes)}
+	s.access.r, s.access.s = r.c.Rights, s
+	return s
+}
+
+func (r *Relay) serveSession(ctx context.Context, s *session) {
+	ms := s.s
+	ms.Handle(guard{s})
 	r.mu.Lock()
 	full := len(r.sessions) >= r.c.MaxSessions
 	if !full {
@@ -235,7 +259,7 @@ func (r *Relay) serveSession(ctx context.Context, ms *moqt.Session, reader bool)
 		return
 	}
 	r.log.Info("session", "peer", s.name, "draft", ms.Version())
-	r.admit(ctx, ms)
+	r.admit(ctx, s)
 	err := ms.Run(ctx)
 	s.end()
 	r.forgetKeeper(s) // nothing is attached to the session any more
@@ -249,15 +273,26 @@ func (r *Relay) serveSession(ctx context.Context, ms *moqt.Session, reader bool)
 	}
 }
 
-// admit ends a session whose ticket was revoked during its handshake. Revoking a ticket ends the sessions that are up; a session
-// that is not up yet has shown no token by then, so it is checked here.
-func (r *Relay) admit(ctx context.Context, ms *moqt.Session) {
-	if r.c.Gate == nil || ms.Handshake(ctx) != nil { // Run reports the error
+// admit ends a session whose ticket or token was revoked during its handshake, and takes over what the tokens say. Revoking a ticket ends the
+// sessions that are up; a session that is not up yet has shown no token by then, so it is checked here.
+func (r *Relay) admit(ctx context.Context, s *session) {
+	ms := s.s
+	if r.c.Gate == nil && r.c.Rights == nil || ms.Handshake(ctx) != nil { // Run reports the error
 		return
 	}
 	info, err := ms.Peer(ctx)
-	if err == nil {
+	if err == nil && r.c.Gate != nil {
 		err = r.c.Gate.Admit(ctx, info)
+	}
+	if err == nil && r.c.Rights != nil {
+		var grants []*auth.Grant
+		grants, err = r.c.Rights.Grants(info)
+		s.access.came(grants)
+		if grants, kerr := r.c.Rights.ByKey(ms); kerr != nil {
+			r.log.Error("keys of clients cannot be looked at", "err", kerr)
+		} else {
+			s.access.came(grants)
+		}
 	}
 	if refused, is := errors.AsType[*moqt.SessionError](err); is {
 		ms.Close(refused.Code, refused.Reason)

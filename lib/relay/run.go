@@ -2,9 +2,11 @@ package relay
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"every.channel/ec/lib/admin"
+	"every.channel/ec/lib/auth"
 	keep "every.channel/ec/lib/client"
 	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/keys"
@@ -39,10 +42,25 @@ func Run(ctx context.Context, c ServerConfig) (err error) {
 			return err
 		}
 	}
+	s.warnOpen()
 	if c.Ready != nil {
 		c.Ready(s.started)
 	}
 	return s.run(ctx)
+}
+
+// warnOpen says, at every start, that everybody may publish who reaches the relay, if others can reach it.
+func (s *running) warnOpen() {
+	if s.c.Open && (s.node != nil && s.c.Iroh.Accept || slices.ContainsFunc(s.started.Listen, reachedByOthers)) {
+		s.c.Logger.Warn("everybody who reaches this relay may publish under every name (--open)", "listen", s.started.Listen,
+			"hint", "without --open those publish who show a ticket or a token, and this user's tools on this machine")
+	}
+}
+
+// reachedByOthers reports whether an address is one of a network.
+func reachedByOthers(a net.Addr) bool {
+	at, err := netip.ParseAddrPort(a.String())
+	return err == nil && !at.Addr().Unmap().IsLoopback()
 }
 
 // running is what a relay of the command line consists of. Run opens its parts in order, and closes what was opened in the opposite order.
@@ -53,6 +71,7 @@ type running struct {
 
 	store     *store.Store
 	certs     *keys.Certificates
+	authority *auth.Authority
 	gate      *mesh.Gate
 	sessions  moqt.Config // of the sessions that this relay dials
 	accepted  moqt.Config // of those that others dial
@@ -89,11 +108,17 @@ func (s *running) openKeys() (err error) {
 	if s.certs, err = openKeys(*c); err != nil {
 		return err
 	}
-	s.gate = &mesh.Gate{Tickets: mesh.NewTickets(c.Dir), Peers: c.PeerIDs, Log: c.Logger}
+	own := s.certs.PrivateKey().Public().(ed25519.PublicKey)
+	s.authority = &auth.Authority{
+		Own: own, Files: c.TokenKeys, Types: c.TokenTypes, Audiences: append([]string{s.certs.Pin().String()}, c.TokenAudiences...),
+		Tokens: auth.NewTokens(c.Dir), Log: c.Logger,
+	}
+	s.gate = &mesh.Gate{Tickets: mesh.NewTickets(c.Dir), Authority: s.authority, Open: c.Open, Private: c.Private, Peers: c.PeerIDs, Log: c.Logger}
 	s.sessions = moqt.Config{Lenient: c.Lenient, QLogDir: c.QLogDir, Logger: c.Logger, Versions: c.Versions, NoRepair: c.NoRepair, Tally: new(moqt.Tally)}
 	s.accepted = s.sessions
 	s.accepted.Hosts, s.accepted.AllowOrigins, s.accepted.Authorize = s.certs.Bear, c.AllowOrigins, s.gate.Admit
 	s.accepted.ResetKey = resetKey(c.Dir, c.Logger)
+	s.accepted.AskWhen = s.authority.Tokens.OfKeys
 	// A relay that this relay dials may have dialed this one, too. The certificate that it shows tells that both connections are
 	// with the same relay.
 	s.accepted.AskCertificate = len(c.PeerIDs) > 0 || slices.ContainsFunc(c.Relay.Upstreams, func(u Upstream) bool { return u.Peer })
@@ -138,7 +163,7 @@ func (s *running) startIroh() (err error) {
 
 func (s *running) makeRelay() (err error) {
 	conf := s.c.Relay
-	conf.Store, conf.Gate, conf.Lenient, conf.Upstreams = s.store, s.gate, s.c.Lenient, s.upstreams()
+	conf.Store, conf.Gate, conf.Rights, conf.Lenient, conf.Upstreams = s.store, s.gate, s.gate, s.c.Lenient, s.upstreams()
 	conf.ScrubFile = filepath.Join(s.c.Dir, ScrubFile)
 	s.relay = New(conf)
 	s.relay.tally = s.sessions.Tally
@@ -178,6 +203,7 @@ func (s *running) openDoor() (err error) {
 		reached = nil
 	}
 	s.relay.handleTickets(&s.door, s.gate.Tickets, s.certs, s.started.Listen, reached)
+	s.relay.handleTokens(&s.door, s.authority, s.certs)
 	s.door.Handle("relays", s.relay.relaysCommand(s.node))
 	if err := s.store.Flush(); err != nil { // a crash may have left whole groups under their partial names; they get their final names
 		s.c.Logger.Error("whole groups kept under their partial names", "err", err)

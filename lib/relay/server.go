@@ -47,8 +47,19 @@ type ServerConfig struct {
 	Versions []moqt.Version
 	// NoRepair is as in moqt.Config, for sessions of both kinds. Default: what a path loses is made good.
 	NoRepair bool
-	Store    store.Config
-	Relay    Config // Store and Gate are filled in
+	// Open lets everybody publish who reaches the relay. Default: only the tools of its own user on this machine, listed peers, and those who
+	// show a ticket or a token.
+	Open bool
+	// Private lets only those read who may publish, or show a token for reading. Default: everybody may read.
+	Private bool
+	// TokenKeys are files with the public keys of others that may sign tokens. Default: the relay's own key alone signs.
+	TokenKeys []string
+	// TokenTypes are further numbers by which tokens come, as auth.Authority has it.
+	TokenTypes []uint64
+	// TokenAudiences are names by which tokens mean this relay, besides its fingerprint. Default: none.
+	TokenAudiences []string
+	Store          store.Config
+	Relay          Config // Store, Gate and Rights are filled in
 	// PeerIDs are the keys of relays that may be peers; with Iroh these relays are dialed, too.
 	PeerIDs []mesh.ID
 	// PeerAddrs are the addresses at which iroh may find these relays.
@@ -193,7 +204,7 @@ func writeFile(path string, b []byte, mode fs.FileMode) error {
 }
 
 // passing matches the names of temporary files in the folder, which a relay that is killed leaves behind.
-var passing = regexp.MustCompile(`^\.(tmp|tickets|admin)-[0-9]+$`)
+var passing = regexp.MustCompile(`^\.(tmp|tickets|tokens|admin)-[0-9]+$`)
 
 // passingAge is how old a temporary file must be to be removed: a younger one may belong to a process that is about to finish it,
 // such as one that only prints the fingerprint.

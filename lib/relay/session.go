@@ -26,6 +26,8 @@ type session struct {
 
 	since  time.Time // when it began
 	reader bool      // the peer may not publish
+	inside bool      // the peer is this relay's own HTTP server
+	access access    // what the peer may do
 
 	whose     sync.Once // guards who and host, which home finds out
 	who, host string
@@ -172,10 +174,6 @@ const readersOnly = "who comes by HTTP may read and not publish"
 
 // Publish takes a track from the peer.
 func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
-	if s.reader {
-		r.Reject(wire.RequestUnauthorized, readersOnly)
-		return
-	}
 	name := s.named(r.Track)
 	if len(name.Namespace) == 0 {
 		r.Reject(wire.RequestUninterested, "a track without a namespace")
@@ -329,10 +327,6 @@ func (s *session) untold(ctx context.Context, name object.TrackName) bool {
 
 // PublishNamespace notes that the peer has tracks below a namespace.
 func (s *session) PublishNamespace(ctx context.Context, r *moqt.PublishNamespaceRequest) {
-	if s.reader {
-		r.Reject(wire.RequestUnauthorized, readersOnly)
-		return
-	}
 	a := &announcement{s: s, ns: r.Namespace}
 	s.r.mu.Lock()
 	s.r.announced[a] = struct{}{}

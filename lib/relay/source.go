@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -247,12 +248,18 @@ func (src *source) datagrams(ctx context.Context) {
 func (r *Relay) subscribeAnnounced(ctx context.Context, t *track) bool {
 	var wg sync.WaitGroup
 	for _, s := range r.announcing(t.name.Namespace) {
+		release, refusal := s.access.begin(auth.PublishNamespace, t.name.String(), nil, onTrack(auth.PublishNamespace, t.name))
+		if refusal != nil {
+			continue
+		}
 		if !s.claim(t, true) {
+			release()
 			continue
 		}
 		wg.Go(func() {
 			sub, err := s.s.Subscribe(ctx, t.name, moqt.SubscribeOptions{})
 			if err != nil {
+				release()
 				crossed := s.unclaim(t)
 				var re *moqt.RequestError
 				if !errors.As(err, &re) || re.Code != wire.RequestDoesNotExist && !crossed {
@@ -264,6 +271,7 @@ func (r *Relay) subscribeAnnounced(ctx context.Context, t *track) bool {
 			src := s.attach(t, sub, false)
 			go func() {
 				defer s.unclaim(t)
+				defer release()
 				src.run(s.s.Context())
 			}()
 		})

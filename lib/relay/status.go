@@ -285,7 +285,7 @@ func (s *session) status() Peer {
 	now, cancel := context.WithCancel(context.Background())
 	cancel() // a session that has not told this yet is not waited for
 	if info, err := s.s.Peer(now); err == nil {
-		p.Implementation, p.URL = info.Implementation, info.Path
+		p.Implementation, p.URL = info.Implementation, mesh.WithoutToken(info.Path)
 	}
 	s.mu.Lock()
 	p.Publishes = len(s.claimed)

@@ -1,0 +1,424 @@
+package relay
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"every.channel/ec/lib/auth"
+	"every.channel/ec/lib/mesh"
+	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
+	"every.channel/ec/lib/object"
+)
+
+// Rights decides who may do what; package mesh has one.
+type Rights interface {
+	// Everybody reports whether an action needs no grant.
+	Everybody(a auth.Action) bool
+	// Grants returns what the tokens that a client showed in its setup let it do, or a *moqt.SessionError.
+	Grants(peer moqt.PeerInfo) ([]*auth.Grant, error)
+	// Grant does the same for one token of a request; nil without an error if the token says nothing about rights.
+	Grant(t moqt.Token, now time.Time) (*auth.Grant, error)
+	// ByKey returns what the key that the client has proved lets it do.
+	ByKey(s *moqt.Session) ([]*auth.Grant, error)
+	// Check returns an error for a grant that is not good any more.
+	Check(g *auth.Grant, now time.Time) error
+	// Trusted returns what a session may do without a token, or an error that says why it may do nothing.
+	Trusted(s *moqt.Session) (*auth.Grant, error)
+}
+
+// maxGrants bounds the grants of one session.
+const maxGrants = 32
+
+// access is what one session may do: what everybody may, what its tokens let it do, and what its key or its socket does.
+type access struct {
+	r Rights // nil: it may do everything
+	s *session
+
+	asked   sync.Once // guards the next two
+	trusted *auth.Grant
+	why     error // why it is not trusted
+
+	mu      sync.Mutex // guards what follows
+	grants  []held
+	permits map[*permit]struct{}
+}
+
+// held is a grant, whether the session came with it, and else the token that was shown for it.
+type held struct {
+	*auth.Grant
+	setup bool
+	token moqt.Token
+}
+
+// permit is something that the session does, for as long as it does it.
+type permit struct {
+	fits  func(*auth.Grant) bool
+	grant *auth.Grant
+}
+
+// came takes over the grants of the setup and of the client's key.
+func (a *access) came(list []*auth.Grant) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, g := range list[:min(len(list), maxGrants)] {
+		a.grants = append(a.grants, held{Grant: g, setup: true})
+	}
+}
+
+// learn takes over what the tokens of a request say.
+func (a *access) learn(tokens []moqt.Token) *moqt.RequestError {
+	for _, t := range tokens {
+		if a.knows(t) {
+			continue
+		}
+		g, err := a.r.Grant(t, time.Now())
+		if err != nil {
+			code, reason := mesh.RequestCode(err), err.Error()
+			if code == wire.RequestInternalError { // a fault of this relay, whose details are not told to the peer
+				a.s.r.log.Error("tickets and tokens cannot be looked at, nobody comes with one", "err", err)
+				reason = "tokens cannot be looked at"
+			} else {
+				a.s.r.log.Log(context.Background(), a.s.r.refusals.level(), "token refused", "peer", a.s.name, "type", fmt.Sprintf("%#x", t.Type), "why", reason)
+			}
+			return &moqt.RequestError{Code: code, Reason: reason}
+		}
+		if g == nil {
+			continue
+		}
+		a.mu.Lock()
+		known := slices.ContainsFunc(a.grants, func(h held) bool { return h.By == g.By && h.ID == g.ID && h.Key == g.Key })
+		full := !known && len(a.grants) >= maxGrants
+		if !known && !full {
+			a.grants = append(a.grants, held{Grant: g, token: t})
+		}
+		a.mu.Unlock()
+		if full {
+			return &moqt.RequestError{Code: wire.RequestUnauthorized, Reason: fmt.Sprintf("more than %d tokens in one session", maxGrants)}
+		}
+	}
+	return nil
+}
+
+// knows reports whether a token was shown before and is still good, so that its signature need not be checked with every request.
+func (a *access) knows(t moqt.Token) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(a.grants, func(h held) bool {
+		return h.token.Type == t.Type && len(t.Value) > 0 && bytes.Equal(h.token.Value, t.Value) && a.r.Check(h.Grant, time.Now()) == nil
+	})
+}
+
+// good returns the grants that are good now, and what the session may do without a token.
+func (a *access) good() (list []*auth.Grant) {
+	a.mu.Lock()
+	for _, h := range a.grants {
+		if a.r.Check(h.Grant, time.Now()) == nil {
+			list = append(list, h.Grant)
+		}
+	}
+	a.mu.Unlock()
+	if g := a.trust(); g != nil {
+		list = append(list, g)
+	}
+	return list
+}
+
+// trust returns what the session may do without a token; nil: nothing. That is asked for once.
+func (a *access) trust() *auth.Grant {
+	a.asked.Do(func() {
+		g, why := a.r.Trusted(a.s.s)
+		a.mu.Lock() // look reads it at any time
+		defer a.mu.Unlock()
+		a.trusted, a.why = g, why
+	})
+	return a.trusted
+}
+
+// free reports whether the session may do an action whatever its grants are.
+func (a *access) free(act auth.Action) bool { return a.r == nil || a.s.inside || a.r.Everybody(act) }
+
+// begin asks for leave to do something, with the tokens of the request. release must be called when it is over.
+func (a *access) begin(act auth.Action, what string, tokens []moqt.Token, fits func(*auth.Grant) bool) (release func(), refusal *moqt.RequestError) {
+	if a.r == nil || a.s.inside {
+		return func() {}, nil
+	}
+	if refusal := a.learn(tokens); refusal != nil {
+		return nil, refusal
+	}
+	if a.r.Everybody(act) {
+		return func() {}, nil
+	}
+	if release := a.permit(fits); release != nil {
+		return release, nil
+	}
+	if g := a.trust(); g != nil && fits(g) {
+		return func() {}, nil
+	}
+	return nil, a.refuse(act, what)
+}
+
+// permit notes what the session does by the first grant that allows it; nil: none does. The grant is looked for while nobody drops grants, so no
+// permit is left behind by one that has ended.
+func (a *access) permit(fits func(*auth.Grant) bool) (release func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := slices.IndexFunc(a.grants, func(h held) bool { return fits(h.Grant) && a.r.Check(h.Grant, time.Now()) == nil })
+	if i < 0 {
+		return nil
+	}
+	p := &permit{fits, a.grants[i].Grant}
+	if a.permits == nil {
+		a.permits = make(map[*permit]struct{})
+	}
+	a.permits[p] = struct{}{}
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.permits, p)
+	}
+}
+
+// refuse says, here and to the peer, that the session may not do something.
+func (a *access) refuse(act auth.Action, what string) *moqt.RequestError {
+	a.mu.Lock()
+	shown := len(a.grants)
+	a.mu.Unlock()
+	reason := "a token of this relay is needed to " + act.String() + " here"
+	if shown > 0 {
+		reason = "no token that was shown allows to " + act.String() + " this"
+	}
+	a.s.r.log.Log(context.Background(), a.s.r.refusals.level(), "refused, not allowed", "peer", a.s.name, "to", act.String(), "what", what, "tokens", shown, "err", a.why,
+		"hint", "ec-relay token make makes a token, ec-relay ticket a ticket")
+	return &moqt.RequestError{Code: wire.RequestUnauthorized, Reason: reason}
+}
+
+// refusals bounds the lines about what was refused: one a second is a warning, and others are details.
+type refusals struct{ last atomic.Int64 }
+
+func (r *refusals) level() slog.Level {
+	now, last := time.Now().UnixNano(), r.last.Load()
+	if now-last > int64(time.Second) && r.last.CompareAndSwap(last, now) {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+// look drops the grants that are not good any more. It returns why the session must end: because it came with one of these and has no other,
+// or does something that no other grant allows; nil if it may stay.
+func (a *access) look(now time.Time) *moqt.SessionError {
+	if a.r == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var ended []held
+	var why error
+	a.grants = slices.DeleteFunc(a.grants, func(h held) bool {
+		err := a.r.Check(h.Grant, now)
+		if err == nil || mesh.SessionCode(err) == wire.InternalError { // of a disk that cannot be read just now nobody is put out
+			return false
+		}
+		ended, why = append(ended, h), cmp.Or(why, err)
+		return true
+	})
+	if len(ended) == 0 {
+		return nil
+	}
+	out := &moqt.SessionError{Code: mesh.SessionCode(why), Reason: why.Error()}
+	for p := range a.permits {
+		if !slices.ContainsFunc(ended, func(h held) bool { return h.Grant == p.grant }) {
+			continue
+		}
+		i := slices.IndexFunc(a.grants, func(h held) bool { return p.fits(h.Grant) })
+		switch {
+		case i >= 0:
+			p.grant = a.grants[i].Grant
+		case a.trusted != nil && p.fits(a.trusted):
+			p.grant = a.trusted
+		default:
+			return out
+		}
+	}
+	if len(a.grants) == 0 && slices.ContainsFunc(ended, func(h held) bool { return h.setup }) {
+		return out
+	}
+	return nil
+}
+
+// lookInterval is how often grants are looked at: one that is not good any more ends what it allowed within a second.
+const lookInterval = 500 * time.Millisecond
+
+// watchGrants ends sessions whose grants are not good any more, until ctx ends.
+func (r *Relay) watchGrants(ctx context.Context) {
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			r.lookAtGrants(now)
+		}
+	}
+}
+
+// lookAtGrants does it once, and returns how many sessions ended.
+func (r *Relay) lookAtGrants(now time.Time) (ended int) {
+	if r.c.Rights == nil {
+		return 0
+	}
+	r.mu.Lock()
+	all := make([]*session, 0, len(r.sessions))
+	for s := range r.sessions {
+		all = append(all, s)
+	}
+	r.mu.Unlock()
+	for _, s := range all {
+		if why := s.access.look(now); why != nil {
+			r.log.Warn("session ended", "peer", s.name, "why", why.Reason)
+			s.s.Close(why.Code, why.Reason)
+			ended++
+		}
+	}
+	return ended
+}
+
+// guard lets a session's peer do only what it may.
+type guard struct{ *session }
+
+func onTrack(a auth.Action, t object.TrackName) func(*auth.Grant) bool {
+	return func(g *auth.Grant) bool { return g.Track(a, t) }
+}
+
+func onNamespace(a auth.Action, ns object.Namespace) func(*auth.Grant) bool {
+	return func(g *auth.Grant) bool { return g.Namespace(a, ns) }
+}
+
+// plain is the track that a request is about: one that lists the groups of a track is about that track.
+func (s *session) plain(t object.TrackName) object.TrackName {
+	if len(t.Namespace) > 1 && t.Namespace[0] == mesh.InventoryField {
+		t.Namespace = t.Namespace[1:]
+	}
+	return s.named(t)
+}
+
+// allowed asks for leave to do something with a track, and refuses the request if there is none.
+func (h guard) allowed(a auth.Action, t object.TrackName, tokens []moqt.Token, reject func(moqt.RequestCode, string) error) (release func(), ok bool) {
+	t = h.plain(t)
+	fits := onTrack(a, t)
+	if a == auth.TrackStatus { // what it tells, the answers to these tell, too
+		fits = func(g *auth.Grant) bool { return g.Track(a, t) || g.Track(auth.Subscribe, t) || g.Track(auth.Fetch, t) }
+	}
+	release, refusal := h.access.begin(a, t.String(), tokens, fits)
+	if refusal != nil {
+		reject(refusal.Code, refusal.Reason)
+		return nil, false
+	}
+	return release, true
+}
+
+// Publish takes a track if the peer may publish it.
+func (h guard) Publish(ctx context.Context, r *moqt.PublishRequest) {
+	if h.reader {
+		r.Reject(wire.RequestUnauthorized, readersOnly)
+		return
+	}
+	if release, ok := h.allowed(auth.Publish, r.Track, r.Tokens, r.Reject); ok {
+		defer release()
+		h.session.Publish(ctx, r)
+	}
+}
+
+// Subscribe serves a track if the peer may read it.
+func (h guard) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
+	if release, ok := h.allowed(auth.Subscribe, r.Track, r.Tokens, r.Reject); ok {
+		defer release()
+		h.session.Subscribe(ctx, r)
+	}
+}
+
+// Fetch does the same for what is past.
+func (h guard) Fetch(ctx context.Context, r *moqt.FetchRequest) {
+	if release, ok := h.allowed(auth.Fetch, r.Track, r.Tokens, r.Reject); ok {
+		defer release()
+		h.session.Fetch(ctx, r)
+	}
+}
+
+// TrackStatus answers if the peer may ask.
+func (h guard) TrackStatus(ctx context.Context, r *moqt.TrackStatusRequest) {
+	if release, ok := h.allowed(auth.TrackStatus, r.Track, r.Tokens, r.Reject); ok {
+		defer release()
+		h.session.TrackStatus(ctx, r)
+	}
+}
+
+// PublishNamespace notes a namespace if the peer may publish all of it.
+func (h guard) PublishNamespace(ctx context.Context, r *moqt.PublishNamespaceRequest) {
+	if h.reader {
+		r.Reject(wire.RequestUnauthorized, readersOnly)
+		return
+	}
+	release, refusal := h.access.begin(auth.PublishNamespace, r.Namespace.String(), r.Tokens, onNamespace(auth.PublishNamespace, r.Namespace))
+	if refusal != nil {
+		r.Reject(refusal.Code, refusal.Reason)
+		return
+	}
+	defer release()
+	h.session.PublishNamespace(ctx, r)
+}
+
+// Tokens takes over what the tokens of an update say: so a session can renew its token while it goes on.
+func (h guard) Tokens(tokens []moqt.Token) *moqt.RequestError {
+	if h.access.r == nil || h.inside {
+		return nil
+	}
+	return h.access.learn(tokens)
+}
+
+// SubscribeNamespace tells the peer of the namespaces, or sends it the tracks, that it may read. A relay that asks for routes must be allowed
+// to read everything.
+func (h guard) SubscribeNamespace(ctx context.Context, r *moqt.SubscribeNamespaceRequest) {
+	act, prefix := auth.SubscribeNamespace, r.Prefix
+	if r.Options.NoListing {
+		act = auth.Subscribe
+	}
+	fits := func(g *auth.Grant) bool { return g.Touches(act, prefix) }
+	if len(prefix) > 0 && prefix[0] == routesField {
+		fits = onNamespace(act, nil)
+	}
+	release, refusal := h.access.begin(act, prefix.String(), r.Options.Tokens, fits)
+	if refusal != nil {
+		r.Reject(refusal.Code, refusal.Reason)
+		return
+	}
+	defer release()
+	h.session.SubscribeNamespace(ctx, r)
+}
+
+// visible leaves out the namespaces of which the peer may not know.
+func (s *session) visible(all map[string]object.Namespace) map[string]object.Namespace {
+	if s.access.free(auth.SubscribeNamespace) {
+		return all
+	}
+	may := s.access.good()
+	for key, ns := range all {
+		if !slices.ContainsFunc(may, onNamespace(auth.SubscribeNamespace, ns)) {
+			delete(all, key)
+		}
+	}
+	return all
+}
+
+var (
+	_ moqt.Handler      = guard{}
+	_ moqt.TokenHandler = guard{}
+)
