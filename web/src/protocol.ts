@@ -34,7 +34,7 @@ export interface Checks {
 }
 
 export type ToWorker =
-	| { type: "connect"; base: string; only?: "webtransport" | "websocket" }
+	| { type: "connect"; base: string; token?: string; only?: "webtransport" | "websocket" }
 	| { type: "play"; id: string }
 	| { type: "stop" }
 	/** go to a media time; live without one */

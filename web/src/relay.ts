@@ -61,11 +61,19 @@ export function whyNoWebTransport(secure: boolean, available: boolean, info: Rel
 	return ""
 }
 
+/** The address with a token, which the relay asks for where not everybody may read. */
+export function withToken(address: string, token?: string): string {
+	if (!token) return address
+	const url = new URL(address)
+	url.searchParams.set("token", token)
+	return url.href
+}
+
 /**
  * Connects by WebTransport, or by WebSocket where that does not work: it begins beside WebTransport when that takes long, and at once when it
  * fails. Whichever is there first is taken. without says why WebTransport was not the one.
  */
-export async function connect(info: RelayInfo, only?: "webtransport" | "websocket"): Promise<{ connection: Connection; without: string }> {
+export async function connect(info: RelayInfo, only?: "webtransport" | "websocket", token?: string): Promise<{ connection: Connection; without: string }> {
 	const alpns = drafts.map((d) => d.alpn)
 	let without = whyNoWebTransport(globalThis.isSecureContext, typeof WebTransport !== "undefined", info)
 	if (only === "websocket") without = "WebSocket was asked for."
@@ -80,7 +88,7 @@ export async function connect(info: RelayInfo, only?: "webtransport" | "websocke
 	const web = async (): Promise<Connection> => {
 		for (const address of without ? [] : info.webtransport) {
 			try {
-				return await connectWebTransport(address, alpns, hashes, stop.signal)
+				return await connectWebTransport(withToken(address, token), alpns, hashes, stop.signal)
 			} catch (err) {
 				errors.push(`WebTransport to ${address}: ${err instanceof Error ? err.message : String(err)}`)
 			}
@@ -93,7 +101,7 @@ export async function connect(info: RelayInfo, only?: "webtransport" | "websocke
 		if (!without) await Promise.race([failed, new Promise((done) => setTimeout(done, headStart))])
 		if (stop.signal.aborted) throw new Error("not needed")
 		try {
-			return await connectWebSocket(info.websocket, alpns, stop.signal)
+			return await connectWebSocket(withToken(info.websocket, token), alpns, stop.signal)
 		} catch (err) {
 			errors.push(`WebSocket to ${info.websocket}: ${err instanceof Error ? err.message : String(err)}`)
 			throw err

@@ -23,7 +23,7 @@ const current = (): Promise<Session> => (session ? Promise.resolve(session) : ne
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))
 
 /** Keeps a session with the relay. */
-async function stay(base: string, only: "webtransport" | "websocket" | undefined): Promise<void> {
+async function stay(base: string, only: "webtransport" | "websocket" | undefined, token: string | undefined): Promise<void> {
 	let relay = ""
 	const state = (state: "connecting" | "connected" | "waiting", text: string, transport = "", address = "", without = ""): void => send({ type: "state", state, text, transport, address, without, relay })
 	for (let tries = 0; ; tries++) {
@@ -32,13 +32,13 @@ async function stay(base: string, only: "webtransport" | "websocket" | undefined
 			state("connecting", "Connecting …")
 			const info = await readRelayInfo(base)
 			relay = info.name
-			const { connection, without } = await connect(info, only)
+			const { connection, without } = await connect(info, only, token)
 			const draft = draftOf(connection.protocol || "moqt-18")
 			if (!draft) throw new Error(`The relay speaks ${connection.protocol}, which this page does not.`)
 			const s = await Session.open(connection, draft)
 			session = s
 			tries = 0
-			state("connected", "", connection.transport, connection.address, without)
+			state("connected", "", connection.transport, connection.address.split("?")[0]!, without)
 			library = new Library(
 				s,
 				(list) => {
@@ -93,7 +93,7 @@ setInterval(follow, 1000)
 scope.onmessage = ({ data: m }) => {
 	switch (m.type) {
 		case "connect":
-			void stay(m.base, m.only)
+			void stay(m.base, m.only, m.token)
 			break
 		case "play":
 			play(m.id)

@@ -314,7 +314,8 @@ let base = parameters.get("relay") ?? new URL(".", location.href).href
 if (!/^[a-z]+:\/\//.test(base)) base = "https://" + base
 if (!base.endsWith("/") && !base.includes("?")) base += "/"
 if (/^(https?|wss?):$/.test(URL.canParse(base) ? new URL(base).protocol : "")) {
-	tell({ type: "connect", base, ...(only === "webtransport" || only === "websocket" ? { only } : {}) })
+	const token = parameters.get("token")
+	tell({ type: "connect", base, ...(token ? { token } : {}), ...(only === "webtransport" || only === "websocket" ? { only } : {}) })
 } else {
 	byID("state").textContent = `?relay=${parameters.get("relay")} is not the address of a relay; it begins with https://, http://, wss:// or ws://.`
 	byID("light").className = "waiting"

@@ -1,6 +1,8 @@
 // The page in Chromium against a real ec-relay, to which homes publish the simulated antenna. npm run e2e; EC_BIN names a folder with the
 // tools, EC_SHOTS one for screenshots.
 import assert from "node:assert/strict"
+import { execFileSync } from "node:child_process"
+import { join } from "node:path"
 import { after, before, test } from "node:test"
 import * as h from "./harness.mjs"
 import { overHole } from "./hole.mjs"
@@ -288,6 +290,20 @@ test("a hole of 80 ms, behind which the buffer ran dry: the picture goes on", as
 	const next = w.buffered.find(([from]) => from > w.before)
 	assert.ok(next && next[0] - w.before < 0.1, `a hole: ${JSON.stringify(w)}`)
 	assert.ok(w.after > w.before + 2 && !w.waits, `it stands: ${JSON.stringify(w)}`)
+})
+
+test("a private relay plays for a page that shows a token, by each transport, and tells another why not", async (t) => {
+	const own = await h.relay(bin, { args: ["--private"] })
+	const home = h.home(bin, own, "home_p")
+	const token = execFileSync(join(bin, "ec-relay"), ["token", "make", "--store", own.store, "--read", "*"]).toString().trim()
+	for (const [only, transport] of [["", "WebTransport"], ["&only=websocket", "WebSocket"]]) {
+		const page = await open(t, own.page + "?token=" + encodeURIComponent(token) + only)
+		await play(page)
+		assert.equal((await h.state(page)).transport, transport)
+	}
+	const stranger = await open(t, own.page)
+	await h.until("it says why", 20_000, async () => /a token of this relay is needed/.test((await h.state(stranger)).status))
+	await home.end()
 })
 
 // scripts/test runs this one by itself, in a namespace.
