@@ -29,7 +29,7 @@ const firstGroup, groupStep = 1000, 2
 // startRelay starts ec-relay at the right side and returns the fingerprint of its key.
 func (p *place) startRelay(args ...string) (fingerprint string, err error) {
 	cmd, err := p.command(netlab.RightSide, filepath.Join(p.bin, "ec-relay"), append([]string{
-		"--exit-with-stdin", "--store", filepath.Join(p.dir, "store"), "--listen", p.lab.IP(netlab.RightSide) + ":" + relayPort}, args...)...)
+		"--exit-with-stdin", "--open", "--store", filepath.Join(p.dir, "store"), "--listen", p.lab.IP(netlab.RightSide) + ":" + relayPort}, args...)...)
 	if err != nil {
 		return "", err
 	}
