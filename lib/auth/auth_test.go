@@ -538,3 +538,58 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+// TestWholeScopes: who may read one track of a namespace, or the empty namespace alone, may not read all of it.
+func TestWholeScopes(t *testing.T) {
+	ns := object.Namespace{"ec", "atsc"}
+	audio := Match{Exact, "audio"}
+	for what, c := range map[string]struct {
+		scope             Scope
+		whole, everything bool
+	}{
+		"below":             {Below(ToRead, ns), true, false},
+		"everything":        {Below(ToRead, nil), true, true},
+		"a track":           {Scope{Actions: ToRead, Namespace: Below(0, ns).Namespace, Track: &audio}, false, false},
+		"a track of all":    {Scope{Actions: ToRead, Track: &audio}, false, false},
+		"the empty one":     {Scope{Actions: ToRead, End: true}, false, false},
+		"another action":    {Below(ToPublish, nil), false, false},
+		"something below":   {Below(ToRead, append(ns[:2:2], "1")), false, false},
+		"that one and only": {Scope{Actions: ToRead, Namespace: Below(0, ns).Namespace, End: true}, true, false},
+	} {
+		g := &Grant{Scopes: []Scope{c.scope}}
+		if g.Whole(Subscribe, ns) != c.whole || g.Everything(SubscribeNamespace) != c.everything {
+			t.Errorf("%s: whole %v, everything %v", what, !c.whole, !c.everything)
+		}
+	}
+}
+
+// TestIDsThatCannotBeRevoked: a token with an id that nobody can name is known by a hash.
+func TestIDsThatCannotBeRevoked(t *testing.T) {
+	p := newPlace(t)
+	for _, id := range []string{"", strings.Repeat("x", maxID+1), "a\nb"} {
+		text := jwtOf(t, jwt.SigningMethodEdDSA, p.own, nil, map[string]any{"jti": id, "publish": []string{"ec"}})
+		g, err := p.Verify(TypeJWT, []byte(text), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Tokens.Revoke(g.ID, time.Now()); err != nil {
+			t.Errorf("%.10q: revoke %.20q: %v", id, g.ID, err)
+		}
+		if _, err := p.Verify(TypeJWT, []byte(text), time.Now()); !errors.Is(err, ErrRevoked) {
+			t.Errorf("%.10q: %v", id, err)
+		}
+	}
+	for _, id := range [][]byte{{}, make([]byte, maxID)} {
+		token := catOf(t, cose.AlgorithmES256, p.other, "", map[any]any{claimID: id, claimMOQT: []any{[]any{[]any{int(Publish)}}}})
+		g, err := p.Verify(TypeCAT, token, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Tokens.Revoke(g.ID, time.Now()); err != nil {
+			t.Errorf("cti of %d bytes: revoke %.20q: %v", len(id), g.ID, err)
+		}
+		if _, err := p.Verify(TypeCAT, token, time.Now()); !errors.Is(err, ErrRevoked) {
+			t.Errorf("cti of %d bytes: %v", len(id), err)
+		}
+	}
+}

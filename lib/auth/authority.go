@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
@@ -116,6 +117,12 @@ func (a *Authority) Check(g *Grant, now time.Time) error {
 // isJWT tells the two formats apart: a Common Access Token begins with a tag of CBOR, above all letters.
 func isJWT(token []byte) bool { return len(token) > 0 && token[0] < 0x80 }
 
+// isCAT reports whether bytes begin as those of a Common Access Token.
+func isCAT(token []byte) bool {
+	token = bytes.TrimPrefix(token, tagCWT)
+	return len(token) > 0 && token[0] == tagSign1
+}
+
 // Parse makes of a token as text the value and the type with which it is sent: a JSON Web Token, or a Common Access Token in base64url.
 func Parse(text string) (value []byte, kind uint64, err error) {
 	text = strings.TrimSpace(text)
@@ -125,7 +132,7 @@ func Parse(text string) (value []byte, kind uint64, err error) {
 	case strings.Count(text, ".") == 2:
 		value, kind = []byte(text), TypeJWT
 	default:
-		if value, err = base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "=")); err != nil || isJWT(value) {
+		if value, err = base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "=")); err != nil || !isCAT(value) {
 			return nil, 0, malformed("neither a JSON Web Token nor a Common Access Token in base64url")
 		}
 		kind = TypeCAT

@@ -64,10 +64,10 @@ const (
 
 // verifyCAT checks a Common Access Token. The times are checked by the caller.
 func (a *Authority) verifyCAT(token []byte) (*Grant, error) {
-	token = bytes.TrimPrefix(token, tagCWT)
-	if len(token) == 0 || token[0] != tagSign1 {
+	if !isCAT(token) {
 		return nil, malformed("neither a JSON Web Token nor a COSE_Sign1")
 	}
+	token = bytes.TrimPrefix(token, tagCWT)
 	var m sign1
 	if err := catMode.Unmarshal(token[1:], &m); err != nil {
 		return nil, malformed("%v", err)
@@ -151,7 +151,7 @@ func catGrant(payload []byte, by Key, audiences []string) (*Grant, error) {
 			g.NotBefore, err = date(value)
 		case n == claimID:
 			var id []byte
-			if err = catMode.Unmarshal(value, &id); err == nil {
+			if err = catMode.Unmarshal(value, &id); err == nil && goodID(hex.EncodeToString(id)) {
 				g.ID = hex.EncodeToString(id)
 			}
 		case n == claimCATVersion:

@@ -40,7 +40,7 @@ func (a *Authority) verifyJWT(token string) (*Grant, error) {
 		return nil, malformed("%v", err)
 	}
 	if typ, has := head.Header["typ"].(string); has && !strings.EqualFold(typ, "JWT") { // RFC 8725 §3.11
-		return nil, refused("it is of type %q", typ)
+		return nil, refused("it is of type %.32q", typ)
 	}
 	if _, has := head.Header["crit"]; has { // RFC 7515 §4.1.11: nothing of it is understood here
 		return nil, refused("it has critical parameters")
@@ -72,7 +72,7 @@ func (c *claims) grant(token string, by Key, audiences []string) (*Grant, error)
 		return nil, refused("it is for another audience")
 	}
 	g := &Grant{ID: c.ID, By: "jwt", Subject: c.Subject, Key: by.ID, signer: &by}
-	if g.ID == "" {
+	if !goodID(g.ID) {
 		g.ID = hashID([]byte(strings.Split(token, ".")[1]))
 	}
 	if c.ExpiresAt != nil {

@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -197,6 +198,16 @@ func (g *Grant) Namespace(a Action, ns object.Namespace) bool {
 		}
 	}
 	return false
+}
+
+// Whole reports whether an action on all tracks of a namespace is allowed.
+func (g *Grant) Whole(a Action, ns object.Namespace) bool {
+	return slices.ContainsFunc(g.Scopes, func(s Scope) bool { return s.Actions.Has(a) && s.Track == nil && s.covers(ns) })
+}
+
+// Everything reports whether an action is allowed whatever it is about.
+func (g *Grant) Everything(a Action) bool {
+	return slices.ContainsFunc(g.Scopes, func(s Scope) bool { return s.Actions.Has(a) && s.Track == nil && len(s.Namespace) == 0 && !s.End })
 }
 
 // Track reports whether an action on a track is allowed.

@@ -181,9 +181,14 @@ func (ts *Tokens) List(now time.Time) ([]Made, error) {
 	return list, nil
 }
 
+// goodID reports whether an id can be named to revoke a token. A token with another one is known by a hash.
+func goodID(id string) bool {
+	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, unicode.IsControl) && utf8.ValidString(id)
+}
+
 // Revoke lets the token with an id be worth nothing from now on. here reports whether it was made here and is not over.
 func (ts *Tokens) Revoke(id string, now time.Time) (here bool, err error) {
-	if id == "" || len(id) > maxID || strings.ContainsFunc(id, unicode.IsControl) || !utf8.ValidString(id) {
+	if !goodID(id) {
 		return false, &TermsError{errors.New("no id of a token")}
 	}
 	ts.mu.Lock()

@@ -26,6 +26,9 @@ var process = sync.OnceValue(func() (who [16]byte) {
 // Name returns how a relay is called in logs and errors: by its address, or for a ticket by nothing that is secret.
 func Name(relay string) string {
 	if !ticket.Is(relay) {
+		if address, query, _ := strings.Cut(relay, "?"); query != "" && !strings.HasPrefix(relay, "unix:") { // which may have a token
+			return address + "?…"
+		}
 		return relay
 	}
 	t, err := ticket.Parse(relay)

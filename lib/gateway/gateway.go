@@ -344,8 +344,11 @@ func (g *Gateway) policy(r *http.Request) string {
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// onThisMachine reports whether a request was made here and came through no proxy.
+// onThisMachine reports whether a request was made here, under a name of this machine's own, and came through no proxy that says so.
 func onThisMachine(r *http.Request) bool {
+	if host := hostOf(r); host != "localhost" && !isLoopback(host) {
+		return false
+	}
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
 		if len(r.Header.Values(h)) > 0 {
@@ -353,6 +356,11 @@ func onThisMachine(r *http.Request) bool {
 		}
 	}
 	return err == nil && at.Addr().Unmap().IsLoopback()
+}
+
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && a.Unmap().IsLoopback()
 }
 
 func (g *Gateway) serveHealth(w http.ResponseWriter) {

@@ -269,7 +269,11 @@ func (b *broadcast) newest() *group {
 func (b *broadcast) copy(ctx context.Context, w http.ResponseWriter, at *group) error {
 	rc := http.NewResponseController(w)
 	written := 0 // payloads of the group
+	defer context.AfterFunc(ctx, func() { rc.SetWriteDeadline(time.Now()) })()
 	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		b.mu.Lock()
 		payload, next, changed, lost, over, end := []byte(nil), (*group)(nil), b.changed, at.gone, b.over, b.err
 		switch i := slices.Index(b.groups, at); {
@@ -288,7 +292,7 @@ func (b *broadcast) copy(ctx context.Context, w http.ResponseWriter, at *group) 
 		switch {
 		case payload != nil:
 			written++
-			if err := b.write(rc, w, payload); err != nil {
+			if err := b.write(ctx, rc, w, payload); err != nil {
 				return err
 			}
 			continue
@@ -312,11 +316,14 @@ func (b *broadcast) copy(ctx context.Context, w http.ResponseWriter, at *group) 
 	}
 }
 
-// write writes a payload in pieces, each of which must be written in time.
-func (b *broadcast) write(rc *http.ResponseController, w io.Writer, payload []byte) error {
+// write writes a payload in pieces, each of which must be written in time, and before ctx ends.
+func (b *broadcast) write(ctx context.Context, rc *http.ResponseController, w io.Writer, payload []byte) error {
 	for part := range slices.Chunk(payload, piece) {
 		if err := rc.SetWriteDeadline(time.Now().Add(b.g.c.WriteTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return err
+		}
+		if ctx.Err() != nil { // the deadline that this set is over, too
+			return context.Cause(ctx)
 		}
 		if _, err := w.Write(part); err != nil {
 			return err

@@ -67,6 +67,14 @@ func (c *controlStream) send(m wire.Message) error {
 	return err
 }
 
+// whyOver returns why the sending half is over. A write says so on every transport, and writes nothing then; a message that is being sent ends first.
+func (c *controlStream) whyOver() error {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	_, err := c.st.Write([]byte{0})
+	return err
+}
+
 // receive reads one message. io.EOF: the peer closed the stream between messages.
 func (c *controlStream) receive() (wire.Message, error) {
 	for {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -375,19 +376,19 @@ func TestSubscribeFills(t *testing.T) { everywhere(t, testSubscribeFills) }
 
 func testSubscribeFills(t *draftT) {
 	ctx := testContext(t)
-	var largest *Location
+	var largest atomic.Pointer[Location]
 	h, _ := accepting(TrackInfo{})
 	pubs := make(chan *Publication, 1)
 	h.subscribe = func(_ context.Context, r *SubscribeRequest) {
-		p, err := r.Accept(TrackInfo{Largest: largest})
+		p, err := r.Accept(TrackInfo{Largest: largest.Load()})
 		if err != nil {
 			t.Error(err)
 		}
 		pubs <- p
 	}
-	refuse := false
+	var refuse atomic.Bool
 	h.fetch = func(_ context.Context, r *FetchRequest) {
-		if refuse {
+		if refuse.Load() {
 			r.Reject(wire.RequestNotSupported, "")
 			return
 		}
@@ -419,7 +420,7 @@ func testSubscribeFills(t *draftT) {
 	sub.Unsubscribe()
 	done(t, pub.Context())
 
-	largest = &Location{Group: 7, Object: 3}
+	largest.Store(&Location{Group: 7, Object: 3})
 	sub, pub = subscribe()
 	fill := sub.Fill()
 	if fill == nil {
@@ -451,7 +452,7 @@ func testSubscribeFills(t *draftT) {
 		t.Errorf("the subscription ends with %v", err)
 	}
 
-	refuse = true
+	refuse.Store(true)
 	sub, pub = subscribe()
 	var reset *StreamResetError
 	if _, err := sub.Fill().Next(); !errors.As(err, &reset) {

@@ -329,8 +329,7 @@ func (st *ownStream) stopped() {
 		return
 	}
 	var reset *StreamResetError
-	// The half is over, so this writes nothing; every transport says why.
-	if _, err := st.cs.st.Write([]byte{0}); !errors.As(err, &reset) {
+	if err := st.cs.whyOver(); !errors.As(err, &reset) {
 		return // the connection ended, and the session is about to
 	}
 	st.s.spawn(func() {

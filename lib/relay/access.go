@@ -42,6 +42,8 @@ type access struct {
 	r Rights // nil: it may do everything
 	s *session
 
+	confined bool // the session is this relay's own, and may read one namespace alone
+
 	asked   sync.Once // guards the next two
 	trusted *auth.Grant
 	why     error // why it is not trusted
@@ -68,9 +70,16 @@ type permit struct {
 func (a *access) came(list []*auth.Grant) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, g := range list[:min(len(list), maxGrants)] {
-		a.grants = append(a.grants, held{Grant: g, setup: true})
+	for _, g := range list {
+		if len(a.grants) < maxGrants && !a.holds(g) {
+			a.grants = append(a.grants, held{Grant: g, setup: true})
+		}
 	}
+}
+
+// holds reports whether a grant is there already. One with another end is another one, with which a session renews what it may do. a.mu is held.
+func (a *access) holds(g *auth.Grant) bool {
+	return slices.ContainsFunc(a.grants, func(h held) bool { return h.By == g.By && h.ID == g.ID && h.Key == g.Key && h.Expires.Equal(g.Expires) })
 }
 
 // learn takes over what the tokens of a request say.
@@ -94,7 +103,7 @@ func (a *access) learn(tokens []moqt.Token) *moqt.RequestError {
 			continue
 		}
 		a.mu.Lock()
-		known := slices.ContainsFunc(a.grants, func(h held) bool { return h.By == g.By && h.ID == g.ID && h.Key == g.Key })
+		known := a.holds(g)
 		full := !known && len(a.grants) >= maxGrants
 		if !known && !full {
 			a.grants = append(a.grants, held{Grant: g, token: t})
@@ -142,12 +151,29 @@ func (a *access) trust() *auth.Grant {
 	return a.trusted
 }
 
+// unasked reports whether the session may do everything.
+func (a *access) unasked() bool { return a.r == nil || a.s.inside && !a.confined }
+
 // free reports whether the session may do an action whatever its grants are.
-func (a *access) free(act auth.Action) bool { return a.r == nil || a.s.inside || a.r.Everybody(act) }
+func (a *access) free(act auth.Action) bool { return a.unasked() || a.r.Everybody(act) }
+
+// may reports whether the session may do something with a track now, for what this relay does of its own accord and not by a request.
+func (a *access) may(act auth.Action, t object.TrackName) bool {
+	return a.free(act) || slices.ContainsFunc(a.good(), onTrack(act, t))
+}
+
+// confine lets a session of this relay's own read one namespace, where not everybody may read: its readers were asked for that one.
+func (a *access) confine(ns object.Namespace) {
+	if a.r == nil || a.r.Everybody(auth.Subscribe) {
+		return
+	}
+	a.confined = true
+	a.asked.Do(func() { a.trusted = &auth.Grant{By: "http", Scopes: []auth.Scope{auth.Below(auth.ToRead, ns)}} })
+}
 
 // begin asks for leave to do something, with the tokens of the request. release must be called when it is over.
 func (a *access) begin(act auth.Action, what string, tokens []moqt.Token, fits func(*auth.Grant) bool) (release func(), refusal *moqt.RequestError) {
-	if a.r == nil || a.s.inside {
+	if a.unasked() {
 		return func() {}, nil
 	}
 	if refusal := a.learn(tokens); refusal != nil {
@@ -212,11 +238,12 @@ func (r *refusals) level() slog.Level {
 }
 
 // look drops the grants that are not good any more. It returns why the session must end: because it came with one of these and has no other,
-// or does something that no other grant allows; nil if it may stay.
+// or is an upstream by it, or does something that no other grant allows; nil if it may stay.
 func (a *access) look(now time.Time) *moqt.SessionError {
 	if a.r == nil {
 		return nil
 	}
+	upstream := a.s.isAdopted()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var ended []held
@@ -247,7 +274,7 @@ func (a *access) look(now time.Time) *moqt.SessionError {
 			return out
 		}
 	}
-	if len(a.grants) == 0 && slices.ContainsFunc(ended, func(h held) bool { return h.setup }) {
+	if (len(a.grants) == 0 || upstream) && slices.ContainsFunc(ended, func(h held) bool { return h.setup }) {
 		return out
 	}
 	return nil
@@ -302,17 +329,20 @@ func onNamespace(a auth.Action, ns object.Namespace) func(*auth.Grant) bool {
 	return func(g *auth.Grant) bool { return g.Namespace(a, ns) }
 }
 
-// plain is the track that a request is about: one that lists the groups of a track is about that track.
-func (s *session) plain(t object.TrackName) object.TrackName {
+// plain is the track that a FETCH is about: one that lists the groups of a track is about that track.
+func plain(t object.TrackName) object.TrackName {
 	if len(t.Namespace) > 1 && t.Namespace[0] == mesh.InventoryField {
 		t.Namespace = t.Namespace[1:]
 	}
-	return s.named(t)
+	return t
 }
 
 // allowed asks for leave to do something with a track, and refuses the request if there is none.
 func (h guard) allowed(a auth.Action, t object.TrackName, tokens []moqt.Token, reject func(moqt.RequestCode, string) error) (release func(), ok bool) {
-	t = h.plain(t)
+	t = h.named(t)
+	if a == auth.Fetch {
+		t = plain(t)
+	}
 	fits := onTrack(a, t)
 	if a == auth.TrackStatus { // what it tells, the answers to these tell, too
 		fits = func(g *auth.Grant) bool { return g.Track(a, t) || g.Track(auth.Subscribe, t) || g.Track(auth.Fetch, t) }
@@ -378,7 +408,7 @@ func (h guard) PublishNamespace(ctx context.Context, r *moqt.PublishNamespaceReq
 
 // Tokens takes over what the tokens of an update say: so a session can renew its token while it goes on.
 func (h guard) Tokens(tokens []moqt.Token) *moqt.RequestError {
-	if h.access.r == nil || h.inside {
+	if h.access.unasked() {
 		return nil
 	}
 	return h.access.learn(tokens)
@@ -393,7 +423,7 @@ func (h guard) SubscribeNamespace(ctx context.Context, r *moqt.SubscribeNamespac
 	}
 	fits := func(g *auth.Grant) bool { return g.Touches(act, prefix) }
 	if len(prefix) > 0 && prefix[0] == routesField {
-		fits = onNamespace(act, nil)
+		fits = func(g *auth.Grant) bool { return g.Everything(act) }
 	}
 	release, refusal := h.access.begin(act, prefix.String(), r.Options.Tokens, fits)
 	if refusal != nil {

@@ -518,3 +518,77 @@ func clientKey(t *testing.T) *tls.Certificate {
 	}
 	return cert
 }
+
+// naming is a publisher that says that it has tracks.
+type naming struct {
+	*keeping
+	names string
+}
+
+func (n *naming) Fetch(ctx context.Context, r *moqt.FetchRequest) {
+	if len(r.Track.Namespace) > 1 || r.Track.Namespace[0] != mesh.InventoryField {
+		n.keeping.Fetch(ctx, r)
+		return
+	}
+	if w, err := r.Accept(moqt.FetchInfo{End: moqt.Location{Object: 1}}); err == nil {
+		w.WriteObject(moqt.FetchObject{}, []byte(n.names))
+		w.Close()
+	}
+}
+
+// TestKeeperBringsWhatItMay: of the tracks that a publisher says to have, the relay fetches those that the publisher may publish.
+func TestKeeperBringsWhatItMay(t *testing.T) {
+	for _, all := range []bool{true, false} {
+		g := startGuarded(t, "127.0.0.1:0", nil)
+		terms := auth.Terms{Publish: []object.Namespace{another}}
+		if all {
+			terms.Publish = append(terms.Publish, ts.Namespace)
+		}
+		tok, _ := g.token(t, terms, time.Now())
+		k := &naming{&keeping{groups: []uint64{8, 10}}, ts.String() + "\n"}
+		ms, err := moqt.Dial(within(t, 20*time.Second), g.url(), g.tls, &moqt.Config{Tokens: []moqt.Token{tok}, Handler: k})
+		fatal(t, err)
+		done := make(chan struct{})
+		go func() { ms.Run(context.Background()); close(done) }()
+		pub, err := ms.Publish(within(t, 20*time.Second), object.TrackName{Namespace: another, Name: "x"}, moqt.PublishOptions{})
+		fatal(t, err)
+		(&publisher{t: t, c: &client{ms, nil}, pub: pub}).group(1)
+		if all {
+			wait(t, "the tracks of earlier runs", func() bool { return k.mended.Load() > 0 && g.store.Track(ts) != nil })
+		} else {
+			time.Sleep(500 * time.Millisecond) // it would come at once
+			if k.mended.Load() > 0 || g.store.Lookup(ts) != nil {
+				t.Error("a publisher brought a track that it may not publish")
+			}
+		}
+		ms.Close(wire.NoError, "")
+		<-done
+	}
+}
+
+// TestInsideReadsOneNamespace: what a private relay's own HTTP server reads for somebody who may read one namespace is in that namespace,
+// whatever a catalog there points to.
+func TestInsideReadsOneNamespace(t *testing.T) {
+	for _, private := range []bool{true, false} {
+		g := startGuarded(t, "127.0.0.1:0", func(g *mesh.Gate) { g.Private = private })
+		client, server := moqt.Pipe(moqt.PipeOptions{Version: wire.Draft18, MaxStreams: 64, Window: 1 << 16})
+		ctx := within(t, 20*time.Second)
+		done := make(chan struct{})
+		go func() { g.serveInside(ctx, moqt.NewServer(server, nil), another); close(done) }()
+		s := moqt.NewClient(client, "this", "/", nil)
+		go s.Run(ctx)
+		fatal(t, s.Handshake(ctx))
+		for ns, want := range map[string]string{"other": "request DOES_NOT_EXIST", "other-below": "request DOES_NOT_EXIST", "ec-atsc-1-1": "request UNAUTHORIZED"} {
+			if !private {
+				want = "request DOES_NOT_EXIST"
+			}
+			at, err := object.ParseNamespace(ns)
+			fatal(t, err)
+			if _, err := s.Subscribe(ctx, object.TrackName{Namespace: at, Name: "ts"}, moqt.SubscribeOptions{}); codeOf(err) != want {
+				t.Errorf("private %v, %s: %v, want %s", private, ns, err, want)
+			}
+		}
+		s.Close(wire.NoError, "")
+		<-done
+	}
+}

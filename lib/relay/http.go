@@ -86,7 +86,7 @@ func (r *Relay) listenHTTP(c ServerConfig, certs *keys.Certificates, udp []net.A
 			}
 			return list
 		},
-		Operator: map[string]http.Handler{"/metrics": newMetrics(status, c.Logger), "/status.json": statusJSON(status)},
+		Operator: map[string]http.Handler{"/metrics": r.operators(newMetrics(status, c.Logger)), "/status.json": r.operators(statusJSON(status))},
 		Ready:    r.ready,
 		May:      r.mayRead,
 		Known:    func(host string) bool { return moqt.HostKnown(sessions, host) },
@@ -103,6 +103,25 @@ func statusJSON(status func() Status) http.Handler {
 	})
 }
 
+// operators asks for a token that lets its holder list everything, where not everybody may: metrics and status name all tracks, and whoever
+// comes through a proxy on this machine looks like a program on this machine.
+func (r *Relay) operators(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		rights := r.c.Rights
+		if rights != nil && !rights.Everybody(auth.SubscribeNamespace) {
+			g, refusal := r.shown(req)
+			if refusal == nil && !g.Everything(auth.SubscribeNamespace) {
+				refusal = &gateway.Refusal{Status: http.StatusForbidden, Reason: "no token that was shown allows to list everything"}
+			}
+			if refusal != nil {
+				http.Error(w, refusal.Reason, refusal.Status)
+				return
+			}
+		}
+		h.ServeHTTP(w, req)
+	})
+}
+
 // ready returns why the relay cannot do all of its work at the moment.
 func (r *Relay) ready() error {
 	if r.store.Paused() != nil {
@@ -111,35 +130,42 @@ func (r *Relay) ready() error {
 	return nil
 }
 
-// mayRead reports whether a request may read a broadcast, by the token in its header or its URL, and until when.
-func (r *Relay) mayRead(req *http.Request, ns object.Namespace) (ctx context.Context, done func(), refusal *gateway.Refusal) {
-	rights, text := r.c.Rights, cmp.Or(moqt.Bearer(req), mesh.InQuery(req.URL.RawQuery))
-	if rights == nil || text == "" && rights.Everybody(auth.Subscribe) {
-		return req.Context(), func() {}, nil
-	}
-	refuse := func(status int, why string) (context.Context, func(), *gateway.Refusal) {
-		r.log.Log(req.Context(), r.refusals.level(), "refused, not allowed", "peer", req.RemoteAddr, "to", "read", "what", ns.String(), "by", "http", "why", why)
-		return nil, nil, &gateway.Refusal{Status: status, Reason: why}
-	}
+// shown returns what the token in a request's header or URL lets its bearer do.
+func (r *Relay) shown(req *http.Request) (*auth.Grant, *gateway.Refusal) {
+	text := cmp.Or(moqt.Bearer(req), mesh.InQuery(req.URL.RawQuery))
 	if text == "" {
-		return refuse(http.StatusUnauthorized, "a token of this relay is needed to read here: live.ts?token=TOKEN, or Authorization: Bearer TOKEN")
+		return nil, &gateway.Refusal{Status: http.StatusUnauthorized, Reason: "a token of this relay is needed here: ?token=TOKEN, or Authorization: Bearer TOKEN"}
 	}
 	t, err := mesh.FromText(text)
 	var g *auth.Grant
 	if err == nil {
-		g, err = rights.Grant(t, time.Now())
+		g, err = r.c.Rights.Grant(t, time.Now())
 	}
 	switch {
 	case err != nil && mesh.SessionCode(err) == wire.InternalError:
 		r.log.Error("tokens cannot be looked at, nobody comes with one", "err", err)
-		return refuse(http.StatusServiceUnavailable, "tokens cannot be looked at")
+		return nil, &gateway.Refusal{Status: http.StatusServiceUnavailable, Reason: "tokens cannot be looked at"}
 	case err != nil:
-		return refuse(http.StatusUnauthorized, err.Error())
+		return nil, &gateway.Refusal{Status: http.StatusUnauthorized, Reason: err.Error()}
 	case g == nil: // no token of ours is read here
-		return refuse(http.StatusUnauthorized, "the relay does not read such a token")
-	case rights.Everybody(auth.Subscribe):
-	case !g.Namespace(auth.Subscribe, ns):
-		return refuse(http.StatusForbidden, "no token that was shown allows to read this")
+		return nil, &gateway.Refusal{Status: http.StatusUnauthorized, Reason: "the relay does not read such a token"}
+	}
+	return g, nil
+}
+
+// mayRead reports whether a request may read a broadcast, by the token in its header or its URL, and until when.
+func (r *Relay) mayRead(req *http.Request, ns object.Namespace) (ctx context.Context, done func(), refusal *gateway.Refusal) {
+	rights, everybody := r.c.Rights, r.c.Rights == nil || r.c.Rights.Everybody(auth.Subscribe)
+	if everybody && (rights == nil || moqt.Bearer(req) == "" && mesh.InQuery(req.URL.RawQuery) == "") {
+		return req.Context(), func() {}, nil
+	}
+	g, refusal := r.shown(req)
+	if refusal == nil && !everybody && !g.Whole(auth.Subscribe, ns) {
+		refusal = &gateway.Refusal{Status: http.StatusForbidden, Reason: "no token that was shown allows to read this"}
+	}
+	if refusal != nil {
+		r.log.Log(req.Context(), r.refusals.level(), "refused, not allowed", "peer", req.RemoteAddr, "to", "read", "what", ns.String(), "by", "http", "why", refusal.Reason)
+		return nil, nil, refusal
 	}
 	ctx, end := context.WithCancelCause(req.Context())
 	var watching sync.WaitGroup
@@ -200,7 +226,7 @@ func (r *Relay) write(ctx context.Context, ns object.Namespace, w io.Writer) err
 		RetryLost: -1,   // the session is in memory and cannot be lost
 		Dial: func(_ context.Context, _ string, _ *tls.Config, conf *moqt.Config) (*moqt.Session, error) {
 			client, server := moqt.Pipe(moqt.PipeOptions{Version: wire.Draft18, MaxStreams: 1024, Window: 1 << 20})
-			serving.Go(func() { r.serveInside(ctx, moqt.NewServer(server, nil)) })
+			serving.Go(func() { r.serveInside(ctx, moqt.NewServer(server, nil), ns) })
 			s := moqt.NewClient(client, "this", "/", conf)
 			if err := s.Handshake(ctx); err != nil {
 				s.Close(wire.NoError, "")

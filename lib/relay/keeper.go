@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
+	"every.channel/ec/lib/auth"
 	keep "every.channel/ec/lib/client"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
@@ -107,6 +109,9 @@ func (r *Relay) noteKept(k *keeper, name object.TrackName, published bool) {
 	}
 }
 
+// may reports whether the publisher may still bring a track. It names many that it did not ask to publish.
+func (k *keeper) may(name object.TrackName) bool { return k.s.access.may(auth.Publish, name) }
+
 // askTracks asks which other tracks a publisher has: those of its earlier runs, which nobody publishes any more.
 func (k *keeper) askTracks(ctx context.Context) {
 	over, ok := k.slot(ctx)
@@ -125,8 +130,9 @@ func (k *keeper) askTracks(ctx context.Context) {
 		return
 	}
 	r := k.s.r
+	names := slices.DeleteFunc(mesh.ParseTracks(b, maxKept), func(name object.TrackName) bool { return !k.may(name) })
 	r.mu.Lock()
-	for _, name := range mesh.ParseTracks(b, maxKept) {
+	for _, name := range names {
 		r.noteKept(k, name, false)
 	}
 	r.mu.Unlock()
@@ -241,6 +247,9 @@ func bringRun(ctx context.Context, t *track, run span, publishers []*keeper, lis
 
 // bring fetches what is missing of a span from a publisher that listed some groups.
 func (k *keeper) bring(ctx context.Context, t *track, s span, list []mesh.Group, f filling) error {
+	if !k.may(t.name) {
+		return nil
+	}
 	for _, has := range lackingRuns(list, s, anyGroup) {
 		for _, gap := range t.storeGaps(has) {
 			if k.rests() {

@@ -41,6 +41,9 @@ func (l *listing) covers(from, to uint64) bool {
 // groups returns what a keeper has of a track, and this relay lacks, in the groups from…to; of many, the oldest. The answer may be as old
 // as listingAge.
 func (k *keeper) groups(ctx context.Context, name object.TrackName, from, to uint64) ([]mesh.Group, error) {
+	if !k.may(name) {
+		return nil, errStallsUpstream
+	}
 	r, key := k.s.r, name.String()
 	r.mu.Lock()
 	if k.mute || k.u.rests(time.Now()) {
@@ -118,7 +121,7 @@ func (k *keeper) lacking(ctx context.Context, name object.TrackName, from uint64
 		return nil, context.Cause(ctx)
 	}
 	defer over()
-	if k.rests() {
+	if k.rests() || !k.may(name) {
 		return nil, errStallsUpstream
 	}
 	n := newest{most: maxLacking}

@@ -231,9 +231,11 @@ func (r *Relay) serveReader(ctx context.Context, ms *moqt.Session) {
 }
 
 // serveInside runs a session of this relay's own HTTP server, which asks its readers for their tokens itself.
-func (r *Relay) serveInside(ctx context.Context, ms *moqt.Session) {
+// They may read the namespace ns.
+func (r *Relay) serveInside(ctx context.Context, ms *moqt.Session, ns object.Namespace) {
 	s := r.session(ms)
 	s.reader, s.inside = true, true
+	s.access.confine(ns)
 	r.serveSession(ctx, s)
 }
 

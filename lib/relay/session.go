@@ -69,6 +69,12 @@ func (s *session) claim(t *track, asking bool) bool {
 	return true
 }
 
+func (s *session) isAdopted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.adopted
+}
+
 // answered notes that the peer accepted our SUBSCRIBE.
 func (s *session) answered(t *track) {
 	s.mu.Lock()

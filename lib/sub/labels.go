@@ -14,8 +14,8 @@ import (
 )
 
 // labelled returns the namespace of what receivers call by a label: a channel number, a callsign or the name of a service, in upper or lower
-// case. That is the broadcast to which the receiver promotes, or else the receiver's own namespace. found is false if nobody calls anything so; it
-// is an error if several broadcasts are called so.
+// case. That is the broadcast to which the receiver promotes. found is false if nobody calls anything so; it is an error if several broadcasts are
+// called so, or if no receiver knows yet to which broadcast it is to promote.
 func labelled(ctx context.Context, sess *client.Session, label string) (ns object.Namespace, found bool, err error) {
 	all, err := namespaces(ctx, sess, sourcePrefix)
 	if refused := (*moqt.RequestError)(nil); errors.As(err, &refused) {
@@ -23,7 +23,7 @@ func labelled(ctx context.Context, sess *client.Session, label string) (ns objec
 	} else if err != nil {
 		return nil, false, err
 	}
-	var called []string
+	var called, receivers []string
 	for _, s := range all {
 		c, err := readStored(ctx, sess, catalog.Of(s))
 		if ctx.Err() != nil {
@@ -32,17 +32,18 @@ func labelled(ctx context.Context, sess *client.Session, label string) (ns objec
 		if c == nil || c.EC == nil || !isCalled(c.EC.Labels, label) {
 			continue
 		}
-		name := s.String()
-		if c.EC.Broadcast != "" {
-			name = c.EC.Broadcast
-		}
-		if !slices.Contains(called, name) {
+		if name := c.EC.Broadcast; name == "" {
+			receivers = append(receivers, s.String())
+		} else if !slices.Contains(called, name) {
 			called = append(called, name)
 		}
 	}
 	switch len(called) {
 	case 0:
-		return nil, false, nil
+		if len(receivers) == 0 {
+			return nil, false, nil
+		}
+		return nil, false, &unknownTrack{label, fmt.Errorf("it is received by %s, and its broadcast is not known yet", strings.Join(receivers, " and "))}
 	case 1:
 		ns, err = object.ParseNamespace(called[0])
 		return ns, err == nil, err
