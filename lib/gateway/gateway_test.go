@@ -581,3 +581,34 @@ func TestRebinding(t *testing.T) {
 		t.Errorf("%d", res.StatusCode)
 	}
 }
+
+// TestReaderWhoseLeaveEnds: a reader that is behind, and one whose connection takes nothing, are gone once they may not read any more.
+func TestReaderWhoseLeaveEnds(t *testing.T) {
+	b := newBroadcasts("ec-atsc-1-2")
+	ctx, end := context.WithCancel(within(t))
+	base, _ := gate(t, Config{Follow: b.follow, Linger: time.Millisecond, BufferBytes: 64 << 20,
+		May: func(*http.Request, object.Namespace) (context.Context, func(), *Refusal) { return ctx, func() {}, nil }})
+	ch := b.live["ec-atsc-1-2"]
+	go put(ch, 0, 0, "begin")
+	stuck, behind := read(t, base+"/ec-atsc-1-2/live.ts"), read(t, base+"/ec-atsc-1-2/live.ts")
+	stuck.want("begin")
+	behind.want("begin")
+	for i := 1; i <= 300; i++ { // 30 MB, more than sockets hold
+		put(ch, uint64(i), 0, strings.Repeat("x", 100<<10))
+	}
+	go func() {
+		for buf := make([]byte, 1000); ; time.Sleep(time.Millisecond) {
+			if _, err := behind.in.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	end()
+	select {
+	case <-b.left: // the broadcast has no reader
+	case <-time.After(5 * time.Second):
+		t.Error("somebody still reads")
+	}
+	stuck.res.Body.Close()
+	behind.res.Body.Close()
+}
