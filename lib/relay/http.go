@@ -114,6 +114,9 @@ func (r *Relay) operators(h http.Handler) http.Handler {
 				refusal = &gateway.Refusal{Status: http.StatusForbidden, Reason: "no token that was shown allows to list everything"}
 			}
 			if refusal != nil {
+				if refusal.Status == http.StatusUnauthorized {
+					w.Header().Set("WWW-Authenticate", "Bearer")
+				}
 				http.Error(w, refusal.Reason, refusal.Status)
 				return
 			}

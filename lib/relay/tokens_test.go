@@ -129,6 +129,19 @@ func TestReadersByHTTP(t *testing.T) {
 			t.Errorf("%s at /moq: %v", name, err)
 		}
 	}
+	everything, _ := token(TokenOrder{Read: []string{"*"}})
+	for name, c := range map[string]struct {
+		token string
+		want  int
+	}{"nothing": {"", 401}, "a part": {reads, 403}, "writes": {writes, 403}, "revoked": {over, 401}, "everything": {everything, 200}} {
+		for _, path := range []string{"metrics", "status.json"} {
+			res := get(up.HTTP[0]+path, c.token)
+			if res.StatusCode != c.want || (res.StatusCode == 401) != (res.Header.Get("WWW-Authenticate") == "Bearer") {
+				t.Errorf("%s at /%s: %d", name, path, res.StatusCode)
+			}
+			res.Body.Close()
+		}
+	}
 	b, err := admin.Call(within(t, time.Minute), s.dir, "status", nil)
 	if err != nil || bytes.Contains(b, []byte(reads)) {
 		t.Errorf("status shows a token: %v", err)
