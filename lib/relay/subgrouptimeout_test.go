@@ -14,6 +14,20 @@ import (
 	"every.channel/ec/lib/store"
 )
 
+// inTime makes a session over a pipe, which belongs to the time of a bubble as sockets do not; leave ends it and waits for both sides.
+func (s *server) inTime(v moqt.Version) (ms *moqt.Session, leave func()) {
+	client, sc := moqt.Pipe(moqt.PipeOptions{Version: v})
+	ms = moqt.NewClient(client, "relay", "/", nil)
+	over := make(chan struct{}, 2)
+	go func() { s.serve(context.Background(), moqt.NewServer(sc, nil)); over <- struct{}{} }()
+	go func() { ms.Run(context.Background()); over <- struct{}{} }()
+	return ms, func() {
+		ms.Close(wire.NoError, "")
+		<-over
+		<-over
+	}
+}
+
 // The delivery timeout of a subgroup runs from the moment its publisher ended it: what a subscriber is too slow for is reset.
 func TestSubgroupTimeout(t *testing.T) {
 	for name, timeout := range map[string]time.Duration{"short": 2 * time.Second, "long": time.Hour} {
@@ -21,11 +35,8 @@ func TestSubgroupTimeout(t *testing.T) {
 			inMemory(t, func(t *testing.T) {
 				s := start(t, t.TempDir(), pipe, Config{}, store.Config{})
 				p := s.publisher(t, ts)
-				c, sc := moqt.Pipe(moqt.PipeOptions{Version: wire.Draft18})
-				ms := moqt.NewClient(c, "relay", "/", nil)
-				over := make(chan struct{}, 2)
-				go func() { s.serve(context.Background(), moqt.NewServer(sc, nil)); over <- struct{}{} }()
-				go func() { ms.Run(context.Background()); over <- struct{}{} }()
+				ms, leave := s.inTime(wire.Draft18)
+				defer leave()
 				p.put(large(0, 0)) // the track is there
 				s.stored(t, 1)
 				o := from(1)
@@ -56,9 +67,6 @@ func TestSubgroupTimeout(t *testing.T) {
 				case late && s.Stats().ResetTimeout != 1:
 					t.Errorf("%+v", s.Stats())
 				}
-				ms.Close(wire.NoError, "")
-				<-over
-				<-over
 			})
 		})
 	}
@@ -84,11 +92,8 @@ func TestObjectTimeout(t *testing.T) {
 			inMemory(t, func(t *testing.T) {
 				s := start(t, t.TempDir(), pipe, Config{}, store.Config{})
 				p := s.publisher(t, ts)
-				client, sc := moqt.Pipe(moqt.PipeOptions{Version: c.version})
-				ms := moqt.NewClient(client, "relay", "/", nil)
-				over := make(chan struct{}, 2)
-				go func() { s.serve(context.Background(), moqt.NewServer(sc, nil)); over <- struct{}{} }()
-				go func() { ms.Run(context.Background()); over <- struct{}{} }()
+				ms, leave := s.inTime(c.version)
+				defer leave()
 				p.put(large(0, 0)) // the track is there
 				s.stored(t, 1)
 				o := from(1)
@@ -123,9 +128,6 @@ func TestObjectTimeout(t *testing.T) {
 				if late != c.timesOut || read > c.objects || late != (s.Stats().ResetTimeout == 1) {
 					t.Errorf("%d objects, then %v; %+v", read, err, s.Stats())
 				}
-				ms.Close(wire.NoError, "")
-				<-over
-				<-over
 			})
 		})
 	}
