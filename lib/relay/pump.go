@@ -63,23 +63,23 @@ func (p *pump) run(ctx context.Context) {
 		p.finish(func(w *moqt.SubgroupWriter) { w.Close() })
 	case err == nil:
 		c.resetIncomplete.Add(1)
-		t.r.log.Warn("incomplete group reset", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
+		t.r.misses.say(t.r.log, p.s, "incomplete group reset", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
 		p.finish(func(w *moqt.SubgroupWriter) { w.ResetDelivered(wire.ResetCancelled) }) // delivers what was written
 	case p.lagging() || errors.Is(err, errLag):
 		c.resetLag.Add(1)
-		t.r.log.Warn("group reset, subscriber is too far behind", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
+		t.r.misses.say(t.r.log, p.s, "group reset, subscriber is too far behind", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
 		p.abort(wire.ResetDeliveryTimeout)
 	case errors.Is(err, store.ErrNotFound) && !p.cursor.Some():
 		// Retention has removed the group before anything of it was sent, so there is no stream to reset.
 		c.resetLag.Add(1)
 	case errors.Is(err, errStalled):
 		c.resetIncomplete.Add(1)
-		t.r.log.Warn("group reset, an object did not go on", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
+		t.r.misses.say(t.r.log, p.s, "group reset, an object did not go on", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
 		p.abort(wire.ResetCancelled)
 	case errors.As(err, &reset), errors.Is(err, moqt.ErrNoForward), errors.Is(err, live.ErrAnew), ctx.Err() != nil:
 		p.abort(wire.ResetCancelled)
 	default:
-		t.r.log.Warn("group not sent to its end", "track", t.name.String(), "group", p.ID, "peer", p.s.name, "err", err)
+		t.r.misses.say(t.r.log, p.s, "group not sent to its end", "track", t.name.String(), "group", p.ID, "peer", p.s.name, "err", err)
 		p.abort(wire.ResetInternalError)
 	}
 }
@@ -242,7 +242,7 @@ func (p *pump) follow(ctx context.Context, s *live.Step) error {
 			// The rest of the subgroup can only be fetched.
 			t := p.s.t
 			t.r.stats.resetBroken.Add(1)
-			t.r.log.Warn("object reset, nobody brings the rest of it", "track", t.name.String(), "group", p.ID, "object", o.ID, "peer", p.s.name)
+			t.r.misses.say(t.r.log, p.s, "object reset, nobody brings the rest of it", "track", t.name.String(), "group", p.ID, "object", o.ID, "peer", p.s.name)
 			w.Reset(wire.ResetCancelled)
 			delete(p.writers, o.Subgroup)
 			return errBroken

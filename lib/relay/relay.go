@@ -106,6 +106,7 @@ type Relay struct {
 	lists      chan struct{}  // holds a token for each list of a publisher that is being read
 	turns      turns
 	refusals   refusals
+	misses     misses
 	complaint  atomic.Int64 // when it was last logged that objects from upstreams could not be stored, in Unix ns
 
 	mu          sync.Mutex // guards what follows

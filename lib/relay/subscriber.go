@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -26,6 +27,7 @@ type subscriber struct {
 	through []string // the relays it came through
 	here    func()   // ends that the subscriber is expected
 	pace    pace
+	missed  time.Time // of the last warning about a group that it did not get; of misses
 
 	born       uint64        // Seq of the newest group when it subscribed
 	unfiltered bool          // it has no filter: groups before the floor are sent, too, if they come live
