@@ -71,11 +71,13 @@ export function withToken(address: string, token?: string): string {
 
 /**
  * Connects by WebTransport, or by WebSocket where that does not work: it begins beside WebTransport when that takes long, and at once when it
- * fails. Whichever is there first is taken. without says why WebTransport was not the one.
+ * fails. Whichever is there first is taken. without says why WebTransport was not the one. avoid is a reason to leave WebTransport out, in
+ * words, where there is a WebSocket.
  */
-export async function connect(info: RelayInfo, only?: "webtransport" | "websocket", token?: string): Promise<{ connection: Connection; without: string }> {
+export async function connect(info: RelayInfo, only?: "webtransport" | "websocket", token?: string, avoid = ""): Promise<{ connection: Connection; without: string }> {
 	const alpns = drafts.map((d) => d.alpn)
 	let without = whyNoWebTransport(globalThis.isSecureContext, typeof WebTransport !== "undefined", info)
+	if (avoid && info.websocket && !without) without = avoid
 	if (only === "websocket") without = "WebSocket was asked for."
 	const stop = new AbortController()
 	const timer = setTimeout(() => stop.abort(), patience)

@@ -24,6 +24,11 @@ const stretch = 5
 const quiet = 12_000
 /** A group of which nothing came for so long is left if a newer one has begun, ms. */
 const stalled = 2000
+/** A chunk counts as late if it comes so much later than others did, ms. Late ones, and those that are given up, are troubles. */
+const late = 4000
+/** So many troubles within so long, in ms, and the connection does not carry what is played. */
+const troubles = 3
+const troubled = 20_000
 /** A step of the clock, beyond which media time goes on as if nothing were missing. */
 const step = 10 * hz
 
@@ -84,6 +89,8 @@ export class Viewer {
 		private readonly send: (m: ToPage, transfer?: ArrayBuffer[]) => void,
 		private readonly session: () => Promise<Session>,
 		feed: number,
+		/** told that a session does not carry what is played; whether there will be another one in its place */
+		private readonly tooSlow: (s: Session) => boolean = () => false,
 	) {
 		this.checker = new Checker((checks) => send({ type: "checks", checks }))
 		this.grid = o.catalog.duration
@@ -110,6 +117,8 @@ export class Viewer {
 
 	private mode: "live" | "past" = "live"
 	private heard = 0 // when an object came
+	private punctual: number | undefined // the least that a live chunk's beginning came behind its clock, ms
+	private trouble: number[] = [] // when chunks came late or were given up
 
 	/** Goes to a media time; without one, to what is live. */
 	seek(time: number | undefined, feed: number): void {
@@ -137,6 +146,7 @@ export class Viewer {
 		this.shown = this.lastEnd
 		this.zero = undefined
 		this.shift = 0
+		this.punctual = undefined
 		this.utc = undefined
 		this.index.length = 0
 		this.checker.forget()
@@ -219,6 +229,8 @@ export class Viewer {
 		}
 		this.mode = "live"
 		const from = this.at
+		this.trouble = []
+		this.punctual = undefined
 		this.heard = Date.now()
 		const silence = setInterval(() => {
 			if (Date.now() - this.heard < quiet) return
@@ -233,11 +245,15 @@ export class Viewer {
 		})
 		for await (const g of live.subgroups) {
 			try {
-				for await (const o of moving(g, live.subgroups, signal)) this.take(o, signal)
+				for await (const o of moving(g, live.subgroups, signal)) {
+					if (o.object === 0 && !this.inTime(o)) this.note(session)
+					this.take(o, signal)
+				}
 				this.take({ group: g.group, object: -1, status: "end of group", properties: noProperties(), payload: new Uint8Array() }, signal)
 			} catch {
 				if (signal.aborted) return
 				// The relay gave the group up, stalls in it, or is lost: it decodes from its beginning alone. What there is of it is fetched.
+				this.note(session)
 				this.chunk = undefined
 				this.at = { group: g.group, object: 0 }
 				await this.takeAll(session.fetch(t, this.at, { group: g.group, object: 0 }, signal), signal)
@@ -255,6 +271,24 @@ export class Viewer {
 			return
 		}
 		throw new Error(`The relay ended the broadcast${done.reason ? `: ${done.reason}` : ""}. Trying again.`)
+	}
+
+	/** Whether a live chunk's beginning came about as soon behind its clock as others did. */
+	private inTime(o: MoqObject): boolean {
+		if (o.properties.pts === undefined) return true
+		const behind = Date.now() - timeOf(o.group, o.properties.pts, this.grid) / (hz / 1000)
+		if (this.punctual === undefined || behind < this.punctual || behind > this.punctual + 1000 * enough) this.punctual = behind // at first, or after a step of the clock
+		return behind <= this.punctual + late
+	}
+
+	/** Notes a trouble; a session with too many of them in a short time is too slow. */
+	private note(session: Session): void {
+		const now = Date.now()
+		this.trouble = this.trouble.filter((t) => now - t < troubled)
+		this.trouble.push(now)
+		if (this.trouble.length < troubles) return
+		this.trouble = []
+		if (this.tooSlow(session)) this.run?.abort()
 	}
 
 	/** Nothing has come for long: if the relay has something newer all the same, it is joined anew. */
@@ -279,11 +313,13 @@ export class Viewer {
 			const until = { group: (bucketOf(this.at.group) + stretch) * tag - 1, object: 0 }
 			const end = compare(until, behind) < 0 ? until : behind
 			const before = this.at
+			const [asked, from] = [Date.now(), this.lastEnd]
 			for await (const o of session.fetch(t, this.at, end, signal)) {
 				this.take(o, signal)
 				if (signal.aborted) return
 			}
 			this.finishChunk()
+			if (from !== undefined && this.lastEnd !== undefined && this.lastEnd > from && Date.now() - asked > (1000 * (this.lastEnd - from)) / hz) this.note(session) // slower than it plays
 			if (compare(this.at, before) === 0) {
 				if (compare(end, behind) === 0) {
 					// Nothing there up to the edge.

@@ -14,11 +14,19 @@ const send = (m: ToPage, transfer: Transferable[] = []): void => scope.postMessa
 let session: Session | undefined
 let library: Library | undefined
 let waiting: ((s: Session) => void)[] = []
+/** The viewer says that a session does not carry what is played. Whether there will be another one in its place. */
+let tooSlow: (of: Session) => boolean = () => false
 let viewer: Viewer | undefined
 let feed = 0
 
 /** The session there is, or the next one. */
 const current = (): Promise<Session> => (session ? Promise.resolve(session) : new Promise((resolve) => waiting.push(resolve)))
+
+/** Over a path that loses packets browsers' WebTransport carries less than a WebSocket. Until when WebTransport is left out, and why. */
+let avoided = 0
+const avoidFor = 600_000
+const lossy = "WebTransport did not bring the broadcast in time, so the page plays over WebSocket."
+const changed = new Error("another way to the relay")
 
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))
 
@@ -32,12 +40,21 @@ async function stay(base: string, only: "webtransport" | "websocket" | undefined
 			state("connecting", "Connecting …")
 			const info = await readRelayInfo(base)
 			relay = info.name
-			const { connection, without } = await connect(info, only, token)
+			const { connection, without } = await connect(info, only, token, Date.now() < avoided ? lossy : "")
 			const draft = draftOf(connection.protocol || "moqt-18")
 			if (!draft) throw new Error(`The relay speaks ${connection.protocol}, which this page does not.`)
 			const s = await Session.open(connection, draft)
 			session = s
 			tries = 0
+			const slow = new Promise<Error>((resolve) => {
+				tooSlow = (of) => {
+					if (of !== session || only || connection.transport !== "WebTransport" || !info.websocket) return false
+					avoided = Date.now() + avoidFor
+					session = undefined // nobody takes the old one any more
+					resolve(changed)
+					return true
+				}
+			})
 			state("connected", "", connection.transport, connection.address.split("?")[0]!, without)
 			library = new Library(
 				s,
@@ -49,12 +66,14 @@ async function stay(base: string, only: "webtransport" | "websocket" | undefined
 			)
 			const listing = library.run()
 			for (const w of waiting.splice(0)) w(s)
-			const why = await Promise.race([s.closed, s.goingAway.then(() => new Error("The relay is shutting down.")), listing.then(() => new Error("The relay ended the list of broadcasts."))])
+			const why = await Promise.race([slow, s.closed, s.goingAway.then(() => new Error("The relay is shutting down.")), listing.then(() => new Error("The relay ended the list of broadcasts."))])
 			if (!(why instanceof Error && "code" in why)) s.close()
 			throw why
 		} catch (err) {
-			session = undefined
 			over.abort()
+			if (err === changed) continue
+			if (!session) avoided = 0 // there was no connection: whatever works
+			session = undefined
 			const wait = Math.min(10_000, 500 * 2 ** tries)
 			state("waiting", `${words(err)} Trying again.`)
 			await pause(wait)
@@ -71,7 +90,7 @@ function play(id: string): void {
 	if (!library || !choice) return send({ type: "notice", level: "error", text: "This broadcast is not there any more." })
 	if (!choice.playable) return send({ type: "notice", level: "error", text: choice.hint })
 	send({ type: "checks", checks: noChecks() })
-	const v = new Viewer(optionsOf(library, id, choice), send, current, ++feed)
+	const v = new Viewer(optionsOf(library, id, choice), send, current, ++feed, (s) => tooSlow(s))
 	viewer = v
 	v.play().catch((err: unknown) => send({ type: "notice", level: "error", text: words(err) }))
 }

@@ -23,10 +23,10 @@ const objects: MoqObject[] = parts.map((p) => {
 const [first, second] = [...new Set(objects.map((o) => o.group))] as [number, number]
 const of = (group: number): MoqObject[] => objects.filter((o) => o.group === group)
 
-function viewer(relays: Relay[], live = true): { v: Viewer; said: ToPage[]; of: <T extends ToPage["type"]>(type: T) => Extract<ToPage, { type: T }>[] } {
+function viewer(relays: Relay[], live = true, tooSlow?: (s: Session) => boolean): { v: Viewer; said: ToPage[]; of: <T extends ToPage["type"]>(type: T) => Extract<ToPage, { type: T }>[] } {
 	const said: ToPage[] = []
 	const catalog = parseCatalog(text({ version: "draft-01", tracks: [], ec: { duration: 180_000 } }))
-	const v = new Viewer({ id: "x", track, catalog, streams: [], receivers: [["ec", "source", "home", "4"]], live }, (m) => said.push(structuredClone(m)), async () => (relays.length > 1 ? relays.shift()! : relays[0]!) as unknown as Session, 1)
+	const v = new Viewer({ id: "x", track, catalog, streams: [], receivers: [["ec", "source", "home", "4"]], live }, (m) => said.push(structuredClone(m)), async () => (relays.length > 1 ? relays.shift()! : relays[0]!) as unknown as Session, 1, tooSlow)
 	return { v, said, of: (type) => said.filter((m) => m.type === type) as never }
 }
 
@@ -129,6 +129,26 @@ test("a group that the relay gives up is fetched", async () => {
 	assert.equal(said("chunk").at(-1)!.group, second)
 	const video = said("media").filter((m) => m.kind === "video")
 	assert.ok(video.at(-1)!.end - video[0]!.start > 3.5)
+})
+
+test("a session that gives up one group after the other is left for another one, and one such group alone changes nothing", async () => {
+	const given = (n: number): Subgroup => subgroup(of(second).slice(0, 4).map((o) => ({ ...o, group: second + n * 65_536 })), new Reset(2))
+	const live = new Queue<Subgroup>()
+	const [slow, next] = [new Relay({ [writeTrack(track)]: { past: of(first), live } }), new Relay({ [writeTrack(track)]: { past: objects, live: new Queue() } })]
+	const left: Session[] = []
+	const { v, of: said } = viewer([slow, next], true, (s) => left.push(s) > 0)
+	void v.play()
+	await until("the past", () => said("checks").length === of(first).length)
+	live.push(given(0))
+	live.push(given(1))
+	await until("two groups to be fetched", () => slow.asked.filter((a) => a.startsWith("fetch")).length >= 3)
+	assert.equal(left.length, 0)
+	live.push(given(2))
+	await until("the other session", () => next.asked.length > 0)
+	v.stop()
+	assert.deepEqual(left, [slow])
+	assert.equal(said("feed").length, 1, "what is buffered stays")
+	assert.equal(said("notice").length, 0)
 })
 
 test("a group in which nothing comes any more is left when a newer one has begun, and fetched", async () => {

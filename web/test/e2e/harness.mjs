@@ -99,6 +99,31 @@ export async function silence() {
 	return `https://127.0.0.1:${s.address().port}/`
 }
 
+/** The address of a path to a relay for QUIC that takes 20 ms each way and loses such a part of the packets that the relay sends as loss() says. */
+export async function lossy(address, loss) {
+	const port = Number(new URL(address).port)
+	const near = dgram.createSocket("udp4")
+	const far = new Map() // a socket to the relay for each client
+	let seed = 1
+	const random = () => (seed = (seed * 48_271) % 2_147_483_647) / 2_147_483_647
+	near.on("message", (b, from) => {
+		const client = `${from.address}:${from.port}`
+		if (!far.has(client)) {
+			const s = dgram.createSocket("udp4")
+			s.on("message", (b) => random() < loss() || setTimeout(() => closed || near.send(b, from.port, from.address), 20))
+			far.set(client, s)
+		}
+		setTimeout(() => closed || far.get(client).send(b, port, "127.0.0.1"), 20)
+	})
+	let closed = false
+	await new Promise((done) => near.bind(0, "127.0.0.1", done))
+	endings.push(() => {
+		closed = true
+		for (const s of [near, ...far.values()]) s.close()
+	})
+	return `https://127.0.0.1:${near.address().port}/`
+}
+
 /** A home that hears a channel of the simulated antenna and publishes it. */
 export function home(bin, relay, name, { channel = "5.2", sim = [], chop = [] } = {}) {
 	return start("/bin/sh", ["-c", `"$0/ec-sim" ${sim.join(" ")} --live write ${channel} | "$0/ec-chop" --source ${name} ${chop.join(" ")} | "$0/ec-pub" --retry 60s ${relay.address}`, bin], { EC_FINGERPRINT: relay.fingerprint })

@@ -117,6 +117,26 @@ for (const [name, transport, from] of [
 	})
 }
 
+test("a path that begins to lose packets: the page goes on over WebSocket and says why", async (t) => {
+	let loss = 0
+	const path = await h.lossy((await relay.info()).webtransport[0], () => loss)
+	const page = await open(t, (await h.host(undefined)) + "?relay=" + encodeURIComponent(await h.host({ ...(await relay.info()), webtransport: [path] })))
+	await play(page)
+	const before = await watch(page, 12) // a path without loss is left alone
+	assert.equal(before.transport, "WebTransport")
+	loss = 0.3
+	const lost = Date.now()
+	await h.until("it changes to WebSocket", 60_000, async () => (await h.state(page)).transport === "WebSocket")
+	t.diagnostic(`on WebSocket ${((Date.now() - lost) / 1000).toFixed(1)} s after the path began to lose 30 %`)
+	await h.sleep(6000)
+	const w = await watch(page, 10)
+	assert.match(w.without, /did not bring the broadcast in time/)
+	assert.equal(w.dry, 0, `nothing to show for ${w.dry} ms`)
+	assert.ok(w.played > w.lasted * share, `currentTime advanced ${w.played} s in ${w.lasted} s`)
+	assert.equal(w.wrong + w.contradicted, 0)
+	await shot(page, "lossy")
+})
+
 test("a minute back, and live again", async (t) => {
 	await h.sleep(Math.max(0, begun + 85_000 - Date.now())) // so much must be there
 	const page = await open(t, relay.page)
