@@ -229,9 +229,10 @@ func printStatus(w io.Writer, s relay.Status) {
 
 // printSenders says of tracks that several homes send who sends, and how far they agree.
 func printSenders(w io.Writer, tracks []relay.Track) {
-	head := "\nHOME\tTRACK\tSTATE\tOBJECTS\tCORROBORATED\tCONFLICTS\tGROUPS CONFIRMED\tCONTRADICTED\tDISPUTED\n"
+	var why []string
+	head := "\nHOME\tTRACK\tSTATE\tOBJECTS\tCORROBORATED\tCONFLICTS\tAPART\tGROUPS CONFIRMED\tCONTRADICTED\tDISPUTED\n"
 	for _, t := range tracks {
-		if len(t.Senders) < 2 && !slices.ContainsFunc(t.Senders, func(p relay.Sender) bool { return p.Quarantined != nil }) {
+		if len(t.Senders) < 2 && !slices.ContainsFunc(t.Senders, func(p relay.Sender) bool { return p.Quarantined != nil || p.Apart > 0 }) {
 			continue
 		}
 		for _, p := range t.Senders {
@@ -244,10 +245,16 @@ func printSenders(w io.Writer, tracks []relay.Track) {
 			case p.Standby != "":
 				state = "sends, a standby"
 			}
-			fmt.Fprintf(w, "%s%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", head, p.Home, t.Track, state, p.Objects, p.Corroborated, p.Conflicts,
-				p.Confirmed, p.Contradicted, p.Disputed)
+			fmt.Fprintf(w, "%s%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", head, p.Home, t.Track, state, p.Objects, p.Corroborated, p.Conflicts,
+				p.Apart, p.Confirmed, p.Contradicted, p.Disputed)
 			head = ""
+			if p.Strange != "" {
+				why = append(why, fmt.Sprintf("%s, %s: %s", p.Home, t.Track, p.Strange))
+			}
 		}
+	}
+	for _, line := range why {
+		fmt.Fprintln(w, line)
 	}
 }
 

@@ -35,7 +35,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		Version: cmdutil.Version(),
 		Store:   store.Config{MaxAge: cmdutil.AgeOf(c, "retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: cmdutil.AgeOf(c, "compress-after")},
 		Relay: relay.Config{
-			CacheBytes: settings.Of(cmdutil.SizeOf(c, "cache")), StallWait: settings.Of(c.Duration("stall")), MaxLag: c.Int("max-lag"),
+			CacheBytes: settings.Of(cmdutil.SizeOf(c, "cache")), StallWait: settings.Of(c.Duration("stall")), MaxAhead: settings.Of(c.Duration("max-ahead")), MaxLag: c.Int("max-lag"),
 			MaxSessions: c.Int("max-sessions"), DrainTimeout: settings.Of(c.Duration("drain")), Linger: settings.Of(c.Duration("linger")),
 			MirrorRate: cmdutil.SizeOf(c, "mirror-rate"),
 		},
@@ -83,7 +83,7 @@ func checkValues(c *cli.Context, conf *relay.ServerConfig) error {
 	case conf.Dir == "":
 		return cmdutil.UsageError(errors.New("--store is empty"))
 	}
-	for _, name := range []string{"retain", "tier-after", "tier-retain", "compress-after", "stall", "drain", "linger"} {
+	for _, name := range []string{"retain", "tier-after", "tier-retain", "compress-after", "stall", "max-ahead", "drain", "linger"} {
 		if c.Duration(name) < 0 || cmdutil.AgeOf(c, name) < 0 {
 			return cmdutil.UsageError(fmt.Errorf("--%s is negative", name))
 		}

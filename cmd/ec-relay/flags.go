@@ -36,6 +36,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "scrub", Value: "4M", Usage: "compare stored groups with their hashes, at most `RATE` bytes a second, or off"},
 		cmdutil.SizeFlag("cache", 256<<20, "keep up to `SIZE` of live groups in memory"),
 		&cli.DurationFlag{Name: "stall", Value: 2 * time.Second, Usage: "reset a group that nobody continues for `TIME` while a newer one exists"},
+		&cli.DurationFlag{Name: "max-ahead", Value: 90 * time.Minute, Usage: "hold groups apart whose time is more than `TIME` ahead of this machine's clock; 0: none"},
 		&cli.IntFlag{Name: "max-lag", Value: 30, Usage: "skip a group for a subscriber that is `N` groups further behind than at its closest"},
 		&cli.IntFlag{Name: "max-sessions", Value: 1000, Usage: "serve at most `N` sessions"},
 		&cli.DurationFlag{Name: "drain", Value: 2 * time.Second, Usage: "at the end give sessions `TIME` to leave"},

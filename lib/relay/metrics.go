@@ -54,6 +54,7 @@ var numbers = []number{
 	counter("ec_fetches_total", "FETCH requests that were served.", func(s *Status) float64 { return float64(s.Counters.Fetches) }),
 	counter("ec_backfilled_objects_total", "Objects fetched from publishers, upstreams and peers because they were missing.", func(s *Status) float64 { return float64(s.Counters.Backfilled) }),
 	counter("ec_takeovers_total", "How often a standby was asked to send.", func(s *Status) float64 { return float64(s.Counters.Takeovers) }),
+	counter("ec_apart_objects_total", "Objects refused because their groups do not fit the broadcast's clock or what other homes bring.", func(s *Status) float64 { return float64(s.Counters.Apart) }),
 	counter("ec_quarantines_total", "How often a home was quarantined for a track.", func(s *Status) float64 { return float64(s.Counters.Quarantined) }),
 	gauge("ec_store_bytes", "Bytes of the group files.", func(s *Status) float64 { return float64(s.Store.Bytes) }),
 	gauge("ec_store_tracks", "Tracks that are stored.", func(s *Status) float64 { return float64(s.Store.Tracks) }),

@@ -36,6 +36,8 @@ type Config struct {
 	// StallWait is how long a group that nobody continues is waited for once a newer group exists. Then the subscribers' streams
 	// of the group are reset. Default 2 s.
 	StallWait time.Duration
+	// MaxAhead is how far ahead of this machine's clock a group may be whose id stands for a time; 0: 90 minutes, negative: any number.
+	MaxAhead time.Duration
 	// MaxLag is how many groups further behind the newest group a subscriber may be than it was at its closest. Beyond that, the
 	// oldest group that it is being sent is reset, and the next one is begun. Default 30.
 	MaxLag int
@@ -74,6 +76,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.CacheBytes = settings.Or(c.CacheBytes, 256<<20)
 	c.StallWait = settings.Or(c.StallWait, 2*time.Second)
+	c.MaxAhead = settings.Or(c.MaxAhead, 90*time.Minute)
 	if c.MaxLag <= 0 {
 		c.MaxLag = 30
 	}
@@ -107,6 +110,7 @@ type Relay struct {
 	turns      turns
 	refusals   refusals
 	misses     misses
+	apart      refusals     // lines about groups that are held apart
 	complaint  atomic.Int64 // when it was last logged that objects from upstreams could not be stored, in Unix ns
 
 	mu          sync.Mutex // guards what follows
@@ -129,7 +133,7 @@ type Relay struct {
 func New(c Config) *Relay {
 	c = c.withDefaults()
 	r := &Relay{
-		c: c, store: c.Store, live: live.New(live.Config{CacheBytes: c.CacheBytes, Stall: c.StallWait, Logger: c.Logger}), log: c.Logger, id: newRelayID(), turns: newTurns(),
+		c: c, store: c.Store, live: live.New(live.Config{CacheBytes: c.CacheBytes, Stall: c.StallWait, Logger: c.Logger, Naming: namingOf, MaxAhead: c.MaxAhead}), log: c.Logger, id: newRelayID(), turns: newTurns(),
 		tracks: make(map[string]*track), idle: make(map[string]weak.Pointer[track]), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand), expected: make(map[string][]*expected), arriving: make(map[string]*arriving),
 		mending: mending{at: make(map[mendingGroup]time.Time)}, lists: make(chan struct{}, maxLists), keepersHere: make(map[*session]*keeper), announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}

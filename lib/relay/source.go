@@ -148,9 +148,9 @@ func (s *subgroup) run() (clean bool, err error) {
 			return false, err
 		}
 		src.took(o, res)
-		if (res.Outcome == live.Conflict || res.Outcome == live.Quarantined) && o.Status != object.EndOfTrack {
-			// Two different groups have one name: one of them is kept whole, and nothing is mixed from both. The publisher is
-			// told.
+		if (res.Outcome == live.Conflict || res.Outcome == live.Quarantined || res.Outcome == live.Apart) && o.Status != object.EndOfTrack {
+			// Two different groups have one name: one of them is kept whole, and nothing is mixed from both. Or the group does not fit, or its
+			// home is not believed. The publisher is told.
 			s.r.Cancel(wire.ResetMalformedTrack)
 			return false, nil
 		}
@@ -209,6 +209,9 @@ func (src *source) took(o *live.Object, res live.Result) {
 	switch {
 	case res.Outcome == live.Refused:
 		log.Warn("object refused", "source", src.Name, "err", res.Err)
+		return
+	case res.Outcome == live.Apart:
+		log.Log(context.Background(), src.t.r.apart.level(), "group held apart", "source", src.Name, "err", res.Err)
 		return
 	case res.Outcome == live.Quarantined:
 		log.Debug("not taken, quarantined", "source", src.Name)

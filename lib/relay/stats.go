@@ -30,6 +30,7 @@ type Stats struct {
 	Duplicates      int64 `json:"duplicates"`     // objects that another source had brought, with the same hash
 	Conflicts       int64 `json:"conflicts"`      // objects that contradict what another source had brought; refused
 	Refused         int64 `json:"refused"`        // objects that contradict their own hash property; refused
+	Apart           int64 `json:"apart"`          // objects of groups that were held apart; refused
 	NotStored       int64 `json:"not_stored"`     // objects served live although they could not be stored
 	BrokenStreams   int64 `json:"broken_streams"` // streams of publishers that ended without FIN
 	RefusedSessions int64 `json:"refused_sessions"`
@@ -56,7 +57,7 @@ func (r *Relay) Stats() Stats {
 	return Stats{
 		Sessions: int64(sessions), Subscribers: c.subscribers.Load(), LiveTracks: r.live.LiveTracks(),
 		Objects: in.Objects.Load(), Bytes: in.Bytes.Load(), Duplicates: in.Duplicates.Load(), Conflicts: in.Conflicts.Load(),
-		Refused: in.Refused.Load(), NotStored: in.NotStored.Load(), BrokenStreams: c.brokenStreams.Load(), RefusedSessions: c.refusedSessions.Load(),
+		Refused: in.Refused.Load(), Apart: in.Apart.Load(), NotStored: in.NotStored.Load(), BrokenStreams: c.brokenStreams.Load(), RefusedSessions: c.refusedSessions.Load(),
 		SentObjects: c.sentObjects.Load(), SentBytes: c.sentBytes.Load(), SentFromDisk: c.sentFromDisk.Load(), Fetches: c.fetches.Load(), Backfilled: c.backfilled.Load(), Takeovers: c.takeovers.Load(), Quarantined: in.Quarantined.Load(),
 		ResetIncomplete: c.resetIncomplete.Load(), ResetLag: c.resetLag.Load(), ResetTimeout: c.resetTimeout.Load(), ResetBroken: c.resetBroken.Load(),
 	}
@@ -67,7 +68,7 @@ func (r *Relay) LogStats(level slog.Level) {
 	s, d := r.Stats(), r.store.Stats()
 	r.log.Log(context.Background(), level, "counters",
 		"sessions", s.Sessions, "subscribers", s.Subscribers, "live_tracks", s.LiveTracks,
-		"objects", s.Objects, "bytes", s.Bytes, "duplicates", s.Duplicates, "conflicts", s.Conflicts, "refused", s.Refused,
+		"objects", s.Objects, "bytes", s.Bytes, "duplicates", s.Duplicates, "conflicts", s.Conflicts, "refused", s.Refused, "apart", s.Apart,
 		"not_stored", s.NotStored, "broken_streams", s.BrokenStreams, "refused_sessions", s.RefusedSessions,
 		"sent_objects", s.SentObjects, "sent_bytes", s.SentBytes, "sent_from_disk", s.SentFromDisk, "fetches", s.Fetches, "backfilled", s.Backfilled, "takeovers", s.Takeovers, "quarantined", s.Quarantined,
 		"reset_incomplete", s.ResetIncomplete, "reset_lag", s.ResetLag, "reset_timeout", s.ResetTimeout, "reset_broken", s.ResetBroken,

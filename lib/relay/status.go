@@ -104,6 +104,8 @@ type Sender struct {
 	Corroborated int64  `json:"corroborated"`      // that another one had brought, with the same hash
 	Conflicts    int64  `json:"conflicts"`         // that contradict what another one had brought; refused
 	Refused      int64  `json:"refused"`           // that contradict their own hash
+	Apart        int64  `json:"apart"`             // of groups that were held apart
+	Strange      string `json:"strange,omitempty"` // why the last of these groups was
 	Confirmed    int64  `json:"confirmed"`         // groups that other homes brought, too, object for object
 	Contradicted int64  `json:"contradicted"`      // groups of which a majority of homes brought something else
 	Disputed     int64  `json:"disputed"`          // groups of which another home brought something else, and nobody can tell who is right
@@ -346,7 +348,7 @@ func (t *track) status(now time.Time) (s Track, ok bool) {
 	}
 	for _, p := range t.Track.Senders() {
 		o := Sender{
-			Home: p.Who, Source: p.Name, Objects: p.Objects, Corroborated: p.Duplicates, Conflicts: p.Conflicts, Refused: p.Refused,
+			Home: p.Who, Source: p.Name, Objects: p.Objects, Corroborated: p.Duplicates, Conflicts: p.Conflicts, Refused: p.Refused, Apart: p.Apart, Strange: p.Strange,
 			Confirmed: p.Confirmed, Contradicted: p.Contradicted, Disputed: p.Disputed,
 		}
 		switch {

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/relay/live"
 	"every.channel/ec/lib/store"
@@ -93,3 +94,11 @@ func (r *readers) ways() (ways [][]string) {
 
 // wanted reports whether a track has subscribers.
 func (t *track) wanted() bool { return t.subs.count() > 0 }
+
+// namingOf says what the group ids of a broadcast's tracks stand for; nil for other tracks.
+func namingOf(name object.TrackName) live.Naming {
+	if n, ok := catalog.NamingOf(name); ok {
+		return n
+	}
+	return nil
+}

@@ -51,6 +51,9 @@ func (t *Track) born(src *Source, g *group) {
 		return
 	}
 	g.at, g.low = time.Now(), t.below(g.ID)
+	if home, ok := src.voter(); ok {
+		g.home = home
+	}
 	t.note(&g.Birth, g.low && !t.above(src, max(g.ID, src.progress.high)))
 }
 

@@ -27,6 +27,7 @@ type group struct {
 	several   bool // it has more than one subgroup
 	hasEnd    bool
 	end       uint64          // id that the end of group carries
+	home      voter           // which brought something of it first; none, if that has no vote
 	early     []early         // words about objects that are not here yet
 	open      int             // streams of publishers that may bring more
 	by, first map[*Source]int // how many objects each source brought, and how many of them first

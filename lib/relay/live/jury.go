@@ -148,6 +148,19 @@ func (d *dispute) add(sum object.Hash, home voter) {
 	}
 }
 
+// won reports whether a majority stands for a version.
+func (d *dispute) won(sum object.Hash) bool {
+	mine, others := 0, 0
+	for _, v := range d.versions {
+		if v.hash == sum {
+			mine = v.votes()
+		} else {
+			others = max(others, v.votes())
+		}
+	}
+	return mine > others
+}
+
 // decide looks who is contradicted in a dispute.
 func (j *jury) decide(d *dispute) {
 	var most, second int

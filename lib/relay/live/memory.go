@@ -23,6 +23,10 @@ type Config struct {
 	CacheBytes int64         // bounds the payloads in memory of all tracks that have publishers; each may keep 8 MiB whatever their number
 	Stall      time.Duration // how long a group that nobody continues is waited for once there is a newer one
 	Logger     *slog.Logger
+	// Naming says what the group ids of a track stand for; nil: of this track nobody knows.
+	Naming func(object.TrackName) Naming
+	// MaxAhead is how far ahead of this machine's clock groups of such tracks may be; 0: any number.
+	MaxAhead time.Duration
 }
 
 // Memory is that of a relay.
@@ -39,6 +43,7 @@ type Counts struct {
 	Refused               atomic.Int64 // for their own hash
 	NotStored             atomic.Int64
 	Quarantined           atomic.Int64 // homes, counted for each track
+	Apart                 atomic.Int64 // objects of groups that do not fit
 }
 
 // New makes a memory without tracks.

@@ -16,6 +16,7 @@ type Feed struct {
 	hash    object.Hash
 	hasHash bool
 	err     error // why the properties cannot be read; the object will be refused
+	apart   error // why its group does not fit
 
 	into  *Object // the object of the group that is made of this feed and perhaps others; it is held
 	alone bool    // nothing is forwarded of this feed
@@ -43,6 +44,7 @@ const (
 	Conflict                   // another publisher has brought something else, or the group ends before it
 	Refused                    // the object contradicts its own hash
 	Quarantined                // it is not looked at, because of what its home brought before
+	Apart                      // its group does not fit the broadcast's clock, or what other homes bring
 	Lost                       // the object is of the past and could not be stored, so nobody is served it
 
 	anew // not an outcome: the track begins anew with the object, if it may
@@ -60,7 +62,11 @@ func (t *Track) Begin(src *Source, o *Object) (f Feed) {
 	f.hash, f.hasHash, f.err = p.Hash, err == nil && p.HasHash, err
 	f.alone = err != nil
 	t.mu.Lock()
-	f.alone = f.alone || t.barred(src)
+	if t.barred(src) {
+		f.alone = true
+	} else if f.apart = t.fits(src, o.Group); f.apart != nil {
+		f.alone = true
+	}
 	t.mu.Unlock()
 	return f
 }
@@ -180,6 +186,10 @@ func (t *Track) put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 		t.m.Refused.Add(1)
 		src.Refused.Add(1)
 		return t.putNothing(f, Result{Outcome: Refused, Err: err})
+	}
+	if f.apart != nil {
+		src.Apart.Add(1)
+		return t.putNothing(f, Result{Outcome: Apart, Err: f.apart})
 	}
 	t.mu.Lock()
 	barred := t.barred(src)

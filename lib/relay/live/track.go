@@ -38,7 +38,8 @@ type Track struct {
 	seq    uint64    // of the newest
 	backAt time.Time // when the track last went back
 
-	jury jury
+	jury  jury
+	leads leads
 
 	beat     beat
 	began    time.Time     // when the first source came of those that are here
@@ -68,10 +69,11 @@ type Source struct {
 	// Since is what Born returned before a Fetched source was asked. What it brings is of that time.
 	Since uint64
 
-	Objects, Duplicates, Conflicts, Refused atomic.Int64
-	Heard                                   atomic.Int64 // Unix ns of the last object
+	Objects, Duplicates, Conflicts, Refused, Apart atomic.Int64
+	Heard                                          atomic.Int64 // Unix ns of the last object
 
 	progress progress // the track's mutex guards it and what follows
+	apart    error    // why the last group was that did not fit
 	reserve  reserve
 	props    []byte // the track's properties, as it tells them
 	came     uint64 // the track's, when the source was attached
@@ -85,6 +87,10 @@ func (m *Memory) Track(name object.TrackName, files Files) *Track {
 		sources: make(map[*Source]struct{}), followers: make(map[*Follower]struct{}), stirred: make(chan struct{}, 1),
 	}
 	t.jury.stir, t.jury.quarantined = t.Stir, t.quarantined
+	t.leads.most = m.c.MaxAhead
+	if m.c.Naming != nil {
+		t.leads.naming = m.c.Naming(name)
+	}
 	if g, id, ok := files.Largest(); ok {
 		t.largest = &moqt.Location{Group: g, Object: id}
 	}

@@ -60,6 +60,8 @@ type Sender struct {
 	Name                                    string
 	Standby, Sends                          bool // a standby that rests does not send
 	Objects, Duplicates, Conflicts, Refused int64
+	Apart                                   int64  // objects of groups that do not fit
+	Strange                                 string // why the last of these groups did not
 	Standing
 }
 
@@ -72,8 +74,11 @@ func (t *Track) Senders() (list []Sender) {
 	for src := range t.sources {
 		s := Sender{
 			Name: src.Name, Standby: src.Standby, Sends: !src.Standby || !src.reserve.asked.IsZero(),
-			Objects: src.Objects.Load(), Duplicates: src.Duplicates.Load(), Conflicts: src.Conflicts.Load(), Refused: src.Refused.Load(),
+			Objects: src.Objects.Load(), Duplicates: src.Duplicates.Load(), Conflicts: src.Conflicts.Load(), Refused: src.Refused.Load(), Apart: src.Apart.Load(),
 			Standing: Standing{Who: cmp.Or(src.Who, src.Name)},
+		}
+		if src.apart != nil {
+			s.Strange = src.apart.Error()
 		}
 		if h := t.jury.homes[s.Who]; h != nil {
 			s.Standing = h.Standing
@@ -183,7 +188,11 @@ func (t *Track) barred(src *Source) bool { return t.jury.barred(cmp.Or(src.Who, 
 // quarantined tells operators. The track's mutex is held.
 func (t *Track) quarantined(s *standing, most int) {
 	t.m.Quarantined.Add(1)
-	t.m.c.Logger.Error("home quarantined: nothing more of it enters the track, because most others bring something else under its names",
+	why := "most others bring something else under its names"
+	if most < 2 {
+		why = "its groups do not fit the broadcast's clock"
+	}
+	t.m.c.Logger.Error("home quarantined: nothing more of it enters the track", "why", why,
 		"track", t.name.String(), "home", s.Who, "groups", len(s.against), "others", most, "until", s.Until.UTC().Format(time.RFC3339))
 }
 

@@ -26,7 +26,7 @@ func (h *home) wholeGroup(src *Source, group uint64, lies bool) (first Result) {
 		if id == 0 {
 			first = r
 		}
-		if r.Outcome == Conflict || r.Outcome == Quarantined { // a relay takes no more of the stream
+		if r.Outcome == Conflict || r.Outcome == Quarantined || r.Outcome == Apart { // a relay takes no more of the stream
 			break
 		}
 	}
