@@ -42,6 +42,8 @@ const (
 	provenClaims, maxClaims = 3, 8
 	// setSince is 2025 in Unix seconds: a machine whose clock is before that has not been told the time yet.
 	setSince = 1735689600
+	// firstTable is 1980, before which no broadcast has told the time (docs/format/time.md): such ids stand for none.
+	firstTable = 315532800
 )
 
 // ErrApart says why a group is held apart.
@@ -180,13 +182,17 @@ func (t *Track) fits(src *Source, group uint64) error {
 	if t.leads.naming == nil || !ok {
 		return nil
 	}
+	begins := t.leads.naming.Time(group)
+	if begins.Unix() < firstTable {
+		return nil
+	}
 	now := time.Now()
 	h, here := t.leads.home(home), t.groups[group] != nil
 	if n := len(h.recent); here && n > 0 && h.recent[n-1].group == group {
 		h.last = now
 		return nil
 	}
-	a := arrived{group, now, t.leads.naming.Time(group).Sub(now)}
+	a := arrived{group, now, begins.Sub(now)}
 	if err := t.strange(h, a, here); err != nil {
 		t.mu.Unlock()
 		kept := t.files.Has(group)
