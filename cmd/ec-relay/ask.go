@@ -62,7 +62,7 @@ func ask(c *cli.Context) error {
 	if err := onlyOf(c, verbs()[i].Flags); err != nil {
 		return err
 	}
-	if err := readFile(c); err != nil {
+	if err := cmdutil.ReadFile(c, onlyFlags...); err != nil {
 		return err
 	}
 	if word == "store" {

@@ -24,7 +24,7 @@ import (
 
 // configure merges flags, environment and --config into the relay's configuration.
 func configure(c *cli.Context) (relay.ServerConfig, error) {
-	if err := readFile(c); err != nil {
+	if err := cmdutil.ReadFile(c, onlyFlags...); err != nil {
 		return relay.ServerConfig{}, err
 	}
 	conf := relay.ServerConfig{
@@ -236,33 +236,4 @@ func overIroh(c *cli.Context, conf *relay.ServerConfig) error {
 }
 
 // onlyFlags are the flags that a configuration file cannot set.
-var onlyFlags = []string{"config", "check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "publish", "read", "for", "client", "subject", "older", "help", "version", "completion"}
-
-// readFile sets from --config the flags that neither the command line nor the environment set.
-func readFile(c *cli.Context) error {
-	path := c.String("config")
-	if path == "" {
-		return nil
-	}
-	settings, err := relay.ReadSettings(path)
-	if err != nil {
-		return err
-	}
-	given := make(map[string]bool)
-	for _, f := range c.App.Flags {
-		given[f.Names()[0]] = c.IsSet(f.Names()[0])
-	}
-	for _, s := range settings {
-		set, known := given[s.Name]
-		switch {
-		case !known, slices.Contains(onlyFlags, s.Name):
-			return relay.SettingError(path, s, fmt.Errorf("unknown setting %q", s.Name))
-		case set:
-			continue
-		}
-		if err := cmdutil.SetFlag(c, s.Name, s.Value); err != nil {
-			return relay.SettingError(path, s, err)
-		}
-	}
-	return nil
-}
+var onlyFlags = []string{"check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "publish", "read", "for", "client", "subject", "older"}

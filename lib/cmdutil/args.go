@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"every.channel/ec/lib/exit"
+	"every.channel/ec/lib/settings"
 )
 
 // commonFlags are shared by all commands. They come last in --help.
@@ -303,6 +304,36 @@ func reason(app *cli.App, name, why string) string {
 func SetFlag(c *cli.Context, name, value string) error {
 	if err := c.Set(name, value); err != nil {
 		return fmt.Errorf("%s %q: %s", name, value, strings.TrimPrefix(reason(c.App, name, err.Error()), strconv.Quote(value)+" is "))
+	}
+	return nil
+}
+
+// ReadFile sets the flags that stand in the file of --config and that neither the command line nor the environment sets. never are
+// those that a file cannot set, besides those of every command that print something.
+func ReadFile(c *cli.Context, never ...string) error {
+	path := c.String("config")
+	if path == "" {
+		return nil
+	}
+	lines, err := settings.Read(path, c.App.Name)
+	if err != nil {
+		return err
+	}
+	given := make(map[string]bool)
+	for _, f := range c.App.Flags {
+		given[f.Names()[0]] = c.IsSet(f.Names()[0])
+	}
+	for _, l := range lines {
+		set, known := given[l.Name]
+		switch {
+		case !known, l.Name == "config", asksOnly[l.Name], slices.Contains(never, l.Name):
+			return l.Wrong(path, c.App.Name, fmt.Errorf("unknown setting %q", l.Name))
+		case set:
+			continue
+		}
+		if err := SetFlag(c, l.Name, l.Value); err != nil {
+			return l.Wrong(path, c.App.Name, err)
+		}
 	}
 	return nil
 }

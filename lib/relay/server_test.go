@@ -67,16 +67,6 @@ func TestRun(t *testing.T) {
 	}
 }
 
-func TestReadSettings(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "conf")
-	os.WriteFile(path, []byte("# all\n\nlisten=[::1]:4443 # here\n store = a b#c \nempty =\n"), 0o644)
-	got, err := ReadSettings(path)
-	want := []Setting{{"listen", "[::1]:4443", 3}, {"store", "a b#c", 4}, {"empty", "", 5}}
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v, %v", got, err)
-	}
-}
-
 func TestParseKeep(t *testing.T) {
 	size := func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
 	for _, c := range []struct {

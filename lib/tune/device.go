@@ -1,10 +1,13 @@
 package tune
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -13,6 +16,7 @@ import (
 
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/hdhr"
+	"every.channel/ec/lib/lease"
 )
 
 // channelSource receives a channel from a device that has it, and moves to the next such device when
@@ -59,11 +63,11 @@ func (s *channelSource) open(ctx context.Context) (connection, error) {
 }
 
 func (s *channelSource) tune(ctx context.Context, c candidate) (connection, error) {
-	st, err := s.client.Open(ctx, c.channel.URL)
+	st, held, err := s.lease(ctx, c)
 	if err != nil {
 		return connection{}, err
 	}
-	conn := connection{ReadCloser: st, service: service{
+	conn := connection{ReadCloser: leased{st, held}, service: service{
 		name: c.channel.Name, channel: c.channel.Number, tuned: c.channel.Program > 0,
 		program: c.channel.Program, tsid: c.channel.TSID, onid: c.channel.ONID,
 	}}
@@ -83,6 +87,61 @@ func (s *channelSource) tune(ctx context.Context, c candidate) (connection, erro
 	s.log.Debug("tuned", "url", c.channel.URL, "tuner", st.Resource, "name", c.channel.Name)
 	return conn, nil
 }
+
+// leased is a stream whose end gives back the lease of its tuner.
+type leased struct {
+	io.ReadCloser
+	lease *lease.Lease
+}
+
+func (l leased) Close() error {
+	err := l.ReadCloser.Close()
+	l.lease.Release()
+	return err
+}
+
+const anyTuner = "/auto/"
+
+// lease opens the stream on a tuner that no program of this machine has. Others may have that one, which the device then says, and the next one
+// is tried. Where there are no locks, or the device does not say what it has, the device chooses.
+func (s *channelSource) lease(ctx context.Context, c candidate) (*hdhr.Stream, *lease.Lease, error) {
+	open := func(url string) (*hdhr.Stream, error) { return s.client.Open(ctx, url) }
+	info, err := s.client.Info(ctx, c.base)
+	if err != nil || info.Tuners < 1 || info.Tuners > maxTuners || !strings.Contains(c.channel.URL, anyTuner) {
+		st, err := open(c.channel.URL)
+		return st, nil, err
+	}
+	var busyErr error
+	inUse := make([]bool, info.Tuners)
+	for range info.Tuners {
+		held, err := lease.Take(lease.Dir(), lease.Device{ID: info.ID.String(), Base: c.base}, info.Tuners,
+			func(n int) bool { return inUse[n] }, "ec-tune "+s.addr.String())
+		if err != nil {
+			if _, all := errors.AsType[*lease.HeldError](err); all {
+				return nil, nil, cmp.Or(busyErr, err)
+			}
+			s.log.Debug("tuners are not shared with other programs of this machine", "err", err)
+			st, err := open(c.channel.URL)
+			return st, nil, err
+		}
+		st, err := open(strings.Replace(c.channel.URL, anyTuner, fmt.Sprintf("/tuner%d/", held.Tuner), 1))
+		if refused, is := errors.AsType[*hdhr.StreamError](err); is && refused.Status == http.StatusNotFound { // it may know the channel and not this form
+			st, err = open(c.channel.URL)
+		}
+		if err == nil {
+			return st, held, nil
+		}
+		held.Release()
+		if code, is := hdhr.AsCode(err); !is || code != hdhr.CodeTunerInUse {
+			return nil, nil, err
+		}
+		inUse[held.Tuner], busyErr = true, err
+	}
+	return nil, nil, busyErr
+}
+
+// maxTuners is more than any device has.
+const maxTuners = 16
 
 // find fills in the candidates.
 func (s *channelSource) find(ctx context.Context) error {

@@ -20,6 +20,7 @@ import (
 
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/hdhr"
+	"every.channel/ec/lib/lease"
 	"every.channel/ec/lib/ts"
 )
 
@@ -212,6 +213,9 @@ func classify(err error) kind {
 		}
 		return permanent
 	}
+	if _, ok := errors.AsType[*lease.HeldError](err); ok {
+		return busy
+	}
 	if e, ok := errors.AsType[*Error](err); ok && e.permanent {
 		return permanent
 	}
@@ -244,6 +248,9 @@ func explain(err error) error {
 		return err
 	}
 	if _, ok := errors.AsType[*ts.FormatError](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[*lease.HeldError](err); ok {
 		return err
 	}
 	e := &Error{Err: err, Code: exit.Unreachable}
