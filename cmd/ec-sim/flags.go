@@ -24,6 +24,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "id", Value: "10500009", Usage: "device `ID`, 8 hex digits with a checksum"},
 		&cli.StringFlag{Name: "name", Value: "ec-sim", Usage: "the device's friendly `NAME`"},
 		&cli.IntFlag{Name: "tuners", Value: 2, Usage: "`NUMBER` of tuners"},
+		&cli.IntFlag{Name: "services", Usage: "broadcast `NUMBER` services, up to 16, in the first ATSC and the first DVB multiplex each (default: the few of the list)"},
 		&cli.DurationFlag{Name: "delay", Usage: "everything is received this `TIME` late"},
 		&cli.BoolFlag{Name: "full-mux", Usage: "give the whole multiplex instead of one program"},
 
@@ -153,6 +154,10 @@ func configOf(c *cli.Context) (_ *config, err error) {
 	if err != nil {
 		return nil, cmdutil.UsageError(err)
 	}
+	if n := c.Int("services"); n < 0 || n > 16 {
+		return nil, cmdutil.UsageError(fmt.Errorf("--services %d: want up to 16", n))
+	}
+	b.Broadcast.Extend(c.Int("services"))
 	for _, m := range b.Broadcast.All() {
 		if c.IsSet("offset") {
 			m.Offset = c.Duration("offset")

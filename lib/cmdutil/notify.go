@@ -3,6 +3,8 @@ package cmdutil
 import (
 	"net"
 	"os"
+	"strconv"
+	"time"
 )
 
 // Notify tells the service manager a state such as "READY=1" or "STOPPING=1" (sd_notify(3)); without
@@ -22,4 +24,16 @@ func Notify(state string) error {
 	defer c.Close()
 	_, err = c.Write([]byte(state))
 	return err
+}
+
+// Watchdog is how often the service manager wants to hear "WATCHDOG=1" at the least (sd_watchdog_enabled(3)); 0: never.
+func Watchdog() time.Duration {
+	if pid := os.Getenv("WATCHDOG_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return 0
+	}
+	us, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
+	if err != nil || us <= 0 {
+		return 0
+	}
+	return time.Duration(us) * time.Microsecond
 }

@@ -1,6 +1,11 @@
 package sim
 
-import "time"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // DefaultMuxes is the lineup of ec-sim: two ATSC and one DVB multiplex that a receiver can use, and one
 // with what a receiver has to refuse.
@@ -37,5 +42,32 @@ func DefaultMuxes() []*Mux {
 				{Number: "9.1", Name: "EC-NOTM", Program: 3, PID: 0x30, Video: "atsc-mpeg2", Audio: "tone-ac3"},
 			},
 		},
+	}
+}
+
+// Extend gives the first ATSC and the first DVB multiplex n services each, by repeating those that they have under other names and numbers:
+// 5.3, 5.4 and 104. Call it before anything is read.
+func (b *Broadcast) Extend(n int) {
+	done := map[Standard]bool{}
+	for _, m := range b.All() {
+		if done[m.Standard] {
+			continue
+		}
+		done[m.Standard] = true
+		had := len(m.Services)
+		last := m.Services[had-1]
+		for i := had; i < n; i++ {
+			s := m.Services[i%had]
+			s.Name = fmt.Sprintf("%s %d", s.Name, i/had+1)
+			s.Program, s.PID = last.Program+1, last.PID+0x10
+			if m.Standard == DVB {
+				s.Number = strconv.Itoa(101 + i)
+			} else {
+				major, _, _ := strings.Cut(last.Number, ".")
+				s.Number = fmt.Sprintf("%s.%d", major, i+1)
+			}
+			m.Services = append(m.Services, s)
+			last = s
+		}
 	}
 }

@@ -145,7 +145,7 @@ const maxTuners = 16
 
 // find fills in the candidates.
 func (s *channelSource) find(ctx context.Context) error {
-	bases, err := s.bases(ctx)
+	bases, err := bases(ctx, s.addr.Device)
 	if err != nil {
 		return err
 	}
@@ -233,10 +233,19 @@ const hintNoDevice = "ec-discover lists devices; broadcasts do not leave a VLAN,
 
 const hintNoLineup = "is the device switched on, and does a firewall let UDP port 65001 and TCP ports 80 and 5004 through? a device on another port is hdhr://HOST:PORT/CHANNEL"
 
-// bases finds the base URLs of the devices that the address admits.
-func (s *channelSource) bases(ctx context.Context) ([]string, error) {
+// Bases finds the URLs of the HTTP servers of devices: of the one that device names, as Config.Device does, or of all that answer.
+func Bases(ctx context.Context, device string) ([]string, error) {
+	if device != "" {
+		var err error
+		if device, err = parseDevice(device); err != nil {
+			return nil, err
+		}
+	}
+	return bases(ctx, device)
+}
+
+func bases(ctx context.Context, name string) ([]string, error) {
 	var cfg hdhr.DiscoverConfig
-	name := s.addr.Device
 	switch {
 	case name == "":
 	case idForm.MatchString(name):
@@ -279,4 +288,18 @@ func (s *channelSource) bases(ctx context.Context) ([]string, error) {
 		return nil, &Error{Err: fmt.Errorf("device %s does not answer", name), Code: exit.Unreachable, Advice: hintNoDevice}
 	}
 	return nil, &Error{Err: errors.New("no device found"), Code: exit.Unreachable, Advice: hintNoDevice}
+}
+
+// Try opens a channel of a device and closes it: the error is what the device says against it.
+func Try(ctx context.Context, device, channel string) error {
+	name, err := parseDevice(device)
+	if err != nil {
+		return err
+	}
+	s := &channelSource{addr: Address{Kind: Channel, Device: name, Channel: channel, text: channel}, log: slog.New(slog.DiscardHandler)}
+	c, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }

@@ -1,0 +1,97 @@
+// Command ec-home publishes chosen channels for good: it finds tuners, and runs ec-tune, ec-chop and ec-pub for them.
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/exit"
+	"every.channel/ec/lib/home"
+)
+
+func main() { cmdutil.Main(app()) }
+
+func app() *cli.App {
+	a := cmdutil.App("ec-home", "publish chosen channels for good")
+	a.UsageText = "ec-home [flags] --channel CHANNEL ... --relay ADDRESS ..."
+	a.Description = "Finds the devices that have the channels, and runs ec-tune for each tuner that is needed, and ec-chop and ec-pub for\n" +
+		"each channel. One tuner feeds all channels of its multiplex, where the device gives a whole one. What ends is\n" +
+		"started again after a pause that grows to a minute; a channel whose device is gone moves to another device."
+	a.Flags = flags()
+	a.Action = run
+	return a
+}
+
+func run(c *cli.Context) error {
+	if err := cmdutil.Args(c, 0, 0); err != nil {
+		return err
+	}
+	conf, err := configure(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("check") {
+		return check(c, conf)
+	}
+	if status := cmdutil.StatusLine(c); status.Visible() {
+		conf.Status = func(line string) { status.Set("%s", line) }
+	}
+	notify := func(state string) {
+		if err := cmdutil.Notify(state); err != nil {
+			conf.Log.Debug("service manager not told", "err", err)
+		}
+	}
+	conf.Ready = func() {
+		conf.Log.Info("ready", "channels", len(conf.Channels), "relays", len(conf.Relays))
+		notify("READY=1")
+	}
+	conf.Alive = alive(notify)
+	return home.Run(c.Context, conf)
+}
+
+// alive returns what tells the service manager how it goes, whenever that changes, and that nothing is stuck, as often as it wants to hear that.
+func alive(notify func(string)) func(line string) {
+	var told string
+	var last time.Time
+	every := cmdutil.Watchdog() / 3
+	return func(line string) {
+		if line != told {
+			told = line
+			notify("STATUS=" + strings.ReplaceAll(line, "\n", " "))
+		}
+		if now := time.Now(); every > 0 && now.Sub(last) >= every {
+			last = now
+			notify("WATCHDOG=1")
+		}
+	}
+}
+
+// check prints what would be received.
+func check(c *cli.Context, conf home.Config) error {
+	receivers, missing, err := home.Survey(c.Context, conf)
+	if err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(c.App.Writer, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "CHANNEL\tNAME\tDEVICE\tTUNED AS")
+	for _, r := range receivers {
+		for _, ch := range r.Channels {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", ch.Number, ch.Name, r.ID, r.Address)
+		}
+	}
+	for _, m := range missing {
+		fmt.Fprintf(t, "%s\t\t\t%s\n", m.Channel, m.Why)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return exit.With(exit.Unreachable, fmt.Errorf("%d of the channels would not be received", len(missing)), "ec-discover --lineup lists the channels")
+	}
+	return nil
+}

@@ -1,0 +1,7 @@
+//go:build !race
+
+package home
+
+import "time"
+
+const theDay = 24 * time.Hour
