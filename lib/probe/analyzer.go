@@ -113,6 +113,7 @@ type timeStats struct {
 func newAnalyzer(cfg Config, out *lines) *analyzer {
 	a := &analyzer{cfg: cfg, out: out, onid: -1, programs: map[uint16]*program{}, labels: map[uint16]label{}}
 	a.time.tables = map[string]int64{}
+	a.cc.Lend()
 	for _, pid := range []ts.PID{ts.PIDPAT, ts.PIDCAT, ts.PIDNIT, ts.PIDSDT, ts.PIDEIT, ts.PIDTDT, ts.PIDPSIP} {
 		a.follow(pid, 0xff)
 	}

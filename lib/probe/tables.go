@@ -51,7 +51,7 @@ func (a *analyzer) section(pid ts.PID, s *sections, section []byte, n int64) {
 		return
 	}
 	fresh := a.versions.New(uint16(pid), section)
-	if id == psi.TablePAT {
+	if id == psi.TablePAT && fresh {
 		a.association(section)
 	}
 	switch id {
@@ -124,13 +124,17 @@ func (a *analyzer) listPrograms(t psi.PAT) {
 
 // programMap takes a PMT, which says something new if fresh, or was heard before its program was known.
 func (a *analyzer) programMap(section []byte, pid ts.PID, fresh bool) {
+	h, err := psi.ParseHeader(section)
+	if err != nil {
+		return
+	}
+	p := a.programs[h.Extension]
+	if p == nil || p.pid != pid || p.pmt != nil && !fresh {
+		return // the PAT does not know it, or it is known
+	}
 	t, err := psi.ParsePMT(section)
 	if err != nil || t.Next {
 		return
-	}
-	p := a.programs[t.Program]
-	if p == nil || p.pid != pid || p.pmt != nil && !fresh {
-		return // the PAT does not know it, or it is known
 	}
 	if p.pmt != nil {
 		p.changes++

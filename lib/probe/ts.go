@@ -78,10 +78,28 @@ func (a *analyzer) feed(run []byte, stride int) error {
 	if a.start.IsZero() {
 		a.start = a.arrived
 	}
-	for ; len(run) >= ts.PacketSize; run = run[min(stride, len(run)):] {
-		a.packet((*ts.Packet)(run))
-	}
+	a.take(run, stride)
 	return a.out.err
+}
+
+// take counts a run of packets. Of those that only continue a unit, which are most of a stream, it looks at nothing but the first bytes.
+func (a *analyzer) take(run []byte, stride int) {
+	defer a.cc.Keep()
+	for len(run) >= ts.PacketSize {
+		p := (*ts.Packet)(run)
+		a.packet(p)
+		run = run[min(stride, len(run)):]
+		pid := p.PID()
+		st := &a.pids[pid]
+		if stride != ts.PacketSize || st.kind == kindPSI || pid == ts.PIDNull {
+			continue
+		}
+		if n := a.cc.Follow(pid, run); n > 0 {
+			st.packets += int64(n / ts.PacketSize)
+			a.packets += int64(n / ts.PacketSize)
+			run = run[n:]
+		}
+	}
 }
 
 func (a *analyzer) print(r *Report) {

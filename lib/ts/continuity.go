@@ -45,6 +45,27 @@ type Continuity struct {
 	last  [NumPIDs]*Packet // with payload, to tell a duplicate from 15 lost packets
 	lost  int
 	total uint64
+
+	lent   bool             // the packets stay where they are until Keep is called
+	there  [NumPIDs]bool    // last is such a packet
+	theirs []PID            // of which that is so
+	own    [NumPIDs]*Packet // room for a copy
+}
+
+// Lend says that packets given to Check and Follow stay as they are until Keep is called, which copies what must be known longer: once for each
+// PID, and not for each packet.
+func (c *Continuity) Lend() { c.lent = true }
+
+// Keep ends a run of packets that were lent.
+func (c *Continuity) Keep() {
+	for _, pid := range c.theirs {
+		if c.own[pid] == nil {
+			c.own[pid] = new(Packet)
+		}
+		*c.own[pid] = *c.last[pid]
+		c.last[pid], c.there[pid] = c.own[pid], false
+	}
+	c.theirs = c.theirs[:0]
 }
 
 // Check judges p against the packets of its PID before. A packet with transport_error_indicator, a null
@@ -146,6 +167,14 @@ func (c *Continuity) TotalLost() uint64 { return c.total }
 func (c *Continuity) Forget(pid PID) { c.state[pid&(NumPIDs-1)] = 0 }
 
 func (c *Continuity) keep(pid PID, p *Packet) {
+	if c.lent {
+		c.last[pid] = p
+		if !c.there[pid] {
+			c.there[pid] = true
+			c.theirs = append(c.theirs, pid)
+		}
+		return
+	}
 	if c.last[pid] == nil {
 		c.last[pid] = new(Packet)
 	}
