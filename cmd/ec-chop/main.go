@@ -10,6 +10,7 @@ import (
 	"every.channel/ec/lib/chop"
 	"every.channel/ec/lib/cmdutil"
 	"every.channel/ec/lib/object"
+	"every.channel/ec/lib/probe"
 )
 
 func main() { cmdutil.Main(app()) }
@@ -27,6 +28,7 @@ func app() *cli.App {
 		&cli.DurationFlag{Name: "part", Value: chop.DefaultPart, Usage: "length of a part, 20ms to the chunk's"},
 		&cli.StringFlag{Name: "promote", Value: "chunk", Usage: "what must be clean to go out under the broadcast's name: chunk, or part for less latency"},
 		&cli.StringFlag{Name: "clock", Value: "broadcast", Usage: "where UTC comes from: broadcast, host for a stream without time tables, or file:`FILE` recorded by ec-tune --clock"},
+		&cli.StringFlag{Name: "tuner", Usage: "`FILE` in which ec-tune --health keeps how the tuner receives, for the health track"},
 		&cli.StringFlag{Name: "source", Usage: "`ID` of this receiver (default: the host's name and 8 digits that are others at each start)"},
 		&cli.StringFlag{Name: "broadcast", Usage: "`NAME` of the broadcast, such as ec-atsc-2065-3, whatever the stream says"},
 		&cli.StringFlag{Name: "rendition", Usage: "`NAME` of this version of the broadcast, if it is not the broadcast's own bytes"},
@@ -40,8 +42,11 @@ func app() *cli.App {
 
 func run(c *cli.Context) error {
 	cfg := chop.Config{Program: c.Uint("program"), Duration: c.Duration("duration"), Part: c.Duration("part"), Source: c.String("source"),
-		Rendition: c.String("rendition"), Verbatim: c.Bool("verbatim"), Log: cmdutil.Logger(c)}
+		Rendition: c.String("rendition"), Verbatim: c.Bool("verbatim"), Log: cmdutil.Logger(c), Meter: probe.NewMeter()}
 	cfg.Host, _ = os.Hostname()
+	if name := c.String("tuner"); name != "" {
+		cfg.Tuner = chop.TunerFile(name, cfg.Log)
+	}
 	if err := cfg.Settings(c.String("promote"), c.String("clock"), c.String("broadcast")); err != nil {
 		return cmdutil.UsageError(err)
 	}

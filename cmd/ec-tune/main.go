@@ -23,6 +23,7 @@ func app() *cli.App {
 		&cli.StringFlag{Name: "device", Usage: "receive channels from this `DEVICE` only: id, address, host name or URL"},
 		&cli.DurationFlag{Name: "duration", Usage: "stop `TIME` after the first byte"},
 		&cli.StringFlag{Name: "clock", Usage: "write the broadcast's clock to `FILE`, for ec-chop --clock file:FILE"},
+		&cli.StringFlag{Name: "health", Usage: "keep how the tuner receives in `FILE`, for ec-chop --tuner FILE"},
 		&cli.DurationFlag{Name: "retry", Value: 30 * time.Second, Usage: "wait up to `TIME` for a free tuner or a signal"},
 		&cli.BoolFlag{Name: "reconnect", Value: true, Usage: "go on when a live source fails; --reconnect=false to exit"},
 		&cli.DurationFlag{Name: "stall", Value: 6 * time.Second, Usage: "give a live source up after `TIME` without data; 0s: never"},
@@ -39,7 +40,7 @@ func action(c *cli.Context) (err error) {
 	}
 	cfg := tune.Config{
 		Device: c.String("device"), Duration: c.Duration("duration"), Retry: c.Duration("retry"),
-		Reconnect: c.Bool("reconnect"), Stall: c.Duration("stall"), Pace: c.Bool("pace"), Loop: c.Bool("loop"),
+		Reconnect: c.Bool("reconnect"), Stall: c.Duration("stall"), Pace: c.Bool("pace"), Loop: c.Bool("loop"), Health: c.String("health"),
 		Log: cmdutil.Logger(c),
 	}
 	if cfg.Address, err = tune.ParseAddress(c.Args().First()); err != nil {

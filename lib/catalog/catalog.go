@@ -22,6 +22,7 @@ const (
 	TrackManifest = "manifest"
 	TrackTimeline = "timeline"
 	TrackSI       = "si"
+	TrackHealth   = "health"
 	TrackTS       = "ts" // prefix of ts_t00 … ts_t26 in a broadcast's namespace
 )
 

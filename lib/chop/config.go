@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/object"
 )
@@ -113,6 +114,9 @@ type Config struct {
 	Host      string   // part of the default source id; default "host"
 	Broadcast Identity // overrides what the stream says; default: from the stream
 	Rendition string   // names a version of the broadcast that is not its own bytes; default: none
+
+	Meter Meter                 // measures for the health track; default: there is no such track
+	Tuner func() *catalog.Tuner // for the health track: how the tuner receives, nil if nobody tells; default: nobody does
 
 	Log *slog.Logger // default: discard
 }

@@ -61,9 +61,12 @@ type cutter struct {
 	firstDTS  clock.PTS   // while no PCR was heard
 	sincePCR  clock.Ticks // how far decoding times have come since the last PCR
 
-	run  []byte // the packets being looked at
-	at   int    // offset in run of the packet being looked at
-	held int    // offset in run of the first packet of the cut PID that is kept but not copied yet; −1: none
+	run    []byte // the packets being looked at
+	stride int    // bytes from one of them to the next
+	at     int    // offset in run of the packet being looked at
+	held   int    // offset in run of the first packet of the cut PID that is kept but not copied yet; −1: none
+
+	health *health // nil: nobody measures
 
 	au      accessUnit
 	cur     *part // the part being filled; its chunk is nil before the first random access point
@@ -91,7 +94,12 @@ type cutter struct {
 
 // packets takes a run of packets of the input. Kept packets of the cut PID that lie together are copied at once.
 func (c *cutter) packets(run []byte, stride int) error {
-	c.run, c.held = run, -1
+	c.run, c.held, c.stride = run, -1, stride
+	if c.health != nil {
+		c.health.fed = 0
+		defer func() { c.health.feed(run, len(run), stride) }()
+	}
+	defer c.cont.Keep()
 	if c.sure < c.pos {
 		c.sure = c.pos
 		c.settle()
@@ -538,6 +546,10 @@ func (c *cutter) closePart(pos int64, duration clock.Ticks, last bool) {
 	p.end, p.endClock, p.last = pos, c.base.now, last
 	if duration > 0 {
 		p.duration = duration
+	}
+	if last && c.health != nil { // here and not when the chunk is settled, which also depends on how bytes arrive
+		c.health.feed(c.run, min(c.at+c.stride, len(c.run)), c.stride)
+		p.health = c.health.due()
 	}
 	p.chunk.bytes += int64(p.size())
 	if p.chunk.bytes > maxChunk && p.chunk.cause == "" {

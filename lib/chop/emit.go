@@ -30,6 +30,7 @@ type delivery struct {
 	broken string
 	claim  bool
 	si     []siSection
+	health *catalog.Health // nil: none is due
 }
 
 // priorities of media and of the tracks that describe it; lower is more urgent (draft-16 §7).
@@ -72,6 +73,7 @@ type emitter struct {
 	manifest  log
 	timeline  log
 	si        log
+	health    healthLog
 	siHeld    []byte // of the si track, until the time of a chunk is known
 	catalogs  map[string]*published
 	props     []byte
@@ -316,7 +318,10 @@ func (e *emitter) end(d delivery) error {
 		}
 	}
 	e.told[ch.seq%maxSent] = told{ch.seq, entry}
-	return e.record(&e.manifest, ch.bucket, entry)
+	if err := e.record(&e.manifest, ch.bucket, entry); err != nil {
+		return err
+	}
+	return e.tellHealth(d.health, ch)
 }
 
 // repeats notes that a name is used, and reports whether it was used before.
@@ -382,7 +387,7 @@ func (e *emitter) finish() error {
 	if err := e.tellSI(int64(e.si.group)); err != nil {
 		return err
 	}
-	for _, l := range []*log{&e.timeline, &e.si, &e.manifest} {
+	for _, l := range []*log{&e.timeline, &e.si, &e.manifest, &e.health.log} {
 		if err := e.close(l); err != nil {
 			return err
 		}
@@ -498,7 +503,11 @@ func (e *emitter) sourceCatalog(ch *chunkInfo) error {
 		}
 	}
 	c := &catalog.Catalog{Tracks: []catalog.Track{e.media(ch, e.local.Name)}, EC: ec}
-	for _, name := range []string{catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI} {
+	names := []string{catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI}
+	if e.cfg.Meter != nil {
+		names = append(names, catalog.TrackHealth)
+	}
+	for _, name := range names {
 		c.Tracks = append(c.Tracks, catalog.Track{Name: name, Packaging: "ec-" + name, IsLive: true})
 	}
 	return e.publish(e.local, ch, c)
@@ -516,4 +525,5 @@ func (e *emitter) setSource(id string, program uint16) {
 	e.manifest.track = object.TrackName{Namespace: e.source, Name: catalog.TrackManifest}
 	e.timeline.track = object.TrackName{Namespace: e.source, Name: catalog.TrackTimeline}
 	e.si.track = object.TrackName{Namespace: e.source, Name: catalog.TrackSI}
+	e.health.track = object.TrackName{Namespace: e.source, Name: catalog.TrackHealth}
 }

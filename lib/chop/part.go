@@ -1,6 +1,7 @@
 package chop
 
 import (
+	"every.channel/ec/lib/catalog"
 	"slices"
 	"sync"
 
@@ -20,8 +21,9 @@ type part struct {
 	pts, dts   clock.PTS
 	duration   clock.Ticks // 0: not known
 	rap        bool
-	step       bool // the clock stepped just before the part, inside its chunk
-	last       bool // it is the last part of its chunk
+	step       bool            // the clock stepped just before the part, inside its chunk
+	last       bool            // it is the last part of its chunk
+	health     *catalog.Health // with the last part; nil: none is due
 }
 
 const (

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -40,15 +41,30 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 	g.Go(func() error {
 		defer close(stopped)
 		e := newEmitter(&cfg, sink, &emitted, c.free)
-		for d := range out {
-			if e.source == nil {
-				e.setSource(cfg.sourceID(&d.chunk), d.chunk.layout.program)
-			}
-			if err := e.deliver(d); err != nil {
-				return err
+		var tick <-chan time.Time // of the health track; nil: there is none
+		if c.health != nil {
+			t := time.NewTicker(healthWall / 10)
+			defer t.Stop()
+			tick = t.C
+		}
+		for {
+			select {
+			case d, more := <-out:
+				if !more {
+					return errors.Join(e.lastHealth(c.health), e.finish())
+				}
+				if e.source == nil {
+					e.setSource(cfg.sourceID(&d.chunk), d.chunk.layout.program)
+				}
+				if err := e.deliver(d); err != nil {
+					return err
+				}
+			case now := <-tick:
+				if err := e.idle(c.health, now); err != nil {
+					return err
+				}
 			}
 		}
-		return e.finish()
 	})
 	g.Go(func() error {
 		defer close(out)
@@ -92,6 +108,10 @@ func Run(ctx context.Context, cfg Config, r io.Reader, sink Sink) (Stats, error)
 func newCutter(cfg *Config) *cutter {
 	c := &cutter{cfg: cfg, grid: clock.Grid(clock.TicksOf(cfg.Duration)), partD: clock.TicksOf(cfg.Part), held: -1, free: new(pool)}
 	c.prog.init(cfg)
+	c.cont.Lend()
+	if cfg.Meter != nil {
+		c.health = &health{meter: cfg.Meter}
+	}
 	return c
 }
 
@@ -101,6 +121,7 @@ func (c *cutter) next(tr *ts.Reader) error {
 	var lost *ts.SyncError
 	if errors.As(err, &lost) {
 		c.cfg.Log.Warn("lost sync", "offset", lost.Offset, "skipped", lost.Skipped)
+		c.health.lost(lost, tr.Stride())
 		c.unreadable(lost.Skipped)
 		return nil
 	}

@@ -213,6 +213,7 @@ func (c *cutter) settle() {
 		if p.last {
 			d.broken = ch.broken
 			d.si, c.prog.si = c.prog.si, nil
+			d.health = p.health
 			if ch.promoted {
 				c.remember(ch, p.end)
 			}

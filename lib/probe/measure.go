@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/ts"
 )
@@ -18,27 +19,11 @@ const (
 	jumpLimit    = 10_000 * ms
 )
 
-// Priority1 are the counters of TR 101 290 §5.2.1.
-type Priority1 struct {
-	SyncLoss   int64 `json:"TS_sync_loss"`
-	SyncByte   int64 `json:"Sync_byte_error"`
-	PAT        int64 `json:"PAT_error"`
-	PAT2       int64 `json:"PAT_error_2"`
-	Continuity int64 `json:"Continuity_count_error"`
-	PMT        int64 `json:"PMT_error"`
-	PID        int64 `json:"PID_error"`
-}
-
-// Priority2 are the counters of TR 101 290 §5.2.2.
-type Priority2 struct {
-	Transport        int64  `json:"Transport_error"`
-	CRC              int64  `json:"CRC_error"`
-	PCRRepetition    int64  `json:"PCR_repetition_error"`
-	PCRDiscontinuity int64  `json:"PCR_discontinuity_indicator_error"`
-	PCRAccuracy      *int64 `json:"PCR_accuracy_error"` // null: not measurable, the bit rate varies
-	PTS              int64  `json:"PTS_error"`
-	CAT              int64  `json:"CAT_error"`
-}
+// Priority1 and Priority2 are the counters of TR 101 290.
+type (
+	Priority1 = catalog.Priority1
+	Priority2 = catalog.Priority2
+)
 
 // point is where a PCR was.
 type point struct {

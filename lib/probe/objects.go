@@ -172,7 +172,7 @@ func (p *objects) record(rec *object.Record) {
 // about tells the tracks that speak of others.
 func about(name string) bool {
 	switch name {
-	case catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI:
+	case catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI, catalog.TrackHealth:
 		return true
 	}
 	return false
@@ -228,6 +228,10 @@ func (p *objects) object(t *trackState, o *object.Object) {
 	case catalog.TrackTimeline:
 		if e, err := catalog.ParseTimelineEntry(o.Payload); err == nil {
 			p.utc(e)
+		}
+	case catalog.TrackHealth:
+		if h, err := catalog.ParseHealth(o.Payload); err == nil {
+			p.health(t, h)
 		}
 	}
 }

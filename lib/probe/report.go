@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/clock"
 	"every.channel/ec/lib/es"
 	"every.channel/ec/lib/psi"
@@ -39,10 +40,7 @@ type Report struct {
 }
 
 // Measurement groups the counters of TR 101 290.
-type Measurement struct {
-	Priority1 Priority1 `json:"priority1"`
-	Priority2 Priority2 `json:"priority2"`
-}
+type Measurement = catalog.TR101290
 
 // Program is one program of the PAT.
 type Program struct {
@@ -134,9 +132,8 @@ func (a *analyzer) report(final bool, stride, cut int) *Report {
 		}
 	}
 	slices.SortFunc(r.Programs, func(x, y Program) int { return cmp.Compare(x.Number, y.Number) })
-	r.TR = Measurement{a.p1, a.p2}
+	r.TR = a.measured()
 	a.fillPIDs(r)
-	a.overdue(&r.TR)
 	if len(a.time.tables) > 0 {
 		t := &Time{Tables: a.time.tables, JitterMs: float64((a.time.high - a.time.low).Microseconds()) / 1000, Implausible: a.time.implausible}
 		if !a.time.first.IsZero() {
@@ -152,8 +149,6 @@ func (a *analyzer) report(final bool, stride, cut int) *Report {
 
 func (a *analyzer) fillPIDs(r *Report) {
 	what := a.describe()
-	var bad int64
-	measured := false
 	for i := range a.pids {
 		st := &a.pids[i]
 		pid := ts.PID(i)
@@ -180,17 +175,27 @@ func (a *analyzer) fillPIDs(r *Report) {
 			mean, worst := round(s.sumAbsErr/float64(s.measured), 1), round(s.worst, 1)
 			n := s.errors
 			c.JitterNs, c.WorstNs, c.BadPCRs = &mean, &worst, &n
-			bad += n
-			measured = true
 		}
 		if pid == a.base.pid {
 			r.Constant = c.Constant
 		}
 		r.PCR = append(r.PCR, c)
 	}
-	if measured {
-		r.TR.Priority2.PCRAccuracy = &bad
+}
+
+// measured returns the counters at this moment.
+func (a *analyzer) measured() Measurement {
+	m := Measurement{Priority1: a.p1, Priority2: a.p2}
+	for i := range a.pids {
+		if s := a.pids[i].pcr; s != nil && s.constant() && s.measured > 0 {
+			if m.Priority2.PCRAccuracy == nil {
+				m.Priority2.PCRAccuracy = new(int64)
+			}
+			*m.Priority2.PCRAccuracy += s.errors
+		}
 	}
+	a.overdue(&m)
+	return m
 }
 
 // overdue adds what is missing at this moment: tables that are due, and a CAT where there is scrambling.

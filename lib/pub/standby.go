@@ -22,7 +22,7 @@ import (
 func rests(name object.TrackName) bool {
 	what, _, _ := strings.Cut(name.Name, "_")
 	switch strings.TrimRight(what, "0123456789") {
-	case catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI:
+	case catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI, catalog.TrackHealth:
 		return false
 	}
 	return true

@@ -81,7 +81,7 @@ func testStandby(t *testing.T, v moqt.Version) {
 
 func TestWhatRests(t *testing.T) {
 	for track, want := range map[string]bool{
-		"catalog": false, "catalog2": false, "catalog2_d1000_p200": false, "ts2_t13": true, "catalog_d1000_p200": false, "manifest": false, "timeline": false, "si": false,
+		"catalog": false, "catalog2": false, "catalog2_d1000_p200": false, "ts2_t13": true, "catalog_d1000_p200": false, "manifest": false, "timeline": false, "si": false, "health": false,
 		"ts_t13": true, "ts_d1000_p200_t13": true, "ts": true, "ts_unsynced": true, "catalogue": true, "": true,
 	} {
 		if rests(object.TrackName{Namespace: name.Namespace, Name: track}) != want {

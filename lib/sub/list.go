@@ -178,7 +178,7 @@ func (l *lister) namespace(ctx context.Context, ns object.Namespace, known []str
 	if err := d.variants(ctx, l, ns, known); err != nil {
 		return nil, err
 	}
-	d.name(catalog.TrackTS, catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI)
+	d.name(catalog.TrackTS, catalog.TrackCatalog, catalog.TrackManifest, catalog.TrackTimeline, catalog.TrackSI, catalog.TrackHealth)
 	d.name(known...)
 	for _, name := range d.names {
 		line, there, err := d.list(ctx, l, object.TrackName{Namespace: ns, Name: name})

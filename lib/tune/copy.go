@@ -50,6 +50,9 @@ func (r *receiver) once(ctx context.Context) (delivered bool, err error) {
 		r.tap.connect(c)
 	}
 	defer r.reportLoss(c)
+	if r.tap != nil {
+		defer r.tap.disconnect()
+	}
 
 	held := 0 // bytes at the front of buf that wait for the rest of their packet, or of the sniffing
 	sniffing := c.sniff && r.written == 0
@@ -95,6 +98,9 @@ func (r *receiver) once(ctx context.Context) (delivered bool, err error) {
 				r.arrived(c)
 			}
 			r.lastData = time.Now()
+			if r.tap != nil {
+				r.tap.heard.Store(r.lastData.UnixNano())
+			}
 			if err := r.write(r.buf[:whole], live); err != nil {
 				return delivered, err
 			}
@@ -183,6 +189,9 @@ func sniff(b []byte, final bool) (stride int, err error) {
 func (r *receiver) reportLoss(c connection) {
 	if c.report != nil {
 		if l := c.report(); l != (losses{}) {
+			if r.tap != nil {
+				r.tap.pastDatagrams.Add(l.datagrams)
+			}
 			r.cfg.Log.Warn("datagrams lost", "source", r.cfg.Address.String(), "lost", l.datagrams,
 				"reordered", l.reordered, "malformed", l.malformed)
 		}

@@ -71,18 +71,18 @@ func (s *channelSource) tune(ctx context.Context, c candidate) (connection, erro
 		name: c.channel.Name, channel: c.channel.Number, tuned: c.channel.Program > 0,
 		program: c.channel.Program, tsid: c.channel.TSID, onid: c.channel.ONID,
 	}}
-	conn.signal = func(ctx context.Context) (int, int, bool) {
+	conn.signal = func(ctx context.Context) (hdhr.TunerInfo, bool) {
 		tuners, err := s.client.Status(ctx, c.base)
 		if err != nil {
-			return 0, 0, false
+			return hdhr.TunerInfo{}, false
 		}
 		i := slices.IndexFunc(tuners, func(t hdhr.TunerInfo) bool {
 			return t.Resource == st.Resource || st.Resource == "" && t.Number == c.channel.Number
 		})
 		if i < 0 || tuners[i].Strength < 0 {
-			return 0, 0, false
+			return hdhr.TunerInfo{}, false
 		}
-		return tuners[i].Strength, tuners[i].Quality, true
+		return tuners[i], true
 	}
 	s.log.Debug("tuned", "url", c.channel.URL, "tuner", st.Resource, "name", c.channel.Name)
 	return conn, nil

@@ -21,7 +21,7 @@ type connection struct {
 	io.ReadCloser
 	service
 	// signal asks the tuner how well it receives; nil: there is no tuner to ask.
-	signal func(ctx context.Context) (strength, quality int, ok bool)
+	signal func(ctx context.Context) (t hdhr.TunerInfo, ok bool)
 	// report, if not nil, tells what the source itself saw being lost so far.
 	report func() losses
 	// ends: its end is no failure, though it is live.

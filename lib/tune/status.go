@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"every.channel/ec/lib/hdhr"
 )
 
 // startStatus shows a status line once a second until stop is called.
@@ -27,7 +29,10 @@ func (r *receiver) startStatus(ctx context.Context) (stop func()) {
 			}
 			c := r.tap.snapshot()
 			if n%2 == 0 {
-				signal = askSignal(ctx, c)
+				signal = ""
+				if t, ok := askSignal(ctx, c); ok {
+					signal = fmt.Sprintf("ss %d%% snq %d%%", t.Strength, t.Quality)
+				}
 			}
 			now, bytes := time.Now(), r.tap.bytes.Load()
 			mbit := float64(bytes-lastBytes) * 8 / 1e6 / now.Sub(last).Seconds()
@@ -41,17 +46,14 @@ func (r *receiver) startStatus(ctx context.Context) (stop func()) {
 	}
 }
 
-func askSignal(ctx context.Context, c connection) string {
+// askSignal asks the tuner how well it receives; ok is false where there is none, and where it does not say.
+func askSignal(ctx context.Context, c connection) (t hdhr.TunerInfo, ok bool) {
 	if c.signal == nil {
-		return ""
+		return t, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	ss, snq, ok := c.signal(ctx)
-	if !ok {
-		return ""
-	}
-	return fmt.Sprintf("ss %d%% snq %d%%", ss, snq)
+	return c.signal(ctx)
 }
 
 func (r *receiver) statusLine(c connection, signal string, mbit float64, up time.Duration) string {

@@ -35,7 +35,9 @@ type tap struct {
 
 	bytes, lost, tei        atomic.Int64
 	pastLost, pastTEI, gaps atomic.Int64
-	mu                      sync.Mutex // guards conn
+	pastDatagrams           atomic.Int64
+	heard                   atomic.Int64 // when data came last, Unix ns; 0: never
+	mu                      sync.Mutex   // guards conn
 	conn                    connection
 }
 
@@ -64,6 +66,13 @@ func (t *tap) connect(c connection) {
 	t.mu.Unlock()
 	t.reset()
 	t.tuned = c.service
+}
+
+// disconnect ends a connection: there is no tuner to ask until the next one.
+func (t *tap) disconnect() {
+	t.mu.Lock()
+	t.conn.signal, t.conn.report = nil, nil
+	t.mu.Unlock()
 }
 
 func (t *tap) reset() {

@@ -41,6 +41,9 @@ type Config struct {
 	Pace, Loop bool
 	// Clock takes the clock records; nil: none. Lines are written one by one, by one goroutine.
 	Clock io.Writer
+	// Health is the path of a file that holds how the source is received, renewed every few seconds (docs/format/health.md), and
+	// that is removed at the end; "": none.
+	Health string
 	// Status is called once a second with a line for people; nil: never.
 	Status func(line string)
 	Stdin  io.Reader    // of "-"
@@ -70,13 +73,20 @@ func Run(ctx context.Context, cfg Config, w io.Writer) error {
 		return err
 	}
 	r := &receiver{cfg: cfg, src: src, w: w, buf: make([]byte, 2*blockSize), cancel: cancel}
-	if cfg.Clock != nil || cfg.Status != nil || src.live() {
+	if cfg.Clock != nil || cfg.Status != nil || cfg.Health != "" || src.live() {
 		r.tap = newTap()
 	}
 	if cfg.Clock != nil {
 		records := startRecords(cfg.Clock, cfg.Log)
 		r.tap.record = records.put
 		defer records.stop()
+	}
+	if cfg.Health != "" {
+		stop, err := r.startHealth(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	if cfg.Status != nil {
 		stop := r.startStatus(ctx)
