@@ -16,10 +16,11 @@ const compressPerRound = 64
 
 // compress makes .eco.zst of whole groups that have gone cold.
 func (s *Store) compress() error {
-	if s.c.CompressAfter <= 0 {
+	after := s.keep.Load().CompressAfter
+	if after <= 0 {
 		return nil
 	}
-	before := s.c.now().Add(-s.c.CompressAfter).UnixNano()
+	before := s.c.now().Add(-after).UnixNano()
 	var cold []*group
 	for _, t := range s.all() {
 		t.mu.Lock()

@@ -45,11 +45,11 @@ func (s *Store) removable() (olds []old, bytes map[int]int64) {
 	fresh := make(map[string]bool) // namespaces with a group younger than their age limit
 	var last []old
 	for _, t := range s.all() {
-		rule := t.rule
 		t.mu.Lock()
+		rule, keep := t.rule, t.keep
 		for i, id := range t.ids {
 			g := t.groups[id]
-			o := old{t: t, g: g, rule: rule, size: g.size, mtime: g.mtime, tiered: g.tiered, age: s.c.ageOf(rule, g.state == complete)}
+			o := old{t: t, g: g, rule: rule, size: g.size, mtime: g.mtime, tiered: g.tiered, age: keep.ageOf(rule, g.state == complete)}
 			if !g.tiered {
 				bytes[rule] += g.size
 			}
@@ -84,7 +84,8 @@ func (c Config) bounds(rule int) (age time.Duration, bytes int64) {
 }
 
 func (s *Store) retain() error {
-	if !s.c.removes() {
+	c := s.keep.Load()
+	if !c.removes() {
 		return nil
 	}
 	olds, bytes := s.removable()
@@ -92,9 +93,9 @@ func (s *Store) retain() error {
 	var errs []error
 	unmoved := 0
 	for _, o := range olds {
-		_, limit := s.c.bounds(o.rule)
+		_, limit := c.bounds(o.rule)
 		aged := o.age > 0 && now.Sub(time.Unix(0, o.mtime)) > o.age
-		over := !o.tiered && (limit > 0 && o.rule >= 0 && bytes[o.rule] > limit || s.c.MaxBytes > 0 && s.bytes.Load() > s.c.MaxBytes)
+		over := !o.tiered && (limit > 0 && o.rule >= 0 && bytes[o.rule] > limit || c.MaxBytes > 0 && s.bytes.Load() > c.MaxBytes)
 		if !aged && !over {
 			continue
 		}
@@ -137,13 +138,14 @@ func (s *Store) MayBeGone() func(name object.TrackName, group uint64, at time.Ti
 		if s.Gone(name, group) {
 			return true
 		}
-		rule := s.c.rule(name.Namespace)
-		age := s.c.ageOf(rule, true)
-		_, limit := s.c.bounds(rule)
+		c := s.keep.Load()
+		rule := c.rule(name.Namespace)
+		age := c.ageOf(rule, true)
+		_, limit := c.bounds(rule)
 		if age > 0 && s.c.now().Sub(at) > age-min(atTheEdge, age/2) {
 			return true
 		}
-		full := near(s.bytes.Load(), s.c.MaxBytes) || rule >= 0 && near(s.ruled[rule].Load(), limit)
+		full := near(s.bytes.Load(), c.MaxBytes) || rule >= 0 && near(c.ruled[rule].Load(), limit)
 		return full && at.Before(edge())
 	}
 }
@@ -151,7 +153,7 @@ func (s *Store) MayBeGone() func(name object.TrackName, group uint64, at time.Ti
 // makeRoom removes the oldest groups that may be removed and that the configuration allows to remove. Groups that are kept for
 // ever are removed only as far as the bound of the whole store removes them, and only for what is live.
 func (s *Store) makeRoom(need int64, may func(old) bool, live bool) bool {
-	if !s.c.removes() {
+	if !s.keep.Load().removes() {
 		return false
 	}
 	if err := s.Flush(); err != nil { // a group that waits for its final name cannot be removed
@@ -159,13 +161,14 @@ func (s *Store) makeRoom(need int64, may func(old) bool, live bool) bool {
 	}
 	s.finishMu.Lock()
 	defer s.finishMu.Unlock()
+	c := s.keep.Load()
 	olds, _ := s.removable()
 	freed := int64(0)
 	for _, o := range olds {
 		if freed >= max(need, roomAtLeast) {
 			break
 		}
-		if o.tiered || !may(o) || s.c.forEver(o.rule) && (!live || s.c.MaxBytes <= 0) {
+		if o.tiered || !may(o) || c.forEver(o.rule) && (!live || c.MaxBytes <= 0) {
 			continue
 		}
 		if err := s.remove(o, true); err != nil {

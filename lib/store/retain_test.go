@@ -77,14 +77,14 @@ func TestRetentionByBytesAndNamespace(t *testing.T) {
 		t.Errorf("left: %v and %v", a, b)
 	}
 	size := s.Stats().Bytes / 11
-	s.c.MaxBytes = 5*size + 4*size/5 // five groups, and what is between them
+	s.keep.Load().MaxBytes = 5*size + 4*size/5 // five groups, and what is between them
 	if err := s.Maintain(); err != nil {
 		t.Fatal(err)
 	}
 	if a := groupIDs(s.Track(ts)); !slices.Equal(a, []uint64{6, 7, 8, 9}) {
 		t.Errorf("left: %v", a)
 	}
-	if st := s.Stats(); st.Bytes > s.c.MaxBytes || st.Removed != 15 {
+	if st := s.Stats(); st.Bytes > s.keep.Load().MaxBytes || st.Removed != 15 {
 		t.Errorf("%+v", st)
 	}
 }

@@ -98,11 +98,12 @@ func (s *Store) Room(ns object.Namespace) error {
 		return t.err
 	}
 	near := func(have, bound int64) bool { return bound > 0 && have >= bound-bound/reserve }
-	if near(s.bytes.Load(), s.c.MaxBytes) {
-		return fmt.Errorf("%w: the store is near its bound of %d bytes", ErrFull, s.c.MaxBytes)
+	c := s.keep.Load()
+	if near(s.bytes.Load(), c.MaxBytes) {
+		return fmt.Errorf("%w: the store is near its bound of %d bytes", ErrFull, c.MaxBytes)
 	}
-	if rule := s.c.rule(ns); rule >= 0 && near(s.ruled[rule].Load(), s.c.Rules[rule].MaxBytes) {
-		return fmt.Errorf("%w: %v is near its bound of %d bytes", ErrFull, s.c.Rules[rule].Prefix, s.c.Rules[rule].MaxBytes)
+	if rule := c.rule(ns); rule >= 0 && near(c.ruled[rule].Load(), c.Rules[rule].MaxBytes) {
+		return fmt.Errorf("%w: %v is near its bound of %d bytes", ErrFull, c.Rules[rule].Prefix, c.Rules[rule].MaxBytes)
 	}
 	return s.diskRoom()
 }

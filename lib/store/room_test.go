@@ -89,7 +89,7 @@ func TestCopiesAreAsOldAsTheyAre(t *testing.T) {
 		s.Close()
 		s = open(t, dir, Config{now: c.now})
 		size := s.Stats().Bytes / int64(len(groupIDs(s.Track(ts))))
-		s.c.MaxBytes = size*int64(n) + size/2
+		s.keep.Load().MaxBytes = size*int64(n) + size/2
 		if err := s.Maintain(); err != nil {
 			t.Fatal(err)
 		}
@@ -121,13 +121,13 @@ func TestRoom(t *testing.T) {
 	free = mostReserve
 	want(ts.Namespace, true)
 	want(ruled, true)
-	s.ruled[0].Add(1<<20 - 1<<16)
+	s.keep.Load().ruled[0].Add(1<<20 - 1<<16)
 	want(ruled, false)
 	want(ts.Namespace, true)
-	s.c.MaxBytes = 16000
+	s.keep.Load().MaxBytes = 16000
 	s.bytes.Add(15000)
 	want(ts.Namespace, false)
-	s.c.MaxBytes = 0
+	s.keep.Load().MaxBytes = 0
 	s.c.fail = (&diskFull{}).write
 	if err := putFrom(t, Live, s.Track(ts), 1); err == nil {
 		t.Fatal("stored on a full disk")

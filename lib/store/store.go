@@ -66,7 +66,7 @@ type Store struct {
 
 	doomedMu sync.Mutex
 	doomed   map[string]string       // what is to be deleted from the tier, by key, and the files that say so
-	ruled    []atomic.Int64          // bytes under each of Config.Rules
+	keep     atomic.Pointer[keeping] // what is kept, and how much of it there is
 	trouble  atomic.Pointer[trouble] // the last write that failed
 	pausing  atomic.Bool             // pause is not nil
 	pauseMu  sync.Mutex
@@ -90,12 +90,13 @@ type Stats struct {
 func Open(dir string, c Config) (*Store, error) {
 	c = c.withDefaults()
 	s := &Store{
-		c: c, dir: filepath.Join(dir, groupsDir), pool: newPool(c.MaxOpen, c.Logger), ruled: make([]atomic.Int64, len(c.Rules)),
+		c: c, dir: filepath.Join(dir, groupsDir), pool: newPool(c.MaxOpen, c.Logger),
 		tracks: make(map[string]*Track), idle: make(map[string]weak.Pointer[Track]), leftOut: make(map[string]string),
 		leftMore: make(map[uint64]bool), leftSeed: maphash.MakeSeed(),
 		folders: folders{seen: make(map[string]verified)}, unsynced: make(map[string]bool), wake: make(chan struct{}, 1),
 		doomed: make(map[string]string),
 	}
+	s.keep.Store(newKeeping(c))
 	s.cold = newCold(s)
 	if c.ReadOnly {
 		if st, err := os.Stat(s.dir); err != nil || !st.IsDir() {
@@ -281,7 +282,8 @@ func (s *Store) Track(name object.TrackName) *Track {
 	}
 	if t == nil {
 		t = &Track{s: s, name: object.TrackName{Namespace: slices.Clone(name.Namespace), Name: name.Name}, groups: make(map[uint64]*group)}
-		t.rule = s.c.rule(t.name.Namespace)
+		t.keep = s.keep.Load()
+		t.rule = t.keep.rule(t.name.Namespace)
 	}
 	t.forgotten.Store(false)
 	s.tracks[key] = t

@@ -145,7 +145,7 @@ func (s *Store) MoveToTier(ctx context.Context) error {
 // dueForTier returns the whole groups that are old enough, the oldest first. The last group of a track stays: it tells what the track is.
 func (s *Store) dueForTier() []*group {
 	now := s.c.now()
-	before := now.Add(-s.c.TierAfter).UnixNano()
+	before := now.Add(-s.keep.Load().TierAfter).UnixNano()
 	var olds []old
 	for _, t := range s.all() {
 		ids := t.Newest(math.MaxInt)

@@ -20,7 +20,6 @@ const residentGroups = 64
 type Track struct {
 	s    *Store
 	name object.TrackName
-	rule int // of Config.Rules; -1: none
 
 	forgotten atomic.Bool // Track and Lookup do not find it any more
 
@@ -28,6 +27,8 @@ type Track struct {
 	groups   map[uint64]*group
 	ids      []uint64 // ascending
 	resident []*group // groups with an index, least recently used first
+	keep     *keeping // what counts its bytes
+	rule     int      // of its Rules; -1: none
 	gone     uint64   // the id behind the greatest group that retention has removed
 }
 
@@ -263,7 +264,7 @@ func (t *Track) taking(id uint64) (*group, error) {
 func (t *Track) count(bytes int64) {
 	t.s.bytes.Add(bytes)
 	if t.rule >= 0 {
-		t.s.ruled[t.rule].Add(bytes)
+		t.keep.ruled[t.rule].Add(bytes)
 	}
 }
 
