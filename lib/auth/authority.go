@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,8 +45,25 @@ type Authority struct {
 	// Log gets files that cannot be used. Default: none.
 	Log *slog.Logger
 
-	mu    sync.Mutex // guards what follows
+	trust atomic.Pointer[Trust] // in place of Files, Audiences and Types; nil: these
+	mu    sync.Mutex            // guards what follows
 	files map[string]keyFile
+}
+
+// Trust is whose tokens are taken, and which.
+type Trust struct {
+	Files, Audiences []string
+	Types            []uint64
+}
+
+// Trusts replaces Files, Audiences and Types. Tokens that are not good any more end what they allowed when they are looked at again.
+func (a *Authority) Trusts(t Trust) { a.trust.Store(&t) }
+
+func (a *Authority) trusted() Trust {
+	if t := a.trust.Load(); t != nil {
+		return *t
+	}
+	return Trust{a.Files, a.Audiences, a.Types}
 }
 
 type keyFile struct {
@@ -56,7 +74,7 @@ type keyFile struct {
 
 // Takes reports whether a type is one of tokens that are checked here.
 func (a *Authority) Takes(kind uint64) bool {
-	return kind == TypeOutOfBand || kind == TypeCAT || kind == TypeJWT || slices.Contains(a.Types, kind)
+	return kind == TypeOutOfBand || kind == TypeCAT || kind == TypeJWT || slices.Contains(a.trusted().Types, kind)
 }
 
 // Verify checks a token that came with a type. An error is a Refusal, or a fault of this machine.
@@ -155,7 +173,7 @@ func (a *Authority) keys(id string) (list []Key, err error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, path := range a.Files {
+	for _, path := range a.trusted().Files {
 		for _, k := range a.file(path).keys {
 			add(k)
 		}

@@ -113,7 +113,7 @@ func (a *Authority) verifyCAT(token []byte) (*Grant, error) {
 		}
 		v, err := cose.NewVerifier(own, k.Public)
 		if err == nil && v.Verify(signed, m.Signature) == nil {
-			return catGrant(m.Payload, k, a.Audiences)
+			return catGrant(m.Payload, k, a.trusted().Audiences)
 		}
 	}
 	return nil, ErrUnknownKey

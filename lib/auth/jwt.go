@@ -58,7 +58,7 @@ func (a *Authority) verifyJWT(token string) (*Grant, error) {
 		var c claims
 		p := jwt.NewParser(jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation(), jwt.WithValidMethods([]string{alg}))
 		if _, err = p.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return k.Public, nil }); err == nil {
-			return c.grant(token, k, a.Audiences)
+			return c.grant(token, k, a.trusted().Audiences)
 		}
 	}
 	return nil, ErrUnknownKey

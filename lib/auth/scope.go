@@ -238,11 +238,12 @@ var (
 	ErrRevoked    = errors.New("the token was revoked")
 	ErrUnknownKey = errors.New("no trusted key signed the token")
 	ErrRefused    = errors.New("the token is not for this relay")
+	ErrDenied     = errors.New("the relay takes nobody with this token")
 )
 
 // Refusal reports whether an error is one of those above; others are faults of this machine.
 func Refusal(err error) bool {
-	for _, e := range []error{ErrMalformed, ErrExpired, ErrNotYet, ErrRevoked, ErrUnknownKey, ErrRefused} {
+	for _, e := range []error{ErrMalformed, ErrExpired, ErrNotYet, ErrRevoked, ErrUnknownKey, ErrRefused, ErrDenied} {
 		if errors.Is(err, e) {
 			return true
 		}

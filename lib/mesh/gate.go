@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"every.channel/ec/lib/auth"
@@ -78,6 +79,8 @@ type Gate struct {
 	Tool func(s *moqt.Session) error
 	// Log gets tickets and tokens that were refused, and errors of reading them. Default: none.
 	Log *slog.Logger
+
+	policy atomic.Pointer[auth.Policy] // nil: what Open and Private say
 }
 
 func (g *Gate) log() *slog.Logger {

@@ -3,6 +3,8 @@ package mesh
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,18 +17,52 @@ import (
 	"every.channel/ec/lib/ticket"
 )
 
-// Everybody reports whether an action needs no grant.
-func (g *Gate) Everybody(a auth.Action) bool {
-	if a.Writes() {
-		return g.Open
+// Policy is what everybody may do, and what and who is kept out.
+func (g *Gate) Policy() *auth.Policy {
+	if p := g.policy.Load(); p != nil {
+		return p
 	}
-	return !g.Private
+	p := &auth.Policy{Open: g.Open, Private: g.Private}
+	g.policy.CompareAndSwap(nil, p)
+	return g.policy.Load()
+}
+
+// SetPolicy replaces the policy, and with it Open and Private.
+func (g *Gate) SetPolicy(p auth.Policy) { g.policy.Store(&p) }
+
+// PeerOf returns what is proved of the other end of a session, besides its tokens.
+func PeerOf(s *moqt.Session) (p auth.Peer) {
+	switch at := s.RemoteAddr().(type) {
+	case *net.UDPAddr:
+		p.Addr = at.AddrPort().Addr()
+	case *net.TCPAddr:
+		p.Addr = at.AddrPort().Addr()
+	default:
+		if _, overIroh := s.Socket().(identified); overIroh {
+			break
+		}
+		if a, err := netip.ParseAddrPort(s.RemoteAddr().String()); err == nil {
+			p.Addr = a.Addr()
+		} else if _, is := s.Socket().(*net.UnixConn); is {
+			p.Addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		}
+	}
+	if id, ok := IDOf(s); ok {
+		p.Keys = append(p.Keys, id.String())
+	}
+	if cert := s.PeerCertificate(); cert != nil {
+		p.Keys = append(p.Keys, keys.OfKey(cert).String())
+	}
+	return p
 }
 
 // Grant returns what a token lets its bearer do, be it a ticket or another one; nil without an error if the token says nothing about that.
 func (g *Gate) Grant(t moqt.Token, now time.Time) (*auth.Grant, error) {
 	switch {
 	case t.Type == ticket.TokenType:
+		if slices.Contains(g.Policy().Deny.Tokens, IDOfToken(t.Value)) { // before a use of it is spent
+			return nil, auth.ErrDenied
+		}
 		if err := g.Tickets.Redeem(t.Value, now); err != nil {
 			return nil, err
 		}
@@ -34,7 +70,11 @@ func (g *Gate) Grant(t moqt.Token, now time.Time) (*auth.Grant, error) {
 		all.Expires = g.Tickets.Ends(all.ID)
 		return all, nil
 	case g.Authority != nil && g.Authority.Takes(t.Type):
-		return g.Authority.Verify(t.Type, t.Value, now)
+		grant, err := g.Authority.Verify(t.Type, t.Value, now)
+		if err == nil && slices.Contains(g.Policy().Deny.Tokens, grant.ID) {
+			return nil, auth.ErrDenied
+		}
+		return grant, err
 	}
 	return nil, nil
 }
@@ -42,6 +82,8 @@ func (g *Gate) Grant(t moqt.Token, now time.Time) (*auth.Grant, error) {
 // Check returns an error for a grant that is not good any more.
 func (g *Gate) Check(grant *auth.Grant, now time.Time) error {
 	switch {
+	case grant.ID != "" && slices.Contains(g.Policy().Deny.Tokens, grant.ID):
+		return auth.ErrDenied
 	case grant.By == "ticket":
 		return g.Tickets.Good(grant.ID, now)
 	case g.Authority != nil:

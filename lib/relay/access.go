@@ -20,8 +20,8 @@ import (
 
 // Rights decides who may do what; package mesh has one.
 type Rights interface {
-	// Everybody reports whether an action needs no grant.
-	Everybody(a auth.Action) bool
+	// Policy is what everybody may do, and what and who is kept out. It is another one when the relay has read its configuration again.
+	Policy() *auth.Policy
 	// Grants returns what the tokens that a client showed in its setup let it do, or a *moqt.SessionError.
 	Grants(peer moqt.PeerInfo) ([]*auth.Grant, error)
 	// Grant does the same for one token of a request; nil without an error if the token says nothing about rights.
@@ -44,13 +44,15 @@ type access struct {
 
 	confined bool // the session is this relay's own, and may read one namespace alone
 
-	asked   sync.Once // guards the next two
+	asked   sync.Once // guards the next three
 	trusted *auth.Grant
 	why     error // why it is not trusted
+	known   bool  // both were asked for
 
 	mu      sync.Mutex // guards what follows
 	grants  []held
 	permits map[*permit]struct{}
+	policy  *auth.Policy // by which the permits were looked at last
 }
 
 // held is a grant, whether the session came with it, and else the token that was shown for it.
@@ -62,8 +64,10 @@ type held struct {
 
 // permit is something that the session does, for as long as it does it.
 type permit struct {
+	act   auth.Action
+	ns    object.Namespace
 	fits  func(*auth.Grant) bool
-	grant *auth.Grant
+	grant *auth.Grant // by which it may; nil: everybody may, or the session is trusted
 }
 
 // came takes over the grants of the setup and of the client's key.
@@ -146,7 +150,7 @@ func (a *access) trust() *auth.Grant {
 		g, why := a.r.Trusted(a.s.s)
 		a.mu.Lock() // look reads it at any time
 		defer a.mu.Unlock()
-		a.trusted, a.why = g, why
+		a.trusted, a.why, a.known = g, why, true
 	})
 	return a.trusted
 }
@@ -154,53 +158,58 @@ func (a *access) trust() *auth.Grant {
 // unasked reports whether the session may do everything.
 func (a *access) unasked() bool { return a.r == nil || a.s.inside && !a.confined }
 
-// free reports whether the session may do an action whatever its grants are.
-func (a *access) free(act auth.Action) bool { return a.unasked() || a.r.Everybody(act) }
+// free reports whether the session may do an action on a namespace whatever its grants are.
+func (a *access) free(act auth.Action, ns object.Namespace) bool {
+	return a.unasked() || a.r.Policy().Everybody(act, ns)
+}
 
 // may reports whether the session may do something with a track now, for what this relay does of its own accord and not by a request.
 func (a *access) may(act auth.Action, t object.TrackName) bool {
-	return a.free(act) || slices.ContainsFunc(a.good(), onTrack(act, t))
+	return a.free(act, t.Namespace) || slices.ContainsFunc(a.good(), onTrack(act, t))
 }
 
 // confine lets a session of this relay's own read one namespace, where not everybody may read: its readers were asked for that one.
 func (a *access) confine(ns object.Namespace) {
-	if a.r == nil || a.r.Everybody(auth.Subscribe) {
+	if a.r == nil {
 		return
 	}
 	a.confined = true
 	a.asked.Do(func() { a.trusted = &auth.Grant{By: "http", Scopes: []auth.Scope{auth.Below(auth.ToRead, ns)}} })
 }
 
-// begin asks for leave to do something, with the tokens of the request. release must be called when it is over.
-func (a *access) begin(act auth.Action, what string, tokens []moqt.Token, fits func(*auth.Grant) bool) (release func(), refusal *moqt.RequestError) {
+// begin asks for leave to do something with a namespace or what is in it, with the tokens of the request. release must be called when it is over.
+func (a *access) begin(act auth.Action, ns object.Namespace, what string, tokens []moqt.Token, fits func(*auth.Grant) bool) (release func(), refusal *moqt.RequestError) {
 	if a.unasked() {
 		return func() {}, nil
 	}
 	if refusal := a.learn(tokens); refusal != nil {
 		return nil, refusal
 	}
-	if a.r.Everybody(act) {
-		return func() {}, nil
+	p := &permit{act: act, ns: ns, fits: fits}
+	release = a.permit(p)
+	if release == nil && a.trust() != nil {
+		release = a.permit(p)
 	}
-	if release := a.permit(fits); release != nil {
-		return release, nil
+	if release == nil {
+		return nil, a.refuse(act, what)
 	}
-	if g := a.trust(); g != nil && fits(g) {
-		return func() {}, nil
-	}
-	return nil, a.refuse(act, what)
+	return release, nil
 }
 
-// permit notes what the session does by the first grant that allows it; nil: none does. The grant is looked for while nobody drops grants, so no
-// permit is left behind by one that has ended.
-func (a *access) permit(fits func(*auth.Grant) bool) (release func()) {
+// permit notes what the session does, if it may: because everybody may, by the first grant that allows it, or because it is trusted; nil: it may
+// not. That is found out while nobody drops grants, so no permit is left behind by one that has ended.
+func (a *access) permit(p *permit) (release func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	i := slices.IndexFunc(a.grants, func(h held) bool { return fits(h.Grant) && a.r.Check(h.Grant, time.Now()) == nil })
-	if i < 0 {
-		return nil
+	if !a.r.Policy().Everybody(p.act, p.ns) {
+		i := slices.IndexFunc(a.grants, func(h held) bool { return p.fits(h.Grant) && a.r.Check(h.Grant, time.Now()) == nil })
+		switch {
+		case i >= 0:
+			p.grant = a.grants[i].Grant
+		case a.trusted == nil || !p.fits(a.trusted):
+			return nil
+		}
 	}
-	p := &permit{fits, a.grants[i].Grant}
 	if a.permits == nil {
 		a.permits = make(map[*permit]struct{})
 	}
@@ -238,7 +247,8 @@ func (r *refusals) level() slog.Level {
 }
 
 // look drops the grants that are not good any more. It returns why the session must end: because it came with one of these and has no other,
-// or is an upstream by it, or does something that no other grant allows; nil if it may stay.
+// or is an upstream by it, or does something that no other grant allows, or because the policy, which is another one now, allows less; nil if it
+// may stay.
 func (a *access) look(now time.Time) *moqt.SessionError {
 	if a.r == nil {
 		return nil
@@ -246,31 +256,33 @@ func (a *access) look(now time.Time) *moqt.SessionError {
 	upstream := a.s.isAdopted()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	why := a.lookAtPolicy()
+	if why != nil && !a.known { // perhaps it is trusted
+		a.mu.Unlock()
+		a.trust()
+		a.mu.Lock()
+		a.policy = nil
+		why = a.lookAtPolicy()
+	}
+	if why != nil {
+		return why
+	}
 	var ended []held
-	var why error
+	var over error
 	a.grants = slices.DeleteFunc(a.grants, func(h held) bool {
 		err := a.r.Check(h.Grant, now)
 		if err == nil || mesh.SessionCode(err) == wire.InternalError { // of a disk that cannot be read just now nobody is put out
 			return false
 		}
-		ended, why = append(ended, h), cmp.Or(why, err)
+		ended, over = append(ended, h), cmp.Or(over, err)
 		return true
 	})
 	if len(ended) == 0 {
 		return nil
 	}
-	out := &moqt.SessionError{Code: mesh.SessionCode(why), Reason: why.Error()}
+	out := &moqt.SessionError{Code: mesh.SessionCode(over), Reason: over.Error()}
 	for p := range a.permits {
-		if !slices.ContainsFunc(ended, func(h held) bool { return h.Grant == p.grant }) {
-			continue
-		}
-		i := slices.IndexFunc(a.grants, func(h held) bool { return p.fits(h.Grant) })
-		switch {
-		case i >= 0:
-			p.grant = a.grants[i].Grant
-		case a.trusted != nil && p.fits(a.trusted):
-			p.grant = a.trusted
-		default:
+		if slices.ContainsFunc(ended, func(h held) bool { return h.Grant == p.grant }) && !a.stands(p) {
 			return out
 		}
 	}
@@ -278,6 +290,57 @@ func (a *access) look(now time.Time) *moqt.SessionError {
 		return out
 	}
 	return nil
+}
+
+// stands looks for another right to do what a permit is for. a.mu is held.
+func (a *access) stands(p *permit) bool {
+	p.grant = nil
+	if a.r.Policy().Everybody(p.act, p.ns) {
+		return true
+	}
+	if i := slices.IndexFunc(a.grants, func(h held) bool { return p.fits(h.Grant) }); i >= 0 {
+		p.grant = a.grants[i].Grant
+		return true
+	}
+	return a.trusted != nil && p.fits(a.trusted)
+}
+
+// lookAtPolicy returns why the session must end by a policy that is another one than when that was asked last. a.mu is held.
+func (a *access) lookAtPolicy() *moqt.SessionError {
+	policy := a.r.Policy()
+	if policy == a.policy || a.s.inside || a.s.up != nil {
+		return nil
+	}
+	a.policy = policy
+	if why := policy.Refuses(a.peer()); why != "" {
+		return &moqt.SessionError{Code: wire.Unauthorized, Reason: why}
+	}
+	for p := range a.permits {
+		if p.grant == nil && !a.stands(p) {
+			return &moqt.SessionError{Code: wire.Unauthorized, Reason: "a token of this relay is needed to " + p.act.String() + " here now"}
+		}
+	}
+	return nil
+}
+
+// peer is who is at the other end. a.mu is held.
+func (a *access) peer() auth.Peer {
+	p := mesh.PeerOf(a.s.s)
+	for _, h := range a.grants {
+		p.Tokens = append(p.Tokens, h.ID)
+	}
+	return p
+}
+
+// enter returns why the policy keeps out the peer of a session that has just begun.
+func (a *access) enter() *moqt.SessionError {
+	if a.r == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.policy = nil
+	return a.lookAtPolicy()
 }
 
 // lookInterval is how often grants are looked at: one that is not good any more ends what it allowed within a second.
@@ -347,7 +410,7 @@ func (h guard) allowed(a auth.Action, t object.TrackName, tokens []moqt.Token, r
 	if a == auth.TrackStatus { // what it tells, the answers to these tell, too
 		fits = func(g *auth.Grant) bool { return g.Track(a, t) || g.Track(auth.Subscribe, t) || g.Track(auth.Fetch, t) }
 	}
-	release, refusal := h.access.begin(a, t.String(), tokens, fits)
+	release, refusal := h.access.begin(a, t.Namespace, t.String(), tokens, fits)
 	if refusal != nil {
 		reject(refusal.Code, refusal.Reason)
 		return nil, false
@@ -397,7 +460,7 @@ func (h guard) PublishNamespace(ctx context.Context, r *moqt.PublishNamespaceReq
 		r.Reject(wire.RequestUnauthorized, readersOnly)
 		return
 	}
-	release, refusal := h.access.begin(auth.PublishNamespace, r.Namespace.String(), r.Tokens, onNamespace(auth.PublishNamespace, r.Namespace))
+	release, refusal := h.access.begin(auth.PublishNamespace, r.Namespace, r.Namespace.String(), r.Tokens, onNamespace(auth.PublishNamespace, r.Namespace))
 	if refusal != nil {
 		r.Reject(refusal.Code, refusal.Reason)
 		return
@@ -425,7 +488,7 @@ func (h guard) SubscribeNamespace(ctx context.Context, r *moqt.SubscribeNamespac
 	if len(prefix) > 0 && prefix[0] == routesField {
 		fits = func(g *auth.Grant) bool { return g.Everything(act) }
 	}
-	release, refusal := h.access.begin(act, prefix.String(), r.Options.Tokens, fits)
+	release, refusal := h.access.begin(act, append(object.Namespace{}, prefix...), prefix.String(), r.Options.Tokens, fits)
 	if refusal != nil {
 		r.Reject(refusal.Code, refusal.Reason)
 		return
@@ -434,18 +497,32 @@ func (h guard) SubscribeNamespace(ctx context.Context, r *moqt.SubscribeNamespac
 	h.session.SubscribeNamespace(ctx, r)
 }
 
-// visible leaves out the namespaces of which the peer may not know.
+// visible leaves out the namespaces of which the peer may not know, also where they stand in routes.
 func (s *session) visible(all map[string]object.Namespace) map[string]object.Namespace {
-	if s.access.free(auth.SubscribeNamespace) {
+	if s.access.free(auth.SubscribeNamespace, nil) {
 		return all
 	}
 	may := s.access.good()
 	for key, ns := range all {
-		if !slices.ContainsFunc(may, onNamespace(auth.SubscribeNamespace, ns)) {
+		if ns, ok := told(ns); ok && !s.access.free(auth.SubscribeNamespace, ns) && !slices.ContainsFunc(may, onNamespace(auth.SubscribeNamespace, ns)) {
 			delete(all, key)
 		}
 	}
 	return all
+}
+
+// told returns the namespace that an entry of a list tells of; false: it tells of a relay.
+func told(ns object.Namespace) (object.Namespace, bool) {
+	if len(ns) == 0 || ns[0] != routesField {
+		return ns, true
+	}
+	if r, ok := parseRoute(ns); ok {
+		return r.ns, true
+	}
+	if r, ok := parseTrackRoute(ns); ok {
+		return r.track.Namespace, true
+	}
+	return nil, false
 }
 
 var (

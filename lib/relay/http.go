@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -108,7 +109,7 @@ func statusJSON(status func() Status) http.Handler {
 func (r *Relay) operators(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		rights := r.c.Rights
-		if rights != nil && !rights.Everybody(auth.SubscribeNamespace) {
+		if rights != nil && !rights.Policy().Everybody(auth.SubscribeNamespace, nil) {
 			g, refusal := r.shown(req)
 			if refusal == nil && !g.Everything(auth.SubscribeNamespace) {
 				refusal = &gateway.Refusal{Status: http.StatusForbidden, Reason: "no token that was shown allows to list everything"}
@@ -158,13 +159,21 @@ func (r *Relay) shown(req *http.Request) (*auth.Grant, *gateway.Refusal) {
 
 // mayRead reports whether a request may read a broadcast, by the token in its header or its URL, and until when.
 func (r *Relay) mayRead(req *http.Request, ns object.Namespace) (ctx context.Context, done func(), refusal *gateway.Refusal) {
-	rights, everybody := r.c.Rights, r.c.Rights == nil || r.c.Rights.Everybody(auth.Subscribe)
-	if everybody && (rights == nil || moqt.Bearer(req) == "" && mesh.InQuery(req.URL.RawQuery) == "") {
+	rights := r.c.Rights
+	if rights == nil {
 		return req.Context(), func() {}, nil
 	}
-	g, refusal := r.shown(req)
+	policy := rights.Policy()
+	everybody := policy.Everybody(auth.Subscribe, ns)
+	var g *auth.Grant // nil: everybody may, and nothing was shown
+	if !everybody || moqt.Bearer(req) != "" || mesh.InQuery(req.URL.RawQuery) != "" {
+		g, refusal = r.shown(req)
+	}
 	if refusal == nil && !everybody && !g.Whole(auth.Subscribe, ns) {
 		refusal = &gateway.Refusal{Status: http.StatusForbidden, Reason: "no token that was shown allows to read this"}
+	}
+	if why := refuses(policy, req, g); refusal == nil && why != "" {
+		refusal = &gateway.Refusal{Status: http.StatusForbidden, Reason: why}
 	}
 	if refusal != nil {
 		r.log.Log(req.Context(), r.refusals.level(), "refused, not allowed", "peer", req.RemoteAddr, "to", "read", "what", ns.String(), "by", "http", "why", refusal.Reason)
@@ -180,13 +189,42 @@ func (r *Relay) mayRead(req *http.Request, ns object.Namespace) (ctx context.Con
 			case <-ctx.Done():
 				return
 			case now := <-tick.C:
-				if err := rights.Check(g, now); err != nil && mesh.SessionCode(err) != wire.InternalError {
+				if err := stillReads(rights, req, g, ns, now); err != nil {
 					end(err)
 				}
 			}
 		}
 	})
 	return ctx, func() { end(nil); watching.Wait() }, nil
+}
+
+// refuses returns why a policy keeps out who sent a request: "": it does not.
+func refuses(p *auth.Policy, req *http.Request, g *auth.Grant) string {
+	var who auth.Peer
+	if at, err := netip.ParseAddrPort(req.RemoteAddr); err == nil {
+		who.Addr = at.Addr()
+	}
+	if g != nil {
+		who.Tokens = []string{g.ID}
+	}
+	return p.Refuses(who)
+}
+
+// stillReads returns why a reader may not read a broadcast any more.
+func stillReads(rights Rights, req *http.Request, g *auth.Grant, ns object.Namespace, now time.Time) error {
+	if g != nil {
+		if err := rights.Check(g, now); err != nil && mesh.SessionCode(err) != wire.InternalError {
+			return err
+		}
+	}
+	p := rights.Policy()
+	if why := refuses(p, req, g); why != "" {
+		return errors.New(why)
+	}
+	if !p.Everybody(auth.Subscribe, ns) && (g == nil || !g.Whole(auth.Subscribe, ns)) {
+		return errors.New("a token of this relay is needed here now")
+	}
+	return nil
 }
 
 // serve answers until ctx ends.

@@ -81,9 +81,8 @@ func (s *session) SubscribeNamespace(ctx context.Context, req *moqt.SubscribeNam
 		req.Reject(wire.RequestExcessiveLoad, "too many requests for namespaces or tracks")
 		return
 	}
-	if every := list; len(req.Prefix) == 0 || req.Prefix[0] != routesField {
-		list = func() map[string]object.Namespace { return s.visible(every()) }
-	}
+	every := list
+	list = func() map[string]object.Namespace { return s.visible(every()) }
 	a, err := req.AcceptAny()
 	if err != nil {
 		return

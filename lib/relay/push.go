@@ -55,13 +55,16 @@ func (p *pusher) offer(ctx context.Context) {
 		}
 	}
 	s := p.s
-	free := s.access.free(auth.Subscribe)
 	var may []*auth.Grant
-	if !free {
+	all := s.access.free(auth.Subscribe, nil)
+	if !all {
 		may = s.access.good()
 	}
 	for _, t := range s.r.liveBelow(p.a.Prefix()) {
-		if _, known := p.pushed[t]; known || s.publishes(t) || t.subs.has(s) || !free && !slices.ContainsFunc(may, onTrack(auth.Subscribe, t.name)) {
+		if _, known := p.pushed[t]; known || s.publishes(t) || t.subs.has(s) {
+			continue
+		}
+		if !all && !s.access.free(auth.Subscribe, t.name.Namespace) && !slices.ContainsFunc(may, onTrack(auth.Subscribe, t.name)) {
 			continue
 		}
 		if s.pushing.Add(1) > maxPushed {
@@ -97,7 +100,7 @@ func (p *pusher) one(ctx context.Context, t *track) {
 // send does it, and reports whether the peer was told that the track has ended.
 func (p *pusher) send(ctx context.Context, t *track) (ended bool) {
 	s := p.s
-	release, refusal := s.access.begin(auth.Subscribe, t.name.String(), nil, onTrack(auth.Subscribe, t.name))
+	release, refusal := s.access.begin(auth.Subscribe, t.name.Namespace, t.name.String(), nil, onTrack(auth.Subscribe, t.name))
 	if refusal != nil {
 		return false
 	}

@@ -300,6 +300,10 @@ func (r *Relay) admit(ctx context.Context, s *session) {
 		} else {
 			s.access.came(grants)
 		}
+		if out := s.access.enter(); err == nil && out != nil {
+			r.log.Log(ctx, r.refusals.level(), "session refused", "peer", s.name, "why", out.Reason)
+			err = out
+		}
 	}
 	if refused, is := errors.AsType[*moqt.SessionError](err); is {
 		ms.Close(refused.Code, refused.Reason)

@@ -251,7 +251,7 @@ func (src *source) datagrams(ctx context.Context) {
 func (r *Relay) subscribeAnnounced(ctx context.Context, t *track) bool {
 	var wg sync.WaitGroup
 	for _, s := range r.announcing(t.name.Namespace) {
-		release, refusal := s.access.begin(auth.PublishNamespace, t.name.String(), nil, onTrack(auth.PublishNamespace, t.name))
+		release, refusal := s.access.begin(auth.PublishNamespace, t.name.Namespace, t.name.String(), nil, onTrack(auth.PublishNamespace, t.name))
 		if refusal != nil {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"every.channel/ec/lib/object"
@@ -31,13 +32,14 @@ type group struct {
 	zstd     bool
 	tiered   bool // the file is a stub, and the objects lie in the tier
 	size     int64
-	mtime    int64  // Unix ns
-	copied   bool   // the group was fetched from another relay after later groups: mtime is not when it was first written
-	declared bool   // the file's last record is of this group, and was written since the store was opened
-	bad      bool   // its file could not be read when that was last tried
-	again    int64  // when it may be tried again to move it to the tier, Unix ns
-	deleted  bool   // it was removed by its age or by an order, and not for room, so the tier is not to have it either
-	idx      *index // nil when not in memory
+	mtime    int64       // Unix ns
+	copied   bool        // the group was fetched from another relay after later groups: mtime is not when it was first written
+	declared bool        // the file's last record is of this group, and was written since the store was opened
+	held     atomic.Bool // it is withheld, and a group of Track.held
+	bad      bool        // its file could not be read when that was last tried
+	again    int64       // when it may be tried again to move it to the tier, Unix ns
+	deleted  bool        // it was removed by its age or by an order, and not for room, so the tier is not to have it either
+	idx      *index      // nil when not in memory
 
 	a *appender // nil: not opened for appending since the store was opened, or since the group was looked at last
 }

@@ -40,9 +40,11 @@ func (s *Store) Keep(c Config) {
 	for _, t := range tracks {
 		t.mu.Lock()
 		t.keep, t.rule = keep, keep.rule(t.name.Namespace)
-		for _, g := range t.groups {
-			if t.rule >= 0 && !g.tiered {
-				keep.ruled[t.rule].Add(g.size)
+		for _, groups := range []map[uint64]*group{t.groups, t.held} {
+			for _, g := range groups {
+				if t.rule >= 0 && !g.tiered {
+					keep.ruled[t.rule].Add(g.size)
+				}
 			}
 		}
 		t.mu.Unlock()

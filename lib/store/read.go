@@ -97,6 +97,11 @@ func (r *Reader) Next() (*object.Object, error) {
 	} else {
 		o, r.err = r.nextRecord()
 	}
+	if r.err == nil {
+		if r.err = r.mayHandOut(o); r.err != nil {
+			return nil, r.err
+		}
+	}
 	if r.err == io.EOF && !r.snapshot {
 		r.g.cameToEnd(nil)
 	}

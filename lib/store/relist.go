@@ -114,7 +114,7 @@ func (t *Track) takeListed(id uint64, k TieredKey) (taken bool, err error) {
 	t.s.doomedMu.Lock()
 	_, doomed := t.s.doomed[g.key()]
 	t.s.doomedMu.Unlock()
-	if t.groups[id] != nil || doomed {
+	if t.at(id) != nil || doomed {
 		return false, nil
 	}
 	if _, err := os.Lstat(g.path(extTier)); err == nil { // it is there and damaged

@@ -37,7 +37,7 @@ func (s *Store) Maintain() error {
 	return errors.Join(err, s.retain(), s.compress())
 }
 
-// removable returns all groups but the last one of each track, oldest first, and the bytes under each rule. The last group is
+// removable returns all groups but the last one of each track, withheld ones too, oldest first, and the bytes under each rule. The last group is
 // removed only together with its namespace, because a catalog may be older than all chunks that it describes.
 func (s *Store) removable() (olds []old, bytes map[int]int64) {
 	now := s.c.now()
@@ -63,6 +63,14 @@ func (s *Store) removable() (olds []old, bytes map[int]int64) {
 				}
 			default:
 				olds = append(olds, o)
+			}
+		}
+		for _, g := range t.held {
+			if g.state != finishing {
+				olds = append(olds, old{t: t, g: g, rule: rule, size: g.size, mtime: g.mtime, tiered: g.tiered, age: keep.ageOf(rule, g.state == complete)})
+			}
+			if !g.tiered {
+				bytes[rule] += g.size
 			}
 		}
 		t.mu.Unlock()
@@ -211,7 +219,7 @@ func (s *Store) remove(o old, forRoom bool) error {
 	o.t.mu.Lock()
 	defer o.t.mu.Unlock()
 	g := o.g
-	if o.t.groups[g.id] != g || g.state == finishing || g.mtime != o.mtime {
+	if o.t.at(g.id) != g || g.state == finishing || g.mtime != o.mtime {
 		return nil
 	}
 	err := s.unlink(g)

@@ -67,6 +67,7 @@ type Store struct {
 	doomedMu sync.Mutex
 	doomed   map[string]string       // what is to be deleted from the tier, by key, and the files that say so
 	keep     atomic.Pointer[keeping] // what is kept, and how much of it there is
+	withheld atomic.Pointer[Withheld]
 	trouble  atomic.Pointer[trouble] // the last write that failed
 	pausing  atomic.Bool             // pause is not nil
 	pauseMu  sync.Mutex
@@ -284,6 +285,10 @@ func (s *Store) Track(name object.TrackName) *Track {
 		t = &Track{s: s, name: object.TrackName{Namespace: slices.Clone(name.Namespace), Name: name.Name}, groups: make(map[uint64]*group)}
 		t.keep = s.keep.Load()
 		t.rule = t.keep.rule(t.name.Namespace)
+		if w := s.withheld.Load(); w != nil && w.Of != nil {
+			t.apart = w.Of(t.name)
+			t.some.Store(len(t.apart) > 0)
+		}
 	}
 	t.forgotten.Store(false)
 	s.tracks[key] = t
@@ -295,7 +300,7 @@ func (s *Store) Forget(name object.TrackName) {
 	key := name.String()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t := s.tracks[key]; t != nil && t.empty() {
+	if t := s.tracks[key]; t != nil && t.nothing() {
 		t.forgotten.Store(true)
 		delete(s.tracks, key)
 		s.idle[key] = weak.Make(t)

@@ -374,7 +374,7 @@ func (g *group) leave(st stub) error {
 	err = syncDir(g.dir())
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch now := t.groups[g.id]; {
+	switch now := t.at(g.id); {
 	case now == nil: // it was set aside meanwhile, or forgotten
 		t.add(g)
 	case now != g && now.tiered: // the same, and then the stub was found
@@ -407,7 +407,7 @@ func (g *group) leave(st stub) error {
 func (g *group) stand(temp string) error {
 	g.t.mu.Lock()
 	defer g.t.mu.Unlock()
-	switch now := g.t.groups[g.id]; {
+	switch now := g.t.at(g.id); {
 	case now == g && g.state == complete && !g.tiered, now == nil && !g.deleted:
 		return g.keepStub(temp)
 	case now != nil: // it has begun anew, and what it is then will be compared with what is there

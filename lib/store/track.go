@@ -25,11 +25,14 @@ type Track struct {
 
 	mu       sync.Mutex // guards all below, and every group of the track
 	groups   map[uint64]*group
-	ids      []uint64 // ascending
-	resident []*group // groups with an index, least recently used first
-	keep     *keeping // what counts its bytes
-	rule     int      // of its Rules; -1: none
-	gone     uint64   // the id behind the greatest group that retention has removed
+	held     map[uint64]*group // those that are withheld, which are in none of the others
+	apart    []Range           // what is withheld
+	some     atomic.Bool       // apart is not empty
+	ids      []uint64          // ascending
+	resident []*group          // groups with an index, least recently used first
+	keep     *keeping          // what counts its bytes
+	rule     int               // of its Rules; -1: none
+	gone     uint64            // the id behind the greatest group that retention has removed
 }
 
 // Origin says where an object comes from. It decides which groups may be removed for the object when the disk is full.
@@ -125,6 +128,13 @@ func (t *Track) empty() bool {
 	return len(t.ids) == 0
 }
 
+// nothing reports whether there is nothing of a track, not even of what is withheld.
+func (t *Track) nothing() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.ids)+len(t.held) == 0
+}
+
 // Put stores an object whose payload has the hash sum. Objects of a group may come in any order. When it
 // returns Stored, the object has been written; an error means that it was not, ErrFull that there is no
 // room. Nothing of o is kept.
@@ -158,6 +168,8 @@ func (t *Track) PutFrom(from Origin, o *object.Object, sum object.Hash) (Result,
 		t.s.Track(t.name) // so that it is found again
 	}
 	switch {
+	case errors.Is(err, ErrWithheld):
+		return 0, fmt.Errorf("group %d of %v: %w", o.Group, t.name, err)
 	case err != nil:
 		t.s.hurt(err)
 		return 0, fmt.Errorf("store object %d of group %d of %v: %w", o.ID, o.Group, t.name, err)
@@ -192,6 +204,12 @@ func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is
 func (t *Track) put(from Origin, o *object.Object, sum object.Hash) (Result, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !t.isWithheld(o.Group) && o.Status == object.Normal && t.s.taken(sum) {
+		t.found(o.Group)
+	}
+	if t.isWithheld(o.Group) {
+		return 0, ErrWithheld
+	}
 	for try := 0; ; try++ {
 		r, err := t.putInto(from, o, sum)
 		if !errors.Is(err, errChanged) || try == 2 {
@@ -285,15 +303,26 @@ func (s *Store) Gone(name object.TrackName, group uint64) bool {
 // add and drop change groups and ids together.
 func (t *Track) add(g *group) {
 	t.groups[g.id] = g
-	i, _ := slices.BinarySearch(t.ids, g.id)
-	t.ids = slices.Insert(t.ids, i, g.id)
+	i, found := slices.BinarySearch(t.ids, g.id)
+	if !found {
+		t.ids = slices.Insert(t.ids, i, g.id)
+	}
+	if t.isWithheld(g.id) {
+		t.hold(g)
+	}
 }
 
 func (t *Track) drop(g *group) {
-	if g.tiered && t.groups[g.id] == g {
+	if g.tiered && t.at(g.id) == g {
 		t.s.tieredGroups.Add(-1)
 	}
 	g.readable() // nothing is left out where nothing is
+	if t.held[g.id] == g {
+		delete(t.held, g.id)
+		g.closeFile()
+		g.idx = nil
+		return
+	}
 	delete(t.groups, g.id)
 	if i, ok := slices.BinarySearch(t.ids, g.id); ok {
 		t.ids = slices.Delete(t.ids, i, i+1)
