@@ -31,6 +31,8 @@ var printers = map[string]func(w io.Writer, record json.RawMessage) error{
 	"tokens":      printer(printTokenList),
 	"showtoken":   printer(printTokenShown),
 	"revoketoken": printer(printTokenRevoked),
+
+	"reload": printer(printReloaded),
 }
 
 // verbs are the words that ask a relay.
@@ -42,6 +44,8 @@ func verbs() []cmdutil.Verb {
 		{Name: "pardon", Usage: "end the quarantine of homes, or of the HOME that status names", Flags: where},
 		{Name: "ticket", Usage: "make a ticket, or list or revoke those there are", Flags: append(where[:3:3], "address", "expires", "uses", "note", "list", "revoke")},
 		{Name: "token", Usage: "make a token with which others may publish or read; list, show, revoke", Flags: append(where[:3:3], "publish", "read", "for", "client", "subject", "note"), Words: tokenWords},
+		{Name: "takedown", Usage: "neither take nor serve any more what is named; list, lift", Flags: append(where[:3:3], "from", "to", "hash", "purge", "name-only", "note"), Words: takedownWords},
+		{Name: "reload", Usage: "have the relay read its configuration again, whole or not at all", Flags: where},
 	}
 }
 
@@ -50,11 +54,14 @@ func ask(c *cli.Context) error {
 	word := c.Args().First()
 	i := slices.IndexFunc(verbs(), func(v cmdutil.Verb) bool { return v.Name == word })
 	if i < 0 {
-		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not status, store, pardon, ticket or token", word), "without a word ec-relay is a relay"))
+		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not status, store, pardon, ticket, token, takedown or reload", word), "without a word ec-relay is a relay"))
 	}
 	most := 1 + 2*min(len(verbs()[i].Words), 1)
-	if word == "pardon" {
+	switch word {
+	case "pardon":
 		most = 2
+	case "takedown":
+		most = -1
 	}
 	if err := cmdutil.Args(c, 1, most); err != nil {
 		return err
@@ -65,8 +72,11 @@ func ask(c *cli.Context) error {
 	if err := cmdutil.ReadFile(c, onlyFlags...); err != nil {
 		return err
 	}
-	if word == "store" {
+	switch word {
+	case "store":
 		return askStore(c)
+	case "takedown":
+		return askTakedown(c)
 	}
 	name, args, err := command(c, word)
 	if err != nil {

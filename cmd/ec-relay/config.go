@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/client"
 	"every.channel/ec/lib/cmdutil"
 	"every.channel/ec/lib/exit"
@@ -32,8 +33,8 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 		HTTP: c.StringSlice("http"), Page: web.Files(), Name: c.String("name"),
 		AllowOrigins: c.StringSlice("allow-origin"), QLogDir: c.String("qlog-dir"), Lenient: c.Bool("lenient"),
 		Open: c.Bool("open"), Private: c.Bool("private"), TokenKeys: c.StringSlice("token-key"), TokenAudiences: c.StringSlice("token-audience"),
-		Version: cmdutil.Version(),
-		Store:   store.Config{MaxAge: cmdutil.AgeOf(c, "retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: cmdutil.AgeOf(c, "compress-after")},
+		Version: cmdutil.Version(), Verbose: c.Bool("verbose"),
+		Store: store.Config{MaxAge: cmdutil.AgeOf(c, "retain"), MaxBytes: cmdutil.SizeOf(c, "max-bytes"), CompressAfter: cmdutil.AgeOf(c, "compress-after")},
 		Relay: relay.Config{
 			CacheBytes: settings.Of(cmdutil.SizeOf(c, "cache")), StallWait: settings.Of(c.Duration("stall")), MaxAhead: settings.Of(c.Duration("max-ahead")), MaxLag: c.Int("max-lag"),
 			MaxSessions: c.Int("max-sessions"), DrainTimeout: settings.Of(c.Duration("drain")), Linger: settings.Of(c.Duration("linger")),
@@ -50,7 +51,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	if conf.Relay.ScrubRate, err = scrubRate(c); err != nil {
 		return conf, err
 	}
-	for _, part := range []func(*cli.Context, *relay.ServerConfig) error{checkValues, keepRules, coldTier, mirrors, upstreams, overIroh} {
+	for _, part := range []func(*cli.Context, *relay.ServerConfig) error{checkValues, lists, keepRules, coldTier, mirrors, upstreams, overIroh} {
 		if err := part(c, &conf); err != nil {
 			return conf, err
 		}
@@ -92,6 +93,23 @@ func checkValues(c *cli.Context, conf *relay.ServerConfig) error {
 		if c.Int(name) < 1 {
 			return cmdutil.UsageError(fmt.Errorf("--%s must be positive", name))
 		}
+	}
+	return nil
+}
+
+// lists are what --allow, --deny and --private-below name.
+func lists(c *cli.Context, conf *relay.ServerConfig) (err error) {
+	for flag, list := range map[string]*auth.List{"allow": &conf.Allow, "deny": &conf.Deny} {
+		if *list, err = auth.ParseList(c.StringSlice(flag)); err != nil {
+			return exit.With(exit.Config, fmt.Errorf("--%s: %w", flag, err), "")
+		}
+	}
+	for _, text := range c.StringSlice("private-below") {
+		ns, err := object.ParseNamespace(text)
+		if err != nil {
+			return cmdutil.UsageError(fmt.Errorf("--private-below: %w", err))
+		}
+		conf.PrivateBelow = append(conf.PrivateBelow, ns)
 	}
 	return nil
 }
@@ -236,4 +254,4 @@ func overIroh(c *cli.Context, conf *relay.ServerConfig) error {
 }
 
 // onlyFlags are the flags that a configuration file cannot set.
-var onlyFlags = []string{"check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "publish", "read", "for", "client", "subject", "older"}
+var onlyFlags = []string{"check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "publish", "read", "for", "client", "subject", "older", "from", "to", "hash", "purge", "name-only"}

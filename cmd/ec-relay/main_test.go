@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"ec-relay": main, "get": get, "part": part})
+	testscript.Main(m, map[string]func(){"ec-relay": main, "get": get, "part": part, "notified": notified})
 }
 
 func TestScripts(t *testing.T) {

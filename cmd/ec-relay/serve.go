@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -22,6 +24,19 @@ func serve(c *cli.Context, conf relay.ServerConfig) error {
 	signal.Notify(asked, syscall.SIGUSR1)
 	defer signal.Stop(asked)
 	conf.Counters = asked
+	conf.Level = new(slog.LevelVar)
+	conf.Level.Set(cmdutil.Level(c))
+	conf.Logger = cmdutil.LoggerAt(c, conf.Level)
+	conf.Hangup, conf.Reread = cmdutil.Hangup(c), rereads(c)
+	conf.Reloading = func(begins bool) {
+		tell := func() error { return cmdutil.Notify("READY=1") }
+		if begins {
+			tell = cmdutil.NotifyReloading
+		}
+		if err := tell(); err != nil {
+			conf.Logger.Warn("service manager not told", "err", err)
+		}
+	}
 	ctx, child := c.Context, c.Bool("exit-with-stdin")
 	if child {
 		var end context.CancelCauseFunc
@@ -51,6 +66,45 @@ func serve(c *cli.Context, conf relay.ServerConfig) error {
 		return nil
 	}
 	return err
+}
+
+// rereads returns what reads the configuration of a relay again.
+func rereads(c *cli.Context) func() (relay.Anew, error) {
+	runs := valuesOf(c)
+	return func() (next relay.Anew, err error) {
+		err = cmdutil.Again(c.Context, c, app(), func(n *cli.Context) (err error) {
+			if next.ServerConfig, err = configure(n); err != nil {
+				return err
+			}
+			values := valuesOf(n)
+			for name, value := range values {
+				if runs[name] != value {
+					next.Changed = append(next.Changed, name)
+				}
+			}
+			slices.Sort(next.Changed)
+			next.Taken = func() { runs = values }
+			return nil
+		})
+		return next, err
+	}
+}
+
+// valuesOf returns the values of all settings of a relay, by name.
+func valuesOf(c *cli.Context) map[string]string {
+	all := make(map[string]string)
+	for _, f := range c.App.Flags {
+		name := f.Names()[0]
+		switch f.(type) {
+		case *cli.StringSliceFlag:
+			all[name] = fmt.Sprintf("%q", c.StringSlice(name))
+		case *cli.GenericFlag:
+			all[name] = fmt.Sprint(c.Generic(name))
+		default:
+			all[name] = fmt.Sprint(c.Value(name))
+		}
+	}
+	return all
 }
 
 // errStdinEnded is why a relay with --exit-with-stdin ends.

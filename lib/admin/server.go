@@ -131,6 +131,32 @@ func shorten(path string) (short string, done func(), err error) {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)), func() { dir.Close() }, nil
 }
 
+type whoKey struct{}
+
+// Who names the user who gave a command, to the function that runs the command: "uid 0".
+func Who(ctx context.Context) string {
+	if who, _ := ctx.Value(whoKey{}).(string); who != "" {
+		return who
+	}
+	return "operator"
+}
+
+// whoIs names the user at the other end of a connection.
+func whoIs(c net.Conn) string {
+	if in, ok := c.(*counted); ok {
+		c = in.Conn
+	}
+	uc, ok := c.(*net.UnixConn)
+	if !ok {
+		return ""
+	}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return ""
+	}
+	return userOf(raw)
+}
+
 // Serve answers on a listener until ctx ends, and closes the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	log := s.Logger
@@ -142,6 +168,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Handler: s, MaxHeaderBytes: maxHeader, ReadTimeout: patience, WriteTimeout: answerTimeout, IdleTimeout: patience,
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, whoKey{}, whoIs(c))
+		},
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()

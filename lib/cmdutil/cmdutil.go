@@ -58,9 +58,12 @@ func run(app *cli.App, args []string) (code int) {
 	log.SetFlags(0)
 	log.SetOutput(libraryLog(t))
 
+	app.Metadata[argumentsKey] = args
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	stop := watchSignals(cancel)
+	hangup := new(hangups)
+	app.Metadata[hangupKey] = hangup
+	stop := watchSignals(cancel, hangup)
 	defer stop()
 
 	defer func() {
@@ -154,19 +157,26 @@ func oneLine(s string) string {
 
 // watchSignals cancels with the first SIGINT, SIGTERM or SIGHUP; the second one kills, because the default
 // action is back. SIGPIPE is caught so that a write to a closed stdout is an error, and devices can be
-// released, rather than a sudden end. (Not ignored: children would inherit that.)
-func watchSignals(cancel context.CancelCauseFunc) (stop func()) {
+// released, rather than a sudden end. (Not ignored: children would inherit that.) A command that reads its configuration again takes SIGHUP for
+// that, with Hangup.
+func watchSignals(cancel context.CancelCauseFunc, hangup *hangups) (stop func()) {
 	ends := make(chan os.Signal, 1)
 	pipe := make(chan os.Signal, 1) // never read: once full, signals are dropped, which is all we want
 	signal.Notify(ends, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
-		select {
-		case s := <-ends:
-			signal.Stop(ends)
-			cancel(signalled{s.(syscall.Signal)})
-		case <-done:
+		for {
+			select {
+			case s := <-ends:
+				if s == syscall.SIGHUP && hangup.take(s) {
+					continue
+				}
+				signal.Stop(ends)
+				cancel(signalled{s.(syscall.Signal)})
+			case <-done:
+			}
+			return
 		}
 	}()
 	return func() { close(done); signal.Stop(ends); signal.Stop(pipe) }

@@ -87,19 +87,26 @@ func terminalOf(c *cli.Context) *terminal {
 }
 
 // Logger is the log on stderr as --log and -v want it.
-func Logger(c *cli.Context) *slog.Logger {
-	o := &slog.HandlerOptions{Level: slog.LevelInfo}
+func Logger(c *cli.Context) *slog.Logger { return LoggerAt(c, Level(c)) }
+
+// Level is how much is logged as -v wants it.
+func Level(c *cli.Context) slog.Level {
 	if c.Bool("verbose") {
-		o.Level = slog.LevelDebug
+		return slog.LevelDebug
 	}
+	return slog.LevelInfo
+}
+
+// LoggerAt is Logger with a level of its own, which may change.
+func LoggerAt(c *cli.Context, level slog.Leveler) *slog.Logger {
 	if c.String("log") == "json" {
-		return jsonLogger(terminalOf(c), o.Level.Level())
+		return jsonLogger(terminalOf(c), level)
 	}
-	return slog.New(slog.NewTextHandler(terminalOf(c), o))
+	return slog.New(slog.NewTextHandler(terminalOf(c), &slog.HandlerOptions{Level: level}))
 }
 
 // jsonLogger writes log lines as JSON, in which addresses, durations and whatever else has a text are that text, as in the other form.
-func jsonLogger(w io.Writer, level slog.Level) *slog.Logger {
+func jsonLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		switch a.Value.Kind() {
 		case slog.KindDuration:

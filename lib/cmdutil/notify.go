@@ -1,10 +1,13 @@
 package cmdutil
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Notify tells the service manager a state such as "READY=1" or "STOPPING=1" (sd_notify(3)); without
@@ -36,4 +39,13 @@ func Watchdog() time.Duration {
 		return 0
 	}
 	return time.Duration(us) * time.Microsecond
+}
+
+// NotifyReloading tells the service manager that the configuration is being read again (sd_notify(3)); READY=1 tells that it was.
+func NotifyReloading() error {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return err
+	}
+	return Notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000))
 }

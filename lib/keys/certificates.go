@@ -194,12 +194,13 @@ func (s *Certificates) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.refresh()
+			s.Refresh()
 		}
 	}
 }
 
-func (s *Certificates) refresh() {
+// Refresh does so now.
+func (s *Certificates) Refresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.renew(s.c.Now())

@@ -446,10 +446,10 @@ func TestOwnCertificate(t *testing.T) {
 	check(first)
 	again, second := earlierStore(t, c.Now())
 	os.Rename(filepath.Join(again, earlierFile), file)
-	s.refresh()
+	s.Refresh()
 	check(second)
 	os.WriteFile(file, []byte("garbage"), 0o600)
-	s.refresh()
+	s.Refresh()
 	check(second)
 	if _, err := Open(Config{Cert: file, Key: file}); err == nil {
 		t.Error("garbage is taken")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,8 @@ type access struct {
 	mu      sync.Mutex // guards what follows
 	grants  []held
 	permits map[*permit]struct{}
-	policy  *auth.Policy // by which the permits were looked at last
+	told    map[string]bool // rights by which the session publishes, and that were noted for the operator
+	policy  *auth.Policy    // by which the permits were looked at last
 }
 
 // held is a grant, whether the session came with it, and else the token that was shown for it.
@@ -213,6 +215,9 @@ func (a *access) permit(p *permit) (release func()) {
 	if a.permits == nil {
 		a.permits = make(map[*permit]struct{})
 	}
+	if p.act.Writes() {
+		a.tellPublisher(p)
+	}
 	a.permits[p] = struct{}{}
 	return func() {
 		a.mu.Lock()
@@ -221,14 +226,38 @@ func (a *access) permit(p *permit) (release func()) {
 	}
 }
 
+// tellPublisher notes for the operator that the session begins to publish, once for each right by which it does. a.mu is held.
+func (a *access) tellPublisher(p *permit) {
+	e := auth.Entry{What: "publishes", Who: a.s.name, Subject: p.ns.String(), By: "everybody"}
+	switch {
+	case p.grant != nil:
+		e.Token, e.By = p.grant.ID, p.grant.By
+	case !a.r.Policy().Open && a.trusted != nil:
+		e.Token, e.By = a.trusted.ID, a.trusted.By
+	}
+	if by := e.By + " " + e.Token; !a.told[by] {
+		if a.told == nil || len(a.told) > 2*maxGrants {
+			a.told = make(map[string]bool)
+		}
+		a.told[by] = true
+		a.s.r.c.Audit.AddOf(e)
+	}
+}
+
 // refuse says, here and to the peer, that the session may not do something.
 func (a *access) refuse(act auth.Action, what string) *moqt.RequestError {
 	a.mu.Lock()
-	shown := len(a.grants)
+	shown, ids := len(a.grants), ""
+	for _, h := range a.grants {
+		ids += " " + h.ID
+	}
 	a.mu.Unlock()
 	reason := "a token of this relay is needed to " + act.String() + " here"
 	if shown > 0 {
 		reason = "no token that was shown allows to " + act.String() + " this"
+	}
+	if act.Writes() {
+		a.s.r.c.Audit.AddOf(auth.Entry{What: "publish-refused", Who: a.s.name, Token: strings.TrimSpace(ids), Subject: what, Err: reason})
 	}
 	a.s.r.log.Log(context.Background(), a.s.r.refusals.level(), "refused, not allowed", "peer", a.s.name, "to", act.String(), "what", what, "tokens", shown, "err", a.why,
 		"hint", "ec-relay token make makes a token, ec-relay ticket a ticket")
@@ -406,6 +435,13 @@ func (h guard) allowed(a auth.Action, t object.TrackName, tokens []moqt.Token, r
 	if a == auth.Fetch {
 		t = plain(t)
 	}
+	if b := h.r.ban(t); b != nil {
+		h.banned(a, t.String(), b, reject)
+		if a == auth.Publish {
+			h.turnAway(t)
+		}
+		return nil, false
+	}
 	fits := onTrack(a, t)
 	if a == auth.TrackStatus { // what it tells, the answers to these tell, too
 		fits = func(g *auth.Grant) bool { return g.Track(a, t) || g.Track(auth.Subscribe, t) || g.Track(auth.Fetch, t) }
@@ -416,6 +452,17 @@ func (h guard) allowed(a auth.Action, t object.TrackName, tokens []moqt.Token, r
 		return nil, false
 	}
 	return release, true
+}
+
+// banned refuses what nobody may do.
+func (h guard) banned(a auth.Action, what string, b *ban, reject func(moqt.RequestCode, string) error) {
+	code := wire.RequestUnauthorized
+	if a.Writes() {
+		code = b.refusal
+		h.r.c.Audit.AddOf(auth.Entry{What: "publish-refused", Who: h.name, Subject: what, Err: b.why})
+	}
+	h.r.log.Log(context.Background(), h.r.refusals.level(), "refused", "peer", h.name, "to", a.String(), "what", what, "why", b.why)
+	reject(code, b.why)
 }
 
 // Publish takes a track if the peer may publish it.
@@ -458,6 +505,10 @@ func (h guard) TrackStatus(ctx context.Context, r *moqt.TrackStatusRequest) {
 func (h guard) PublishNamespace(ctx context.Context, r *moqt.PublishNamespaceRequest) {
 	if h.reader {
 		r.Reject(wire.RequestUnauthorized, readersOnly)
+		return
+	}
+	if b := h.r.banBelow(r.Namespace); b != nil && !b.taken { // what is taken down is refused track by track: a publisher goes on with others
+		h.banned(auth.PublishNamespace, r.Namespace.String(), b, r.Reject)
 		return
 	}
 	release, refusal := h.access.begin(auth.PublishNamespace, r.Namespace, r.Namespace.String(), r.Tokens, onNamespace(auth.PublishNamespace, r.Namespace))

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"every.channel/ec/lib/archive"
 	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/keys"
@@ -38,6 +39,12 @@ func Check(c ServerConfig) error {
 	}
 	if err := checkFolder(c.Dir); err != nil {
 		return exit.With(exit.IO, fmt.Errorf("store: %w", err), "")
+	}
+	if err := archive.CheckTakedowns(c.Dir); err != nil {
+		return err
+	}
+	if st, err := os.Stat(filepath.Join(c.Dir, auth.AuditFile)); err == nil && !st.Mode().IsRegular() {
+		return exit.With(exit.Config, fmt.Errorf("%s: not a file", filepath.Join(c.Dir, auth.AuditFile)), "who did what is written down there")
 	}
 	if c.QLogDir != "" {
 		if err := checkFolder(c.QLogDir); err != nil {

@@ -61,7 +61,7 @@ func (t *track) storeGaps(s span) (list []span) {
 		}
 		at = startOf(at.Group + 1)
 	}
-	return list
+	return lessWithheld(list, t.st.Ranges())
 }
 
 // keepers returns the upstreams that may have the past of a track, nearest first. Upstreams that rest, because they stalled, are

@@ -68,8 +68,9 @@ type Pardon struct {
 
 // Pardoned is the record of the command pardon.
 type Pardoned struct {
-	V    int `json:"v"`    // 1
-	Ends int `json:"ends"` // quarantines that ended, counted for each track
+	V    int    `json:"v"`              // 1
+	Home string `json:"home,omitempty"` // missing: all
+	Ends int    `json:"ends"`           // quarantines that ended, counted for each track
 }
 
 // pardon ends quarantines before their time.
@@ -84,7 +85,7 @@ func (r *Relay) pardon(args json.RawMessage) (any, error) {
 		tracks = append(tracks, t)
 	}
 	r.mu.Unlock()
-	done := Pardoned{V: 1}
+	done := Pardoned{V: 1, Home: o.Home}
 	for _, t := range tracks {
 		if n := t.Pardon(o.Home); n > 0 {
 			r.log.Info("quarantine ended by the operator", "track", t.name.String(), "home", o.Home)

@@ -61,7 +61,7 @@ func TestQuarantineOfAPublisher(t *testing.T) {
 		t.Error("a home that is not quarantined was pardoned")
 	}
 	args, _ := json.Marshal(Pardon{Home: quarantined[0].Home})
-	if done, err := s.pardon(args); err != nil || done != (Pardoned{V: 1, Ends: 1}) {
+	if done, err := s.pardon(args); err != nil || done != (Pardoned{V: 1, Home: quarantined[0].Home, Ends: 1}) {
 		t.Errorf("%+v, %v", done, err)
 	}
 	liar.group(3)

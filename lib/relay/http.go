@@ -172,6 +172,13 @@ func (r *Relay) mayRead(req *http.Request, ns object.Namespace) (ctx context.Con
 	if refusal == nil && !everybody && !g.Whole(auth.Subscribe, ns) {
 		refusal = &gateway.Refusal{Status: http.StatusForbidden, Reason: "no token that was shown allows to read this"}
 	}
+	if b := r.banBelow(ns); b != nil {
+		status := http.StatusForbidden
+		if b.taken {
+			status = http.StatusUnavailableForLegalReasons
+		}
+		refusal = &gateway.Refusal{Status: status, Reason: b.why}
+	}
 	if why := refuses(policy, req, g); refusal == nil && why != "" {
 		refusal = &gateway.Refusal{Status: http.StatusForbidden, Reason: why}
 	}
@@ -189,7 +196,7 @@ func (r *Relay) mayRead(req *http.Request, ns object.Namespace) (ctx context.Con
 			case <-ctx.Done():
 				return
 			case now := <-tick.C:
-				if err := stillReads(rights, req, g, ns, now); err != nil {
+				if err := r.stillReads(req, g, ns, now); err != nil {
 					end(err)
 				}
 			}
@@ -211,7 +218,11 @@ func refuses(p *auth.Policy, req *http.Request, g *auth.Grant) string {
 }
 
 // stillReads returns why a reader may not read a broadcast any more.
-func stillReads(rights Rights, req *http.Request, g *auth.Grant, ns object.Namespace, now time.Time) error {
+func (r *Relay) stillReads(req *http.Request, g *auth.Grant, ns object.Namespace, now time.Time) error {
+	rights := r.c.Rights
+	if b := r.banBelow(ns); b != nil {
+		return errors.New(b.why)
+	}
 	if g != nil {
 		if err := rights.Check(g, now); err != nil && mesh.SessionCode(err) != wire.InternalError {
 			return err

@@ -110,7 +110,9 @@ func (r *Relay) noteKept(k *keeper, name object.TrackName, published bool) {
 }
 
 // may reports whether the publisher may still bring a track. It names many that it did not ask to publish.
-func (k *keeper) may(name object.TrackName) bool { return k.s.access.may(auth.Publish, name) }
+func (k *keeper) may(name object.TrackName) bool {
+	return k.s.r.ban(name) == nil && k.s.access.may(auth.Publish, name)
+}
 
 // askTracks asks which other tracks a publisher has: those of its earlier runs, which nobody publishes any more.
 func (k *keeper) askTracks(ctx context.Context) {

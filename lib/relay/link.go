@@ -178,7 +178,7 @@ func (r *Relay) firstUp(ctx context.Context, asked []*link) bool {
 // link begins a subscription at an upstream; Relay.mu is held.
 func (r *Relay) link(t *track, d *demand, u *upstream, through []string) *link {
 	s := u.s
-	if !s.claim(t, false) {
+	if t.banned.Load() != nil || !s.claim(t, false) {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(s.s.Context())
@@ -352,6 +352,9 @@ func (r *Relay) steerOnce(now time.Time) {
 		}
 	}
 	for _, t := range r.tracks {
+		if t.banned.Load() != nil {
+			continue // its links end with their subscriptions
+		}
 		ways := r.ways(t)
 		watching, watched := ways, len(ways) > 0
 		if r.mirrors(t.name.Namespace) && (told[t] || t.Exists()) { // mirrored tracks are wanted as if somebody here watched them
@@ -384,7 +387,7 @@ func (r *Relay) steerOnce(now time.Time) {
 				l.unwanted = time.Time{}
 			case l.unwanted.IsZero():
 				l.unwanted = now
-			case now.Sub(l.unwanted) >= r.c.Linger:
+			case now.Sub(l.unwanted) >= r.tuned.Load().linger:
 				l.cancel()
 			}
 		}

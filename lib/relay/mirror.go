@@ -31,7 +31,7 @@ func (l library) Tracks() map[string]mesh.Track {
 	for _, u := range l.r.usable() {
 		peer := fmt.Sprintf("%p", u.s)
 		for _, t := range u.tracks {
-			if key := t.track.String(); l.r.mirrors(t.track.Namespace) {
+			if key := t.track.String(); l.r.mirrors(t.track.Namespace) && l.r.ban(t.track) == nil {
 				n := all[key]
 				n.Name, n.Peers = t.track, append(n.Peers, peer)
 				all[key] = n
@@ -56,6 +56,9 @@ func (l library) Inventory(ctx context.Context, t mesh.Track, from uint64) ([]me
 
 // Lacks reports whether an upstream has more of a group than the store.
 func (l library) Lacks(name object.TrackName, g mesh.Group) bool {
+	if l.r.store.Withheld(name, g.ID) || l.r.ban(name) != nil {
+		return false
+	}
 	st := l.r.store.Lookup(name)
 	if st == nil {
 		return !l.r.store.Gone(name, g.ID)
@@ -113,7 +116,7 @@ func (r *Relay) wantMirrored() (told map[*track]bool) {
 	defer r.mu.Unlock()
 	for _, u := range r.usable() {
 		for _, t := range u.tracks {
-			if r.mirrors(t.track.Namespace) {
+			if r.mirrors(t.track.Namespace) && r.ban(t.track) == nil {
 				told[r.trackLocked(t.track)] = true
 			}
 		}
@@ -133,6 +136,7 @@ func (s *session) inventory(ctx context.Context, r *moqt.FetchRequest) {
 	through := hopsOf(r.Tokens)
 	more, err := s.r.upstreamInventory(ctx, name, r.Start.Group, to, through)
 	list = mesh.MergeInventories(list, more)
+	list = slices.DeleteFunc(list, func(g mesh.Group) bool { return s.r.store.Withheld(name, g.ID) })
 	if len(list) == 0 {
 		r.Reject(wire.RequestDoesNotExist, "nothing of it is stored")
 		if err != nil {

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ func (r *Relay) announcing(ns object.Namespace) (sessions []*session) {
 // namespaces returns all that are live or stored.
 func (r *Relay) namespaces() map[string]object.Namespace {
 	all := make(map[string]object.Namespace)
+	defer maps.DeleteFunc(all, func(_ string, ns object.Namespace) bool { return r.banBelow(ns) != nil })
 	for _, n := range r.store.Tracks() {
 		all[n.Namespace.String()] = n.Namespace
 	}

@@ -65,6 +65,8 @@ func (p *pump) run(ctx context.Context) {
 		c.resetIncomplete.Add(1)
 		t.r.misses.say(t.r.log, p.s, "incomplete group reset", "track", t.name.String(), "group", p.ID, "peer", p.s.name)
 		p.finish(func(w *moqt.SubgroupWriter) { w.ResetDelivered(wire.ResetCancelled) }) // delivers what was written
+	case errors.Is(err, store.ErrWithheld), t.banned.Load() != nil, t.st.Withheld(p.ID):
+		p.abort(wire.ResetCancelled)
 	case p.lagging() || errors.Is(err, errLag):
 		c.resetLag.Add(1)
 		t.r.misses.say(t.r.log, p.s, "group reset, subscriber is too far behind", "track", t.name.String(), "group", p.ID, "peer", p.s.name)

@@ -61,7 +61,7 @@ func (p *pusher) offer(ctx context.Context) {
 		may = s.access.good()
 	}
 	for _, t := range s.r.liveBelow(p.a.Prefix()) {
-		if _, known := p.pushed[t]; known || s.publishes(t) || t.subs.has(s) {
+		if _, known := p.pushed[t]; known || s.publishes(t) || t.subs.has(s) || t.banned.Load() != nil {
 			continue
 		}
 		if !all && !s.access.free(auth.Subscribe, t.name.Namespace) && !slices.ContainsFunc(may, onTrack(auth.Subscribe, t.name)) {

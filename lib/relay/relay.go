@@ -52,6 +52,10 @@ type Config struct {
 	Upstreams []Upstream
 	// Gate decides which sessions may be upstreams too, if they ask for it. Default: none may.
 	Gate Gate
+	// Takedowns are what is neither taken nor served, which Store withholds already. Default: nothing.
+	Takedowns *archive.Takedowns
+	// Audit gets who did what. Default: none.
+	Audit *auth.Audit
 	// Rights decides who may do what. Default: everybody may do everything.
 	Rights Rights
 	// Mirror are prefixes of namespaces of which this relay keeps a whole copy: it subscribes to what is live at upstreams, and
@@ -98,6 +102,7 @@ type Relay struct {
 	log   *slog.Logger
 	stats counters
 	live  *live.Memory
+	tuned atomic.Pointer[tuning]
 	tally *moqt.Tally // the counters of the transport; nil: none
 	id    string      // this relay's id among relays
 
@@ -137,6 +142,7 @@ func New(c Config) *Relay {
 		tracks: make(map[string]*track), idle: make(map[string]weak.Pointer[track]), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand), expected: make(map[string][]*expected), arriving: make(map[string]*arriving),
 		mending: mending{at: make(map[mendingGroup]time.Time)}, lists: make(chan struct{}, maxLists), keepersHere: make(map[*session]*keeper), announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}
+	r.Tune(c)
 	for _, u := range c.Upstreams {
 		r.configured = append(r.configured, &upstream{r: r, c: u})
 	}
@@ -162,7 +168,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 	errs := make([]error, len(listeners))
 	actx, stop := context.WithCancel(ctx)
 	defer stop()
-	defer context.AfterFunc(actx, func() { time.AfterFunc(r.c.DrainTimeout, r.store.LeaveTier) })() // a bucket may hang
+	defer context.AfterFunc(actx, func() { time.AfterFunc(r.tuned.Load().drain, r.store.LeaveTier) })() // a bucket may hang
 	for i, l := range listeners {
 		serve := r.serve
 		if _, readers := l.(Readers); readers {
@@ -186,6 +192,9 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 	if r.c.Rights != nil {
 		accepts.Go(func() { r.watchGrants(actx) })
 	}
+	if r.c.Takedowns != nil {
+		accepts.Go(func() { r.watchFound(actx) })
+	}
 	for _, u := range r.configured {
 		accepts.Go(func() { u.run(actx) })
 	}
@@ -203,7 +212,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 	go func() { sessions.Wait(); close(gone) }()
 	select {
 	case <-gone:
-	case <-time.After(r.c.DrainTimeout):
+	case <-time.After(r.tuned.Load().drain):
 	}
 	kill()
 	<-gone
@@ -220,7 +229,7 @@ func (r *Relay) drain() {
 	r.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, s := range sessions {
-		wg.Go(func() { s.leave(r.c.DrainTimeout) })
+		wg.Go(func() { s.leave(r.tuned.Load().drain) })
 	}
 	wg.Wait()
 }
@@ -254,7 +263,7 @@ func (r *Relay) serveSession(ctx context.Context, s *session) {
 	ms := s.s
 	ms.Handle(guard{s})
 	r.mu.Lock()
-	full := len(r.sessions) >= r.c.MaxSessions
+	full := len(r.sessions) >= r.tuned.Load().maxSessions
 	if !full {
 		r.sessions[s] = struct{}{}
 	}

@@ -133,6 +133,9 @@ func (a route) better(b route) bool {
 func (r *Relay) routes() map[string]object.Namespace {
 	best := make(map[string]route)
 	add := func(n route) {
+		if r.banBelow(n.ns) != nil {
+			return
+		}
 		key := n.ns.String()
 		if n.live {
 			key = "live " + key
@@ -143,6 +146,9 @@ func (r *Relay) routes() map[string]object.Namespace {
 	}
 	tracks := make(map[string]trackRoute)
 	addTrack := func(n trackRoute) {
+		if r.ban(n.track) != nil {
+			return
+		}
 		key := n.track.String()
 		old, ok := tracks[key]
 		better := !ok || len(n.path) < len(old.path) || len(n.path) == len(old.path) && slices.Compare(n.path, old.path) < 0

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"every.channel/ec/lib/admin"
+	"every.channel/ec/lib/archive"
 	"every.channel/ec/lib/auth"
 	keep "every.channel/ec/lib/client"
 	"every.channel/ec/lib/iroh"
@@ -69,6 +70,9 @@ type running struct {
 	started Started
 	closers []func() error
 
+	reloading sync.Mutex // one configuration at a time
+	audit     *auth.Audit
+	takedowns *archive.Takedowns
 	store     *store.Store
 	certs     *keys.Certificates
 	authority *auth.Authority
@@ -98,6 +102,15 @@ func (s *running) openStore() (err error) {
 		return err
 	}
 	s.onClose(s.store.Close)
+	if s.audit, err = auth.OpenAudit(filepath.Join(s.c.Dir, auth.AuditFile), func(err error) {
+		s.c.Logger.Error("what operators and publishers do is not written down", "err", err)
+	}); err != nil { // perhaps the disk is full; it is tried again with each line
+		s.c.Logger.Error("what operators and publishers do is not written down", "err", err)
+	}
+	s.onClose(s.audit.Close)
+	if s.takedowns, err = archive.OpenTakedowns(s.c.Dir, s.store); err != nil {
+		return err
+	}
 	lookAfter(s.c.Dir, time.Now(), s.c.Logger)
 	return nil
 }
@@ -110,10 +123,11 @@ func (s *running) openKeys() (err error) {
 	}
 	own := s.certs.PrivateKey().Public().(ed25519.PublicKey)
 	s.authority = &auth.Authority{
-		Own: own, Files: c.TokenKeys, Types: c.TokenTypes, Audiences: append([]string{s.certs.Pin().String()}, c.TokenAudiences...),
-		Tokens: auth.NewTokens(c.Dir), Log: c.Logger,
+		Own: own, Tokens: auth.NewTokens(c.Dir), Log: c.Logger,
 	}
-	s.gate = &mesh.Gate{Tickets: mesh.NewTickets(c.Dir), Authority: s.authority, Open: c.Open, Private: c.Private, Peers: c.PeerIDs, Log: c.Logger}
+	s.authority.Trusts(trustOf(*c, s.certs.Pin().String()))
+	s.gate = &mesh.Gate{Tickets: mesh.NewTickets(c.Dir), Authority: s.authority, Peers: c.PeerIDs, Log: c.Logger}
+	s.gate.SetPolicy(policyOf(*c))
 	s.sessions = moqt.Config{Lenient: c.Lenient, QLogDir: c.QLogDir, Logger: c.Logger, Versions: c.Versions, NoRepair: c.NoRepair, Tally: new(moqt.Tally)}
 	s.accepted = s.sessions
 	s.accepted.Hosts, s.accepted.AllowOrigins, s.accepted.Authorize = s.certs.Bear, c.AllowOrigins, s.gate.Admit
@@ -164,6 +178,7 @@ func (s *running) startIroh() (err error) {
 func (s *running) makeRelay() (err error) {
 	conf := s.c.Relay
 	conf.Store, conf.Gate, conf.Rights, conf.Lenient, conf.Upstreams = s.store, s.gate, s.gate, s.c.Lenient, s.upstreams()
+	conf.Takedowns, conf.Audit = s.takedowns, s.audit
 	conf.ScrubFile = filepath.Join(s.c.Dir, ScrubFile)
 	s.relay = New(conf)
 	s.relay.tally = s.sessions.Tally
@@ -204,6 +219,8 @@ func (s *running) openDoor() (err error) {
 	}
 	s.relay.handleTickets(&s.door, s.gate.Tickets, s.certs, s.started.Listen, reached)
 	s.relay.handleTokens(&s.door, s.authority, s.certs)
+	s.relay.handleTakedowns(&s.door)
+	s.handleReload()
 	s.door.Handle("relays", s.relay.relaysCommand(s.node))
 	if err := s.store.Flush(); err != nil { // a crash may have left whole groups under their partial names; they get their final names
 		s.c.Logger.Error("whole groups kept under their partial names", "err", err)
@@ -237,6 +254,7 @@ func (s *running) run(ctx context.Context) error {
 		g.Go(func() error { return s.page.serve(page) })
 	}
 	g.Go(func() error { s.relay.watch(gctx, s.c.Counters); return nil })
+	g.Go(func() error { s.obey(gctx); return nil })
 	if s.socket != nil {
 		g.Go(func() error { return s.door.Serve(gctx, s.socket) })
 	}

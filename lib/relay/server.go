@@ -15,11 +15,13 @@ import (
 	"syscall"
 	"time"
 
+	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/object"
 	"every.channel/ec/lib/store"
 )
 
@@ -52,6 +54,9 @@ type ServerConfig struct {
 	Open bool
 	// Private lets only those read who may publish, or show a token for reading. Default: everybody may read.
 	Private bool
+	// PrivateBelow, Allow and Deny are as in auth.Policy.
+	PrivateBelow []object.Namespace
+	Allow, Deny  auth.List
 	// TokenKeys are files with the public keys of others that may sign tokens. Default: the relay's own key alone signs.
 	TokenKeys []string
 	// TokenTypes are further numbers by which tokens come, as auth.Authority has it.
@@ -69,6 +74,14 @@ type ServerConfig struct {
 	Iroh    *iroh.Config
 	Logger  *slog.Logger
 	Version string // of the program, for the operator
+	Verbose bool   // details are logged, too
+	// Level, if not nil, is that of Logger, and follows Verbose when the configuration is read again.
+	Level *slog.LevelVar
+	// Reread, if not nil, reads the configuration again, for the command reload and for what Hangup gives. Reloading is told when that begins
+	// and when it is over, if it is not nil.
+	Reread    func() (Anew, error)
+	Hangup    <-chan os.Signal
+	Reloading func(bool)
 
 	now func() time.Time // for certificates, nil: time.Now
 
@@ -204,7 +217,7 @@ func writeFile(path string, b []byte, mode fs.FileMode) error {
 }
 
 // passing matches the names of temporary files in the folder, which a relay that is killed leaves behind.
-var passing = regexp.MustCompile(`^\.(tmp|tickets|tokens|admin)-[0-9]+$`)
+var passing = regexp.MustCompile(`^\.(tmp|tickets|tokens|takedowns|admin)-[0-9]+$`)
 
 // passingAge is how old a temporary file must be to be removed: a younger one may belong to a process that is about to finish it,
 // such as one that only prints the fingerprint.

@@ -38,9 +38,10 @@ type session struct {
 	claims   sync.WaitGroup      // counts the tracks in claimed, the session's use as an upstream, and functions in the background
 
 	mu      sync.Mutex
-	over    bool              // the session has ended: nothing may be claimed any more
-	adopted bool              // the session is an upstream too
-	claimed map[*track]*claim // tracks to which this relay has subscribed at this peer, or is about to
+	over    bool                        // the session has ended: nothing may be claimed any more
+	adopted bool                        // the session is an upstream too
+	claimed map[*track]*claim           // tracks to which this relay has subscribed at this peer, or is about to
+	turned  map[string]object.TrackName // tracks that the peer published or offered, and that may not be taken
 }
 
 // claim reserves the one subscription that a session may have to a track.

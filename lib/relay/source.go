@@ -53,6 +53,13 @@ func (s *session) attach(t *track, sub *moqt.Subscription, rests bool) *source {
 		src.Told = func() *moqt.Location { return sub.Info().Largest }
 	}
 	t.Attach(&src.Source, sub.Info().Properties)
+	t.publishers.add(src)
+	if t.banned.Load() != nil { // since a moment
+		if s.up == nil {
+			s.turnAway(t.name)
+		}
+		sub.Unsubscribe()
+	}
 	s.r.keep(t)
 	s.keeps(t)
 	s.r.namespacesChanged()
@@ -87,6 +94,7 @@ func (src *source) run(ctx context.Context) {
 	}
 	wg.Wait()
 	done, _ := errors.AsType[*moqt.DoneError](err)
+	src.t.publishers.remove(src)
 	src.t.Detach(&src.Source, done != nil && done.Code == wire.DoneTrackEnded)
 	r := src.t.r
 	r.log.Info("publisher left", "track", src.t.name.String(), "source", src.Name, "objects", src.Objects.Load(),
@@ -154,6 +162,10 @@ func (s *subgroup) run() (clean bool, err error) {
 			s.r.Cancel(wire.ResetMalformedTrack)
 			return false, nil
 		}
+		if res.Outcome == live.Withheld && o.Status == object.Normal {
+			s.r.Cancel(wire.ResetCancelled)
+			return false, nil
+		}
 		s.in.Brought(o.Group)
 		s.place = live.Place{Prev: oh.ID, HasPrev: true}
 		s.ended = o.Status != object.Normal
@@ -219,6 +231,9 @@ func (src *source) took(o *live.Object, res live.Result) {
 	case res.Outcome == live.Lost:
 		src.lost = res.Err
 		return
+	case res.Outcome == live.Withheld:
+		log.Debug("not taken, it is taken down", "source", src.Name)
+		return
 	case res.Err != nil && src.complain(): // live viewers go on without the disk; what they see is not kept
 		log.Error("object served but not stored", "err", res.Err)
 	}
@@ -251,32 +266,12 @@ func (src *source) datagrams(ctx context.Context) {
 func (r *Relay) subscribeAnnounced(ctx context.Context, t *track) bool {
 	var wg sync.WaitGroup
 	for _, s := range r.announcing(t.name.Namespace) {
-		release, refusal := s.access.begin(auth.PublishNamespace, t.name.Namespace, t.name.String(), nil, onTrack(auth.PublishNamespace, t.name))
-		if refusal != nil {
-			continue
-		}
-		if !s.claim(t, true) {
-			release()
-			continue
-		}
 		wg.Go(func() {
-			sub, err := s.s.Subscribe(ctx, t.name, moqt.SubscribeOptions{})
-			if err != nil {
-				release()
-				crossed := s.unclaim(t)
-				var re *moqt.RequestError
-				if !errors.As(err, &re) || re.Code != wire.RequestDoesNotExist && !crossed {
-					r.log.Warn("publisher refused its track", "track", t.name.String(), "source", s.name, "err", err)
-				}
-				return
+			err := s.subscribeTo(ctx, t, auth.PublishNamespace)
+			var re *moqt.RequestError
+			if err != nil && (!errors.As(err, &re) || re.Code != wire.RequestDoesNotExist) {
+				r.log.Warn("publisher refused its track", "track", t.name.String(), "source", s.name, "err", err)
 			}
-			s.answered(t)
-			src := s.attach(t, sub, false)
-			go func() {
-				defer s.unclaim(t)
-				defer release()
-				src.run(s.s.Context())
-			}()
 		})
 	}
 	wg.Wait()

@@ -6,11 +6,13 @@ import (
 	"crypto/ed25519"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
 	"every.channel/ec/lib/admin"
 	"every.channel/ec/lib/archive"
+	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
@@ -209,7 +211,7 @@ func (r *Relay) statusOf(c ServerConfig, certs *keys.Certificates, up *Started, 
 				Fingerprint: certs.Pin().String(), ID: hex.EncodeToString(certs.PrivateKey().Public().(ed25519.PublicKey)),
 				Certificate: keys.OfCertificate(certs.Program()).String(),
 			},
-			Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: diskOf(r.store, c.Dir, c.Store),
+			Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: diskOf(r.store, c.Dir),
 			Backfill: r.mend.Progress(), Scrub: r.scrubbed(),
 		}
 		if r.mirror != nil {
@@ -234,14 +236,22 @@ func (r *Relay) handleAdmin(door *admin.Server, c ServerConfig, status func() St
 		}
 		return status(), nil
 	})
-	door.Handle("pardon", func(_ context.Context, args json.RawMessage) (any, error) { return r.pardon(args) })
+	door.Handle("pardon", func(ctx context.Context, args json.RawMessage) (any, error) {
+		record, err := r.pardon(args)
+		if done, is := record.(Pardoned); is && err == nil {
+			r.c.Audit.Add(auth.Entry{What: "pardon", Who: admin.Who(ctx), Subject: done.Home, Detail: fmt.Sprintf("%d quarantines ended", done.Ends)})
+		}
+		return record, err
+	})
 	for _, name := range StoreCommands {
 		door.Handle(name, func(ctx context.Context, args json.RawMessage) (any, error) {
 			var o archive.Order
 			if err := admin.Arguments(args, &o); err != nil {
 				return nil, err
 			}
-			return storeCommand(ctx, r.store, diskOf(r.store, c.Dir, c.Store), name, o)
+			record, err := storeCommand(ctx, r.store, diskOf(r.store, c.Dir), name, o)
+			tellDeleted(r.c.Audit, admin.Who(ctx), o, record, err)
+			return record, err
 		})
 	}
 }

@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"every.channel/ec/lib/archive"
+	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/store"
 )
 
@@ -32,13 +36,32 @@ func OnFolder(ctx context.Context, dir string, c store.Config, name string, o ar
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	d := diskOf(st, dir, c)
+	d := diskOf(st, dir)
 	d.Retention = nil // no relay is there to remove anything
 	answer, err := storeCommand(ctx, st, d, name, o)
+	if name == StoreDelete {
+		audit, aerr := auth.OpenAudit(filepath.Join(dir, auth.AuditFile), nil)
+		err = errors.Join(err, aerr)
+		tellDeleted(audit, fmt.Sprintf("uid %d", os.Getuid()), o, answer, err)
+		audit.Close()
+	}
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(answer)
+}
+
+// tellDeleted writes down that somebody deleted something.
+func tellDeleted(audit *auth.Audit, who string, o archive.Order, record any, err error) {
+	d, is := record.(archive.Deleted)
+	if !is {
+		return
+	}
+	e := auth.Entry{What: "store-delete", Who: who, Subject: o.Name, Detail: fmt.Sprintf("%d groups of %d tracks", d.Groups, d.Tracks)}
+	if err != nil {
+		e.Err = err.Error()
+	}
+	audit.Add(e)
 }
 
 func storeCommand(ctx context.Context, st *store.Store, d Disk, name string, o archive.Order) (any, error) {
@@ -54,7 +77,8 @@ func storeCommand(ctx context.Context, st *store.Store, d Disk, name string, o a
 }
 
 // diskOf returns what a store holds, and by which rules.
-func diskOf(s *store.Store, dir string, c store.Config) Disk {
+func diskOf(s *store.Store, dir string) Disk {
+	c := s.Kept()
 	st := s.Stats()
 	d := Disk{Dir: dir, Bytes: st.Bytes, Tracks: st.Tracks, Groups: st.Groups, Removed: st.Removed, Full: st.Full}
 	d.Retention = []Bound{{Age: c.MaxAge.Seconds(), Bytes: c.MaxBytes}}

@@ -77,11 +77,23 @@ func (s *subscriber) run(ctx context.Context) {
 		t.r.stats.subscribers.Add(-1)
 		t.r.log.Info("subscriber left", "track", t.name.String(), "peer", s.name)
 	}()
-	s.lag = s.groups.Ahead() + t.r.c.MaxLag
+	s.lag = s.groups.Ahead() + t.r.tuned.Load().maxLag
 	forward := true
 	s.sending, s.pause = context.WithCancel(ctx)
 	defer func() { s.pause() }()
 	for ctx.Err() == nil {
+		if b := t.banned.Load(); b != nil {
+			for _, p := range s.pumps { // also of one whose peer does not read
+				p.abandon()
+			}
+			s.pub.Done(wire.DoneUnauthorized, b.why)
+			return
+		}
+		for _, p := range s.pumps {
+			if t.st.Withheld(p.ID) {
+				p.abandon()
+			}
+		}
 		st := s.pub.State()
 		switch {
 		case !st.Forward && forward:
@@ -131,7 +143,7 @@ func (s *subscriber) begin(ctx context.Context, st moqt.PublicationState) bool {
 			oldest.abandon() // its end wakes run
 			return false
 		}
-		s.lag = min(s.lag, behind+s.t.r.c.MaxLag)
+		s.lag = min(s.lag, behind+s.t.r.tuned.Load().maxLag)
 	}
 	if active >= maxPumps || !waiting {
 		return false

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/admin"
+	"every.channel/ec/lib/auth"
 	keep "every.channel/ec/lib/client"
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/iroh"
@@ -181,7 +182,11 @@ func interfaceAddrs() (list []netip.Addr) {
 // handleTickets adds the commands that have to do with tickets to the operators' door.
 func (r *Relay) handleTickets(door *admin.Server, tickets *mesh.Tickets, certs *keys.Certificates, addrs []net.Addr, node *iroh.Node) {
 	door.Handle("ticket", func(ctx context.Context, args json.RawMessage) (any, error) {
-		return makeTicket(ctx, tickets, certs, addrs, node, args)
+		record, err := makeTicket(ctx, tickets, certs, addrs, node, args)
+		if made, is := record.(TicketMade); is && err == nil {
+			r.c.Audit.Add(auth.Entry{What: "ticket-made", Who: admin.Who(ctx), Subject: made.ID})
+		}
+		return record, err
 	})
 	door.Handle("tickets", func(_ context.Context, args json.RawMessage) (any, error) {
 		if err := admin.Arguments(args, &struct{}{}); err != nil {
@@ -190,7 +195,13 @@ func (r *Relay) handleTickets(door *admin.Server, tickets *mesh.Tickets, certs *
 		list, err := tickets.List(time.Now())
 		return TicketList{V: 1, Tickets: list}, err
 	})
-	door.Handle("revoke", func(_ context.Context, args json.RawMessage) (any, error) { return r.revoke(tickets, args) })
+	door.Handle("revoke", func(ctx context.Context, args json.RawMessage) (any, error) {
+		record, err := r.revoke(tickets, args)
+		if done, is := record.(Revoked); is && err == nil {
+			r.c.Audit.Add(auth.Entry{What: "ticket-revoked", Who: admin.Who(ctx), Subject: done.ID})
+		}
+		return record, err
+	})
 }
 
 // revoke forgets a ticket and ends the sessions that came with it.

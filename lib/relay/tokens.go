@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"every.channel/ec/lib/admin"
@@ -72,7 +74,7 @@ type TokenRevoked struct {
 
 // handleTokens adds the commands that have to do with tokens to the operators' door.
 func (r *Relay) handleTokens(door *admin.Server, a *auth.Authority, certs *keys.Certificates) {
-	door.Handle("token", func(_ context.Context, args json.RawMessage) (any, error) {
+	door.Handle("token", func(ctx context.Context, args json.RawMessage) (any, error) {
 		var o TokenOrder
 		if err := admin.Arguments(args, &o); err != nil {
 			return nil, err
@@ -87,6 +89,7 @@ func (r *Relay) handleTokens(door *admin.Server, a *auth.Authority, certs *keys.
 		} else if err != nil {
 			return nil, err
 		}
+		r.c.Audit.Add(auth.Entry{What: "token-made", Who: admin.Who(ctx), Subject: made.ID, Detail: rightsText(made)})
 		r.log.Info("token made", "token", made.ID, "publish", made.Publish, "read", made.Read, "expires", made.Expires)
 		return TokenMade{V: 1, ID: made.ID, Token: token, Expires: made.Expires}, nil
 	})
@@ -104,7 +107,7 @@ func (r *Relay) handleTokens(door *admin.Server, a *auth.Authority, certs *keys.
 		}
 		return showToken(a, o.Token)
 	})
-	door.Handle("revoketoken", func(_ context.Context, args json.RawMessage) (any, error) {
+	door.Handle("revoketoken", func(ctx context.Context, args json.RawMessage) (any, error) {
 		var o Revocation
 		if err := admin.Arguments(args, &o); err != nil {
 			return nil, err
@@ -116,9 +119,27 @@ func (r *Relay) handleTokens(door *admin.Server, a *auth.Authority, certs *keys.
 			return nil, err
 		}
 		done := TokenRevoked{V: 1, ID: o.ID, Here: here, Sessions: r.lookAtGrants(time.Now())}
+		r.c.Audit.Add(auth.Entry{What: "token-revoked", Who: admin.Who(ctx), Subject: o.ID})
 		r.log.Info("token revoked", "token", o.ID, "sessions", done.Sessions)
 		return done, nil
 	})
+}
+
+// rightsText says what a token allows, for people.
+func rightsText(m auth.Made) string {
+	var parts []string
+	for _, p := range []struct {
+		word string
+		list []string
+	}{{"publish below", m.Publish}, {"read below", m.Read}, {"key", slices.DeleteFunc([]string{m.Client}, func(s string) bool { return s == "" })}} {
+		if len(p.list) > 0 {
+			parts = append(parts, p.word+" "+strings.Join(p.list, " "))
+		}
+	}
+	if m.Expires != nil {
+		parts = append(parts, "until "+m.Expires.UTC().Format(time.RFC3339))
+	}
+	return strings.Join(append(parts, m.Subject), ", ")
 }
 
 func (o TokenOrder) terms() (t auth.Terms, err error) {

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"every.channel/ec/lib/catalog"
@@ -21,14 +22,18 @@ type track struct {
 	doubts  answers       // what none of them knew a moment ago
 	filling chan struct{} // holds a token while somebody fills the live edge
 
-	subs readers
+	subs       readers
+	publishers publishers
+	banned     atomic.Pointer[ban] // why nothing of it is taken or served; nil: it may be
 
 	idle time.Time // since when there was nothing of it, at the last looks; Relay.mu guards it
 }
 
 func newTrack(r *Relay, name object.TrackName) *track {
 	st := r.store.Track(name)
-	return &track{Track: r.live.Track(name, st), r: r, name: name, st: st, filling: make(chan struct{}, 1)}
+	t := &track{Track: r.live.Track(name, st), r: r, name: name, st: st, filling: make(chan struct{}, 1)}
+	t.banned.Store(r.ban(name))
+	return t
 }
 
 // unused reports whether there is nothing of a track, and has not been for a while. Relay.mu is held.

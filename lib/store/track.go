@@ -205,7 +205,7 @@ func (t *Track) put(from Origin, o *object.Object, sum object.Hash) (Result, err
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.isWithheld(o.Group) && o.Status == object.Normal && t.s.taken(sum) {
-		t.found(o.Group)
+		t.found(o.Group, sum)
 	}
 	if t.isWithheld(o.Group) {
 		return 0, ErrWithheld

@@ -26,7 +26,7 @@ type Withheld struct {
 	Taken func(object.Hash) bool
 	// Found gets the groups in which such a payload was found; it must not wait for the store. They are withheld from then on as long as the
 	// store is open, and for good if Of says so. Default: nobody gets them.
-	Found func(name object.TrackName, group uint64)
+	Found func(name object.TrackName, group uint64, hash object.Hash)
 }
 
 // Withhold replaces what is withheld.
@@ -151,7 +151,7 @@ func (s *Store) taken(hash object.Hash) bool {
 }
 
 // found puts a group apart in which there is, or was about to be, a payload that is withheld; t.mu is held.
-func (t *Track) found(group uint64) {
+func (t *Track) found(group uint64, hash object.Hash) {
 	if !t.isWithheld(group) {
 		t.apart = append(t.apart, Range{group, group})
 		t.some.Store(true)
@@ -160,7 +160,7 @@ func (t *Track) found(group uint64) {
 		t.hold(g)
 	}
 	if w := t.s.withheld.Load(); w != nil && w.Found != nil {
-		w.Found(t.name, group)
+		w.Found(t.name, group, hash)
 	}
 }
 
@@ -169,11 +169,15 @@ func (r *Reader) mayHandOut(o *object.Object) error {
 	t := r.g.t
 	if !r.g.held.Load() {
 		w := t.s.withheld.Load()
-		if w == nil || w.Taken == nil || o.Status != object.Normal || !w.Taken(hashOf(o)) {
+		if w == nil || w.Taken == nil || o.Status != object.Normal {
+			return nil
+		}
+		hash := hashOf(o)
+		if !w.Taken(hash) {
 			return nil
 		}
 		t.mu.Lock()
-		t.found(r.info.Group)
+		t.found(r.info.Group, hash)
 		t.mu.Unlock()
 	}
 	return fmt.Errorf("group %d of %v: %w", r.info.Group, r.name, ErrWithheld)

@@ -41,7 +41,7 @@ func TestWithhold(t *testing.T) {
 	}
 	var found []uint64
 	with := Withheld{Of: of, Taken: func(h object.Hash) bool { return h == object.Sum([]byte("g")) || h == object.Sum([]byte("new")) },
-		Found: func(_ object.TrackName, g uint64) { found = append(found, g) }}
+		Found: func(_ object.TrackName, g uint64, _ object.Hash) { found = append(found, g) }}
 	if err := s.Withhold(with); err != nil {
 		t.Fatal(err)
 	}

@@ -78,6 +78,9 @@ func (t *Track) Cursor(group, start uint64) *Cursor {
 // Next says what to do next. An error is ErrAnew, or comes from reading the store.
 func (c *Cursor) Next() (Step, error) {
 	for {
+		if c.t.files.Withheld(c.id) {
+			return Step{}, store.ErrWithheld
+		}
 		if c.r == nil {
 			if s, ok, err := c.fromMemory(time.Now()); ok || err != nil {
 				return s, err
@@ -207,7 +210,7 @@ func (c *Cursor) Part(s *Step, off int) (p Part) {
 		p.Bytes = a.at(off)
 	}
 	if newer := t.overtaken(c.g); !newer.IsZero() {
-		p.Left = t.m.c.Stall - time.Since(laterTime(a.touched, newer))
+		p.Left = t.m.stallWait() - time.Since(laterTime(a.touched, newer))
 	}
 	return p
 }
@@ -251,7 +254,7 @@ func (c *Cursor) unfinished(i store.Info) (s Step, again bool, err error) {
 	switch {
 	case t.groups[c.id] != nil: // it has come into memory meanwhile
 		return s, true, nil
-	case t.largest == nil || t.largest.Group <= c.id || time.Since(i.Time) < t.m.c.Stall:
+	case t.largest == nil || t.largest.Group <= c.id || time.Since(i.Time) < t.m.stallWait():
 		// The group is being written, or it is the newest one and a publisher may come back to it. It can be waited for in memory.
 		t.mu.Unlock()
 		t.bring(c.id)

@@ -49,7 +49,7 @@ func (c *Cursor) next(g *group, now time.Time) (o *Object, retry time.Duration) 
 // patience is how long nothing may have come before an object until it is sent although ids before it are missing; negative: it is
 // not sent before them. The track's mutex is held.
 func (c *Cursor) patience(g *group, w *sentOf, o *Object) time.Duration {
-	stall := c.t.m.c.Stall
+	stall := c.t.m.stallWait()
 	switch {
 	case c.t.over: // what is missing will not come
 		return 0
@@ -67,7 +67,7 @@ func (c *Cursor) patience(g *group, w *sentOf, o *Object) time.Duration {
 // judge says, when nothing may be sent, what to do: wait, or end the group; and of which subgroups all was sent. The track's mutex
 // is held.
 func (c *Cursor) judge(g *group, now time.Time) (what Verdict, wait time.Duration, done []uint64) {
-	t, stall := c.t, c.t.m.c.Stall
+	t, stall := c.t, c.t.m.stallWait()
 	i, _ := g.search(c.start)
 	sent, last := true, uint64(0)
 	for _, o := range g.objs[i:] {

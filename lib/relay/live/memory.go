@@ -34,6 +34,8 @@ type Memory struct {
 	Counts
 	c      Config
 	tracks atomic.Int64 // that have a publisher
+	cache  atomic.Int64 // Config.CacheBytes, and
+	stall  atomic.Int64 // Config.Stall, until Tune changes them
 }
 
 // Counts count what came in.
@@ -47,13 +49,26 @@ type Counts struct {
 }
 
 // New makes a memory without tracks.
-func New(c Config) *Memory { return &Memory{c: c} }
+func New(c Config) *Memory {
+	m := &Memory{c: c}
+	m.Tune(c.CacheBytes, c.Stall)
+	return m
+}
+
+// Tune replaces Config.CacheBytes and Config.Stall.
+func (m *Memory) Tune(cache int64, stall time.Duration) {
+	m.cache.Store(cache)
+	m.stall.Store(int64(stall))
+}
+
+// stallWait is how long a group that nobody continues is waited for.
+func (m *Memory) stallWait() time.Duration { return time.Duration(m.stall.Load()) }
 
 // LiveTracks returns how many tracks have a publisher.
 func (m *Memory) LiveTracks() int64 { return m.tracks.Load() }
 
 // perTrack returns how many bytes of payload a track may keep in memory.
-func (m *Memory) perTrack() int64 { return max(m.c.CacheBytes/max(m.tracks.Load(), 1), 8<<20) }
+func (m *Memory) perTrack() int64 { return max(m.cache.Load()/max(m.tracks.Load(), 1), 8<<20) }
 
 // Files is the store's side of one track, which *store.Track is.
 type Files interface {
@@ -66,4 +81,7 @@ type Files interface {
 	Groups(from, to uint64) []store.Info
 	Largest() (group, id uint64, ok bool)
 	Clear() error
+	// Withheld reports whether a group is neither taken nor served, and Takes whether an object with a hash may be taken for a group.
+	Withheld(group uint64) bool
+	Takes(group uint64, hash object.Hash) bool
 }

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"errors"
 	"time"
 
 	"every.channel/ec/lib/moqt"
@@ -45,6 +46,7 @@ const (
 	Refused                    // the object contradicts its own hash
 	Quarantined                // it is not looked at, because of what its home brought before
 	Apart                      // its group does not fit the broadcast's clock, or what other homes bring
+	Withheld                   // its group or its payload is neither taken nor served
 	Lost                       // the object is of the past and could not be stored, so nobody is served it
 
 	anew // not an outcome: the track begins anew with the object, if it may
@@ -60,7 +62,7 @@ func (t *Track) Begin(src *Source, o *Object) (f Feed) {
 	}
 	p, err := object.ParseProperties(o.Properties)
 	f.hash, f.hasHash, f.err = p.Hash, err == nil && p.HasHash, err
-	f.alone = err != nil
+	f.alone = err != nil || t.files.Withheld(o.Group) || f.hasHash && !t.files.Takes(o.Group, f.hash)
 	t.mu.Lock()
 	if t.barred(src) {
 		f.alone = true
@@ -178,6 +180,9 @@ func (t *Track) put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 	if t.outdated(src) {
 		return t.putNothing(f, Result{Outcome: Lost, Err: ErrAnew})
 	}
+	if t.files.Withheld(o.Group) {
+		return t.putNothing(f, Result{Outcome: Withheld, Err: store.ErrWithheld})
+	}
 	err := f.err
 	if err == nil && f.hasHash && o.Status == object.Normal && f.hash != sum {
 		err = object.ErrHash
@@ -200,6 +205,10 @@ func (t *Track) put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 	src.Heard.Store(time.Now().UnixNano())
 	t.prepare(src, o.Group)
 	stored, err := t.files.PutFrom(src.Origin, &o.Object, sum)
+	if errors.Is(err, store.ErrWithheld) { // by its hash, or since a moment
+		t.Withhold()
+		return t.putNothing(f, Result{Outcome: Withheld, Err: err})
+	}
 	if err != nil {
 		t.m.NotStored.Add(1)
 		if src.Origin != store.Live { // what is long over is served from the store alone

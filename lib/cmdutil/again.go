@@ -1,0 +1,66 @@
+package cmdutil
+
+import (
+	"context"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Where app.Metadata has the arguments of the process, and who takes SIGHUP.
+const (
+	argumentsKey = "arguments"
+	hangupKey    = "hangup"
+)
+
+// hangups takes SIGHUP, once somebody wants it.
+type hangups struct {
+	mu sync.Mutex
+	to chan os.Signal // nil: nobody
+}
+
+// take hands on a signal, unless nobody wants it. One that waits already will do.
+func (h *hangups) take(s os.Signal) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.to == nil {
+		return false
+	}
+	select {
+	case h.to <- s:
+	default:
+	}
+	return true
+}
+
+// Hangup gives SIGHUP to the command, which otherwise ends by it.
+func Hangup(c *cli.Context) <-chan os.Signal {
+	h, ok := c.App.Metadata[hangupKey].(*hangups)
+	if !ok {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.to == nil {
+		h.to = make(chan os.Signal, 1)
+	}
+	return h.to
+}
+
+// Again reads the arguments of a command that runs once more, and its environment, with a fresh app of the same command, and calls do with them.
+// Nothing is printed.
+func Again(ctx context.Context, c *cli.Context, fresh *cli.App, do func(*cli.Context) error) error {
+	args, _ := c.App.Metadata[argumentsKey].([]string)
+	if len(args) == 0 {
+		args = []string{fresh.Name}
+	}
+	fresh.Action, fresh.Writer = do, io.Discard
+	prepare(fresh, &terminal{w: io.Discard, width: func() int { return 80 }})
+	args, _, err := scan(fresh, args)
+	if err != nil {
+		return err
+	}
+	return fresh.RunContext(ctx, args)
+}
