@@ -3,7 +3,6 @@ package archive
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -116,6 +115,9 @@ func (t Terms) check() error {
 
 // Takedowns are those of the file. Methods may be called concurrently.
 type Takedowns struct {
+	// Changed, if not nil, is called when what is taken down is another thing, before that is written down.
+	Changed func()
+
 	st    *store.Store
 	found chan FoundGroup // groups in which a payload was found; what does not fit is found again
 	view  atomic.Pointer[view]
@@ -166,14 +168,15 @@ func (ts *Takedowns) Reread() error {
 	for i := range next {
 		changed = ts.resolve(&next[i]) || changed
 	}
+	ts.apply(next)
 	if !changed || ts.st.Kept().ReadOnly {
-		return ts.apply(next)
+		return nil
 	}
-	return errors.Join(ts.file.Write(next), ts.apply(next))
+	return ts.file.Write(next)
 }
 
 // apply has the store withhold what a list says; ts.mu is held.
-func (ts *Takedowns) apply(list []Takedown) error {
+func (ts *Takedowns) apply(list []Takedown) {
 	v := newView(list)
 	ts.view.Store(v)
 	w := store.Withheld{Of: v.ranges}
@@ -186,7 +189,10 @@ func (ts *Takedowns) apply(list []Takedown) error {
 			}
 		}
 	}
-	return ts.st.Withhold(w)
+	ts.st.Withhold(w)
+	if ts.Changed != nil {
+		ts.Changed()
+	}
 }
 
 // Add takes something down. What is taken down is known to nobody when it returns; groups are what it is known to mean in the store.
@@ -212,11 +218,11 @@ func (ts *Takedowns) Add(t Terms, now time.Time) (Takedown, error) {
 		return Takedown{}, fmt.Errorf("%s: %d takedowns are there already", ts.file.Path, len(list))
 	}
 	next := append(slices.Clone(list), d)
-	werr := ts.apply(next) // first: what is to go goes, also if the disk is full
+	ts.apply(next) // first: what is to go goes, also if the disk is full
 	if err := ts.file.Write(next); err != nil {
-		return d, fmt.Errorf("taken down until the relay ends, and not written: %w", err)
+		return d, fmt.Errorf("taken down until the relay ends or reads its configuration again, and not written down: %w", err)
 	}
-	return d, werr
+	return d, nil
 }
 
 func utc(t *time.Time) *time.Time {
@@ -243,7 +249,8 @@ func (ts *Takedowns) Lift(id string) (Takedown, error) {
 	if err := ts.file.Write(next); err != nil {
 		return Takedown{}, err
 	}
-	return d, ts.apply(next)
+	ts.apply(next)
+	return d, nil
 }
 
 // List returns the takedowns, in the order in which they were made.
@@ -286,7 +293,8 @@ func (ts *Takedowns) Note(f FoundGroup) (id string, err error) {
 	if id == "" {
 		return "", nil
 	}
-	return id, errors.Join(ts.file.Write(next), ts.apply(next))
+	ts.apply(next)
+	return id, ts.file.Write(next)
 }
 
 // Covers returns what reports whether a takedown is about a group.
@@ -316,6 +324,9 @@ func (ts *Takedowns) Namespace(ns object.Namespace) string {
 	}
 	return ""
 }
+
+// Ranges returns the groups of a track that are taken down.
+func (ts *Takedowns) Ranges(name object.TrackName) []store.Range { return ts.view.Load().ranges(name) }
 
 // view is a list of takedowns to be asked. It does not change.
 type view struct {

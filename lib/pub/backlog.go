@@ -139,6 +139,11 @@ func (u *uploader) settleGroup(ctx context.Context, sess *client.Session, g *gro
 			switch {
 			case err != nil && !isRefusal:
 				return false, err
+			case u.takenDown(g.track.name, err):
+				u.s.mu.Lock()
+				u.s.wasSent(g, u.index)
+				u.s.mu.Unlock()
+				return true, nil
 			case isRefusal && refused.Code == wire.RequestNotSupported, o != nil:
 				u.comes()
 				return true, u.settled(ctx, sess, g, at)
@@ -170,7 +175,7 @@ func (u *uploader) refused(ctx context.Context, g *group) error {
 // settled takes a group as sent, after a look whether it is the same as the relay's.
 func (u *uploader) settled(ctx context.Context, sess *client.Session, g *group, at moqt.Location) error {
 	other, err := u.awaitGroup(ctx, sess, g.track.name, at, g)
-	if err != nil && !errors.Is(err, errNoFetch) {
+	if err != nil && !errors.Is(err, errNoFetch) && !errors.Is(err, errTakenDown) {
 		return err
 	}
 	if other {

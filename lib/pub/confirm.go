@@ -57,6 +57,9 @@ func (u *uploader) confirm(ctx context.Context, sess *client.Session) error {
 			switch {
 			case err != nil && l.unsure && soon.Err() != nil && gctx.Err() == nil:
 				return nil // the relay does not want it
+			case errors.Is(err, errTakenDown):
+				u.s.arrived(l.group, l.left, u.index) // and never will
+				err = nil
 			case err == nil && other:
 				err = u.s.conflict(gctx, l.group)
 			case err == nil:
@@ -78,6 +81,26 @@ const confirmAtOnce = 32
 
 var errNoFetch = errors.New("no FETCH")
 
+// errTakenDown: the relay does not say whether it has a group, because its operator took the group down or this publisher may not ask. So there is
+// nothing to wait for, and nothing is sent again.
+var errTakenDown = errors.New("the relay does not tell of it")
+
+// takenDown reports whether the answer to a FETCH says so, which is logged once for each track and session.
+func (u *uploader) takenDown(t object.TrackName, err error) bool {
+	refused, ok := errors.AsType[*moqt.RequestError](err)
+	if !ok || refused.Code != wire.RequestUnauthorized {
+		return false
+	}
+	u.mu.Lock()
+	said := u.down[t.String()]
+	u.down[t.String()] = true
+	u.mu.Unlock()
+	if !said {
+		u.log.Warn("what was sent is not served at the relay", "track", t.String(), "why", refused.Reason)
+	}
+	return true
+}
+
 // awaitGroup asks until the relay has the last object of a group. other: the relay holds another group than g under that name; a
 // nil g is not compared.
 func (u *uploader) awaitGroup(ctx context.Context, sess *client.Session, t object.TrackName, at moqt.Location, g *group) (other bool, _ error) {
@@ -85,6 +108,8 @@ func (u *uploader) awaitGroup(ctx context.Context, sess *client.Session, t objec
 		o, err := heldObject(ctx, sess, t, at)
 		if refused, ok := errors.AsType[*moqt.RequestError](err); ok && refused.Code == wire.RequestNotSupported {
 			return false, errNoFetch
+		} else if u.takenDown(t, err) {
+			return false, errTakenDown
 		} else if err != nil && !ok {
 			return false, err
 		}

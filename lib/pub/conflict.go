@@ -185,7 +185,7 @@ func (u *uploader) sendLate(ctx context.Context, sess *client.Session) error {
 			return err
 		}
 		if at, ok := g.last(); ok {
-			if _, err := u.awaitGroup(ctx, sess, g.track.name, at, nil); err != nil {
+			if _, err := u.awaitGroup(ctx, sess, g.track.name, at, nil); err != nil && !errors.Is(err, errTakenDown) {
 				return err
 			}
 		}

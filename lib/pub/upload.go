@@ -34,12 +34,13 @@ type uploader struct {
 	where map[string]*client.Session        // by track: the session to which it has moved, if it has
 	asked map[string]bool                   // by track: the relay has asked in this session which groups there are
 	tried map[string]bool                   // by track: the relay has answered the PUBLISH of a track that rests
+	down  map[string]bool                   // by track: the relay has said in this session that it is taken down
 	came  time.Time                         // when the relay last fetched something of the backlog
 }
 
 func newUploader(c Config, s *spool, index int, relay string) *uploader {
 	return &uploader{c: c, s: s, index: index, relay: relay, log: c.Log.With("relay", client.Name(relay)), subs: map[string]chan *moqt.Publication{},
-		where: map[string]*client.Session{}, asked: map[string]bool{}, tried: map[string]bool{}}
+		where: map[string]*client.Session{}, asked: map[string]bool{}, tried: map[string]bool{}, down: map[string]bool{}}
 }
 
 func (u *uploader) run(ctx context.Context) error {
@@ -73,7 +74,7 @@ func (u *uploader) session(ctx context.Context, sess *client.Session) (err error
 	u.s.mu.Unlock()
 	defer func() { // and not at the beginning: a relay may ask before this function begins
 		u.mu.Lock()
-		u.where, u.asked, u.tried = map[string]*client.Session{}, map[string]bool{}, map[string]bool{}
+		u.where, u.asked, u.tried, u.down = map[string]*client.Session{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 		u.mu.Unlock()
 	}()
 
@@ -342,7 +343,7 @@ func (u *uploader) beforeReset(ctx context.Context, pub *moqt.Publication, g *gr
 		held, err := heldObject(ctx, sess, g.track.name, moqt.Location{Group: g.id, Object: o.ID})
 		if refused, ok := errors.AsType[*moqt.RequestError](err); err != nil && !ok {
 			return err
-		} else if held != nil || ok && refused.Code == wire.RequestNotSupported {
+		} else if held != nil || ok && refused.Code == wire.RequestNotSupported || u.takenDown(g.track.name, err) {
 			return nil
 		}
 		select {

@@ -86,6 +86,12 @@ func (g *guarded) with(t testing.TB, tokens ...moqt.Token) (*client, error) {
 	return c, nil
 }
 
+// serving does the same for a client that answers requests.
+func (g *guarded) serving(t testing.TB, h moqt.Handler, tokens ...moqt.Token) *client {
+	t.Helper()
+	return g.dialWith(t, &moqt.Config{Tokens: tokens, Handler: h})
+}
+
 // codeOf names the code of an error: of the request, or of the session's end.
 func codeOf(err error) string {
 	if r, is := errors.AsType[*moqt.RequestError](err); is {

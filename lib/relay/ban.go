@@ -200,6 +200,18 @@ func lessWithheld(spans []span, ranges []store.Range) []span {
 	return list
 }
 
+// takenDown reports whether all of a span is taken down.
+func (r *Relay) takenDown(name object.TrackName, asked span) bool {
+	if r.c.Takedowns == nil || asked.empty() {
+		return false
+	}
+	ranges := r.c.Takedowns.Ranges(name)
+	if st := r.store.Lookup(name); st != nil {
+		ranges = st.Ranges() // with what was found by its hash
+	}
+	return len(ranges) > 0 && len(lessWithheld([]span{asked}, ranges)) == 0
+}
+
 // watchFound writes down the groups in which a payload is found that is taken down by its hash, until ctx ends.
 func (r *Relay) watchFound(ctx context.Context) {
 	for {

@@ -21,6 +21,10 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	}
 	through := hopsOf(r.Tokens)
 	asked := span{r.Start, half(r.End)}
+	if s.r.takenDown(s.named(r.Track), asked) {
+		r.Reject(wire.RequestUnauthorized, bannedByOrder.why)
+		return
+	}
 	t := s.r.whole(s.named(r.Track), asked)
 	here := t != nil
 	if !here {

@@ -147,6 +147,9 @@ func New(c Config) *Relay {
 		r.configured = append(r.configured, &upstream{r: r, c: u})
 	}
 	r.upstreams = slices.Clone(r.configured)
+	if c.Takedowns != nil {
+		c.Takedowns.Changed = r.Enforce
+	}
 	r.mend = &mesh.Mirror{Library: mender{library{r}}, Word: "backfill", Done: "backfilled", Logger: c.Logger}
 	r.scrub = newScrub(r)
 	if len(c.Mirror) > 0 {

@@ -52,7 +52,6 @@ type orders struct {
 	ts    *archive.Takedowns
 	st    *store.Store
 	audit *auth.Audit
-	now   func() // makes what has changed hold at once
 }
 
 func (o orders) do(who, name string, args json.RawMessage) (any, error) {
@@ -81,7 +80,6 @@ func (o orders) add(who string, t TakedownOrder) (any, error) {
 	if d.ID == "" {
 		return nil, err
 	}
-	o.now()
 	r := o.record(d)
 	if t.Purge {
 		var perr error
@@ -117,7 +115,6 @@ func (o orders) lift(who, id string) (any, error) {
 	if d.ID == "" {
 		return nil, err
 	}
-	o.now()
 	e := auth.Entry{What: "lift", Who: who, Subject: d.ID, Detail: d.String()}
 	if err != nil {
 		e.Err = err.Error()
@@ -146,7 +143,7 @@ func (o orders) record(d archive.Takedown) TakedownRecord {
 
 // handleTakedowns adds the commands that have to do with takedowns to the operators' door.
 func (r *Relay) handleTakedowns(door *admin.Server) {
-	o := orders{ts: r.c.Takedowns, st: r.store, audit: r.c.Audit, now: r.Enforce}
+	o := orders{ts: r.c.Takedowns, st: r.store, audit: r.c.Audit}
 	for _, name := range []string{TakedownAdd, TakedownList, TakedownLift} {
 		door.Handle(name, func(ctx context.Context, args json.RawMessage) (any, error) {
 			record, err := o.do(admin.Who(ctx), name, args)
@@ -167,7 +164,7 @@ func TakedownsOnFolder(dir string, c store.Config, who, name string, args any) (
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	o := orders{st: st, now: func() {}}
+	o := orders{st: st}
 	if o.ts, err = archive.OpenTakedowns(dir, st); err != nil {
 		return nil, err
 	}

@@ -188,7 +188,7 @@ func (g *group) readable() {
 // made anew.
 func (g *group) vanished(err error) error {
 	t, s := g.t, g.t.s
-	if !errors.Is(err, fs.ErrNotExist) || t.groups[g.id] != g {
+	if !errors.Is(err, fs.ErrNotExist) || t.at(g.id) != g {
 		return err
 	}
 	if away := s.away(); away != nil {

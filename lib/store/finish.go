@@ -14,7 +14,7 @@ import (
 func (g *group) finish() error {
 	t := g.t
 	t.mu.Lock()
-	if g.state != finishing || t.groups[g.id] != g {
+	if g.state != finishing || t.at(g.id) != g {
 		t.mu.Unlock()
 		return nil
 	}
@@ -41,7 +41,7 @@ func (g *group) finish() error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if g.state != finishing || t.groups[g.id] != g { // it was dropped meanwhile, and what has its name now is not its file
+	if g.state != finishing || t.at(g.id) != g { // it was dropped meanwhile, and what has its name now is not its file
 		if messy {
 			os.Remove(from)
 		}
@@ -65,6 +65,10 @@ func (g *group) finish() error {
 		g.idx = nil // the offsets are those of the old file
 		return nil
 	}
+	if g.held.Load() {
+		g.idx = nil
+		return nil
+	}
 	t.touch(g)
 	return nil
 }
@@ -75,7 +79,7 @@ func (g *group) lost(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		err = g.vanished(err)
-	case errors.Is(err, ErrDamaged) && g.t.groups[g.id] == g:
+	case errors.Is(err, ErrDamaged) && g.t.at(g.id) == g:
 		err = g.reread()
 	}
 	if errors.Is(err, ErrNotFound) || errors.Is(err, errChanged) {

@@ -225,6 +225,10 @@ func (t *Track) adopt(id uint64) (*group, error) {
 	if i, found := slices.BinarySearch(t.ids, id); got != nil && !found {
 		t.ids = slices.Insert(t.ids, i, id)
 	}
+	if got != nil && t.isWithheld(id) {
+		t.hold(got)
+		return nil, nil
+	}
 	return got, nil
 }
 

@@ -30,8 +30,7 @@ type Withheld struct {
 }
 
 // Withhold replaces what is withheld.
-func (s *Store) Withhold(w Withheld) error {
-	err := s.Flush() // whole groups get their final names before
+func (s *Store) Withhold(w Withheld) {
 	s.mu.Lock()
 	s.withheld.Store(&w)
 	tracks := make([]*Track, 0, len(s.tracks))
@@ -47,7 +46,6 @@ func (s *Store) Withhold(w Withheld) error {
 	for _, t := range tracks {
 		t.withhold(w)
 	}
-	return err
 }
 
 // withhold takes over what is withheld of a track: groups that are go apart, and those that are not come back.
