@@ -71,7 +71,9 @@ func airing(t *testing.T) *aired {
 }
 
 // at is the group of the broadcast at a time.
-func (a *aired) at(since time.Duration) uint64 { return clock.GroupID(a.wall.Bucket(a.t0.Add(since)), 0) }
+func (a *aired) at(since time.Duration) uint64 {
+	return clock.GroupID(a.wall.Bucket(a.t0.Add(since)), 0)
+}
 
 func home(track string) object.TrackName {
 	return object.TrackName{Namespace: object.Namespace{"ec", "source", "roof", "3"}, Name: track}
@@ -201,7 +203,7 @@ func TestTakedownOfAHash(t *testing.T) {
 	if list, _ := ts.List(); len(list) != 1 || len(list[0].Ranges) != 2 {
 		t.Errorf("%+v", list)
 	}
-	if ts = a.open(t); !a.st.Track(video).Withheld(group) {
+	if a.open(t); !a.st.Track(video).Withheld(group) {
 		t.Error("not noted")
 	}
 }

@@ -105,7 +105,7 @@ func (s *running) openStore() (err error) {
 	if s.audit, err = auth.OpenAudit(filepath.Join(s.c.Dir, auth.AuditFile), func(err error) {
 		s.c.Logger.Error("what operators and publishers do is not written down", "err", err)
 	}); err != nil { // perhaps the disk is full; it is tried again with each line
-		s.c.Logger.Error("what operators and publishers do is not written down", "err", err)
+		s.c.Logger.Warn("what operators and publishers do is not written down", "err", err)
 	}
 	s.onClose(s.audit.Close)
 	if s.takedowns, err = archive.OpenTakedowns(s.c.Dir, s.store); err != nil {
