@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -306,8 +305,13 @@ func (s *Store) Forget(name object.TrackName) {
 		s.idle[key] = weak.Make(t)
 	}
 	if len(s.idle) > 2*s.swept+64 {
-		maps.DeleteFunc(s.idle, func(_ string, t weak.Pointer[Track]) bool { return t.Value() == nil })
-		s.swept = len(s.idle)
+		held := make(map[string]weak.Pointer[Track]) // a map that shrinks gives no memory back
+		for key, t := range s.idle {
+			if t.Value() != nil {
+				held[key] = t
+			}
+		}
+		s.idle, s.swept = held, len(held)
 	}
 }
 

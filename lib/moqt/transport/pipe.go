@@ -192,17 +192,18 @@ type pipeHalf struct {
 	cancel   context.CancelCauseFunc
 	release  func() // returns the stream credit
 
-	mu       sync.Mutex
-	cond     *sync.Cond
-	buf      []byte
-	written  int // bytes written in all
-	read     int // bytes read in all
-	reliable int // bytes that survive a reset
-	fin      bool
-	reset    *StreamResetError // by the writer
-	stopped  *StreamResetError // by the reader
-	released bool
-	rdl, wdl time.Time
+	mu             sync.Mutex
+	cond           *sync.Cond
+	buf            []byte
+	written        int // bytes written in all
+	read           int // bytes read in all
+	reliable       int // bytes that survive a reset
+	fin            bool
+	reset          *StreamResetError // by the writer
+	stopped        *StreamResetError // by the reader
+	released       bool
+	rdl, wdl       time.Time
+	rtimer, wtimer *time.Timer // wake those that wait, at these times; nil: there was none yet
 }
 
 func (h *pipeHalf) wake() {
@@ -226,14 +227,22 @@ func (h *pipeHalf) over() {
 	}
 }
 
-func (h *pipeHalf) deadline(t *time.Time, at time.Time) error {
+// deadline sets a deadline. Its timer is used again for the next one, because control messages have one each.
+func (h *pipeHalf) deadline(t *time.Time, timer **time.Timer, at time.Time) error {
 	h.mu.Lock()
 	*t = at
+	switch d := time.Until(at); {
+	case at.IsZero() || d <= 0:
+		if *timer != nil {
+			(*timer).Stop()
+		}
+	case *timer == nil:
+		*timer = time.AfterFunc(d, h.wake)
+	default:
+		(*timer).Reset(d)
+	}
 	h.mu.Unlock()
 	h.cond.Broadcast()
-	if d := time.Until(at); !at.IsZero() && d > 0 {
-		time.AfterFunc(d, h.wake)
-	}
 	return nil
 }
 
@@ -314,7 +323,7 @@ func (s pipeSend) SetReliableBoundary() {
 }
 
 func (s pipeSend) SetPriority(int8, bool)             {}
-func (s pipeSend) SetWriteDeadline(t time.Time) error { return s.h.deadline(&s.h.wdl, t) }
+func (s pipeSend) SetWriteDeadline(t time.Time) error { return s.h.deadline(&s.h.wdl, &s.h.wtimer, t) }
 func (s pipeSend) Context() context.Context           { return s.h.ctx }
 
 type pipeReceive struct{ h *pipeHalf }
@@ -362,4 +371,6 @@ func (s pipeReceive) CancelRead(code wire.ResetCode) {
 	h.cond.Broadcast()
 }
 
-func (s pipeReceive) SetReadDeadline(t time.Time) error { return s.h.deadline(&s.h.rdl, t) }
+func (s pipeReceive) SetReadDeadline(t time.Time) error {
+	return s.h.deadline(&s.h.rdl, &s.h.rtimer, t)
+}
