@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/exit"
+	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/ticket"
 )
 
@@ -44,7 +45,7 @@ func FromFile(relay string, log *slog.Logger) (string, error) {
 		return "", err
 	}
 	err = CheckURL(text)
-	if ticket.Is(text) && st.Mode().IsRegular() && st.Mode().Perm()&0o044 != 0 && log != nil {
+	if ticket.Is(text) && st.Mode().IsRegular() && st.Mode().Perm()&0o044 != 0 && !keys.Credential(name) && log != nil {
 		log.Warn("others may read this ticket", "file", name, "mode", fmt.Sprintf("%#o", st.Mode().Perm()), "hint", "chmod 600 "+name)
 	}
 	switch {

@@ -12,6 +12,7 @@ import (
 
 	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/exit"
+	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/ticket"
@@ -38,7 +39,7 @@ func NewToken(text, kind string, log *slog.Logger) (_ *Token, err error) {
 	}
 	if name, is := strings.CutPrefix(text, "@"); is {
 		t.text, t.file = "", name
-		if st, err := os.Stat(name); err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o044 != 0 && log != nil {
+		if st, err := os.Stat(name); err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o044 != 0 && !keys.Credential(name) && log != nil {
 			log.Warn("others may read this token", "file", name, "mode", fmt.Sprintf("%#o", st.Mode().Perm()), "hint", "chmod 600 "+name)
 		} else if err == nil && !st.Mode().IsRegular() { // a pipe has one line for once
 			text, err := t.read()

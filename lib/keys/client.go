@@ -20,7 +20,7 @@ func Client(path string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if st.Mode().IsRegular() && st.Mode().Perm()&0o077 != 0 {
+	if st.Mode().IsRegular() && st.Mode().Perm()&0o077 != 0 && !Credential(path) {
 		return nil, fmt.Errorf("%s: others may read it; chmod 600", path)
 	}
 	b, err := os.ReadFile(path)

