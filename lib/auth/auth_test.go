@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -394,7 +395,7 @@ func TestKeyFiles(t *testing.T) {
 	}
 	good, _ := os.ReadFile(p.Files[0])
 	secret, _ := x509.MarshalPKCS8PrivateKey(p.other)
-	for _, c := range []struct {
+	for i, c := range []struct {
 		name string
 		file any
 		ok   bool
@@ -420,6 +421,7 @@ func TestKeyFiles(t *testing.T) {
 			text = string(j)
 		}
 		change(text)
+		now := now.Add(time.Duration(i+1) * time.Millisecond) // for one time files are looked at once
 		_, err := p.Verify(TypeJWT, tok, now)
 		if (err == nil) != c.ok || err != nil && !errors.Is(err, ErrUnknownKey) {
 			t.Errorf("%s: %v", c.name, err)
@@ -429,7 +431,7 @@ func TestKeyFiles(t *testing.T) {
 		}
 	}
 	os.Remove(p.Files[0])
-	if err := p.Check(g, now); !errors.Is(err, ErrUnknownKey) {
+	if err := p.Check(g, now.Add(time.Second)); !errors.Is(err, ErrUnknownKey) {
 		t.Error("a key that is gone: ", err)
 	}
 	if CheckFiles(p.Files) == nil {
@@ -498,7 +500,7 @@ func TestMake(t *testing.T) {
 	if err := os.Chmod(filepath.Join(p.dir, TokensFile), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Verify(kind, value, now); err == nil || Refusal(err) {
+	if _, err := p.Verify(kind, value, now.Add(time.Second)); err == nil || Refusal(err) {
 		t.Error(err)
 	}
 }
@@ -535,6 +537,88 @@ func BenchmarkVerify(b *testing.B) {
 	for b.Loop() {
 		if _, err := p.Verify(TypeJWT, tok, now); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCheck is what one look at the grants of a thousand sessions costs, where a thousand tokens are known, for each of them.
+func BenchmarkCheck(b *testing.B) {
+	ts := NewTokens(b.TempDir())
+	var grants []*Grant
+	for range 1000 {
+		_, key, _ := ed25519.GenerateKey(nil)
+		_, made, err := ts.Make(Terms{Publish: []object.Namespace{{"ec"}}}, key, time.Now())
+		if err != nil {
+			b.Fatal(err)
+		}
+		grants = append(grants, &Grant{ID: made.ID, By: "jwt"})
+	}
+	a := &Authority{Tokens: ts}
+	for i := 0; b.Loop(); i++ {
+		at := now.Add(time.Duration(i / len(grants))) // a look at all has one time
+		if err := a.Check(grants[i%len(grants)], at); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestLooksAtFilesOnce: for one time files are looked at once, and what has changed is seen the next time.
+func TestLooksAtFilesOnce(t *testing.T) {
+	dir := t.TempDir()
+	ts := NewTokens(dir)
+	_, key, _ := ed25519.GenerateKey(nil)
+	_, made, err := ts.Make(Terms{Publish: []object.Namespace{{"ec"}}}, key, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked := func(at time.Time) bool {
+		t.Helper()
+		yes, err := ts.revoked(made.ID, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return yes
+	}
+	if revoked(now) {
+		t.Error("revoked at first")
+	}
+	line := fmt.Sprintf("{\"v\":1,\"id\":%q,\"revoked\":\"2026-01-01T00:00:00Z\"}\n", made.ID)
+	if err := os.WriteFile(filepath.Join(dir, TokensFile), []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if revoked(now) {
+		t.Error("the file was looked at again for the same time")
+	}
+	if !revoked(now.Add(1)) {
+		t.Error("not revoked by hand")
+	}
+	if err := os.Remove(filepath.Join(dir, TokensFile)); err != nil {
+		t.Fatal(err)
+	}
+	if revoked(now.Add(2)) {
+		t.Error("revoked by a file that is not there")
+	}
+	if _, err := ts.Revoke(made.ID, now); err != nil {
+		t.Fatal(err)
+	}
+	if !revoked(now.Add(2)) {
+		t.Error("what this process writes counts at once")
+	}
+}
+
+// TestTokenWithLimits: a token's limits are taken over, and one with a limit that is not known is refused.
+func TestTokenWithLimits(t *testing.T) {
+	p := newPlace(t)
+	verify := func(limits any) (*Grant, error) {
+		return p.Verify(TypeJWT, []byte(jwtOf(t, jwt.SigningMethodEdDSA, p.own, nil, map[string]any{"publish": []string{"ec"}, "limits": limits})), now)
+	}
+	g, err := verify(map[string]any{"sessions": 2, "in": 4000000})
+	if err != nil || g.Limits.Map()["sessions"] != 2 || g.Limits.Map()["in"] != 4000000 || len(g.Limits.Map()) != 2 {
+		t.Errorf("%v, %v", g, err)
+	}
+	for _, bad := range []any{map[string]any{"chairs": 2}, map[string]any{"sessions": 0}, map[string]any{"sessions": -1}, map[string]any{"sessions": "2"}, map[string]any{"sessions": 1.5}, []int{1}, "x"} {
+		if _, err := verify(bad); !Refusal(err) {
+			t.Errorf("%v: %v", bad, err)
 		}
 	}
 }

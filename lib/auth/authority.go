@@ -48,6 +48,7 @@ type Authority struct {
 	trust atomic.Pointer[Trust] // in place of Files, Audiences and Types; nil: these
 	mu    sync.Mutex            // guards what follows
 	files map[string]keyFile
+	asOf  time.Time // when it was last looked whether these have changed
 }
 
 // Trust is whose tokens are taken, and which.
@@ -57,7 +58,12 @@ type Trust struct {
 }
 
 // Trusts replaces Files, Audiences and Types. Tokens that are not good any more end what they allowed when they are looked at again.
-func (a *Authority) Trusts(t Trust) { a.trust.Store(&t) }
+func (a *Authority) Trusts(t Trust) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.trust.Store(&t)
+	a.asOf = time.Time{} // there are other files to look at
+}
 
 func (a *Authority) trusted() Trust {
 	if t := a.trust.Load(); t != nil {
@@ -92,9 +98,9 @@ func (a *Authority) Verify(kind uint64, token []byte, now time.Time) (*Grant, er
 	var g *Grant
 	var err error
 	if jwt {
-		g, err = a.verifyJWT(string(token))
+		g, err = a.verifyJWT(string(token), now)
 	} else {
-		g, err = a.verifyCAT(token)
+		g, err = a.verifyCAT(token, now)
 	}
 	if err != nil {
 		return nil, err
@@ -108,7 +114,7 @@ func (a *Authority) Check(g *Grant, now time.Time) error {
 		return err
 	}
 	if g.signer != nil {
-		keys, err := a.keys(g.Key)
+		keys, err := a.keys(g.Key, now)
 		if err != nil {
 			return err
 		}
@@ -117,13 +123,13 @@ func (a *Authority) Check(g *Grant, now time.Time) error {
 		}
 	}
 	if g.By == "client" {
-		stands, err := a.Tokens.stands(g.ID, g.Key)
+		stands, err := a.Tokens.stands(g.ID, g.Key, now)
 		if err == nil && !stands {
 			err = ErrRevoked
 		}
 		return err
 	}
-	switch revoked, err := a.Tokens.revoked(g.ID); {
+	switch revoked, err := a.Tokens.revoked(g.ID, now); {
 	case err != nil:
 		return fmt.Errorf("revoked tokens: %w", err)
 	case revoked:
@@ -161,8 +167,8 @@ func Parse(text string) (value []byte, kind uint64, err error) {
 	return value, kind, nil
 }
 
-// keys returns the trusted keys with an id, or all of them for none.
-func (a *Authority) keys(id string) (list []Key, err error) {
+// keys returns the trusted keys with an id, or all of them for none, as they are at a time. For one and the same time files are looked at once.
+func (a *Authority) keys(id string, now time.Time) (list []Key, err error) {
 	add := func(k Key) {
 		if k.goes(id) && len(list) < maxKeys {
 			list = append(list, k)
@@ -173,8 +179,15 @@ func (a *Authority) keys(id string) (list []Key, err error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, path := range a.trusted().Files {
-		for _, k := range a.file(path).keys {
+	files := a.trusted().Files
+	if a.asOf.IsZero() || !a.asOf.Equal(now) {
+		for _, path := range files {
+			a.file(path)
+		}
+		a.asOf = now
+	}
+	for _, path := range files {
+		for _, k := range a.files[path].keys {
 			add(k)
 		}
 	}

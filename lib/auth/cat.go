@@ -63,7 +63,7 @@ const (
 )
 
 // verifyCAT checks a Common Access Token. The times are checked by the caller.
-func (a *Authority) verifyCAT(token []byte) (*Grant, error) {
+func (a *Authority) verifyCAT(token []byte, now time.Time) (*Grant, error) {
 	if !isCAT(token) {
 		return nil, malformed("neither a JSON Web Token nor a COSE_Sign1")
 	}
@@ -93,7 +93,7 @@ func (a *Authority) verifyCAT(token []byte) (*Grant, error) {
 	if kid != nil && err != nil {
 		return nil, malformed("key id: %v", err)
 	}
-	candidates, err := a.keys(id)
+	candidates, err := a.keys(id, now)
 	if err != nil {
 		return nil, err
 	}

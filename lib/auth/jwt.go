@@ -11,6 +11,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/object"
 )
 
@@ -23,6 +24,9 @@ type claims struct {
 	List      []string `json:"list,omitempty"`
 	Read      []string `json:"read,omitempty"` // subscribe, fetch and list
 
+	// Limits bound what the holders may use up together (package limits).
+	Limits map[string]int64 `json:"limits,omitempty"`
+
 	// Confirmation binds the token to a key of its holder (RFC 7800).
 	Confirmation json.RawMessage `json:"cnf,omitempty"`
 }
@@ -31,7 +35,7 @@ type claims struct {
 const maxScopes = 64
 
 // verifyJWT checks a JSON Web Token. The times are checked by the caller.
-func (a *Authority) verifyJWT(token string) (*Grant, error) {
+func (a *Authority) verifyJWT(token string, now time.Time) (*Grant, error) {
 	head, _, err := jwt.NewParser(jwt.WithStrictDecoding()).ParseUnverified(token, &claims{})
 	switch {
 	case errors.Is(err, jwt.ErrTokenUnverifiable): // an algorithm that nobody knows
@@ -46,7 +50,7 @@ func (a *Authority) verifyJWT(token string) (*Grant, error) {
 		return nil, refused("it has critical parameters")
 	}
 	kid, _ := head.Header["kid"].(string)
-	candidates, err := a.keys(kid)
+	candidates, err := a.keys(kid, now)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +96,10 @@ func (c *claims) grant(token string, by Key, audiences []string) (*Grant, error)
 			}
 			g.Scopes = append(g.Scopes, Below(part.actions, ns))
 		}
+	}
+	var err error
+	if g.Limits, err = limits.ParseSet(c.Limits); err != nil { // what is not understood may bind it
+		return nil, refused("%v", err)
 	}
 	if len(g.Scopes) > maxScopes {
 		return nil, malformed("%d scopes, at most %d are taken", len(g.Scopes), maxScopes)

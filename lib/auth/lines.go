@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Lines is a file of records, one JSON object a line, that only its user may read. The relay that holds the store's lock writes the file; an
@@ -23,16 +24,40 @@ type Lines[T any] struct {
 	// Good reports whether a record is one of this version. What says what it is not.
 	Good func(T) bool
 	What string
+	// ID is by what a record is found; several may have the same. Needed for Of.
+	ID func(T) string
 
 	stamp fs.FileInfo // of the file as it was read; nil: read again
 	known []T
+	index map[string][]T // of known; nil: not made yet
+	asOf  time.Time      // when Of last looked whether the file has changed
+	err   error          // what it found then
+}
+
+// Of returns the records with an id, as they are at a time. For one and the same time the file is looked at once, so that whoever looks at many
+// ids at a time does not do so for each.
+func (l *Lines[T]) Of(id string, now time.Time) ([]T, error) {
+	if l.asOf.IsZero() || !l.asOf.Equal(now) {
+		_, l.err = l.Read()
+		l.asOf = now
+	}
+	if l.err != nil {
+		return nil, l.err
+	}
+	if l.index == nil {
+		l.index = make(map[string][]T)
+		for _, r := range l.known {
+			l.index[l.ID(r)] = append(l.index[l.ID(r)], r)
+		}
+	}
+	return l.index[id], nil
 }
 
 // Read returns the records of the file, which must not be changed. Without a file there are none.
 func (l *Lines[T]) Read() ([]T, error) {
 	f, err := os.Open(l.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		l.known, l.stamp = nil, nil
+		l.known, l.stamp, l.index = nil, nil, nil
 		return nil, nil
 	}
 	if err != nil {
@@ -73,7 +98,7 @@ func (l *Lines[T]) Read() ([]T, error) {
 		}
 		known = append(known, r)
 	}
-	l.known, l.stamp = known, st
+	l.known, l.stamp, l.index = known, st, nil
 	return known, nil
 }
 
@@ -101,7 +126,7 @@ func (l *Lines[T]) Write(records []T) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	l.stamp = nil // the file is read again, because its time may be that of before
+	l.stamp, l.asOf = nil, time.Time{} // the file is read again, because its time may be that of before
 	_, err = l.Read()
 	return err
 }

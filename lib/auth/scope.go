@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/object"
 )
 
@@ -183,6 +184,8 @@ type Grant struct {
 	// NotBefore and Expires bound when it is good; zero: not at all.
 	NotBefore, Expires time.Time
 	Scopes             []Scope
+	// Limits bound what its holders may use up, together. Zero values: what others in their place may.
+	Limits limits.Set
 
 	signer *Key
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/object"
 )
 
@@ -50,6 +51,8 @@ type Made struct {
 	Subject string     `json:"subject,omitempty"`
 	Note    string     `json:"note,omitempty"`
 	Revoked *time.Time `json:"revoked,omitempty"` // since when
+	// Limits are what its holders may use up together, by the names of package limits.
+	Limits map[string]int64 `json:"limits,omitempty"`
 }
 
 func (m Made) over(now time.Time) bool { return m.Expires != nil && !now.Before(*m.Expires) }
@@ -65,6 +68,7 @@ func NewTokens(dir string) *Tokens {
 	return &Tokens{file: Lines[Made]{
 		Path: filepath.Join(dir, TokensFile), Max: maxTokensFile, Temp: ".tokens-*", What: "token",
 		Good: func(m Made) bool { return m.V == 1 && m.ID != "" },
+		ID:   func(m Made) string { return m.ID },
 	}}
 }
 
@@ -76,6 +80,8 @@ type Terms struct {
 	Client string
 	// Life is how long the token is good. Default 0: for ever.
 	Life time.Duration
+	// Limits bound what its holders may use up together. Default: as others in their place.
+	Limits limits.Set
 	// Subject is whom it is for, and Note what it was made for. The token itself holds the first of both.
 	Subject, Note string
 }
@@ -122,14 +128,14 @@ func (ts *Tokens) Make(t Terms, key ed25519.PrivateKey, now time.Time) (token st
 	}
 	var id [8]byte
 	rand.Read(id[:])
-	made = Made{V: 1, ID: hex.EncodeToString(id[:]), Client: strings.ToLower(t.Client), Subject: t.Subject, Note: t.Note}
+	made = Made{V: 1, ID: hex.EncodeToString(id[:]), Client: strings.ToLower(t.Client), Subject: t.Subject, Note: t.Note, Limits: t.Limits.Map()}
 	for _, ns := range t.Publish {
 		made.Publish = append(made.Publish, WritePrefix(ns))
 	}
 	for _, ns := range t.Read {
 		made.Read = append(made.Read, WritePrefix(ns))
 	}
-	c := claims{Publish: made.Publish, Read: made.Read}
+	c := claims{Publish: made.Publish, Read: made.Read, Limits: made.Limits}
 	c.ID, c.Subject, c.IssuedAt = made.ID, t.Subject, jwt.NewNumericDate(now)
 	if t.Life > 0 {
 		end := now.Add(t.Life + time.Second - 1).UTC().Truncate(time.Second) // not earlier than asked for
@@ -230,6 +236,9 @@ func (ts *Tokens) ByKey(pin string) (list []*Grant, err error) {
 			continue
 		}
 		g := &Grant{ID: m.ID, By: "client", Subject: m.Subject, Key: pin}
+		if g.Limits, err = limits.ParseSet(m.Limits); err != nil {
+			return nil, fmt.Errorf("%s: entry %s: %w", ts.file.Path, m.ID, err)
+		}
 		if m.Expires != nil {
 			g.Expires = *m.Expires
 		}
@@ -249,17 +258,17 @@ func (ts *Tokens) ByKey(pin string) (list []*Grant, err error) {
 }
 
 // stands reports whether a client's key still allows what it did.
-func (ts *Tokens) stands(id, pin string) (bool, error) {
+func (ts *Tokens) stands(id, pin string, now time.Time) (bool, error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	known, err := ts.file.Read()
-	return slices.ContainsFunc(known, func(m Made) bool { return m.ID == id && m.Client == pin && m.Revoked == nil }), err
+	known, err := ts.file.Of(id, now)
+	return slices.ContainsFunc(known, func(m Made) bool { return m.Client == pin && m.Revoked == nil }), err
 }
 
 // revoked reports whether the token with an id is worth nothing.
-func (ts *Tokens) revoked(id string) (bool, error) {
+func (ts *Tokens) revoked(id string, now time.Time) (bool, error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	known, err := ts.file.Read()
-	return slices.ContainsFunc(known, func(m Made) bool { return m.ID == id && m.Revoked != nil }), err
+	known, err := ts.file.Of(id, now)
+	return slices.ContainsFunc(known, func(m Made) bool { return m.Revoked != nil }), err
 }

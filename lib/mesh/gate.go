@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/auth"
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/ticket"
 )
@@ -75,12 +76,13 @@ type Gate struct {
 	Open bool
 	// Private lets only those read who may. Default: everybody may.
 	Private bool
-	// Tool is like Local for the tools of this project, which may do everything. Default: this package's Tool.
+	// Tool is like Local for the tools of this project, which may do everything. Default: this package's Tool, and with Private its Reader.
 	Tool func(s *moqt.Session) error
-	// Log gets tickets and tokens that were refused, and errors of reading them. Default: none.
+	// Log gets tickets and tokens that were refused, one a second as a warning, and errors of reading them. Default: none.
 	Log *slog.Logger
 
-	policy atomic.Pointer[auth.Policy] // nil: what Open and Private say
+	policy   atomic.Pointer[auth.Policy] // nil: what Open and Private say
+	refusals limits.Seldom
 }
 
 func (g *Gate) log() *slog.Logger {
@@ -168,6 +170,9 @@ func Local(s *moqt.Session) error { return local(s, ownProgram) }
 
 // Tool is like Local for processes of this program and of the tools that lie beside it.
 func Tool(s *moqt.Session) error { return local(s, ownTool) }
+
+// Reader is like Tool for tools that give on to nobody what they read: all but a relay, which would give on what is private.
+func Reader(s *moqt.Session) error { return local(s, ownReader) }
 
 func local(s *moqt.Session, counts func(pid string) bool) error {
 	sock := s.Socket()

@@ -247,11 +247,17 @@ func TestTool(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		program string
+		private bool // the relay is
 		ok      bool
-	}{"ec-pub beside": {beside("ec-pub"), true}, "ec-iroh beside": {beside("ec-iroh"), false}, "proxy beside": {beside("proxy"), false}, "ec-pub elsewhere": {elsewhere, false}} {
+	}{
+		"ec-pub beside": {beside("ec-pub"), false, true}, "ec-iroh beside": {beside("ec-iroh"), false, false}, "proxy beside": {beside("proxy"), false, false},
+		"ec-pub elsewhere": {elsewhere, false, false}, "ec-relay beside": {beside("ec-relay"), false, true},
+		"ec-sub beside a private one":   {beside("ec-sub"), true, true},
+		"ec-relay beside a private one": {beside("ec-relay"), true, false}, // it would give on what is private
+	} {
 		for _, network := range []string{"unix", "tcp", "moqt"} {
 			address := map[string]string{"unix": "unix://" + filepath.Join(t.TempDir(), "relay"), "tcp": "tcp://127.0.0.1:0", "moqt": "127.0.0.1:0"}[network]
-			g := &Gate{}
+			g := &Gate{Private: c.private}
 			p := listen(t, address, g)
 			conf, err := moqt.PinFingerprint(p.certs.Pin().String())
 			if err != nil {

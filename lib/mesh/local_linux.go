@@ -118,8 +118,20 @@ func ownTool(pid string) bool {
 	return slices.Contains(tools, strings.TrimSuffix(filepath.Base(other), " (deleted)"))
 }
 
+// ownReader reports the same of tools that give on to nobody what they read.
+func ownReader(pid string) bool {
+	if !ownTool(pid) || ownProgram(pid) {
+		return false
+	}
+	other, err := os.Readlink("/proc/" + pid + "/exe")
+	return err == nil && strings.TrimSuffix(filepath.Base(other), " (deleted)") != relayTool
+}
+
+// relayTool is the one of the tools that serves others.
+const relayTool = "ec-relay"
+
 // tools are the programs that have sessions of their own and pass on nobody else's.
-var tools = []string{"ec-pub", "ec-sub", "ec-relay", "ec-discover"}
+var tools = []string{"ec-pub", "ec-sub", relayTool, "ec-discover"}
 
 // sockets are the inodes and users of those that may send from an address.
 func sockets(network string, from netip.AddrPort) (map[string]int, error) {

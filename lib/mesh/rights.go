@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -114,7 +115,10 @@ func (g *Gate) Trusted(s *moqt.Session) (*auth.Grant, error) {
 		return auth.All("key", id.String()), nil
 	}
 	tool := g.Tool
-	if tool == nil {
+	switch {
+	case tool == nil && g.Policy().Private:
+		tool = Reader
+	case tool == nil:
 		tool = Tool
 	}
 	if err := tool(s); err != nil {
@@ -200,9 +204,9 @@ func (g *Gate) refuse(from string, t moqt.Token, err error) error {
 		case ErrUnknownTicket:
 			hint += "; this one was revoked, is of another relay, or expired long ago"
 		}
-		g.log().Warn("ticket refused", "peer", from, "ticket", IDOfToken(t.Value), "why", reason, "hint", hint)
+		g.log().Log(context.Background(), g.refusals.Level(), "ticket refused", "peer", from, "ticket", IDOfToken(t.Value), "why", reason, "hint", hint)
 	} else {
-		g.log().Warn("token refused", "peer", from, "type", fmt.Sprintf("%#x", t.Type), "why", reason, "hint", "ec-relay token make makes another")
+		g.log().Log(context.Background(), g.refusals.Level(), "token refused", "peer", from, "type", fmt.Sprintf("%#x", t.Type), "why", reason, "hint", "ec-relay token make makes another")
 	}
 	return &moqt.SessionError{Code: code, Reason: reason}
 }

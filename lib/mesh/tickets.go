@@ -68,6 +68,7 @@ func NewTickets(dir string) *Tickets {
 	return &Tickets{file: auth.Lines[record]{
 		Path: filepath.Join(dir, TicketsFile), Max: maxTicketsFile, Temp: ".tickets-*", What: "ticket",
 		Good: func(r record) bool { return r.V == 1 && len(r.Hash) == 2*sha256.Size },
+		ID:   record.id,
 	}}
 }
 
@@ -224,15 +225,13 @@ func (ts *Tickets) Revoke(id string) error {
 func (ts *Tickets) Good(id string, now time.Time) error {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	all, err := ts.file.Read()
-	if err != nil {
-		return err
-	}
-	i := slices.IndexFunc(all, func(r record) bool { return r.id() == id })
+	all, err := ts.file.Of(id, now)
 	switch {
-	case i < 0:
+	case err != nil:
+		return err
+	case len(all) == 0:
 		return ErrUnknownTicket
-	case all[i].expired(now):
+	case all[0].expired(now):
 		return ticket.ErrExpired
 	}
 	return nil
