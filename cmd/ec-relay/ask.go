@@ -43,7 +43,7 @@ func verbs() []cmdutil.Verb {
 		{Name: "store", Usage: "what it has of each track; check, repair, delete", Flags: append(where[:3:3], "older"), Words: storeWords},
 		{Name: "pardon", Usage: "end the quarantine of homes, or of the HOME that status names", Flags: where},
 		{Name: "ticket", Usage: "make a ticket, or list or revoke those there are", Flags: append(where[:3:3], "address", "expires", "uses", "note", "list", "revoke")},
-		{Name: "token", Usage: "make a token with which others may publish or read; list, show, revoke", Flags: append(where[:3:3], "publish", "read", "for", "client", "subject", "note"), Words: tokenWords},
+		{Name: "token", Usage: "make a token with which others may publish or read; list, show, revoke", Flags: append(where[:3:3], "publish", "read", "for", "client", "token-limit", "subject", "note"), Words: tokenWords},
 		{Name: "takedown", Usage: "neither take nor serve any more what is named; list, lift", Flags: append(where[:3:3], "from", "to", "hash", "purge", "name-only", "note"), Words: takedownWords},
 		{Name: "reload", Usage: "have the relay read its configuration again, whole or not at all", Flags: where},
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ func tokenCommand(c *cli.Context) (name string, args any, err error) {
 		what := map[string]string{"show": "a token, or @FILE whose first line is one", "revoke": "the ID of a token, as token list has it"}[word]
 		return "", nil, cmdutil.UsageError(fmt.Errorf("token %s takes %s", word, what))
 	}
-	for _, flag := range []string{"publish", "read", "for", "client", "subject", "note"} {
+	for _, flag := range []string{"publish", "read", "for", "client", "token-limit", "subject", "note"} {
 		if word != "make" && cmdutil.Given(c, flag) {
 			return "", nil, cmdutil.UsageError(fmt.Errorf("--%s goes with token make", flag))
 		}
@@ -65,6 +66,16 @@ func makeTokenCommand(c *cli.Context) (name string, args any, err error) {
 				return "", nil, cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("--%s: %w", flag, err), "a namespace reads ec-atsc-2065-3, and * is every one"))
 			}
 		}
+	}
+	for _, text := range c.StringSlice("token-limit") {
+		name, n, err := relay.ParseTokenLimit(text, sizeOf)
+		if err != nil {
+			return "", nil, cmdutil.UsageError(fmt.Errorf("--token-limit %w", err))
+		}
+		if o.Limits == nil {
+			o.Limits = make(map[string]int64)
+		}
+		o.Limits[name] = n
 	}
 	if len(o.Publish)+len(o.Read) == 0 {
 		return "", nil, cmdutil.UsageError(cmdutil.Hint(errors.New("the token would allow nothing"), "ec-relay token make --publish ec --for 30d"))
@@ -128,6 +139,9 @@ func printTokenShown(w io.Writer, t relay.TokenShown) {
 	}
 	for _, s := range t.Allows {
 		fmt.Fprintf(w, "may\t%s below %s\n", strings.Join(s.Actions, ", "), s.Below)
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.Limits)) {
+		fmt.Fprintf(w, "limit\t%s=%d\n", name, t.Limits[name])
 	}
 }
 

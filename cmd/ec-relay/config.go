@@ -51,7 +51,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	if conf.Relay.ScrubRate, err = scrubRate(c); err != nil {
 		return conf, err
 	}
-	for _, part := range []func(*cli.Context, *relay.ServerConfig) error{checkValues, lists, keepRules, coldTier, mirrors, upstreams, overIroh} {
+	for _, part := range []func(*cli.Context, *relay.ServerConfig) error{checkValues, lists, limitRules, keepRules, coldTier, mirrors, upstreams, overIroh} {
 		if err := part(c, &conf); err != nil {
 			return conf, err
 		}
@@ -127,13 +127,24 @@ func scrubRate(c *cli.Context) (int64, error) {
 	return int64(rate), nil
 }
 
+func sizeOf(s string) (int64, error) {
+	var size cmdutil.Size
+	err := size.Set(s)
+	return int64(size), err
+}
+
+func limitRules(c *cli.Context, conf *relay.ServerConfig) error {
+	for _, s := range c.StringSlice("limit") {
+		if err := relay.ParseLimit(s, &conf.Limits, sizeOf); err != nil {
+			return cmdutil.UsageError(fmt.Errorf("--limit %w", err))
+		}
+	}
+	return nil
+}
+
 func keepRules(c *cli.Context, conf *relay.ServerConfig) error {
 	for _, s := range c.StringSlice("keep") {
-		rule, err := relay.ParseKeep(s, cmdutil.ParseAge, func(s string) (int64, error) {
-			var size cmdutil.Size
-			err := size.Set(s)
-			return int64(size), err
-		})
+		rule, err := relay.ParseKeep(s, cmdutil.ParseAge, sizeOf)
 		if err != nil {
 			return cmdutil.UsageError(fmt.Errorf("--keep %w", err))
 		}
@@ -254,4 +265,4 @@ func overIroh(c *cli.Context, conf *relay.ServerConfig) error {
 }
 
 // onlyFlags are the flags that a configuration file cannot set.
-var onlyFlags = []string{"check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "publish", "read", "for", "client", "subject", "older", "from", "to", "hash", "purge", "name-only"}
+var onlyFlags = []string{"check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "publish", "read", "for", "client", "token-limit", "subject", "older", "from", "to", "hash", "purge", "name-only"}

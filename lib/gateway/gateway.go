@@ -51,6 +51,10 @@ type Config struct {
 	// May reports whether a request may read a broadcast, by the token that it shows. The context ends with the leave to do so; done must be
 	// called. An error says why not, and its status is that of the answer. Default: every request may.
 	May func(r *http.Request, ns object.Namespace) (ctx context.Context, done func(), refusal *Refusal)
+	// Admit takes a connection from an address, until done is called. One that it does not take is closed. Default: all are taken.
+	Admit func(from net.Addr) (done func(), ok bool)
+	// Pace waits until n bytes may be sent to a reader, whose context May returned. Default: at once.
+	Pace func(ctx context.Context, n int) error
 	// Logger gets events. Default: none.
 	Logger *slog.Logger
 
@@ -92,6 +96,12 @@ func (c Config) withDefaults() Config {
 	if c.Allowed == nil {
 		c.Allowed = func(*http.Request) bool { return true }
 	}
+	if c.Admit == nil {
+		c.Admit = func(net.Addr) (func(), bool) { return func() {}, true }
+	}
+	if c.Pace == nil {
+		c.Pace = func(context.Context, int) error { return nil }
+	}
 	if c.May == nil {
 		c.May = func(r *http.Request, _ object.Namespace) (context.Context, func(), *Refusal) {
 			return r.Context(), func() {}, nil
@@ -116,7 +126,7 @@ func (c Config) withDefaults() Config {
 }
 
 // Refusal is why a request may not read, with the status of the answer: 401 if a token is missing or worth nothing, 403 if it allows something
-// else, 503 if that cannot be told.
+// else, 429 if the reader has too much already, 503 if that cannot be told.
 type Refusal struct {
 	Status int
 	Reason string
@@ -212,7 +222,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, conf *tls.Config) e
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()
-	l = &bounded{l, g.slots, g.log}
+	l = &bounded{l, g}
 	if conf != nil {
 		conf = conf.Clone()
 		conf.NextProtos = []string{"http/1.1"} // WebSockets are begun in this one
@@ -228,8 +238,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, conf *tls.Config) e
 // bounded closes connections that there is no place for.
 type bounded struct {
 	net.Listener
-	slots chan struct{}
-	log   *slog.Logger
+	g *Gateway
 }
 
 func (b *bounded) Accept() (net.Conn, error) {
@@ -238,11 +247,17 @@ func (b *bounded) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
+		done, ok := b.g.c.Admit(c.RemoteAddr())
+		if !ok {
+			c.Close()
+			continue
+		}
 		select {
-		case b.slots <- struct{}{}:
-			return &placed{c, sync.OnceFunc(func() { <-b.slots })}, nil
+		case b.g.slots <- struct{}{}:
+			return &placed{c, sync.OnceFunc(func() { <-b.g.slots; done() })}, nil
 		default:
-			b.log.Debug("too many connections", "peer", c.RemoteAddr())
+			done()
+			b.g.log.Debug("too many connections", "peer", c.RemoteAddr())
 			c.Close()
 		}
 	}

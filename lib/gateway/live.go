@@ -63,8 +63,11 @@ func (g *Gateway) serveLive(w http.ResponseWriter, r *http.Request, name string)
 	}
 	ctx, done, refusal := g.c.May(r, t.Namespace)
 	if refusal != nil {
-		if refusal.Status == http.StatusUnauthorized {
+		switch refusal.Status {
+		case http.StatusUnauthorized:
 			h.Set("WWW-Authenticate", "Bearer")
+		case http.StatusTooManyRequests:
+			h.Set("Retry-After", "10")
 		}
 		http.Error(w, refusal.Reason, refusal.Status)
 		return
@@ -319,6 +322,9 @@ func (b *broadcast) copy(ctx context.Context, w http.ResponseWriter, at *group) 
 // write writes a payload in pieces, each of which must be written in time, and before ctx ends.
 func (b *broadcast) write(ctx context.Context, rc *http.ResponseController, w io.Writer, payload []byte) error {
 	for part := range slices.Chunk(payload, piece) {
+		if err := b.g.c.Pace(ctx, len(part)); err != nil {
+			return err
+		}
 		if err := rc.SetWriteDeadline(time.Now().Add(b.g.c.WriteTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return err
 		}

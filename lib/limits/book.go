@@ -37,7 +37,9 @@ type Book struct {
 // account is what one peer uses, or a block of them, or all.
 type account struct {
 	name   string
-	bounds Set
+	wide   bool
+	own    Set            // in place of the table's
+	bounds Set            // in force
 	refs   int            // holders of the account
 	used   [count]int64   // what is held, and of others what is not forgotten yet
 	since  [count]int64   // when used was that, in Unix ns, of what comes by the second
@@ -69,7 +71,11 @@ func New(c Config) *Book {
 }
 
 // Bounds are those in force.
-func (b *Book) Bounds() Table { return b.table }
+func (b *Book) Bounds() Table {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.table
+}
 
 // Excess says that a peer asked for more than it may have.
 type Excess struct {
@@ -109,11 +115,10 @@ func (b *Book) Enter(who Who) *Peer {
 		p.accounts = []*account{&b.all}
 		return p
 	}
-	wide := func(k Kind) int64 { return b.table[k].Wide }
 	if who.Block == "" {
-		p.accounts = append(p.accounts, b.account(who.Name, wide, who.Own))
+		p.accounts = append(p.accounts, b.account(who.Name, true, who.Own))
 	} else {
-		p.accounts = append(p.accounts, b.account(who.Name, func(k Kind) int64 { return b.table[k].Peer }, who.Own), b.account(who.Block, wide, Set{}))
+		p.accounts = append(p.accounts, b.account(who.Name, false, who.Own), b.account(who.Block, true, Set{}))
 	}
 	p.accounts = append(p.accounts, &b.all)
 	return p
@@ -121,7 +126,7 @@ func (b *Book) Enter(who Who) *Peer {
 
 // account returns the account of a name, and makes it on first use. Once there are too many, those of new names count with each other. b.mu is
 // held.
-func (b *Book) account(name string, bound func(Kind) int64, own Set) *account {
+func (b *Book) account(name string, wide bool, own Set) *account {
 	a := b.peers[name]
 	if a == nil {
 		if now := time.Now(); len(b.peers) >= 2*b.swept+64 || len(b.peers) >= maxAccounts && now.Sub(b.sweptAt) > time.Second {
@@ -135,12 +140,39 @@ func (b *Book) account(name string, bound func(Kind) int64, own Set) *account {
 		a = &account{name: name}
 		b.peers[name] = a
 	}
-	for k := range count {
-		if a.bounds[k] = bound(k); own[k] != 0 {
-			a.bounds[k] = own[k]
+	a.wide, a.own = wide, own
+	b.bound(a)
+	return b.hold(a)
+}
+
+// bound sets the bounds of an account. b.mu is held.
+func (b *Book) bound(a *account) {
+	for k, t := range b.table {
+		switch {
+		case a.own[k] != 0:
+			a.bounds[k] = a.own[k]
+		case a.wide:
+			a.bounds[k] = t.Wide
+		default:
+			a.bounds[k] = t.Peer
 		}
 	}
-	return b.hold(a)
+}
+
+// Tune replaces the bounds. What is held above new ones stays until it is given back.
+func (b *Book) Tune(t Table) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.table = t.WithDefaults()
+	for k, bounds := range b.table {
+		b.all.bounds[k] = bounds.All
+	}
+	for _, a := range b.peers {
+		b.bound(a)
+	}
 }
 
 func (b *Book) hold(a *account) *account {

@@ -123,7 +123,7 @@ var defaults = Table{
 	Handshakes:    {},
 	HTTP:          {Peer: 64, Wide: 512, All: -1}, // the HTTP server bounds all of them
 	Sessions:      {},
-	Subscriptions: {Peer: 512, Wide: 4096, All: 32768},
+	Subscriptions: {Peer: 1024, Wide: 4096, All: 32768},
 	Fetches:       {Peer: 128, Wide: 512, All: 4096},
 	Lists:         {Peer: 256, Wide: 1024, All: 8192},
 	Names:         {Peer: 20, Wide: 100, All: 500},

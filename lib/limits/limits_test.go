@@ -129,6 +129,23 @@ func TestPeerBeforeBlockBeforeAll(t *testing.T) {
 	}
 }
 
+// Other bounds hold at once for peers that are there, too.
+func TestTune(t *testing.T) {
+	b := book(Sessions, Bounds{2, 4, 8})
+	if n, _ := take(b, Sessions, 10, from("192.0.2.7:1")); n != 2 {
+		t.Errorf("%d", n)
+	}
+	next := b.Bounds()
+	next[Sessions] = Bounds{3, 4, 8}
+	b.Tune(next)
+	if n, _ := take(b, Sessions, 10, from("192.0.2.7:1")); n != 1 {
+		t.Errorf("%d more", n)
+	}
+	if n, _ := take(b, Sessions, 10, from("192.0.2.8:1")); n != 1 {
+		t.Errorf("%d more of the block", n)
+	}
+}
+
 // A token has the wide bounds wherever it is shown, or its own.
 func TestToken(t *testing.T) {
 	b := book(Sessions, Bounds{3, 5, 100})

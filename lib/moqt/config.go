@@ -3,6 +3,7 @@ package moqt
 import (
 	"context"
 	"log/slog"
+	"net"
 	"time"
 
 	"every.channel/ec/lib/moqt/wire"
@@ -32,6 +33,11 @@ type Config struct {
 	AskCertificate bool
 	// AskWhen does the same for the connections at whose beginning it says yes. Default: AskCertificate alone decides.
 	AskWhen func() bool
+	// Admit takes a connection that begins at a listener, from an address; done is called when the connection is set up or has ended.
+	// What it does not take is refused, before anything is spent on it. Default: as many as may be set up at a time (docs/moqt.md).
+	Admit func(from net.Addr) (done func(), ok bool)
+	// Prove reports whether a client over QUIC has to prove its address first (RFC 9000 §8.1.2). Default: none has to.
+	Prove func(from net.Addr) bool
 	// ResetKey lets a server that was restarted tell its clients at once that their connections are gone, if it had the
 	// same key before (RFC 9000 §10.3); else they find out by silence. It is a secret. Only for raw QUIC and WebTransport
 	// listeners. Default: none.

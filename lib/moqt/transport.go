@@ -23,6 +23,7 @@ func (c *Config) transport() *transport.Options {
 	return &transport.Options{
 		Protocols:    protocols(d.Versions),
 		AllowOrigins: d.AllowOrigins, Hosts: d.Hosts, AskCertificate: d.AskCertificate, AskWhen: d.AskWhen, ResetKey: d.ResetKey,
+		Admit: d.Admit, Prove: d.Prove,
 		NoRepair: d.NoRepair,
 		Logger:   d.Logger, QLogDir: d.QLogDir, QLogSize: d.QLogSize,
 		MaxStreams: d.MaxStreams, MaxUniStreams: d.MaxStreams + 1, // and the peer's control stream, in drafts where it is one

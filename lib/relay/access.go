@@ -5,14 +5,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"every.channel/ec/lib/auth"
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -83,6 +82,16 @@ func (a *access) came(list []*auth.Grant) {
 	}
 }
 
+// first is a grant with which the session came; nil: it came with none.
+func (a *access) first() *auth.Grant {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.grants) == 0 {
+		return nil
+	}
+	return a.grants[0].Grant
+}
+
 // holds reports whether a grant is there already. One with another end is another one, with which a session renews what it may do. a.mu is held.
 func (a *access) holds(g *auth.Grant) bool {
 	return slices.ContainsFunc(a.grants, func(h held) bool { return h.By == g.By && h.ID == g.ID && h.Key == g.Key && h.Expires.Equal(g.Expires) })
@@ -101,7 +110,7 @@ func (a *access) learn(tokens []moqt.Token) *moqt.RequestError {
 				a.s.r.log.Error("tickets and tokens cannot be looked at, nobody comes with one", "err", err)
 				reason = "tokens cannot be looked at"
 			} else {
-				a.s.r.log.Log(context.Background(), a.s.r.refusals.level(), "token refused", "peer", a.s.name, "type", fmt.Sprintf("%#x", t.Type), "why", reason)
+				a.s.r.log.Log(context.Background(), a.s.r.refusals.Level(), "token refused", "peer", a.s.name, "type", fmt.Sprintf("%#x", t.Type), "why", reason)
 			}
 			return &moqt.RequestError{Code: code, Reason: reason}
 		}
@@ -259,20 +268,9 @@ func (a *access) refuse(act auth.Action, what string) *moqt.RequestError {
 	if act.Writes() {
 		a.s.r.c.Audit.AddOf(auth.Entry{What: "publish-refused", Who: a.s.name, Token: strings.TrimSpace(ids), Subject: what, Err: reason})
 	}
-	a.s.r.log.Log(context.Background(), a.s.r.refusals.level(), "refused, not allowed", "peer", a.s.name, "to", act.String(), "what", what, "tokens", shown, "err", a.why,
+	a.s.r.log.Log(context.Background(), a.s.r.refusals.Level(), "refused, not allowed", "peer", a.s.name, "to", act.String(), "what", what, "tokens", shown, "err", a.why,
 		"hint", "ec-relay token make makes a token, ec-relay ticket a ticket")
 	return &moqt.RequestError{Code: wire.RequestUnauthorized, Reason: reason}
-}
-
-// refusals bounds the lines about what was refused: one a second is a warning, and others are details.
-type refusals struct{ last atomic.Int64 }
-
-func (r *refusals) level() slog.Level {
-	now, last := time.Now().UnixNano(), r.last.Load()
-	if now-last > int64(time.Second) && r.last.CompareAndSwap(last, now) {
-		return slog.LevelWarn
-	}
-	return slog.LevelDebug
 }
 
 // look drops the grants that are not good any more. It returns why the session must end: because it came with one of these and has no other,
@@ -461,7 +459,7 @@ func (h guard) banned(a auth.Action, what string, b *ban, reject func(moqt.Reque
 		code = b.refusal
 		h.r.c.Audit.AddOf(auth.Entry{What: "publish-refused", Who: h.name, Subject: what, Err: b.why})
 	}
-	h.r.log.Log(context.Background(), h.r.refusals.level(), "refused", "peer", h.name, "to", a.String(), "what", what, "why", b.why)
+	h.r.log.Log(context.Background(), h.r.refusals.Level(), "refused", "peer", h.name, "to", a.String(), "what", what, "why", b.why)
 	reject(code, b.why)
 }
 
@@ -473,7 +471,10 @@ func (h guard) Publish(ctx context.Context, r *moqt.PublishRequest) {
 	}
 	if release, ok := h.allowed(auth.Publish, r.Track, r.Tokens, r.Reject); ok {
 		defer release()
-		h.session.Publish(ctx, r)
+		if over, ok := h.takes(limits.Tracks, r.Reject); ok {
+			defer over()
+			h.session.Publish(ctx, r)
+		}
 	}
 }
 
@@ -481,7 +482,10 @@ func (h guard) Publish(ctx context.Context, r *moqt.PublishRequest) {
 func (h guard) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	if release, ok := h.allowed(auth.Subscribe, r.Track, r.Tokens, r.Reject); ok {
 		defer release()
-		h.session.Subscribe(ctx, r)
+		if over, ok := h.takes(limits.Subscriptions, r.Reject); ok {
+			defer over()
+			h.session.Subscribe(ctx, r)
+		}
 	}
 }
 
@@ -489,7 +493,10 @@ func (h guard) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 func (h guard) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	if release, ok := h.allowed(auth.Fetch, r.Track, r.Tokens, r.Reject); ok {
 		defer release()
-		h.session.Fetch(ctx, r)
+		if over, ok := h.takes(limits.Fetches, r.Reject); ok {
+			defer over()
+			h.session.Fetch(ctx, r)
+		}
 	}
 }
 
@@ -517,7 +524,10 @@ func (h guard) PublishNamespace(ctx context.Context, r *moqt.PublishNamespaceReq
 		return
 	}
 	defer release()
-	h.session.PublishNamespace(ctx, r)
+	if over, ok := h.takes(limits.Namespaces, r.Reject); ok {
+		defer over()
+		h.session.PublishNamespace(ctx, r)
+	}
 }
 
 // Tokens takes over what the tokens of an update say: so a session can renew its token while it goes on.
@@ -545,7 +555,10 @@ func (h guard) SubscribeNamespace(ctx context.Context, r *moqt.SubscribeNamespac
 		return
 	}
 	defer release()
-	h.session.SubscribeNamespace(ctx, r)
+	if over, ok := h.takes(limits.Lists, r.Reject); ok {
+		defer over()
+		h.session.SubscribeNamespace(ctx, r)
+	}
 }
 
 // visible leaves out the namespaces of which the peer may not know, also where they stand in routes.

@@ -435,15 +435,26 @@ func TestOwnToolsMayPublish(t *testing.T) {
 	for transport, want := range map[string]string{
 		"moqt": "<nil>", "unix": "<nil>", "tcp": "<nil>", "https": "request UNAUTHORIZED", "ws": "request UNAUTHORIZED", "wss": "request UNAUTHORIZED",
 	} {
-		g := startGuarded(t, listenAt(t, transport), func(g *mesh.Gate) { g.Tool, g.Private = nil, true })
-		c, err := g.with(t)
-		fatal(t, err)
-		_, err = c.Publish(within(t, 20*time.Second), ts, moqt.PublishOptions{})
-		if got := codeOf(err); got != want {
-			t.Errorf("%s: %s", transport, got)
-		}
-		if _, err := c.SubscribeNamespace(within(t, 20*time.Second), ec, moqt.SubscribeNamespaceOptions{}); (err == nil) != (want == "<nil>") {
-			t.Errorf("%s, reading: %v", transport, err)
+		for name, set := range map[string]func(*mesh.Gate){
+			"":        func(g *mesh.Gate) { g.Tool = nil },
+			"private": func(g *mesh.Gate) { g.Tool, g.Private = mesh.Tool, true },
+			"a relay": func(g *mesh.Gate) { g.Tool, g.Private = nil, true }, // as which this program counts, because it is the one that serves
+		} {
+			g := startGuarded(t, listenAt(t, transport), set)
+			c, err := g.with(t)
+			fatal(t, err)
+			want := want
+			if name == "a relay" {
+				want = "request UNAUTHORIZED"
+			}
+			_, err = c.Publish(within(t, 20*time.Second), ts, moqt.PublishOptions{})
+			if got := codeOf(err); got != want {
+				t.Errorf("%s, %s: %s", transport, name, got)
+			}
+			_, err = c.SubscribeNamespace(within(t, 20*time.Second), ec, moqt.SubscribeNamespaceOptions{})
+			if may := want == "<nil>" || name == ""; (err == nil) != may {
+				t.Errorf("%s, %s, reading: %v", transport, name, err)
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -28,7 +29,12 @@ func (s *session) Fetch(ctx context.Context, r *moqt.FetchRequest) {
 	t := s.r.whole(s.named(r.Track), asked)
 	here := t != nil
 	if !here {
+		found, ok := s.inquires(s.named(r.Track), r.Reject)
+		if !ok {
+			return
+		}
 		t, _ = s.r.known(ctx, s.named(r.Track), through)
+		found(t)
 	}
 	if t == nil {
 		r.Reject(wire.RequestDoesNotExist, "nobody publishes it and nothing is stored")
@@ -132,7 +138,7 @@ func (f *fetch) run(ctx context.Context) error {
 			f.at = moqt.Location{Group: i.Group}
 		}
 		f.whole = false
-		if err := f.group(i.Group); err != nil {
+		if err := f.group(ctx, i.Group); err != nil {
 			return err
 		}
 		if i.Group == f.end.Group && f.end.Object > 0 {
@@ -157,7 +163,7 @@ func (f *fetch) missing(last uint64) error {
 }
 
 // group sends the objects of one group from f.at to f.end. What cannot be read of it is marked as unknown, and costs no other group.
-func (f *fetch) group(id uint64) error {
+func (f *fetch) group(ctx context.Context, id uint64) error {
 	rest := moqt.Location{Group: id, Object: object.MaxVarint}
 	r, err := f.t.st.Open(id, f.at.Object)
 	if errors.Is(err, store.ErrNotFound) { // retention has just removed the group
@@ -201,7 +207,9 @@ func (f *fetch) group(id uint64) error {
 		if o.Status != object.Normal {
 			continue // a response to FETCH has no object statuses: an object that is left out does not exist (§10.4.4)
 		}
-		err = f.w.WriteObject(moqt.FetchObject{Group: id, Subgroup: o.Subgroup, ID: o.ID, Priority: o.Priority, Properties: o.Properties}, o.Payload)
+		if err = f.by.peer.Wait(ctx, limits.Out, int64(len(o.Payload)), nil); err == nil {
+			err = f.w.WriteObject(moqt.FetchObject{Group: id, Subgroup: o.Subgroup, ID: o.ID, Priority: o.Priority, Properties: o.Properties}, o.Payload)
+		}
 		if err != nil {
 			return err
 		}

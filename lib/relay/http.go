@@ -90,6 +90,8 @@ func (r *Relay) listenHTTP(c ServerConfig, certs *keys.Certificates, udp []net.A
 		Operator: map[string]http.Handler{"/metrics": r.operators(newMetrics(status, c.Logger)), "/status.json": r.operators(statusJSON(status))},
 		Ready:    r.ready,
 		May:      r.mayRead,
+		Admit:    r.limits.AdmitHTTP,
+		Pace:     paces,
 		Known:    func(host string) bool { return moqt.HostKnown(sessions, host) },
 		Allowed:  func(r *http.Request) bool { return moqt.OriginAllowed(sessions, r) },
 	})
@@ -159,9 +161,13 @@ func (r *Relay) shown(req *http.Request) (*auth.Grant, *gateway.Refusal) {
 
 // mayRead reports whether a request may read a broadcast, by the token in its header or its URL, and until when.
 func (r *Relay) mayRead(req *http.Request, ns object.Namespace) (ctx context.Context, done func(), refusal *gateway.Refusal) {
-	rights := r.c.Rights
+	rights, from := r.c.Rights, requestFrom(req.RemoteAddr)
 	if rights == nil {
-		return req.Context(), func() {}, nil
+		with, left, err := r.reads(req.Context(), from, nil)
+		if err != nil {
+			return nil, nil, &gateway.Refusal{Status: http.StatusTooManyRequests, Reason: err.Error()}
+		}
+		return with, left, nil
 	}
 	policy := rights.Policy()
 	everybody := policy.Everybody(auth.Subscribe, ns)
@@ -183,10 +189,14 @@ func (r *Relay) mayRead(req *http.Request, ns object.Namespace) (ctx context.Con
 		refusal = &gateway.Refusal{Status: http.StatusForbidden, Reason: why}
 	}
 	if refusal != nil {
-		r.log.Log(req.Context(), r.refusals.level(), "refused, not allowed", "peer", req.RemoteAddr, "to", "read", "what", ns.String(), "by", "http", "why", refusal.Reason)
+		r.log.Log(req.Context(), r.refusals.Level(), "refused, not allowed", "peer", req.RemoteAddr, "to", "read", "what", ns.String(), "by", "http", "why", refusal.Reason)
 		return nil, nil, refusal
 	}
-	ctx, end := context.WithCancelCause(req.Context())
+	with, left, err := r.reads(req.Context(), from, g)
+	if err != nil {
+		return nil, nil, &gateway.Refusal{Status: http.StatusTooManyRequests, Reason: err.Error()}
+	}
+	ctx, end := context.WithCancelCause(with)
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		tick := time.NewTicker(lookInterval)
@@ -202,7 +212,7 @@ func (r *Relay) mayRead(req *http.Request, ns object.Namespace) (ctx context.Con
 			}
 		}
 	})
-	return ctx, func() { end(nil); watching.Wait() }, nil
+	return ctx, func() { end(nil); watching.Wait(); left() }, nil
 }
 
 // refuses returns why a policy keeps out who sent a request: "": it does not.
@@ -237,6 +247,12 @@ func (r *Relay) stillReads(req *http.Request, g *auth.Grant, ns object.Namespace
 	}
 	return nil
 }
+
+// requestFrom is the address of a request.
+type requestFrom string
+
+func (requestFrom) Network() string  { return "tcp" }
+func (a requestFrom) String() string { return string(a) }
 
 // serve answers until ctx ends.
 func (h *httpServer) serve(ctx context.Context) error {

@@ -106,7 +106,9 @@ func (r *Relay) pull(ctx context.Context, name object.TrackName, through []strin
 	live := slices.ContainsFunc(r.upstreams, func(u *upstream) bool { _, ok := u.distance(name.Namespace, true); return ok })
 	r.mu.Unlock()
 	if live {
-		r.linkUp(actx, r.track(name), through)
+		t, over := r.asked(name)
+		r.linkUp(actx, t, through)
+		over()
 	}
 	t, _ := r.known(ctx, name, through)
 	return t

@@ -39,6 +39,7 @@ func truth(b bool) float64 {
 var numbers = []number{
 	gauge("ec_start_time_seconds", "When the relay started, in Unix time.", func(s *Status) float64 { return float64(s.Started.UnixMilli()) / 1000 }),
 	gauge("ec_subscribers", "Subscriptions that are served.", func(s *Status) float64 { return float64(s.Counters.Subscribers) }),
+	gauge("ec_limit_peers", "Peers, and blocks of them, of which something counts towards a limit.", func(s *Status) float64 { return float64(s.Limits.Peers) }),
 	gauge("ec_live_tracks", "Tracks in memory.", func(s *Status) float64 { return float64(s.Counters.LiveTracks) }),
 	counter("ec_received_objects_total", "New objects from publishers, upstreams and peers.", func(s *Status) float64 { return float64(s.Counters.Objects) }),
 	counter("ec_received_bytes_total", "Payload of the new objects.", func(s *Status) float64 { return float64(s.Counters.Bytes) }),
@@ -70,7 +71,7 @@ type metrics struct {
 	status func() Status
 
 	numbers                                          []*prometheus.Desc
-	info, sessions, resets                           *prometheus.Desc
+	info, sessions, resets, limited                  *prometheus.Desc
 	fill                                             [2]*prometheus.Desc // missing, brought; by what
 	scrub                                            [4]*prometheus.Desc // groups, bad, healed, waiting
 	tier                                             [5]*prometheus.Desc // groups, bytes, waiting, moved, failing
@@ -88,6 +89,7 @@ func newMetrics(status func() Status, log *slog.Logger) http.Handler {
 		info:     d("ec_build_info", "1; the label has the program's version.", "version"),
 		sessions: d("ec_sessions", "Sessions by role (client, upstream or peer) and by what they run over.", "role", "over"),
 		resets:   d("ec_reset_groups_total", "Groups or streams that were not sent to their end, by the reason.", "reason"),
+		limited:  d("ec_limit_refused_total", "Requests, sessions, streams or bytes that were refused or held up because a peer, a block of peers or all had too much, by the limit.", "limit"),
 		fill: [2]*prometheus.Desc{
 			d("ec_missing_groups", "Groups that others had at the last look and this relay has not, by who looks (backfill or mirror).", "by"),
 			d("ec_brought_groups_total", "Groups fetched because they were missing, by who fetched them (backfill or mirror).", "by"),
@@ -125,7 +127,7 @@ func newMetrics(status func() Status, log *slog.Logger) http.Handler {
 
 // Describe tells of all metrics.
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range append(m.numbers[:len(m.numbers):len(m.numbers)], m.info, m.sessions, m.resets, m.fill[0], m.fill[1], m.scrub[0], m.scrub[1], m.scrub[2], m.scrub[3],
+	for _, d := range append(m.numbers[:len(m.numbers):len(m.numbers)], m.info, m.sessions, m.resets, m.limited, m.fill[0], m.fill[1], m.scrub[0], m.scrub[1], m.scrub[2], m.scrub[3],
 		m.tier[0], m.tier[1], m.tier[2], m.tier[3], m.tier[4], m.publishers, m.subscribers, m.age, m.conflicts, m.outcast, m.loss, m.rtt) {
 		to <- d
 	}
@@ -143,6 +145,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	put(m.info, prometheus.GaugeValue, 1, s.Version)
 	for reason, n := range map[string]int64{"incomplete": s.Counters.ResetIncomplete, "lag": s.Counters.ResetLag, "timeout": s.Counters.ResetTimeout, "broken": s.Counters.ResetBroken} {
 		put(m.resets, prometheus.CounterValue, float64(n), reason)
+	}
+	for limit, n := range s.Limits.Refused {
+		put(m.limited, prometheus.CounterValue, float64(n), limit)
 	}
 	if p := s.Backfill; p != nil {
 		put(m.fill[0], prometheus.GaugeValue, float64(p.Missing), "backfill")

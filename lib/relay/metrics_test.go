@@ -45,7 +45,7 @@ func everything() Status {
 			Track: "ec-atsc-1-1--ts_t13", Publishers: 2, Subscribers: 3, Age: &age,
 			Senders: []Sender{{Conflicts: 1}, {Conflicts: 2, Quarantined: &until}},
 		}},
-		Counters: Stats{Objects: 12, ResetLag: 13},
+		Counters: Stats{Objects: 12, ResetLag: 13}, Limits: Limits{Peers: 14, Refused: map[string]int64{"names": 15}},
 	}
 }
 
@@ -54,7 +54,7 @@ func TestMetrics(t *testing.T) {
 	got := scraped(t, everything())
 	for _, want := range []string{
 		`ec_build_info{version="v1"} 1`, "ec_start_time_seconds 1.78e+09", `ec_sessions{over="quic",role="client"} 2`, `ec_sessions{over="quic",role="peer"} 1`,
-		"ec_received_objects_total 12", `ec_reset_groups_total{reason="lag"} 13`, `ec_missing_groups{by="backfill"} 3`, `ec_missing_groups{by="mirror"} 5`,
+		"ec_received_objects_total 12", "ec_limit_peers 14", `ec_limit_refused_total{limit="names"} 15`, `ec_reset_groups_total{reason="lag"} 13`, `ec_missing_groups{by="backfill"} 3`, `ec_missing_groups{by="mirror"} 5`,
 		"ec_scrub_waiting_groups 2", "ec_tier_failing 1", "ec_store_paused 1", "ec_store_bytes 11",
 		`ec_track_publishers{track="ec-atsc-1-1--ts_t13"} 2`, `ec_track_subscribers{track="ec-atsc-1-1--ts_t13"} 3`, `ec_track_age_seconds{track="ec-atsc-1-1--ts_t13"} 1.5`,
 		`ec_track_conflicting_objects{track="ec-atsc-1-1--ts_t13"} 3`, `ec_track_quarantined_homes{track="ec-atsc-1-1--ts_t13"} 1`,

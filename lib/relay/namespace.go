@@ -182,6 +182,7 @@ func (r *Relay) watchRetention(ctx context.Context) {
 			return
 		case <-tick.C:
 			r.namespacesChanged()
+			r.limits.Sweep()
 		}
 	}
 }

@@ -469,8 +469,12 @@ func TestTooManySessions(t *testing.T) {
 	s := start(t, t.TempDir(), "127.0.0.1:0", Config{MaxSessions: 1}, store.Config{})
 	s.dial(t, nil)
 	wait(t, "the first session", func() bool { return s.Stats().Sessions == 1 })
-	if _, err := moqt.Dial(within(t, time.Minute), "moqt://"+s.addr, s.tls, nil); err == nil {
-		t.Error("a second session is served")
+	second, err := moqt.Dial(within(t, time.Minute), "moqt://"+s.addr, s.tls, nil)
+	if err == nil { // it is asked who it is before it is refused
+		err = second.Run(within(t, time.Minute))
+	}
+	if refused, is := errors.AsType[*moqt.SessionError](err); !is || refused.Code != wire.InternalError || !refused.Remote {
+		t.Errorf("a second session: %v", err)
 	}
 }
 

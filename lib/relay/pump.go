@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -145,6 +146,10 @@ func (p *pump) object(ctx context.Context, s *live.Step) error {
 		p.expire(s)
 		return nil
 	case s.Datagram != nil: // it may be lost, as every datagram may
+		if p.s.by.peer.Spend(limits.Out, int64(s.Size)) != nil {
+			p.cursor.Sent(s)
+			return nil
+		}
 		err = p.s.pub.SendDatagram(*s.Datagram)
 	case s.Arriving:
 		err = p.follow(ctx, s)
@@ -250,7 +255,7 @@ func (p *pump) follow(ctx context.Context, s *live.Step) error {
 			return errBroken
 		case len(part.Bytes) > 0:
 			p.waiting.Store(false)
-			err = p.write(ctx, w, o.Priority, func() error { _, err := w.Write(part.Bytes); return err })
+			err = p.write(ctx, w, o.Priority, len(part.Bytes), func() error { _, err := w.Write(part.Bytes); return err })
 			off += len(part.Bytes)
 		case p.lagging():
 			return errLag
@@ -277,7 +282,7 @@ func (p *pump) send(ctx context.Context, s *live.Step) error {
 	if o.Status != object.Normal {
 		props = nil
 	}
-	return p.write(ctx, w, o.Priority, func() error { return w.WriteObject(o.ID, props, moqt.ObjectStatus(o.Status), s.Payload) })
+	return p.write(ctx, w, o.Priority, len(s.Payload), func() error { return w.WriteObject(o.ID, props, moqt.ObjectStatus(o.Status), s.Payload) })
 }
 
 // open returns the stream an object goes on.
@@ -294,8 +299,11 @@ func (p *pump) open(ctx context.Context, s *live.Step) (*moqt.SubgroupWriter, er
 	return w, err
 }
 
-// write lets f write to w when it is the pump's turn.
-func (p *pump) write(ctx context.Context, w *moqt.SubgroupWriter, priority uint8, f func() error) error {
+// write lets f write n bytes to w when the peer may have them and it is the pump's turn.
+func (p *pump) write(ctx context.Context, w *moqt.SubgroupWriter, priority uint8, n int, f func() error) error {
+	if err := p.s.by.peer.Wait(ctx, limits.Out, int64(n), p.lag); err != nil {
+		return err
+	}
 	if !urgent(p.s.pub.State(), priority) {
 		if err := p.turn.begin(ctx, p.lag); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/auth"
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
 )
@@ -67,14 +68,23 @@ func (p *pusher) offer(ctx context.Context) {
 		if !all && !s.access.free(auth.Subscribe, t.name.Namespace) && !slices.ContainsFunc(may, onTrack(auth.Subscribe, t.name)) {
 			continue
 		}
-		if s.pushing.Add(1) > maxPushed {
+		over, err := s.peer.Take(limits.Subscriptions, 1)
+		many := s.pushing.Add(1) > maxPushed
+		if err != nil || many {
 			s.pushing.Add(-1)
+			if err == nil {
+				over()
+			}
 			p.pushed[t] = false
 			p.a.Blocked(t.name) // an error is one of the session, which ends ctx
 			continue
 		}
-		p.pushed[t] = s.background(func() { p.one(ctx, t) })
+		p.pushed[t] = s.background(func() {
+			defer over()
+			p.one(ctx, t)
+		})
 		if !p.pushed[t] { // the session has ended
+			over()
 			s.pushing.Add(-1)
 			return
 		}

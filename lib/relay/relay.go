@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,6 +15,7 @@ import (
 
 	"every.channel/ec/lib/archive"
 	"every.channel/ec/lib/auth"
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -41,8 +41,10 @@ type Config struct {
 	// MaxLag is how many groups further behind the newest group a subscriber may be than it was at its closest. Beyond that, the
 	// oldest group that it is being sent is reset, and the next one is begun. Default 30.
 	MaxLag int
-	// MaxSessions bounds sessions; more are refused. Default 1000.
+	// MaxSessions bounds sessions; more are refused. Default 1000. Limits, if given, has that bound.
 	MaxSessions int
+	// Limits bounds what each peer may use up. Default: one with the usual bounds.
+	Limits *limits.Book
 	// IngestBytes bounds the payload bytes that one session may have on their way in; further bytes wait in the transport.
 	// Default 256 MiB.
 	IngestBytes int64
@@ -92,19 +94,23 @@ func (c Config) withDefaults() Config {
 	}
 	c.DrainTimeout = settings.Or(c.DrainTimeout, 2*time.Second)
 	c.Linger = settings.Or(c.Linger, 10*time.Second)
+	if c.Limits == nil {
+		c.Limits = newLimits(c)
+	}
 	return c
 }
 
 // Relay is the server. Its methods may be called concurrently.
 type Relay struct {
-	c     Config
-	store *store.Store
-	log   *slog.Logger
-	stats counters
-	live  *live.Memory
-	tuned atomic.Pointer[tuning]
-	tally *moqt.Tally // the counters of the transport; nil: none
-	id    string      // this relay's id among relays
+	c      Config
+	store  *store.Store
+	log    *slog.Logger
+	stats  counters
+	live   *live.Memory
+	limits *limits.Book
+	tuned  atomic.Pointer[tuning]
+	tally  *moqt.Tally // the counters of the transport; nil: none
+	id     string      // this relay's id among relays
 
 	configured []*upstream  // the upstreams of Config
 	mirror     *mesh.Mirror // nil: none
@@ -113,14 +119,15 @@ type Relay struct {
 	scrub      *archive.Scrub // nil: none
 	lists      chan struct{}  // holds a token for each list of a publisher that is being read
 	turns      turns
-	refusals   refusals
+	refusals   limits.Seldom
 	misses     misses
-	apart      refusals     // lines about groups that are held apart
-	complaint  atomic.Int64 // when it was last logged that objects from upstreams could not be stored, in Unix ns
+	apart      limits.Seldom // lines about groups that are held apart
+	complaint  atomic.Int64  // when it was last logged that objects from upstreams could not be stored, in Unix ns
 
 	mu          sync.Mutex // guards what follows
 	tracks      map[string]*track
 	idle        map[string]weak.Pointer[track] // forgotten tracks; as long as anybody holds one, it stays the only one with its name
+	swept       int                            // how many of idle were held when it was last looked through
 	forgot      time.Time                      // when tracks were last looked through for forgetting
 	sessions    map[*session]struct{}
 	keepersHere map[*session]*keeper
@@ -138,7 +145,7 @@ type Relay struct {
 func New(c Config) *Relay {
 	c = c.withDefaults()
 	r := &Relay{
-		c: c, store: c.Store, live: live.New(live.Config{CacheBytes: c.CacheBytes, Stall: c.StallWait, Logger: c.Logger, Naming: namingOf, MaxAhead: c.MaxAhead}), log: c.Logger, id: newRelayID(), turns: newTurns(),
+		c: c, store: c.Store, limits: c.Limits, live: live.New(live.Config{CacheBytes: c.CacheBytes, Stall: c.StallWait, Logger: c.Logger, Naming: namingOf, MaxAhead: c.MaxAhead}), log: c.Logger, id: newRelayID(), turns: newTurns(),
 		tracks: make(map[string]*track), idle: make(map[string]weak.Pointer[track]), sessions: make(map[*session]struct{}), demands: make(map[*track]*demand), expected: make(map[string][]*expected), arriving: make(map[string]*arriving),
 		mending: mending{at: make(map[mendingGroup]time.Time)}, lists: make(chan struct{}, maxLists), keepersHere: make(map[*session]*keeper), announced: make(map[*announcement]struct{}), listeners: make(map[chan struct{}]struct{}),
 	}
@@ -266,38 +273,59 @@ func (r *Relay) serveSession(ctx context.Context, s *session) {
 	ms := s.s
 	ms.Handle(guard{s})
 	r.mu.Lock()
-	full := len(r.sessions) >= r.tuned.Load().maxSessions
-	if !full {
-		r.sessions[s] = struct{}{}
-	}
+	r.sessions[s] = struct{}{}
 	r.mu.Unlock()
-	if full {
-		r.stats.refusedSessions.Add(1)
-		r.log.Warn("session refused, too many", "peer", s.name)
-		ms.Close(wire.InternalError, "too many sessions")
-		return
+	left, err := r.setUp(ctx, s)
+	if err == nil {
+		r.log.Info("session", "peer", s.name, "draft", ms.Version())
 	}
-	r.log.Info("session", "peer", s.name, "draft", ms.Version())
-	r.admit(ctx, s)
-	err := ms.Run(ctx)
+	runErr := ms.Run(ctx)
 	s.end()
 	r.forgetKeeper(s) // nothing is attached to the session any more
 	r.mu.Lock()
 	delete(r.sessions, s)
 	r.mu.Unlock()
-	if err != nil && ctx.Err() == nil {
+	if err != nil {
+		return
+	}
+	left()
+	if err = runErr; err != nil && ctx.Err() == nil {
 		r.log.Info("session over", "peer", s.name, "err", err)
 	} else {
 		r.log.Info("session over", "peer", s.name)
 	}
 }
 
+// setUp sets a session up, and counts it as one of its peer until left is called. An error says that it is over: there are too many, or its
+// handshake or its tokens are no good. Run is to be called all the same.
+func (r *Relay) setUp(ctx context.Context, s *session) (left func(), err error) {
+	over, err := s.arrive()
+	if err == nil {
+		if err = s.s.Handshake(ctx); err != nil && ctx.Err() == nil {
+			r.log.Log(ctx, r.refusals.Level(), "session not set up", "peer", s.name, "err", err)
+		}
+		if err == nil {
+			err = r.admit(ctx, s)
+		}
+		over()
+		if err != nil {
+			return nil, err
+		}
+		left, err = s.enter()
+	}
+	if err != nil {
+		r.stats.refusedSessions.Add(1)
+		s.s.Close(wire.InternalError, "too many sessions: "+err.Error())
+	}
+	return left, err
+}
+
 // admit ends a session whose ticket or token was revoked during its handshake, and takes over what the tokens say. Revoking a ticket ends the
 // sessions that are up; a session that is not up yet has shown no token by then, so it is checked here.
-func (r *Relay) admit(ctx context.Context, s *session) {
+func (r *Relay) admit(ctx context.Context, s *session) error {
 	ms := s.s
-	if r.c.Gate == nil && r.c.Rights == nil || ms.Handshake(ctx) != nil { // Run reports the error
-		return
+	if r.c.Gate == nil && r.c.Rights == nil {
+		return nil
 	}
 	info, err := ms.Peer(ctx)
 	if err == nil && r.c.Gate != nil {
@@ -313,13 +341,15 @@ func (r *Relay) admit(ctx context.Context, s *session) {
 			s.access.came(grants)
 		}
 		if out := s.access.enter(); err == nil && out != nil {
-			r.log.Log(ctx, r.refusals.level(), "session refused", "peer", s.name, "why", out.Reason)
+			r.log.Log(ctx, r.refusals.Level(), "session refused", "peer", s.name, "why", out.Reason)
 			err = out
 		}
 	}
 	if refused, is := errors.AsType[*moqt.SessionError](err); is {
 		ms.Close(refused.Code, refused.Reason)
+		return refused
 	}
+	return nil
 }
 
 // track returns the track with a name, and makes it if need be.
@@ -349,6 +379,49 @@ func (r *Relay) held(key string) *track {
 	return r.idle[key].Value()
 }
 
+// asked returns a track for which others are to be asked. over must be called when they have answered: if they have nothing, the track is
+// forgotten again, because names are easily invented.
+func (r *Relay) asked(name object.TrackName) (t *track, over func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t = r.trackLocked(name)
+	t.asking++
+	return t, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if t.asking--; t.asking > 0 || t.subs.count() > 0 || !t.Empty() || t.Exists() {
+			return
+		}
+		if r.demands[t] != nil { // links at upstreams remember for a moment that they were refused
+			t.idle = time.Now().Add(-forgetAfter)
+			return
+		}
+		r.drop(t.name.String(), t)
+	}
+}
+
+// drop forgets a track. Relay.mu is held.
+func (r *Relay) drop(key string, t *track) {
+	delete(r.tracks, key)
+	r.idle[key] = weak.Make(t)
+	r.store.Forget(t.name)
+	if len(r.idle) > 2*r.swept+64 {
+		r.sweep()
+	}
+}
+
+// sweep drops the tracks that were forgotten and that nobody holds any more. The map is made anew, because one that shrinks gives no memory
+// back. Relay.mu is held.
+func (r *Relay) sweep() {
+	held := make(map[string]weak.Pointer[track])
+	for key, t := range r.idle {
+		if t.Value() != nil {
+			held[key] = t
+		}
+	}
+	r.idle, r.swept = held, len(held)
+}
+
 // keep makes a track known again that was forgotten while somebody held it.
 func (r *Relay) keep(t *track) {
 	r.mu.Lock()
@@ -363,12 +436,10 @@ func (r *Relay) keep(t *track) {
 func (r *Relay) forget(now time.Time, told map[*track]bool) {
 	for key, t := range r.tracks {
 		if !told[t] && r.demands[t] == nil && t.unused(now) {
-			delete(r.tracks, key)
-			r.idle[key] = weak.Make(t)
-			r.store.Forget(t.name)
+			r.drop(key, t)
 		}
 	}
-	maps.DeleteFunc(r.idle, func(_ string, t weak.Pointer[track]) bool { return t.Value() == nil })
+	r.sweep()
 }
 
 // forgetAfter is how long a track must have been unused to be forgotten.

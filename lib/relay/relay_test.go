@@ -59,6 +59,7 @@ type server struct {
 	addr    string
 	tls     *tls.Config
 	keys    *keys.Certificates
+	show    []moqt.Token // of its clients
 	stop    func()
 	connect func() *moqt.Session // in memory; else nil
 }
@@ -173,6 +174,9 @@ func (s *server) dialWith(t testing.TB, conf *moqt.Config) *client {
 		}
 	} else {
 		var err error
+		if conf.Tokens == nil {
+			conf.Tokens = s.show
+		}
 		if ms, err = moqt.Dial(within(t, time.Minute), s.url(), s.tls, conf); err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"every.channel/ec/lib/admin"
 	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/exit"
+	"every.channel/ec/lib/limits"
 )
 
 // Reloadable are the settings that may have other values when a relay reads its configuration again. Files that settings name are read again
@@ -19,7 +21,7 @@ import (
 var Reloadable = []string{
 	"open", "private", "private-below", "allow", "deny", "token-key", "token-audience", "token-type",
 	"retain", "max-bytes", "keep", "compress-after", "tier-after", "tier-retain",
-	"max-sessions", "max-lag", "stall", "cache", "linger", "drain", "verbose",
+	"max-sessions", "limit", "max-lag", "stall", "cache", "linger", "drain", "verbose",
 }
 
 // Anew is a configuration that was read again.
@@ -89,6 +91,7 @@ func (s *running) takeOver(next Anew) {
 	s.gate.SetPolicy(policyOf(c))
 	s.store.Keep(c.Store)
 	s.relay.Tune(c.Relay)
+	s.limits.Tune(tableOf(c))
 	if s.c.Level != nil {
 		s.c.Level.Set(levelOf(c))
 	}
@@ -139,15 +142,22 @@ func (s *running) obey(ctx context.Context) {
 	}
 }
 
-// Tune takes over from a configuration MaxSessions, MaxLag, Linger, DrainTimeout, StallWait and CacheBytes.
+// tableOf are the limits of a configuration.
+func tableOf(c ServerConfig) limits.Table {
+	t := c.Limits
+	t[limits.Sessions].All = cmp.Or(t[limits.Sessions].All, int64(c.Relay.MaxSessions))
+	return t
+}
+
+// Tune takes over from a configuration MaxLag, Linger, DrainTimeout, StallWait and CacheBytes.
 func (r *Relay) Tune(c Config) {
 	c = c.withDefaults()
-	r.tuned.Store(&tuning{maxSessions: c.MaxSessions, maxLag: c.MaxLag, linger: c.Linger, drain: c.DrainTimeout})
+	r.tuned.Store(&tuning{maxLag: c.MaxLag, linger: c.Linger, drain: c.DrainTimeout})
 	r.live.Tune(c.CacheBytes, c.StallWait)
 }
 
 // tuning is what Tune may change.
 type tuning struct {
-	maxSessions, maxLag int
-	linger, drain       time.Duration
+	maxLag        int
+	linger, drain time.Duration
 }

@@ -20,6 +20,7 @@ import (
 	keep "every.channel/ec/lib/client"
 	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/store"
@@ -77,6 +78,7 @@ type running struct {
 	certs     *keys.Certificates
 	authority *auth.Authority
 	gate      *mesh.Gate
+	limits    *limits.Book
 	sessions  moqt.Config // of the sessions that this relay dials
 	accepted  moqt.Config // of those that others dial
 	listeners []moqt.SessionListener
@@ -133,6 +135,8 @@ func (s *running) openKeys() (err error) {
 	s.accepted.Hosts, s.accepted.AllowOrigins, s.accepted.Authorize = s.certs.Bear, c.AllowOrigins, s.gate.Admit
 	s.accepted.ResetKey = resetKey(c.Dir, c.Logger)
 	s.accepted.AskWhen = s.authority.Tokens.OfKeys
+	s.limits = limits.New(limits.Config{Table: tableOf(*c), Logger: c.Logger})
+	s.accepted.Admit, s.accepted.Prove = s.limits.Admit, s.limits.Prove
 	// A relay that this relay dials may have dialed this one, too. The certificate that it shows tells that both connections are
 	// with the same relay.
 	s.accepted.AskCertificate = len(c.PeerIDs) > 0 || slices.ContainsFunc(c.Relay.Upstreams, func(u Upstream) bool { return u.Peer })
@@ -179,6 +183,7 @@ func (s *running) makeRelay() (err error) {
 	conf := s.c.Relay
 	conf.Store, conf.Gate, conf.Rights, conf.Lenient, conf.Upstreams = s.store, s.gate, s.gate, s.c.Lenient, s.upstreams()
 	conf.Takedowns, conf.Audit = s.takedowns, s.audit
+	conf.Limits = s.limits
 	conf.ScrubFile = filepath.Join(s.c.Dir, ScrubFile)
 	s.relay = New(conf)
 	s.relay.tally = s.sessions.Tally

@@ -19,6 +19,7 @@ import (
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/iroh"
 	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/object"
@@ -63,8 +64,10 @@ type ServerConfig struct {
 	TokenTypes []uint64
 	// TokenAudiences are names by which tokens mean this relay, besides its fingerprint. Default: none.
 	TokenAudiences []string
-	Store          store.Config
-	Relay          Config // Store, Gate and Rights are filled in
+	// Limits are the bounds of what each peer may use up. Default: those of package limits, and Relay.MaxSessions.
+	Limits limits.Table
+	Store  store.Config
+	Relay  Config // Store, Gate, Rights and Limits are filled in
 	// PeerIDs are the keys of relays that may be peers; with Iroh these relays are dialed, too.
 	PeerIDs []mesh.ID
 	// PeerAddrs are the addresses at which iroh may find these relays.

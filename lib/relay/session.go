@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	keep "every.channel/ec/lib/client"
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
@@ -28,6 +29,8 @@ type session struct {
 	reader bool      // the peer may not publish
 	inside bool      // the peer is this relay's own HTTP server
 	access access    // what the peer may do
+
+	peer *limits.Peer // what it may use up, once it is set up; nil: as much as it wants, as one that this relay dialed
 
 	whose     sync.Once // guards who and host, which home finds out
 	who, host string
@@ -206,12 +209,17 @@ func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
 // Subscribe serves a track to the peer.
 func (s *session) Subscribe(ctx context.Context, r *moqt.SubscribeRequest) {
 	name, through := s.named(r.Track), hopsOf(r.Tokens)
+	found, ok := s.inquires(name, r.Reject)
+	if !ok {
+		return
+	}
 	here := s.r.expect(name, through)
 	defer here()
 	had, live := s.r.largest(name)
 	t := s.r.find(ctx, name, through)
+	found(t)
 	if t == nil && r.Rendezvous > 0 {
-		if t = s.r.rendezvous(ctx, name, through, min(r.Rendezvous, maxRendezvous)); t == nil {
+		if t = s.rendezvous(ctx, name, through, min(r.Rendezvous, maxRendezvous)); t == nil {
 			r.Reject(wire.RequestTimeout, "nobody has published it yet")
 			return
 		}
@@ -269,9 +277,11 @@ func (r *Relay) find(ctx context.Context, name object.TrackName, through []strin
 	t := r.lookup(name)
 	if (t == nil || !t.Live()) && len(r.announcing(name.Namespace)) > 0 {
 		// A peer announced the namespace without publishing the track.
-		if up := r.track(name); r.subscribeAnnounced(ctx, up) {
+		up, over := r.asked(name)
+		if r.subscribeAnnounced(ctx, up) {
 			t = up
 		}
+		over()
 	}
 	if r.chained() && (t == nil || !t.Sends(time.Now())) {
 		t = r.pull(ctx, name, through)
@@ -280,7 +290,8 @@ func (r *Relay) find(ctx context.Context, name object.TrackName, through []strin
 }
 
 // rendezvous waits for somebody to publish the track (draft-18 §10.2.6). It returns nil if nobody did.
-func (r *Relay) rendezvous(ctx context.Context, name object.TrackName, through []string, patience time.Duration) *track {
+func (s *session) rendezvous(ctx context.Context, name object.TrackName, through []string, patience time.Duration) *track {
+	r := s.r
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	wake, unlisten := r.listen()
@@ -294,13 +305,21 @@ func (r *Relay) rendezvous(ctx context.Context, name object.TrackName, through [
 		case <-ctx.Done():
 			return nil
 		}
+		if s.peer.Wait(ctx, limits.Names, 1, nil) != nil {
+			return nil
+		}
 	}
 }
 
 // TrackStatus answers with what SUBSCRIBE_OK would say.
 func (s *session) TrackStatus(ctx context.Context, r *moqt.TrackStatusRequest) {
 	name := s.named(r.Track)
+	found, ok := s.inquires(name, r.Reject)
+	if !ok {
+		return
+	}
 	t, untold := s.r.known(ctx, name, hopsOf(r.Tokens))
+	found(t)
 	switch {
 	case t != nil:
 		r.Accept(t.Info())

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/auth"
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 	"every.channel/ec/lib/moqt/wire"
@@ -86,7 +87,15 @@ func (src *source) run(ctx context.Context) {
 		if !src.some {
 			src.some, src.firstGroup = true, r.Header().Group
 		}
-		wg.Go(func() { src.subgroup(r) })
+		over, err := src.s.peer.Take(limits.Streams, 1)
+		if err != nil {
+			r.Cancel(wire.ResetExcessiveLoad)
+			continue
+		}
+		wg.Go(func() {
+			defer over()
+			src.subgroup(r)
+		})
 	}
 	over()
 	if ctx.Err() != nil {
@@ -143,6 +152,10 @@ func (s *subgroup) run() (clean bool, err error) {
 			s.more = true
 			continue
 		}
+		if !src.affords(int64(oh.Size)) {
+			s.r.Cancel(wire.ResetExcessiveLoad)
+			return false, nil
+		}
 		weight := min(int64(oh.Size), t.r.c.IngestBytes)
 		// The request's context would end with PUBLISH_DONE, while streams may still be on their way in.
 		if src.s.ingest.Acquire(src.s.s.Context(), weight) != nil {
@@ -156,6 +169,9 @@ func (s *subgroup) run() (clean bool, err error) {
 			return false, err
 		}
 		src.took(o, res)
+		if res.Outcome == live.Stored {
+			src.s.peer.Use(limits.Stored, int64(oh.Size))
+		}
 		if (res.Outcome == live.Conflict || res.Outcome == live.Quarantined || res.Outcome == live.Apart) && o.Status != object.EndOfTrack {
 			// Two different groups have one name: one of them is kept whole, and nothing is mixed from both. Or the group does not fit, or its
 			// home is not believed. The publisher is told.
@@ -170,6 +186,12 @@ func (s *subgroup) run() (clean bool, err error) {
 		s.place = live.Place{Prev: oh.ID, HasPrev: true}
 		s.ended = o.Status != object.Normal
 	}
+}
+
+// affords waits until an object of a size may come from the source's peer. It returns false if none may, or the session is over.
+func (src *source) affords(size int64) bool {
+	p := src.s.peer
+	return p.Spend(limits.Stored, 0) == nil && p.Wait(src.s.s.Context(), limits.In, size+objectOverhead, nil) == nil
 }
 
 // object is the one that a header begins.
@@ -223,7 +245,7 @@ func (src *source) took(o *live.Object, res live.Result) {
 		log.Warn("object refused", "source", src.Name, "err", res.Err)
 		return
 	case res.Outcome == live.Apart:
-		log.Log(context.Background(), src.t.r.apart.level(), "group held apart", "source", src.Name, "err", res.Err)
+		log.Log(context.Background(), src.t.r.apart.Level(), "group held apart", "source", src.Name, "err", res.Err)
 		return
 	case res.Outcome == live.Quarantined:
 		log.Debug("not taken, quarantined", "source", src.Name)
@@ -249,6 +271,9 @@ func (src *source) datagrams(ctx context.Context) {
 		if err != nil {
 			return
 		}
+		if src.s.peer.Spend(limits.In, int64(len(d.Payload))+objectOverhead) != nil || src.s.peer.Spend(limits.Stored, 0) != nil {
+			continue
+		}
 		o := &live.Object{Size: len(d.Payload), Datagram: &d, Place: live.Place{First: true}, Object: object.Object{
 			Group: d.Group, Subgroup: d.ID, ID: d.ID, Priority: moqt.DefaultPriority, Status: object.Status(d.Status),
 			Properties: d.Properties, Payload: d.Payload,
@@ -270,7 +295,7 @@ func (r *Relay) subscribeAnnounced(ctx context.Context, t *track) bool {
 			err := s.subscribeTo(ctx, t, auth.PublishNamespace)
 			var re *moqt.RequestError
 			if err != nil && (!errors.As(err, &re) || re.Code != wire.RequestDoesNotExist) {
-				r.log.Warn("publisher refused its track", "track", t.name.String(), "source", s.name, "err", err)
+				r.log.Log(ctx, r.refusals.Level(), "publisher refused its track", "track", t.name.String(), "source", s.name, "err", err)
 			}
 		})
 	}

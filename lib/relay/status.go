@@ -34,6 +34,7 @@ type Status struct {
 	Tracks   []Track   `json:"tracks"`
 	Counters Stats     `json:"counters"`
 	Store    Disk      `json:"store"`
+	Limits   Limits    `json:"limits"`
 	// Tickets are the tickets that have not expired; missing if they cannot be read.
 	Tickets []mesh.Ticket  `json:"tickets,omitempty"`
 	Mirror  *mesh.Progress `json:"mirror,omitempty"`
@@ -41,6 +42,20 @@ type Status struct {
 	Backfill *mesh.Progress `json:"backfill,omitempty"`
 	// Scrub is how far stored groups were compared with their hashes; missing: they are not.
 	Scrub *archive.Scrubbed `json:"scrub,omitempty"`
+}
+
+// Limits says what was refused because a peer had too much.
+type Limits struct {
+	Peers   int              `json:"peers"`   // of which something counts
+	Refused map[string]int64 `json:"refused"` // by the limit's name, what was refused or held up
+}
+
+func (r *Relay) limited() Limits {
+	l := Limits{Peers: r.limits.Accounts(), Refused: make(map[string]int64)}
+	for k, n := range r.limits.Refused() {
+		l.Refused[k.String()] = n
+	}
+	return l
 }
 
 // Key identifies the relay.
@@ -212,7 +227,7 @@ func (r *Relay) statusOf(c ServerConfig, certs *keys.Certificates, up *Started, 
 				Certificate: keys.OfCertificate(certs.Program()).String(),
 			},
 			Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: diskOf(r.store, c.Dir),
-			Backfill: r.mend.Progress(), Scrub: r.scrubbed(),
+			Limits: r.limited(), Backfill: r.mend.Progress(), Scrub: r.scrubbed(),
 		}
 		if r.mirror != nil {
 			s.Mirror = r.mirror.Progress()

@@ -13,6 +13,7 @@ import (
 	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/exit"
 	"every.channel/ec/lib/keys"
+	"every.channel/ec/lib/limits"
 	"every.channel/ec/lib/object"
 )
 
@@ -24,6 +25,8 @@ type TokenOrder struct {
 	Life    float64  `json:"life,omitempty"`   // seconds; 0: for ever
 	Subject string   `json:"subject,omitempty"`
 	Note    string   `json:"note,omitempty"`
+	// Limits are what its holders may use up together, by name.
+	Limits map[string]int64 `json:"limits,omitempty"`
 }
 
 // TokenMade is its record.
@@ -56,6 +59,8 @@ type TokenShown struct {
 	Begins  *time.Time   `json:"begins,omitempty"`
 	Expires *time.Time   `json:"expires,omitempty"`
 	Allows  []TokenScope `json:"allows,omitempty"`
+	// Limits are what its holders may use up together, where that is not what others may.
+	Limits map[string]int64 `json:"limits,omitempty"`
 }
 
 // TokenScope is one of its scopes.
@@ -144,6 +149,9 @@ func rightsText(m auth.Made) string {
 
 func (o TokenOrder) terms() (t auth.Terms, err error) {
 	t = auth.Terms{Client: o.Client, Subject: o.Subject, Note: o.Note}
+	if t.Limits, err = limits.ParseSet(o.Limits); err != nil {
+		return t, err
+	}
 	if o.Life != 0 {
 		if !(o.Life >= auth.MinLife.Seconds() && o.Life <= auth.MaxLife.Seconds()) {
 			return t, fmt.Errorf("good for %g seconds: want %v to %v", o.Life, auth.MinLife, auth.MaxLife)
@@ -181,7 +189,7 @@ func showToken(a *auth.Authority, text string) (TokenShown, error) {
 	if g == nil {
 		return shown, nil
 	}
-	shown.ID, shown.Format, shown.Subject, shown.Key = g.ID, g.By, g.Subject, g.Key
+	shown.ID, shown.Format, shown.Subject, shown.Key, shown.Limits = g.ID, g.By, g.Subject, g.Key, g.Limits.Map()
 	if !g.NotBefore.IsZero() {
 		shown.Begins = &g.NotBefore
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"every.channel/ec/lib/admin"
+	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
 )
 
@@ -70,7 +71,11 @@ func TestReadersByHTTP(t *testing.T) {
 		fatal(t, err)
 		return made.Token, made.ID
 	}
-	p := s.publisher(t, ts) // of this very program, which is local
+	publishes, _ := token(TokenOrder{Publish: []string{"ec"}})
+	shown, err := mesh.FromText(publishes)
+	fatal(t, err)
+	s.show = []moqt.Token{shown}
+	p := s.publisher(t, ts)
 	p.group(1)
 	cat := ts
 	cat.Name = "catalog"

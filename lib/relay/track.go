@@ -26,7 +26,8 @@ type track struct {
 	publishers publishers
 	banned     atomic.Pointer[ban] // why nothing of it is taken or served; nil: it may be
 
-	idle time.Time // since when there was nothing of it, at the last looks; Relay.mu guards it
+	idle   time.Time // since when there was nothing of it, at the last looks; Relay.mu guards it and the next
+	asking int       // how many ask others for it at the moment
 }
 
 func newTrack(r *Relay, name object.TrackName) *track {
@@ -38,7 +39,7 @@ func newTrack(r *Relay, name object.TrackName) *track {
 
 // unused reports whether there is nothing of a track, and has not been for a while. Relay.mu is held.
 func (t *track) unused(now time.Time) bool {
-	if t.subs.count() > 0 || !t.Empty() {
+	if t.asking > 0 || t.subs.count() > 0 || !t.Empty() {
 		t.idle = time.Time{}
 		return false
 	}

@@ -3,6 +3,7 @@ package transport
 import (
 	"cmp"
 	"log/slog"
+	"net"
 	"time"
 )
 
@@ -23,6 +24,12 @@ type Options struct {
 	AskCertificate bool
 	// AskWhen does the same for the connections at whose beginning it says yes. nil: never.
 	AskWhen func() bool
+	// Admit takes a connection that begins at a listener, from an address; done is called when the connection is set up or has ended.
+	// A connection that it does not take is refused. Default: all are taken.
+	Admit func(from net.Addr) (done func(), ok bool)
+	// Prove reports whether a client over QUIC has to prove its address first, which takes a round trip and no memory of the listener (RFC 9000
+	// §8.1.2). Default: none has to.
+	Prove func(from net.Addr) bool
 	// ResetKey lets a server that was restarted tell its clients at once that their connections are gone, if it had the same key
 	// before (RFC 9000 §10.3); otherwise they find out by silence. The key is a secret. It is used by raw QUIC and WebTransport
 	// listeners only. Default: none.
@@ -64,6 +71,9 @@ func (o *Options) withDefaults() *Options {
 	}
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	if d.Admit == nil {
+		d.Admit = func(net.Addr) (func(), bool) { return func() {}, true }
 	}
 	d.QLogSize = cmp.Or(d.QLogSize, 64<<20)
 	d.MaxStreams = cmp.Or(d.MaxStreams, 1024)

@@ -123,11 +123,16 @@ func listenUnix(path string) (net.Listener, error) {
 
 // admit counts a connection on which QMux is not set up yet; done is called once it is, or has ended. ok is false if there are
 // too many.
-func (l *qmuxListener) admit() (done func(), ok bool) {
+func (l *qmuxListener) admit(from net.Addr) (done func(), ok bool) {
+	over, ok := l.o.Admit(from)
+	if !ok {
+		return nil, false
+	}
 	select {
 	case l.pending <- struct{}{}:
-		return sync.OnceFunc(func() { <-l.pending }), true
+		return sync.OnceFunc(func() { <-l.pending; over() }), true
 	default:
+		over()
 		return nil, false
 	}
 }
@@ -146,7 +151,7 @@ func (l *qmuxListener) serveSockets() error {
 			}
 			return err
 		}
-		done, ok := l.admit()
+		done, ok := l.admit(nc.RemoteAddr())
 		if !ok {
 			nc.Close()
 			continue

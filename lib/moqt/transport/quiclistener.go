@@ -34,6 +34,18 @@ type quicListener struct {
 // crowd is how many connections may come at the same moment without being refused.
 const crowd = 256
 
+var errCrowd = errors.New("too many connections")
+
+// setUpKey is the key under which a connection's context has the function that is called when the connection is set up.
+type setUpKey struct{}
+
+// setUp notes that a connection is set up, or handed to whoever counts it from then on.
+func setUp(qc *quic.Conn) {
+	if done, ok := qc.Context().Value(setUpKey{}).(func()); ok {
+		done()
+	}
+}
+
 // listenQUIC listens on a UDP address.
 func listenQUIC(addr string, tlsConf *tls.Config, o *Options) (*quicListener, error) {
 	if tlsConf == nil {
@@ -60,7 +72,14 @@ func listenQUIC(addr string, tlsConf *tls.Config, o *Options) (*quicListener, er
 	if err != nil {
 		return nil, errors.Join(err, udp.Close())
 	}
-	tr := &quic.Transport{Conn: low}
+	tr := &quic.Transport{Conn: low, VerifySourceAddress: o.Prove, ConnContext: func(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+		done, ok := o.Admit(info.RemoteAddr)
+		if !ok {
+			return nil, errCrowd
+		}
+		context.AfterFunc(ctx, done)
+		return context.WithValue(ctx, setUpKey{}, done), nil
+	}}
 	if o.ResetKey != nil {
 		tr.StatelessResetKey = (*quic.StatelessResetKey)(o.ResetKey)
 	}
@@ -107,6 +126,7 @@ func (l *quicListener) serve() {
 			continue // newQUICConn told the peer
 		}
 		l.offer(conn)
+		setUp(qc)
 	}
 }
 

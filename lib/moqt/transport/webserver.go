@@ -100,4 +100,5 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return // newWebConn told the peer
 	}
 	w.offer(conn)
+	setUp(c.qc)
 }

@@ -84,7 +84,7 @@ func (a *admitting) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if done, ok := a.l.admit(); ok {
+		if done, ok := a.l.admit(nc.RemoteAddr()); ok {
 			return &admitted{nc, done}, nil
 		}
 		nc.Close()

@@ -19,8 +19,9 @@ func NewWebSocketHandler(name string, o *Options) *WebSocketHandler {
 
 // ServeHTTP makes a connection of a request, or refuses the request.
 func (h *WebSocketHandler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	done, ok := h.admit()
+	done, ok := h.admit(requestAddr(r.RemoteAddr))
 	if !ok {
+		rw.Header().Set("Retry-After", "10")
 		http.Error(rw, "too many sessions at once", http.StatusServiceUnavailable)
 		return
 	}
