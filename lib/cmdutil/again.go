@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
 )
 
 // Where app.Metadata has the arguments of the process, and who takes SIGHUP.
@@ -17,15 +19,17 @@ const (
 
 // hangups takes SIGHUP, once somebody wants it.
 type hangups struct {
-	mu sync.Mutex
-	to chan os.Signal // nil: nobody
+	mu        sync.Mutex
+	to        chan os.Signal // nil: nobody
+	terminals []int          // descriptors that are terminals
 }
 
-// take hands on a signal, unless nobody wants it. One that waits already will do.
+// take hands on a signal, unless nobody wants it, or it means that the terminal is gone at which the command was started. One that waits already
+// will do.
 func (h *hangups) take(s os.Signal) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.to == nil {
+	if h.to == nil || slices.ContainsFunc(h.terminals, func(fd int) bool { return !term.IsTerminal(fd) }) {
 		return false
 	}
 	select {
@@ -35,7 +39,7 @@ func (h *hangups) take(s os.Signal) bool {
 	return true
 }
 
-// Hangup gives SIGHUP to the command, which otherwise ends by it.
+// Hangup gives SIGHUP to the command, which otherwise ends by it, as it still does when the terminal hangs up at which it was started.
 func Hangup(c *cli.Context) <-chan os.Signal {
 	h, ok := c.App.Metadata[hangupKey].(*hangups)
 	if !ok {
@@ -45,6 +49,11 @@ func Hangup(c *cli.Context) <-chan os.Signal {
 	defer h.mu.Unlock()
 	if h.to == nil {
 		h.to = make(chan os.Signal, 1)
+		for fd := range 3 {
+			if term.IsTerminal(fd) {
+				h.terminals = append(h.terminals, fd)
+			}
+		}
 	}
 	return h.to
 }
