@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"every.channel/ec/lib/catalog"
 )
 
 // TestPrometheus: Prometheus scrapes a relay with a live broadcast, a second home and a viewer; every query of the dashboard in dist/grafana has
@@ -51,7 +53,8 @@ func TestPrometheus(t *testing.T) {
 	}
 	web, prom := address(t), address(t)
 	relay := start(filepath.Join(bin, "ec-relay"), "--listen", "unix://"+dir+"/relay", "--http", web, "--store", "st", "--scrub", "100M")
-	home := `ec-sim --live --duration 3m write 5.1 | ec-chop --source %s | ec-pub --retry 1m "$RELAY"`
+	home := `ec-sim --live --duration 3m write 5.1 | ec-chop --source %s --tuner tuner | ec-pub --retry 1m "$RELAY"`
+	signal(t, filepath.Join(dir, "tuner"))
 	start("sh", "-c", fmt.Sprintf(home, "one"))
 	start("sh", "-c", fmt.Sprintf(home, "two"))
 	start("sh", "-c", `ec-sub --retry 1m --ts "$RELAY" 5.1 >/dev/null`)
@@ -113,6 +116,35 @@ func TestPrometheus(t *testing.T) {
 	}
 	syscall.Kill(relay.Process.Pid, syscall.SIGKILL)
 	until("a relay that is gone", `ALERTS{alertname="EcRelayDown",alertstate="pending"}`, some)
+}
+
+// signal keeps a record of a tuner, as ec-tune --health does, until the test ends.
+func signal(t *testing.T, file string) {
+	percent := 90
+	ctx, over := t.Context(), make(chan struct{})
+	t.Cleanup(func() { <-over })
+	go func() {
+		defer close(over)
+		tick := time.NewTicker(catalog.TunerEvery)
+		defer tick.Stop()
+		for {
+			b, err := catalog.Tuner{UTC: catalog.TimeOf(time.Now()), Strength: &percent, Quality: &percent}.Append(nil)
+			if err == nil {
+				err = os.WriteFile(file+".new", b, 0o600)
+			}
+			if err == nil {
+				err = os.Rename(file+".new", file)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
 }
 
 // address is one that is free on the loopback.

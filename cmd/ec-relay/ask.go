@@ -39,7 +39,7 @@ var printers = map[string]func(w io.Writer, record json.RawMessage) error{
 func verbs() []cmdutil.Verb {
 	where := []string{"store", "config", "json"}
 	return []cmdutil.Verb{
-		{Name: "status", Usage: "what the relay does, and for whom", Flags: where},
+		{Name: "status", Usage: "what the relay does, and for whom", Flags: append(where[:3:3], "follow")},
 		{Name: "store", Usage: "what it has of each track; check, repair, delete", Flags: append(where[:3:3], "older"), Words: storeWords},
 		{Name: "pardon", Usage: "end the quarantine of homes, or of the HOME that status names", Flags: where},
 		{Name: "ticket", Usage: "make a ticket, or list or revoke those there are", Flags: append(where[:3:3], "address", "expires", "uses", "note", "list", "revoke")},
@@ -81,6 +81,9 @@ func ask(c *cli.Context) error {
 	name, args, err := command(c, word)
 	if err != nil {
 		return err
+	}
+	if c.Bool("follow") {
+		return follow(c, name, args)
 	}
 	record, err := admin.Call(c.Context, c.String("store"), name, args)
 	if err != nil {
@@ -222,19 +225,58 @@ func printStatus(w io.Writer, s relay.Status) {
 		ticketTable(w, s.Tickets)
 	}
 	if len(s.Tracks) > 0 {
-		fmt.Fprintln(w, "\nTRACK\tPUBLISHERS\tSUBSCRIBERS\tGROUP\tAGE")
+		fmt.Fprintln(w, "\nTRACK\tPUBLISHERS\tSUBSCRIBERS\tGROUP\tAGE\tLATENCY")
 	}
 	for _, t := range s.Tracks {
-		group, age := "-", "-"
+		group, age, latency := "-", "-", "-"
 		if t.Group != nil {
 			group = fmt.Sprint(*t.Group)
 		}
 		if t.Age != nil {
 			age = seconds(*t.Age).String()
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\n", t.Track, t.Publishers, t.Subscribers, group, age)
+		if t.Latency != nil {
+			latency = fmt.Sprintf("%.1fs", *t.Latency)
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\n", t.Track, t.Publishers, t.Subscribers, group, age, latency)
 	}
+	printHealth(w, s.Tracks)
 	printSenders(w, s.Tracks)
+}
+
+// printHealth says how well sources receive that somebody publishes.
+func printHealth(w io.Writer, tracks []relay.Track) {
+	head := "\nSOURCE\tSIGNAL\tQUALITY\tMBIT/S\tCHUNKS\tPROMOTED\tDAMAGED\tLOST PACKETS\tERRORS\n"
+	for _, t := range tracks {
+		h := t.Health
+		if h == nil || t.Publishers == 0 {
+			continue
+		}
+		signal, quality := "-", "-"
+		if h.Tuner != nil {
+			signal, quality = percent(h.Tuner.Strength), percent(h.Tuner.Quality)
+		}
+		errs := "none"
+		for _, c := range h.TR101290.Counters() {
+			if c.N > 0 {
+				errs = strings.TrimPrefix(errs+", ", "none, ") + fmt.Sprintf("%s %d", c.Name, c.N)
+			}
+		}
+		if h.Silent > 0 {
+			errs += fmt.Sprintf(", no chunk for %v", seconds(h.Silent))
+		}
+		source, _, _ := strings.Cut(t.Track, "--")
+		fmt.Fprintf(w, "%s%s\t%s\t%s\t%.2f\t%d\t%d\t%d\t%d\t%s\n", head, source, signal, quality, float64(h.Rate)/1e6, h.Chunks.All, h.Chunks.Promoted,
+			h.Chunks.Damaged, h.Lost, errs)
+		head = ""
+	}
+}
+
+func percent(n *int) string {
+	if n == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%d%%", *n)
 }
 
 // printSenders says of tracks that several homes send who sends, and how far they agree.

@@ -141,12 +141,23 @@ func ParseTuner(b []byte) (*Tuner, error) {
 	if t.V != EntryVersion {
 		return nil, fmt.Errorf("%w: version %d, this reader knows %d", ErrTuner, t.V, EntryVersion)
 	}
-	for _, p := range []*int{t.Strength, t.Quality, t.Symbol} {
-		if p != nil && (*p < 0 || *p > 100) {
-			return nil, fmt.Errorf("%w: %d %%", ErrTuner, *p)
-		}
+	if err := t.check(); err != nil {
+		return nil, err
 	}
 	return t, nil
+}
+
+// check reports values that cannot be.
+func (t *Tuner) check() error {
+	for _, p := range []*int{t.Strength, t.Quality, t.Symbol} {
+		if p != nil && (*p < 0 || *p > 100) {
+			return fmt.Errorf("%w: %d %%", ErrTuner, *p)
+		}
+	}
+	if min(t.Bytes, t.Lost, t.TEI, t.Gaps, t.Datagrams) < 0 || t.Silent < 0 {
+		return fmt.Errorf("%w: a number below 0", ErrTuner)
+	}
+	return nil
 }
 
 // Fresh reports whether the record is about as old as records are written often, or a little older.
@@ -172,6 +183,18 @@ func ParseHealth(b []byte) (*Health, error) {
 	h := new(Health)
 	if err := parseEntry(b, h, &h.V); err != nil {
 		return nil, err
+	}
+	least := min(h.Packets, h.Lost, h.Scrambled, h.Rate, h.Chunks.All, h.Chunks.Promoted, h.Chunks.Damaged, h.Chunks.Late)
+	for _, c := range h.TR101290.Counters() {
+		least = min(least, c.N)
+	}
+	if least < 0 || h.Seconds < 0 || h.Silent < 0 {
+		return nil, fmt.Errorf("%w: a number below 0", ErrEntry)
+	}
+	if h.Tuner != nil {
+		if err := h.Tuner.check(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrEntry, err)
+		}
 	}
 	return h, nil
 }

@@ -66,3 +66,22 @@ var latest = clock.TicksAt(time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC))
 
 // First is the least id of the groups of a group's bucket.
 func (n Naming) First(group uint64) uint64 { return clock.GroupID(clock.GroupBucket(group), 0) }
+
+// timelineReach is how far from a chunk a timeline tells the time of another one.
+const timelineReach = 10 * time.Minute
+
+// UTC returns when a chunk is due on the air whose first time stamp is pts, by what a timeline says of another chunk of the track. ok is false where
+// that is not certain: time stamps must be as far apart as group ids say, and the time must be one that the track's name allows. If the clock was
+// set, or somebody invents entries, they are not.
+func (n Naming) UTC(group, pts uint64, e *TimelineEntry) (utc time.Time, ok bool) {
+	apart := clock.PTS(pts).Sub(clock.PTS(e.PTS)).Duration()
+	off := apart - n.Time(group).Sub(n.Time(e.Group))
+	if off > 2*n.Length() || off < -2*n.Length() || apart > timelineReach || apart < -timelineReach {
+		return utc, false
+	}
+	// A timeline id stands for half an hour either way, and a chunk begins within its bucket or, where pictures are far apart, soon after.
+	if off := e.UTC.Sub(n.Time(e.Group)); off > 31*time.Minute || off < -31*time.Minute {
+		return utc, false
+	}
+	return e.UTC.Add(apart), true
+}

@@ -3,15 +3,21 @@ package relay
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"every.channel/ec/lib/catalog"
 )
 
 // maxTrackSeries bounds the tracks that metrics name, those with publishers or subscribers first; the others are counted as tracks alone.
 const maxTrackSeries = 2000
+
+// maxSourceSeries bounds the sources whose health metrics tell of.
+const maxSourceSeries = 200
 
 // number is a metric without labels (docs/format/metrics.md).
 type number struct {
@@ -76,7 +82,37 @@ type metrics struct {
 	scrub                                            [4]*prometheus.Desc // groups, bad, healed, waiting
 	tier                                             [5]*prometheus.Desc // groups, bytes, waiting, moved, failing
 	publishers, subscribers, age, conflicts, outcast *prometheus.Desc
-	loss, rtt                                        *prometheus.Desc
+	loss, rtt, latency                               *prometheus.Desc
+	signal                                           [3]*prometheus.Desc // strength, quality, symbols
+	health                                           []*prometheus.Desc  // as in healthNumbers
+	errors, chunks                                   *prometheus.Desc
+}
+
+// healthNumber is a metric of a source's health.
+type healthNumber struct {
+	name, help string
+	kind       prometheus.ValueType
+	read       func(*catalog.Health) (v float64, ok bool)
+}
+
+// ofTuner reads what only an entry with a tuner has.
+func ofTuner(read func(*catalog.Tuner) float64) func(*catalog.Health) (float64, bool) {
+	return func(h *catalog.Health) (float64, bool) {
+		if h.Tuner == nil {
+			return 0, false
+		}
+		return read(h.Tuner), true
+	}
+}
+
+var healthNumbers = []healthNumber{
+	{"ec_source_silent_seconds", "For how long no chunk of a source ended, at the newest entry of its health.", prometheus.GaugeValue, func(h *catalog.Health) (float64, bool) { return h.Silent, true }},
+	{"ec_source_packets_total", "Packets of the transport stream that a source read.", prometheus.CounterValue, func(h *catalog.Health) (float64, bool) { return float64(h.Packets), true }},
+	{"ec_source_lost_packets_total", "Packets that are missing in it, at least.", prometheus.CounterValue, func(h *catalog.Health) (float64, bool) { return float64(h.Lost), true }},
+	{"ec_source_scrambled_packets_total", "Scrambled packets in it.", prometheus.CounterValue, func(h *catalog.Health) (float64, bool) { return float64(h.Scrambled), true }},
+	{"ec_source_tuner_lost_packets_total", "Packets that were missing when they came from a source's tuner, at least.", prometheus.CounterValue, ofTuner(func(t *catalog.Tuner) float64 { return float64(t.Lost) })},
+	{"ec_source_tuner_transport_errors_total", "Packets that a source's tuner could not correct.", prometheus.CounterValue, ofTuner(func(t *catalog.Tuner) float64 { return float64(t.TEI) })},
+	{"ec_source_tuner_gaps_total", "How often nothing came from a source's tuner for a while.", prometheus.CounterValue, ofTuner(func(t *catalog.Tuner) float64 { return float64(t.Gaps) })},
 }
 
 // newMetrics returns what answers a scrape.
@@ -114,6 +150,17 @@ func newMetrics(status func() Status, log *slog.Logger) http.Handler {
 		outcast:     d("ec_track_quarantined_homes", "Homes that are in quarantine for a track.", "track"),
 		loss:        d("ec_peer_loss_ratio", "Part of what is sent to an upstream or a peer that the path loses.", "peer"),
 		rtt:         d("ec_peer_rtt_seconds", "Round-trip time to an upstream or a peer.", "peer"),
+		latency:     d("ec_track_latency_seconds", "How long after it was broadcast the newest group of a broadcast's track began to come.", "track"),
+		signal: [3]*prometheus.Desc{
+			d("ec_source_signal_strength_ratio", "Signal strength at a source's tuner, as the device says.", "source"),
+			d("ec_source_signal_quality_ratio", "Signal quality at a source's tuner, as the device says.", "source"),
+			d("ec_source_symbol_quality_ratio", "Symbol quality at a source's tuner, as the device says.", "source"),
+		},
+		errors: d("ec_source_errors_total", "Errors in the transport stream of a source, by their names in ETSI TR 101 290.", "source", "error"),
+		chunks: d("ec_source_chunks_total", "Chunks of a source, by what became of them (promoted, damaged or other).", "source", "fate"),
+	}
+	for _, n := range healthNumbers {
+		m.health = append(m.health, d(n.name, n.help, "source"))
 	}
 	for _, n := range numbers {
 		m.numbers = append(m.numbers, d(n.name, n.help))
@@ -128,7 +175,11 @@ func newMetrics(status func() Status, log *slog.Logger) http.Handler {
 // Describe tells of all metrics.
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range append(m.numbers[:len(m.numbers):len(m.numbers)], m.info, m.sessions, m.resets, m.limited, m.fill[0], m.fill[1], m.scrub[0], m.scrub[1], m.scrub[2], m.scrub[3],
-		m.tier[0], m.tier[1], m.tier[2], m.tier[3], m.tier[4], m.publishers, m.subscribers, m.age, m.conflicts, m.outcast, m.loss, m.rtt) {
+		m.tier[0], m.tier[1], m.tier[2], m.tier[3], m.tier[4], m.publishers, m.subscribers, m.age, m.conflicts, m.outcast, m.loss, m.rtt,
+		m.latency, m.signal[0], m.signal[1], m.signal[2], m.errors, m.chunks) {
+		to <- d
+	}
+	for _, d := range m.health {
 		to <- d
 	}
 }
@@ -172,6 +223,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	m.peers(s.Sessions, put)
 	m.tracks(s.Tracks, put)
+	m.sources(s.Tracks, put)
 }
 
 type putter = func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string)
@@ -209,6 +261,9 @@ func (m *metrics) tracks(list []Track, put putter) {
 			if t.Age != nil {
 				put(m.age, prometheus.GaugeValue, *t.Age, t.Track)
 			}
+			if t.Latency != nil {
+				put(m.latency, prometheus.GaugeValue, *t.Latency, t.Track)
+			}
 			conflicts, quarantined := int64(0), 0
 			for _, s := range t.Senders {
 				conflicts += s.Conflicts
@@ -218,6 +273,39 @@ func (m *metrics) tracks(list []Track, put putter) {
 			}
 			put(m.conflicts, prometheus.GaugeValue, float64(conflicts), t.Track)
 			put(m.outcast, prometheus.GaugeValue, float64(quarantined), t.Track)
+		}
+	}
+}
+
+// sources tells how well sources receive that somebody publishes.
+func (m *metrics) sources(list []Track, put putter) {
+	left := maxSourceSeries
+	for _, t := range list {
+		h := t.Health
+		if h == nil || t.Publishers == 0 || left == 0 {
+			continue
+		}
+		left--
+		source, _, _ := strings.Cut(t.Track, "--")
+		for i, n := range healthNumbers {
+			if v, ok := n.read(h); ok {
+				put(m.health[i], n.kind, v, source)
+			}
+		}
+		for _, c := range h.TR101290.Counters() {
+			put(m.errors, prometheus.CounterValue, float64(c.N), source, c.Name)
+		}
+		c := h.Chunks
+		put(m.chunks, prometheus.CounterValue, float64(c.Promoted), source, "promoted")
+		put(m.chunks, prometheus.CounterValue, float64(c.Damaged), source, "damaged")
+		put(m.chunks, prometheus.CounterValue, float64(max(c.All-c.Promoted-c.Damaged, 0)), source, "other")
+		if h.Tuner == nil {
+			continue
+		}
+		for i, p := range []*int{h.Tuner.Strength, h.Tuner.Quality, h.Tuner.Symbol} {
+			if p != nil {
+				put(m.signal[i], prometheus.GaugeValue, float64(*p)/100, source)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"every.channel/ec/lib/archive"
+	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/mesh"
 )
 
@@ -32,7 +34,12 @@ func scraped(t *testing.T, s Status) string {
 
 // everything is a status in which nothing is missing.
 func everything() Status {
-	age, until := 1.5, time.Now()
+	age, until, latency, percent, accuracy := 1.5, time.Now(), 2.25, 88, int64(1)
+	health := catalog.Health{
+		Silent: 12, Packets: 1000, Lost: 7, Scrambled: 2, Chunks: catalog.ChunkSums{All: 10, Promoted: 6, Damaged: 3},
+		Tuner: &catalog.Tuner{Strength: &percent, Quality: &percent, Symbol: &percent, Lost: 5, TEI: 4, Gaps: 1},
+	}
+	health.TR101290.Priority1.Continuity, health.TR101290.Priority2.PCRAccuracy = 6, &accuracy
 	return Status{
 		Version: "v1", Started: time.Unix(1780000000, 0), Backfill: &mesh.Progress{Missing: 3, Brought: 4}, Mirror: &mesh.Progress{Missing: 5},
 		Scrub: &archive.Scrubbed{Groups: 7, Waiting: make([]archive.Waiting, 2)},
@@ -42,9 +49,9 @@ func everything() Status {
 			{Peer: "moqt://a:1", Role: "peer", Path: "quic", Repair: &Repair{Loss: 0.25, RTT: 40000}},
 		},
 		Tracks: []Track{{
-			Track: "ec-atsc-1-1--ts_t13", Publishers: 2, Subscribers: 3, Age: &age,
+			Track: "ec-atsc-1-1--ts_t13", Publishers: 2, Subscribers: 3, Age: &age, Latency: &latency,
 			Senders: []Sender{{Conflicts: 1}, {Conflicts: 2, Quarantined: &until}},
-		}},
+		}, {Track: "ec-source-home-1--health", Publishers: 1, Health: &health}, {Track: "ec-source-gone-1--health", Health: &health}},
 		Counters: Stats{Objects: 12, ResetLag: 13}, Limits: Limits{Peers: 14, Refused: map[string]int64{"names": 15}},
 	}
 }
@@ -58,11 +65,18 @@ func TestMetrics(t *testing.T) {
 		"ec_scrub_waiting_groups 2", "ec_tier_failing 1", "ec_store_paused 1", "ec_store_bytes 11",
 		`ec_track_publishers{track="ec-atsc-1-1--ts_t13"} 2`, `ec_track_subscribers{track="ec-atsc-1-1--ts_t13"} 3`, `ec_track_age_seconds{track="ec-atsc-1-1--ts_t13"} 1.5`,
 		`ec_track_conflicting_objects{track="ec-atsc-1-1--ts_t13"} 3`, `ec_track_quarantined_homes{track="ec-atsc-1-1--ts_t13"} 1`,
+		`ec_track_latency_seconds{track="ec-atsc-1-1--ts_t13"} 2.25`, `ec_source_signal_strength_ratio{source="ec-source-home-1"} 0.88`,
+		`ec_source_errors_total{error="Continuity_count_error",source="ec-source-home-1"} 6`, `ec_source_errors_total{error="PCR_accuracy_error",source="ec-source-home-1"} 1`,
+		`ec_source_chunks_total{fate="damaged",source="ec-source-home-1"} 3`, `ec_source_chunks_total{fate="other",source="ec-source-home-1"} 1`,
+		`ec_source_lost_packets_total{source="ec-source-home-1"} 7`, `ec_source_silent_seconds{source="ec-source-home-1"} 12`, `ec_source_tuner_gaps_total{source="ec-source-home-1"} 1`,
 		`ec_peer_loss_ratio{peer="moqt://a:1"} 0.25`, `ec_peer_rtt_seconds{peer="moqt://a:1"} 0.04`,
 	} {
 		if !strings.Contains(got, "\n"+want+"\n") {
 			t.Errorf("no %s", want)
 		}
+	}
+	if strings.Contains(got, "ec-source-gone-1\"") {
+		t.Error("a source is told of that nobody publishes any more")
 	}
 	if strings.Contains(got, "192.0.2.1") {
 		t.Error("clients are named, of which there is no bound")
@@ -103,7 +117,13 @@ func TestMetricsAreBounded(t *testing.T) {
 		s.Tracks = append(s.Tracks, Track{Track: name})
 	}
 	s.Tracks = append(s.Tracks, Track{Track: "watched", Subscribers: 1})
+	for i := range maxSourceSeries + 10 {
+		s.Tracks = append(s.Tracks, Track{Track: fmt.Sprintf("ec-source-%d-1--health", i), Publishers: 1, Health: new(catalog.Health)})
+	}
 	got := scraped(t, s)
+	if n := strings.Count(got, "\nec_source_packets_total{"); n != maxSourceSeries {
+		t.Errorf("%d sources", n)
+	}
 	if n := strings.Count(got, "\nec_track_publishers{"); n != maxTrackSeries {
 		t.Errorf("%d tracks", n)
 	}

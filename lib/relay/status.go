@@ -13,6 +13,7 @@ import (
 	"every.channel/ec/lib/admin"
 	"every.channel/ec/lib/archive"
 	"every.channel/ec/lib/auth"
+	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/keys"
 	"every.channel/ec/lib/mesh"
 	"every.channel/ec/lib/moqt"
@@ -109,7 +110,11 @@ type Track struct {
 	Subscribers int      `json:"subscribers"`
 	Group       *uint64  `json:"group,omitempty"` // the newest
 	Age         *float64 `json:"age,omitempty"`   // of the newest group's last object
-	Senders     []Sender `json:"senders,omitempty"`
+	// Latency is how long after it was broadcast the newest group of a broadcast's track began to come; missing: not known for certain.
+	Latency *float64 `json:"latency,omitempty"`
+	// Health is the newest entry of a health track.
+	Health  *catalog.Health `json:"health,omitempty"`
+	Senders []Sender        `json:"senders,omitempty"`
 }
 
 // Sender is a publisher of a track, or a home in quarantine that is gone.
@@ -348,6 +353,7 @@ func (r *Relay) trackStatus(now time.Time) []Track {
 		list = append(list, s)
 	}
 	slices.SortFunc(list, func(a, b Track) int { return cmp.Compare(a.Track, b.Track) })
+	r.see(list, live)
 	return list
 }
 
