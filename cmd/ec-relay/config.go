@@ -265,4 +265,4 @@ func overIroh(c *cli.Context, conf *relay.ServerConfig) error {
 }
 
 // onlyFlags are the flags that a configuration file cannot set.
-var onlyFlags = []string{"check", "print-fingerprint", "json", "address", "expires", "uses", "note", "list", "revoke", "publish", "read", "for", "client", "token-limit", "subject", "older", "from", "to", "hash", "purge", "name-only"}
+var onlyFlags = []string{"check", "print-fingerprint", "json", "follow", "address", "expires", "uses", "note", "list", "revoke", "publish", "read", "for", "client", "token-limit", "subject", "older", "from", "to", "hash", "purge", "name-only"}

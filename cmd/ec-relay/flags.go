@@ -61,6 +61,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "config", Usage: "read flags from `FILE`, lines of name = value"},
 		&cli.BoolFlag{Name: "check", Usage: "check the configuration and exit"},
 		&cli.BoolFlag{Name: "json", Usage: "with a word such as status or store: print the record as JSON"},
+		&cli.BoolFlag{Name: "follow", Usage: "with status: show it every second, on a terminal in place, with --json a line each"},
 		&cli.StringSliceFlag{Name: "address", Usage: "with ticket: others reach the relay at `ADDRESS` (default: this machine's)"},
 		cmdutil.AgeFlag("expires", 30*24*time.Hour, "with ticket: good for `TIME`; 0: for ever"),
 		&cli.IntFlag{Name: "uses", Usage: "with ticket: let `N` programs in, at most 4096; each start of ec-pub or ec-sub is another; 0: any number"},
