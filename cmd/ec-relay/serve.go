@@ -48,6 +48,9 @@ func serve(c *cli.Context, conf relay.ServerConfig) error {
 			end(errStdinEnded)
 		}()
 	}
+	if every := cmdutil.Watchdog(); every > 0 {
+		conf.Alive, conf.AliveEvery = func() { cmdutil.Notify("WATCHDOG=1") }, every/3
+	}
 	conf.Ready = func(up relay.Started) {
 		attrs := []any{"listen", up.Listen, "store", conf.Dir, "fingerprint", up.Fingerprint}
 		if len(up.HTTP) > 0 {

@@ -101,9 +101,10 @@ func (p *publisher) run(ctx context.Context) {
 		clear(p.relays)
 		p.namespace = ""
 		p.mu.Unlock()
-		p.queue.empty()
+		p.queue.open()
 		p.starts.Add(1)
 		err := p.h.run.publish(running, p.h.cfg.chopArgs(c), p.h.cfg.pubArgs(c), p.queue, say)
+		p.queue.close()
 		changed := running.Err() != nil
 		again()
 		p.mu.Lock()

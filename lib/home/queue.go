@@ -33,6 +33,7 @@ func (b *block) release() {
 // queue holds what came for one channel and was not taken yet.
 type queue struct {
 	mu      sync.Mutex // guards what follows
+	closed  bool       // nobody reads: what comes is for nobody
 	waiting []*block
 	bytes   int
 	dropped int64         // bytes that were left out
@@ -45,6 +46,9 @@ func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 func (q *queue) put(b *block) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.closed {
+		return
+	}
 	if q.bytes+len(b.b) > maxQueued {
 		q.dropped += int64(len(b.b))
 		return
@@ -79,10 +83,17 @@ func (q *queue) next(ctx context.Context) (*block, error) {
 	}
 }
 
-// empty forgets what waits: who starts anew begins with what comes then.
-func (q *queue) empty() {
+// open takes what comes from now on, and close nothing more: who starts anew begins with what comes then.
+func (q *queue) open() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.closed = false
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
 	for _, b := range q.waiting {
 		b.release()
 	}

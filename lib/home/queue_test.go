@@ -61,11 +61,15 @@ func TestQueueIsBounded(t *testing.T) {
 	if lost := stuck.lost(); lost != pieces*blockSize-int64(stuck.bytes) || stuck.lost() != 0 {
 		t.Errorf("%d bytes lost, %d wait, of %d", lost, stuck.bytes, pieces*blockSize)
 	}
-	stuck.empty()
+	stuck.close()
+	s.Write(piece)
+	if lost := stuck.lost(); lost != 0 || fine.lost() != 0 {
+		t.Errorf("%d bytes are lost of a channel that nobody cuts", lost)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if b, err := stuck.next(ctx); err == nil {
-		t.Errorf("%d bytes after empty", len(b.b))
+		t.Errorf("%d bytes after close", len(b.b))
 	}
 }
 

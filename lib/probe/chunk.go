@@ -3,7 +3,6 @@ package probe
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/clock"
@@ -40,7 +39,6 @@ type group struct {
 	hashes bool                   // every object had one
 	bad    bool                   // one of them is wrong
 	entry  *catalog.ManifestEntry // what the manifest says
-	began  time.Time              // when the first object came
 }
 
 type part struct {
@@ -108,11 +106,9 @@ func (p *objects) damage(d *catalog.Damage) {
 
 func (p *objects) print(g *group) {
 	p.compare(g)
-	t := p.tracks[g.Track.String()]
-	if !g.Whole {
+	if t := p.tracks[g.Track.String()]; !g.Whole {
 		t.Torn++
 	}
-	t.sees(g)
 	if p.cfg.JSON {
 		p.out.put(g.Chunk)
 		return

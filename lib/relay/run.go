@@ -260,6 +260,9 @@ func (s *running) run(ctx context.Context) error {
 	}
 	g.Go(func() error { s.relay.watch(gctx, s.c.Counters); return nil })
 	g.Go(func() error { s.obey(gctx); return nil })
+	if s.c.Alive != nil && s.c.AliveEvery > 0 {
+		g.Go(func() error { s.relay.beat(gctx, s.c.AliveEvery, s.c.Alive); return nil })
+	}
 	if s.socket != nil {
 		g.Go(func() error { return s.door.Serve(gctx, s.socket) })
 	}

@@ -90,6 +90,9 @@ type ServerConfig struct {
 
 	// Ready, if not nil, is called once all listeners listen.
 	Ready func(Started)
+	// Alive, if not nil, is called about every AliveEvery as long as the relay's state can be looked at: for a watchdog.
+	Alive      func()
+	AliveEvery time.Duration
 	// Counters, if not nil, asks for the counters to be logged.
 	Counters <-chan os.Signal
 }
@@ -113,6 +116,22 @@ func withKey(conf *tls.Config, certs *keys.Certificates) *tls.Config {
 		return certs.Identity(), nil
 	}
 	return conf
+}
+
+// beat tells that the relay is alive until ctx ends. Whoever holds a lock for good stops it.
+func (r *Relay) beat(ctx context.Context, every time.Duration, alive func()) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		r.Stats()
+		r.store.Stats()
+		alive()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // watch logs the counters when it is asked to, and every minute at debug level.

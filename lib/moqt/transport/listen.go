@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+
+	"every.channel/ec/lib/activate"
 )
 
 // Listener accepts connections.
@@ -61,7 +63,10 @@ func TryListen(addr string) error {
 		return err
 	}
 	if u == nil {
-		c, err := net.ListenPacket("udp", addr)
+		c := activate.Packet(addr)
+		if c == nil {
+			c, err = net.ListenPacket("udp", addr)
+		}
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"every.channel/ec/lib/activate"
 	"every.channel/ec/lib/moqt/transport/qmux"
 	"every.channel/ec/lib/moqt/wire"
 )
@@ -92,6 +93,16 @@ func ListenOn(nl net.Listener, name string, o *Options) Listener {
 
 // ListenTCP listens for TCP sockets on which QMux may run: few unsent bytes wait in them.
 func ListenTCP(addr string) (net.Listener, error) {
+	if l, ok := activate.Stream("tcp", addr).(*net.TCPListener); ok {
+		raw, err := l.SyscallConn()
+		if err == nil {
+			err = tcpSocket("tcp", addr, raw)
+		}
+		if err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		return l, nil
+	}
 	lc := net.ListenConfig{Control: tcpSocket}
 	lc.SetMultipathTCP(false) // sockets of multipath TCP do not know the option
 	return lc.Listen(context.Background(), "tcp", addr)
@@ -99,6 +110,9 @@ func ListenTCP(addr string) (net.Listener, error) {
 
 // listenUnix makes a socket that only this user may open. It replaces a socket that an ended process left behind.
 func listenUnix(path string) (net.Listener, error) {
+	if l := activate.Stream("unix", path); l != nil {
+		return l, nil // with the mode that the service manager gave it
+	}
 	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
 		c, err := net.DialTimeout("unix", path, time.Second)
 		switch {

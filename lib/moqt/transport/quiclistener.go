@@ -10,6 +10,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"every.channel/ec/lib/activate"
 	"every.channel/ec/lib/moqt/transport/repair"
 )
 
@@ -64,9 +65,12 @@ func listenQUIC(addr string, tlsConf *tls.Config, o *Options) (*quicListener, er
 			return asking, nil
 		}
 	}
-	udp, err := net.ListenPacket("udp", addr)
-	if err != nil {
-		return nil, err
+	udp := activate.Packet(addr)
+	if udp == nil {
+		var err error
+		if udp, err = net.ListenPacket("udp", addr); err != nil {
+			return nil, err
+		}
 	}
 	low, layer, err := repaired(udp, true, o)
 	if err != nil {
