@@ -3,6 +3,7 @@ package main
 
 import (
 	"errors"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -23,6 +24,7 @@ func app() *cli.App {
 		&cli.BoolFlag{Name: "json", Usage: "print JSON Lines"},
 		&cli.BoolFlag{Name: "sections", Usage: "print tables as they change, decoded"},
 		&cli.DurationFlag{Name: "interval", Usage: "print a report every `TIME` too, not only at the end"},
+		&cli.BoolFlag{Name: "top", Usage: "show rates, errors, chunks and health as they are now, every second; not on a terminal a line each"},
 		&cli.BoolFlag{Name: "verify", Usage: "recompute every hash; exit 65 if one is wrong or the stream is damaged"},
 		&cli.BoolFlag{Name: "ts", Usage: "write the transport stream in an object stream to stdout"},
 		&cli.StringFlag{Name: "track", Usage: "with --ts: this track only, a written `NAME` such as ec-atsc-2065-3--ts_t13"},
@@ -38,6 +40,8 @@ func run(c *cli.Context) (err error) {
 	switch {
 	case cfg.Interval < 0:
 		return cmdutil.UsageError(errors.New("--interval must be positive"))
+	case c.Bool("top") && (cfg.JSON || cfg.Sections || cfg.Interval > 0 || c.Bool("ts") || c.String("output") != ""):
+		return cmdutil.UsageError(cmdutil.Hint(errors.New("--top is a view for people, and the only one"), "for programs there is --json --interval 1s"))
 	case c.String("track") != "" && !c.Bool("ts"):
 		return cmdutil.UsageError(errors.New("--track needs --ts"))
 	case c.Bool("ts") && (cfg.JSON || cfg.Sections || cfg.Interval > 0):
@@ -53,6 +57,15 @@ func run(c *cli.Context) (err error) {
 		return err
 	}
 	defer in.Close()
+	if c.Bool("top") {
+		screen := cmdutil.ScreenOf(c)
+		if screen == nil {
+			cfg.Interval = time.Second
+		} else {
+			cfg.Top = screen.Draw
+			defer func() { err = errors.Join(err, screen.Close()) }()
+		}
+	}
 	if !c.Bool("ts") && c.String("output") == "" {
 		return probe.Run(c.Context, cfg, in, c.App.Writer)
 	}

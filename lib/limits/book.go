@@ -91,6 +91,9 @@ func (e *Excess) Error() string {
 	case perDay:
 		return fmt.Sprintf("more than %d bytes %v in 24 hours from %s", e.Bound, e.Kind, e.Of)
 	}
+	if e.Kind.Bytes() {
+		return fmt.Sprintf("more than %d bytes in %v of %s", e.Bound, e.Kind, e.Of)
+	}
 	return fmt.Sprintf("more than %d %v of %s", e.Bound, e.Kind, e.Of)
 }
 

@@ -25,6 +25,7 @@ const (
 	In                        // bytes of payload that are taken, in a second
 	Out                       // bytes of payload that are sent, in a second
 	Stored                    // bytes of payload that are taken, in 24 hours
+	Memory                    // bytes of payload that are kept in memory of what is published
 
 	count
 )
@@ -47,13 +48,13 @@ var kinds = [count]struct {
 	Connects: {"connects", perSecond, 20}, Handshakes: {"handshakes", held, 0}, HTTP: {"http", held, 0}, Sessions: {"sessions", held, 0},
 	Subscriptions: {"subscriptions", held, 0}, Fetches: {"fetches", held, 0}, Lists: {"lists", held, 0}, Names: {"names", perSecond, 20},
 	Namespaces: {"namespaces", held, 0}, Tracks: {"tracks", held, 0}, Streams: {"streams", held, 0},
-	In: {"in", perSecond, 2}, Out: {"out", perSecond, 2}, Stored: {"stored", perDay, 0},
+	In: {"in", perSecond, 2}, Out: {"out", perSecond, 2}, Stored: {"stored", perDay, 0}, Memory: {"memory", held, 0},
 }
 
 func (k Kind) String() string { return kinds[k].name }
 
 // Bytes reports whether a bound of the kind is one of bytes.
-func (k Kind) Bytes() bool { return k == In || k == Out || k == Stored }
+func (k Kind) Bytes() bool { return k == In || k == Out || k == Stored || k == Memory }
 
 // Kinds are all of them, in order.
 func Kinds() (list []Kind) {
@@ -133,6 +134,7 @@ var defaults = Table{
 	In:            {Peer: 32 << 20, Wide: 128 << 20, All: -1},
 	Out:           {Peer: 32 << 20, Wide: 128 << 20, All: -1},
 	Stored:        {Peer: -1, Wide: -1, All: -1},
+	Memory:        {Peer: 1 << 30, Wide: 2 << 30, All: -1},
 }
 
 // DefaultSessions is how many sessions there may be of all peers together, if nothing else is said.

@@ -3,6 +3,7 @@ package probe
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"every.channel/ec/lib/catalog"
 	"every.channel/ec/lib/clock"
@@ -39,6 +40,7 @@ type group struct {
 	hashes bool                   // every object had one
 	bad    bool                   // one of them is wrong
 	entry  *catalog.ManifestEntry // what the manifest says
+	began  time.Time              // when the first object came
 }
 
 type part struct {
@@ -106,9 +108,11 @@ func (p *objects) damage(d *catalog.Damage) {
 
 func (p *objects) print(g *group) {
 	p.compare(g)
-	if t := p.tracks[g.Track.String()]; !g.Whole {
+	t := p.tracks[g.Track.String()]
+	if !g.Whole {
 		t.Torn++
 	}
+	t.sees(g)
 	if p.cfg.JSON {
 		p.out.put(g.Chunk)
 		return

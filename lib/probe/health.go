@@ -49,6 +49,7 @@ func (m *Meter) Health() catalog.Health {
 
 // health prints an entry of a health track.
 func (p *objects) health(t *trackState, h *catalog.Health) {
+	p.healthOf(t.Track.Namespace, h)
 	if p.cfg.JSON {
 		p.out.put(map[string]any{"v": 1, "type": "health", "track": t.Track, "entry": h})
 		return

@@ -61,6 +61,7 @@ type Verified struct {
 
 type trackState struct {
 	TrackCount
+	seen
 	name    string
 	media   bool // chunks, not what is said about them
 	open    []*group
@@ -76,18 +77,25 @@ type objects struct {
 	rep      ObjectReport
 	tracks   map[string]*trackState
 	key      []byte
-	manifest bool  // a manifest is in the stream: wait for what it says
-	leap     uint8 // leap seconds, for the guide of ATSC
+	manifest bool                       // a manifest is in the stream: wait for what it says
+	leap     uint8                      // leap seconds, for the guide of ATSC
+	healths  map[string]*catalog.Health // the newest of each source, for Config.Top
 }
 
 func runObjects(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error {
-	p := &objects{cfg: cfg, out: &lines{w: w}, tracks: map[string]*trackState{}}
+	p := &objects{cfg: cfg, out: &lines{w: w}, tracks: map[string]*trackState{}, healths: map[string]*catalog.Health{}}
 	p.leap = 18 // since 2017; the STT that says so is not in an object stream
 	p.rep = ObjectReport{V: 1, Type: "report", Format: "eco", Tracks: []*TrackCount{}}
 	if cfg.Verify {
 		p.rep.Verified = &Verified{}
 	}
-	stop := every(cfg.Interval, &p.mu, p.report)
+	show, interval := p.report, cfg.Interval
+	if cfg.Top != nil {
+		p.out.w = io.Discard
+		top := &topObjects{p: p, bytes: map[*trackState]int64{}}
+		show, interval = func() { p.out.show(cfg.Top, top.picture(cfg.Now())) }, topEvery
+	}
+	stop := every(interval, &p.mu, show)
 	err := p.read(ctx, object.NewReader(r))
 	stop()
 	if _, foreign := errors.AsType[*object.MagicError](err); foreign || errors.Is(err, object.ErrVersion) {
@@ -97,7 +105,10 @@ func runObjects(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error
 		p.finish(t)
 	}
 	p.rep.Final = true
-	p.report()
+	if cfg.Top == nil {
+		show = p.report
+	}
+	show()
 	if err = errors.Join(err, p.out.err); err != nil {
 		return err
 	}
@@ -264,7 +275,7 @@ func (p *objects) group(t *trackState, id uint64) *group {
 	}
 	t.Groups++
 	t.Last = id
-	g := &group{hashes: true}
+	g := &group{hashes: true, began: p.cfg.Now()}
 	g.Chunk = Chunk{V: 1, Type: "chunk", Name: fmt.Sprintf("%s %d", t.name, id), Track: t.Track, Group: id}
 	t.open = append(t.open, g)
 	if len(t.open) > maxOpen {

@@ -28,6 +28,9 @@ type Config struct {
 	Verify   bool          // recompute every hash; damage makes Run return an error
 	Interval time.Duration // print a report so often, whether data arrives or not; 0, the default, only at the end
 
+	// Top gets a picture of what there is, for people, every second and at the end; nothing else is printed then. Nil: there are no pictures.
+	Top func(picture string) error
+
 	Now func() time.Time // default time.Now; when data arrived
 	Log *slog.Logger     // default: none
 }
@@ -116,6 +119,13 @@ func (l *lines) printf(format string, a ...any) {
 		_, l.err = l.w.Write(l.line)
 	}
 	l.line = l.line[:0]
+}
+
+// show hands a picture on; after an error nothing.
+func (l *lines) show(to func(string) error, picture string) {
+	if l.err == nil {
+		l.err = to(picture)
+	}
 }
 
 // every calls f each interval, holding mu, until the returned stop is called, which waits for it.

@@ -15,7 +15,9 @@ func runTS(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error {
 	a := newAnalyzer(cfg, out)
 	rd := ts.NewReader(r)
 	last, counted := cfg.Now(), int64(0)
-	stop := every(cfg.Interval, &a.mu, func() {
+	var top func()
+	interval := cfg.Interval
+	show := func() {
 		now := cfg.Now()
 		r := a.report(false, a.stride, 0)
 		if s := now.Sub(last).Seconds(); s > 0 {
@@ -23,14 +25,25 @@ func runTS(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error {
 		}
 		last, counted = now, a.packets
 		a.print(r)
-	})
+	}
+	if cfg.Top != nil {
+		out.w = io.Discard
+		pictures := &topTS{a: a}
+		top = func() { out.show(cfg.Top, pictures.picture(cfg.Now())) }
+		show, interval = top, topEvery
+	}
+	stop := every(interval, &a.mu, show)
 	err := a.read(ctx, rd)
 	stop()
 	if _, bad := errors.AsType[*ts.FormatError](err); bad {
 		return err
 	}
 	report := a.report(true, rd.Stride(), rd.Truncated())
-	a.print(report)
+	if top != nil {
+		top()
+	} else {
+		a.print(report)
+	}
 	if n := rd.Truncated(); n > 0 {
 		cfg.Log.Warn("the last packet is incomplete", "bytes", n)
 	}

@@ -2,7 +2,10 @@ package relay
 
 import (
 	"context"
+	"maps"
 	"net"
+	"slices"
+	"time"
 
 	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/limits"
@@ -42,13 +45,22 @@ func whoHolds(g *auth.Grant) limits.Who { return limits.Who{Name: g.By + " " + g
 
 // enter lets a session that is set up count as one of its peer; left is called at its end. An error says that the peer has too many.
 func (s *session) enter() (left func(), err error) {
-	s.peer = s.r.limits.Enter(s.counts())
-	release, err := s.peer.Take(limits.Sessions, 1)
+	p := s.r.limits.Enter(s.counts())
+	release, err := p.Take(limits.Sessions, 1)
 	if err != nil {
-		s.peer.Leave()
+		p.Leave()
 		return nil, err
 	}
-	return func() { release(); s.peer.Leave() }, nil
+	s.mu.Lock() // weigh may look already
+	s.peer = p
+	s.mu.Unlock()
+	return func() {
+		s.mu.Lock() // the session is over, so nobody weighs it any more
+		s.peer.Refund(limits.Memory, s.weight)
+		s.mu.Unlock()
+		release()
+		s.peer.Leave()
+	}, nil
 }
 
 // arrive counts a session that is not set up yet. An error says that there are too many of them.
@@ -63,6 +75,76 @@ func (s *session) arrive() (over func(), err error) {
 		return nil, err
 	}
 	return func() { release(); at.Leave() }, nil
+}
+
+// weighInterval is how often it is looked at what publishers have in memory.
+const weighInterval = time.Second
+
+// watchMemory bounds what publishers have in memory, and takes out what those had that left, until ctx ends.
+func (r *Relay) watchMemory(ctx context.Context) {
+	tick := time.NewTicker(weighInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			r.weigh()
+			r.rest(now)
+		}
+	}
+}
+
+// weigh ends the sessions of peers whose tracks take too much memory, as groups without an end do.
+func (r *Relay) weigh() {
+	r.mu.Lock()
+	all := make([]*session, 0, len(r.sessions))
+	for s := range r.sessions {
+		all = append(all, s)
+	}
+	r.mu.Unlock()
+	for _, s := range all {
+		if err := s.weigh(); err != nil {
+			s.s.Close(wire.InternalError, err.Error())
+		}
+	}
+}
+
+// weigh counts the memory of the tracks that the peer publishes. An error says that it is too much.
+func (s *session) weigh() error {
+	s.mu.Lock()
+	if s.over || s.peer == nil {
+		s.mu.Unlock()
+		return nil
+	}
+	tracks := slices.Collect(maps.Keys(s.claimed))
+	s.mu.Unlock()
+	var sum int64
+	for _, t := range tracks {
+		sum += t.Bytes()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return nil
+	}
+	if sum <= s.weight {
+		s.peer.Refund(limits.Memory, s.weight-sum)
+	} else if err := s.peer.Spend(limits.Memory, sum-s.weight); err != nil {
+		return err
+	}
+	s.weight = sum
+	return nil
+}
+
+// rest takes what nobody publishes any more out of memory.
+func (r *Relay) rest(now time.Time) {
+	r.mu.Lock()
+	tracks := slices.Collect(maps.Values(r.tracks))
+	r.mu.Unlock()
+	for _, t := range tracks {
+		t.Rest(now)
+	}
 }
 
 // takes counts something that a request holds until release is called. A request that is too much is refused.

@@ -250,6 +250,49 @@ func TestStoredIsBounded(t *testing.T) {
 	})
 }
 
+// TestMemoryIsBounded: a group without an end ends the session that sends it, and what was in memory goes when nobody publishes it any more and
+// is read from the store.
+func TestMemoryIsBounded(t *testing.T) {
+	inMemory(t, func(t *testing.T) {
+		r := startBounded(t, limits.Memory, 1_000_000)
+		good := r.publisher(t, otherTrack)
+		good.group(1)
+		p := r.publisher(t, ts)
+		w, err := p.pub.OpenSubgroup(within(t, time.Minute), moqt.SubgroupHeader{Group: 1, HasProperties: true})
+		fatal(t, err)
+		sent := 0
+		for id := uint64(0); p.c.Context().Err() == nil; id++ {
+			o := part(1, 2)
+			if w.WriteObject(id, o.Properties, 0, o.Payload) == nil {
+				sent += len(o.Payload)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if err := context.Cause(p.c.Context()); codeOf(err) != "session INTERNAL_ERROR" {
+			t.Error(err)
+		}
+		if sent < 900_000 || sent > 3_000_000 {
+			t.Errorf("%d bytes were taken", sent)
+		}
+		good.group(2)
+		time.Sleep(time.Second)
+		good.c.leave()
+		time.Sleep(3 * time.Minute)
+		r.mu.Lock()
+		for _, tr := range r.tracks {
+			if n := tr.Bytes(); n != 0 {
+				t.Errorf("%v has %d bytes in memory", tr.name, n)
+			}
+		}
+		r.mu.Unlock()
+		if got := r.fetchAll(t, otherTrack, moqt.Location{}); len(got) != 2 {
+			t.Errorf("%v", got)
+		}
+		v := r.viewer(t, otherTrack, from(1))
+		v.whole(2)
+	})
+}
+
 // TestNamesAreBounded: who asks for names that do not exist is refused after so many, without anybody being asked, and may go on with names
 // that do.
 func TestNamesAreBounded(t *testing.T) {
@@ -277,7 +320,7 @@ func TestNamesAreBounded(t *testing.T) {
 			}
 			codes[codeOf(err)]++
 		}
-		if codes["request DOES_NOT_EXIST"] != 100 || codes["request EXCESSIVE_LOAD"] != 200 {
+		if codes["request DOES_NOT_EXIST"] != 99 || codes["request EXCESSIVE_LOAD"] != 201 {
 			t.Errorf("%v", codes)
 		}
 		if asked > 100 {

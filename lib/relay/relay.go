@@ -31,7 +31,7 @@ type Config struct {
 	// Logger gets events. Default: none.
 	Logger *slog.Logger
 	// CacheBytes bounds the payloads of all live tracks kept in memory; older groups are served from
-	// disk. Each live track may keep 8 MiB whatever their number. Default 256 MiB.
+	// disk. Each live track may keep 8 MiB as long as all keep less than 1 GiB, or four times CacheBytes. Default 256 MiB.
 	CacheBytes int64
 	// StallWait is how long a group that nobody continues is waited for once a newer group exists. Then the subscribers' streams
 	// of the group are reset. Default 2 s.
@@ -199,6 +199,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 		})
 	}
 	accepts.Go(func() { r.watchRetention(actx) })
+	accepts.Go(func() { r.watchMemory(actx) })
 	if r.c.Rights != nil {
 		accepts.Go(func() { r.watchGrants(actx) })
 	}

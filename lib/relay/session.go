@@ -30,6 +30,8 @@ type session struct {
 	inside bool      // the peer is this relay's own HTTP server
 	access access    // what the peer may do
 
+	weight int64 // payload in memory of what it publishes, as it counts for peer; Relay.weigh owns it while the session lasts
+
 	peer *limits.Peer // what it may use up, once it is set up; nil: as much as it wants, as one that this relay dialed
 
 	whose     sync.Once // guards who and host, which home finds out
@@ -188,6 +190,12 @@ func (s *session) Publish(ctx context.Context, r *moqt.PublishRequest) {
 	if len(name.Namespace) == 0 {
 		r.Reject(wire.RequestUninterested, "a track without a namespace")
 		return
+	}
+	if s.r.lookup(name) == nil { // a name that is new here stays for as long as something of it is stored
+		if err := s.peer.Spend(limits.Names, 1); err != nil {
+			r.Reject(wire.RequestExcessiveLoad, err.Error())
+			return
+		}
 	}
 	t := s.r.track(name)
 	if !s.claimPublished(ctx, t) {

@@ -334,8 +334,10 @@ func hostile() error {
 			}
 		})
 		all.Go(func() { // publishes as fast as it may, many streams at a time
-			if s := session(shown); s != nil {
-				flood(ctx, a, s)
+			for ctx.Err() == nil {
+				if s := session(shown); s != nil {
+					flood(ctx, a, s)
+				}
 			}
 		})
 	}
@@ -406,6 +408,16 @@ func flood(ctx context.Context, a *attacker, s *moqt.Session) {
 			continue
 		}
 		if i >= 32 { // then tracks alone
+			continue
+		}
+		if i == 0 { // a group without an end
+			sending.Go(func() {
+				w, err := pub.OpenSubgroup(ctx, moqt.SubgroupHeader{Group: 1})
+				for id := uint64(0); err == nil && ctx.Err() == nil; id++ {
+					err = w.WriteObject(id, nil, wire.StatusNormal, payload)
+					a.note("one group, 1 MiB", err)
+				}
+			})
 			continue
 		}
 		sending.Go(func() {

@@ -165,8 +165,9 @@ func (t *Track) remove(g *group, id uint64) {
 
 // evict keeps memory bounded. It drops the groups that were not touched for the longest time, but never the newest ones, nor one that
 // is being loaded.
-func (t *Track) evict() {
-	limit := t.m.perTrack()
+func (t *Track) evict() { t.evictTo(t.m.perTrack()) }
+
+func (t *Track) evictTo(limit int64) {
 	for len(t.groups) > MinGroups && (t.bytes > limit || len(t.groups) > MaxGroups) {
 		list := slices.Collect(maps.Values(t.groups))
 		back := slices.ContainsFunc(list, func(g *group) bool { return g.Back })

@@ -20,7 +20,7 @@ import (
 
 // Config is what all tracks of a relay share.
 type Config struct {
-	CacheBytes int64         // bounds the payloads in memory of all tracks that have publishers; each may keep 8 MiB whatever their number
+	CacheBytes int64         // bounds the payloads in memory of all tracks that have publishers; each may keep 8 MiB while they are few
 	Stall      time.Duration // how long a group that nobody continues is waited for once there is a newer one
 	Logger     *slog.Logger
 	// Naming says what the group ids of a track stand for; nil: of this track nobody knows.
@@ -67,8 +67,12 @@ func (m *Memory) stallWait() time.Duration { return time.Duration(m.stall.Load()
 // LiveTracks returns how many tracks have a publisher.
 func (m *Memory) LiveTracks() int64 { return m.tracks.Load() }
 
-// perTrack returns how many bytes of payload a track may keep in memory.
-func (m *Memory) perTrack() int64 { return max(m.cache.Load()/max(m.tracks.Load(), 1), 8<<20) }
+// perTrack returns how many bytes of payload a track may keep in memory: its share of the cache, or 8 MiB while all tracks together then keep
+// 1 GiB, or four times the cache, at most.
+func (m *Memory) perTrack() int64 {
+	cache, n := m.cache.Load(), max(m.tracks.Load(), 1)
+	return max(cache/n, min(8<<20, max(4*cache, 1<<30)/n))
+}
 
 // Files is the store's side of one track, which *store.Track is.
 type Files interface {

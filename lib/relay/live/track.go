@@ -43,6 +43,7 @@ type Track struct {
 
 	beat     beat
 	began    time.Time     // when the first source came of those that are here
+	left     time.Time     // when the last one left, or it was first noticed that there is none
 	closed   []*closing    // groups that became whole last, the newest last
 	standbys int           // how many came so far
 	asks     []time.Time   // when standbys were asked lately
@@ -98,6 +99,58 @@ func (m *Memory) Track(name object.TrackName, files Files) *Track {
 		t.ends = t.ends || i.Complete
 	}
 	return t
+}
+
+const (
+	// restStored is how long groups that are stored stay in memory when the last publisher has left, and restAll how long others do.
+	restStored, restAll = 10 * time.Second, 2 * time.Minute
+)
+
+// Bytes is how much payload of the track is in memory.
+func (t *Track) Bytes() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.bytes
+}
+
+// Rest takes groups out of memory when no publisher is there any more: what is stored is read from there. Of a track with followers the newest
+// groups stay.
+func (t *Track) Rest(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.sources) > 0 || len(t.groups) == 0 {
+		return
+	}
+	if t.left.IsZero() || t.left.After(now) {
+		t.left = now
+	}
+	since := now.Sub(t.left)
+	if since < restStored || len(t.followers) > 0 && len(t.groups) <= MinGroups {
+		return
+	}
+	if len(t.followers) > 0 {
+		t.evictTo(0)
+		return
+	}
+	var stored []*group // the store is not asked while the mutex is held
+	for _, g := range t.groups {
+		if g.loading == nil && (since >= restAll || g.open == 0) {
+			stored = append(stored, g)
+		}
+	}
+	if since < restAll {
+		t.mu.Unlock()
+		stored = slices.DeleteFunc(stored, func(g *group) bool { return !t.files.Has(g.ID) })
+		t.mu.Lock()
+		if len(t.sources)+len(t.followers) > 0 {
+			return
+		}
+	}
+	for _, g := range stored {
+		if t.groups[g.ID] == g && g.loading == nil {
+			t.drop(g)
+		}
+	}
 }
 
 // Exists reports whether there is anything to subscribe to.
@@ -224,6 +277,7 @@ func (t *Track) Detach(src *Source, ended bool) {
 		return
 	}
 	t.m.tracks.Add(-1)
+	t.left = time.Now()
 	if !ended {
 		return
 	}
