@@ -13,7 +13,7 @@ import (
 // A standby is a source that sends only while it is asked to (docs/format/standby.md). A track asks one when nobody else sends, when what
 // comes is late, and when a group stays unfinished; and sends it back to rest when another source brings whole groups again.
 //
-// Late means in the track's own beat: half as long again as the longest times between two of its last objects, but no more than half a second
+// Late means in the track's own beat: a quarter as long again as the longest times between two of its last objects, but no more than half a second
 // longer. One pause alone does not move that. Times are taken from stretches that are long enough to have a pause in them where a chunk comes
 // all at once, so such a track is not taken for one that stalls between its chunks.
 
@@ -92,7 +92,7 @@ func (b *beat) late() time.Duration {
 			second = max(second, d)
 		}
 	}
-	return min(max(second+min(second/2, mostMargin), fastBeat), slowBeat)
+	return min(max(second+min(second/4, mostMargin), fastBeat), slowBeat)
 }
 
 // reserve is what a track knows of a standby. The track's mutex guards it.

@@ -175,9 +175,9 @@ func TestNextStandby(t *testing.T) {
 	relieved(t, func(r *relief) {
 		a, _, c := r.publisher("a"), r.standby("b"), r.standby("c")
 		n := r.steady(0, 10, a)
-		r.pass(partEvery * 3 / 2)
+		r.pass(partEvery * 5 / 4)
 		r.wants("stalled", "asked b")
-		r.pass(partEvery * 3 / 2)
+		r.pass(partEvery * 5 / 4)
 		r.wants("the first one is dead, too", "asked b", "asked c")
 		r.steady(n, 3, c)
 		r.wants("the second one sends", "asked b", "asked c", "rest b")
@@ -335,7 +335,7 @@ func TestBeat(t *testing.T) {
 		b.came(at, false)
 		at = at.Add(partEvery)
 	}
-	if late := b.late(); late != partEvery*3/2 {
+	if late := b.late(); late != partEvery*5/4 {
 		t.Errorf("late after %v", late)
 	}
 	for _, burst := range []int{1, 10, 60} {
@@ -458,7 +458,7 @@ func TestStandbyAndUpstream(t *testing.T) {
 		if r.Sends(time.Now()) {
 			t.Error("a standby that rests sends")
 		}
-		r.pass(partEvery * 3)
+		r.pass(partEvery * 2)
 		r.wants("it fails", "asked b", "rest b", "asked b")
 		r.Detach(up, false)
 		for began := time.Now(); r.Sends(time.Now()) && time.Since(began) < 4*firstProbe; n++ {
