@@ -210,6 +210,9 @@ func printStatus(w io.Writer, s relay.Status) {
 	if s.Backfill != nil {
 		fmt.Fprintln(w, "backfill:", s.Backfill)
 	}
+	if s.Takedowns > 0 {
+		fmt.Fprintf(w, "takedowns: %d\n", s.Takedowns)
+	}
 	printScrub(w, s.Scrub)
 	fmt.Fprintf(w, "objects %d received, %d corroborated, %d conflicting, %d refused, %d sent\n",
 		s.Counters.Objects, s.Counters.Duplicates, s.Counters.Conflicts, s.Counters.Refused, s.Counters.SentObjects)

@@ -207,7 +207,9 @@ func (ts *Takedowns) Add(t Terms, now time.Time) (Takedown, error) {
 	if !t.NameOnly {
 		d.Names = withSources(ts.st, d.Names)
 	}
-	ts.resolve(&d)
+	if d.Hash == "" {
+		ts.resolve(&d) // first, because the names alone may mean more
+	}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	list, err := ts.file.Read()
@@ -218,7 +220,11 @@ func (ts *Takedowns) Add(t Terms, now time.Time) (Takedown, error) {
 		return Takedown{}, fmt.Errorf("%s: %d takedowns are there already", ts.file.Path, len(list))
 	}
 	next := append(slices.Clone(list), d)
-	ts.apply(next) // first: what is to go goes, also if the disk is full
+	ts.apply(next)                      // first: what is to go goes, also if the disk is full
+	if d.Hash != "" && ts.resolve(&d) { // which reads all manifests
+		next[len(next)-1] = d
+		ts.apply(next)
+	}
 	if err := ts.file.Write(next); err != nil {
 		return d, fmt.Errorf("taken down until the relay ends or reads its configuration again, and not written down: %w", err)
 	}

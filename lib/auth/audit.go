@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -86,6 +87,9 @@ func (a *Audit) open() error {
 		return errors.Join(err, f.Close())
 	}
 	a.file, a.size = f, st.Size()
+	if a.size == 0 {
+		syncDir(filepath.Dir(a.path))
+	}
 	if last := [1]byte{'\n'}; a.size > 0 {
 		f.ReadAt(last[:], a.size-1)
 		a.torn = last[0] != '\n'

@@ -126,7 +126,18 @@ func (l *Lines[T]) Write(records []T) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
+	syncDir(filepath.Dir(l.Path))
 	l.stamp, l.asOf = nil, time.Time{} // the file is read again, because its time may be that of before
 	_, err = l.Read()
 	return err
+}
+
+// syncDir has a folder's names survive a loss of power, where the file system can do that.
+func syncDir(dir string) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	d.Sync() // some file systems refuse it for folders; then nothing is lost but the certainty
 }

@@ -36,6 +36,8 @@ type Status struct {
 	Counters Stats     `json:"counters"`
 	Store    Disk      `json:"store"`
 	Limits   Limits    `json:"limits"`
+	// Takedowns is how many there are.
+	Takedowns int `json:"takedowns"`
 	// Tickets are the tickets that have not expired; missing if they cannot be read.
 	Tickets []mesh.Ticket  `json:"tickets,omitempty"`
 	Mirror  *mesh.Progress `json:"mirror,omitempty"`
@@ -233,6 +235,11 @@ func (r *Relay) statusOf(c ServerConfig, certs *keys.Certificates, up *Started, 
 			},
 			Listen: []string{}, HTTP: append([]string{}, up.HTTP...), Sessions: r.peers(), Tracks: r.trackStatus(now), Counters: r.Stats(), Store: diskOf(r.store, c.Dir),
 			Limits: r.limited(), Backfill: r.mend.Progress(), Scrub: r.scrubbed(),
+		}
+		if ts := r.c.Takedowns; ts != nil {
+			if list, err := ts.List(); err == nil {
+				s.Takedowns = len(list)
+			}
 		}
 		if r.mirror != nil {
 			s.Mirror = r.mirror.Progress()
