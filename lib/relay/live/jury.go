@@ -42,7 +42,11 @@ type standing struct {
 type verdictOf struct {
 	group uint64
 	at    time.Time
+	clock bool // this machine's clock says so, and nobody else
 }
+
+// byClock is the number of those who contradict a home where this machine's clock alone does.
+const byClock = 0
 
 // dispute is what homes brought for one object. The track's mutex guards it.
 type dispute struct {
@@ -76,10 +80,17 @@ func (j *jury) home(v voter) *standing {
 		s.heard = now
 		return s
 	}
-	if len(j.homes) >= maxHomes { // the one that was heard longest ago goes, but none that is quarantined
+	if len(j.homes) >= maxHomes { // of the host with most, the one that was heard longest ago goes, but none that is quarantined
+		many := make(map[string]int)
+		for _, s := range j.homes {
+			many[s.host]++
+		}
 		var oldest *standing
 		for _, s := range j.homes {
-			if !s.Until.After(now) && (oldest == nil || s.heard.Before(oldest.heard)) {
+			if s.Until.After(now) {
+				continue
+			}
+			if oldest == nil || many[s.host] > many[oldest.host] || many[s.host] == many[oldest.host] && s.heard.Before(oldest.heard) {
 				oldest = s
 			}
 		}
@@ -125,12 +136,12 @@ func (j *jury) dispute(group, id uint64) *dispute {
 	return d
 }
 
-// add counts a home's word, the first one.
-func (d *dispute) add(sum object.Hash, home voter) {
+// add counts a home's word, the first one, and reports whether it did.
+func (d *dispute) add(sum object.Hash, home voter) bool {
 	var mine *version
 	for _, v := range d.versions {
 		if slices.ContainsFunc(v.by, func(o voter) bool { return o.who == home.who }) {
-			return
+			return false
 		}
 		if v.hash == sum {
 			mine = v
@@ -138,14 +149,26 @@ func (d *dispute) add(sum object.Hash, home voter) {
 	}
 	if mine == nil {
 		if len(d.versions) >= maxVersions {
-			return
+			return false
 		}
 		mine = &version{hash: sum}
 		d.versions = append(d.versions, mine)
 	}
-	if len(mine.by) < maxVotes {
-		mine.by = append(mine.by, home)
+	if len(mine.by) >= maxVotes {
+		return false
 	}
+	mine.by = append(mine.by, home)
+	return true
+}
+
+// votes counts the hosts that stand for a version.
+func (d *dispute) votes(sum object.Hash) int {
+	for _, v := range d.versions {
+		if v.hash == sum {
+			return v.votes()
+		}
+	}
+	return 0
 }
 
 // won reports whether a majority stands for a version.
@@ -211,7 +234,7 @@ func (j *jury) contradict(v voter, at moqt.Location, most int) {
 	if len(s.against) > maxDisputes {
 		s.against = s.against[1:]
 	}
-	s.against = append(s.against, verdictOf{at.Group, now})
+	s.against = append(s.against, verdictOf{at.Group, now, most == byClock})
 	s.Contradicted++
 	if i := slices.Index(s.argued, at.Group); i >= 0 { // it was one against one before
 		s.argued = slices.Delete(s.argued, i, i+1)
@@ -229,6 +252,17 @@ func (j *jury) contradict(v voter, at moqt.Location, most int) {
 	s.Until = now.Add(quarantineFor)
 	j.quarantined(s, most)
 	j.stir()
+}
+
+// forgetClock takes back what this machine's clock told before it was set.
+func (j *jury) forgetClock() {
+	for _, s := range j.homes {
+		n := len(s.against)
+		s.against = slices.DeleteFunc(s.against, func(v verdictOf) bool { return v.clock })
+		if len(s.against) < n && len(s.against) < againstGroups {
+			s.Until = time.Time{}
+		}
+	}
 }
 
 // confirm notes that a home has brought all of a group that is whole, and whom that confirms.

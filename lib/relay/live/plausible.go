@@ -20,8 +20,11 @@ import (
 //   alone that disagree, the one that was there first goes on, as long as it does not jump. A home of which groups were held apart, and then
 //   provenClaims brought by another host, too, is early and no liar: it may be ahead as far as that.
 // - Of two groups of one bucket, by homes of different hosts of which neither brought the other one's, the first stays, and the jury weighs them.
+// - Of two homes that brought different groups for a bucket, the one that was there first is waited for in the buckets after that, and so it is
+//   with a second group for a bucket: nobody replaces or adds to a broadcast by being a little earlier.
 //
-// A home whose groups are held apart and not confirmed is contradicted by them, and quarantined like one that others contradict (jury).
+// A home whose groups are held apart, and that two hosts have passed without bringing them, is contradicted, and quarantined like one that others
+// contradict (jury). One host's word against another's only holds groups apart. When this machine's clock is set, what it told is forgotten.
 
 // Naming says what group ids of a track stand for.
 type Naming interface {
@@ -40,6 +43,8 @@ const (
 	leadFor = 5 * time.Minute
 	// provenClaims groups that were held apart must have been confirmed; maxClaims are remembered.
 	provenClaims, maxClaims = 3, 8
+	// clockSet is how far this machine's clock goes at once when somebody has set it.
+	clockSet = 2 * time.Second
 	// setSince is 2025 in Unix seconds: a machine whose clock is before that has not been told the time yet.
 	setSince = 1735689600
 	// firstTable is 1980, before which no broadcast has told the time (docs/format/time.md): such ids stand for none.
@@ -55,13 +60,16 @@ type leads struct {
 	most   time.Duration // of Config
 	homes  map[string]*lead
 	came   int
+	differ map[string][]string // of a host, those that brought another group for a bucket than it, and have not said the same since
+	wall   time.Time           // what this machine's clock said when a group was judged last, and when that was: a clock that is set shows by both
+	judged time.Time
 }
 
 // lead is what is known of one home. All leads are the time of a group's bucket less the time at which the group came: about minus the
 // delay of the home's path.
 type lead struct {
 	voter
-	place  int // in the order in which homes came
+	place  int // in the order in which hosts came
 	last   time.Time
 	recent []arrived // its last groups, at most stepGroups
 	best   [2]time.Duration
@@ -81,28 +89,52 @@ type arrived struct {
 type claim struct {
 	arrived
 	confirmed, over bool
+	passed          []string // hosts that have left it out
 }
 
 func (l *leads) home(v voter) *lead {
 	if h := l.homes[v.who]; h != nil {
 		return h
 	}
-	if len(l.homes) >= maxHomes {
-		var oldest *lead
-		for _, h := range l.homes {
-			if oldest == nil || h.last.Before(oldest.last) {
-				oldest = h
+	h := &lead{voter: v, place: l.came + 1}
+	many := make(map[string]int) // homes of a host
+	for _, o := range l.homes {
+		if many[o.host]++; o.host == h.host { // a new session of a host that was here
+			h.place = min(h.place, o.place)
+		}
+	}
+	if len(l.homes) >= maxHomes { // a host with many sessions drives out its own
+		var out *lead
+		for _, o := range l.homes {
+			if out == nil || many[o.host] > many[out.host] || many[o.host] == many[out.host] && o.last.Before(out.last) {
+				out = o
 			}
 		}
-		delete(l.homes, oldest.who)
+		delete(l.homes, out.who)
+		if many[out.host] == 1 && out.host != h.host {
+			delete(l.differ, out.host)
+		}
 	}
 	if l.homes == nil {
 		l.homes = make(map[string]*lead)
 	}
 	l.came++
-	h := &lead{voter: v, place: l.came}
 	l.homes[v.who] = h
 	return h
+}
+
+// set forgets what this machine's clock told, once somebody has set the clock, and reports that.
+func (l *leads) set(now time.Time) bool {
+	was, judged := l.wall, l.judged
+	l.wall, l.judged = now.Round(0), now
+	if judged.IsZero() || (l.wall.Sub(was)-now.Sub(judged)).Abs() < clockSet {
+		return false
+	}
+	for _, h := range l.homes {
+		h.recent, h.best, h.since = nil, [2]time.Duration{}, time.Time{}
+		h.claims, h.right, h.upTo = nil, 0, 0
+	}
+	return true
 }
 
 // note notes that a home brings something of a group now.
@@ -212,7 +244,7 @@ func (t *Track) fits(src *Source, group uint64) error {
 func (t *Track) strange(h *lead, a arrived, here bool) error {
 	if here {
 		if d := t.jury.disputed(t.bucketOf(a.group)); d != nil {
-			d.add(groupWord(a.group), h.voter)
+			t.word(d, a.group, h.voter)
 			t.jury.decide(d)
 		}
 		return nil
@@ -222,7 +254,7 @@ func (t *Track) strange(h *lead, a arrived, here bool) error {
 		t.claim(h, a, far)
 		return err
 	}
-	return t.clash(h.voter, a.group)
+	return t.clash(h, a)
 }
 
 // claim notes a group that is held apart. One that nobody can confirm counts against its home at once.
@@ -240,7 +272,7 @@ func (t *Track) claim(h *lead, a arrived, far bool) {
 	}
 	h.claims = append(h.claims, claim{arrived: a, over: far})
 	if far {
-		t.jury.contradict(h.voter, moqt.Location{Group: a.group}, 0)
+		t.jury.contradict(h.voter, moqt.Location{Group: a.group}, byClock)
 	}
 }
 
@@ -260,9 +292,14 @@ func (t *Track) confirmClaims(by *lead, a arrived) {
 					h.upTo = c.lead
 				}
 				h.right++
-			case !c.over && (by.passed(c, a, t.leads.naming.Length()) || a.at.Sub(c.at) > againstWithin):
+			case c.over:
+			case a.at.Sub(c.at) > againstWithin:
 				c.over = true
-				t.jury.contradict(h.voter, moqt.Location{Group: c.group}, 1)
+			case by.passed(c, a, t.leads.naming.Length()):
+				if c.passed = add(c.passed, by.host); len(c.passed) >= 2 {
+					c.over = true
+					t.jury.contradict(h.voter, moqt.Location{Group: c.group}, len(c.passed))
+				}
 			}
 		}
 	}
@@ -292,37 +329,101 @@ func groupWord(group uint64) (h object.Hash) {
 }
 
 // clash finds a group of the same bucket that a home of another host brought, and asks the jury which of them is right: the one that is there
-// stays unless more hosts stand for the other one.
-func (t *Track) clash(home voter, group uint64) error {
+// stays unless more hosts stand for the other one. A home that was there first is waited for by those that brought other groups than it.
+func (t *Track) clash(h *lead, a arrived) error {
 	n := t.leads.naming
 	if !n.Chunks() {
 		return nil
 	}
-	var d *dispute
+	d, there := t.jury.disputed(t.bucketOf(a.group)), false
 	for id, g := range t.groups {
-		if id == group || n.First(id) != n.First(group) {
+		if id == a.group || n.First(id) != n.First(a.group) {
 			continue
 		}
 		by := g.voters()
-		if slices.ContainsFunc(by, func(v voter) bool { return v.host == home.host }) {
-			return nil // the home brings both, so the clock was set back
+		if slices.ContainsFunc(by, func(v voter) bool { return v.host == h.host }) {
+			return t.second(h, a, by)
 		}
 		for _, v := range by { // nobody, if the store or an upstream brought it
-			if d == nil {
-				d = t.jury.dispute(t.bucketOf(group))
+			if there = true; d == nil {
+				d = t.jury.dispute(t.bucketOf(a.group))
 			}
-			d.add(groupWord(id), v)
+			t.word(d, id, v)
 		}
+	}
+	waits := !there && t.waits(h, a.at)
+	if waits && d == nil {
+		d = t.jury.dispute(t.bucketOf(a.group))
 	}
 	if d == nil {
 		return nil
 	}
-	d.add(groupWord(group), home)
+	t.word(d, a.group, h.voter)
 	t.jury.decide(d)
-	if d.won(groupWord(group)) {
-		return nil
+	switch {
+	case there && !d.won(groupWord(a.group)):
+		return fmt.Errorf("%w: another home brought another chunk for the same time", ErrApart)
+	case waits && d.votes(groupWord(a.group)) < 2:
+		return fmt.Errorf("%w: a home that was there first brought other chunks before, and none for this time yet", ErrApart)
 	}
-	return fmt.Errorf("%w: another home brought another chunk for the same time", ErrApart)
+	return nil
+}
+
+// second says why a second group for a bucket does not fit, of which others brought the first one, too: the broadcast's clock was set back, but
+// only if a home that was there first and goes on says so.
+func (t *Track) second(h *lead, a arrived, by []voter) error {
+	for _, v := range by {
+		if o := t.leads.homes[v.who]; o != nil && o.host != h.host && o.place < h.place && o.inStep(a.at, t.leads.naming.Length()) {
+			return fmt.Errorf("%w: a second chunk for the same time, and a home that was there first brought one only", ErrApart)
+		}
+	}
+	return nil
+}
+
+// waits reports whether a home's group for a new bucket waits for homes that were there first, because it brought other groups than these before.
+func (t *Track) waits(h *lead, now time.Time) bool {
+	var with, against []string
+	for _, o := range t.leads.homes {
+		switch {
+		case o.host == h.host || !o.inStep(now, t.leads.naming.Length()):
+		case !slices.Contains(t.leads.differ[h.host], o.host):
+			with = add(with, o.host)
+		case o.place < h.place:
+			against = add(against, o.host)
+		}
+	}
+	return len(against) > len(with)
+}
+
+// word counts a home's word for a group of a bucket. Who said the same before does not differ from the home any more; who says the same later may
+// only repeat it.
+func (t *Track) word(d *dispute, group uint64, home voter) {
+	mine := groupWord(group)
+	if !d.add(mine, home) {
+		return
+	}
+	for _, v := range d.versions {
+		for _, w := range v.by {
+			switch {
+			case w.host == home.host:
+			case v.hash != mine:
+				t.leads.differs(home.host, w.host)
+				t.leads.differs(w.host, home.host)
+			case len(t.leads.differ[w.host]) > 0:
+				t.leads.differ[w.host] = slices.DeleteFunc(t.leads.differ[w.host], func(host string) bool { return host == home.host })
+			}
+		}
+	}
+}
+
+// differs notes that a host brought another group for a bucket than another one.
+func (l *leads) differs(host, other string) {
+	if l.differ == nil {
+		l.differ = make(map[string][]string)
+	}
+	if l.differ[host] = add(l.differ[host], other); len(l.differ[host]) > maxHomes {
+		l.differ[host] = l.differ[host][1:]
+	}
 }
 
 // voters are the homes that brought something of a group.

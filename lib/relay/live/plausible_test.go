@@ -106,8 +106,129 @@ func TestGroupsSentAhead(t *testing.T) {
 		if r := h.air(12, stream{src: a})[0]; !taken(r) || a.Apart.Load() != 0 {
 			t.Errorf("the honest home: %+v, %d held apart", r, a.Apart.Load())
 		}
-		if !h.Barred("liar") {
-			t.Error("who runs ahead is not quarantined")
+		if h.Barred("liar") {
+			t.Error("one home's word has another one quarantined")
+		}
+	})
+	clocked(t, func(h *home) { // two homes' word does
+		a, b, liar := h.publisher("a"), h.publisher("b"), h.publisher("liar")
+		h.air(6, stream{src: a}, stream{src: b})
+		for i := range 5 {
+			if r := h.wholeGroup(liar, onAir(time.Duration(4+i)*2*time.Second, 0xbad), false); r.Outcome != Apart {
+				t.Fatalf("group %d ahead of two: %+v", i, r)
+			}
+		}
+		if r := h.air(12, stream{src: a}, stream{src: b}); !taken(r[0]) || !taken(r[1]) || !h.Barred("liar") || h.Barred("a") || h.Barred("b") {
+			t.Errorf("honest %+v, %+v; in quarantine: liar %t", r[0], r[1], h.Barred("liar"))
+		}
+	})
+}
+
+// A liar that was there first and sends late does not have an honest home quarantined.
+func TestLateLiarIsOneWord(t *testing.T) {
+	clocked(t, func(h *home) {
+		liar, honest := h.publisher("liar"), h.publisher("honest")
+		late := stream{src: liar, ahead: -20 * time.Second, tag: 0xbad}
+		h.air(6, late)
+		h.air(30, late, stream{src: honest})
+		if h.Barred("honest") {
+			t.Error("the honest home is quarantined")
+		}
+	})
+}
+
+// A newcomer that is a little earlier than a home replaces those of its chunks that it brings before the home has brought the first of these, and no
+// other.
+func TestALittleEarlier(t *testing.T) {
+	clocked(t, func(h *home) {
+		honest, liar := h.publisher("honest"), h.publisher("liar")
+		h.air(6, stream{src: honest})
+		h.air(20, stream{src: liar, ahead: 2 * time.Second, tag: 0xbad}, stream{src: honest})
+		if n := honest.Apart.Load(); n > 2 || h.Barred("honest") {
+			t.Errorf("%d objects of the honest home were held apart", n)
+		}
+		if n := liar.Objects.Load(); n > 2*4 {
+			t.Errorf("%d objects of the liar were taken", n)
+		}
+	})
+	clocked(t, func(h *home) { // nor if it repeats every other one, in new sessions
+		honest := h.publisher("honest")
+		h.air(6, stream{src: honest})
+		for i := range 20 {
+			liar := &Source{Name: "liar", Who: time.Now().String(), Host: "liar"}
+			h.Attach(liar, nil)
+			if i%2 == 0 {
+				h.air(1, stream{src: honest}, stream{src: liar})
+			} else {
+				h.air(1, stream{src: liar, ahead: 2 * time.Second, tag: 0xbad}, stream{src: honest})
+			}
+			h.Detach(liar, false)
+		}
+		if n := honest.Apart.Load(); n > 1 {
+			t.Errorf("%d objects of the honest home were held apart", n)
+		}
+	})
+	clocked(t, func(h *home) { // two honest ones that differed once go on with the faster one, once the slower one has said the same
+		slow, fast := h.publisher("slow"), h.publisher("fast")
+		h.air(6, stream{src: slow})
+		h.air(1, stream{src: fast, tag: 1}, stream{src: slow})
+		if r := h.air(10, stream{src: fast}, stream{src: slow}); r[0].Outcome != Stored || r[1].Outcome != Duplicate {
+			t.Errorf("fast %+v, slow %+v", r[0], r[1])
+		}
+		if n := fast.Apart.Load() + slow.Apart.Load(); n > 2 {
+			t.Errorf("%d objects held apart", n)
+		}
+	})
+}
+
+// Who repeats a home's chunk adds no second one for the same time.
+func TestASecondChunk(t *testing.T) {
+	clocked(t, func(h *home) {
+		honest, liar := h.publisher("honest"), h.publisher("liar")
+		h.air(6, stream{src: honest})
+		h.air(6, stream{src: honest}, stream{src: liar}, stream{src: liar, tag: 0xbad})
+		if n := liar.Objects.Load(); n != 0 || honest.Apart.Load() != 0 {
+			t.Errorf("%d objects of the liar were taken, %d of the honest home held apart", n, honest.Apart.Load())
+		}
+	})
+}
+
+// Sessions of one host drive out none of another one, and a home that comes again is no newcomer.
+func TestManySessionsOfALiar(t *testing.T) {
+	clocked(t, func(h *home) {
+		honest := h.publisher("honest")
+		h.air(6, stream{src: honest})
+		for range 2 * maxHomes {
+			liar := &Source{Name: "liar", Who: time.Now().String(), Host: "liar"}
+			h.Attach(liar, nil)
+			h.put(liar, part(onAir(0, 0), 0))
+			h.Detach(liar, false)
+			time.Sleep(time.Millisecond)
+		}
+		if h.leads.homes["honest"] == nil {
+			t.Error("the honest home is forgotten")
+		}
+		h.Detach(honest, false)
+		again := &Source{Name: "again", Who: "honest's next session", Host: "honest"}
+		h.Attach(again, nil)
+		h.air(6, stream{src: again})
+		if n := h.leads.homes["honest's next session"].place; n != 1 {
+			t.Errorf("it comes as number %d", n)
+		}
+	})
+}
+
+// A relay whose clock was wrong and is set takes what it held apart by it, and ends the quarantines that came of it.
+func TestRelaysClockIsSet(t *testing.T) {
+	clocked(t, func(h *home) {
+		a := h.publisher("a")
+		h.air(6, stream{src: a, ahead: 14 * 24 * time.Hour})
+		if !h.Barred("a") {
+			t.Fatal("not in quarantine")
+		}
+		h.leads.wall = h.leads.wall.Add(-14 * 24 * time.Hour) // as it was
+		if r := h.air(1, stream{src: a}); !taken(r[0]) || h.Barred("a") {
+			t.Errorf("%+v, in quarantine: %t", r[0], h.Barred("a"))
 		}
 	})
 }
@@ -180,10 +301,10 @@ func TestForeignProgramme(t *testing.T) {
 		if s := h.told(); s["a"].Disputed != 6 || s["liar"].Disputed != 6 || h.Barred("a") || h.Barred("liar") {
 			t.Errorf("one word against another: %+v", s)
 		}
-		// The liar is first from now on. Its chunks stay, until the second home that is right outweighs it.
+		// The liar is earlier from now on. Its chunks wait for the home that was there first, and a second home that is right outweighs it.
 		b := h.publisher("b")
 		r := h.air(2, stream{src: liar, tag: 2}, stream{src: a, tag: 1}, stream{src: b, tag: 1})
-		if !taken(r[0]) || r[1].Outcome != Apart || !taken(r[2]) {
+		if r[0].Outcome != Apart || !taken(r[1]) || !taken(r[2]) {
 			t.Errorf("foreign %+v, right %+v, %+v", r[0], r[1], r[2])
 		}
 		r = h.air(4, stream{src: liar, tag: 2}, stream{src: a, tag: 1}, stream{src: b, tag: 1})

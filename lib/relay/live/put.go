@@ -64,6 +64,9 @@ func (t *Track) Begin(src *Source, o *Object) (f Feed) {
 	f.hash, f.hasHash, f.err = p.Hash, err == nil && p.HasHash, err
 	f.alone = err != nil || t.files.Withheld(o.Group) || f.hasHash && !t.files.Takes(o.Group, f.hash)
 	t.mu.Lock()
+	if t.leads.naming != nil && t.leads.set(time.Now()) {
+		t.jury.forgetClock()
+	}
 	if t.barred(src) {
 		f.alone = true
 	} else if f.apart = t.fits(src, o.Group); f.apart != nil {
