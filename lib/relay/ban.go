@@ -226,7 +226,7 @@ func (r *Relay) watchFound(ctx context.Context) {
 			r.log.Error("a group that is taken down by its hash was found, and not written down", "track", f.Track.String(), "group", f.Group, "err", err)
 		}
 		if id != "" {
-			r.c.Audit.Add(auth.Entry{What: "takedown-found", Who: "relay", Subject: id, Detail: f.Track.String() + " group " + strconv.FormatUint(f.Group, 10)})
+			r.c.Audit.AddOf(auth.Entry{What: "takedown-found", Who: "relay", Subject: id, Detail: f.Track.String() + " group " + strconv.FormatUint(f.Group, 10)})
 			r.log.Info("group taken down by its hash", "takedown", id, "track", f.Track.String(), "group", f.Group)
 		}
 		r.mu.Lock()

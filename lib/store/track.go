@@ -204,10 +204,14 @@ func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is
 func (t *Track) put(from Origin, o *object.Object, sum object.Hash) (Result, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.isWithheld(o.Group) && o.Status == object.Normal && t.s.taken(sum) {
-		t.found(o.Group, sum)
-	}
-	if t.isWithheld(o.Group) {
+	switch {
+	case t.isWithheld(o.Group):
+		return 0, ErrWithheld
+	case o.Status == object.Normal && t.s.taken(sum):
+		// The payload is not taken. Its group goes only if it has the payload, or else anybody who has one could take down what others bring.
+		if g, err := t.taking(o.Group); err == nil && g != nil && g.idx.judge(o, sum) == Duplicate {
+			t.found(o.Group, sum)
+		}
 		return 0, ErrWithheld
 	}
 	for try := 0; ; try++ {

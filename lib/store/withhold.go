@@ -22,7 +22,7 @@ func (r Range) Has(group uint64) bool { return r.First <= group && group <= r.La
 type Withheld struct {
 	// Of returns the groups of a track that are withheld. Default: none.
 	Of func(object.TrackName) []Range
-	// Taken reports whether a payload with a hash is withheld, and with it the group that has one. Default: none is.
+	// Taken reports whether a payload with a hash is withheld, and with it the group that has one. One that comes is not taken. Default: none is.
 	Taken func(object.Hash) bool
 	// Found gets the groups in which such a payload was found; it must not wait for the store. They are withheld from then on as long as the
 	// store is open, and for good if Of says so. Default: nobody gets them.
@@ -148,7 +148,7 @@ func (s *Store) taken(hash object.Hash) bool {
 	return w != nil && w.Taken != nil && w.Taken(hash)
 }
 
-// found puts a group apart in which there is, or was about to be, a payload that is withheld; t.mu is held.
+// found puts a group apart in which there is a payload that is withheld; t.mu is held.
 func (t *Track) found(group uint64, hash object.Hash) {
 	if !t.isWithheld(group) {
 		t.apart = append(t.apart, Range{group, group})

@@ -89,7 +89,14 @@ func TestWithhold(t *testing.T) {
 	if s.Paused() != nil {
 		t.Errorf("storing pauses: %+v", s.Paused())
 	}
-	if len(found) != 2 || found[0] != 6 || found[1] != 11 {
+	if err := put(tr, 7, "new", false); !errors.Is(err, ErrWithheld) { // by somebody else than who brought the group
+		t.Errorf("another payload that is withheld: %v", err)
+	}
+	if err := put(tr, 6, "g", false); !errors.Is(err, ErrWithheld) {
+		t.Errorf("again: %v", err)
+	}
+	gone(tr, 3, 4, 5, 6, 9)
+	if len(found) != 1 || found[0] != 6 {
 		t.Errorf("found %v", found)
 	}
 	if n, bytes := s.Held(func(object.TrackName, uint64) bool { return true }); n != 5 || bytes == 0 {

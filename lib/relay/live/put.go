@@ -209,8 +209,16 @@ func (t *Track) put(f *Feed, payload []byte, mem *Payload, sum object.Hash) Resu
 	t.prepare(src, o.Group)
 	stored, err := t.files.PutFrom(src.Origin, &o.Object, sum)
 	if errors.Is(err, store.ErrWithheld) { // by its hash, or since a moment
-		t.Withhold()
-		return t.putNothing(f, Result{Outcome: Withheld, Err: err})
+		if t.files.Withheld(o.Group) {
+			t.Withhold()
+		}
+		r := t.putNothing(f, Result{Outcome: Withheld, Err: err})
+		t.mu.Lock()
+		if g := t.groups[o.Group]; g != nil && len(g.objs) == 0 {
+			t.drop(g)
+		}
+		t.mu.Unlock()
+		return r
 	}
 	if err != nil {
 		t.m.NotStored.Add(1)
