@@ -242,6 +242,7 @@ func (a *account) left(k Kind, now time.Time) int64 {
 	switch kinds[k].unit {
 	case perSecond:
 		if bound := a.bounds[k]; bound > 0 && a.used[k] > 0 {
+			a.since[k] = min(a.since[k], now.UnixNano()) // later: the clock was set back
 			gone := int64(float64(bound) * float64(now.UnixNano()-a.since[k]) / 1e9)
 			a.used[k] = max(0, a.used[k]-gone)
 			a.since[k] += int64(float64(gone) / float64(bound) * 1e9) // the rest of the time counts later

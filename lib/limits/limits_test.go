@@ -393,3 +393,24 @@ func BenchmarkWait(b *testing.B) {
 		p.Wait(context.Background(), Out, 0, nil)
 	}
 }
+// A clock that is set back makes nobody wait for the time to come again.
+func TestClockIsSetBack(t *testing.T) {
+	b := book(Names, Bounds{10, -1, -1})
+	p := b.Enter(ByAddress(at("192.0.2.1:1")))
+	for range 100 {
+		if err := p.Spend(Names, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, a := range p.accounts { // as it would be if the clock were an hour behind what it was
+		for k := range a.since {
+			a.since[k] += int64(time.Hour)
+		}
+	}
+	if err := p.Spend(Names, 1); err != nil {
+		t.Error(err)
+	}
+	if wait, _ := p.late(Names, 1); wait > 0 {
+		t.Errorf("wait %v", wait)
+	}
+}

@@ -12,7 +12,7 @@ type Seldom struct{ last atomic.Int64 }
 // Level is that of a line that is written now.
 func (s *Seldom) Level() slog.Level {
 	now, last := time.Now().UnixNano(), s.last.Load()
-	if now-last > int64(time.Second) && s.last.CompareAndSwap(last, now) {
+	if (now-last > int64(time.Second) || now < last) && s.last.CompareAndSwap(last, now) {
 		return slog.LevelWarn
 	}
 	return slog.LevelDebug
