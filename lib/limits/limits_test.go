@@ -393,6 +393,7 @@ func BenchmarkWait(b *testing.B) {
 		p.Wait(context.Background(), Out, 0, nil)
 	}
 }
+
 // A clock that is set back makes nobody wait for the time to come again.
 func TestClockIsSetBack(t *testing.T) {
 	b := book(Names, Bounds{10, -1, -1})

@@ -53,6 +53,7 @@ type access struct {
 	grants  []held
 	permits map[*permit]struct{}
 	told    map[string]bool // rights by which the session publishes, and that were noted for the operator
+	entered bool            // the session has shown all that it comes with, so the policy may judge it
 	policy  *auth.Policy    // by which the permits were looked at last
 }
 
@@ -335,7 +336,7 @@ func (a *access) stands(p *permit) bool {
 // lookAtPolicy returns why the session must end by a policy that is another one than when that was asked last. a.mu is held.
 func (a *access) lookAtPolicy() *moqt.SessionError {
 	policy := a.r.Policy()
-	if policy == a.policy || a.s.inside || a.s.up != nil {
+	if !a.entered || policy == a.policy || a.s.inside || a.s.up != nil {
 		return nil
 	}
 	a.policy = policy
@@ -366,7 +367,7 @@ func (a *access) enter() *moqt.SessionError {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.policy = nil
+	a.entered, a.policy = true, nil
 	return a.lookAtPolicy()
 }
 

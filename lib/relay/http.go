@@ -110,11 +110,19 @@ func statusJSON(status func() Status) http.Handler {
 // comes through a proxy on this machine looks like a program on this machine.
 func (r *Relay) operators(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		rights := r.c.Rights
-		if rights != nil && !rights.Policy().Everybody(auth.SubscribeNamespace, nil) {
-			g, refusal := r.shown(req)
-			if refusal == nil && !g.Everything(auth.SubscribeNamespace) {
+		if rights := r.c.Rights; rights != nil {
+			policy := rights.Policy()
+			everybody := policy.Everybody(auth.SubscribeNamespace, nil)
+			var g *auth.Grant // nil: everybody may, and nothing was shown
+			var refusal *gateway.Refusal
+			if !everybody || moqt.Bearer(req) != "" || mesh.InQuery(req.URL.RawQuery) != "" {
+				g, refusal = r.shown(req)
+			}
+			if refusal == nil && !everybody && !g.Everything(auth.SubscribeNamespace) {
 				refusal = &gateway.Refusal{Status: http.StatusForbidden, Reason: "no token that was shown allows to list everything"}
+			}
+			if why := refuses(policy, req, g); refusal == nil && why != "" {
+				refusal = &gateway.Refusal{Status: http.StatusForbidden, Reason: why}
 			}
 			if refusal != nil {
 				if refusal.Status == http.StatusUnauthorized {

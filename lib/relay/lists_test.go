@@ -5,11 +5,13 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"every.channel/ec/lib/auth"
 	"every.channel/ec/lib/moqt"
+	"every.channel/ec/lib/moqt/wire"
 	"every.channel/ec/lib/object"
 )
 
@@ -138,4 +140,49 @@ func TestReadersOfPrivateNames(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d", path, res.StatusCode, b, status)
 		}
 	}
+}
+
+// TestOperatorsPagesAreKeptFromWhoIsKeptOut: an address that is denied reads neither metrics nor status, which name everything.
+func TestOperatorsPagesAreKeptFromWhoIsKeptOut(t *testing.T) {
+	for _, denied := range []bool{false, true} {
+		up, _ := withHTTP(t, func(c *ServerConfig) {
+			if denied {
+				c.Deny = auth.List{Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+			}
+		})
+		for _, path := range []string{"metrics", "status.json"} {
+			res, err := http.Get(up.HTTP[0] + path)
+			fatal(t, err)
+			res.Body.Close()
+			if (res.StatusCode == http.StatusForbidden) != denied {
+				t.Errorf("%s, denied %t: %d", path, denied, res.StatusCode)
+			}
+		}
+	}
+}
+
+// TestPolicyWaitsForTheHandshake: a session is not judged by its tokens before it has shown them.
+func TestPolicyWaitsForTheHandshake(t *testing.T) {
+	g := startGuarded(t, "127.0.0.1:0", nil)
+	token, id := g.token(t, auth.Terms{Read: []object.Namespace{ec}}, time.Now())
+	g.gate.SetPolicy(auth.Policy{Allow: auth.List{Tokens: []string{id}}})
+	ctx := within(t, time.Minute)
+	client, server := moqt.Pipe(moqt.PipeOptions{Version: wire.Draft18, MaxStreams: 16, Window: 1 << 20})
+	var serving sync.WaitGroup
+	serving.Go(func() { g.serve(ctx, moqt.NewServer(server, nil)) })
+	wait(t, "the session", func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.sessions) == 1
+	})
+	g.lookAtGrants(time.Now())
+	s := moqt.NewClient(client, "relay", "/", &moqt.Config{Tokens: []moqt.Token{token}})
+	if err := s.Handshake(ctx); err != nil {
+		t.Error(err)
+	}
+	if n := g.lookAtGrants(time.Now()); n != 0 {
+		t.Errorf("%d sessions ended", n)
+	}
+	s.Close(wire.NoError, "")
+	serving.Wait()
 }
