@@ -96,11 +96,12 @@ func (r *Relay) Enforce() {
 		sessions = append(sessions, s)
 	}
 	r.mu.Unlock()
+	for _, t := range tracks { // all of them first, because Withhold may wait for a disk or a bucket
+		t.banned.Store(r.ban(t.name))
+	}
 	for _, t := range tracks {
-		b := r.ban(t.name)
-		t.banned.Store(b)
 		t.Withhold() // wakes those who read the track, too
-		if b == nil {
+		if t.banned.Load() == nil {
 			continue
 		}
 		for _, src := range t.publishers.list() {

@@ -10,12 +10,17 @@ import (
 // Withhold takes out of memory what the store withholds, looks again at what it has, and wakes all who follow the track. What is on its way is broken off.
 func (t *Track) Withhold() {
 	t.mu.Lock()
-	for g := t.loading(); g != nil; g = t.loading() {
-		loaded := g.loading
-		t.mu.Unlock()
-		<-loaded
-		t.mu.Lock()
+	var loading []chan struct{} // what is read from now on, the store has looked at already
+	for _, g := range t.groups {
+		if g.loading != nil {
+			loading = append(loading, g.loading)
+		}
 	}
+	t.mu.Unlock()
+	for _, loaded := range loading {
+		<-loaded
+	}
+	t.mu.Lock()
 	hashes := make(map[uint64][]object.Hash)
 	for id, g := range t.groups {
 		hashes[id] = g.hashes()
