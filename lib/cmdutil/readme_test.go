@@ -147,27 +147,35 @@ func TestDeviceIDs(t *testing.T) {
 	}
 }
 
-// TestServiceUnit: systemd accepts the unit in docs/relay.md.
-func TestServiceUnit(t *testing.T) {
+// TestServiceUnits: systemd accepts the units in dist/systemd.
+func TestServiceUnits(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("systemd-analyze is missing")
 	}
-	page, err := os.ReadFile(filepath.Join(repository(t), "docs/relay.md"))
+	self, err := os.Executable() // there are no programs of ours in /usr/bin
 	if err != nil {
 		t.Fatal(err)
 	}
-	unit := regexp.MustCompile(`(?m)^    \[Unit\]\n(?:(?:    .*)?\n)+`).FindString(string(page))
-	self, err := os.Executable() // there is no ec-relay in /usr/local/bin
-	if err != nil {
-		t.Fatal(err)
+	units, err := filepath.Glob(filepath.Join(repository(t), "dist/systemd/*.*"))
+	if err != nil || len(units) < 3 {
+		t.Fatalf("units %q, %v", units, err)
 	}
-	unit = strings.ReplaceAll(strings.ReplaceAll(unit, "\n    ", "\n"), "/usr/local/bin/ec-relay", self)
-	file := filepath.Join(t.TempDir(), "ec-relay.service")
-	if err := os.WriteFile(file, []byte(strings.TrimSpace(unit)+"\n"), 0o644); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	args := []string{"verify", "--man=no"}
+	for _, path := range units {
+		unit, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unit = regexp.MustCompile(`/usr/bin/ec-[a-z]+`).ReplaceAll(unit, []byte(self))
+		file := filepath.Join(dir, filepath.Base(path))
+		if err := os.WriteFile(file, unit, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, file)
 	}
-	if out, err := exec.Command(analyze, "verify", "--man=no", file).CombinedOutput(); err != nil || strings.Contains(string(out), file) {
+	if out, err := exec.Command(analyze, args...).CombinedOutput(); err != nil || strings.Contains(string(out), dir) {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }
