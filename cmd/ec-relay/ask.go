@@ -49,12 +49,22 @@ func verbs() []cmdutil.Verb {
 	}
 }
 
+// wordNames lists the words that ask a relay, for people.
+func wordNames() string {
+	var names []string
+	for _, v := range verbs() {
+		names = append(names, v.Name)
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
 // ask makes the running relay whose store is --store run a command, and prints its record.
 func ask(c *cli.Context) error {
 	word := c.Args().First()
 	i := slices.IndexFunc(verbs(), func(v cmdutil.Verb) bool { return v.Name == word })
 	if i < 0 {
-		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not status, store, pardon, ticket, token, takedown or reload", word), "without a word ec-relay is a relay"))
+		return cmdutil.UsageError(cmdutil.Hint(fmt.Errorf("%q is not %s", word, wordNames()), "without a word ec-relay is a relay"))
 	}
 	most := 1 + 2*min(len(verbs()[i].Words), 1)
 	switch word {

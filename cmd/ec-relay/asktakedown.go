@@ -81,7 +81,7 @@ func takedownCommand(c *cli.Context) (name string, args any, print func(io.Write
 	case word == "lift":
 		return relay.TakedownLift, relay.LiftOrder{ID: rest[0]}, printer(printLifted), nil
 	case len(rest) == 0 && c.String("hash") == "":
-		return fail(cmdutil.Hint(errors.New("takedown add names tracks, namespaces with all below, or a hash"), "ec-relay takedown add ec-atsc-2065-3 --note 'order 12'"))
+		return fail(cmdutil.Hint(errors.New("takedown add names tracks, namespaces with all below, or a hash"), "ec-relay takedown add --note 'order 12' ec-atsc-2065-3"))
 	}
 	o := relay.TakedownOrder{Terms: archive.Terms{Names: rest, Hash: c.String("hash"), Note: c.String("note"), NameOnly: c.Bool("name-only")}, Purge: c.Bool("purge")}
 	for flag, to := range map[string]**time.Time{"from": &o.From, "to": &o.To} {

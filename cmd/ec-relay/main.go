@@ -14,7 +14,7 @@ func main() { cmdutil.Main(app()) }
 
 func app() *cli.App {
 	a := cmdutil.App("ec-relay", "store what publishers send and serve it, live and from disk")
-	a.UsageText = "ec-relay [flags]\nec-relay [--store DIR] [--json] status|ticket\nec-relay [--store DIR] [--json] token [list|make|show|revoke] [TOKEN|ID]\nec-relay [--store DIR] [--json] store [list|check|repair|delete] [NAME]\nec-relay [--store DIR] [--json] takedown [list|add|lift] [NAME|ID …]\nec-relay [--store DIR] [--json] reload"
+	a.UsageText = "ec-relay [flags]\nec-relay [--store DIR] [--json] status|ticket\nec-relay [--store DIR] [--json] pardon [HOME]\nec-relay [--store DIR] [--json] token [list|make|show|revoke] [TOKEN|ID]\nec-relay [--store DIR] [--json] store [list|check|repair|delete] [NAME]\nec-relay [--store DIR] [--json] takedown [list|add|lift] [NAME|ID …]\nec-relay [--store DIR] [--json] reload"
 	a.Description = "Listens for MoQ sessions, over QUIC (moqt://), WebTransport (https://), and QMux (unix://, tcp://,\n" +
 		"ws://, wss://). Objects are stored before they are served; tracks of several publishers are merged.\n" +
 		"Clients trust the relay by the fingerprint of its key, which is made at the first start and stays; the\n" +
@@ -26,7 +26,8 @@ func app() *cli.App {
 		"all groups and compares them with their hashes, repair keeps what is whole of those that are damaged, so\n" +
 		"that the rest can come again, and delete removes the groups of the track or namespace NAME. takedown add\n" +
 		"stops at once that NAME is taken or served, for a time range or by a hash if these are named, until lift; also on\n" +
-		"the folder where no relay runs. reload, and SIGHUP, has the relay read its flags, --config and the files that these name again."
+		"the folder where no relay runs. reload, and SIGHUP, has the relay read its flags, --config and the files that these name again.\n" +
+		"pardon ends quarantines, all or that of HOME, as status names it."
 	a.Flags = flags()
 	cmdutil.Verbs(a, verbs()...)
 	a.Action = run
