@@ -249,7 +249,7 @@ func (ts *Takedowns) Lift(id string) (Takedown, error) {
 	}
 	i := slices.IndexFunc(list, func(d Takedown) bool { return d.ID == id })
 	if i < 0 {
-		return Takedown{}, exit.With(exit.Usage, fmt.Errorf("no takedown %q", id), "ec-relay takedown lists them")
+		return Takedown{}, exit.With(exit.Unreachable, fmt.Errorf("no takedown %q", id), "ec-relay takedown lists them")
 	}
 	d, next := list[i], slices.Delete(slices.Clone(list), i, i+1)
 	if err := ts.file.Write(next); err != nil {

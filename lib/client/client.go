@@ -289,7 +289,7 @@ func permanent(relay string, err error, connected bool) error {
 	if r, ok := errors.AsType[*moqt.RequestError](err); ok && !errors.Is(err, ErrAgain) {
 		switch r.Code {
 		case wire.RequestUnauthorized, wire.RequestMalformedAuthToken, wire.RequestExpiredAuthToken:
-			return &Error{relay, err, exit.NotAllowed, "the relay lets those do this who show a token (ec-relay token make there, then --token here) or a ticket (ec-relay ticket), and tools of its own user on its own machine"}
+			return &Error{relay, err, exit.NotAllowed, "the relay lets those do this who show a token (ec-relay token make there, then --token here) or a ticket (ec-relay ticket), and tools of its own user on its own machine; nobody, if its operator took it down or denies it"}
 		case wire.RequestInternalError, wire.RequestTimeout, wire.RequestGoingAway, wire.RequestExcessiveLoad:
 			return nil
 		case wire.RequestRedirect: // without a place to go to, or in answer to what cannot be sent elsewhere

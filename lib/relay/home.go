@@ -93,7 +93,7 @@ func (r *Relay) pardon(args json.RawMessage) (any, error) {
 		}
 	}
 	if o.Home != "" && done.Ends == 0 {
-		return nil, exit.With(exit.Usage, fmt.Errorf("no home %q is quarantined", o.Home), "ec-relay status names those that are")
+		return nil, exit.With(exit.Unreachable, fmt.Errorf("no home %q is quarantined", o.Home), "ec-relay status names those that are")
 	}
 	r.namespacesChanged()
 	return done, nil

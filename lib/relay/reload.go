@@ -78,7 +78,7 @@ func (s *running) readAgain() (Anew, error) {
 	}
 	for _, name := range next.Changed {
 		if !slices.Contains(Reloadable, name) {
-			return next, exit.With(exit.Config, fmt.Errorf("%s has another value, which takes a restart", name), "nothing was changed; ec-relay --help and docs/relay.md name what can be read again")
+			return next, exit.With(exit.Config, fmt.Errorf("%s has another value, which takes a restart", name), "nothing was changed: start the relay anew, or take that back; man ec-relay names under reload what can be read again")
 		}
 	}
 	return next, Check(next.ServerConfig)
