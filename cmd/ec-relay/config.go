@@ -20,6 +20,7 @@ import (
 	"every.channel/ec/lib/settings"
 	"every.channel/ec/lib/store"
 	"every.channel/ec/lib/tier"
+	"every.channel/ec/lib/trace"
 	"every.channel/ec/web"
 )
 
@@ -51,7 +52,7 @@ func configure(c *cli.Context) (relay.ServerConfig, error) {
 	if conf.Relay.ScrubRate, err = scrubRate(c); err != nil {
 		return conf, err
 	}
-	for _, part := range []func(*cli.Context, *relay.ServerConfig) error{checkValues, lists, limitRules, keepRules, coldTier, mirrors, upstreams, overIroh} {
+	for _, part := range []func(*cli.Context, *relay.ServerConfig) error{checkValues, lists, limitRules, keepRules, coldTier, mirrors, upstreams, overIroh, traces} {
 		if err := part(c, &conf); err != nil {
 			return conf, err
 		}
@@ -260,6 +261,21 @@ func overIroh(c *cli.Context, conf *relay.ServerConfig) error {
 	conf.Iroh = &iroh.Config{
 		Program: program, Accept: !c.Bool("iroh-dial-only"), Bind: c.StringSlice("iroh-bind"), MDNS: c.Bool("mdns"),
 		Relay: c.String("iroh-relay"), RelayCA: c.String("iroh-relay-ca"),
+	}
+	return nil
+}
+
+// traces reads where the ways of objects are told.
+func traces(c *cli.Context, conf *relay.ServerConfig) (err error) {
+	if c.String("traces") == "" {
+		return nil
+	}
+	if c.Float64("traces-ratio") <= 0 {
+		return cmdutil.UsageError(errors.New("--traces-ratio is above 0 and at most 1"))
+	}
+	conf.Relay.Traces, err = trace.New(trace.Config{URL: c.String("traces"), Ratio: c.Float64("traces-ratio"), Service: "ec-relay", Version: conf.Version, Log: conf.Logger})
+	if err != nil {
+		return cmdutil.UsageError(fmt.Errorf("--traces: %w", err))
 	}
 	return nil
 }

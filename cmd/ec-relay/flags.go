@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"every.channel/ec/lib/cmdutil"
+	"every.channel/ec/lib/trace"
 )
 
 func flags() []cli.Flag {
@@ -56,6 +57,8 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "iroh-relay-ca", Usage: "with --iroh: trust iroh-relays by a certificate in `FILE` (PEM)"},
 		&cli.DurationFlag{Name: "linger", Value: 10 * time.Second, Usage: "take a track from upstreams for `TIME` after its last subscriber left"},
 		&cli.StringFlag{Name: "qlog-dir", Usage: "log MoQ and QUIC events of each session in folder `DIR` (qlog)"},
+		&cli.StringFlag{Name: "traces", Usage: "tell the OpenTelemetry collector at `URL`, such as http://localhost:4318, of the way of some objects"},
+		&cli.Float64Flag{Name: "traces-ratio", Value: trace.DefaultRatio, Usage: "with --traces: of this `PART` of all objects, at most 1"},
 		cmdutil.DraftFlag(),
 		cmdutil.RepairFlag(),
 		&cli.StringFlag{Name: "config", Usage: "read flags from `FILE`, lines of name = value"},

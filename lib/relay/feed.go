@@ -45,7 +45,7 @@ type feed struct {
 func (f *feed) take(src *source, o *live.Object) (live.Result, error) {
 	in := f.t.Begin(&src.Source, o)
 	if o.Size == 0 {
-		return f.t.Put(&in, nil, nil, object.Sum(nil)), nil
+		return f.t.put(src, &in, o, nil, nil, object.Sum(nil)), nil
 	}
 	n := min(o.Size, readAtOnce)
 	mem := live.NewPayload(n)
@@ -55,7 +55,7 @@ func (f *feed) take(src *source, o *live.Object) (live.Result, error) {
 			f.t.Fail(&in, mem)
 			return live.Result{}, err
 		}
-		return f.t.Put(&in, buf, mem, object.Sum(buf)), nil
+		return f.t.put(src, &in, o, buf, mem, object.Sum(buf)), nil
 	}
 	f.mu.Lock()
 	f.in, f.open, f.buf, f.mem, f.pos, f.sent = in, true, buf, mem, 0, 0
@@ -70,7 +70,7 @@ func (f *feed) take(src *source, o *live.Object) (live.Result, error) {
 		f.t.Fail(&in, mem)
 		return live.Result{}, err
 	}
-	return f.t.Put(&in, buf, mem, sum), nil
+	return f.t.put(src, &in, o, buf, mem, sum), nil
 }
 
 // read reads the payload of the open object into f.buf, and returns its hash.

@@ -140,6 +140,10 @@ func (p *pump) wait(ctx context.Context, d time.Duration, changed, came <-chan s
 // object sends the object of a step.
 func (p *pump) object(ctx context.Context, s *live.Step) error {
 	p.published(s)
+	var begun time.Time
+	if p.s.t.r.c.Traces != nil {
+		begun = time.Now()
+	}
 	var err error
 	switch {
 	case p.expired(s):
@@ -155,6 +159,9 @@ func (p *pump) object(ctx context.Context, s *live.Step) error {
 		err = p.follow(ctx, s)
 	default:
 		err = p.send(ctx, s)
+	}
+	if !begun.IsZero() {
+		p.sentTrace(s, begun, err)
 	}
 	switch {
 	case err == nil:

@@ -23,6 +23,7 @@ import (
 	"every.channel/ec/lib/relay/live"
 	"every.channel/ec/lib/settings"
 	"every.channel/ec/lib/store"
+	"every.channel/ec/lib/trace"
 )
 
 // Config holds what a relay needs to know. Store is required.
@@ -74,6 +75,8 @@ type Config struct {
 	Lenient bool
 	// Linger is how long a track is still taken from upstreams after its last subscriber left. Default 10 s.
 	Linger time.Duration
+	// Traces takes the ways of some objects. Default: nobody looks.
+	Traces *trace.Tracer
 }
 
 func (c Config) withDefaults() Config {
@@ -216,6 +219,13 @@ func (r *Relay) Serve(ctx context.Context, listeners ...moqt.SessionListener) er
 	}
 	if r.scrub != nil {
 		accepts.Go(func() { r.scrub.Run(actx) })
+	}
+	if r.c.Traces != nil {
+		tracing, done := context.WithCancel(context.WithoutCancel(ctx))
+		var tracer sync.WaitGroup
+		tracer.Go(func() { r.c.Traces.Run(tracing) })
+		defer tracer.Wait()
+		defer done() // behind the last session
 	}
 	accepts.Wait()
 	r.drain()

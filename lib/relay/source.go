@@ -231,7 +231,7 @@ func (src *source) cameIn(group uint64) bool {
 // take hands on an object that is whole.
 func (src *source) take(o *live.Object) {
 	in := src.t.Begin(&src.Source, o)
-	src.took(o, src.t.Put(&in, o.Payload, nil, object.Sum(o.Payload)))
+	src.took(o, src.t.put(src, &in, o, o.Payload, nil, object.Sum(o.Payload)))
 }
 
 // took tells what became of an object, if somebody should know.
