@@ -3,6 +3,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -51,6 +52,13 @@ func run(c *cli.Context) error {
 		notify("READY=1")
 	}
 	conf.Alive = alive(notify)
+	dir, err := os.MkdirTemp(os.Getenv("RUNTIME_DIRECTORY"), "ec-home-")
+	if err != nil {
+		conf.Log.Warn("health tracks will not know how tuners receive", "err", err)
+	} else {
+		defer os.RemoveAll(dir)
+		conf.State = dir
+	}
 	return home.Run(c.Context, conf)
 }
 

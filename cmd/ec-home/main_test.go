@@ -257,6 +257,16 @@ func TestEightChannels(t *testing.T) {
 		return !slices.ContainsFunc(channels, func(c string) bool { return now[c] != on[c]+1 })
 	})
 
+	b.wait("health tracks that know how the tuners receive", func() bool {
+		for _, name := range []string{"ec-source-attic_5_1-3", "ec-source-attic_5_2-4"} {
+			out, _ := exec.Command(filepath.Join(b.bin, "ec-sub"), "--fingerprint", pin, "--from", "first", "--to", "now", "moqt://"+address, name+"--health").Output()
+			if !strings.Contains(string(out), `"signalStrength":`) {
+				return false
+			}
+		}
+		return true
+	})
+
 	// Nothing survives a home that is killed.
 	home.Process.Kill()
 	<-home.done

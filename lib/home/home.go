@@ -39,6 +39,8 @@ type Config struct {
 	Chop, Pub, Relays []string
 	// Spool is a folder below which each channel has a spool of its own. Default: none.
 	Spool string
+	// State is a folder in which is kept how tuners receive, for the channels' health tracks. Default: none.
+	State string
 	// Programs are run.
 	Programs Programs
 	// Log takes events. Default: none.
@@ -63,14 +65,22 @@ const (
 	oneEach = 10 * time.Minute
 )
 
-func (c *Config) tuneArgs(r Receiver) []string {
-	return []string{"--device", r.Base, "--output", "-", r.Address}
+// tuneArgs are those of ec-tune, which keeps in a file how the tuner receives, if there is one.
+func (c *Config) tuneArgs(r Receiver, health string) []string {
+	args := []string{"--device", r.Base, "--output", "-"}
+	if health != "" {
+		args = append(args, "--health", health)
+	}
+	return append(args, r.Address)
 }
 
 func (c *Config) chopArgs(ch Channel) []string {
 	args := []string{"--output", "-", "--source", c.sourceOf(ch.Number)}
 	if ch.Program > 0 {
 		args = append(args, "--program", fmt.Sprint(ch.Program))
+	}
+	if c.State != "" {
+		args = append(args, "--tuner", c.healthOf(ch.Number))
 	}
 	return append(args, c.Chop...)
 }
@@ -82,6 +92,9 @@ func (c *Config) pubArgs(ch Channel) []string {
 	}
 	return append(append(args, c.Pub...), c.Relays...)
 }
+
+// healthOf is where a channel's ec-chop reads how its tuner receives: a link to the file of whichever tuner that is.
+func (c *Config) healthOf(number string) string { return filepath.Join(c.State, fileName(number)) }
 
 // sourceOf is the name of a channel's source, the same at every start: programs of two multiplexes may have one number.
 func (c *Config) sourceOf(number string) string { return c.Source + "_" + fileName(number) }
@@ -104,6 +117,7 @@ type home struct {
 	planner    planner
 	devices    []Device
 	receivers  map[string]*receiver
+	made       int         // how many receivers there were
 	order      []*receiver // as planned
 	publishers map[string]*publisher
 	missing    map[string]string

@@ -3,6 +3,9 @@ package home
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -63,6 +66,8 @@ type receiver struct {
 	bytes  atomic.Int64
 	starts atomic.Int64
 
+	health string // the file that ec-tune keeps; "": none
+
 	queues atomic.Pointer[[]*queue]
 	stop   context.CancelFunc
 	done   chan struct{}
@@ -72,6 +77,10 @@ func newReceiver(h *home, plan Receiver, after <-chan struct{}) *receiver {
 	turn := make(chan struct{})
 	r := &receiver{h: h, after: after, turn: turn, settled: sync.OnceFunc(func() { close(turn) }), plan: plan, done: make(chan struct{})}
 	r.queues.Store(new([]*queue))
+	if h.cfg.State != "" {
+		h.made++
+		r.health = filepath.Join(h.cfg.State, fmt.Sprint("tuner", h.made))
+	}
 	return r
 }
 
@@ -102,8 +111,20 @@ func (r *receiver) feed(plan Receiver, channels map[string]*publisher) {
 	var all []*queue
 	for _, c := range plan.Channels {
 		all = append(all, channels[c.Number].queue)
+		if r.health != "" {
+			r.link(r.h.cfg.healthOf(c.Number))
+		}
 	}
 	r.queues.Store(&all)
+}
+
+// link makes a name one of the file in which ec-tune keeps how this tuner receives, whatever it was of before.
+func (r *receiver) link(name string) {
+	next := name + ".next"
+	os.Remove(next)
+	if err := errors.Join(os.Symlink(filepath.Base(r.health), next), os.Rename(next, name)); err != nil {
+		r.h.log.Warn("the health track does not know how the tuner receives", "err", err)
+	}
 }
 
 // silent is for how long nothing came.
@@ -137,7 +158,7 @@ func (r *receiver) run(ctx context.Context) {
 		plan := r.now()
 		r.starts.Add(1)
 		split := &splitter{queues: func() []*queue { return *r.queues.Load() }}
-		err := r.h.run.receive(ctx, r.h.cfg.tuneArgs(plan), tap{split, r}, say)
+		err := r.h.run.receive(ctx, r.h.cfg.tuneArgs(plan, r.health), tap{split, r}, say)
 		split.cut()
 		if ctx.Err() != nil {
 			return
