@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"every.channel/ec/lib/exit"
 )
@@ -38,16 +39,18 @@ func Dir() string {
 type Lease struct {
 	Tuner int
 	f     *os.File
+	once  sync.Once
 }
 
-// Release gives the tuner back. The file stays: one who waits for its lock must not wait for a file that is no longer the one.
+// Release gives the tuner back; any goroutine may, more than once. The file stays: one who waits for its lock must not wait for a file that is no longer the one.
 func (l *Lease) Release() {
-	if l == nil || l.f == nil {
+	if l == nil {
 		return
 	}
-	l.f.Truncate(0)
-	l.f.Close()
-	l.f = nil
+	l.once.Do(func() {
+		l.f.Truncate(0)
+		l.f.Close()
+	})
 }
 
 // HeldError says that programs of this machine have every tuner that was asked for.
@@ -94,7 +97,7 @@ func Take(dir string, d Device, tuners int, skip func(tuner int) bool, who strin
 		if f.Truncate(0) == nil {
 			fmt.Fprintf(f, "%s, process %d\n", oneLine(who), os.Getpid())
 		}
-		return &Lease{n, f}, nil
+		return &Lease{Tuner: n, f: f}, nil
 	}
 	return nil, held
 }
