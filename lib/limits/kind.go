@@ -134,7 +134,7 @@ var defaults = Table{
 	In:            {Peer: 32 << 20, Wide: 128 << 20, All: -1},
 	Out:           {Peer: 32 << 20, Wide: 128 << 20, All: -1},
 	Stored:        {Peer: -1, Wide: -1, All: -1},
-	Memory:        {Peer: 1 << 30, Wide: 2 << 30, All: -1},
+	Memory:        {Peer: 512 << 20, Wide: 1 << 30, All: -1},
 }
 
 // DefaultSessions is how many sessions there may be of all peers together, if nothing else is said.

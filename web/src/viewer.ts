@@ -29,6 +29,8 @@ const late = 4000
 /** So many troubles within so long, in ms, and the connection does not carry what is played. */
 const troubles = 3
 const troubled = 20_000
+/** Seconds in succession in which what should have come has not, after which it does not either. */
+const patient = 6
 /** A step of the clock, beyond which media time goes on as if nothing were missing. */
 const step = 10 * hz
 
@@ -118,6 +120,7 @@ export class Viewer {
 	private mode: "live" | "past" = "live"
 	private heard = 0 // when an object came
 	private punctual: number | undefined // the least that a live chunk's beginning came behind its clock, ms
+	private latest: number | undefined // the clock of the newest live object, ms
 	private trouble: number[] = [] // when chunks came late or were given up
 
 	/** Goes to a media time; without one, to what is live. */
@@ -147,6 +150,7 @@ export class Viewer {
 		this.zero = undefined
 		this.shift = 0
 		this.punctual = undefined
+		this.latest = undefined
 		this.utc = undefined
 		this.index.length = 0
 		this.checker.forget()
@@ -231,8 +235,12 @@ export class Viewer {
 		const from = this.at
 		this.trouble = []
 		this.punctual = undefined
+		this.latest = undefined
 		this.heard = Date.now()
+		let behind = 0
 		const silence = setInterval(() => {
+			behind = this.isBehind() ? behind + 1 : 0
+			if (behind >= patient && this.tooSlow(session)) return this.run?.abort()
 			if (Date.now() - this.heard < quiet) return
 			this.heard = Date.now()
 			void this.missed(session, signal)
@@ -246,6 +254,7 @@ export class Viewer {
 		for await (const g of live.subgroups) {
 			try {
 				for await (const o of moving(g, live.subgroups, signal)) {
+					if (o.properties.pts !== undefined) this.latest = timeOf(o.group, o.properties.pts, this.grid) / (hz / 1000)
 					if (o.object === 0 && !this.inTime(o)) this.note(session)
 					this.take(o, signal)
 				}
@@ -279,6 +288,11 @@ export class Viewer {
 		const behind = Date.now() - timeOf(o.group, o.properties.pts, this.grid) / (hz / 1000)
 		if (this.punctual === undefined || behind < this.punctual || behind > this.punctual + 1000 * enough) this.punctual = behind // at first, or after a step of the clock
 		return behind <= this.punctual + late
+	}
+
+	/** Whether nothing live has come that should have. */
+	private isBehind(): boolean {
+		return this.punctual !== undefined && this.latest !== undefined && Date.now() - this.latest - this.punctual > late + this.grid / (hz / 1000)
 	}
 
 	/** Notes a trouble; a session with too many of them in a short time is too slow. */

@@ -124,10 +124,10 @@ test("a path that begins to lose packets: the page goes on over WebSocket and sa
 	await play(page)
 	const before = await watch(page, 12) // a path without loss is left alone
 	assert.equal(before.transport, "WebTransport")
-	loss = 0.3
+	loss = 0.6
 	const lost = Date.now()
 	await h.until("it changes to WebSocket", 60_000, async () => (await h.state(page)).transport === "WebSocket")
-	t.diagnostic(`on WebSocket ${((Date.now() - lost) / 1000).toFixed(1)} s after the path began to lose 30 %`)
+	t.diagnostic(`on WebSocket ${((Date.now() - lost) / 1000).toFixed(1)} s after the path began to lose 60 %`)
 	await h.sleep(6000)
 	const w = await watch(page, 10)
 	assert.match(w.without, /did not bring the broadcast in time/)
