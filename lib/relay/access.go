@@ -376,14 +376,19 @@ const lookInterval = 500 * time.Millisecond
 
 // watchGrants ends sessions whose grants are not good any more, until ctx ends.
 func (r *Relay) watchGrants(ctx context.Context) {
-	tick := time.NewTicker(lookInterval)
+	each(ctx, lookInterval, func(now time.Time) { r.lookAtGrants(now) })
+}
+
+// each calls f every so often, until ctx ends.
+func each(ctx context.Context, interval time.Duration, f func(now time.Time)) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			r.lookAtGrants(now)
+			f(now)
 		}
 	}
 }

@@ -82,17 +82,10 @@ const weighInterval = time.Second
 
 // watchMemory bounds what publishers have in memory, and takes out what those had that left, until ctx ends.
 func (r *Relay) watchMemory(ctx context.Context) {
-	tick := time.NewTicker(weighInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			r.weigh()
-			r.rest(now)
-		}
-	}
+	each(ctx, weighInterval, func(now time.Time) {
+		r.weigh()
+		r.rest(now)
+	})
 }
 
 // weigh ends the sessions of peers whose tracks take too much memory, as groups without an end do.
